@@ -1,0 +1,31 @@
+"""Rigid poses, cameras, C-arm angles, image grids, and LPS/RAS."""
+
+from .camera import Camera
+from .pose import (
+    compose_about,
+    exp_se3,
+    invert_rigid,
+    is_rigid,
+    lps_to_ras,
+    log_se3,
+    ras_to_lps,
+    rotation_angle_deg,
+    transform_points,
+    twist_about,
+)
+from .volume import Volume
+
+__all__ = [
+    "Camera",
+    "Volume",
+    "compose_about",
+    "exp_se3",
+    "invert_rigid",
+    "is_rigid",
+    "log_se3",
+    "lps_to_ras",
+    "ras_to_lps",
+    "rotation_angle_deg",
+    "transform_points",
+    "twist_about",
+]

@@ -1,0 +1,127 @@
+"""Rigid transforms on SE(3), 4x4 and row-major, acting on column vectors (mm).
+
+Convention, stated once for the whole project: a pose ``a_to_b`` is perturbed **on the right, about a
+centre** given in frame ``a`` ::
+
+    a_to_b(xi) = a_to_b @ C @ exp(xi) @ C^-1,   C = translation by centre_a
+
+with the twist ``xi = (rx, ry, rz, tx, ty, tz)``: rotation vector in radians, then translation in mm,
+both along the axes of frame ``a``. Rotation and translation therefore decouple at the centre.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+Array = NDArray[np.float64]
+
+_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def skew(vector: ArrayLike) -> Array:
+    """The matrix (3, 3) whose product with x is the cross product ``vector x x``."""
+    x, y, z = np.asarray(vector, dtype=float)
+    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+
+
+def _left_jacobian(rotation_vector: Array) -> Array:
+    angle = float(np.linalg.norm(rotation_vector))
+    k = skew(rotation_vector)
+    if angle < 1e-4:
+        return np.asarray(np.eye(3) + k / 2.0 + k @ k / 6.0)
+    a = (1.0 - np.cos(angle)) / angle**2
+    b = (angle - np.sin(angle)) / angle**3
+    return np.asarray(np.eye(3) + a * k + b * (k @ k))
+
+
+def exp_se3(twist: ArrayLike) -> Array:
+    """The rigid transform (4, 4) of a twist (6,): rotation vector (rad), then translation (mm)."""
+    xi = np.asarray(twist, dtype=float)
+    out = np.eye(4)
+    out[:3, :3] = Rotation.from_rotvec(xi[:3]).as_matrix()
+    out[:3, 3] = _left_jacobian(xi[:3]) @ xi[3:]
+    return out
+
+
+def log_se3(matrix: ArrayLike) -> Array:
+    """The twist (6,) of a rigid transform (4, 4), inverse of `exp_se3` for angles below pi."""
+    m = np.asarray(matrix, dtype=float)
+    rotation_vector = Rotation.from_matrix(m[:3, :3]).as_rotvec()
+    translation = np.linalg.solve(_left_jacobian(rotation_vector), m[:3, 3])
+    return np.concatenate([rotation_vector, translation])
+
+
+def translation(offset: ArrayLike) -> Array:
+    """The transform (4, 4) that adds ``offset`` (3,) mm."""
+    out = np.eye(4)
+    out[:3, 3] = np.asarray(offset, dtype=float)
+    return out
+
+
+def compose_about(a_to_b: ArrayLike, twist: ArrayLike, centre_a: ArrayLike) -> Array:
+    """``a_to_b`` perturbed on the right by ``twist`` (6,) about ``centre_a`` (3,) mm."""
+    centre = np.asarray(centre_a, dtype=float)
+    moved = np.asarray(a_to_b, dtype=float) @ translation(centre) @ exp_se3(twist)
+    return np.asarray(orthonormalize(moved @ translation(-centre)))
+
+
+def twist_about(a_to_b: ArrayLike, other_a_to_b: ArrayLike, centre_a: ArrayLike) -> Array:
+    """The twist (6,) that takes ``a_to_b`` to ``other_a_to_b`` under `compose_about`."""
+    centre = np.asarray(centre_a, dtype=float)
+    delta = invert_rigid(a_to_b) @ np.asarray(other_a_to_b, dtype=float)
+    return log_se3(translation(-centre) @ delta @ translation(centre))
+
+
+def invert_rigid(a_to_b: ArrayLike) -> Array:
+    """``b_to_a`` of a rigid ``a_to_b`` (4, 4)."""
+    m = np.asarray(a_to_b, dtype=float)
+    out = np.eye(4)
+    out[:3, :3] = m[:3, :3].T
+    out[:3, 3] = -m[:3, :3].T @ m[:3, 3]
+    return out
+
+
+def orthonormalize(a_to_b: ArrayLike) -> Array:
+    """The nearest rigid transform (polar decomposition of the rotation part)."""
+    out = np.array(a_to_b, dtype=float)
+    u, _, vt = np.linalg.svd(out[:3, :3])
+    out[:3, :3] = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    out[3] = [0.0, 0.0, 0.0, 1.0]
+    return out
+
+
+def is_rigid(matrix: ArrayLike, tolerance: float = 1e-3) -> bool:
+    """Whether a 4x4 is finite, orthonormal, right-handed and has the last row (0, 0, 0, 1)."""
+    m = np.asarray(matrix, dtype=float)
+    if m.shape != (4, 4) or not np.isfinite(m).all():
+        return False
+    rotation = m[:3, :3]
+    return bool(
+        np.abs(rotation @ rotation.T - np.eye(3)).max() < tolerance
+        and np.linalg.det(rotation) > 0
+        and np.abs(m[3] - [0, 0, 0, 1]).max() < 1e-9
+    )
+
+
+def transform_points(a_to_b: ArrayLike, points_a: ArrayLike) -> Array:
+    """Points (N, 3) mm of frame ``a`` expressed in frame ``b``."""
+    m = np.asarray(a_to_b, dtype=float)
+    return np.asarray(np.asarray(points_a, dtype=float) @ m[:3, :3].T + m[:3, 3])
+
+
+def rotation_angle_deg(a_to_b: ArrayLike) -> float:
+    """The rotation angle of a rigid transform, degrees in [0, 180]."""
+    rotation = Rotation.from_matrix(np.asarray(a_to_b, dtype=float)[:3, :3])
+    return float(np.degrees(rotation.magnitude()))
+
+
+def lps_to_ras(a_to_b_lps: ArrayLike) -> Array:
+    """The same physical transform for points given in RAS instead of LPS."""
+    return np.asarray(_LPS_RAS @ np.asarray(a_to_b_lps, dtype=float) @ _LPS_RAS)
+
+
+def ras_to_lps(a_to_b_ras: ArrayLike) -> Array:
+    """The same physical transform for points given in LPS instead of RAS."""
+    return lps_to_ras(a_to_b_ras)

@@ -1,0 +1,41 @@
+"""One hook for progress and cancellation, used by every long job.
+
+A *progress callable* takes ``(fraction, message)`` with the fraction in [0, 1] and returns ``False``
+to ask the job to stop; any other return value (also ``None``) lets it go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .errors import Cancelled
+
+ProgressCallable = Callable[[float, str], bool | None]
+
+
+class Progress:
+    """Reports to a progress callable and raises `Cancelled` once that asks to stop."""
+
+    def __init__(
+        self,
+        callback: ProgressCallable | None = None,
+        start: float = 0.0,
+        stop: float = 1.0,
+    ) -> None:
+        self._callback = callback
+        self._start = start
+        self._stop = stop
+
+    def __call__(self, fraction: float, message: str) -> None:
+        """Report ``fraction`` of this part of the work; raises `Cancelled` when asked to stop."""
+        if self._callback is None:
+            return
+        fraction = min(max(fraction, 0.0), 1.0)
+        overall = self._start + (self._stop - self._start) * fraction
+        if self._callback(overall, message) is False:
+            raise Cancelled(message)
+
+    def part(self, start: float, stop: float) -> Progress:
+        """A reporter for the stretch from ``start`` to ``stop`` of this one's range."""
+        width = self._stop - self._start
+        return Progress(self._callback, self._start + width * start, self._start + width * stop)
