@@ -1,0 +1,29 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("radgsreg", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("radgsreg")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of shared test data; tests that need it are skipped where it is absent."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("RADGSREG_DATA", default))
+    if not (folder / "cases").is_dir():
+        pytest.skip(f"no shared data at {folder}; set RADGSREG_DATA to run this test")
+    return folder
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A seeded generator."""
+    return torch.Generator().manual_seed(2026)
