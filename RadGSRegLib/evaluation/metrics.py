@@ -1,0 +1,139 @@
+"""How good poses are: mTRE, success rates, capture range, silent failures and false alarms.
+
+The definitions are those of the outside contract, section "Metrics".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from ..geometry import Volume, invert_rigid, rotation_angle_deg, transform_points
+from ..registration.types import Status
+
+Array = NDArray[np.float64]
+
+SUCCESS_MM = 2.0
+SUBMILLIMETRE_MM = 1.0
+CAPTURE_BIN_MM = 5.0
+CAPTURE_SHARE = 0.95
+
+
+def mtre(points_ct: ArrayLike, estimated: ArrayLike, true: ArrayLike) -> float:
+    """Mean target registration error in mm: the mean of |T_est p - T_true p| over ``points_ct``.
+
+    ``points_ct`` (N, 3) mm; ``estimated`` and ``true`` (4, 4) are both ct_to_world.
+    """
+    points = np.asarray(points_ct, dtype=float)
+    if points.ndim != 2 or points.shape[1] != 3 or not len(points):
+        raise ValueError("points_ct must have the shape (N, 3) with N >= 1")
+    difference = np.asarray(estimated, dtype=float) - np.asarray(true, dtype=float)
+    moved = points @ difference[:3, :3].T + difference[:3, 3]
+    return float(np.linalg.norm(moved, axis=1).mean())
+
+
+def rotation_error_deg(estimated: ArrayLike, true: ArrayLike) -> float:
+    """The angle between two rotations, degrees in [0, 180]."""
+    return rotation_angle_deg(invert_rigid(true) @ np.asarray(estimated, dtype=float))
+
+
+def centre_error_mm(centre_ct: ArrayLike, estimated: ArrayLike, true: ArrayLike) -> float:
+    """How far apart two poses (4, 4) put the point ``centre_ct`` (3,), mm."""
+    centre = np.asarray(centre_ct, dtype=float)[None]
+    gap = transform_points(estimated, centre) - transform_points(true, centre)
+    return float(np.linalg.norm(gap))
+
+
+def success_rate(errors_mm: ArrayLike, threshold_mm: float = SUCCESS_MM) -> float:
+    """The share of ``errors_mm`` (N,) below the threshold; NaN without any.
+
+    SR with 2 mm, SMSR with 1 mm. An error that is not finite counts as a miss.
+    """
+    errors = np.asarray(errors_mm, dtype=float)
+    if not errors.size:
+        return float("nan")
+    with np.errstate(invalid="ignore"):
+        return float(np.mean(errors < threshold_mm))
+
+
+def is_silent_failure(status: Status, error_mm: float) -> bool:
+    """Status "ok" although the pose is 2 mm or more off: the worst thing the software can do."""
+    return status == "ok" and not error_mm < SUCCESS_MM
+
+
+def is_false_alarm(status: Status, error_mm: float) -> bool:
+    """A pose within 2 mm that the program does not call "ok"."""
+    return status != "ok" and error_mm < SUCCESS_MM
+
+
+def capture_bins(
+    start_errors_mm: ArrayLike, errors_mm: ArrayLike, bin_mm: float = CAPTURE_BIN_MM
+) -> list[tuple[float, float, int, float]]:
+    """(lower mm, upper mm, runs, success rate) for every bin of the start's mTRE that has runs."""
+    starts = np.asarray(start_errors_mm, dtype=float)
+    errors = np.asarray(errors_mm, dtype=float)
+    if starts.shape != errors.shape:
+        raise ValueError("one start error per error is needed")
+    index = np.floor(starts / bin_mm).astype(int)
+    return [
+        (
+            float(b * bin_mm),
+            float((b + 1) * bin_mm),
+            int(np.sum(index == b)),
+            success_rate(errors[index == b]),
+        )
+        for b in np.unique(index)
+    ]
+
+
+def capture_range_mm(
+    start_errors_mm: ArrayLike,
+    errors_mm: ArrayLike,
+    bin_mm: float = CAPTURE_BIN_MM,
+    share: float = CAPTURE_SHARE,
+) -> float:
+    """CR: the upper edge of the widest 5 mm bin up to which every bin succeeds in >= 95 % of runs.
+
+    ``start_errors_mm`` and ``errors_mm`` (N,) are the mTRE of each run's start and result. Bins
+    that no run fell into say nothing and are passed over; 0 when the first bin with runs fails.
+    """
+    reached = 0.0
+    for _, upper, _, rate in capture_bins(start_errors_mm, errors_mm, bin_mm):
+        if rate < share:
+            break
+        reached = upper
+    return reached
+
+
+def surface_points(labels: Volume, label: int, count: int | None = None) -> Array:
+    """Centres (N, 3), mm in the CT's frame, of the voxels on the surface of ``label``.
+
+    With ``count``, at most that many of them, evenly picked in memory order, so that the same mask
+    always gives the same points. Raises ValueError when the label is not there.
+    """
+    mask = np.asarray(labels.array) == label
+    if not mask.any():
+        raise ValueError(f"label {label} is not in the label map")
+    shell = mask & ~ndimage.binary_erosion(mask)
+    points = labels.physical_points(np.argwhere(shell)[:, ::-1].astype(float))
+    if count is not None and len(points) > count:
+        points = points[np.linspace(0, len(points) - 1, count).round().astype(int)]
+    return points
+
+
+def describe(values: Sequence[float] | Array) -> dict[str, float]:
+    """Mean, median, standard deviation (of a sample), least and greatest of finite values."""
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    if not finite.size:
+        return dict.fromkeys(("mean", "median", "std", "min", "max"), float("nan"))
+    return {
+        "mean": float(finite.mean()),
+        "median": float(np.median(finite)),
+        "std": float(finite.std(ddof=1)) if finite.size > 1 else 0.0,
+        "min": float(finite.min()),
+        "max": float(finite.max()),
+    }
