@@ -1,0 +1,238 @@
+"""Pictures of a registration: outlines on the X-rays, renderings beside them, slices.
+
+Every function returns the bytes of a PNG, the same bytes for the same input.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from ..cases.types import View
+from ..geometry import Volume, invert_rigid, transform_points
+from .shadow import Shadow
+from .volumes import resample
+
+Array = NDArray[np.float64]
+
+OUTLINE = "#22d3ee"
+FOLDS = "#fbbf24"
+_HALO = (withStroke(linewidth=3.2, foreground="#000000aa"),)
+
+
+def picture_names(views: Sequence[View]) -> list[str]:
+    """File names ``overlay_<view>.png``, safe on every file system and unlike one another."""
+    names: list[str] = []
+    for view in views:
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", view.name).strip("_") or "view"
+        candidate, number = f"overlay_{plain}.png", 2
+        while candidate.lower() in [name.lower() for name in names]:
+            candidate, number = f"overlay_{plain}_{number}.png", number + 1
+        names.append(candidate)
+    return names
+
+
+def brightness(view: View) -> Array:
+    """The view's pixels (rows, columns), logarithm taken of counts, before any windowing."""
+    pixels = np.asarray(view.pixels, dtype=float)
+    if view.intensity == "transmission":
+        floor = max(float(np.percentile(pixels, 99)) * 1e-4, 1e-12)
+        return -np.log(np.maximum(pixels, floor))
+    return pixels
+
+
+def polarity(view: View, shadow: Shadow) -> float:
+    """+1 where bone is bright in `brightness`, -1 where it is dark.
+
+    Known for attenuation and transmission; for display images the sign of the correlation between
+    the fine structure of the X-ray and of the rendering.
+    """
+    if view.intensity != "display":
+        return 1.0
+    pixels = np.stack(np.meshgrid(shadow.columns, shadow.rows), axis=-1)
+    seen = ndimage.map_coordinates(
+        brightness(view), [pixels[..., 1], pixels[..., 0]], order=1, mode="nearest"
+    )
+    sigma = 8.0 * shadow.pixels_per_mm / float(shadow.columns[1] - shadow.columns[0])
+    sigma = min(sigma, 0.25 * min(seen.shape))
+    fine = [image - ndimage.gaussian_filter(image, sigma) for image in (seen, shadow.attenuation)]
+    return -1.0 if float((fine[0] * fine[1]).sum()) < 0 else 1.0
+
+
+def windowed(view: View, shadow: Shadow, sign: float) -> Array:
+    """The X-ray in [0, 1] for looking at: bone bright, wide shading softened.
+
+    The window is set on the vertebra's neighbourhood. ``sign`` as from `polarity`.
+    """
+    image = sign * brightness(view)
+    left, right, top, bottom = shadow.bounds
+    image = image - 0.6 * ndimage.gaussian_filter(image, 25.0 * shadow.pixels_per_mm)
+    margin = 0.4 * max(right - left, bottom - top)
+    rows, columns = image.shape
+    part = image[
+        int(np.clip(top - margin, 0, rows - 2)) : int(np.clip(bottom + margin, 2, rows)),
+        int(np.clip(left - margin, 0, columns - 2)) : int(np.clip(right + margin, 2, columns)),
+    ]
+    low, high = np.percentile(part if part.size else image, [1.0, 99.7])
+    return np.asarray(np.clip((image - low) / max(high - low, 1e-12), 0.0, 1.0) ** 1.1)
+
+
+def overlay_png(view: View, shadow: Shadow, sign: float | None = None) -> bytes:
+    """The whole X-ray with the vertebra's outline, a scale bar and the view's name."""
+    sign = polarity(view, shadow) if sign is None else sign
+    rows, columns = view.pixels.shape
+    longer = 7.2
+    figure, axes = _frame(columns * longer / max(rows, columns), rows * longer / max(rows, columns))
+    axes.imshow(windowed(view, shadow, sign), cmap="gray", vmin=0, vmax=1)
+    _draw_lines(axes, shadow)
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    _label(axes, view.name, shadow.pixels_per_mm)
+    return _png(figure, 130)
+
+
+def comparison_png(view: View, shadow: Shadow, sign: float | None = None) -> bytes:
+    """Four looks at the vertebra: X-ray, rendering, checkerboard of both, and both as colours."""
+    sign = polarity(view, shadow) if sign is None else sign
+    pixels = np.stack(np.meshgrid(shadow.columns, shadow.rows), axis=-1)
+    xray = ndimage.map_coordinates(
+        windowed(view, shadow, sign), [pixels[..., 1], pixels[..., 0]], order=1, cval=0.0
+    )
+    rendered = shadow.attenuation / max(float(np.percentile(shadow.attenuation, 99.7)), 1e-12)
+    rendered = np.clip(rendered, 0.0, 1.0) ** 0.8
+    tile = 10.0 * shadow.pixels_per_mm
+    cells = np.floor((pixels[..., 0] - shadow.columns[0]) / tile) + np.floor(
+        (pixels[..., 1] - shadow.rows[0]) / tile
+    )
+    background = float(np.median(xray[shadow.attenuation <= 0.0])) if shadow.outline else 0.0
+    background = min(background, 0.8)
+    checker = np.where(cells % 2 == 0, xray, background + (1.0 - background) * rendered)
+    seen = np.clip((xray - background) / (1.0 - background), 0.0, 1.0)
+    colours = np.stack([rendered, 0.45 * rendered + 0.55 * seen, seen], axis=-1)
+    figure = _figure(14.0, 14.0 / 4 * len(shadow.rows) / len(shadow.columns) + 0.42)
+    images = [
+        (f"{view.name}: X-ray", xray),
+        ("rendered from the CT", rendered),
+        ("checkerboard, 10 mm", checker),
+        ("X-ray blue, CT orange", colours),
+    ]
+    half = 0.5 * float(shadow.columns[1] - shadow.columns[0])
+    extent = (
+        shadow.columns[0] - half,
+        shadow.columns[-1] + half,
+        shadow.rows[-1] + half,
+        shadow.rows[0] - half,
+    )
+    for number, (title, image) in enumerate(images):
+        axes = figure.add_subplot(1, 4, number + 1)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
+        axes.set_title(title, fontsize=11, color="#334155")
+        axes.set_axis_off()
+        if number == 0:
+            for line in shadow.outline:
+                axes.plot(*line.T, color=OUTLINE, linewidth=1.0)
+    figure.subplots_adjust(left=0.005, right=0.995, top=0.90, bottom=0.01, wspace=0.02)
+    return _png(figure, 100)
+
+
+def slices_png(
+    reconstruction: Volume, ct: Volume, labels: Volume, label: int, ct_to_world: ArrayLike
+) -> bytes:
+    """The reconstruction (1/mm, world) above the CT moved to its place: three planes, three MIPs.
+
+    The planes pass through the vertebra's centre; its registered outline is drawn on them.
+    """
+    world_to_ct = invert_rigid(ct_to_world)
+    mask = (np.asarray(labels.array) == label).astype(np.float32)
+    moved_mask = resample(labels.with_array(mask), reconstruction, world_to_ct)
+    hounsfield = np.asarray(ct.array, dtype=np.float32)
+    moved_ct = resample(ct.with_array(hounsfield), reconstruction, world_to_ct, outside=-1000.0)
+    centre_ct = labels.physical_points(np.argwhere(mask)[:, ::-1].astype(float)).mean(axis=0)
+    centre_world = transform_points(ct_to_world, centre_ct[None])
+    index = transform_points(reconstruction.physical_to_index, centre_world)[0][::-1]
+    centre = np.clip(np.round(index).astype(int), 0, np.array(reconstruction.array.shape) - 1)
+    bone = np.where(moved_mask > 0.05, moved_ct, -1000.0)
+    volumes = [
+        ("reconstruction", reconstruction.array, reconstruction.array),
+        ("moved CT", moved_ct, bone),
+    ]
+    figure = _figure(14.0, 5.3)
+    planes = ("axial", "coronal", "sagittal")
+    spacing = reconstruction.spacing[::-1]
+    for row, (name, whole, alone) in enumerate(volumes):
+        for column in range(6):
+            axis = column % 3
+            axes = figure.add_subplot(2, 6, 6 * row + column + 1)
+            is_slice = column < 3
+            image = whole.take(centre[axis], axis) if is_slice else alone.max(axis)
+            outline = moved_mask.take(centre[axis], axis) if is_slice else moved_mask.max(axis)
+            down, across = (spacing[a] for a in range(3) if a != axis)
+            low, high = np.percentile(whole, [2.0, 99.8]) if row == 0 else (-200.0, 900.0)
+            # LPS: rows of the coronal and sagittal planes grow upwards in the patient.
+            axes.imshow(
+                image,
+                cmap="gray",
+                vmin=low,
+                vmax=max(high, low + 1e-9),
+                aspect=down / across,
+                origin="upper" if axis == 0 else "lower",
+            )
+            if outline.max() > 0.5:
+                axes.contour(outline, [0.5], colors=OUTLINE, linewidths=0.8)
+            axes.set(xticks=[], yticks=[])
+            for spine in axes.spines.values():
+                spine.set_visible(False)
+            if row == 0:
+                kind = "slice" if is_slice else "maximum"
+                axes.set_title(f"{planes[axis]} {kind}", fontsize=10, color="#334155")
+            if column == 0:
+                axes.set_ylabel(name, fontsize=11, color="#334155")
+    figure.subplots_adjust(left=0.03, right=0.995, top=0.93, bottom=0.01, wspace=0.03, hspace=0.03)
+    return _png(figure, 100)
+
+
+def _draw_lines(axes: Axes, shadow: Shadow) -> None:
+    for line in shadow.folds:
+        axes.plot(*line.T, color=FOLDS, linewidth=0.9, alpha=0.9)
+    for line in shadow.outline:
+        axes.plot(*line.T, color=OUTLINE, linewidth=1.6, path_effects=_HALO)
+    axes.plot(*shadow.centre_px, "+", color=OUTLINE, markersize=9, markeredgewidth=1.4)
+
+
+def _label(axes: Axes, name: str, pixels_per_mm: float) -> None:
+    """The view's name at the top left, and 20 mm at the vertebra's depth at the bottom left."""
+    style = {"color": "white", "path_effects": _HALO, "transform": axes.transAxes}
+    axes.text(0.025, 0.97, name, va="top", fontsize=15, fontweight="bold", **style)
+    left, right = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    x, y = left + 0.03 * (right - left), bottom + 0.035 * (top - bottom)
+    end = x + 20.0 * pixels_per_mm
+    axes.plot([x, end], [y, y], color="white", linewidth=3.0, path_effects=_HALO)
+    axes.text(0.03, 0.05, "20 mm at the vertebra", va="bottom", fontsize=10, **style)
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _frame(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = _figure(width, height)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
