@@ -1,0 +1,115 @@
+"""The reference in plain torch: any floating dtype, any device, dense over pixels.
+
+Slow and simple on purpose: it evaluates math.md section 1 directly, for every pair of Gaussian and
+ray, and judges the other backends. Gradients come from torch's autograd.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .cloud import GaussianCloud, quaternions_to_matrices
+from .rays import pixel_rays
+
+# Pairs of Gaussian and ray evaluated at once: bounds the memory, not the result.
+_PAIRS_AT_ONCE = 8_000_000
+
+
+def _integrals(
+    means: Tensor,
+    scales: Tensor,
+    quaternions: Tensor,
+    densities: Tensor,
+    cloud_to_camera: Tensor,
+    directions: Tensor,
+    cutoff: float,
+) -> Tensor:
+    """The sum over Gaussians of the integrals over the parameter of rays (P, 3) from the origin."""
+    rotation = cloud_to_camera[:3, :3]
+    centres = means @ rotation.T + cloud_to_camera[:3, 3]
+    axes = rotation @ quaternions_to_matrices(quaternions)
+    factors = axes.transpose(1, 2) / scales[:, :, None]
+    depth_sigma = (axes[:, 2, :] * scales).norm(dim=1)
+    valid = centres[:, 2] > cutoff * depth_sigma
+    q = -torch.einsum("nij,nj->ni", factors, centres)
+    w = torch.einsum("nij,pj->npi", factors, directions)
+    square = (w * w).sum(-1)
+    cross = torch.linalg.cross(q[:, None, :].expand_as(w), w)
+    distance = (cross * cross).sum(-1) / square
+    value = (
+        densities[:, None] * math.sqrt(2.0 * math.pi) * square.rsqrt() * torch.exp(-0.5 * distance)
+    )
+    inside = (distance <= cutoff * cutoff) & valid[:, None]
+    return torch.where(inside, value, torch.zeros((), dtype=value.dtype, device=value.device)).sum(
+        0
+    )
+
+
+def rasterize(
+    cloud: GaussianCloud,
+    inverse: object,
+    cloud_to_camera: Tensor,
+    size: tuple[int, int],
+    cutoff: float,
+) -> Tensor:
+    """Line integrals (rows, columns); ``inverse`` is K^-1; see `rasterizer.rasterize`."""
+    columns, rows = size
+    directions, lengths = pixel_rays(inverse, size, cloud.dtype, cloud.device)  # type: ignore[arg-type]
+    flat = directions.reshape(3, -1).T
+    step = max(1, _PAIRS_AT_ONCE // max(1, flat.shape[0]))
+    image = torch.zeros(flat.shape[0], dtype=cloud.dtype, device=cloud.device)
+    # Forward-mode derivatives do not pass through a checkpoint; a graph over many chunks needs it.
+    graph = torch.is_grad_enabled() and any(
+        t.requires_grad for t in (*cloud.tensors, cloud_to_camera)
+    )
+    for start in range(0, len(cloud), step):
+        part = [t[start : start + step] for t in cloud.tensors]
+        arguments = (*part, cloud_to_camera, flat, cutoff)
+        if graph and len(cloud) > step:
+            image = image + checkpoint(_integrals, *arguments, use_reentrant=False)
+        else:
+            image = image + _integrals(*arguments)
+    return image.reshape(rows, columns) * lengths
+
+
+def _twist_generators(like: Tensor) -> Tensor:
+    """The six generators (6, 4, 4) of se(3): rotations about x, y, z, then translations."""
+    generators = torch.zeros(6, 4, 4, dtype=like.dtype, device=like.device)
+    for axis in range(3):
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        generators[axis, second, first] = 1.0
+        generators[axis, first, second] = -1.0
+        generators[3 + axis, axis, 3] = 1.0
+    return generators
+
+
+def rasterize_with_jacobian(
+    cloud: GaussianCloud,
+    inverse: object,
+    cloud_to_camera: Tensor,
+    size: tuple[int, int],
+    centre_cloud: Tensor,
+    cutoff: float,
+) -> tuple[Tensor, Tensor]:
+    """The image and its derivative (6, rows, columns) by six forward-mode sweeps."""
+    shift = torch.eye(4, dtype=cloud.dtype, device=cloud.device)
+    shift[:3, 3] = centre_cloud
+    back = torch.eye(4, dtype=cloud.dtype, device=cloud.device)
+    back[:3, 3] = -centre_cloud
+    still = cloud.detach()
+
+    def image_of(matrix: Tensor) -> Tensor:
+        return rasterize(still, inverse, matrix, size, cutoff)
+
+    columns = []
+    image = torch.empty(0)
+    with torch.no_grad():
+        for generator in _twist_generators(cloud.means):
+            tangent = cloud_to_camera @ shift @ generator @ back
+            image, column = torch.func.jvp(image_of, (cloud_to_camera,), (tangent,))
+            columns.append(column)
+    return image, torch.stack(columns)
