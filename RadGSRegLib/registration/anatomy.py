@@ -1,0 +1,109 @@
+"""From a CT with labels to what casts shadows: the target vertebra, its neighbours, other bone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..cases import Case
+from ..geometry import Volume
+
+Array = NDArray[np.float64]
+
+BONE_HU = 180.0
+SOFT_TISSUE_HU = 40.0
+
+
+@dataclass(frozen=True)
+class Body:
+    """One rigid piece of bone: its excess attenuation over soft tissue (1/mm) in the CT frame."""
+
+    name: str
+    excess: Volume
+    centre_ct: Array
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The target first, then movable neighbours (labelled), then all other bone as one piece."""
+
+    target: Body
+    neighbours: tuple[Body, ...]
+    surface_points_ct: Array
+
+    @property
+    def centre_ct(self) -> Array:
+        """The centroid of the target's mask, mm: what a click means, and where poses pivot."""
+        return self.target.centre_ct
+
+    @property
+    def radius_mm(self) -> float:
+        """The distance from the centre within which 98 % of the target's surface lies."""
+        distances = np.linalg.norm(self.surface_points_ct - self.centre_ct, axis=1)
+        return float(np.percentile(distances, 98.0))
+
+
+def build_anatomy(case: Case, *, reach_mm: float = 60.0) -> Anatomy:
+    """Cut the case's CT into bodies; bone farther than ``reach_mm`` from the target is left out."""
+    ct, labels = case.ct, np.asarray(case.labels.array)
+    mask = labels == case.label
+    box = _reach_box(mask, ct.spacing, reach_mm)
+    ct, labels, mask = _cut(ct, box), labels[box], mask[box]
+    distance = ndimage.distance_transform_edt(~mask, sampling=ct.spacing[::-1])
+    near = distance <= reach_mm
+    target = _body("target", ct, mask)
+    if target is None:
+        raise ValueError("the target's mask holds no bone")
+    neighbours = []
+    for value in np.unique(labels[near & (labels > 0)]):
+        if value != case.label:
+            body = _body(case.label_names.get(int(value), str(value)), ct, near & (labels == value))
+            if body is not None:
+                neighbours.append(body)
+    loose = near & (labels == 0) & (ct.array > BONE_HU)
+    loose &= ~ndimage.binary_dilation(labels > 0)
+    rest = _body("other bone", ct, ndimage.binary_opening(loose))
+    if rest is not None:
+        neighbours.append(rest)
+    shell = mask & ~ndimage.binary_erosion(mask)
+    surface = ct.physical_points(np.argwhere(shell)[:, ::-1].astype(float))
+    return Anatomy(target, tuple(neighbours), surface)
+
+
+def _reach_box(
+    mask: NDArray[np.bool_], spacing: Array, reach_mm: float
+) -> tuple[slice, slice, slice]:
+    found = ndimage.find_objects(mask.astype(np.uint8))[0]
+    pads = np.ceil(reach_mm / spacing[::-1]).astype(int)
+    k, j, i = (
+        slice(max(0, s.start - pad), min(n, s.stop + pad))
+        for s, pad, n in zip(found, pads, mask.shape, strict=True)
+    )
+    return k, j, i
+
+
+def _cut(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
+    k, j, i = box
+    return volume.crop((i.start, j.start, k.start), (i.stop, j.stop, k.stop))
+
+
+def _body(name: str, ct: Volume, mask: NDArray[np.bool_]) -> Body | None:
+    """The body inside ``mask``, on the mask's own box with a margin of empty voxels."""
+    if np.count_nonzero(mask) < 50:
+        return None
+    box = _reach_box(mask, ct.spacing, 2.0 * float(ct.spacing.max()))
+    inside = _cut(ct, box)
+    excess = np.where(mask[box], excess_attenuation(inside.array, SOFT_TISSUE_HU), 0.0)
+    if not (excess > 0).any():
+        return None
+    indices = np.argwhere(mask)[:, ::-1].astype(float)
+    centre = ct.physical_points(indices).mean(axis=0)
+    return Body(name, inside.with_array(excess.astype(np.float32)), centre)
+
+
+def excess_attenuation(hounsfield: NDArray[np.float32], reference_hu: float) -> NDArray[np.float32]:
+    mu = 0.0206 * (1 + hounsfield / 1000)
+    return np.maximum(mu - 0.0206 * (1 + reference_hu / 1000), 0)

@@ -1,0 +1,195 @@
+"""The coarse search: which rotation, and where, from a click or a rough start.
+
+For each rotation on a grid the whole spine is rendered coarsely in each view and correlated with the
+X-ray over all shifts at once (FFT). The correlation maps of the views are then read along a grid of
+positions in space, so that only shifts on which the views agree count.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from ..gaussians import GaussianCloud, rasterize
+from ..geometry.pose import translation
+from ..progress import Progress
+from .model import RenderModel
+from .observation import PreparedView, Window, window
+from .refine import LevelView, RefineOptions, prepare_level
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Ranges of the search; lengths in mm at the vertebra."""
+
+    rotation_range_deg: float = 25.0
+    rotation_step_deg: float = 12.5
+    translation_range_mm: float = 12.0
+    translation_step_mm: float = 2.5
+    pixel_mm: float = 2.0
+    blur_mm: float = 2.5
+    neighbourhood_mm: float = 8.0
+    keep: int = 24
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pose worth refining, its correlation (mean over views), and the views' signs."""
+
+    ct_to_world: Array
+    score: float
+    signs: tuple[int, ...]
+
+
+def rotation_grid(range_deg: float, step_deg: float) -> list[Array]:
+    """Rotations (3, 3) whose rotation vectors fill a cube of +- ``range_deg`` in steps."""
+    steps = int(np.ceil(range_deg / step_deg))
+    axis = np.linspace(-range_deg, range_deg, 2 * steps + 1) if steps else np.zeros(1)
+    vectors = np.radians(list(itertools.product(axis, repeat=3)))
+    return [Rotation.from_rotvec(v).as_matrix() for v in vectors]
+
+
+def search(
+    model: RenderModel,
+    views: list[PreparedView],
+    reference_ct_to_world: Array,
+    options: SearchOptions,
+    progress: Progress | None = None,
+) -> list[Candidate]:
+    """Candidates around a reference pose, best first.
+
+    The reference fixes the centre of both grids: rotations are applied before its own, about the
+    target's centre; positions are searched around where it puts that centre.
+    """
+    centre_ct = model.centre_ct
+    centre_world = reference_ct_to_world[:3, :3] @ centre_ct + reference_ct_to_world[:3, 3]
+    half = model.anatomy.radius_mm + options.translation_range_mm
+    windows = [window(v, centre_world, half, options.pixel_mm, options.blur_mm) for v in views]
+    level = prepare_level(
+        windows, [1] * len(windows), RefineOptions(neighbourhoods_mm=(options.neighbourhood_mm,))
+    )
+    rotations = rotation_grid(options.rotation_range_deg, options.rotation_step_deg)
+    poses = []
+    for rotation in rotations:
+        pose = np.eye(4)
+        pose[:3, :3] = rotation @ reference_ct_to_world[:3, :3]
+        pose[:3, 3] = centre_world - pose[:3, :3] @ centre_ct
+        poses.append(pose)
+    maps = []
+    for n, view in enumerate(level):
+        if progress is not None:
+            progress(n / len(level), "searching rotations and positions")
+        maps.append(_correlation_maps(model, view, poses))
+    offsets = _offset_grid(options)
+    found = _agreeing_positions(maps, level, offsets, centre_world, views)
+    candidates = []
+    for pose, (score, offset, signs) in zip(poses, found, strict=True):
+        candidates.append(Candidate(translation(offset) @ pose, score, signs))
+    candidates.sort(key=lambda c: -c.score)
+    return candidates[: options.keep]
+
+
+def _offset_grid(options: SearchOptions) -> Array:
+    steps = int(np.ceil(options.translation_range_mm / options.translation_step_mm))
+    axis = np.linspace(-options.translation_range_mm, options.translation_range_mm, 2 * steps + 1)
+    return np.array(list(itertools.product(axis, repeat=3)))
+
+
+def _correlation_maps(model: RenderModel, view: LevelView, poses: list[Array]) -> Tensor:
+    """Local normalised correlation (poses, rows, columns) of the template shifted by (row, column).
+
+    Shifts wrap: entry (-r, -c) is a shift up and left.
+    """
+    part = view.window
+    rows, columns = part.valid.shape
+    intrinsic = view.intrinsic
+    normalizer, observed = view.normalizers[0], view.images[0]
+    # The template's own neighbourhoods are never masked: the mask belongs to the X-ray.
+    free = type(normalizer)(torch.ones_like(part.valid), normalizer.sigma_px)
+    clouds = [body.coarse for body in model.neighbours]
+    merged = GaussianCloud.concatenate([model.target.coarse, *clouds])
+    templates, weights = [], []
+    for pose in poses:
+        to_camera = torch.from_numpy(view.world_to_camera @ pose)
+        target = rasterize(model.target.coarse, intrinsic, to_camera, (columns, rows))
+        image = rasterize(merged, intrinsic, to_camera, (columns, rows))
+        floor = 0.08 * float(free.deviation(image).max()) + 1e-9
+        weight = (target > 0.02 * float(target.max())).float()
+        templates.append(weight * free.normalize(image, floor))
+        weights.append(weight)
+    template, weight = torch.stack(templates), torch.stack(weights)
+    size = (2 * rows, 2 * columns)
+    valid = part.valid
+    f_template = torch.fft.rfft2(template, s=size).conj()
+    f_weight = torch.fft.rfft2(weight, s=size).conj()
+    f_energy = torch.fft.rfft2(template * template, s=size).conj()
+    cross = torch.fft.irfft2(f_template * torch.fft.rfft2(valid * observed, s=size), s=size)
+    energy = torch.fft.irfft2(f_weight * torch.fft.rfft2(valid * observed**2, s=size), s=size)
+    own = torch.fft.irfft2(f_energy * torch.fft.rfft2(valid, s=size), s=size)
+    full = (template * template).sum(dim=(1, 2), keepdim=True)
+    seen = (own / full.clamp_min(1e-9)).clamp(0.0, 1.0)
+    # A template mostly outside the valid picture proves nothing.
+    trust = (seen - 0.3).clamp_min(0.0) / 0.7
+    return cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
+
+
+def _agreeing_positions(
+    maps: list[Tensor],
+    level: tuple[LevelView, ...],
+    offsets: Array,
+    centre_world: Array,
+    views: list[PreparedView],
+) -> list[tuple[float, Array, tuple[int, ...]]]:
+    """For each pose the best offset in space and the signs of the views of unknown polarity."""
+    sampled = []
+    for correlation, view in zip(maps, level, strict=True):
+        camera = view.window.camera
+        shift = camera.project(centre_world + offsets) - camera.project(centre_world[None])
+        sampled.append(_sample_wrapped(correlation, shift))
+    unknown = [n for n, view in enumerate(views) if view.sign == 0]
+    known = [view.sign if view.sign else 1 for view in views]
+    best: list[tuple[float, Array, tuple[int, ...]]] | None = None
+    for flips in itertools.product((1, -1), repeat=len(unknown)) if len(unknown) <= 3 else (
+        (1,) * len(unknown),
+        (-1,) * len(unknown),
+    ):
+        signs = list(known)
+        for n, flip in zip(unknown, flips, strict=True):
+            signs[n] = flip
+        total = sum(sign * part for sign, part in zip(signs, sampled, strict=True)) / len(views)
+        score, index = total.max(dim=1)
+        here = [
+            (float(s), offsets[int(i)], tuple(signs)) for s, i in zip(score, index, strict=True)
+        ]
+        best = here if best is None else [max(a, b, key=lambda x: x[0]) for a, b in zip(best, here)]
+    assert best is not None
+    return best
+
+
+def _sample_wrapped(maps: Tensor, shift: Array) -> Tensor:
+    """Bilinear values (poses, M) of maps whose shifts wrap, at shifts (M, 2) = (column, row)."""
+    rows, columns = maps.shape[1:]
+    low = np.floor(shift).astype(int)
+    fraction = torch.from_numpy((shift - low).astype(np.float32))
+    flat = maps.reshape(len(maps), -1)
+
+    def take(d_column: int, d_row: int) -> Tensor:
+        column = (low[:, 0] + d_column) % columns
+        row = (low[:, 1] + d_row) % rows
+        return flat[:, torch.from_numpy(row * columns + column)]
+
+    u, v = fraction[:, 0], fraction[:, 1]
+    return (
+        take(0, 0) * (1 - u) * (1 - v)
+        + take(1, 0) * u * (1 - v)
+        + take(0, 1) * (1 - u) * v
+        + take(1, 1) * u * v
+    )
