@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def brightness(view: View) -> Array:
     pixels = np.asarray(view.pixels, dtype=float)
     if view.intensity == "transmission":
         floor = max(float(np.percentile(pixels, 99)) * 1e-4, 1e-12)
-        return -np.log(np.maximum(pixels, floor))
+        return np.asarray(-np.log(np.maximum(pixels, floor)))
     return pixels
 
 
@@ -82,7 +83,9 @@ def windowed(view: View, shadow: Shadow, sign: float) -> Array:
         int(np.clip(top - margin, 0, rows - 2)) : int(np.clip(bottom + margin, 2, rows)),
         int(np.clip(left - margin, 0, columns - 2)) : int(np.clip(right + margin, 2, columns)),
     ]
-    low, high = np.percentile(part if part.size else image, [1.0, 99.7])
+    least, lower, middle, upper, most = np.percentile(part, [1.0, 25.0, 50.0, 75.0, 99.7])
+    reach = 3.0 * (upper - lower)  # a wire or a collimator's edge must not set the window
+    low, high = max(least, middle - reach), min(most, middle + reach)
     return np.asarray(np.clip((image - low) / max(high - low, 1e-12), 0.0, 1.0) ** 1.1)
 
 
@@ -209,7 +212,7 @@ def _draw_lines(axes: Axes, shadow: Shadow) -> None:
 
 def _label(axes: Axes, name: str, pixels_per_mm: float) -> None:
     """The view's name at the top left, and 20 mm at the vertebra's depth at the bottom left."""
-    style = {"color": "white", "path_effects": _HALO, "transform": axes.transAxes}
+    style: dict[str, Any] = {"color": "white", "path_effects": _HALO, "transform": axes.transAxes}
     axes.text(0.025, 0.97, name, va="top", fontsize=15, fontweight="bold", **style)
     left, right = axes.get_xlim()
     bottom, top = axes.get_ylim()

@@ -26,9 +26,9 @@ class Shadow:
     """A vertebra's projection, sampled on a window of a view.
 
     ``columns`` (W,) and ``rows`` (H,): the view's pixel coordinates of the samples. ``attenuation``
-    (H, W): line integrals of the bone above soft tissue. ``outline``: closed or open lines (N, 2) of
-    (column, row), the silhouette. ``folds``: the same where the surface hides behind itself, that
-    is the edges of pedicles and processes inside the silhouette. ``centre_px`` (2,): where the
+    (H, W): line integrals of the bone above soft tissue. ``outline``: lines (N, 2) of (column,
+    row), the silhouette. ``folds``: the same where the surface hides behind itself, that is the
+    edges of pedicles and processes inside the silhouette. ``centre_px`` (2,): where the
     centroid of the mask projects. ``pixels_per_mm``: at the vertebra's depth.
     """
 

@@ -1,0 +1,226 @@
+"""``report.html``: one self-contained page that says what came out and whether to trust it."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from numpy.typing import ArrayLike
+from scipy.spatial.transform import Rotation
+
+from ..cases.types import Case
+from ..geometry import transform_points
+from ..registration.types import Registration
+
+VERDICTS = {
+    "ok": ("Registered", "The program would bet on less than 2 mm."),
+    "uncertain": ("Uncertain", "Look at the pictures before using this pose for anything."),
+    "failed": ("Failed", "Do not use this pose."),
+}
+
+
+@dataclass(frozen=True)
+class ReportPictures:
+    """PNG bytes: one overlay and one comparison per view in the case's order, and the slices."""
+
+    overlays: Sequence[bytes]
+    comparisons: Sequence[bytes] = ()
+    slices: bytes | None = None
+
+
+def report_html(
+    case: Case,
+    registration: Registration,
+    pictures: ReportPictures,
+    *,
+    software: Mapping[str, str],
+    timing_s: Mapping[str, float] | None = None,
+    reconstruction: Mapping[str, Any] | None = None,
+    truth: Mapping[str, float] | None = None,
+) -> str:
+    """The page's text.
+
+    ``timing_s`` stands in for the registration's own times where more than it ran;
+    ``reconstruction`` are figures of the reconstruction and ``truth`` of the pose, name to value,
+    shown where given. Nothing in the page tells who the patient is.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    title, advice = VERDICTS[registration.status]
+    return environment.get_template("report.html").render(
+        case=case,
+        registration=registration,
+        version=software.get("radgsreg", ""),
+        verdict=title,
+        advice=advice,
+        pose=describe_pose(registration.ct_to_world, registration.centre_ct),
+        uncertainty=describe_covariance(registration.covariance),
+        matrix=[[f"{value:.6f}" for value in row] for row in registration.ct_to_world],
+        views=_views(case, registration, pictures),
+        slices=_data_url(pictures.slices) if pictures.slices else None,
+        figures=_figures(registration, truth),
+        quality=_readable(_scalars(registration.quality)),
+        reconstruction=_readable(reconstruction or {}),
+        timing=_timing(timing_s or registration.timing_s),
+        inputs=[(name, digest[:12]) for name, digest in sorted(case.inputs.items())],
+        software=list(software.items()),
+        parameters=_readable(flatten({**registration.parameters, "seed": registration.seed})),
+    )
+
+
+def describe_pose(ct_to_world: ArrayLike, centre_ct: ArrayLike) -> list[tuple[str, str, str]]:
+    """(what, value, in plain words) for the vertebra's shift and turn, along LPS axes.
+
+    The shift is that of the vertebra's centre; the rotation is given as one turn about one axis and
+    as angles about the fixed world axes L, P, S applied in this order.
+    """
+    matrix = np.asarray(ct_to_world, dtype=float)
+    centre = np.asarray(centre_ct, dtype=float)
+    shift = transform_points(matrix, centre[None])[0] - centre
+    rotation = Rotation.from_matrix(matrix[:3, :3])
+    angles = rotation.as_euler("xyz", degrees=True)
+    rows = [
+        (f"Shift along {axis}", f"{value:+.2f} mm", _amount(value, "mm", words))
+        for axis, value, words in zip(
+            "LPS",
+            shift,
+            (
+                ("to the left", "to the right"),
+                ("to the back", "to the front"),
+                ("upwards", "downwards"),
+            ),
+            strict=True,
+        )
+    ]
+    turns = (
+        ("leaning forwards", "leaning backwards"),
+        ("tilting to the left", "tilting to the right"),
+        ("turning to its left", "turning to its right"),
+    )
+    rows += [
+        (f"Turn about {axis}", f"{value:+.2f}°", _amount(value, "°", words))
+        for axis, value, words in zip("LPS", angles, turns, strict=True)
+    ]
+    total = float(np.degrees(rotation.magnitude()))
+    rows.append(("Whole turn", f"{total:.2f}°", "about a single axis"))
+    return rows
+
+
+def describe_covariance(covariance: ArrayLike) -> list[tuple[str, str]]:
+    """One standard deviation about the CT's axes: degrees for turns, mm for shifts."""
+    matrix = np.asarray(covariance, dtype=float)
+    deviation = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    rows = [
+        (f"Turn about CT {axis}", f"± {math.degrees(value):.2f}°")
+        for axis, value in zip("LPS", deviation[:3], strict=True)
+    ]
+    rows += [
+        (f"Shift along CT {axis}", f"± {value:.2f} mm")
+        for axis, value in zip("LPS", deviation[3:], strict=True)
+    ]
+    return rows
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _amount(value: float, unit: str, words: tuple[str, str]) -> str:
+    if abs(value) < 0.05:
+        return "none to speak of"
+    return f"{abs(value):.1f}{'' if unit == '°' else ' '}{unit} {words[0 if value > 0 else 1]}"
+
+
+def _views(
+    case: Case, registration: Registration, pictures: ReportPictures
+) -> list[dict[str, Any]]:
+    scores = registration.quality.get("views", {})
+    comparisons = list(pictures.comparisons) or [b""] * len(case.views)
+    return [
+        {
+            "name": view.name,
+            "nominal": view.nominal,
+            "quality": _readable(_scalars(scores.get(view.name, {}))),
+            "overlay": _data_url(overlay),
+            "comparison": _data_url(comparison) if comparison else None,
+        }
+        for view, overlay, comparison in zip(
+            case.views, pictures.overlays, comparisons, strict=True
+        )
+    ]
+
+
+def _figures(
+    registration: Registration, truth: Mapping[str, float] | None
+) -> list[tuple[str, str]]:
+    """The few numbers at the top."""
+    figures = []
+    expected = registration.quality.get("expected_error_mm")
+    if expected is not None:
+        figures.append(("expected error", f"{_number(expected)} mm"))
+    if truth:
+        figures += [(name, value) for name, value in _readable(truth)]
+    score = registration.quality.get("score")
+    if score is not None:
+        figures.append(("score", _number(score)))
+    if "total" in registration.timing_s:
+        figures.append(("registered in", f"{registration.timing_s['total']:.1f} s"))
+    return figures
+
+
+def _timing(timing_s: Mapping[str, float]) -> list[tuple[str, float, float]]:
+    """(stage, seconds, share of the total in percent), the total last."""
+    total = timing_s.get("total", sum(timing_s.values()))
+    rows = [(name, value, 100.0 * value / max(total, 1e-9)) for name, value in timing_s.items()]
+    return sorted(rows, key=lambda row: row[0] == "total")
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:
+    plain = (int, float, str, bool, np.generic)
+    return {key: value for key, value in values.items() if isinstance(value, plain)}
+
+
+def _readable(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Keys in words with their unit after the number, values rounded for reading."""
+    rows = []
+    for key, value in values.items():
+        unit = next((u for u in ("mm", "deg", "db", "s") if key.endswith(f"_{u}")), "")
+        name = key.removesuffix(f"_{unit}") if unit else key
+        shown = {"deg": "°", "db": " dB"}.get(unit, f" {unit}" if unit else "")
+        rows.append((name.replace("_", " "), f"{_number(value)}{shown}"))
+    return rows
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return str(value)
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        return f"{number:.3g}" if abs(number) < 10 else f"{number:.1f}"
+    if isinstance(value, list | tuple | np.ndarray):
+        return ", ".join(_number(item) for item in np.asarray(value, dtype=object).ravel().tolist())
+    return "none" if value is None else str(value)
+
+
+def _data_url(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
