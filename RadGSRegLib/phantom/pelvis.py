@@ -1,0 +1,152 @@
+"""Sacrum, the upper part of the iliac bones, and the ribs of T12, as distance fields (mm)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .fields import FAR, Array, Points, smooth_max, smooth_min, swept_ellipse
+from .parameters import SpineParameters
+
+SACRUM_BOX = (np.array([-72.0, -32.0, -112.0]), np.array([72.0, 52.0, 24.0]))
+
+
+def sacrum(parameters: SpineParameters, points: Points) -> tuple[Array, Array]:
+    """Distance (N,) to the sacrum and to its superior articular processes.
+
+    Local frame: origin at the middle of the sacral end plate, z along the plate's normal.
+    """
+    size = parameters.vertebrae["L5"].size
+    scale = size.width_lower / 49.4
+    a = 0.5 * size.width_lower * 1.0
+    b = 0.5 * size.depth_lower * 0.95
+    spine = [(0.0, 0.0, -10.0), (0.0, 4.0, -40.0), (0.0, 6.0, -62.0), (0.0, 1.0, -84.0)]
+    radii = [(a, b), (0.70 * a, 0.62 * b), (0.52 * a, 0.45 * b), (0.36 * a, 0.36 * b)]
+    out = np.full(len(points), FAR, dtype=np.float32)
+    side_axis = (1.0, 0.0, 0.0)
+    for i in range(3):
+        piece = swept_ellipse(
+            points,
+            np.multiply(spine[i], scale),
+            np.multiply(spine[i + 1], scale),
+            side_axis,
+            radii[i],
+            radii[i + 1],
+        )
+        out = smooth_min(out, piece, 3.0)
+    out = smooth_max(out, points.z + np.float32(0.0), 2.0)
+
+    facets = np.full(len(points), FAR, dtype=np.float32)
+    half_canal = size.canal_width / 2
+    wall = 0.5 * size.depth_lower
+    for s in (1.0, -1.0):
+        wing = swept_ellipse(
+            points,
+            (s * 0.55 * a, 3.0, -14.0),
+            (s * 2.02 * a, 12.0, -20.0),
+            (0.0, 1.0, 0.0),
+            (0.75 * b, 14.0),
+            (0.85 * b, 17.0),
+        )
+        flank = swept_ellipse(
+            points,
+            (s * 1.85 * a, 13.0, -24.0),
+            (s * 0.75 * a, 12.0, -72.0),
+            (0.0, 1.0, 0.0),
+            (0.75 * b, 12.0),
+            (0.35 * b, 10.0),
+        )
+        out = smooth_min(smooth_min(out, wing, 5.0), flank, 5.0)
+        angle = np.radians(size.facet_angle + 4.0)
+        blade = (s * np.sin(angle), np.cos(angle), 0.0)
+        facet = swept_ellipse(
+            points,
+            (s * (half_canal + 6.0), wall + 9.0, -8.0),
+            (s * (half_canal + 8.0), wall + 9.5, 7.0),
+            blade,
+            (6.5, 5.0),
+            (6.8, 3.2),
+        )
+        facets = np.minimum(facets, facet)
+        lamina = swept_ellipse(
+            points,
+            (s * (half_canal + 2.0), wall + 12.0, -14.0),
+            (s * 1.0, wall + 21.0, -18.0),
+            (0.0, 0.2, -0.98),
+            (8.0, 3.6),
+            (8.0, 3.6),
+        )
+        out = smooth_min(smooth_min(out, facet, 3.0), lamina, 3.0)
+        back = swept_ellipse(
+            points,
+            (s * 14.0, wall + 8.0, -30.0),
+            (s * 8.0, wall + 2.0, -76.0),
+            side_axis,
+            (9.0, 3.0),
+            (7.0, 2.6),
+        )
+        out = smooth_min(out, back, 3.0)
+    crest = swept_ellipse(
+        points,
+        (0.0, wall + 24.0, -20.0),
+        (0.0, wall + 6.0, -80.0),
+        side_axis,
+        (3.0, 6.0),
+        (3.0, 4.0),
+    )
+    out = smooth_min(out, crest, 3.0)
+    canal = swept_ellipse(
+        points,
+        (0.0, wall + 8.0, 14.0),
+        (0.0, 14.0, -72.0),
+        side_axis,
+        (half_canal, 8.0),
+        (6.0, 3.0),
+    )
+    out = smooth_max(out, -canal, 1.5)
+    for s in (1.0, -1.0):
+        for x, z in ((0.86 * a, -30.0), (0.74 * a, -52.0)):
+            hole = swept_ellipse(
+                points,
+                (s * x, -30.0, z - 4),
+                (s * x, 40.0, z + 4),
+                side_axis,
+                (5.0, 5.0),
+                (4.0, 4.0),
+            )
+            out = smooth_max(out, -hole, 2.0)
+    return out, facets
+
+
+def ilium(points: Points, side: int, scale: float) -> Array:
+    """Distance (N,) to the upper part of one iliac wing; frame: upright, at the sacral end plate."""
+    path = [(47.0, 42.0, -38.0), (66.0, 34.0, -22.0), (96.0, 4.0, -14.0), (128.0, -48.0, -26.0)]
+    heights = [26.0, 38.0, 48.0, 36.0]
+    thick = [8.0, 6.0, 3.6, 6.5]
+    out = np.full(len(points), FAR, dtype=np.float32)
+    for i in range(3):
+        start = np.multiply(path[i], [side * scale, scale, scale])
+        end = np.multiply(path[i + 1], [side * scale, scale, scale])
+        along = end - start
+        normal = np.array([along[1], -along[0], 0.0])
+        piece = swept_ellipse(
+            points, start, end, normal, (thick[i], heights[i]), (thick[i + 1], heights[i + 1])
+        )
+        out = smooth_min(out, piece, 4.0)
+    return out
+
+
+def rib(points: Points, side: int, wall: float) -> Array:
+    """Distance (N,) to the twelfth rib of one side, in the frame of T12."""
+    path: list[NDArray[np.float64]] = [
+        np.array([side * x, wall + y, z])
+        for x, y, z in ((22.0, 3.0, 4.0), (52.0, 26.0, -10.0), (86.0, 20.0, -36.0), (106, -8, -56))
+    ]
+    radii = [(4.0, 5.0), (3.0, 6.0), (2.8, 6.0), (2.2, 4.0)]
+    out = np.full(len(points), FAR, dtype=np.float32)
+    for i in range(3):
+        piece = swept_ellipse(
+            points, path[i], path[i + 1], (0.3 * side, 1.0, 0.0), radii[i], radii[i + 1]
+        )
+        out = smooth_min(out, piece, 2.0)
+    return out
