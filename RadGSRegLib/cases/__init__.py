@@ -1,5 +1,60 @@
 """Reading and writing of cases, X-rays and results, as promised in the outside contract."""
 
+from .case import is_views_file, read_case, read_start, write_case, write_segmentation, write_start
+from .ct import read_ct
+from .labels import labels_on_ct, read_segmentation
+from .ledger import Ledger
+from .output import OutputFolder
+from .projection_matrix import camera_from_projection, read_projection_matrix
+from .results import (
+    RegistrationRecord,
+    Status,
+    read_itk_transform,
+    read_registration_json,
+    software_versions,
+    write_itk_transform,
+    write_json,
+    write_registration_json,
+    write_volume_nifti,
+)
+from .rtk import DetectorGrid, read_rtk_matrices, rtk_camera
 from .types import Case, Intensity, View
+from .views import check_views, file_stem, read_views, write_views
+from .xray import XrayImage, read_xray
 
-__all__ = ["Case", "Intensity", "View"]
+__all__ = [
+    "Case",
+    "DetectorGrid",
+    "Intensity",
+    "Ledger",
+    "OutputFolder",
+    "RegistrationRecord",
+    "Status",
+    "View",
+    "XrayImage",
+    "camera_from_projection",
+    "check_views",
+    "file_stem",
+    "is_views_file",
+    "labels_on_ct",
+    "read_case",
+    "read_ct",
+    "read_itk_transform",
+    "read_projection_matrix",
+    "read_registration_json",
+    "read_rtk_matrices",
+    "read_segmentation",
+    "read_start",
+    "read_views",
+    "read_xray",
+    "rtk_camera",
+    "software_versions",
+    "write_case",
+    "write_itk_transform",
+    "write_json",
+    "write_registration_json",
+    "write_segmentation",
+    "write_start",
+    "write_views",
+    "write_volume_nifti",
+]

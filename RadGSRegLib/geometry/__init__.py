@@ -1,13 +1,14 @@
 """Rigid poses, cameras, C-arm angles, image grids, and LPS/RAS."""
 
 from .camera import Camera
+from .carm import CArmAngles, carm_angles, carm_camera
 from .pose import (
     compose_about,
     exp_se3,
     invert_rigid,
     is_rigid,
-    lps_to_ras,
     log_se3,
+    lps_to_ras,
     ras_to_lps,
     rotation_angle_deg,
     transform_points,
@@ -16,8 +17,11 @@ from .pose import (
 from .volume import Volume
 
 __all__ = [
+    "CArmAngles",
     "Camera",
     "Volume",
+    "carm_angles",
+    "carm_camera",
     "compose_about",
     "exp_se3",
     "invert_rigid",

@@ -72,8 +72,8 @@ class Camera:
     ) -> Camera:
         """The camera of a resampled window of this image.
 
-        The window's pixel (0, 0) lies at (``column``, ``row``) of this image, and each of its pixels
-        is ``step`` pixels of this image wide.
+        The window's pixel (0, 0) lies at (``column``, ``row``) of this image, and each of its
+        pixels is ``step`` pixels of this image wide.
         """
         to_window = np.array(
             [[1.0 / step, 0.0, -column / step], [0.0, 1.0 / step, -row / step], [0.0, 0.0, 1.0]]
@@ -103,4 +103,4 @@ def triangulate(cameras: list[Camera], pixels: ArrayLike) -> tuple[Array, float]
         raise ValueError("the views are parallel: their rays fix no point")
     point = np.linalg.solve(normal, right)
     distances = [np.linalg.norm(p @ (point - source)) for p, source in projectors]
-    return point, float(np.sqrt(np.mean(np.square(distances))))
+    return np.asarray(point, dtype=float), float(np.sqrt(np.mean(np.square(distances))))

@@ -1,12 +1,12 @@
 """Rigid transforms on SE(3), 4x4 and row-major, acting on column vectors (mm).
 
-Convention, stated once for the whole project: a pose ``a_to_b`` is perturbed **on the right, about a
-centre** given in frame ``a`` ::
+Convention, stated once for the whole project: a pose ``a_to_b`` is perturbed **on the right, about
+a centre** given in frame ``a`` ::
 
     a_to_b(xi) = a_to_b @ C @ exp(xi) @ C^-1,   C = translation by centre_a
 
-with the twist ``xi = (rx, ry, rz, tx, ty, tz)``: rotation vector in radians, then translation in mm,
-both along the axes of frame ``a``. Rotation and translation therefore decouple at the centre.
+with the twist ``xi = (rx, ry, rz, tx, ty, tz)``: rotation vector in radians, then translation in
+mm, both along the axes of frame ``a``. Rotation and translation therefore decouple at the centre.
 """
 
 from __future__ import annotations

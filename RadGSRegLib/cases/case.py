@@ -1,0 +1,147 @@
+"""``case.json`` and ``start.json``: the whole input of one registration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError
+from ..geometry import Volume
+from .ct import read_ct
+from .itk_image import place_like, volume_to_itk
+from .json_input import Fields, read_json_object, rigid_problem
+from .labels import labels_on_ct, read_segmentation
+from .ledger import Ledger
+from .types import Case, View
+from .views import read_views, write_views
+
+Array = NDArray[np.float64]
+
+_KEYS = {"ct", "segmentation", "label", "views", "series"}
+
+
+def is_views_file(path: Path) -> bool:
+    """Whether a file is a ``views.json`` rather than a ``case.json``; InputError if neither."""
+    data = read_json_object(Path(path))
+    if isinstance(data.get("views"), list):
+        return True
+    if "ct" in data or isinstance(data.get("views"), str):
+        return False
+    raise InputError(path, "is neither a case.json nor a views.json")
+
+
+def read_case(path: Path) -> Case:
+    """The case that a ``case.json`` describes; paths in it are relative to the file.
+
+    Reads the CT (HU), the segmentation on the CT's grid and all X-rays. Beyond the contract,
+    ``series`` (a DICOM SeriesNumber) chooses among several CT volumes of one folder. Raises
+    InputError, one sentence that names the file, for anything that is missing or senseless.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / "case.json").is_file():
+        path = path / "case.json"
+    fields = Fields(path, read_json_object(path))
+    if isinstance(fields.data.get("views"), list):
+        fields.refuse("is a views.json, not a case.json", "a CT and a segmentation are needed")
+    ledger = Ledger()
+    ledger.add_file(path)
+    for note in fields.note_unknown(_KEYS):
+        ledger.note(note)
+    label = fields.need("label")
+    if isinstance(label, bool) or not isinstance(label, int | str) or not str(label).strip():
+        fields.refuse('"label" must be a whole number or a segment\'s name')
+    ct_path, seg_path = fields.path("ct"), fields.path("segmentation")
+    views_path = fields.path("views")
+    for needed in (ct_path, seg_path, views_path):
+        if not needed.exists():
+            raise InputError(needed, f"does not exist (mentioned in {path.name})")
+    views = read_views(views_path, ledger)
+    series = fields.integer("series") if "series" in fields else None
+    ct = read_ct(ct_path, ledger, series)
+    segmentation = read_segmentation(seg_path, ledger)
+    labels, value, names = labels_on_ct(segmentation, label, ct, seg_path, ledger)
+    return Case(
+        ct=ct,
+        labels=labels,
+        label=value,
+        views=views,
+        label_names=names,
+        inputs=ledger.inputs,
+        notes=tuple(ledger.notes),
+    )
+
+
+def read_start(path: Path) -> Array:
+    """``ct_to_world`` (4, 4) of a ``start.json``. InputError unless it is rigid."""
+    path = Path(path)
+    return Fields(path, read_json_object(path)).rigid("ct_to_world")
+
+
+def write_start(path: Path, ct_to_world: ArrayLike) -> None:
+    """Write a ``start.json``. Raises ValueError unless the matrix (4, 4) is rigid."""
+    matrix = np.asarray(ct_to_world, dtype=float)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or rigid_problem(matrix):
+        raise ValueError("ct_to_world must be a rigid 4x4")
+    text = json.dumps({"ct_to_world": matrix.tolist()}, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def write_segmentation(path: Path, labels: Volume, names: dict[int, str] | None = None) -> None:
+    """Write a label map; to ``.seg.nrrd`` with the names of its segments, as Slicer reads them."""
+    array = np.asarray(labels.array)
+    kind = np.uint8 if array.max(initial=0) < 256 else np.uint16
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.astype(kind)))
+    place_like(image, labels)
+    if path.name.endswith(".seg.nrrd"):
+        values = [int(v) for v in np.unique(array) if v != 0]
+        for number, value in enumerate(values):
+            name = (names or {}).get(value, f"label {value}")
+            prefix = f"Segment{number}_"
+            image.SetMetaData(prefix + "ID", f"Segment_{value}")
+            image.SetMetaData(prefix + "Name", name)
+            image.SetMetaData(prefix + "LabelValue", str(value))
+            image.SetMetaData(prefix + "Layer", "0")
+            image.SetMetaData(prefix + "Extent", " ".join(f"0 {n - 1}" for n in labels.size))
+        image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def write_case(
+    folder: Path,
+    ct: Volume,
+    labels: Volume,
+    label: int,
+    views: Sequence[View],
+    label_names: dict[int, str] | None = None,
+    start_ct_to_world: ArrayLike | None = None,
+) -> Path:
+    """Write a case in the form of the contract into an existing folder; returns its ``case.json``.
+
+    CT (HU) as int16 if its values are whole, float32 otherwise. The segmentation is a
+    ``seg.seg.nrrd`` where ``label_names`` are given, a ``seg.nii.gz`` otherwise. Use it inside an
+    `OutputFolder` so that the case appears whole.
+    """
+    folder = Path(folder)
+    array = ct.array
+    whole = bool((array == np.round(array)).all() and np.abs(array).max() < 2**15)
+    stored = ct.with_array(array.astype(np.int16 if whole else np.float32))
+    sitk.WriteImage(volume_to_itk(stored), str(folder / "ct.nii.gz"), useCompression=True)
+    segmentation = "seg.seg.nrrd" if label_names else "seg.nii.gz"
+    write_segmentation(folder / segmentation, labels, label_names)
+    write_views(folder, views)
+    if start_ct_to_world is not None:
+        write_start(folder / "start.json", start_ct_to_world)
+    path = folder / "case.json"
+    content = {
+        "ct": "ct.nii.gz",
+        "segmentation": segmentation,
+        "label": int(label),
+        "views": "views.json",
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,51 @@
+"""The preoperative CT, in Hounsfield units."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..geometry import Volume
+from .dicom_series import is_dicom_file, read_dicom_series
+from .itk_image import as_3d, check_axes, read_itk, volume_from_itk
+from .ledger import Ledger
+
+_AIR_HU = -1024.0
+_LEAST_SPAN_HU = 100.0
+
+
+def read_ct(path: Path, ledger: Ledger | None = None, series: int | None = None) -> Volume:
+    """A CT from NIfTI, NRRD, MHA or a folder of DICOM slices (or one file of that folder).
+
+    Returns float32 HU on the image's own grid in LPS mm, oblique or flipped as it may be. Values
+    below air (padding outside the scanner's field) become -1024 HU. ``series`` is the DICOM
+    SeriesNumber where a folder holds several CT volumes. Raises InputError for what is missing,
+    unreadable, not 3-D, sheared, not finite or no CT.
+    """
+    ledger = ledger if ledger is not None else Ledger()
+    path = Path(path)
+    if path.is_dir() or (path.is_file() and is_dicom_file(path)):
+        volume = read_dicom_series(path if path.is_dir() else path.parent, ledger, series)
+    elif path.is_file():
+        image = as_3d(read_itk(path), path, "a CT")
+        if image.GetNumberOfComponentsPerPixel() != 1:
+            raise InputError(path, "is a colour or vector image, no CT")
+        volume = volume_from_itk(image)
+        check_axes(volume.index_to_physical, path)
+        ledger.add_file(path)
+    else:
+        raise InputError(path, "does not exist")
+    array = volume.array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(path, "holds voxels that are not a number (NaN or infinite)")
+    span = float(np.ptp(np.maximum(array, _AIR_HU)))
+    if span < _LEAST_SPAN_HU:
+        raise InputError(
+            path,
+            f"is no CT in Hounsfield units: its values span only {span:.3g}"
+            if span
+            else "is no CT: all voxels are alike",
+        )
+    return volume.with_array(np.maximum(array, np.float32(_AIR_HU)))

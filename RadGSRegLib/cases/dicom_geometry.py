@@ -1,0 +1,195 @@
+"""A nominal camera from the tags of a DICOM X-ray.
+
+The tags say how a C-arm was meant to stand, not how it stood: no flex, no calibration, the
+isocentre in the middle of the image. A view made of them is a guess and is marked as such.
+
+The angles of the XA positioner are anatomical: they count from the patient's chest, whichever way
+the patient lies (PS3.3 C.8.7.5.1.2), so Patient Position does not turn them, and the world's axes
+are the patient's LPS. The image is heads-up and shown as seen facing the X-ray source (the
+patient's left on the right of a frontal image), unless Patient Orientation says otherwise. Seen
+that way an image is mirrored for a camera that stands at the source; its first focal length is then
+negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from ..geometry.carm import PATIENT_POSITIONS, carm_rotation
+
+Array = NDArray[np.float64]
+
+_LETTERS = {
+    "L": (1, 0, 0),
+    "R": (-1, 0, 0),
+    "P": (0, 1, 0),
+    "A": (0, -1, 0),
+    "H": (0, 0, 1),
+    "F": (0, 0, -1),
+}
+
+
+@dataclass(frozen=True)
+class GeometryTags:
+    """What a DICOM X-ray says of its geometry; None where it is silent. Millimetres and degrees.
+
+    ``spacing_mm`` is (column step, row step) at the detector; ``orientation`` the directions in the
+    patient of the image's rows (left to right) and columns (top to bottom), such as ("L", "F").
+    """
+
+    source_detector_mm: float | None = None
+    source_isocentre_mm: float | None = None
+    primary_deg: float | None = None
+    secondary_deg: float | None = None
+    spacing_mm: tuple[float, float] | None = None
+    orientation: tuple[str, str] | None = None
+    patient_position: str | None = None
+
+    def missing_for_intrinsic(self) -> list[str]:
+        """The tags without which there is no intrinsic."""
+        need = {
+            "DistanceSourceToDetector": self.source_detector_mm,
+            "ImagerPixelSpacing": self.spacing_mm,
+        }
+        return [name for name, value in need.items() if value is None]
+
+    def missing_for_extrinsic(self) -> list[str]:
+        """The tags without which there is no extrinsic."""
+        need = {
+            "DistanceSourceToPatient": self.source_isocentre_mm,
+            "PositionerPrimaryAngle": self.primary_deg,
+            "PositionerSecondaryAngle": self.secondary_deg,
+        }
+        return [name for name, value in need.items() if value is None]
+
+
+def _lookup(dataset: Dataset, keyword: str, frame: int) -> Any:
+    """A value from the data set, or from the functional groups of an enhanced image."""
+    if dataset.get(keyword) is not None:
+        return dataset.get(keyword)
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    groups = [per_frame[frame]] if frame < len(per_frame) else []
+    groups += list(dataset.get("SharedFunctionalGroupsSequence") or [])
+    for group in groups:
+        for element in group:
+            if element.VR == "SQ" and element.value:
+                value = element.value[0].get(keyword)
+                if value is not None:
+                    return value
+    return None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _positive(value: Any) -> float | None:
+    number = _number(value)
+    return number if number is not None and number > 0 else None
+
+
+def _angle(dataset: Dataset, keyword: str, frame: int) -> float | None:
+    """The angle of a frame: the first frame's plus this frame's increment (XA, moving C-arm)."""
+    angle = _number(_lookup(dataset, keyword, frame))
+    increments = dataset.get(f"{keyword}Increment")
+    if angle is None or increments is None or frame == 0:
+        return angle
+    steps = list(increments) if hasattr(increments, "__iter__") else [increments]
+    if len(steps) <= frame:
+        return angle
+    step = _number(steps[frame])
+    return None if step is None else angle + step
+
+
+def geometry_tags(dataset: Dataset, frame: int = 0) -> GeometryTags:
+    """The geometry of one frame; tags that are absent, empty or no number are None."""
+    spacing = dataset.get("ImagerPixelSpacing")
+    steps: list[float | None] = []
+    if spacing is not None and hasattr(spacing, "__len__") and len(spacing) == 2:
+        steps = [_positive(spacing[1]), _positive(spacing[0])]  # DICOM writes rows first
+    orientation = dataset.get("PatientOrientation")
+    letters: tuple[str, str] | None = None
+    if orientation is not None and hasattr(orientation, "__len__") and len(orientation) == 2:
+        row, column = (str(o).upper() for o in orientation)
+        if row and column and set(row + column) <= set(_LETTERS):
+            letters = row, column
+    position = str(dataset.get("PatientPosition") or "").strip().upper()
+    isocentre = _positive(_lookup(dataset, "DistanceSourceToPatient", frame))
+    return GeometryTags(
+        source_detector_mm=_positive(_lookup(dataset, "DistanceSourceToDetector", frame)),
+        source_isocentre_mm=isocentre
+        or _positive(_lookup(dataset, "DistanceSourceToIsocenter", frame)),
+        primary_deg=_angle(dataset, "PositionerPrimaryAngle", frame),
+        secondary_deg=_angle(dataset, "PositionerSecondaryAngle", frame),
+        spacing_mm=(steps[0], steps[1]) if len(steps) == 2 and steps[0] and steps[1] else None,
+        orientation=letters,
+        patient_position=position if position in PATIENT_POSITIONS else None,
+    )
+
+
+def _direction(letters: str) -> Array:
+    """A unit vector (3,), LPS, for letters such as ``L`` or ``PR`` (the first counts most)."""
+    out = sum(np.array(_LETTERS[c], dtype=float) / 2**n for n, c in enumerate(letters))
+    return np.asarray(out / np.linalg.norm(out))
+
+
+def image_turn(tags: GeometryTags) -> tuple[Array, bool]:
+    """How the image lies: the rotation (3, 3) about the beam away from heads-up, and "mirrored".
+
+    The best of the eight ways in which an image can lie, by Patient Orientation; without that tag
+    heads-up and mirrored (as seen facing the source). Raises ValueError where no way fits.
+    """
+    if tags.orientation is None:
+        return np.eye(3), True
+    x, y, _ = carm_rotation(tags.primary_deg or 0.0, tags.secondary_deg or 0.0)
+    row, column = (_direction(letters) for letters in tags.orientation)
+    best, turn, mirrored = -np.inf, np.eye(3), True
+    for mirror in (True, False):
+        for c, s in ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)):
+            camera_x, camera_y = c * x + s * y, -s * x + c * y
+            fit = min(row @ (-camera_x if mirror else camera_x), column @ camera_y)
+            if fit > best:
+                best, mirrored = fit, mirror
+                turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+    if best < 0.5:
+        raise ValueError("PatientOrientation does not fit the positioner's angles")
+    return turn, mirrored
+
+
+def nominal_intrinsic(
+    tags: GeometryTags, spacing_mm: tuple[float, float], columns: int, rows: int
+) -> Array:
+    """The intrinsic (3, 3) with the beam's foot in the middle of the image.
+
+    Raises ValueError where the distance is missing or the orientation does not fit.
+    """
+    if tags.source_detector_mm is None:
+        raise ValueError("DistanceSourceToDetector is missing")
+    _, mirrored = image_turn(tags)
+    fx = tags.source_detector_mm / spacing_mm[0] * (-1.0 if mirrored else 1.0)
+    fy = tags.source_detector_mm / spacing_mm[1]
+    return np.array([[fx, 0.0, (columns - 1) / 2], [0.0, fy, (rows - 1) / 2], [0.0, 0.0, 1.0]])
+
+
+def nominal_extrinsic(tags: GeometryTags) -> Array:
+    """world_to_camera (4, 4); the world is the patient's LPS with its origin at the isocentre.
+
+    Raises ValueError where a tag is missing or the orientation does not fit.
+    """
+    missing = tags.missing_for_extrinsic()
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
+    turn, _ = image_turn(tags)
+    out = np.eye(4)
+    out[:3, :3] = turn @ carm_rotation(tags.primary_deg or 0.0, tags.secondary_deg or 0.0)
+    out[2, 3] = tags.source_isocentre_mm
+    return out

@@ -1,0 +1,184 @@
+"""A CT volume from a folder of DICOM slices."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+from pydicom.errors import InvalidDicomError
+
+from ..errors import InputError
+from ..geometry import Volume
+from .itk_image import check_axes, quiet_itk
+from .ledger import Ledger
+
+Array = NDArray[np.float64]
+
+# Only geometry and what tells series apart; nothing that identifies a patient is even parsed.
+_TAGS = [
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "Modality",
+    "ImageType",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+]
+
+
+@dataclass(frozen=True)
+class _Slice:
+    path: Path
+    position: Array
+    cosines: Array
+    spacing: tuple[float, float]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Series:
+    number: str
+    slices: list[_Slice]
+
+    @property
+    def title(self) -> str:
+        return f"series {self.number} with {len(self.slices)} slices"
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file starts as DICOM Part 10 files do."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _header(path: Path) -> pydicom.Dataset | None:
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+    except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, EOFError):
+        return None
+
+
+def _find_series(folder: Path) -> list[_Series]:
+    """The CT series of a folder that could be volumes."""
+    slices: dict[tuple[str, tuple[float, ...], tuple[int, int]], list[_Slice]] = defaultdict(list)
+    numbers: dict[str, str] = {}
+    found: set[str] = set()
+    enhanced = False
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        header = _header(path)
+        if header is None or "SeriesInstanceUID" not in header:
+            continue
+        modality = str(header.get("Modality", ""))
+        found.add(modality or "unknown")
+        if modality != "CT" or "LOCALIZER" in (header.get("ImageType") or []):
+            continue
+        if int(header.get("NumberOfFrames") or 1) > 1:
+            enhanced = True
+            continue
+        if any(header.get(tag) is None for tag in _TAGS[4:9]):
+            continue
+        uid = str(header.SeriesInstanceUID)
+        numbers[uid] = str(header.get("SeriesNumber") or "without a number")
+        orientation = np.array(header.ImageOrientationPatient, dtype=float)
+        size = (int(header.Columns), int(header.Rows))
+        slices[uid, tuple(np.round(orientation, 3)), size].append(
+            _Slice(
+                path,
+                np.array(header.ImagePositionPatient, dtype=float),
+                orientation.reshape(2, 3),
+                (float(header.PixelSpacing[1]), float(header.PixelSpacing[0])),
+                size,
+            )
+        )
+    series = [_Series(numbers[key[0]], found) for key, found in slices.items() if len(found) > 2]
+    if not series and enhanced:
+        raise InputError(
+            folder, "holds an enhanced (multi-frame) CT, which is not read", "convert it to NIfTI"
+        )
+    if not series and found:
+        raise InputError(
+            folder, f"holds DICOM files ({', '.join(sorted(found))}) but no CT series of slices"
+        )
+    if not series:
+        raise InputError(folder, "holds no DICOM file", "name the folder with the CT's slices")
+    return series
+
+
+def _choose(folder: Path, series: list[_Series], number: int | None) -> _Series:
+    if number is not None:
+        series_there = ", ".join(s.title for s in series)
+        series = [s for s in series if s.number == str(number)]
+        if not series:
+            raise InputError(folder, f"has no CT series {number}; there are: {series_there}")
+    if len(series) > 1:
+        raise InputError(
+            folder,
+            f"holds {len(series)} CT volumes: {', '.join(s.title for s in series)}",
+            'choose one with "series": NUMBER, or put it into a folder of its own',
+        )
+    return series[0]
+
+
+def _grid(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], Array]:
+    """Slices in order along their normal, and index_to_physical (4, 4)."""
+    first = slices[0]
+    normal = np.cross(first.cosines[0], first.cosines[1])
+    slices = sorted(slices, key=lambda s: float(s.position @ normal))
+    positions = np.array([s.position for s in slices])
+    heights = positions @ normal
+    steps = np.diff(heights)
+    step = float(np.median(steps))
+    if steps.min() < 1e-3:
+        raise InputError(
+            folder, "has two slices at the same place", "keep one image of every slice"
+        )
+    if np.abs(steps - step).max() > max(0.02 * step, 0.01):
+        worst = int(np.argmax(np.abs(steps - step)))
+        raise InputError(
+            folder,
+            f"has uneven slices: {steps[worst]:.3g} mm after slice {worst + 1} of {len(slices)}, "
+            f"{step:.3g} mm otherwise",
+            "is a slice missing?",
+        )
+    if max(np.ptp([s.spacing for s in slices], axis=0)) > 1e-3:
+        raise InputError(folder, "has slices of different pixel spacing")
+    matrix = np.eye(4)
+    matrix[:3, 0] = first.cosines[0] * first.spacing[0]
+    matrix[:3, 1] = first.cosines[1] * first.spacing[1]
+    matrix[:3, 2] = (positions[-1] - positions[0]) / (len(slices) - 1)
+    matrix[:3, 3] = positions[0]
+    off_line = positions - positions[0] - np.arange(len(slices))[:, None] * matrix[:3, 2]
+    if np.abs(off_line).max() > 0.5 * step:
+        raise InputError(folder, "has slices that do not lie on one line")
+    check_axes(matrix, folder)
+    return slices, matrix
+
+
+def read_dicom_series(folder: Path, ledger: Ledger, number: int | None = None) -> Volume:
+    """The CT in a folder of DICOM slices, float32 HU, on its own grid (LPS mm).
+
+    ``number`` is the SeriesNumber where the folder holds more than one CT volume. Raises InputError
+    for no or several CT volumes, missing or uneven slices, and a tilted gantry (sheared axes).
+    """
+    slices, matrix = _grid(folder, _choose(folder, _find_series(folder), number).slices)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames([str(s.path) for s in slices])
+    reader.SetOutputPixelType(sitk.sitkFloat32)
+    try:
+        with quiet_itk():
+            array = sitk.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise InputError(folder, "has slices whose pixels cannot be read") from error
+    ledger.add_series("CT (DICOM series)", [s.path for s in slices])
+    return Volume(array, matrix)

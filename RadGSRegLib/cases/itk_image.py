@@ -1,0 +1,114 @@
+"""Between image files, SimpleITK images and `Volume`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..geometry import Volume
+
+Array = NDArray[np.float64]
+
+
+@contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Without ITK's warnings: they quote paths and header fields, which may name a patient."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+def read_itk(path: Path) -> sitk.Image:
+    """Any image file that ITK knows. InputError if it cannot be read."""
+    try:
+        with quiet_itk():
+            return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise InputError(
+                path,
+                "has sheared axes, which are no image of the body",
+                "resample it to a grid with right angles",
+            ) from error
+        raise InputError(
+            path,
+            "cannot be read as an image",
+            "NIfTI, NRRD, MHA, TIFF, PNG and DICOM are known; is it complete?",
+        ) from error
+
+
+def as_3d(image: sitk.Image, path: Path, what: str) -> sitk.Image:
+    """The image if it is a 3-D scalar one (also as 4-D with one time point)."""
+    while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
+        dimension = image.GetDimension()
+        image = image[(slice(None),) * (dimension - 1) + (0,)]
+    if image.GetDimension() != 3 or min(image.GetSize()) < 2:
+        size = " x ".join(map(str, image.GetSize()))
+        raise InputError(path, f"is {size}, but {what} must be a 3-D volume")
+    return image
+
+
+def itk_index_to_physical(image: sitk.Image) -> Array:
+    """(i, j, k, 1) to LPS mm (4, 4) of a 3-D image."""
+    out = np.eye(4)
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    out[:3, :3] = direction * np.array(image.GetSpacing())
+    out[:3, 3] = image.GetOrigin()
+    return out
+
+
+def check_axes(index_to_physical: Array, path: Path) -> None:
+    """InputError unless the grid's axes are finite and at right angles."""
+    axes = index_to_physical[:3, :3]
+    spacing = np.linalg.norm(axes, axis=0)
+    if not np.isfinite(index_to_physical).all() or spacing.min() < 1e-6:
+        raise InputError(path, "has no usable voxel size or position in its header")
+    cosines = axes / spacing
+    if np.abs(cosines.T @ cosines - np.eye(3)).max() > 1e-3:
+        raise InputError(
+            path,
+            "has sheared axes, which are no image of the body",
+            "resample it to a grid with right angles",
+        )
+
+
+def volume_from_itk(image: sitk.Image) -> Volume:
+    """A 3-D image as a Volume (K, J, I) with its own grid; LPS, as ITK itself."""
+    return Volume(sitk.GetArrayFromImage(image), itk_index_to_physical(image))
+
+
+def volume_to_itk(volume: Volume) -> sitk.Image:
+    """A Volume as an ITK image on the same grid."""
+    array = np.ascontiguousarray(volume.array)
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    image = sitk.GetImageFromArray(array)
+    place_like(image, volume)
+    return image
+
+
+def place_like(image: sitk.Image, volume: Volume) -> None:
+    """Give a 3-D image the spacing, direction and origin of a Volume."""
+    image.SetSpacing(volume.spacing.tolist())
+    image.SetDirection(volume.direction.ravel().tolist())
+    image.SetOrigin(volume.origin.tolist())
+
+
+def same_grid(a: Volume, b: Volume, tolerance_mm: float = 1e-3) -> bool:
+    """Whether two volumes have the same voxels in the same places (to ``tolerance_mm``)."""
+    if a.size != b.size:
+        return False
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (
+        np.array(a.size) - 1
+    )
+    apart = a.physical_points(corners) - b.physical_points(corners)
+    return bool(np.abs(apart).max() < tolerance_mm)

@@ -1,0 +1,259 @@
+"""The segmentation of the CT: label maps and Slicer's segmentations."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..geometry import Volume
+from .itk_image import (
+    as_3d,
+    check_axes,
+    itk_index_to_physical,
+    read_itk,
+    same_grid,
+    volume_to_itk,
+)
+from .json_input import did_you_mean
+from .ledger import Ledger
+
+# SNOMED CT codes of single vertebrae, as in Slicer's terminology.
+SNOMED_LEVELS = {
+    "23215003": "T12",
+    "66794005": "L1",
+    "14293000": "L2",
+    "36470004": "L3",
+    "11994002": "L4",
+    "49668003": "L5",
+    "54735007": "sacrum",
+}
+_LEAST_VOXELS = 27
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a file: its name and id, the voxels' value and layer, its SNOMED code."""
+
+    name: str
+    identifier: str
+    value: int
+    layer: int
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Label values ``array`` (layers, K, J, I) on a grid, and the segments that the file names."""
+
+    array: NDArray[np.int32]
+    index_to_physical: NDArray[np.float64]
+    segments: tuple[Segment, ...]
+
+    def values(self) -> list[int]:
+        """The labels that have voxels, without 0."""
+        return [int(v) for v in np.unique(self.array) if v != 0]
+
+    def mask(self, segment: Segment) -> NDArray[np.bool_]:
+        """Voxels (K, J, I) of a segment."""
+        return np.asarray(self.array[segment.layer] == segment.value)
+
+
+def _segments_of(image: sitk.Image) -> tuple[Segment, ...]:
+    """Slicer's SegmentN_* header fields."""
+    keys = set(image.GetMetaDataKeys())
+    numbers = sorted(int(m[1]) for key in keys if (m := re.fullmatch(r"Segment(\d+)_ID", key)))
+    if not numbers:
+        numbers = sorted(
+            int(m[1]) for key in keys if (m := re.fullmatch(r"Segment(\d+)_Name", key))
+        )
+
+    def field(number: int, name: str, default: str) -> str:
+        key = f"Segment{number}_{name}"
+        return str(image.GetMetaData(key)).strip() if key in keys else default
+
+    out = []
+    for number in numbers:
+        tags = field(number, "Tags", "")
+        codes = [c for c in re.findall(r"SCT\^(\d+)\^", tags) if c in SNOMED_LEVELS]
+        out.append(
+            Segment(
+                name=field(number, "Name", f"Segment_{number + 1}"),
+                identifier=field(number, "ID", f"Segment_{number + 1}"),
+                value=int(field(number, "LabelValue", str(number + 1))),
+                layer=int(field(number, "Layer", "0")),
+                code=codes[0] if codes else "",
+            )
+        )
+    return tuple(out)
+
+
+def read_segmentation(path: Path, ledger: Ledger | None = None) -> Segmentation:
+    """A label map (NIfTI, NRRD, MHA) or a ``.seg.nrrd``, also with overlapping layers.
+
+    Raises InputError for what is missing, unreadable, sheared, not whole numbers, or empty.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "is a folder, not a file" if path.is_dir() else "does not exist")
+    image = read_itk(path)
+    segments = _segments_of(image)
+    image = as_3d(image, path, "a segmentation")
+    matrix = itk_index_to_physical(image)
+    check_axes(matrix, path)
+    array: NDArray[Any] = sitk.GetArrayFromImage(image)
+    if array.ndim == 4:
+        if not segments:
+            raise InputError(path, "is a colour or vector image, no label map")
+        array = np.moveaxis(array, 3, 0)
+    else:
+        array = array[None]
+    if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.round(array))).all():
+        raise InputError(path, "is no label map: it holds values that are not whole numbers")
+    if not array.any():
+        raise InputError(path, "is empty: no voxel has a label")
+    wrong = [s.name for s in segments if not 0 <= s.layer < len(array)]
+    if wrong:
+        raise InputError(path, f'puts segment "{wrong[0]}" on a layer that the file does not have')
+    if ledger is not None:
+        ledger.add_file(path)
+    return Segmentation(array.astype(np.int32), matrix, segments)
+
+
+def _plain(name: str) -> str:
+    """A name for comparison: ``L3 vertebra``, ``vertebrae_L3`` and ``l3`` are the same."""
+    words = re.split(r"[\s_\-]+", name.strip().lower())
+    kept = [w for w in words if w not in ("vertebra", "vertebrae", "vertebral", "body", "segment")]
+    return " ".join(kept or words)
+
+
+def _describe(segmentation: Segmentation) -> str:
+    if segmentation.segments:
+        return ", ".join(f"{s.value} ({s.name})" for s in segmentation.segments)
+    return ", ".join(map(str, segmentation.values()))
+
+
+def find_segment(segmentation: Segmentation, label: int | str, path: Path) -> Segment:
+    """The segment that ``label`` (a number or a name) means.
+
+    A name is looked for among the terminology codes, then the ids, then the names, without regard
+    to case; ``L3`` also finds ``vertebrae_L3`` and ``L3 vertebra``. Raises InputError, listing what
+    is there, if nothing or more than one thing fits.
+    """
+    segments = segmentation.segments
+    if isinstance(label, str) and label.strip().isdigit():
+        named = [s for s in segments if label.strip() in (s.name, s.identifier)]
+        if len(named) == 1:
+            return named[0]
+        label = int(label)
+    if isinstance(label, int):
+        if not segments:
+            if label == 0 or label not in segmentation.values():
+                raise InputError(
+                    path, f"has no label {label}; the labels are: {_describe(segmentation)}"
+                )
+            return Segment(str(label), str(label), label, 0)
+        found = [s for s in segments if s.value == label]
+        if len(found) > 1:
+            names = ", ".join(s.name for s in found)
+            raise InputError(path, f"uses label {label} for {names}", "choose by name")
+        if not found:
+            raise InputError(
+                path, f"has no label {label}; the segments are: {_describe(segmentation)}"
+            )
+        return found[0]
+    wanted, plain = label.strip().lower(), _plain(label)
+    if not segments:
+        raise InputError(
+            path,
+            f'holds labels without names, so "{label}" cannot be found in it',
+            f"give a number; the labels are: {_describe(segmentation)}",
+        )
+    ways = (
+        lambda s: SNOMED_LEVELS.get(s.code, "").lower() in (wanted, plain) or s.code == wanted,
+        lambda s: s.identifier.lower() == wanted,
+        lambda s: s.name.lower() == wanted,
+        lambda s: _plain(s.identifier) == plain,
+        lambda s: _plain(s.name) == plain,
+    )
+    for fits in ways:
+        found = [s for s in segments if fits(s)]
+        if len(found) > 1:
+            names = ", ".join(f"{s.name} (id {s.identifier})" for s in found)
+            raise InputError(path, f'has more than one segment for "{label}": {names}')
+        if found:
+            return found[0]
+    candidates = [s.name for s in segments] + [s.identifier for s in segments]
+    raise InputError(
+        path,
+        f'has no segment "{label}"; the segments are: {_describe(segmentation)}'
+        f"{did_you_mean(label, candidates)}",
+    )
+
+
+def _flatten(segmentation: Segmentation, chosen: Segment) -> tuple[Volume, int, dict[int, str]]:
+    """One label map out of all layers; where segments overlap, the chosen one has the voxel."""
+    segments = segmentation.segments
+    matrix = segmentation.index_to_physical
+    if not segments:
+        return Volume(segmentation.array[0], matrix), chosen.value, {}
+    values = [s.value for s in segments]
+    if len(set(values)) < len(values) or 0 in values:
+        values = list(range(1, len(segments) + 1))
+    names = {value: s.name for value, s in zip(values, segments, strict=True)}
+    out = np.zeros(segmentation.array.shape[1:], np.int32)
+    order = [i for i, s in enumerate(segments) if s is not chosen] + [segments.index(chosen)]
+    for index in order:
+        out[segmentation.mask(segments[index])] = values[index]
+    return Volume(out, matrix), values[segments.index(chosen)], names
+
+
+def labels_on_ct(
+    segmentation: Segmentation,
+    label: int | str,
+    ct: Volume,
+    path: Path,
+    ledger: Ledger | None = None,
+) -> tuple[Volume, int, dict[int, str]]:
+    """The label map (K, J, I) int32 on the CT's grid, the chosen label's number, and all names.
+
+    Where the grids differ the labels are resampled (nearest neighbour). Raises InputError where the
+    label is not there, or has too few voxels inside the CT to be a vertebra.
+    """
+    chosen = find_segment(segmentation, label, path)
+    volume, value, names = _flatten(segmentation, chosen)
+    title = f'"{chosen.name}"' if segmentation.segments else f"label {value}"
+    before = int((volume.array == value).sum())
+    if before == 0:
+        raise InputError(path, f"has no voxel of {title}")
+    if not same_grid(volume, ct):
+        cell = abs(np.linalg.det(volume.index_to_physical[:3, :3]))
+        resampled = sitk.Resample(
+            volume_to_itk(volume),
+            volume_to_itk(Volume(ct.array.astype(np.float32, copy=False), ct.index_to_physical)),
+            sitk.Transform(),
+            sitk.sitkNearestNeighbor,
+            0,
+        )
+        volume = ct.with_array(sitk.GetArrayFromImage(resampled))
+        after = int((volume.array == value).sum())
+        if after == 0:
+            raise InputError(
+                path,
+                f"does not overlap the CT: no voxel of {title} lies inside it",
+                "is it a segmentation of this CT?",
+            )
+        kept = after * abs(np.linalg.det(ct.index_to_physical[:3, :3])) / (before * cell)
+        if kept < 0.9 and ledger is not None:
+            ledger.note(f"{path.name}: about {1 - kept:.0%} of {title} lies outside the CT")
+    else:
+        volume = Volume(volume.array, ct.index_to_physical)
+    if int((volume.array == value).sum()) < _LEAST_VOXELS:
+        raise InputError(path, f"has too few voxels of {title} to be a vertebra")
+    return volume, value, names

@@ -1,0 +1,46 @@
+"""What was read for a case: SHA-256 of every file, and remarks for the user."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass
+class Ledger:
+    """Collects the hashes and remarks while a case is read.
+
+    Keys are file names without folders: a folder may carry a patient's name.
+    """
+
+    inputs: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def _enter(self, name: str, digest: str) -> None:
+        key, number = name, 1
+        while key in self.inputs and self.inputs[key] != digest:
+            number += 1
+            key = f"{name} ({number})"
+        self.inputs[key] = digest
+
+    def add_file(self, path: Path) -> None:
+        """Record one file under its name; a second, different one of that name gets a number."""
+        self._enter(path.name, sha256_of_file(path))
+
+    def add_series(self, name: str, files: Iterable[Path]) -> None:
+        """Record many files as one: the hash of their sorted hashes, whatever their names."""
+        digests = sorted(sha256_of_file(path) for path in files)
+        self._enter(name, hashlib.sha256("".join(digests).encode()).hexdigest())
+
+    def note(self, text: str) -> None:
+        """A remark that the result should carry."""
+        if text not in self.notes:
+            self.notes.append(text)

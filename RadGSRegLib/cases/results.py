@@ -1,0 +1,198 @@
+"""The result files of the contract."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import ArrayLike, NDArray
+
+from .. import __version__
+from ..errors import InputError
+from ..geometry import Volume, invert_rigid, is_rigid
+from .itk_image import volume_to_itk
+from .json_input import Fields, read_json_object
+from .views import check_schema
+
+Array = NDArray[np.float64]
+Status = Literal["ok", "uncertain", "failed"]
+
+SCHEMA = "radgsreg/registration"
+VERSION = 1
+_PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "SimpleITK", "pydicom")
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of this program, of Python and of the packages that a result hangs on."""
+    out = {"radgsreg": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return out
+
+
+@dataclass(frozen=True)
+class RegistrationRecord:
+    """What ``registration.json`` holds.
+
+    ``ct_to_world`` (4, 4) rigid, mm. ``covariance`` (6, 6) of the twist about the vertebra's centre
+    (rotation in rad, then translation in mm, along the CT's axes; see geometry/pose.py), or None
+    where there is none (allowed only if ``status`` is not ``ok``). The dictionaries hold anything
+    that JSON can, numpy values included.
+    """
+
+    status: Status
+    ct_to_world: Array
+    covariance: Array | None
+    quality: dict[str, Any] = field(default_factory=dict)
+    timing_s: dict[str, float] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=software_versions)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def to_json_value(value: Any) -> Any:
+    """Plain JSON out of numpy values, paths and nested containers.
+
+    What is not finite becomes null, as JSON knows no NaN. Raises TypeError for other objects.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, np.generic | np.ndarray):
+        return to_json_value(value.tolist())
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, os.PathLike):
+        return Path(value).name
+    if isinstance(value, dict):
+        return {str(key): to_json_value(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        parts = sorted(value) if isinstance(value, set | frozenset) else value
+        return [to_json_value(part) for part in parts]
+    raise TypeError(f"{type(value).__name__} does not fit into JSON")
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write strict JSON (no NaN), whole or not at all."""
+    text = json.dumps(to_json_value(content), indent=1, allow_nan=False)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def write_registration_json(record: RegistrationRecord, path: Path) -> None:
+    """Write ``registration.json``. ValueError for a pose or covariance that promises nonsense."""
+    if record.status not in get_args(Status):
+        raise ValueError(f"status {record.status!r} is none of {get_args(Status)}")
+    if not is_rigid(record.ct_to_world):
+        raise ValueError("ct_to_world is not rigid")
+    covariance = None if record.covariance is None else np.asarray(record.covariance, dtype=float)
+    if covariance is not None and covariance.shape != (6, 6):
+        raise ValueError(f"a covariance is (6, 6), not {covariance.shape}")
+    if covariance is None or not np.isfinite(covariance).all():
+        if record.status == "ok":
+            raise ValueError("a result that is ok needs a finite covariance")
+        covariance = None
+    write_json(
+        {
+            "schema": SCHEMA,
+            "version": VERSION,
+            "status": record.status,
+            "ct_to_world": record.ct_to_world,
+            "covariance": covariance,
+            "quality": record.quality,
+            "timing_s": record.timing_s,
+            "inputs": record.inputs,
+            "software": record.software,
+            "parameters": record.parameters,
+        },
+        path,
+    )
+
+
+def read_registration_json(path: Path) -> RegistrationRecord:
+    """Read a ``registration.json`` back. InputError for anything else."""
+    path = Path(path)
+    fields = Fields(path, read_json_object(path))
+    check_schema(fields, SCHEMA, VERSION)
+    status = fields.text("status")
+    if status not in get_args(Status):
+        fields.refuse(f'"status" is "{status}"', f"it must be one of {', '.join(get_args(Status))}")
+
+    def table(key: str) -> dict[str, Any]:
+        value = fields.data.get(key, {})
+        if not isinstance(value, dict):
+            fields.refuse(f'"{key}" must be an object')
+        return value
+
+    return RegistrationRecord(
+        status=status,  # type: ignore[arg-type]
+        ct_to_world=fields.rigid("ct_to_world"),
+        covariance=fields.numbers("covariance", (6, 6)) if "covariance" in fields else None,
+        quality=table("quality"),
+        timing_s=table("timing_s"),
+        inputs=table("inputs"),
+        software=table("software"),
+        parameters=table("parameters"),
+    )
+
+
+def write_itk_transform(
+    ct_to_world: ArrayLike, path: Path, centre_ct: ArrayLike = (0.0, 0.0, 0.0)
+) -> None:
+    """Write the pose as an ITK text transform (``.tfm``) that Slicer loads as it is meant.
+
+    ITK files hold the resampling direction, from the output's points to the input's, in LPS: that
+    is the inverse, world to CT. Slicer turns it into a to-parent transform in RAS, which, set on
+    the CT, moves the vertebra to its registered place. ``centre_ct`` (3,) mm, the vertebra's centre
+    in the CT, becomes the transform's centre (where it goes in the world). Raises ValueError unless
+    the matrix (4, 4) is rigid.
+    """
+    matrix = np.asarray(ct_to_world, dtype=float)
+    if not is_rigid(matrix):
+        raise ValueError("ct_to_world is not rigid")
+    world_to_ct = invert_rigid(matrix)
+    centre = matrix[:3, :3] @ np.asarray(centre_ct, dtype=float) + matrix[:3, 3]
+    transform = sitk.AffineTransform(3)
+    transform.SetCenter(centre.tolist())
+    transform.SetMatrix(world_to_ct[:3, :3].ravel().tolist())
+    offset = world_to_ct[:3, 3] - centre + world_to_ct[:3, :3] @ centre
+    transform.SetTranslation(offset.tolist())
+    sitk.WriteTransform(transform, str(path))
+
+
+def read_itk_transform(path: Path) -> Array:
+    """``ct_to_world`` (4, 4) from a ``.tfm`` as we write it. InputError if it is not linear."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "does not exist")
+    try:
+        transform = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise InputError(path, "cannot be read as an ITK transform") from error
+    if not transform.IsLinear() or transform.GetDimension() != 3:
+        raise InputError(path, "is no linear transform in 3-D")
+    world_to_ct = np.eye(4)
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    for axis in range(3):
+        world_to_ct[:3, axis] = transform.TransformPoint(np.eye(3)[axis].tolist()) - origin
+    world_to_ct[:3, 3] = origin
+    return np.asarray(np.linalg.inv(world_to_ct))
+
+
+def write_volume_nifti(volume: Volume, path: Path) -> None:
+    """Write a volume as compressed float32 NIfTI (``.nii.gz``) at its place in space."""
+    image = volume_to_itk(volume.with_array(volume.array.astype(np.float32)))
+    sitk.WriteImage(image, str(path), useCompression=True)

@@ -1,0 +1,158 @@
+"""Geometry from RTK's XML files (ThreeDCircularProjectionGeometry).
+
+RTK's matrix maps a point (mm) to physical coordinates on the detector (u, v in mm); the grid of the
+projection image takes those to pixels. See "RTK 3D circular projection geometry" in RTK's
+documentation for the parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from ..errors import InputError
+from ..geometry import Camera
+from .projection_matrix import camera_from_projection
+
+Array = NDArray[np.float64]
+
+_PARAMETERS = (
+    "SourceToIsocenterDistance",
+    "SourceToDetectorDistance",
+    "GantryAngle",
+    "OutOfPlaneAngle",
+    "InPlaneAngle",
+    "SourceOffsetX",
+    "SourceOffsetY",
+    "ProjectionOffsetX",
+    "ProjectionOffsetY",
+)
+# IEC 61217's fixed axes of a patient who lies head first and supine: x left, y up to the head, z
+# anterior; here as LPS to IEC.
+_LPS_TO_IEC = np.array([[1.0, 0, 0, 0], [0, 0, 1.0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
+
+
+@dataclass(frozen=True)
+class DetectorGrid:
+    """Where pixels lie on the detector: ``origin_mm`` (2,) of pixel (0, 0) and ``axes_mm`` (2, 2).
+
+    The columns of ``axes_mm`` are the steps along image columns and rows, in RTK's (u, v) mm.
+    """
+
+    origin_mm: Array
+    axes_mm: Array
+
+    @classmethod
+    def centred(cls, columns: int, rows: int, spacing_mm: tuple[float, float]) -> DetectorGrid:
+        """A grid with its middle at (0, 0), columns along +u and rows along +v."""
+        middle = np.array([columns - 1, rows - 1]) / 2.0
+        return cls(-middle * np.array(spacing_mm), np.diag(spacing_mm))
+
+    def mm_to_pixel(self) -> Array:
+        """(3, 3), homogeneous (u, v, 1) mm to (column, row, 1)."""
+        pixel_to_mm = np.eye(3)
+        pixel_to_mm[:2, :2] = self.axes_mm
+        pixel_to_mm[:2, 2] = self.origin_mm
+        return np.asarray(np.linalg.inv(pixel_to_mm))
+
+
+def rtk_matrix(parameters: dict[str, float]) -> Array:
+    """RTK's 3x4 matrix (world mm to detector mm) from its parameters (mm and degrees).
+
+    Raises ValueError where a distance is missing or not positive.
+    """
+    values = {name: parameters.get(name, 0.0) for name in _PARAMETERS}
+    sid, sdd = values["SourceToIsocenterDistance"], values["SourceToDetectorDistance"]
+    if sid <= 0 or sdd <= 0:
+        raise ValueError("SourceToIsocenterDistance and SourceToDetectorDistance must be positive")
+    rotation = np.eye(4)
+    rotation[:3, :3] = Rotation.from_euler(
+        "ZXY",
+        [-values["InPlaneAngle"], -values["OutOfPlaneAngle"], -values["GantryAngle"]],
+        degrees=True,
+    ).as_matrix()
+    sx, sy = values["SourceOffsetX"], values["SourceOffsetY"]
+    to_source = np.eye(4)
+    to_source[:2, 3] = -sx, -sy
+    magnify = np.array([[-sdd, 0, 0, 0], [0, -sdd, 0, 0], [0, 0, 1, -sid]])
+    to_detector = np.eye(3)
+    to_detector[:2, 2] = sx - values["ProjectionOffsetX"], sy - values["ProjectionOffsetY"]
+    return np.asarray(to_detector @ magnify @ to_source @ rotation)
+
+
+def _number(element: ET.Element, path: Path) -> float:
+    try:
+        value = float((element.text or "").strip())
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise InputError(path, f"has no number in <{element.tag}>")
+    return value
+
+
+def _parameters(element: ET.Element, path: Path) -> dict[str, float]:
+    return {child.tag: _number(child, path) for child in element if child.tag in _PARAMETERS}
+
+
+def read_rtk_matrices(path: Path) -> list[Array]:
+    """The 3x4 matrices (world mm to detector mm) of all projections of an RTK geometry file.
+
+    The file's own <Matrix> is taken where it is given, the parameters otherwise. Raises InputError
+    for anything that is not such a file, and for a cylindrical detector.
+    """
+    if not path.is_file():
+        raise InputError(path, "does not exist")
+    content = path.read_bytes()
+    if b"<!ENTITY" in content:  # entities could blow up, and RTK writes none
+        raise InputError(path, "is no RTK geometry: it defines XML entities")
+    try:
+        root = ET.fromstring(content)
+    except ET.ParseError as error:
+        raise InputError(path, "is not XML") from error
+    if not root.tag.startswith("RTK") or "Geometry" not in root.tag:
+        raise InputError(path, "is no RTK geometry file (RTKThreeDCircularGeometry)")
+    radius = root.find(".//RadiusCylindricalDetector")
+    if radius is not None and _number(radius, path) != 0:
+        raise InputError(path, "has a cylindrical detector", "only flat ones are known")
+    shared = _parameters(root, path)
+    out = []
+    for number, element in enumerate(root.findall("Projection")):
+        matrix = element.find("Matrix")
+        if matrix is not None:
+            try:
+                values = np.array([float(w) for w in (matrix.text or "").split()])
+            except ValueError:
+                values = np.array([])
+            if values.size != 12 or not np.isfinite(values).all():
+                raise InputError(path, f"has no 3x4 <Matrix> in projection {number}")
+            out.append(values.reshape(3, 4))
+            continue
+        try:
+            out.append(rtk_matrix({**shared, **_parameters(element, path)}))
+        except ValueError as error:
+            raise InputError(path, f"projection {number}: {error}") from error
+    if not out:
+        raise InputError(path, "holds no projection")
+    return out
+
+
+def rtk_camera(
+    matrix: Array, grid: DetectorGrid, columns: int, rows: int, frame: str = "lps"
+) -> Camera:
+    """The camera of one RTK matrix (3, 4) and its image's grid.
+
+    ``frame`` says what RTK's axes are: ``lps`` (the world is taken as it is) or ``iec`` (IEC 61217
+    with a patient head first and supine; the world becomes LPS). Raises ValueError for a degenerate
+    matrix or another frame.
+    """
+    if frame not in ("lps", "iec"):
+        raise ValueError('the frame must be "lps" or "iec"')
+    pixels = grid.mm_to_pixel() @ matrix
+    if frame == "iec":
+        pixels = pixels @ _LPS_TO_IEC
+    return camera_from_projection(pixels, columns, rows)

@@ -1,0 +1,337 @@
+"""``views.json``: the X-rays and how they were taken."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..geometry import Camera
+from .dicom_geometry import GeometryTags, nominal_extrinsic, nominal_intrinsic
+from .json_input import Fields, existing_file, read_json_object
+from .ledger import Ledger
+from .projection_matrix import camera_from_projection, read_projection_matrix
+from .rtk import DetectorGrid, read_rtk_matrices, rtk_camera
+from .types import Intensity, View
+from .xray import XrayImage, read_xray
+
+Array = NDArray[np.float64]
+
+SCHEMA = "radgsreg/views"
+VERSION = 1
+_KEYS = {
+    "name",
+    "image",
+    "size",
+    "pixel_spacing_mm",
+    "intrinsic",
+    "extrinsic",
+    "intensity",
+    "center_px",
+    "frame",
+    "projection_matrix",
+    "geometry",
+    "projection",
+    "geometry_frame",
+}
+_EQUAL_DEG = 5.0
+
+
+def check_schema(fields: Fields, schema: str, version: int) -> None:
+    """InputError unless the object says that it is ``schema`` in ``version``."""
+    if fields.need("schema") != schema:
+        fields.refuse(f'"schema" must be "{schema}"')
+    if fields.integer("version") != version:
+        fields.refuse(f"has version {fields.data['version']}; this program reads {version}")
+
+
+def _name(fields: Fields) -> str:
+    name = fields.text("name").strip()
+    if re.search(r'[/\\:*?"<>|\x00-\x1f]', name) or name.startswith("."):
+        fields.refuse('"name" must be fit for a file name (no slashes, colons or the like)')
+    return name
+
+
+def _intensity(fields: Fields) -> Intensity | None:
+    if "intensity" not in fields:
+        return None
+    value = fields.data["intensity"]
+    if value not in get_args(Intensity):
+        fields.refuse(
+            f'"intensity" is {json.dumps(value)}',
+            f"it must be one of {', '.join(get_args(Intensity))}",
+        )
+    return cast(Intensity, value)
+
+
+def _pixels(fields: Fields, image: XrayImage) -> None:
+    pixels = image.pixels
+    name = fields.data["image"]
+    if not np.isfinite(pixels).all():
+        fields.refuse(f'image "{name}" holds pixels that are not a number (NaN or infinite)')
+    if np.ptp(pixels) == 0:
+        fields.refuse(f'image "{name}" is constant: all its pixels are {pixels.flat[0]:g}')
+    rows, columns = pixels.shape
+    if min(rows, columns) < 16:
+        fields.refuse(f'image "{name}" is only {columns} x {rows} pixels')
+    if "size" in fields:
+        size = fields.numbers("size", (2,))
+        if tuple(size) != (columns, rows):
+            fields.refuse(
+                f'"size" is {size[0]:g} x {size[1]:g} (columns x rows), but image "{name}" is '
+                f"{columns} x {rows}"
+            )
+    elif image.tags is None:
+        fields.need("size")
+
+
+def _spacing(fields: Fields, tags: GeometryTags | None) -> tuple[float, float]:
+    if "pixel_spacing_mm" not in fields and tags is not None:
+        if tags.spacing_mm is None:
+            fields.refuse(
+                f'"pixel_spacing_mm" is missing and image "{fields.data["image"]}" has no '
+                "ImagerPixelSpacing tag"
+            )
+        return tags.spacing_mm
+    x, y = fields.numbers("pixel_spacing_mm", (2,))
+    if min(x, y) <= 0:
+        fields.refuse('"pixel_spacing_mm" must be positive')
+    return float(x), float(y)
+
+
+def _intrinsic(fields: Fields) -> Array:
+    k = fields.numbers("intrinsic", (3, 3))
+    if np.abs(k[[1, 2, 2], [0, 0, 1]]).max() > 1e-9 or abs(k[2, 2] - 1) > 1e-9:
+        fields.refuse('"intrinsic" must be upper triangular with the last row 0 0 1')
+    if min(abs(k[0, 0]), abs(k[1, 1])) < 1e-6:
+        fields.refuse('"intrinsic" is singular: a focal length is zero')
+    return k
+
+
+def _camera_from_matrix(
+    fields: Fields, spacing: tuple[float, float], image: XrayImage, ledger: Ledger
+) -> Camera:
+    """From ``projection_matrix`` (inline or a text file) or RTK's ``geometry`` file."""
+    rows, columns = image.pixels.shape
+    try:
+        if "projection_matrix" in fields:
+            if isinstance(fields.data["projection_matrix"], str):
+                path = existing_file(fields.path("projection_matrix"), fields.source.name)
+                ledger.add_file(path)
+                return camera_from_projection(read_projection_matrix(path), columns, rows)
+            matrix = fields.numbers("projection_matrix", (3, 4))
+            return camera_from_projection(matrix, columns, rows)
+        path = existing_file(fields.path("geometry"), fields.source.name)
+        matrices = read_rtk_matrices(path)
+        ledger.add_file(path)
+        index = fields.integer("projection") if "projection" in fields else None
+        if index is None and len(matrices) > 1:
+            fields.refuse(
+                f'"geometry" holds {len(matrices)} projections',
+                f'choose one with "projection": 0 to {len(matrices) - 1}',
+            )
+        if not 0 <= (index or 0) < len(matrices):
+            fields.refuse(f'"geometry" has no projection {index}; it has {len(matrices)}')
+        frame = fields.text("geometry_frame") if "geometry_frame" in fields else "lps"
+        grid = image.grid or DetectorGrid.centred(columns, rows, spacing)
+        return rtk_camera(matrices[index or 0], grid, columns, rows, frame)
+    except ValueError as error:
+        fields.refuse(str(error))
+
+
+def _camera(
+    fields: Fields, spacing: tuple[float, float], image: XrayImage, ledger: Ledger
+) -> tuple[Camera, bool]:
+    """The camera, and whether any of it is only nominal (from DICOM tags)."""
+    rows, columns = image.pixels.shape
+    given = [key for key in ("projection_matrix", "geometry") if key in fields]
+    given += ["intrinsic and extrinsic"] if "intrinsic" in fields or "extrinsic" in fields else []
+    if len(given) > 1:
+        fields.refuse(f"gives its geometry twice ({' and '.join(given)})", "keep one of them")
+    if given and given != ["intrinsic and extrinsic"]:
+        return _camera_from_matrix(fields, spacing, image, ledger), False
+    intrinsic = _intrinsic(fields) if "intrinsic" in fields else None
+    extrinsic = fields.rigid("extrinsic") if "extrinsic" in fields else None
+    if intrinsic is not None and extrinsic is not None:
+        return Camera(intrinsic, extrinsic, columns, rows), False
+    tags = image.tags
+    if tags is None:
+        fields.need("intrinsic")
+        fields.need("extrinsic")
+        raise AssertionError("unreachable: one of the two is missing")
+    missing = [] if intrinsic is not None else tags.missing_for_intrinsic()
+    if "pixel_spacing_mm" in fields and "ImagerPixelSpacing" in missing:
+        missing.remove("ImagerPixelSpacing")
+    missing += [] if extrinsic is not None else tags.missing_for_extrinsic()
+    if missing:
+        fields.refuse(
+            f'image "{fields.data["image"]}" has no usable {" or ".join(missing)} tag',
+            'give "intrinsic" and "extrinsic"',
+        )
+    try:
+        if intrinsic is None:
+            intrinsic = nominal_intrinsic(tags, spacing, columns, rows)
+        if extrinsic is None:
+            extrinsic = nominal_extrinsic(tags)
+    except ValueError as error:
+        fields.refuse(
+            f'image "{fields.data["image"]}": {error}', 'give "intrinsic" and "extrinsic"'
+        )
+    if tags.source_detector_mm and extrinsic[2, 3] >= tags.source_detector_mm:
+        fields.refuse(
+            f'image "{fields.data["image"]}" puts the patient behind the detector '
+            "(DistanceSourceToPatient is not below DistanceSourceToDetector)"
+        )
+    ledger.note(
+        f"{fields.data['name']}: geometry from DICOM tags, a nominal and uncalibrated guess"
+    )
+    return Camera(intrinsic, extrinsic, columns, rows), True
+
+
+def _centre(fields: Fields, camera: Camera) -> tuple[float, float] | None:
+    if "center_px" not in fields:
+        return None
+    u, v = fields.numbers("center_px", (2,))
+    if not (-0.5 <= u / camera.columns <= 1.5 and -0.5 <= v / camera.rows <= 1.5):
+        fields.refuse(
+            f'"center_px" ({u:g}, {v:g}) lies far outside the image '
+            f"({camera.columns} x {camera.rows} pixels)"
+        )
+    return float(u), float(v)
+
+
+def _read_view(fields: Fields, ledger: Ledger) -> View:
+    name = _name(fields)
+    path = existing_file(fields.path("image"), fields.source.name)
+    frame = fields.integer("frame") if "frame" in fields else None
+    image = read_xray(path, frame, _intensity(fields))
+    ledger.add_file(path)
+    _pixels(fields, image)
+    spacing = _spacing(fields, image.tags)
+    camera, nominal = _camera(fields, spacing, image, ledger)
+    for note in image.notes:
+        ledger.note(f"{name}: {path.name} {note}")
+    return View(
+        name=name,
+        pixels=image.pixels,
+        camera=camera,
+        pixel_spacing_mm=spacing,
+        intensity=_intensity(fields) or image.intensity or "display",
+        center_px=_centre(fields, camera),
+        nominal=nominal,
+    )
+
+
+def _angle_deg(a: Array, b: Array) -> float:
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b)))
+
+
+def check_views(views: Sequence[View], source: Path) -> None:
+    """InputError for fewer than two views, names used twice, equal views, or one line of sight.
+
+    Two views are equal where their directions are less than 5 degrees apart and so are their
+    sources, seen from the distance of the detector; or where they are the same picture.
+    """
+    if len(views) < 2:
+        raise InputError(source, f"holds {len(views)} view; at least two X-rays are needed")
+    for a, b in combinations(views, 2):
+        pair = f'views "{a.name}" and "{b.name}"'
+        if a.name.lower() == b.name.lower():
+            raise InputError(source, f'two views are called "{a.name}"', "names must differ")
+        camera_a, camera_b = a.camera, b.camera
+        angle = _angle_deg(camera_a.view_direction_world, camera_b.view_direction_world)
+        apart = float(np.linalg.norm(camera_a.source_world - camera_b.source_world))
+        distance = abs(camera_a.intrinsic[0, 0]) * a.pixel_spacing_mm[0]
+        if angle < _EQUAL_DEG and apart < np.radians(_EQUAL_DEG) * distance:
+            raise InputError(
+                source,
+                f"{pair} are equal: taken from the same place, {angle:.1f} degrees apart",
+                "two X-rays must differ in direction",
+            )
+        if a.pixels.shape == b.pixels.shape and np.array_equal(a.pixels, b.pixels):
+            raise InputError(source, f"{pair} are the same picture")
+    first = views[0].camera.view_direction_world
+    lines = [_angle_deg(first, v.camera.view_direction_world) for v in views[1:]]
+    if all(min(angle, 180 - angle) < _EQUAL_DEG for angle in lines):
+        raise InputError(
+            source, "all views look along one line, so that depth is not to be seen in them"
+        )
+
+
+def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:
+    """The X-rays of a ``views.json``, with their cameras; paths in it are relative to the file.
+
+    Beyond the contract a view may give its geometry as ``projection_matrix`` (3x4, or a text file
+    of 12 numbers) or as RTK's ``geometry`` file with the ``projection`` index from 0 (and
+    ``geometry_frame``: ``lps`` or ``iec``), and choose a ``frame`` (from 0) of its image.
+    ``ledger`` collects hashes and remarks. Raises InputError, one sentence, for anything unusable.
+    """
+    path = Path(path)
+    ledger = ledger if ledger is not None else Ledger()
+    fields = Fields(path, read_json_object(path))
+    check_schema(fields, SCHEMA, VERSION)
+    entries = fields.need("views")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        fields.refuse('"views" must be a list of objects')
+    ledger.add_file(path)
+    views = []
+    for number, entry in enumerate(entries, start=1):
+        title = entry.get("name") if isinstance(entry.get("name"), str) else None
+        view = Fields(path, entry, f'view "{title}"' if title else f"view {number}")
+        for note in view.note_unknown(_KEYS):
+            ledger.note(note)
+        views.append(_read_view(view, ledger))
+    check_views(views, path)
+    return tuple(views)
+
+
+def file_stem(name: str) -> str:
+    """A view's name as part of a file name: letters, digits, dash and underscore only."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or "view"
+
+
+def view_to_json(view: View, image: str) -> dict[str, Any]:
+    """One entry of ``views.json``; ``image`` is the file name of its pixels."""
+    out: dict[str, Any] = {
+        "name": view.name,
+        "image": image,
+        "size": list(view.camera.size),
+        "pixel_spacing_mm": [float(s) for s in view.pixel_spacing_mm],
+        "intrinsic": view.camera.intrinsic.tolist(),
+        "extrinsic": view.camera.world_to_camera.tolist(),
+        "intensity": view.intensity,
+    }
+    if view.center_px is not None:
+        out["center_px"] = [float(c) for c in view.center_px]
+    return out
+
+
+def write_views(folder: Path, views: Sequence[View]) -> Path:
+    """Write ``views.json`` and one float32 TIFF per view into an existing folder.
+
+    Returns the path of ``views.json``. Raises InputError for views that could not be read back.
+    """
+    check_views(views, folder / "views.json")
+    entries = []
+    taken: set[str] = set()
+    for view in views:
+        stem = file_stem(view.name).lower()
+        while stem in taken:
+            stem += "_"
+        taken.add(stem)
+        image = sitk.GetImageFromArray(np.ascontiguousarray(view.pixels, dtype=np.float32))
+        image.SetSpacing([float(s) for s in view.pixel_spacing_mm])
+        sitk.WriteImage(image, str(folder / f"{stem}.tif"))
+        entries.append(view_to_json(view, f"{stem}.tif"))
+    path = folder / "views.json"
+    content = {"schema": SCHEMA, "version": VERSION, "views": entries}
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return path
