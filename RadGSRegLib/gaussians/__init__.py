@@ -3,6 +3,7 @@
 from .backends import available_backends
 from .cloud import GaussianCloud
 from .rasterizer import DEFAULT_CUTOFF, rasterize, rasterize_with_jacobian
+from .voxelizer import voxelize
 
 __all__ = [
     "DEFAULT_CUTOFF",
@@ -10,4 +11,5 @@ __all__ = [
     "available_backends",
     "rasterize",
     "rasterize_with_jacobian",
+    "voxelize",
 ]

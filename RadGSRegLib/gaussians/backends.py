@@ -1,54 +1,65 @@
-"""The one place that chooses a backend."""
+"""The one place that chooses a backend.
+
+A backend is a module with the same functions: ``rasterize`` and ``rasterize_with_jacobian``, or
+``voxelize``. The torch reference is the judge of every other.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib import import_module
 from types import ModuleType
-from typing import Literal
 
 import torch
 
-BackendName = Literal["auto", "torch", "warp", "gsplat"]
+RASTERIZERS = {"torch": "torch_backend", "warp": "warp_backend", "gsplat": "gsplat_backend"}
+VOXELIZERS = {"torch": "torch_backend", "warp": "warp_voxel_backend"}
 
 
 @lru_cache(maxsize=1)
 def _warp_problem() -> str:
+    from ..warp_runtime import start
+
     try:
-        import warp  # noqa: F401
+        start()
     except Exception as error:
-        return f"warp-lang cannot be imported ({error})"
+        return f"warp-lang does not start ({error})"
     return ""
 
 
-def _module(name: str) -> ModuleType:
-    from . import torch_backend
-
-    if name == "torch":
-        return torch_backend
-    if name == "warp":
-        problem = _warp_problem()
-        if problem:
-            raise RuntimeError(f"the warp backend is not available: {problem}")
-        from . import warp_backend
-
-        return warp_backend
-    raise ValueError(f"no backend is called {name!r}; there are auto, torch, warp")
-
-
-def choose(backend: str, device: torch.device, dtype: torch.dtype) -> ModuleType:
-    """The module to use: the fastest that works on the device, or the one asked for.
-
-    ``auto`` keeps the precision asked for: float64 goes to the torch reference (warp and gsplat
-    compute in float32). Raises RuntimeError where a backend asked for by name is not available, and
-    ValueError for an unknown name.
-    """
-    if backend != "auto":
-        return _module(backend)
-    if dtype == torch.float64 or _warp_problem() or device.type not in ("cpu", "cuda"):
-        return _module("torch")
-    return _module("warp")
+@lru_cache(maxsize=1)
+def _gsplat_problem() -> str:
+    if not torch.cuda.is_available():
+        return "needs a CUDA device, and torch finds none"
+    try:
+        import gsplat  # noqa: F401
+    except Exception as error:
+        return f"gsplat cannot be imported ({error})"
+    return ""
 
 
 def available_backends() -> dict[str, str]:
     """Every backend with an empty string where it works here, or the reason why it does not."""
-    return {"torch": "", "warp": _warp_problem()}
+    return {"torch": "", "warp": _warp_problem(), "gsplat": _gsplat_problem()}
+
+
+def choose(
+    backend: str, device: torch.device, dtype: torch.dtype, purpose: str = "rasterize"
+) -> ModuleType:
+    """The module to use: the fastest that works on the device, or the one asked for.
+
+    ``auto`` keeps the precision asked for: float64 goes to the torch reference, float32 and less to
+    warp, which computes in float32. ``purpose`` is "rasterize" or "voxelize". Raises RuntimeError
+    for a backend that does not work here, and ValueError for an unknown name.
+    """
+    modules = VOXELIZERS if purpose == "voxelize" else RASTERIZERS
+    if backend == "auto":
+        fast = device.type in ("cpu", "cuda") and dtype != torch.float64 and not _warp_problem()
+        backend = "warp" if fast else "torch"
+    if backend not in modules:
+        known = ", ".join(["auto", *modules])
+        raise ValueError(f"there is no backend {backend!r} to {purpose}; there are {known}")
+    problem = available_backends()[backend]
+    if problem:
+        raise RuntimeError(f"the backend {backend} is not available: {problem}")
+    return import_module(f"{__package__}.{modules[backend]}")

@@ -56,7 +56,8 @@ def _rotation_to_quaternion(rotation: Tensor) -> Tensor:
         (differences[2], sums[1], sums[2], squares[3]),
     )
     row = torch.stack(table[best])
-    return row / row.norm()
+    unit: Tensor = row / row.norm()
+    return unit
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class GaussianCloud:
     """N Gaussians: linear attenuation mu(x) = sum_i rho_i exp(-1/2 (x-p_i)' S_i^-1 (x-p_i)).
 
     ``means`` (N, 3) mm, ``scales`` (N, 3) mm > 0 (standard deviations along the own axes),
-    ``quaternions`` (N, 4) in the order w, x, y, z (normalised on use), ``densities`` (N,) 1/mm >= 0:
-    the peak value. S_i = R_i diag(s_i^2) R_i'. All on one device, of one floating dtype.
+    ``quaternions`` (N, 4) in the order w, x, y, z (normalised on use), ``densities`` (N,) 1/mm >=
+    0: the peak value. S_i = R_i diag(s_i^2) R_i'. All on one device, of one floating dtype.
 
     Raises ValueError where the shapes, dtypes or devices do not fit together.
     """
@@ -77,8 +78,8 @@ class GaussianCloud:
 
     def __post_init__(self) -> None:
         count = self.means.shape[0]
-        wanted = {"means": (count, 3), "scales": (count, 3), "quaternions": (count, 4)}
-        wanted["densities"] = (count,)  # type: ignore[assignment]
+        wanted: dict[str, tuple[int, ...]] = {"means": (count, 3), "scales": (count, 3)}
+        wanted |= {"quaternions": (count, 4), "densities": (count,)}
         for name, shape in wanted.items():
             tensor = getattr(self, name)
             if tuple(tensor.shape) != shape:
@@ -149,7 +150,8 @@ class GaussianCloud:
 
     def masses(self) -> Tensor:
         """The integral of each Gaussian over space (N,): rho (2 pi)^(3/2) s1 s2 s3, in mm^2."""
-        return self.densities * self.scales.prod(1) * (2.0 * math.pi) ** 1.5
+        volumes: Tensor = self.scales.prod(1) * (2.0 * math.pi) ** 1.5
+        return self.densities * volumes
 
     def mass(self) -> Tensor:
         """The integral of the attenuation over space, a scalar in mm^2 (= 1/mm times mm^3)."""
@@ -165,7 +167,7 @@ class GaussianCloud:
 
 
 def as_matrix(matrix: Tensor | ArrayLike, like: Tensor) -> Tensor:
-    """A matrix (numpy, nested lists or torch) as a tensor on the device and of the dtype of ``like``.
+    """A matrix (numpy, nested lists or torch) as a tensor of ``like``'s device and dtype.
 
     A torch matrix keeps its graph.
     """

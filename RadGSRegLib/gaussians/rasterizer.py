@@ -25,12 +25,12 @@ def rasterize(
 ) -> Tensor:
     """Line integrals (rows, columns), dimensionless, of a cloud along every pixel's ray.
 
-    ``intrinsic`` (3, 3) in pixels, ``cloud_to_camera`` (4, 4) rigid in mm (numpy or torch), ``size``
-    = (columns, rows). Rays start at the source and do not end. Exact for a cone beam up to
-    ``cutoff`` (standard deviations, beyond which a Gaussian counts as zero: at the default 4.5 what
-    is cut is under 5e-5 of a Gaussian's peak). Gaussians whose ellipsoid at ``cutoff`` reaches the
-    plane of the source are left out. Differentiable by the cloud's tensors and by a torch
-    ``cloud_to_camera``; dtype and device are the cloud's.
+    ``intrinsic`` (3, 3) in pixels, ``cloud_to_camera`` (4, 4) rigid in mm (numpy or torch),
+    ``size`` = (columns, rows). Rays start at the source and do not end. Exact for a cone beam
+    up to ``cutoff`` (standard deviations, beyond which a Gaussian counts as zero: at the default
+    4.5 what is cut is under 5e-5 of a Gaussian's peak). Gaussians whose ellipsoid at ``cutoff``
+    reaches the plane of the source are left out. Differentiable by the cloud's tensors and by a
+    torch ``cloud_to_camera``; dtype and device are the cloud's.
 
     ``backend``: "auto" (the fastest for the device; float64 goes to the reference), "torch", "warp"
     or "gsplat". Raises ValueError for a bad intrinsic, size or cutoff, RuntimeError for a backend
@@ -73,8 +73,13 @@ def rasterize_with_jacobian(
     return image, jacobian
 
 
+def check_cutoff(cutoff: float) -> None:
+    """Raise ValueError unless 1 <= cutoff <= 8 (the kernels' exponential ends at exp(-32))."""
+    if not 1.0 <= cutoff <= 8.0:
+        raise ValueError(f"a cutoff lies between 1 and 8 standard deviations, not {cutoff}")
+
+
 def _check(size: tuple[int, int], cutoff: float) -> None:
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"a size is (columns, rows), both at least 1, not {size}")
-    if not 1.0 <= cutoff <= 8.0:
-        raise ValueError(f"a cutoff lies between 1 and 8 standard deviations, not {cutoff}")
+    check_cutoff(cutoff)

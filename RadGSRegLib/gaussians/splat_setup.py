@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,6 +97,6 @@ def _setup(
     return coefficients, safe_depth, factors, w0, w
 
 
-def inverse_on(inverse: object, like: Tensor) -> Tensor:
+def inverse_on(inverse: np.ndarray, like: Tensor) -> Tensor:
     """K^-1 as a tensor beside ``like``."""
-    return as_matrix(inverse, like)  # type: ignore[arg-type]
+    return as_matrix(inverse, like)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .cloud import GaussianCloud, quaternions_to_matrices
 from .rays import pixel_rays
+from .voxel_setup import index_coefficients
 
 # Pairs of Gaussian and ray evaluated at once: bounds the memory, not the result.
 _PAIRS_AT_ONCE = 8_000_000
@@ -51,14 +53,14 @@ def _integrals(
 
 def rasterize(
     cloud: GaussianCloud,
-    inverse: object,
+    inverse: np.ndarray,
     cloud_to_camera: Tensor,
     size: tuple[int, int],
     cutoff: float,
 ) -> Tensor:
     """Line integrals (rows, columns); ``inverse`` is K^-1; see `rasterizer.rasterize`."""
     columns, rows = size
-    directions, lengths = pixel_rays(inverse, size, cloud.dtype, cloud.device)  # type: ignore[arg-type]
+    directions, lengths = pixel_rays(inverse, size, cloud.dtype, cloud.device)
     flat = directions.reshape(3, -1).T
     step = max(1, _PAIRS_AT_ONCE // max(1, flat.shape[0]))
     image = torch.zeros(flat.shape[0], dtype=cloud.dtype, device=cloud.device)
@@ -67,8 +69,8 @@ def rasterize(
         t.requires_grad for t in (*cloud.tensors, cloud_to_camera)
     )
     for start in range(0, len(cloud), step):
-        part = [t[start : start + step] for t in cloud.tensors]
-        arguments = (*part, cloud_to_camera, flat, cutoff)
+        means, scales, quaternions, densities = (t[start : start + step] for t in cloud.tensors)
+        arguments = (means, scales, quaternions, densities, cloud_to_camera, flat, cutoff)
         if graph and len(cloud) > step:
             image = image + checkpoint(_integrals, *arguments, use_reentrant=False)
         else:
@@ -89,7 +91,7 @@ def _twist_generators(like: Tensor) -> Tensor:
 
 def rasterize_with_jacobian(
     cloud: GaussianCloud,
-    inverse: object,
+    inverse: np.ndarray,
     cloud_to_camera: Tensor,
     size: tuple[int, int],
     centre_cloud: Tensor,
@@ -110,6 +112,41 @@ def rasterize_with_jacobian(
     with torch.no_grad():
         for generator in _twist_generators(cloud.means):
             tangent = cloud_to_camera @ shift @ generator @ back
-            image, column = torch.func.jvp(image_of, (cloud_to_camera,), (tangent,))
-            columns.append(column)
+            pair = torch.func.jvp(image_of, (cloud_to_camera,), (tangent,))
+            image = pair[0]
+            columns.append(pair[1])
     return image, torch.stack(columns)
+
+
+def _densities(coefficients: Tensor, points: Tensor, cutoff: float) -> Tensor:
+    """The sum of Gaussians (N, 10), as of `index_coefficients`, at index points (P, 3)."""
+    offset = points - coefficients[:, None, :3]
+    di, dj, dk = offset.unbind(-1)
+    pii, pij, pik, pjj, pjk, pkk = (c[:, None] for c in coefficients[:, 4:].unbind(1))
+    distance = (
+        pii * di * di
+        + pjj * dj * dj
+        + pkk * dk * dk
+        + 2.0 * (pij * di * dj + pik * di * dk + pjk * dj * dk)
+    )
+    value = coefficients[:, 3, None] * torch.exp(-0.5 * distance)
+    return torch.where(distance <= cutoff * cutoff, value, torch.zeros_like(value)).sum(0)
+
+
+def voxelize(
+    cloud: GaussianCloud, index_to_cloud: Tensor, size: tuple[int, int, int], cutoff: float
+) -> Tensor:
+    """Attenuation (K, J, I) in 1/mm; see `voxelizer.voxelize`."""
+    ni, nj, nk = size
+    coefficients = index_coefficients(cloud, index_to_cloud)
+    axes = [torch.arange(n, dtype=cloud.dtype, device=cloud.device) for n in (nk, nj, ni)]
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).flip(1)
+    step = max(1, _PAIRS_AT_ONCE // (4 * max(1, len(cloud))))
+    graph = torch.is_grad_enabled() and coefficients.requires_grad
+    parts = []
+    for points in grid.split(step):
+        if graph and len(grid) > step:
+            parts.append(checkpoint(_densities, coefficients, points, cutoff, use_reentrant=False))
+        else:
+            parts.append(_densities(coefficients, points, cutoff))
+    return torch.cat(parts).reshape(nk, nj, ni)

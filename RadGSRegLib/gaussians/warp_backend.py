@@ -7,59 +7,25 @@ threads there are.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
+import numpy as np
 import torch
 import warp as wp
 from torch import Tensor
 
-# A library says nothing on its own: no banner, no "compiled" lines, no "no CUDA driver" warning.
-if hasattr(wp, "LOG_ERROR"):
-    wp.config.log_level = wp.LOG_ERROR
-else:
-    wp.config.quiet = True
-wp.init()
+from ..warp_runtime import device_of, flat_array, run_jobs, split, start, worker_count
+from . import warp_kernels as kernels
+from .cloud import GaussianCloud
+from .rays import pixel_rays
+from .splat_setup import footprint_coefficients, footprint_motion, inverse_on
 
-from . import warp_kernels as kernels  # noqa: E402
-from .cloud import GaussianCloud  # noqa: E402
-from .rays import pixel_rays  # noqa: E402
-from .splat_setup import footprint_coefficients, footprint_motion, inverse_on  # noqa: E402
+start()
 
 # Below this many Gaussians a second thread costs more than it brings.
 _WORTH_A_THREAD = 256
-
-
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=worker_count(), thread_name_prefix="radgs")
-
-
-@lru_cache(maxsize=1)
-def worker_count() -> int:
-    """How many CPU threads a call may use: the cores this process may run on, at most 16."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, min(16, len(os.sched_getaffinity(0))))
-    return max(1, min(16, os.cpu_count() or 1))
-
-
-def _run(jobs: list[Callable[[], None]]) -> None:
-    """Run the jobs, side by side where there is more than one."""
-    if len(jobs) == 1:
-        jobs[0]()
-        return
-    futures = [_pool().submit(job) for job in jobs[1:]]
-    jobs[0]()
-    for future in futures:
-        future.result()
-
-
-def _array(tensor: Tensor) -> Any:
-    """A flat float32 warp array on the memory of a contiguous tensor."""
-    return wp.from_torch(tensor.view(-1), dtype=wp.float32, requires_grad=False)
 
 
 def _bands(coefficients: Tensor, rows: int) -> list[tuple[int, int]]:
@@ -70,11 +36,7 @@ def _bands(coefficients: Tensor, rows: int) -> list[tuple[int, int]]:
     inner = torch.arange(1, count, dtype=torch.float32) / count
     edges = torch.quantile(coefficients[:, 1].clamp(0, rows), inner).round().int().tolist()
     edges = sorted({0, rows, *(min(max(edge, 0), rows) for edge in edges)})
-    return list(zip(edges[:-1], edges[1:], strict=True))
-
-
-def _device(tensor: Tensor) -> Any:
-    return wp.device_from_torch(tensor.device)
+    return list(pairwise(edges))
 
 
 def _stride(columns: int) -> int:
@@ -89,7 +51,7 @@ class _Scatter(torch.autograd.Function):
         coefficients = coefficients.contiguous()
         stride = _stride(columns)
         image = torch.zeros(rows, stride, dtype=torch.float32, device=coefficients.device)
-        source, target, device = _array(coefficients), _array(image), _device(image)
+        source, target, device = flat_array(coefficients), flat_array(image), device_of(image)
 
         def job(begin: int, end: int) -> Callable[[], None]:
             return lambda: wp.launch(
@@ -99,21 +61,21 @@ class _Scatter(torch.autograd.Function):
                 device=device,
             )
 
-        _run([job(*band) for band in _bands(coefficients, rows)])
+        run_jobs([job(*band) for band in _bands(coefficients, rows)])
         ctx.save_for_backward(coefficients)
         ctx.geometry = (columns, rows, cut2)
         return image[:, :columns]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (coefficients,) = ctx.saved_tensors
         columns, rows, cut2 = ctx.geometry
         stride = _stride(columns)
         weights = torch.zeros(rows, stride, dtype=torch.float32, device=gradient.device)
         weights[:, :columns] = gradient
         result = torch.zeros_like(coefficients)
-        source, target, device = _array(coefficients), _array(result), _device(result)
-        weight = _array(weights)
+        source, target, device = flat_array(coefficients), flat_array(result), device_of(result)
+        weight = flat_array(weights)
         count = coefficients.shape[0]
         parts = 1 if result.is_cuda or count < _WORTH_A_THREAD else worker_count()
 
@@ -125,14 +87,13 @@ class _Scatter(torch.autograd.Function):
                 device=device,
             )
 
-        edges = [count * part // parts for part in range(parts + 1)]
-        _run([job(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+        run_jobs([job(*part) for part in split(count, parts)])
         return result, None, None, None
 
 
 def rasterize(
     cloud: GaussianCloud,
-    inverse: object,
+    inverse: np.ndarray,
     cloud_to_camera: Tensor,
     size: tuple[int, int],
     cutoff: float,
@@ -143,15 +104,15 @@ def rasterize(
     coefficients, _ = footprint_coefficients(
         single, inverse_on(inverse, single.means), cloud_to_camera.float(), cutoff
     )
-    _, lengths = pixel_rays(inverse, size, torch.float32, cloud.device)  # type: ignore[arg-type]
+    _, lengths = pixel_rays(inverse, size, torch.float32, cloud.device)
     image = _Scatter.apply(coefficients, columns, rows, cutoff * cutoff) * lengths
-    return image.to(cloud.dtype)
+    return cast(Tensor, image.to(cloud.dtype))
 
 
 @torch.no_grad()
 def rasterize_with_jacobian(
     cloud: GaussianCloud,
-    inverse: object,
+    inverse: np.ndarray,
     cloud_to_camera: Tensor,
     size: tuple[int, int],
     centre_cloud: Tensor,
@@ -172,8 +133,8 @@ def rasterize_with_jacobian(
     depth = float(centre[2])
     stride = _stride(columns)
     planes = torch.zeros(5, rows, stride, dtype=torch.float32, device=cloud.device)
-    source, target, device = _array(coefficients), _array(planes), _device(planes)
-    beside = _array(motion)
+    source, target, device = flat_array(coefficients), flat_array(planes), device_of(planes)
+    beside = flat_array(motion)
 
     def job(begin: int, end: int) -> Callable[[], None]:
         return lambda: wp.launch(
@@ -184,12 +145,12 @@ def rasterize_with_jacobian(
             device=device,
         )
 
-    _run([job(*band) for band in _bands(coefficients, rows)])
-    directions, lengths = pixel_rays(inverse, size, torch.float32, cloud.device)  # type: ignore[arg-type]
+    run_jobs([job(*band) for band in _bands(coefficients, rows)])
+    directions, lengths = pixel_rays(inverse, size, torch.float32, cloud.device)
     x, y = directions[0], directions[1]
     value, px, py, sx, sy = (planes[:, :, :columns] * lengths).unbind(0)
-    # By the position and by the direction of the ray as free 3-vectors: moving along the ray changes
-    # nothing, and stretching the direction by a factor divides the integral by it.
+    # By the position and by the direction of the ray as free 3-vectors: moving along the ray
+    # changes nothing, and stretching the direction by a factor divides the integral by it.
     by_position = torch.stack([px, py, -(x * px + y * py)])
     by_direction = torch.stack([sx, sy, -(x * sx + y * sy) - value])
     arm = depth * directions - centre[:, None, None]

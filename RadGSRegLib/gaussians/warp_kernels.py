@@ -51,9 +51,9 @@ _ROWS = """
         const float start = (float)begin - u0;
 """
 
-# One pair: value = amplitude / |w| exp(-1/2 n / m), zero beyond the cut. The exponential of a number
-# in [-32, 0] is the 32nd power of a short Taylor series: no branch, no table, a relative error of
-# 2e-6 where it matters.
+# One pair: value = amplitude / |w| exp(-1/2 n / m), zero beyond the cut. The exponential of a
+# number in [-32, 0] is the 32nd power of a short Taylor series: no branch, no table, a relative
+# error of 2e-6 where it matters.
 _PAIR = """
             const float du = start + (float)i;
             const float n = (a11 * du + n1) * du + n0;
@@ -85,7 +85,7 @@ _FORWARD = (
 )
 
 
-@wp.func_native(_FORWARD)  # type: ignore[arg-type]
+@wp.func_native(_FORWARD)
 def _scatter_value(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     g: int,
@@ -152,7 +152,7 @@ _DERIVATIVE = (
 )
 
 
-@wp.func_native(_DERIVATIVE)  # type: ignore[arg-type]
+@wp.func_native(_DERIVATIVE)
 def _scatter_derivative(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     motion: wp.array(dtype=float),  # type: ignore[valid-type]
@@ -246,7 +246,7 @@ _BACKWARD = (
 )
 
 
-@wp.func_native(_BACKWARD)  # type: ignore[arg-type]
+@wp.func_native(_BACKWARD)
 def _gather_gradient(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     g: int,
@@ -272,6 +272,5 @@ def gather_gradients(
     cut2: float,
 ) -> None:
     """Write the gradient (N, 12) by the coefficients, zero where a Gaussian misses the image."""
-    _gather_gradient(
-        coefficients, first + wp.tid(), weights, gradient, stride, columns, 0, rows, cut2
-    )
+    g = first + int(wp.tid())  # type: ignore[arg-type]
+    _gather_gradient(coefficients, g, weights, gradient, stride, columns, 0, rows, cut2)

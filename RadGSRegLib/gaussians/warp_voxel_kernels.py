@@ -1,0 +1,188 @@
+"""Warp kernels of the voxelizer, one source for the CPU and for CUDA.
+
+As in warp_kernels.py the innermost loop, along i, is plain C++ in blocks of `LANES` voxels, and the
+volume is padded by `LANES` along i.
+"""
+
+from __future__ import annotations
+
+import warp as wp
+
+LANES = 8
+
+wp.set_module_options({"enable_backward": False})
+
+# One Gaussian's rows (j, k): those that the ellipsoid at the cut reaches, and the stretch along i.
+_ROWS = """
+    const float* c = coefficients.data + (long long)g * 10;
+    const float mi = c[0], mj = c[1], mk = c[2], density = c[3];
+    const float pii = c[4], pij = c[5], pik = c[6], pjj = c[7], pjk = c[8], pkk = c[9];
+    const float qjj = pjj - pij * pij / pii, qjk = pjk - pij * pik / pii;
+    const float qkk = pkk - pik * pik / pii, rkk = qkk - qjk * qjk / qjj;
+    if (!(pii > 0.0f && qjj > 0.0f && rkk > 0.0f)) return;
+    const float reach_k = ::sqrtf(cut2 / rkk);
+    const float low_k = mk - reach_k, high_k = mk + reach_k;
+    if (!(high_k >= (float)k_begin && low_k <= (float)(k_end - 1))) return;
+    const int first_k = low_k <= (float)k_begin ? k_begin : (int)::ceilf(low_k);
+    const int last_k = high_k >= (float)(k_end - 1) ? k_end - 1 : (int)::floorf(high_k);
+    for (int k = first_k; k <= last_k; ++k) {
+      const float dk = (float)k - mk;
+      const float centre_j = mj - qjk / qjj * dk;
+      const float rest_k = cut2 - rkk * dk * dk;
+      if (!(rest_k > 0.0f)) continue;
+      const float reach_j = ::sqrtf(rest_k / qjj);
+      const float low_j = centre_j - reach_j, high_j = centre_j + reach_j;
+      if (!(high_j >= 0.0f && low_j <= (float)(nj - 1))) continue;
+      const int first_j = low_j <= 0.0f ? 0 : (int)::ceilf(low_j);
+      const int last_j = high_j >= (float)(nj - 1) ? nj - 1 : (int)::floorf(high_j);
+      for (int j = first_j; j <= last_j; ++j) {
+        const float dj = (float)j - mj;
+        const float offset_j = (float)j - centre_j;
+        const float rest_j = rest_k - qjj * offset_j * offset_j;
+        if (!(rest_j > 0.0f)) continue;
+        const float n1 = 2.0f * (pij * dj + pik * dk);
+        const float n0 = (pjj * dj + 2.0f * pjk * dk) * dj + pkk * dk * dk;
+        const float centre_i = mi - 0.5f * n1 / pii;
+        const float reach_i = ::sqrtf(rest_j / pii);
+        const float low_i = centre_i - reach_i, high_i = centre_i + reach_i;
+        if (!(high_i >= 0.0f && low_i <= (float)(ni - 1))) continue;
+        const int begin = low_i <= 0.0f ? 0 : (int)low_i;
+        const int end = high_i >= (float)(ni - 1) ? ni : (int)high_i + 1;
+        const int count = (end - begin + 7) & ~7;
+        const float start = (float)begin - mi;
+        const long long place = ((long long)k * nj + j) * stride + begin;
+"""
+
+_VECTOR = """
+#if defined(__clang__) && !defined(__CUDA_ARCH__)
+        __builtin_assume(count % 8 == 0);
+        __builtin_assume(count > 0);
+#pragma clang loop vectorize(assume_safety) vectorize_width(8) interleave(disable)
+#endif
+"""
+
+# exp(-n / 2) as in warp_kernels.py, zero beyond the cut.
+_PAIR = """
+            const float di = start + (float)i;
+            const float n = (pii * di + n1) * di + n0;
+            const float y = n * (-0.5f / 32.0f);
+            float e = 1.0f + y * (1.0f + y * (0.5f + y * (1.0f / 6.0f + y * (1.0f / 24.0f
+                      + y * (1.0f / 120.0f)))));
+            e *= e; e *= e; e *= e; e *= e; e *= e;
+            float value = n <= cut2 ? e : 0.0f;
+"""
+
+_FORWARD = (
+    _ROWS
+    + "        float* out = volume.data + place;\n"
+    + _VECTOR
+    + "        for (int i = 0; i < count; ++i) {\n"
+    + _PAIR
+    + "            out[i] += density * value;\n        }\n      }\n    }\n"
+)
+
+
+@wp.func_native(_FORWARD)
+def _scatter_density(
+    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+    g: int,
+    volume: wp.array(dtype=float),  # type: ignore[valid-type]
+    stride: int,
+    ni: int,
+    nj: int,
+    k_begin: int,
+    k_end: int,
+    cut2: float,
+) -> None: ...
+
+
+@wp.kernel
+def scatter_densities(
+    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+    count: int,
+    volume: wp.array(dtype=float),  # type: ignore[valid-type]
+    stride: int,
+    ni: int,
+    nj: int,
+    first: wp.array(dtype=int),  # type: ignore[valid-type]
+    cut2: float,
+) -> None:
+    """Thread t adds all Gaussians (N, 10) to the slab ``first[t]`` to ``first[t + 1]`` of k."""
+    slab = int(wp.tid())  # type: ignore[arg-type]
+    for g in range(count):
+        _scatter_density(
+            coefficients, g, volume, stride, ni, nj, first[slab], first[slab + 1], cut2
+        )
+
+
+# Backward: moments of the weighted value over the ellipsoid.
+_BACKWARD = (
+    """
+#if defined(__clang__) && !defined(__CUDA_ARCH__)
+#pragma clang fp reassociate(on)
+#endif
+    float* result = gradient.data + (long long)g * 10;
+    float s0 = 0.0f, si = 0.0f, sj = 0.0f, sk = 0.0f;
+    float sii = 0.0f, sij = 0.0f, sik = 0.0f, sjj = 0.0f, sjk = 0.0f, skk = 0.0f;
+    const int k_begin = 0, k_end = nk;
+"""
+    + _ROWS
+    + """
+        const float* weight = weights.data + place;
+        float r0 = 0.0f, r1 = 0.0f, r2 = 0.0f;
+"""
+    + _VECTOR
+    + "        for (int i = 0; i < count; ++i) {\n"
+    + _PAIR
+    + """
+            value *= weight[i];
+            r0 += value; r1 += value * di; r2 += value * di * di;
+        }
+        s0 += r0; si += r1; sj += r0 * dj; sk += r0 * dk;
+        sii += r2; sij += r1 * dj; sik += r1 * dk;
+        sjj += r0 * dj * dj; sjk += r0 * dj * dk; skk += r0 * dk * dk;
+      }
+    }
+    result[0] = density * (pii * si + pij * sj + pik * sk);
+    result[1] = density * (pij * si + pjj * sj + pjk * sk);
+    result[2] = density * (pik * si + pjk * sj + pkk * sk);
+    result[3] = s0;
+    result[4] = -0.5f * density * sii;
+    result[5] = -density * sij;
+    result[6] = -density * sik;
+    result[7] = -0.5f * density * sjj;
+    result[8] = -density * sjk;
+    result[9] = -0.5f * density * skk;
+"""
+)
+
+
+@wp.func_native(_BACKWARD)
+def _gather_gradient(
+    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+    g: int,
+    weights: wp.array(dtype=float),  # type: ignore[valid-type]
+    gradient: wp.array(dtype=float),  # type: ignore[valid-type]
+    stride: int,
+    ni: int,
+    nj: int,
+    nk: int,
+    cut2: float,
+) -> None: ...
+
+
+@wp.kernel
+def gather_gradients(
+    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+    weights: wp.array(dtype=float),  # type: ignore[valid-type]
+    gradient: wp.array(dtype=float),  # type: ignore[valid-type]
+    first: int,
+    stride: int,
+    ni: int,
+    nj: int,
+    nk: int,
+    cut2: float,
+) -> None:
+    """Write the gradient (N, 10) by the coefficients, zero where a Gaussian misses the grid."""
+    g = first + int(wp.tid())  # type: ignore[arg-type]
+    _gather_gradient(coefficients, g, weights, gradient, stride, ni, nj, nk, cut2)

@@ -1,0 +1,109 @@
+"""Starting warp quietly, and running its CPU launches side by side.
+
+Warp runs a launch on the CPU serially, with the interpreter's lock released. Work is therefore
+split into several launches over disjoint outputs, one per thread, so that the result does not
+depend on how many threads there are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def _has_cuda_driver() -> bool:
+    names = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so", "libcuda.so.1")
+    for name in names:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+@lru_cache(maxsize=1)
+def start() -> None:
+    """Initialise warp once, without banner or warnings on the terminal.
+
+    Raises ImportError where warp is not installed or does not load.
+    """
+    import warp as wp
+
+    config: Any = wp.config
+    if hasattr(wp, "LOG_ERROR"):
+        config.log_level = wp.LOG_ERROR
+    else:  # older releases have one switch
+        config.quiet = True
+    if _has_cuda_driver():
+        wp.init()
+        return
+    # Without a CUDA driver warp's native part prints a warning that no setting silences.
+    sys.stderr.flush()
+    kept = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        wp.init()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+@lru_cache(maxsize=1)
+def worker_count() -> int:
+    """How many CPU threads a call may use: the cores this process may run on, at most 16."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, min(16, len(os.sched_getaffinity(0))))
+    return max(1, min(16, os.cpu_count() or 1))
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=worker_count(), thread_name_prefix="radgsreg")
+
+
+def run_jobs(jobs: Sequence[Callable[[], object]]) -> None:
+    """Run jobs that write to disjoint places, side by side where there is more than one."""
+    futures = [_pool().submit(job) for job in jobs[1:]]
+    if jobs:
+        jobs[0]()
+    for future in futures:
+        future.result()
+
+
+def split(count: int, parts: int) -> list[tuple[int, int]]:
+    """``count`` things in at most ``parts`` ranges of about the same length, none empty."""
+    edges = sorted({count * part // parts for part in range(parts + 1)})
+    return list(pairwise(edges))
+
+
+def flat_array(tensor: Tensor) -> Any:
+    """A flat float32 warp array on the memory of a contiguous float32 tensor."""
+    import warp as wp
+
+    start()
+    return wp.from_torch(tensor.view(-1), dtype=wp.float32, requires_grad=False)
+
+
+def device_of(tensor: Tensor) -> Any:
+    """The warp device that a tensor is on."""
+    import warp as wp
+
+    start()
+    return wp.device_from_torch(tensor.device)
+
+
+def is_supported(device: torch.device) -> bool:
+    """Whether warp can work on tensors of this device here."""
+    return device.type in ("cpu", "cuda")
