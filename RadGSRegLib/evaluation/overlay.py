@@ -6,7 +6,6 @@ Every function returns the bytes of a PNG, the same bytes for the same input.
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from ..cases.types import View
+from ..cases.views import file_stem
 from ..geometry import Volume, invert_rigid, transform_points
 from .shadow import Shadow
 from .volumes import resample
@@ -34,7 +34,7 @@ def picture_names(views: Sequence[View]) -> list[str]:
     """File names ``overlay_<view>.png``, safe on every file system and unlike one another."""
     names: list[str] = []
     for view in views:
-        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", view.name).strip("_") or "view"
+        plain = file_stem(view.name)
         candidate, number = f"overlay_{plain}.png", 2
         while candidate.lower() in [name.lower() for name in names]:
             candidate, number = f"overlay_{plain}_{number}.png", number + 1
