@@ -1,0 +1,332 @@
+"""One simulated case: a CT, two X-rays of it on the operating table, and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from ..cases.types import Case, View
+from ..geometry import Camera, Volume, transform_points
+from ..progress import Progress, ProgressCallable
+from ._march import line_integrals
+from .geometry import AP, LATERAL, c_arm_camera, move_about, random_offset, random_turn
+from .imaging import DisplayCurve, add_noise, add_scatter, collimator_mask, random_display
+from .materials import DENSITY, mass_attenuation
+from .parameters import SimulationParameters
+from .scene import Piece, Scene, covers_body, surface_points, take_apart
+from .shapes import cylinder_path, ellipsoid_path, trunk_path
+from .spectrum import Spectrum, tungsten_spectrum
+
+Array = NDArray[np.float64]
+Image = NDArray[np.float32]
+Projector = Callable[[list[Volume], Camera, Array], list[Image]]
+
+CLEAN_KEV = 60.0
+TRUNK_DENSITY = 0.99
+
+
+@dataclass(frozen=True)
+class SimulatedCase:
+    """A case and its truth.
+
+    ``truth`` holds ``label``, ``ct_to_world`` and ``start_ct_to_world`` (4, 4), ``level``, ``kvp``,
+    ``points_ct`` (N, 3) on the mask's surface, ``pivot_ct`` (3,), its centroid, ``neighbours``
+    (label to ct_to_world) and ``seed``. Millimetres, LPS. ``grey`` are the pictures as an X-ray
+    device would store them (uint8 or uint16) where the case is a display one.
+    """
+
+    case: Case
+    truth: dict[str, Any]
+    grey: dict[str, NDArray[Any]]
+
+    @property
+    def start_ct_to_world(self) -> Array:
+        """The rough start (4, 4) that goes with the case."""
+        return np.asarray(self.truth["start_ct_to_world"])
+
+
+@dataclass(frozen=True)
+class _Trunk:
+    """A synthetic trunk in the world: an endless elliptic cylinder, organs and gas in it."""
+
+    centre: Array
+    axes: Array
+    radii: Array
+    organs: tuple[tuple[Array, Array, Array, float], ...]
+
+    def occupancy(self, points: Array) -> Array:
+        """Share (N,) of the trunk at points (N, 3), soft over about a voxel."""
+        gauge = np.linalg.norm((points - self.centre) @ (self.axes / self.radii[:, None]).T, axis=1)
+        return np.clip((1.0 - gauge) * self.radii.min() / 3.0 + 0.5, 0.0, 1.0)
+
+
+def simulate_case(
+    ct: Volume,
+    labels: Volume,
+    label: int,
+    parameters: SimulationParameters | str = "realistic",
+    seed: int = 0,
+    *,
+    label_names: dict[int, str] | None = None,
+    project: Projector | None = None,
+    progress: ProgressCallable | None = None,
+) -> SimulatedCase:
+    """Two X-rays of the CT (HU) with its spine moved, each vertebra also in itself.
+
+    ``parameters`` or the name of a preset; the same seed gives the same case. ``project`` replaces
+    the projector: (volumes on one grid, camera, ct_to_world) to line integrals (rows, cols), value
+    times mm, one per volume. Raises InputError for a label that is not there and grids that differ.
+    """
+    p = SimulationParameters.preset(parameters) if isinstance(parameters, str) else parameters
+    rng = np.random.default_rng(seed)
+    report = Progress(progress)
+    projector = line_integrals if project is None else project
+    report(0.0, "taking the CT apart")
+    points = surface_points(labels, label, 2000, rng)
+    scene = take_apart(ct, labels)
+    pivot = scene.centroids[label]
+
+    poses = _draw_poses(p, scene, label, rng)
+    truth_pose = poses[label]
+    kvp = float(rng.uniform(*p.kvp))
+    spectrum = tungsten_spectrum(kvp, float(rng.uniform(*p.filter_mm))) if p.polychromatic else None
+    cameras = {
+        name: c_arm_camera(
+            p,
+            name,
+            float(rng.uniform(-1, 1)) * p.primary_deg,
+            float(rng.uniform(-1, 1)) * p.secondary_deg,
+            rng.uniform(-1, 1, 2) * p.principal_px,
+        )
+        for name in (AP, LATERAL)
+    }
+    at = transform_points(truth_pose, pivot[None])[0]
+    embed = p.trunk and not covers_body(ct)
+    trunk = _draw_trunk(at, rng) if embed else None
+    gas = _draw_gas(p, at, trunk, rng)
+    wires = _draw_wires(p, at, rng)
+    if trunk is not None:
+        scene = Scene(_embed(scene.rest, poses[0], trunk), scene.vertebrae, scene.centroids)
+    finish = _draw_finish(p, rng)
+
+    views, grey = [], {}
+    for index, (name, camera) in enumerate(cameras.items()):
+        report(0.1 + 0.45 * index, f"projecting {name}")
+        soft, bone = _project(scene, poses, camera, projector)
+        steel = np.zeros_like(soft)
+        rays = _rays(camera)
+        source = camera.source_world
+        if trunk is not None:
+            path = trunk_path(source, rays, trunk.centre, trunk.axes, trunk.radii)
+            soft += (path * TRUNK_DENSITY).astype(np.float32)
+            for centre, axes, radii, density in trunk.organs:
+                path = ellipsoid_path(source, rays, centre, axes, radii)
+                soft += (path * density).astype(np.float32)
+        for centre, radii in gas:
+            path = ellipsoid_path(source, rays, centre, np.eye(3), radii)
+            soft -= (0.97 * path).astype(np.float32)
+        for start, end, radius, hollow in wires:
+            path = cylinder_path(source, rays, start, end, radius, hollow)
+            steel += (path * DENSITY["iron"]).astype(np.float32)
+        # From (g/cm^3) mm to g/cm^2.
+        pixels, stored = _expose(
+            soft * 0.1, bone * 0.1, steel * 0.1, spectrum, p, camera, finish, rng
+        )
+        if stored is not None:
+            grey[name] = stored
+        centre = camera.project(at[None])[0] + rng.uniform(-1, 1, 2) * p.center_px
+        views.append(
+            View(
+                name=name,
+                pixels=pixels,
+                camera=camera,
+                pixel_spacing_mm=(p.pixel_mm, p.pixel_mm),
+                intensity="display" if p.display else "attenuation",
+                center_px=(float(centre[0]), float(centre[1])),
+            )
+        )
+    start = truth_pose @ move_about(
+        pivot,
+        Rotation.from_euler("xyz", rng.uniform(-1, 1, 3) * p.start_deg, degrees=True),
+        np.zeros(3),
+    )
+    start[:3, 3] += rng.uniform(-1, 1, 3) * p.start_mm
+    truth: dict[str, Any] = {
+        "label": int(label),
+        "ct_to_world": truth_pose.tolist(),
+        "start_ct_to_world": start.tolist(),
+        "level": p.level,
+        "kvp": kvp,
+        "points_ct": points.tolist(),
+        "pivot_ct": pivot.tolist(),
+        "neighbours": {str(n): poses[n].tolist() for n in scene.vertebrae if n != label},
+        "spine_ct_to_world": poses[0].tolist(),
+        "seed": int(seed),
+    }
+    case = Case(ct, labels, int(label), tuple(views), dict(label_names or {}))
+    report(1.0, "simulated")
+    return SimulatedCase(case, truth, grey)
+
+
+def _draw_poses(
+    p: SimulationParameters, scene: Scene, label: int, rng: np.random.Generator
+) -> dict[int, Array]:
+    """``ct_to_world`` of every label; 0 is the rest of the body."""
+    pivot = scene.centroids[label]
+    turn = Rotation.from_euler("xyz", rng.uniform(-1, 1, 3) * p.spine_deg, degrees=True)
+    spine = move_about(pivot, turn, rng.uniform(-1, 1, 3) * p.spine_mm - pivot)
+    poses = {0: spine}
+    for number, centre in scene.centroids.items():
+        move = move_about(
+            centre, random_turn(rng, p.vertebra_deg), random_offset(rng, p.vertebra_mm)
+        )
+        poses[number] = spine @ move
+    return poses
+
+
+def _draw_trunk(at: Array, rng: np.random.Generator) -> _Trunk:
+    tilt = Rotation.from_euler("xyz", rng.normal(0.0, 3.0, 3), degrees=True)
+    axes = tilt.as_matrix().T[:2]
+    radii = np.array([rng.uniform(120.0, 175.0), rng.uniform(95.0, 125.0)])
+    # The vertebra's centroid lies 65 to 85 mm in front of the skin of the back.
+    centre = at + np.array([rng.normal(0.0, 8.0), rng.uniform(65.0, 85.0) - radii[1], 0.0])
+    organs = []
+    for _ in range(int(rng.integers(2, 9))):
+        offset = rng.uniform(-0.6, 0.6, 2) * radii
+        place = centre + [offset[0], min(offset[1], 0.0) - 15.0, rng.uniform(-110.0, 110.0)]
+        size = rng.uniform(20.0, 50.0, 3)
+        turned = Rotation.random(random_state=int(rng.integers(2**31))).as_matrix()
+        organs.append((place, turned, size, float(rng.uniform(-0.09, 0.09))))
+    return _Trunk(centre, axes, radii, tuple(organs))
+
+
+def _draw_gas(
+    p: SimulationParameters, at: Array, trunk: _Trunk | None, rng: np.random.Generator
+) -> list[tuple[Array, Array]]:
+    """Pockets of bowel gas (centre, radii): in the belly, in front of the spine."""
+    out = []
+    depth = 150.0 if trunk is None else at[1] - (trunk.centre[1] - trunk.radii[1])
+    for _ in range(int(rng.integers(p.gas[0], p.gas[1] + 1)) if p.gas[1] > 0 else 0):
+        radius = rng.uniform(7.0, 19.0)
+        ahead = rng.uniform(32.0 + radius, max(depth - radius - 12.0, 36.0 + radius))
+        place = at + [rng.uniform(-95.0, 95.0), -ahead, rng.uniform(-95.0, 95.0)]
+        if trunk is not None and trunk.occupancy(place[None])[0] < 1.0:
+            continue
+        out.append((place, radius * rng.uniform(0.75, 1.35, 3)))
+    return out
+
+
+def _draw_wires(
+    p: SimulationParameters, at: Array, rng: np.random.Generator
+) -> list[tuple[Array, Array, float, float]]:
+    """Steel tools (start, end, radius, inner radius): K-wires, needles, cannulas."""
+    out = []
+    for _ in range(int(rng.integers(p.wires[0], p.wires[1] + 1)) if p.wires[1] > 0 else 0):
+        middle = at + rng.normal(0.0, 16.0, 3)
+        direction = rng.standard_normal(3)
+        direction /= np.linalg.norm(direction)
+        half = rng.uniform(30.0, 85.0)
+        radius = float(rng.uniform(0.7, 2.6))
+        hollow = 0.7 * radius if radius > 1.5 and rng.random() < 0.4 else 0.0
+        out.append((middle - half * direction, middle + half * direction, radius, hollow))
+    return out
+
+
+def _embed(rest: Piece, ct_to_world: Array, trunk: _Trunk) -> Piece:
+    """What the rest of the CT has more or less than the trunk it lies in, faded at its edges."""
+    k, j, i = np.indices(rest.soft.array.shape, dtype=np.float32).reshape(3, -1)
+    points = transform_points(
+        ct_to_world @ rest.soft.index_to_physical, np.stack([i, j, k], axis=-1)
+    )
+    base = trunk.occupancy(points).reshape(rest.soft.array.shape).astype(np.float32)
+    fade = np.ones(rest.soft.array.shape, dtype=np.float32)
+    for axis, (n, step) in enumerate(
+        zip(rest.soft.array.shape, rest.soft.spacing[::-1], strict=True)
+    ):
+        edge = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5) * step
+        ramp = np.clip(edge / 6.0, 0.0, 1.0).astype(np.float32)
+        fade *= ramp.reshape([-1 if a == axis else 1 for a in range(3)])
+    soft = (rest.soft.array - base * np.float32(TRUNK_DENSITY)) * fade
+    return Piece(rest.soft.with_array(soft), rest.bone.with_array(rest.bone.array * fade))
+
+
+def _project(
+    scene: Scene, poses: dict[int, Array], camera: Camera, project: Projector
+) -> tuple[Image, Image]:
+    """Line integrals of soft tissue and bone, (g/cm^3) mm, of the whole scene."""
+    soft, bone = project([scene.rest.soft, scene.rest.bone], camera, poses[0])
+    for number, piece in scene.vertebrae.items():
+        more_soft, more_bone = project([piece.soft, piece.bone], camera, poses[number])
+        soft, bone = soft + more_soft, bone + more_bone
+    return soft, bone
+
+
+def _rays(camera: Camera) -> Array:
+    """Unit directions (rows, cols, 3) of all pixels, world."""
+    v, u = np.mgrid[: camera.rows, : camera.columns]
+    pixels = np.stack([u.ravel(), v.ravel()], axis=-1)
+    return camera.ray_directions(pixels).reshape(camera.rows, camera.columns, 3)
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """What the device does to both pictures alike."""
+
+    scatter: float
+    photons: float
+    electronic: float
+    blur_mm: float
+    collimator: str
+    curve: DisplayCurve
+
+
+def _draw_finish(p: SimulationParameters, rng: np.random.Generator) -> _Finish:
+    return _Finish(
+        float(rng.uniform(*p.scatter)),
+        float(rng.uniform(*p.photons)),
+        float(rng.uniform(*p.electronic)),
+        float(rng.uniform(*p.blur_mm)),
+        str(rng.choice(p.collimator)),
+        random_display(rng, p.bits),
+    )
+
+
+def _expose(
+    soft: Image,
+    bone: Image,
+    steel: Image,
+    spectrum: Spectrum | None,
+    p: SimulationParameters,
+    camera: Camera,
+    finish: _Finish,
+    rng: np.random.Generator,
+) -> tuple[Image, NDArray[Any] | None]:
+    """The picture (float32) from mass lengths (g/cm^2), and its stored form if it is a display one."""
+    if spectrum is None:
+        attenuation = soft * float(mass_attenuation("soft", CLEAN_KEV))
+        attenuation += bone * float(mass_attenuation("bone", CLEAN_KEV))
+        attenuation += steel * float(mass_attenuation("iron", CLEAN_KEV))
+        signal = np.exp(-attenuation).astype(np.float32)
+    else:
+        signal = spectrum.intensity(soft, bone, steel)
+    signal = add_scatter(signal, finish.scatter, 50.0 / p.pixel_mm)
+    if finish.blur_mm > 0:
+        signal = gaussian_filter(signal, finish.blur_mm / p.pixel_mm)
+    signal = add_noise(signal, finish.photons, finish.electronic, rng)
+    if not p.display:
+        if finish.photons <= 0 and finish.blur_mm <= 0 and spectrum is None and not steel.any():
+            return np.maximum(attenuation, 0.0).astype(np.float32), None
+        return -np.log(np.maximum(signal, 1e-6)).astype(np.float32), None
+    mask = collimator_mask(finish.collimator, camera.rows, camera.columns, rng)
+    grey = finish.curve(signal, mask > 0.5)
+    grey = np.rint(grey * mask).astype(np.uint8 if finish.curve.bits <= 8 else np.uint16)
+    return grey.astype(np.float32), grey
+
+
+__all__ = ["SimulatedCase", "simulate_case"]

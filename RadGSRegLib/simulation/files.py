@@ -1,0 +1,37 @@
+"""Simulated cases as folders in the form of the contract, with ``truth.json`` beside."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..cases import OutputFolder, file_stem, write_case, write_json
+from .case import SimulatedCase
+
+
+def write_simulated_case(simulated: SimulatedCase, folder: str | os.PathLike[str]) -> Path:
+    """Write case.json, views.json, CT, labels, X-rays, start.json and truth.json, whole or not at all.
+
+    Display X-rays are stored as 8 or 16 bit TIFF, line integrals as float32. Returns the path of
+    ``case.json``. Raises InputError where the folder cannot be written.
+    """
+    case = simulated.case
+    with OutputFolder(folder) as stage:
+        write_case(
+            stage,
+            case.ct,
+            case.labels,
+            case.label,
+            case.views,
+            start_ct_to_world=simulated.start_ct_to_world,
+        )
+        for view in case.views:
+            if view.name in simulated.grey:
+                image = sitk.GetImageFromArray(np.ascontiguousarray(simulated.grey[view.name]))
+                image.SetSpacing([float(s) for s in view.pixel_spacing_mm])
+                sitk.WriteImage(image, str(stage / f"{file_stem(view.name).lower()}.tif"))
+        write_json(simulated.truth, stage / "truth.json")
+    return Path(folder) / "case.json"

@@ -1,0 +1,65 @@
+"""The C-arm's two views and random rigid moves."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+from ..geometry import Camera
+from .parameters import SimulationParameters
+
+Array = NDArray[np.float64]
+
+AP, LATERAL = "AP", "LA"
+
+
+def c_arm_camera(
+    parameters: SimulationParameters,
+    view: str,
+    primary_deg: float = 0.0,
+    secondary_deg: float = 0.0,
+    principal_offset_px: ArrayLike = (0.0, 0.0),
+) -> Camera:
+    """The camera of one view about the isocentre, which is the world's origin.
+
+    AP: the source is behind the patient and the beam goes forward (-y); lateral: it goes to the
+    patient's left (+x). ``primary_deg`` turns the C-arm about the patient's axis, ``secondary_deg``
+    towards head or feet. The image's rows run downwards, from head to feet.
+    """
+    base = {AP: np.array([0.0, -1.0, 0.0]), LATERAL: np.array([1.0, 0.0, 0.0])}[view]
+    level = Rotation.from_euler("z", primary_deg, degrees=True).apply(base)
+    tilt = np.radians(secondary_deg)
+    z = np.cos(tilt) * level + np.sin(tilt) * np.array([0.0, 0.0, 1.0])
+    x = np.cross(z, [0.0, 0.0, 1.0])
+    x /= np.linalg.norm(x)
+    world_to_camera = np.eye(4)
+    world_to_camera[:3, :3] = np.stack([x, np.cross(z, x), z])
+    world_to_camera[2, 3] = parameters.source_isocentre_mm
+    focal = parameters.source_detector_mm / parameters.pixel_mm
+    middle = (parameters.size_px - 1) / 2.0 + np.asarray(principal_offset_px, dtype=float)
+    intrinsic = np.array([[focal, 0.0, middle[0]], [0.0, focal, middle[1]], [0.0, 0.0, 1.0]])
+    return Camera(intrinsic, world_to_camera, parameters.size_px, parameters.size_px)
+
+
+def move_about(centre: ArrayLike, rotation: Rotation, offset: ArrayLike) -> Array:
+    """The rigid transform (4, 4) that turns about ``centre`` (3,) and then shifts by ``offset``."""
+    c = np.asarray(centre, dtype=float)
+    out = np.eye(4)
+    out[:3, :3] = rotation.as_matrix()
+    out[:3, 3] = c + np.asarray(offset, dtype=float) - out[:3, :3] @ c
+    return out
+
+
+def random_turn(generator: np.random.Generator, degrees: float) -> Rotation:
+    """A turn about a random axis by up to ``degrees``."""
+    axis = generator.standard_normal(3)
+    axis /= np.linalg.norm(axis)
+    return Rotation.from_rotvec(np.radians(degrees * generator.uniform()) * axis)
+
+
+def random_offset(generator: np.random.Generator, length: float) -> Array:
+    """An offset (3,) uniform in a ball of radius ``length``."""
+    direction = generator.standard_normal(3)
+    direction /= np.linalg.norm(direction)
+    return np.asarray(direction * length * generator.uniform() ** (1.0 / 3.0))
