@@ -1,0 +1,18 @@
+"""Volume to X-ray: attenuation from CT numbers, and the projector."""
+
+from .attenuation import (
+    bone_attenuation,
+    excess_attenuation,
+    hu_to_attenuation,
+    water_attenuation,
+)
+from .projector import project_volume, project_volume_with_jacobian
+
+__all__ = [
+    "bone_attenuation",
+    "excess_attenuation",
+    "hu_to_attenuation",
+    "project_volume",
+    "project_volume_with_jacobian",
+    "water_attenuation",
+]

@@ -1,0 +1,153 @@
+"""Volume to X-ray: line integrals of a trilinearly interpolated volume."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..geometry import Volume
+from ..geometry.pose import invert_rigid, translation
+from .grid_rays import Lattice, depth_lattice, inverse_intrinsic, pixel_directions
+
+# Samples per smallest voxel edge: two of them keep the error of the sum under 0.1 % of the image.
+_SAMPLES_PER_VOXEL = 2.0
+
+
+def _choose(backend: str, volume: Tensor) -> ModuleType:
+    if backend not in ("auto", "torch", "warp"):
+        raise ValueError(f"there is no backend {backend!r} to project; there are auto, torch, warp")
+    if backend == "auto":
+        fast = volume.device.type in ("cpu", "cuda") and volume.dtype != torch.float64
+        backend = "warp" if fast else "torch"
+        if fast:
+            try:
+                from ..warp_runtime import start
+
+                start()
+            except Exception:  # a broken or absent warp: the reference does the work
+                backend = "torch"
+    if backend == "warp":
+        from . import warp_backend
+
+        return warp_backend
+    from . import torch_backend
+
+    return torch_backend
+
+
+def _voxels(volume: Volume | Tensor, index_to_physical: ArrayLike | None) -> tuple[Tensor, Tensor]:
+    if isinstance(volume, Volume):
+        array = volume.array
+        keep = array.dtype == np.float64
+        voxels = torch.from_numpy(np.ascontiguousarray(array, np.float64 if keep else np.float32))
+        return voxels, torch.as_tensor(volume.index_to_physical)
+    if index_to_physical is None:
+        raise ValueError("voxels given as a tensor need index_to_physical")
+    return volume, torch.as_tensor(np.asarray(index_to_physical, dtype=np.float64))
+
+
+def _lattice(voxels: Tensor, index_to_camera: np.ndarray, step_mm: float | None) -> Lattice:
+    if voxels.dim() != 3 or min(voxels.shape) < 1:
+        raise ValueError("voxels have three axes (K, J, I), none of them empty")
+    spacing = np.linalg.norm(index_to_camera[:3, :3], axis=0)
+    step = float(spacing.min()) / _SAMPLES_PER_VOXEL if step_mm is None else float(step_mm)
+    if not step > 0:
+        raise ValueError(f"a step is positive, not {step_mm}")
+    return depth_lattice(index_to_camera, tuple(voxels.shape), step)
+
+
+def project_volume(
+    volume: Volume | Tensor,
+    intrinsic: ArrayLike,
+    volume_to_camera: Tensor | ArrayLike,
+    size: tuple[int, int],
+    *,
+    index_to_physical: ArrayLike | None = None,
+    step_mm: float | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """Line integrals (rows, columns), dimensionless for voxels in 1/mm, along every pixel's ray.
+
+    ``volume`` is a `Volume` or voxels (K, J, I) as a tensor with ``index_to_physical`` (4, 4);
+    between voxel centres values are trilinear, and beyond the outermost ones they fall to zero
+    within one voxel. ``intrinsic`` (3, 3), ``volume_to_camera`` (4, 4) rigid from the volume's
+    physical frame, ``size`` = (columns, rows). The integral is the sum of samples ``step_mm`` apart
+    in depth (half the smallest voxel edge unless given).
+
+    Differentiable by voxels and by ``volume_to_camera`` where these are tensors. Returns a tensor
+    on the voxels' device and of their dtype (float32 for a `Volume` of anything but float64).
+    ``backend``: "auto" (float64 goes to the reference), "torch" or "warp". Raises ValueError for an
+    unusable intrinsic, size, step or backend.
+    """
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"a size is (columns, rows), both at least 1, not {size}")
+    voxels, to_physical = _voxels(volume, index_to_physical)
+    inverse = inverse_intrinsic(np.asarray(intrinsic, dtype=np.float64))
+    pose = torch.as_tensor(volume_to_camera)
+    numbers = pose.detach().cpu().double().numpy()
+    lattice = _lattice(voxels, numbers @ to_physical.numpy(), step_mm)
+    # In float64 until the last step: translations of hundreds of millimetres enter here.
+    camera_to_index = torch.linalg.inv(pose.double().cpu() @ to_physical)
+    camera_to_index = camera_to_index.to(device=voxels.device, dtype=voxels.dtype)
+    directions = pixel_directions(inverse, size, voxels)
+    module = _choose(backend, voxels)
+    sums: Tensor = module.project(voxels, camera_to_index, directions, lattice)
+    return (sums * directions.norm(dim=1)).reshape(size[1], size[0])
+
+
+@torch.no_grad()
+def project_volume_with_jacobian(
+    volume: Volume | Tensor,
+    intrinsic: ArrayLike,
+    volume_to_camera: ArrayLike,
+    size: tuple[int, int],
+    centre_physical: ArrayLike,
+    *,
+    index_to_physical: ArrayLike | None = None,
+    step_mm: float | None = None,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """`project_volume` and its derivative (6, rows, columns) by the pose.
+
+    The six columns follow `RadGSRegLib.geometry.pose`: ``volume_to_camera @ C @ exp(xi) @ C^-1``
+    with C the translation by ``centre_physical`` (3,) mm and xi = (rotation in radians, translation
+    in mm), at xi = 0. Otherwise as `project_volume`; nothing carries a graph.
+    """
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"a size is (columns, rows), both at least 1, not {size}")
+    voxels, to_physical = _voxels(volume, index_to_physical)
+    inverse = inverse_intrinsic(np.asarray(intrinsic, dtype=np.float64))
+    pose = np.asarray(volume_to_camera, dtype=np.float64)
+    lattice = _lattice(voxels, pose @ to_physical.numpy(), step_mm)
+    physical_to_index = np.linalg.inv(to_physical.numpy())
+    camera_to_physical = invert_rigid(pose)
+    matrix = torch.as_tensor(physical_to_index @ camera_to_physical)
+    matrix = matrix.to(device=voxels.device, dtype=voxels.dtype)
+    directions = pixel_directions(inverse, size, voxels)
+    centre = np.asarray(centre_physical, dtype=np.float64)
+    depth = float((pose[:3, :3] @ centre + pose[:3, 3])[2])
+    module = _choose(backend, voxels)
+    value, flat, lever = module.project_with_moments(voxels, matrix, directions, lattice, depth)
+    columns = []
+    for index in range(6):
+        # Moving the volume by xi moves the ray by exp(-xi) about the centre, in its frame.
+        generator = np.zeros((4, 4))
+        if index < 3:
+            first, second = (index + 1) % 3, (index + 2) % 3
+            generator[second, first], generator[first, second] = 1.0, -1.0
+        else:
+            generator[index - 3, 3] = 1.0
+        generator = translation(centre) @ generator @ translation(-centre)
+        change = -physical_to_index @ generator @ camera_to_physical
+        linear = torch.as_tensor(change[:3, :3]).to(voxels)
+        # z L d + t = (z - depth) L d + (depth L d + t)
+        offset = torch.as_tensor(change[:3, 3]).to(voxels)
+        turn = directions @ linear.T
+        columns.append((lever * turn).sum(1) + (flat * (depth * turn + offset)).sum(1))
+    lengths = directions.norm(dim=1)
+    image = (value * lengths).reshape(size[1], size[0])
+    return image, (torch.stack(columns) * lengths).reshape(6, size[1], size[0])

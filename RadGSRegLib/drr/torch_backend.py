@@ -1,0 +1,84 @@
+"""The reference projector in plain torch: any floating dtype and device, autograd to everything."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .grid_rays import Lattice
+
+# Samples evaluated at once: bounds the memory, not the result.
+_SAMPLES_AT_ONCE = 2_000_000
+
+
+def sample(volume: Tensor, points: Tensor) -> Tensor:
+    """Trilinear values (P,) of a volume (K, J, I) at index points (P, 3) = (i, j, k).
+
+    Beyond the outermost voxel centres values fall to zero within one voxel.
+    """
+    nk, nj, ni = volume.shape
+    base = points.detach().floor()
+    fraction = points - base
+    corner = base.long()
+    flat = volume.reshape(-1)
+    total = torch.zeros_like(points[:, 0])
+    for ck in (0, 1):
+        for cj in (0, 1):
+            for ci in (0, 1):
+                i, j, k = corner[:, 0] + ci, corner[:, 1] + cj, corner[:, 2] + ck
+                inside = (i >= 0) & (i < ni) & (j >= 0) & (j < nj) & (k >= 0) & (k < nk)
+                place = (k.clamp(0, nk - 1) * nj + j.clamp(0, nj - 1)) * ni + i.clamp(0, ni - 1)
+                weight = torch.ones_like(total)
+                for axis, upper in ((0, ci), (1, cj), (2, ck)):
+                    weight = weight * (fraction[:, axis] if upper else 1.0 - fraction[:, axis])
+                total = total + torch.where(inside, flat[place] * weight, torch.zeros_like(weight))
+    return total
+
+
+def _slab(volume: Tensor, camera_to_index: Tensor, directions: Tensor, depths: Tensor) -> Tensor:
+    ahead = directions @ camera_to_index[:3, :3].T
+    points = depths[:, None, None] * ahead + camera_to_index[:3, 3]
+    return sample(volume, points.reshape(-1, 3)).reshape(len(depths), -1).sum(0)
+
+
+def project(
+    volume: Tensor, camera_to_index: Tensor, directions: Tensor, lattice: Lattice
+) -> Tensor:
+    """Sums (P,) of the samples of a volume (K, J, I) along rays (P, 3), times the depth step."""
+    depths = torch.arange(lattice.first, lattice.stop, dtype=volume.dtype, device=volume.device)
+    depths = depths * lattice.step
+    total = torch.zeros(len(directions), dtype=volume.dtype, device=volume.device)
+    graph = torch.is_grad_enabled() and (volume.requires_grad or camera_to_index.requires_grad)
+    for part in depths.split(max(1, _SAMPLES_AT_ONCE // max(1, len(directions)))):
+        if graph:
+            slab = checkpoint(_slab, volume, camera_to_index, directions, part, use_reentrant=False)
+        else:
+            slab = _slab(volume, camera_to_index, directions, part)
+        total = total + slab
+    return total * lattice.step
+
+
+@torch.no_grad()
+def project_with_moments(
+    volume: Tensor, camera_to_index: Tensor, directions: Tensor, lattice: Lattice, depth: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`project`, and the sums (P, 3) of grad mu and of (z - depth) grad mu, times the depth step.
+
+    The gradient is by the index coordinates. Taken by forward mode through `sample`.
+    """
+    total = project(volume, camera_to_index, directions, lattice)
+    columns = []
+
+    def values(matrix: Tensor) -> Tensor:
+        return project(volume, matrix, directions, lattice)
+
+    for axis in range(3):
+        shift = torch.zeros_like(camera_to_index)
+        shift[axis, 3] = 1.0
+        slope = torch.zeros_like(camera_to_index)
+        # z - depth times a unit step along the axis, for every ray: A d = e with d_z = 1
+        slope[axis, 2], slope[axis, 3] = 1.0, -depth
+        for tangent in (shift, slope):
+            columns.append(torch.func.jvp(values, (camera_to_index,), (tangent,))[1])
+    return total, torch.stack(columns[0::2], 1), torch.stack(columns[1::2], 1)

@@ -1,0 +1,231 @@
+"""Warp kernels of the projector, one source for the CPU and for CUDA: one thread per ray.
+
+The march along a ray is plain C++ in a native snippet. Samples whose eight voxels all lie inside
+the volume take the direct way; the others look up each voxel with zero outside.
+"""
+
+from __future__ import annotations
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+# The rows of camera_to_index (12 numbers) and the depth that levers are measured from. Planes count
+# from ``reference``; the stretch of whole n whose sample lies in (-1, size) follows.
+_RANGE = """
+    const float* m = matrix.data;
+    const float* d = directions.data + (long long)ray * 3;
+    const float ax = (m[0] * d[0] + m[1] * d[1] + m[2] * d[2]) * step;
+    const float ay = (m[4] * d[0] + m[5] * d[1] + m[6] * d[2]) * step;
+    const float az = (m[8] * d[0] + m[9] * d[1] + m[10] * d[2]) * step;
+    const float bx = m[3] + ax * reference, by = m[7] + ay * reference, bz = m[11] + az * reference;
+    float low = 0.0f, high = (float)(stop - first - 1);
+    const float slope[3] = {ax, ay, az};
+    const float at[3] = {bx, by, bz};
+    const float limit[3] = {(float)ni, (float)nj, (float)nk};
+    for (int axis = 0; axis < 3; ++axis) {
+        if (slope[axis] > 1e-9f || slope[axis] < -1e-9f) {
+            const float one = (-1.0f - at[axis]) / slope[axis];
+            const float two = (limit[axis] - at[axis]) / slope[axis];
+            const float near = one < two ? one : two, far = one < two ? two : one;
+            low = near > low ? near : low;
+            high = far < high ? far : high;
+        } else if (at[axis] <= -1.0f || at[axis] >= limit[axis]) {
+            high = -1.0f;
+        }
+    }
+    const int n_first = (int)::ceilf(low), n_last = high < 0.0f ? -1 : (int)::floorf(high);
+"""
+
+_MARCH = """
+    const float* v = volume.data;
+    const int nij = ni * nj;
+    for (int n = n_first; n <= n_last; ++n) {
+        const float x = bx + ax * (float)n, y = by + ay * (float)n, z = bz + az * (float)n;
+        const float xf = ::floorf(x), yf = ::floorf(y), zf = ::floorf(z);
+        const int i = (int)xf, j = (int)yf, k = (int)zf;
+        const float fx = x - xf, fy = y - yf, fz = z - zf;
+        float c000, c100, c010, c110, c001, c101, c011, c111;
+        if (i >= 0 && i < ni - 1 && j >= 0 && j < nj - 1 && k >= 0 && k < nk - 1) {
+            const float* p = v + ((long long)k * nij + j * ni + i);
+            c000 = p[0]; c100 = p[1]; c010 = p[ni]; c110 = p[ni + 1];
+            c001 = p[nij]; c101 = p[nij + 1]; c011 = p[nij + ni]; c111 = p[nij + ni + 1];
+        } else {
+            const bool i0 = i >= 0 && i < ni, i1 = i >= -1 && i < ni - 1;
+            const bool j0 = j >= 0 && j < nj, j1 = j >= -1 && j < nj - 1;
+            const bool k0 = k >= 0 && k < nk, k1 = k >= -1 && k < nk - 1;
+            const long long p = (long long)k * nij + j * ni + i;
+            c000 = i0 && j0 && k0 ? v[p] : 0.0f;
+            c100 = i1 && j0 && k0 ? v[p + 1] : 0.0f;
+            c010 = i0 && j1 && k0 ? v[p + ni] : 0.0f;
+            c110 = i1 && j1 && k0 ? v[p + ni + 1] : 0.0f;
+            c001 = i0 && j0 && k1 ? v[p + nij] : 0.0f;
+            c101 = i1 && j0 && k1 ? v[p + nij + 1] : 0.0f;
+            c011 = i0 && j1 && k1 ? v[p + nij + ni] : 0.0f;
+            c111 = i1 && j1 && k1 ? v[p + nij + ni + 1] : 0.0f;
+        }
+        const float x00 = c000 + fx * (c100 - c000), x10 = c010 + fx * (c110 - c010);
+        const float x01 = c001 + fx * (c101 - c001), x11 = c011 + fx * (c111 - c011);
+        const float y0 = x00 + fy * (x10 - x00), y1 = x01 + fy * (x11 - x01);
+        total += y0 + fz * (y1 - y0);
+"""
+
+
+@wp.func_native(
+    "    float total = 0.0f;\n" + _RANGE + _MARCH + "    }\n    sums.data[ray] = total * step;\n"
+)
+def _march_value(
+    volume: wp.array(dtype=float),  # type: ignore[valid-type]
+    ni: int,
+    nj: int,
+    nk: int,
+    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
+    directions: wp.array(dtype=float),  # type: ignore[valid-type]
+    ray: int,
+    first: int,
+    stop: int,
+    reference: float,
+    step: float,
+    sums: wp.array(dtype=float),  # type: ignore[valid-type]
+) -> None: ...
+
+
+@wp.kernel
+def project(
+    volume: wp.array(dtype=float),  # type: ignore[valid-type]
+    ni: int,
+    nj: int,
+    nk: int,
+    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
+    directions: wp.array(dtype=float),  # type: ignore[valid-type]
+    ray_begin: int,
+    first: int,
+    stop: int,
+    reference: float,
+    step: float,
+    sums: wp.array(dtype=float),  # type: ignore[valid-type]
+) -> None:
+    """Sums of the samples along rays, times the depth step, into ``sums`` (P,)."""
+    ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
+    _march_value(volume, ni, nj, nk, matrix, directions, ray, first, stop, reference, step, sums)
+
+
+_MOMENTS = (
+    """
+    float total = 0.0f;
+    float gx = 0.0f, gy = 0.0f, gz = 0.0f, hx = 0.0f, hy = 0.0f, hz = 0.0f;
+"""
+    + _RANGE
+    + _MARCH
+    + """
+        const float dx0 = (c100 - c000) + fy * ((c110 - c010) - (c100 - c000));
+        const float dx1 = (c101 - c001) + fy * ((c111 - c011) - (c101 - c001));
+        const float dy0 = x10 - x00, dy1 = x11 - x01;
+        const float dx = dx0 + fz * (dx1 - dx0), dy = dy0 + fz * (dy1 - dy0), dz = y1 - y0;
+        const float lever = ((float)n + reference) * step - m[12];
+        gx += dx; gy += dy; gz += dz;
+        hx += lever * dx; hy += lever * dy; hz += lever * dz;
+    }
+    float* out = sums.data + (long long)ray * 7;
+    out[0] = total * step;
+    out[1] = gx * step; out[2] = gy * step; out[3] = gz * step;
+    out[4] = hx * step; out[5] = hy * step; out[6] = hz * step;
+"""
+)
+
+
+@wp.func_native(_MOMENTS)
+def _march_moments(
+    volume: wp.array(dtype=float),  # type: ignore[valid-type]
+    ni: int,
+    nj: int,
+    nk: int,
+    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
+    directions: wp.array(dtype=float),  # type: ignore[valid-type]
+    ray: int,
+    first: int,
+    stop: int,
+    reference: float,
+    step: float,
+    sums: wp.array(dtype=float),  # type: ignore[valid-type]
+) -> None: ...
+
+
+@wp.kernel
+def project_with_moments(
+    volume: wp.array(dtype=float),  # type: ignore[valid-type]
+    ni: int,
+    nj: int,
+    nk: int,
+    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
+    directions: wp.array(dtype=float),  # type: ignore[valid-type]
+    ray_begin: int,
+    first: int,
+    stop: int,
+    reference: float,
+    step: float,
+    sums: wp.array(dtype=float),  # type: ignore[valid-type]
+) -> None:
+    """Into ``sums`` (P, 7): the value, grad mu, and (z - depth) grad mu, times the depth step."""
+    ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
+    _march_moments(volume, ni, nj, nk, matrix, directions, ray, first, stop, reference, step, sums)
+
+
+# The transpose: every sample spreads its ray's weight over its eight voxels.
+_SPREAD = (
+    _RANGE
+    + """
+    const float weight = weights.data[ray] * step;
+    const int nij = ni * nj;
+    for (int n = n_first; n <= n_last; ++n) {
+        const float x = bx + ax * (float)n, y = by + ay * (float)n, z = bz + az * (float)n;
+        const float xf = ::floorf(x), yf = ::floorf(y), zf = ::floorf(z);
+        const int i = (int)xf, j = (int)yf, k = (int)zf;
+        const float fx = x - xf, fy = y - yf, fz = z - zf;
+        for (int corner = 0; corner < 8; ++corner) {
+            const int ci = i + (corner & 1), cj = j + ((corner >> 1) & 1), ck = k + (corner >> 2);
+            if (ci < 0 || ci >= ni || cj < 0 || cj >= nj || ck < 0 || ck >= nk) continue;
+            const float share = (corner & 1 ? fx : 1.0f - fx) * (corner & 2 ? fy : 1.0f - fy)
+                                * (corner & 4 ? fz : 1.0f - fz);
+            wp::atomic_add(volume.data + ((long long)ck * nij + cj * ni + ci), weight * share);
+        }
+    }
+"""
+)
+
+
+@wp.func_native(_SPREAD)
+def _spread(
+    volume: wp.array(dtype=float),  # type: ignore[valid-type]
+    ni: int,
+    nj: int,
+    nk: int,
+    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
+    directions: wp.array(dtype=float),  # type: ignore[valid-type]
+    ray: int,
+    first: int,
+    stop: int,
+    reference: float,
+    step: float,
+    weights: wp.array(dtype=float),  # type: ignore[valid-type]
+) -> None: ...
+
+
+@wp.kernel
+def spread(
+    volume: wp.array(dtype=float),  # type: ignore[valid-type]
+    ni: int,
+    nj: int,
+    nk: int,
+    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
+    directions: wp.array(dtype=float),  # type: ignore[valid-type]
+    ray_begin: int,
+    first: int,
+    stop: int,
+    reference: float,
+    step: float,
+    weights: wp.array(dtype=float),  # type: ignore[valid-type]
+) -> None:
+    """Add the transpose of `project` applied to ``weights`` (P,) to a volume (K, J, I)."""
+    ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
+    _spread(volume, ni, nj, nk, matrix, directions, ray, first, stop, reference, step, weights)
