@@ -190,8 +190,9 @@ def _camera(
             f'image "{fields.data["image"]}" puts the patient behind the detector '
             "(DistanceSourceToPatient is not below DistanceSourceToDetector)"
         )
+    lies = f" (patient {tags.patient_position})" if tags.patient_position else ""
     ledger.note(
-        f"{fields.data['name']}: geometry from DICOM tags, a nominal and uncalibrated guess"
+        f"{fields.data['name']}: geometry from DICOM tags{lies}, a nominal and uncalibrated guess"
     )
     return Camera(intrinsic, extrinsic, columns, rows), True
 

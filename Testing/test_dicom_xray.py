@@ -1,0 +1,455 @@
+"""X-rays in DICOM files that pydicom writes here: XA, RF, DX and CR."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForProcessing,
+    EnhancedXAImageStorage,
+    ExplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+    XRayAngiographicImageStorage,
+    XRayRadiofluoroscopicImageStorage,
+    generate_uid,
+)
+
+from RadGSRegLib.cases import Ledger, read_views, read_xray
+from RadGSRegLib.cases.dicom_geometry import GeometryTags, image_turn
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import carm_angles, carm_camera
+
+SOP = {
+    "XA": XRayAngiographicImageStorage,
+    "RF": XRayRadiofluoroscopicImageStorage,
+    "DX": DigitalXRayImageStorageForProcessing,
+    "CR": ComputedRadiographyImageStorage,
+    "CT": pydicom.uid.CTImageStorage,
+}
+NAME, IDENTITY = "Doe^Jane", "SECRET-4711"
+GEOMETRY = {
+    "DistanceSourceToDetector": 1124,
+    "DistanceSourceToPatient": 750,
+    "PositionerPrimaryAngle": 8.0,
+    "PositionerSecondaryAngle": -3.5,
+    "ImagerPixelSpacing": [0.5, 0.6],  # rows first
+    "PatientPosition": "HFS",
+}
+
+
+def picture(rows: int = 40, columns: int = 50, bits: int = 12, seed: int = 0) -> np.ndarray:
+    """Random pixels with every bit in use."""
+    values = np.random.default_rng(seed).integers(0, 2**bits, (rows, columns))
+    return values.astype(np.uint8 if bits <= 8 else np.uint16)
+
+
+def write_dicom(
+    path: Path, pixels: np.ndarray, modality: str = "XA", bits: int = 12, **tags: Any
+) -> Path:
+    """A small but regular DICOM file; ``pixels`` (rows, columns) or (frames, rows, columns)."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = SOP[modality]
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID = SOP[modality]
+    data.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    data.PatientName, data.PatientID = NAME, IDENTITY
+    data.Modality = modality
+    data.SamplesPerPixel = 1
+    data.PhotometricInterpretation = "MONOCHROME2"
+    data.Rows, data.Columns = pixels.shape[-2:]
+    if pixels.ndim == 3:
+        data.NumberOfFrames = pixels.shape[0]
+    data.BitsAllocated = 8 if pixels.dtype == np.uint8 else 16
+    data.BitsStored, data.HighBit = bits, bits - 1
+    data.PixelRepresentation = int(pixels.dtype == np.int16)
+    data.PixelData = pixels.tobytes()
+    for key, value in tags.items():
+        setattr(data, key, value)
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def write_views_json(folder: Path, *views: dict[str, Any]) -> Path:
+    path = folder / "views.json"
+    path.write_text(
+        json.dumps({"schema": "radgsreg/views", "version": 1, "views": list(views)}),
+        encoding="utf-8",
+    )
+    return path
+
+
+def two_views(folder: Path, **changes: Any) -> Path:
+    """Two XA files that need their tags; ``changes`` go to the first (None removes a tag)."""
+    for number, angle in enumerate((8.0, 95.0)):
+        tags = {**GEOMETRY, "PositionerPrimaryAngle": angle, **({} if number else changes)}
+        write_dicom(
+            folder / f"{number}.dcm",
+            picture(seed=number),
+            **{k: v for k, v in tags.items() if v is not None},
+        )
+    return write_views_json(
+        folder, {"name": "AP", "image": "0.dcm"}, {"name": "LA", "image": "1.dcm"}
+    )
+
+
+# ---------------------------------------------------------------- pixels
+
+
+@pytest.mark.parametrize(
+    ("modality", "bits"), [("CR", 8), ("RF", 10), ("XA", 12), ("DX", 14), ("CR", 16)]
+)
+def test_bits_and_modalities(tmp_path: Path, modality: str, bits: int) -> None:
+    pixels = picture(bits=bits)
+    image = read_xray(write_dicom(tmp_path / "x.dcm", pixels, modality, bits))
+    assert image.pixels.dtype == np.float32
+    assert image.intensity == "display"
+    np.testing.assert_array_equal(image.pixels, pixels)
+
+
+def test_signed_pixels_and_rescale(tmp_path: Path) -> None:
+    pixels = (picture().astype(np.int32) - 2000).astype(np.int16)
+    path = write_dicom(tmp_path / "x.dcm", pixels, bits=16, RescaleSlope=0.5, RescaleIntercept=10)
+    np.testing.assert_allclose(read_xray(path).pixels, pixels * 0.5 + 10)
+
+
+def test_frames(tmp_path: Path) -> None:
+    stack = np.stack([picture(seed=n) for n in range(3)])
+    path = write_dicom(tmp_path / "x.dcm", stack)
+    for n in range(3):
+        np.testing.assert_array_equal(read_xray(path, n).pixels, stack[n])
+    with pytest.raises(InputError, match=r"holds 3 frames.*0 to 2"):
+        read_xray(path)
+    for wrong in (3, -1):
+        with pytest.raises(InputError, match="no frame"):
+            read_xray(path, wrong)
+
+
+@pytest.mark.parametrize(
+    ("modality", "tags", "kind", "expected"),
+    [
+        ("XA", {"PixelIntensityRelationship": "LIN"}, "transmission", lambda p: p),
+        ("XA", {"PixelIntensityRelationship": "LOG"}, "attenuation", lambda p: p.max() - p),
+        ("XA", {"PixelIntensityRelationship": "DISP"}, "display", lambda p: p),
+        ("XA", {}, "display", lambda p: p),
+        (
+            "DX",
+            {"PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": -1},
+            "attenuation",
+            lambda p: p,
+        ),
+        (
+            "DX",
+            {"PixelIntensityRelationship": "LIN", "PixelIntensityRelationshipSign": 1},
+            "transmission",
+            lambda p: p,
+        ),
+        (
+            "DX",
+            {"PixelIntensityRelationship": "LIN", "PixelIntensityRelationshipSign": -1},
+            "display",
+            lambda p: p,
+        ),
+        (
+            "DX",
+            {"PhotometricInterpretation": "MONOCHROME1"},
+            "display",
+            lambda p: p.max() + p.min() - p,
+        ),
+        (
+            "DX",
+            {
+                "PhotometricInterpretation": "MONOCHROME1",
+                "PixelIntensityRelationship": "LIN",
+                "PixelIntensityRelationshipSign": 1,
+            },
+            "transmission",
+            lambda p: p,
+        ),
+        (  # polarity is not to be known
+            "CR",
+            {"PhotometricInterpretation": "MONOCHROME1", "PixelIntensityRelationship": "LIN"},
+            "display",
+            lambda p: p.max() + p.min() - p,
+        ),
+    ],
+)
+def test_intensity(
+    tmp_path: Path, modality: str, tags: dict[str, Any], kind: str, expected: Any
+) -> None:
+    pixels = picture()
+    path = write_dicom(tmp_path / "x.dcm", pixels, modality, **tags)
+    image = read_xray(path)
+    assert image.intensity == kind
+    np.testing.assert_array_equal(image.pixels, expected(pixels.astype(np.float32)))
+    told = read_xray(path, intensity="transmission")  # who knows better is believed
+    np.testing.assert_array_equal(told.pixels, pixels)
+
+
+def test_modality_table_undoes_the_logarithm(tmp_path: Path) -> None:
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [256, 0, 16]
+    table.ModalityLUTType = "US"
+    values = np.round(np.exp(np.arange(256) / 32)).astype(np.uint16)
+    table.LUTData = values.tobytes()
+    table["LUTData"].VR = "OW"
+    pixels = picture(bits=8)
+    path = write_dicom(
+        tmp_path / "x.dcm",
+        pixels,
+        bits=8,
+        PixelIntensityRelationship="LOG",
+        ModalityLUTSequence=Sequence([table]),
+    )
+    image = read_xray(path)
+    assert image.intensity == "transmission"
+    np.testing.assert_array_equal(image.pixels, values[pixels])
+
+
+def test_run_length_and_jpeg_2000(tmp_path: Path) -> None:
+    pixels = picture()
+    path = write_dicom(tmp_path / "x.dcm", pixels, RescaleSlope=2, RescaleIntercept=1)
+    data = pydicom.dcmread(path)
+    data.compress(RLELossless)
+    data.save_as(tmp_path / "rle.dcm")
+    np.testing.assert_array_equal(read_xray(tmp_path / "rle.dcm").pixels, pixels * 2.0 + 1)
+    image = sitk.GetImageFromArray(pixels[None])
+    for tag, value in (("0008|0060", "XA"), ("0028|0004", "MONOCHROME2")):
+        image.SetMetaData(tag, value)
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(tmp_path / "j2k.dcm"))
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetCompressor("JPEG2000")
+    writer.UseCompressionOn()
+    writer.Execute(image)
+    assert pydicom.dcmread(tmp_path / "j2k.dcm").file_meta.TransferSyntaxUID.is_compressed
+    np.testing.assert_array_equal(read_xray(tmp_path / "j2k.dcm").pixels, pixels)
+
+
+def test_lossless_jpeg_that_pydicom_cannot_decode(tmp_path: Path) -> None:
+    pixels = picture()
+    image = sitk.GetImageFromArray(pixels[None])
+    image.SetMetaData("0008|0060", "XA")
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(tmp_path / "jpeg.dcm"))
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetCompressor("JPEG")
+    writer.UseCompressionOn()
+    writer.Execute(image)
+    assert pydicom.dcmread(tmp_path / "jpeg.dcm").file_meta.TransferSyntaxUID.is_compressed
+    np.testing.assert_array_equal(read_xray(tmp_path / "jpeg.dcm").pixels, pixels)
+
+
+def test_damaged_compression_is_refused(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "x.dcm", picture())
+    data = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = JPEGLSLossless
+    data.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xf7rubbish!"])
+    data["PixelData"].VR = "OB"
+    data["PixelData"].is_undefined_length = True
+    data.save_as(tmp_path / "broken.dcm")
+    with pytest.raises(InputError, match=r"broken\.dcm: (is compressed|has pixels)"):
+        read_xray(tmp_path / "broken.dcm")
+
+
+def test_colour(tmp_path: Path) -> None:
+    grey = picture(bits=8)
+    tags = {
+        "SamplesPerPixel": 3,
+        "PlanarConfiguration": 0,
+        "PhotometricInterpretation": "RGB",
+        "Rows": grey.shape[0],
+        "Columns": grey.shape[1],
+    }
+    colours = np.repeat(grey[..., None], 3, axis=2)
+    path = write_dicom(tmp_path / "x.dcm", grey, bits=8, PixelData=colours.tobytes(), **tags)
+    np.testing.assert_array_equal(read_xray(path).pixels, grey)
+    colours = colours.copy()
+    colours[0, 0, 0] ^= 255
+    path = write_dicom(tmp_path / "y.dcm", grey, bits=8, PixelData=colours.tobytes(), **tags)
+    with pytest.raises(InputError, match="colour"):
+        read_xray(path)
+
+
+def test_other_modalities_and_rubbish_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="kind CT"):
+        read_xray(write_dicom(tmp_path / "x.dcm", picture(), "CT"))
+    path = tmp_path / "y.dcm"
+    path.write_bytes(b"no picture at all" * 20)
+    with pytest.raises(InputError, match=r"y\.dcm"):
+        read_xray(path)
+    data = pydicom.dcmread(tmp_path / "x.dcm")
+    data.Modality = "XA"
+    data.PixelData = data.PixelData[:100]
+    data.save_as(tmp_path / "z.dcm")
+    with pytest.raises(InputError, match=r"z\.dcm.*complete"):
+        read_xray(tmp_path / "z.dcm")
+
+
+# ---------------------------------------------------------------- geometry
+
+
+def test_views_from_tags_alone(tmp_path: Path) -> None:
+    ledger = Ledger()
+    views = read_views(two_views(tmp_path), ledger)
+    assert all(view.nominal for view in views)
+    assert views[0].pixel_spacing_mm == (0.6, 0.5)
+    np.testing.assert_allclose(carm_angles(views[0].camera), (8, -3.5, 0), atol=1e-9)
+    expected = carm_camera(1124, 750, 8, -3.5, 50, 40, (0.6, 0.5))
+    x = np.random.default_rng(0).uniform(-50, 50, (10, 3))
+    mirrored = expected.project(x)
+    mirrored[:, 0] = 49 - mirrored[:, 0]  # seen facing the source
+    np.testing.assert_allclose(views[0].camera.project(x), mirrored, atol=1e-9)
+    left, head = views[0].camera.project([[40, 0, 0], [0, 0, 40]])
+    assert left[0] > 24.5
+    assert head[1] < 19.5
+    assert sum("nominal" in note for note in ledger.notes) == 2
+    text = repr((views, ledger))
+    assert NAME not in text
+    assert "Doe" not in text
+    assert IDENTITY not in text
+
+
+@pytest.mark.parametrize("position", ["FFS", "HFP", "HFDR"])
+def test_anatomical_angles_do_not_depend_on_how_the_patient_lies(
+    tmp_path: Path, position: str
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    supine = read_views(two_views(tmp_path / "a"))[0]
+    other = read_views(two_views(tmp_path / "b", PatientPosition=position))[0]
+    np.testing.assert_allclose(supine.camera.projection, other.camera.projection)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "left_is", "head_is"),
+    [  # where a point at the patient's left, and one towards the head, lie in the image
+        (["L", "F"], (1, 0), (0, -1)),
+        (["R", "F"], (-1, 0), (0, -1)),
+        (["L", "H"], (1, 0), (0, 1)),
+        (["R", "H"], (-1, 0), (0, 1)),
+        (["F", "L"], (0, 1), (-1, 0)),
+        (["H", "L"], (0, 1), (1, 0)),
+        (["F", "R"], (0, -1), (-1, 0)),
+        (["H", "R"], (0, -1), (1, 0)),
+    ],
+)
+def test_patient_orientation(
+    tmp_path: Path, orientation: list[str], left_is: tuple[int, int], head_is: tuple[int, int]
+) -> None:
+    path = two_views(
+        tmp_path,
+        PatientOrientation=orientation,
+        PositionerPrimaryAngle=0,
+        PositionerSecondaryAngle=0,
+    )
+    camera = read_views(path)[0].camera
+    assert np.linalg.det(camera.world_to_camera[:3, :3]) == pytest.approx(1)
+    left, head = camera.project([[20, 0, 0], [0, 0, 20]]) - [24.5, 19.5]
+    np.testing.assert_allclose(left / np.abs(left).max(), left_is, atol=1e-9)
+    np.testing.assert_allclose(head / np.abs(head).max(), head_is, atol=1e-9)
+
+
+def test_lateral_orientation() -> None:
+    """Seen from the patient's left, the back is on the right."""
+    _, mirrored = image_turn(GeometryTags(primary_deg=90, secondary_deg=0, orientation=("P", "F")))
+    assert mirrored
+    _, mirrored = image_turn(GeometryTags(primary_deg=90, secondary_deg=0, orientation=("A", "F")))
+    assert not mirrored
+
+
+@pytest.mark.parametrize("tag", [t for t in GEOMETRY if t != "PatientPosition"])
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_missing_tag_is_named(tmp_path: Path, tag: str, empty: bool) -> None:
+    with pytest.raises(InputError, match=tag) as caught:
+        read_views(two_views(tmp_path, **{tag: "" if empty else None}))
+    assert "0.dcm" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"PatientOrientation": ["A", "F"]}, "PatientOrientation does not fit"),
+        ({"DistanceSourceToPatient": 1200}, "behind the detector"),
+        ({"DistanceSourceToDetector": 0}, "DistanceSourceToDetector"),
+    ],
+)
+def test_senseless_tags(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        read_views(two_views(tmp_path, **changes))
+
+
+def test_what_views_json_gives_goes_before_the_tags(tmp_path: Path) -> None:
+    two_views(tmp_path, ImagerPixelSpacing=None)
+    camera = carm_camera(1100, 700, 20, 0, 50, 40, (0.4, 0.4))
+    first = {
+        "name": "AP",
+        "image": "0.dcm",
+        "pixel_spacing_mm": [0.4, 0.4],
+        "intrinsic": camera.intrinsic.tolist(),
+        "extrinsic": camera.world_to_camera.tolist(),
+    }
+    second = {"name": "LA", "image": "1.dcm", "size": [50, 40], "intensity": "transmission"}
+    views = read_views(write_views_json(tmp_path, first, second))
+    np.testing.assert_allclose(views[0].camera.projection, camera.projection)
+    assert not views[0].nominal
+    assert views[1].nominal
+    assert views[1].intensity == "transmission"
+    del first["extrinsic"]  # half from the file, half from the tags
+    views = read_views(write_views_json(tmp_path, first, second))
+    assert views[0].nominal
+    np.testing.assert_allclose(views[0].camera.intrinsic, camera.intrinsic)
+    np.testing.assert_allclose(carm_angles(views[0].camera), (8, -3.5, 0), atol=1e-9)
+    first["size"] = [40, 50]
+    with pytest.raises(InputError, match=r"40 x 50.*50 x 40"):
+        read_views(write_views_json(tmp_path, first, second))
+
+
+def test_moving_positioner_and_chosen_frame(tmp_path: Path) -> None:
+    two_views(tmp_path)
+    stack = np.stack([picture(seed=n) for n in range(3)])
+    write_dicom(
+        tmp_path / "0.dcm",
+        stack,
+        **GEOMETRY,
+        PositionerPrimaryAngleIncrement=[0, 1.5, 3],
+        PositionerSecondaryAngleIncrement=[0, 0, 1],
+    )
+    path = write_views_json(
+        tmp_path,
+        {"name": "AP", "image": "0.dcm", "frame": 2},
+        {"name": "LA", "image": "1.dcm"},
+    )
+    view = read_views(path)[0]
+    np.testing.assert_array_equal(view.pixels, stack[2])
+    np.testing.assert_allclose(carm_angles(view.camera), (11, -2.5, 0), atol=1e-9)
+
+
+def test_enhanced_xa_keeps_its_angles_in_functional_groups(tmp_path: Path) -> None:
+    two_views(tmp_path)
+    data = pydicom.dcmread(tmp_path / "0.dcm")
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = EnhancedXAImageStorage
+    for tag in ("PositionerPrimaryAngle", "PositionerSecondaryAngle", "DistanceSourceToPatient"):
+        del data[tag]
+    position, geometry, shared = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    position.PositionerPrimaryAngle, position.PositionerSecondaryAngle = 17.0, 4.0
+    geometry.DistanceSourceToIsocenter = 740.0
+    shared.PositionerPositionSequence = Sequence([position])
+    shared.XRayGeometrySequence = Sequence([geometry])
+    data.SharedFunctionalGroupsSequence = Sequence([shared])
+    data.save_as(tmp_path / "0.dcm")
+    camera = read_views(tmp_path / "views.json")[0].camera
+    np.testing.assert_allclose(carm_angles(camera), (17, 4, 0), atol=1e-9)
+    assert camera.world_to_camera[2, 3] == 740
