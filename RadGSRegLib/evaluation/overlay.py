@@ -102,6 +102,26 @@ def overlay_png(view: View, shadow: Shadow, sign: float | None = None) -> bytes:
     return _png(figure, 130)
 
 
+def plain_png(view: View) -> bytes:
+    """The X-ray alone, for a pose so wrong that the vertebra projects nowhere."""
+    rows, columns = view.pixels.shape
+    figure, axes = _frame(7.2 * columns / max(rows, columns), 7.2 * rows / max(rows, columns))
+    image = brightness(view)
+    low, high = np.percentile(image, [1.0, 99.0])
+    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12))
+    axes.text(
+        0.025,
+        0.97,
+        f"{view.name}: the vertebra is not in this view",
+        va="top",
+        fontsize=13,
+        color="white",
+        path_effects=_HALO,
+        transform=axes.transAxes,
+    )
+    return _png(figure, 130)
+
+
 def comparison_png(view: View, shadow: Shadow, sign: float | None = None) -> bytes:
     """Four looks at the vertebra: X-ray, rendering, checkerboard of both, and both as colours."""
     sign = polarity(view, shadow) if sign is None else sign

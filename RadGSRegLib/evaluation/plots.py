@@ -6,8 +6,10 @@ import io
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .metrics import SUBMILLIMETRE_MM, SUCCESS_MM
 from .protocol import Trial
@@ -36,6 +38,8 @@ def errors_by_case(trials: Sequence[Trial]) -> bytes:
     for place, trial in enumerate(ordered):
         axes.bar(place, max(trial.mtre_mm, _LEAST_MM), color=STATUS_COLOURS[trial.status], zorder=2)
     axes.set_yscale("log")
+    _plain_ticks(axes.yaxis)
+    axes.set_ylim(top=max([3.0, *(1.3 * t.mtre_mm for t in ordered)]))
     axes.set_xticks(range(len(ordered)))
     axes.set_xticklabels([t.case for t in ordered], rotation=55, ha="right", fontsize=8)
     levels = [t.level for t in ordered]
@@ -65,6 +69,7 @@ def error_against_start(trials: Sequence[Trial]) -> bytes:
     figure, axes = _figure(6.0, 4.4)
     _scatter(axes, shown, [float(t.start_mtre_mm or 0.0) for t in shown])
     axes.set_yscale("log")
+    _plain_ticks(axes.yaxis)
     axes.set_xlim(left=0.0)
     _thresholds(axes)
     axes.set(xlabel="mTRE of the start (mm)", ylabel="mTRE of the result (mm)")
@@ -78,6 +83,8 @@ def reliability(trials: Sequence[Trial]) -> bytes:
     figure, axes = _figure(6.0, 4.4)
     _scatter(axes, shown, expected)
     axes.set(xscale="log", yscale="log")
+    _plain_ticks(axes.xaxis)
+    _plain_ticks(axes.yaxis)
     values = expected + [max(t.mtre_mm, _LEAST_MM) for t in shown]
     low, high = min(values) / 1.5, max([*values, 2.0]) * 1.5
     axes.plot([low, high], [low, high], color="#94a3b8", linewidth=1.0, zorder=1)
@@ -124,6 +131,13 @@ def _status_key(axes: Axes, trials: Sequence[Trial]) -> None:
         if any(trial.status == status for trial in trials):
             axes.scatter([], [], color=colour, label=status)
     axes.legend(title="the program's status", fontsize=8, title_fontsize=8, frameon=False)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """A logarithmic axis labelled 0.1, 0.2, 0.5, 1, 2, ... instead of in powers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _thresholds(axes: Axes) -> None:

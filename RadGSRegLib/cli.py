@@ -1,0 +1,246 @@
+"""The command line: arguments in, exit status out; the work itself is in `commands`.
+
+Exit status: 0 done; 1 a bug (with its traceback); 2 unusable arguments or input, one line on
+standard error, nothing written; 3 the job ran and its result is not to be trusted; 130 cancelled.
+Nothing heavy is imported before the arguments are known to be good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+from . import __version__
+from .errors import Cancelled, InputError
+from .interrupt import Interrupt
+from .progress import Progress, ProgressCallable
+
+if TYPE_CHECKING:
+    from .commands import Outcome
+
+EXIT_OK = 0
+EXIT_INPUT = 2
+EXIT_CANCELLED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``radgsreg`` with all its commands."""
+    parser = _Parser(
+        prog="radgsreg",
+        description="Registers a vertebra of a CT to calibrated X-rays through radiative 3D "
+        "Gaussians. Research use only, not for clinical decisions.",
+    )
+    parser.add_argument("--version", action="version", version=f"radgsreg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="make a case, register it, show the error")
+    _add_out(demo)
+    _add_level(demo)
+    _add_common(demo)
+
+    register = commands.add_parser("register", help="register the vertebra of a case: the main job")
+    register.add_argument("case", metavar="CASE.json", help="the case (see the contract)")
+    _add_out(register)
+    register.add_argument("--start", metavar="START.json", help="an approximate ct_to_world")
+    register.add_argument("--model", metavar="M", help="trained weights (not available yet)")
+    _add_common(register)
+
+    reconstruct = commands.add_parser("reconstruct", help="X-rays to Gaussians and volume only")
+    reconstruct.add_argument("input", metavar="CASE_OR_VIEWS.json", help="a case, or X-rays alone")
+    _add_out(reconstruct)
+    reconstruct.add_argument(
+        "--method",
+        choices=("learned", "optimize"),
+        default="optimize",
+        help="default optimize; learned needs trained weights (not available yet)",
+    )
+    reconstruct.add_argument(
+        "--ct-prior", action="store_true", help="register first, start from the CT's Gaussians"
+    )
+    reconstruct.add_argument(
+        "--start", metavar="START.json", help="an approximate ct_to_world for --ct-prior"
+    )
+    _add_common(reconstruct)
+
+    simulate = commands.add_parser("simulate", help="realistic X-rays with truth")
+    simulate.add_argument(
+        "--case", metavar="CASE.json", help="take CT, segmentation and label here"
+    )
+    simulate.add_argument("--ct", metavar="CT", help="a CT; without any, the built-in phantom")
+    simulate.add_argument("--segmentation", metavar="SEG", help="its label map")
+    simulate.add_argument("--label", metavar="LABEL", help="number or name of the vertebra")
+    _add_out(simulate)
+    _add_level(simulate)
+    simulate.add_argument("--count", type=_positive, default=1, help="how many cases (default 1)")
+    _add_common(simulate, device=False)
+
+    evaluate = commands.add_parser("evaluate", help="metrics over a folder of cases with truth")
+    evaluate.add_argument("cases", metavar="CASES_DIR", help="folders with case.json, truth.json")
+    _add_out(evaluate)
+    evaluate.add_argument("--method", choices=("optimize",), default="optimize")
+    evaluate.add_argument(
+        "--start",
+        choices=("center", "start"),
+        default="center",
+        help="start from the clicks (default), or from start.json with the clicks removed",
+    )
+    _add_common(evaluate)
+
+    commands.add_parser("info", help="versions, devices, backends, and which of them work here")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    with Interrupt() as interrupt:
+        try:
+            _check(args)
+            return _run(args, interrupt)
+        except InputError as error:
+            print(f"radgsreg: {error}", file=sys.stderr)
+            return EXIT_INPUT
+        except (KeyboardInterrupt, Cancelled):
+            return _cancelled()
+        except BrokenPipeError:
+            # Whoever read our output is gone: nobody waits for the result.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_CANCELLED
+        except BaseException:
+            if interrupt.is_set:
+                return _cancelled()
+            raise
+
+
+def _run(args: argparse.Namespace, interrupt: Interrupt) -> int:
+    out, lines = sys.stdout, getattr(args, "progress", False)
+    # Libraries that print must not get between the lines of JSON.
+    quiet = contextlib.redirect_stdout(sys.stderr) if lines else contextlib.nullcontext()
+    with quiet, _display(lines, out, interrupt) as show:
+        from . import commands
+
+        outcome = commands.run(args, Progress(show), interrupt)
+    _finish(outcome, out if lines else None)
+    return outcome.exit_status
+
+
+def _finish(outcome: Outcome, json_lines: TextIO | None) -> None:
+    if json_lines is not None:
+        last = {"progress": 1.0, "message": outcome.summary[0], **outcome.facts}
+        print(json.dumps(last, allow_nan=False), file=json_lines, flush=True)
+        return
+    for line in outcome.summary:
+        print(line)
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _display(lines: bool, out: TextIO, interrupt: Interrupt) -> Iterator[ProgressCallable]:
+    """How progress is shown: JSON lines, a bar on a terminal, or not at all."""
+    if lines:
+
+        def emit(fraction: float, message: str) -> bool:
+            record = {"progress": round(fraction, 4), "message": message}
+            print(json.dumps(record), file=out, flush=True)
+            return not interrupt.is_set
+
+        yield emit
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        columns = (
+            BarColumn(bar_width=32),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+        )
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=1.0)
+
+            def draw(fraction: float, message: str) -> bool:
+                bar.update(task, completed=fraction, description=message)
+                return not interrupt.is_set
+
+            yield draw
+    else:
+        yield lambda fraction, message: not interrupt.is_set
+
+
+def _cancelled() -> int:
+    print("radgsreg: cancelled, nothing written", file=sys.stderr)
+    return EXIT_CANCELLED
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refusals that need no look at any file."""
+    if getattr(args, "model", None) is not None:
+        raise InputError("--model", "trained models are not available yet", "leave it out")
+    if args.command == "reconstruct" and args.method == "learned":
+        raise InputError(
+            "--method learned", "trained models are not available yet", "use --method optimize"
+        )
+    if args.command == "reconstruct" and args.start and not args.ct_prior:
+        raise InputError("--start", "is of use only with --ct-prior")
+    if args.command == "simulate":
+        volumes = {"--ct": args.ct, "--segmentation": args.segmentation}
+        if args.case is not None and any((*volumes.values(), args.label)):
+            raise InputError("--case", "cannot go with --ct, --segmentation or --label")
+        given = [name for name, value in volumes.items() if value is not None]
+        if len(given) == 1 or (given and args.label is None):
+            raise InputError(given[0], "--ct, --segmentation and --label belong together")
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="DIR", required=True, help="where the results go")
+
+
+def _add_level(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--level",
+        choices=("clean", "realistic", "hard"),
+        default="realistic",
+        help="how much the X-rays resemble real ones (default realistic)",
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
+    if device:
+        parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--seed", type=_natural, default=0, help="of all randomness (default 0)")
+    parser.add_argument(
+        "--progress", action="store_true", help="print progress as lines of JSON on standard output"
+    )
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**31:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2147483647")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return value

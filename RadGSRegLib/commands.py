@@ -1,0 +1,334 @@
+"""What the commands do, once the arguments are known to be good.
+
+Every command returns an `Outcome`; results appear through a `cases.OutputFolder`, whole or not at
+all. Imports of torch wait until the input has been read, so that refusals come fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cases import (
+    Case,
+    OutputFolder,
+    View,
+    is_views_file,
+    labels_on_ct,
+    read_case,
+    read_ct,
+    read_segmentation,
+    read_start,
+    read_views,
+    software_versions,
+    write_json,
+    write_volume_nifti,
+)
+from .errors import InputError
+from .interrupt import Interrupt
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from .pipeline import PipelineOptions
+    from .registration.types import Registration
+
+EXIT_OK = 0
+EXIT_NOT_TRUSTED = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The exit status, what to tell a person (lines), and the same for a program (JSON values)."""
+
+    exit_status: int
+    summary: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """Run the command that ``args.command`` names."""
+    commands = {
+        "demo": demo,
+        "register": register,
+        "reconstruct": reconstruct,
+        "simulate": simulate,
+        "evaluate": evaluate,
+        "info": info,
+    }
+    return commands[args.command](args, progress, interrupt)
+
+
+def register(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """The main job: a case to its result files."""
+    progress(0.0, "reading the case")
+    case = read_case(Path(args.case))
+    start = None if args.start is None else read_start(Path(args.start))
+    with _results(args.out, interrupt) as stage:
+        from . import pipeline
+        from .evaluation.results import write_results
+
+        options = _options(args)
+        result = pipeline.run(case, start, options, progress.part(0.05, 0.9))
+        write_results(stage, case, result, progress=progress.part(0.9, 1.0))
+    return _outcome(result.registration, args.out)
+
+
+def demo(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """A case of our own, registered, with the error against its truth."""
+    with _results(args.out, interrupt) as stage:
+        options = _options(args)
+        from . import pipeline
+        from .evaluation import metrics
+        from .evaluation.results import write_results
+        from .simulation import simulate_phantom_case, write_simulated_case
+
+        progress(0.0, "building a spine and its X-rays")
+        simulated = simulate_phantom_case(args.seed, args.level, progress=progress.part(0.0, 0.3))
+        path = write_simulated_case(simulated, stage / "case")
+        case = read_case(path)
+        result = pipeline.run(case, None, options, progress.part(0.3, 0.9))
+        registration = result.registration
+        error = metrics.mtre(
+            simulated.truth["points_ct"],
+            registration.ct_to_world,
+            simulated.truth["ct_to_world"],
+        )
+        write_results(
+            stage, case, result, truth={"true error_mm": error}, progress=progress.part(0.9, 1.0)
+        )
+    outcome = _outcome(registration, args.out)
+    first, *rest = outcome.summary
+    said = (
+        first,
+        f"error against the truth (mTRE): {error:.2f} mm",
+        *rest,
+        f"the case itself: {Path(args.out) / 'case'}",
+    )
+    return Outcome(outcome.exit_status, said, {**outcome.facts, "mtre_mm": error})
+
+
+def reconstruct(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """X-rays, and on request the CT's Gaussians, to a cloud and a volume."""
+    progress(0.0, "reading the X-rays")
+    path = Path(args.input)
+    case, views, inputs = _read_views_or_case(path)
+    if args.ct_prior and case is None:
+        raise InputError(path, "holds no CT, which --ct-prior needs", "give a case.json")
+    start = None if args.start is None else read_start(Path(args.start))
+    with _results(args.out, interrupt) as stage:
+        from . import pipeline
+        from .gaussians import write_ply
+
+        options = _options(args)
+        registration: Registration | None = None
+        if case is not None and args.ct_prior:
+            result = pipeline.run(case, start, options, progress.part(0.05, 0.95))
+            registration = result.registration
+            cloud, volume = result.cloud_world, result.volume_world
+            quality, timing_s = result.reconstruction_quality, result.timing_s
+        else:
+            done = pipeline.reconstruct(
+                views, options=options.reconstruction, progress=progress.part(0.05, 0.95)
+            )
+            cloud, volume, quality, timing_s = done.cloud, done.volume, done.quality, {}
+        write_volume_nifti(volume, stage / "reconstruction.nii.gz")
+        write_ply(cloud, stage / "gaussians.ply")
+        record = {
+            "schema": "radgsreg/reconstruction",
+            "version": 1,
+            "method": args.method,
+            "prior": "ct" if args.ct_prior else "none",
+            "status": registration.status if registration else None,
+            "reason": registration.reason if registration else None,
+            "ct_to_world": registration.ct_to_world if registration else None,
+            "quality": quality,
+            "timing_s": timing_s,
+            "inputs": inputs,
+            "software": software_versions(),
+            "parameters": {"seed": args.seed, "views": [view.name for view in views]},
+        }
+        write_json(record, stage / "reconstruction.json")
+    files = f"results: {args.out}"
+    first = f"reconstructed from {len(views)} views with {len(cloud)} Gaussians"
+    if registration is None:
+        return Outcome(EXIT_OK, (first, files), {"out": str(args.out)})
+    outcome = _outcome(registration, args.out)
+    return Outcome(outcome.exit_status, (first, *outcome.summary), outcome.facts)
+
+
+def simulate(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """X-rays with truth, from a CT and labels or from the built-in phantom."""
+    source = _read_source(args)
+    with _results(args.out, interrupt) as stage:
+        from .simulation import simulate_case, simulate_phantom_case, write_simulated_case
+
+        for number in range(args.count):
+            seed = args.seed + number
+            part = progress.part(number / args.count, (number + 1) / args.count)
+            if source is None:
+                simulated = simulate_phantom_case(seed, args.level, progress=part)
+            else:
+                simulated = simulate_case(
+                    source.ct,
+                    source.labels,
+                    source.label,
+                    args.level,
+                    seed,
+                    label_names=source.label_names,
+                    progress=part,
+                )
+            folder = stage if args.count == 1 else stage / f"{args.level}-{seed}"
+            write_simulated_case(simulated, folder)
+    what = "a case" if args.count == 1 else f"{args.count} cases"
+    return Outcome(EXIT_OK, (f"simulated {what}: {args.out}",), {"out": str(args.out)})
+
+
+def evaluate(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """Metrics over a folder of cases: tables, JSON and plots."""
+    from .evaluation import protocol
+
+    protocol.find_cases(Path(args.cases))
+    with _results(args.out, interrupt) as stage:
+        from . import pipeline
+        from .evaluation import plots, tables
+
+        options = _options(args)
+
+        def registrar(case: Case, start: Any, part: Progress) -> Registration:
+            return pipeline.register_case(case, start, options.registration, part)
+
+        trials = protocol.evaluate(
+            Path(args.cases),
+            registrar,
+            start=args.start,
+            method=args.method,
+            progress=progress.part(0.0, 0.98),
+        )
+        summary = protocol.summarize(trials)
+        text = tables.markdown(trials, summary)
+        (stage / "evaluation.md").write_text(text, encoding="utf-8")
+        (stage / "evaluation.csv").write_text(tables.csv_text(trials), encoding="utf-8")
+        content = tables.json_content(trials, summary)
+        content["software"] = software_versions()
+        content["parameters"] = {"seed": args.seed, "start": args.start, "method": args.method}
+        write_json(content, stage / "evaluation.json")
+        for name, png in plots.all_plots(trials).items():
+            (stage / name).write_bytes(png)
+    whole = summary["all"]
+    said = (
+        f"{whole['cases']} cases: mTRE median {whole['mtre_mm']['median']:.2f} mm, "
+        f"SR {100 * whole['sr']:.0f} %, silent failures {whole['silent_failures']}",
+        "",
+        *text.splitlines(),
+        "",
+        f"results: {args.out}",
+    )
+    facts = {key: whole[key] for key in ("cases", "sr", "smsr", "silent_failures")}
+    return Outcome(EXIT_OK, said, {"out": str(args.out), **facts})
+
+
+def info(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """Versions, devices, and the backends with why not, where one does not work."""
+    import os
+
+    import torch
+
+    from .gaussians import available_backends
+
+    lines = [f"{name} {version}" for name, version in software_versions().items()]
+    lines.append(f"device cpu: works ({os.cpu_count()} cores, {torch.get_num_threads()} threads)")
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(number)
+            memory = properties.total_memory / 2**30
+            lines.append(f"device cuda:{number}: works ({properties.name}, {memory:.0f} GiB)")
+    else:
+        built = torch.version.cuda is not None
+        why = "no CUDA device or driver found" if built else "this torch is built without CUDA"
+        lines.append(f"device cuda: does not work ({why})")
+    for name, problem in available_backends().items():
+        state = f"does not work ({problem})" if problem else "works"
+        lines.append(f"backend {name}: {state}")
+    return Outcome(EXIT_OK, tuple(lines))
+
+
+@contextlib.contextmanager
+def _results(out: str, interrupt: Interrupt) -> Iterator[Path]:
+    """The staging folder for ``out``; moving it into place in the end is not interrupted."""
+    with OutputFolder(out) as stage:
+        yield stage
+        interrupt.hold()
+
+
+def _outcome(registration: Registration, out: str) -> Outcome:
+    trusted = registration.status == "ok"
+    summary = [f"status: {registration.status} ({registration.reason})"]
+    expected = registration.quality.get("expected_error_mm")
+    if expected is not None:
+        summary.append(f"expected error: {float(expected):.2f} mm")
+    summary.append(f"results: {out} (open {Path(out) / 'report.html'})")
+    if not trusted:
+        summary.append("do not rely on this result; look at the pictures")
+    facts = {"status": registration.status, "reason": registration.reason, "out": str(out)}
+    return Outcome(EXIT_OK if trusted else EXIT_NOT_TRUSTED, tuple(summary), facts)
+
+
+def _options(args: argparse.Namespace) -> PipelineOptions:
+    """The pipeline's options from --device and --seed; InputError where there is no CUDA."""
+    import torch
+
+    from .pipeline import PipelineOptions
+    from .reconstruction import ReconstructionOptions
+    from .registration import RegistrationOptions
+
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda", "no CUDA device works here", "use --device cpu")
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return PipelineOptions(
+        RegistrationOptions(device=device, seed=args.seed),
+        ReconstructionOptions(device=device, seed=args.seed),
+    )
+
+
+def _read_views_or_case(path: Path) -> tuple[Case | None, tuple[View, ...], Mapping[str, str]]:
+    if path.is_dir() or not is_views_file(path):
+        case = read_case(path)
+        return case, case.views, case.inputs
+    from .cases import Ledger
+
+    ledger = Ledger()
+    ledger.add_file(path)
+    return None, read_views(path, ledger), ledger.inputs
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a simulation starts from."""
+
+    ct: Any
+    labels: Any
+    label: int
+    label_names: dict[int, str]
+
+
+def _read_source(args: argparse.Namespace) -> _Source | None:
+    """CT and labels from --case or from --ct, --segmentation, --label; None for the phantom."""
+    if args.case is not None:
+        case = read_case(Path(args.case))
+        return _Source(case.ct, case.labels, case.label, case.label_names)
+    if args.ct is None:
+        return None
+    for path in (args.ct, args.segmentation):
+        if not Path(path).exists():
+            raise InputError(path, "does not exist")
+    label = int(args.label) if args.label.lstrip("+-").isdigit() else args.label
+    ct = read_ct(Path(args.ct))
+    segmentation = Path(args.segmentation)
+    labels, value, names = labels_on_ct(read_segmentation(segmentation), label, ct, segmentation)
+    return _Source(ct, labels, value, names)

@@ -1,0 +1,131 @@
+"""The result files of the contract, pictures and report included, written into one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cases.results import (
+    RegistrationRecord,
+    software_versions,
+    write_itk_transform,
+    write_registration_json,
+    write_volume_nifti,
+)
+from ..cases.types import Case
+from ..progress import Progress
+from ..registration.types import Registration
+from . import overlay
+from .report import ReportPictures, report_html
+from .shadow import Shadow, cast_shadow
+from .volumes import reconstruction_quality
+
+if TYPE_CHECKING:
+    from ..pipeline import PipelineResult
+
+
+def write_results(
+    folder: Path,
+    case: Case,
+    result: PipelineResult,
+    *,
+    truth: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write everything the contract promises of a registration into the existing ``folder``.
+
+    ``truth`` are figures against a known pose, for the report's head. Returns the figures of the
+    reconstruction that went into the report. Write inside a `cases.OutputFolder`, so that the
+    files appear together.
+    """
+    report = progress or Progress()
+    registration = result.registration
+    record = RegistrationRecord(
+        status=registration.status,
+        ct_to_world=registration.ct_to_world,
+        covariance=registration.covariance,
+        quality={**registration.quality, "reason": registration.reason},
+        timing_s=dict(result.timing_s),
+        inputs=case.inputs,
+        software=software_versions(),
+        parameters={
+            **registration.parameters,
+            "seed": registration.seed,
+            "case": case.to_parameters(),
+            "notes": list(case.notes),
+        },
+    )
+    report(0.0, "writing the pose")
+    write_registration_json(record, folder / "registration.json")
+    write_itk_transform(
+        registration.ct_to_world, folder / "ct_to_world.tfm", registration.centre_ct
+    )
+    report(0.1, "writing the reconstruction")
+    write_volume_nifti(result.volume_world, folder / "reconstruction.nii.gz")
+    result.write_cloud(folder / "gaussians.ply")
+    report(0.3, "drawing")
+    pictures = draw_pictures(case, registration, result, report.part(0.3, 0.9))
+    for name, png in zip(overlay.picture_names(case.views), pictures.overlays, strict=True):
+        (folder / name).write_bytes(png)
+    figures = _reconstruction_figures(case, registration.ct_to_world, result)
+    report(0.95, "writing the report")
+    page = report_html(
+        case,
+        registration,
+        pictures,
+        software=record.software,
+        timing_s=result.timing_s,
+        reconstruction=figures,
+        truth=truth,
+    )
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    return figures
+
+
+def draw_pictures(
+    case: Case, registration: Registration, result: PipelineResult, progress: Progress
+) -> ReportPictures:
+    """Overlays and comparisons of every view, and the slices of the reconstruction."""
+    overlays, comparisons = [], []
+    for number, view in enumerate(case.views):
+        progress(number / (len(case.views) + 1), f"drawing {view.name}")
+        shadow = _shadow(case, registration.ct_to_world, number)
+        if shadow is None:
+            overlays.append(overlay.plain_png(view))
+            comparisons.append(b"")
+            continue
+        sign = overlay.polarity(view, shadow)
+        overlays.append(overlay.overlay_png(view, shadow, sign))
+        comparisons.append(overlay.comparison_png(view, shadow, sign))
+    slices = overlay.slices_png(
+        result.volume_world, case.ct, case.labels, case.label, registration.ct_to_world
+    )
+    return ReportPictures(overlays, comparisons, slices)
+
+
+def _shadow(case: Case, ct_to_world: NDArray[np.float64], number: int) -> Shadow | None:
+    """None where a failed registration has put the vertebra behind the source."""
+    try:
+        return cast_shadow(case.ct, case.labels, case.label, ct_to_world, case.views[number].camera)
+    except ValueError:
+        return None
+
+
+def _reconstruction_figures(
+    case: Case, ct_to_world: NDArray[np.float64], result: PipelineResult
+) -> dict[str, Any]:
+    """SSIM and PSNR against the moved CT where the two overlap, and the fit's own figures."""
+    figures: dict[str, Any] = {}
+    try:
+        quality = reconstruction_quality(
+            result.volume_world, case.ct, case.labels, case.label, ct_to_world
+        )
+        figures["SSIM against the moved CT"] = quality["ssim"]
+        figures["PSNR against the moved CT_db"] = quality["psnr_db"]
+    except ValueError:
+        pass  # a failed pose can lie outside the reconstruction: then there is nothing to compare
+    return {**figures, **result.reconstruction_quality}

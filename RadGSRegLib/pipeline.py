@@ -1,0 +1,167 @@
+"""The main job, one function per arrow: case to pose, case to vertebra, both to posed Gaussians,
+those and the X-rays to a reconstruction. `run` is all of them; a notebook can call each.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .cases import Case, View
+from .errors import InputError
+from .geometry import Volume, transform_points
+from .geometry.camera import triangulate
+from .progress import Progress, ProgressCallable
+from .registration.types import Registration
+
+if TYPE_CHECKING:
+    from .gaussians import GaussianCloud
+    from .reconstruction import Reconstruction, ReconstructionOptions
+    from .registration import Anatomy, RegistrationOptions
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """Options of the parts; None stands for their defaults."""
+
+    registration: RegistrationOptions | None = None
+    reconstruction: ReconstructionOptions | None = None
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What the main job yields.
+
+    ``cloud_world`` (means in world mm) and ``volume_world`` (1/mm) are the reconstruction,
+    ``surface_points_ct`` (N, 3) mm the vertebra's surface in the CT, ``timing_s`` the
+    registration's stages, "reconstruct" and "total".
+    """
+
+    registration: Registration
+    cloud_world: GaussianCloud
+    volume_world: Volume
+    surface_points_ct: Array
+    timing_s: dict[str, float]
+    reconstruction_quality: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def surface_points_world(self) -> Array:
+        """The vertebra's surface where it is now, (N, 3) mm."""
+        return transform_points(self.registration.ct_to_world, self.surface_points_ct)
+
+    def write_cloud(self, path: Path) -> None:
+        """Write ``gaussians.ply`` (positions in world mm)."""
+        from .gaussians import write_ply
+
+        write_ply(self.cloud_world, path)
+
+
+def run(
+    case: Case,
+    start_ct_to_world: ArrayLike | None = None,
+    options: PipelineOptions | None = None,
+    progress: Progress | ProgressCallable | None = None,
+) -> PipelineResult:
+    """Register the case's vertebra, then reconstruct it from the X-rays with the CT as prior.
+
+    ``start_ct_to_world`` (4, 4): an approximate pose, as from start.json. Raises InputError for a
+    case that cannot be registered and Cancelled when ``progress`` asks to stop.
+    """
+    options = options or PipelineOptions()
+    report = progress if isinstance(progress, Progress) else Progress(progress)
+    began = time.perf_counter()
+    registration = register_case(
+        case, start_ct_to_world, options.registration, report.part(0.0, 0.7)
+    )
+    registered = time.perf_counter()
+    anatomy = take_vertebra(case)
+    prior = posed_prior(anatomy, registration, report.part(0.7, 0.75))
+    reconstruction = reconstruct(
+        case.views,
+        prior_cloud=prior,
+        centre_world=transform_points(registration.ct_to_world, registration.centre_ct[None])[0],
+        options=options.reconstruction,
+        progress=report.part(0.75, 1.0),
+    )
+    done = time.perf_counter()
+    stages = {name: value for name, value in registration.timing_s.items() if name != "total"}
+    return PipelineResult(
+        registration=registration,
+        cloud_world=reconstruction.cloud,
+        volume_world=reconstruction.volume,
+        surface_points_ct=anatomy.surface_points_ct,
+        timing_s={**stages, "reconstruct": done - registered, "total": done - began},
+        reconstruction_quality=reconstruction.quality,
+    )
+
+
+def register_case(
+    case: Case,
+    start_ct_to_world: ArrayLike | None = None,
+    options: RegistrationOptions | None = None,
+    progress: Progress | None = None,
+) -> Registration:
+    """From a case to the pose of its vertebra."""
+    from .registration import register
+
+    start = None if start_ct_to_world is None else np.asarray(start_ct_to_world, dtype=float)
+    return register(case, start, options, progress)
+
+
+def take_vertebra(case: Case) -> Anatomy:
+    """From a case to the vertebra (attenuation in a box, centre, surface) and the bone around."""
+    from .registration import build_anatomy
+
+    return build_anatomy(case)
+
+
+def posed_prior(
+    anatomy: Anatomy, registration: Registration, progress: Progress | None = None
+) -> GaussianCloud:
+    """From a vertebra and its pose to its Gaussians in world mm."""
+    from .gaussians import fit_volume
+
+    cloud = fit_volume(anatomy.target.excess, progress=progress)
+    return cloud.transformed(registration.ct_to_world)
+
+
+def reconstruct(
+    views: tuple[View, ...],
+    *,
+    prior_cloud: GaussianCloud | None = None,
+    centre_world: ArrayLike | None = None,
+    options: ReconstructionOptions | None = None,
+    progress: Progress | None = None,
+) -> Reconstruction:
+    """From X-rays, and Gaussians to begin with if there are any, to Gaussians and volume."""
+    from .reconstruction import reconstruct_from_views
+
+    centre = centre_of_views(views) if centre_world is None else np.asarray(centre_world)
+    return reconstruct_from_views(
+        views, prior_cloud=prior_cloud, centre_world=centre, options=options, progress=progress
+    )
+
+
+def centre_of_views(views: tuple[View, ...]) -> Array:
+    """Where to look (3,), world mm: the clicks triangulated, or else the middles of the images.
+
+    Raises InputError where the views are parallel, so that their rays meet nowhere.
+    """
+    clicked = [(view.camera, view.center_px) for view in views if view.center_px is not None]
+    if len(clicked) < 2:
+        clicked = [
+            (view.camera, ((view.camera.columns - 1) / 2.0, (view.camera.rows - 1) / 2.0))
+            for view in views
+        ]
+    try:
+        point, _ = triangulate([camera for camera, _ in clicked], [px for _, px in clicked])
+    except ValueError as error:
+        raise InputError("views", str(error)) from error
+    return point
