@@ -1,0 +1,178 @@
+"""From nodes to the files of a case (case.json, views.json, CT, label map, X-rays), and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import slicer
+from numpy.typing import ArrayLike
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Volume, is_rigid, ras_to_lps
+
+from .frames import ijkToLps, parentTransformName
+from .segments import findSegment, labelsOnCt
+from .xray import XrayGeometry, createXrayNode, getGeometry, getPixels, nodeFromView
+
+if TYPE_CHECKING:
+    from RadGSRegLib.cases.types import View
+    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene, vtkMRMLSegmentationNode
+
+
+def volumeFromCt(ctNode: vtkMRMLScalarVolumeNode | None) -> Volume:
+    """A CT node as a library volume in the CT's own frame: a transform above it is left out.
+
+    The voxels are the node's own, not a copy. Raises InputError where the node cannot be a CT.
+    """
+    if ctNode is None:
+        raise InputError("CT", "no volume is chosen")
+    name = ctNode.GetName()
+    if not ctNode.IsA("vtkMRMLScalarVolumeNode") or ctNode.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise InputError(name, "is no scalar volume and cannot be the CT")
+    image = ctNode.GetImageData()
+    if image is None or image.GetNumberOfScalarComponents() != 1 or min(image.GetDimensions()) < 2:
+        raise InputError(name, "does not hold a 3-D image with one channel")
+    index_to_physical = ijkToLps(ctNode)
+    axes = index_to_physical[:3, :3]
+    cosines = axes / np.linalg.norm(axes, axis=0)
+    if not np.allclose(cosines.T @ cosines, np.eye(3), atol=1e-3):
+        raise InputError(
+            name, "has axes that are not at right angles (a tilted gantry?)", "resample it first"
+        )
+    return Volume(slicer.util.arrayFromVolume(ctNode), index_to_physical)
+
+
+def viewsFromXrays(xrayNodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[View]:
+    """X-ray nodes as library views. Raises InputError where they are not at least two good ones."""
+    from RadGSRegLib.cases import View, check_views
+
+    views = []
+    for node in xrayNodes:
+        geometry = getGeometry(node)
+        views.append(
+            View(
+                name="".join("_" if c in '/\\:*?"<>|' else c for c in node.GetName()).strip("."),
+                pixels=getPixels(node).astype(np.float32),
+                camera=geometry.camera,
+                pixel_spacing_mm=geometry.pixelSpacing,
+                intensity=geometry.intensity,
+                center_px=geometry.centerPx,
+                nominal=geometry.nominal,
+            )
+        )
+    check_views(views, Path("X-rays"))
+    return views
+
+
+def writeViews(
+    xrayNodes: Sequence[vtkMRMLScalarVolumeNode], folder: str | os.PathLike[str]
+) -> Path:
+    """Write ``views.json`` and one TIFF per X-ray into a folder; returns the path of views.json.
+
+    Raises InputError for X-rays that cannot be used, before anything is written.
+    """
+    from RadGSRegLib.cases import OutputFolder, write_views
+
+    views = viewsFromXrays(xrayNodes)
+    with OutputFolder(folder) as stage:
+        write_views(stage, views)
+    return Path(folder) / "views.json"
+
+
+def writeCase(
+    ctNode: vtkMRMLScalarVolumeNode | None,
+    segmentationNode: vtkMRMLSegmentationNode | None,
+    segment: str,
+    xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
+    folder: str | os.PathLike[str],
+    startRas: ArrayLike | None = None,
+) -> Path:
+    """Write a case in the form of the contract; returns the path of case.json.
+
+    ``segment`` is a segment's ID, name or vertebra ("L3"); ``startRas`` (4, 4) an approximate
+    ct_to_world in RAS, for ``start.json``. The CT is written in its own frame: a transform above it
+    is left out. Raises InputError for nodes that cannot be used, before anything is written.
+    """
+    from RadGSRegLib.cases import OutputFolder, write_case
+
+    ct = volumeFromCt(ctNode)
+    assert ctNode is not None
+    if segmentationNode is None:
+        raise InputError("segmentation", "none is chosen")
+    segmentId = findSegment(segmentationNode, segment)
+    views = viewsFromXrays(xrayNodes)
+    start = None if startRas is None else startToLps(startRas)
+    labels = labelsOnCt(segmentationNode, segmentId, ctNode)
+    with OutputFolder(folder) as stage:
+        write_case(stage, ct, ct.with_array(labels.array), labels.label, views, labels.names, start)
+    return Path(folder) / "case.json"
+
+
+def startToLps(startRas: ArrayLike) -> np.ndarray:
+    """A start, given in RAS, as files hold it. Raises InputError unless it is rigid."""
+    matrix = np.asarray(startRas, dtype=float)
+    if not is_rigid(matrix):
+        raise InputError("start", "is no rigid 4 x 4 transform")
+    return ras_to_lps(matrix)
+
+
+def importViews(
+    path: str | os.PathLike[str], scene: vtkMRMLScene | None = None
+) -> list[vtkMRMLScalarVolumeNode]:
+    """X-ray nodes from a ``views.json``. Raises InputError where it cannot be used."""
+    from RadGSRegLib.cases import read_views
+
+    return [nodeFromView(view, scene) for view in read_views(Path(path))]
+
+
+def importImage(
+    path: str | os.PathLike[str],
+    geometry: XrayGeometry | None = None,
+    frame: int | None = None,
+    scene: vtkMRMLScene | None = None,
+) -> vtkMRMLScalarVolumeNode:
+    """An X-ray node from one image file.
+
+    Without a ``geometry`` it is taken from DICOM tags and marked nominal. Raises InputError where
+    the file cannot be read or says nothing of its geometry.
+    """
+    from RadGSRegLib.cases import read_xray
+    from RadGSRegLib.cases.dicom_geometry import nominal_extrinsic, nominal_intrinsic
+    from RadGSRegLib.geometry import Camera
+
+    path = Path(path)
+    image = read_xray(path, frame, None if geometry is None else geometry.intensity)
+    if geometry is None:
+        tags = image.tags
+        lacking = (
+            ["DICOM tags"]
+            if tags is None
+            else tags.missing_for_intrinsic() + tags.missing_for_extrinsic()
+        )
+        if tags is None or tags.spacing_mm is None or lacking:
+            raise InputError(
+                path, f"says nothing of its geometry (no {', '.join(lacking)})", "use a views.json"
+            )
+        rows, columns = image.pixels.shape
+        try:
+            intrinsic = nominal_intrinsic(tags, tags.spacing_mm, columns, rows)
+            extrinsic = nominal_extrinsic(tags)
+        except ValueError as error:
+            raise InputError(path, str(error), "use a views.json") from error
+        camera = Camera(intrinsic, extrinsic, columns, rows)
+        geometry = XrayGeometry(camera, tags.spacing_mm, image.intensity or "display", nominal=True)
+    return createXrayNode(path.stem, image.pixels, geometry, scene)
+
+
+def ctFrameNote(ctNode: vtkMRMLScalarVolumeNode) -> str | None:
+    """What to tell about a CT that is already under a transform, or None."""
+    name = parentTransformName(ctNode)
+    if name is None:
+        return None
+    return (
+        f"'{ctNode.GetName()}' is under the transform '{name}'; its own frame, without that "
+        "transform, is registered, and the result takes the transform's place"
+    )

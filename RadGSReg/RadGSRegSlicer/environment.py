@@ -1,0 +1,112 @@
+"""Where the library is, which Python runs it, and what that Python still lacks.
+
+Nothing is imported to find that out, and nothing is installed unless `installMissing` is called
+from a handler, with the user there to agree.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
+TORCH_VERSION = ">=2.4"
+
+# Packages whose import name is not that of the requirement.
+_IMPORT_NAMES = {"pillow": "PIL", "simpleitk": "SimpleITK", "warp-lang": "warp"}
+
+
+class MissingPackagesError(RuntimeError):
+    """The library cannot run here before some Python packages are installed."""
+
+
+def libraryFolder() -> Path:
+    """The folder that holds the package ``RadGSRegLib``."""
+    import RadGSRegLib
+
+    return Path(RadGSRegLib.__file__).resolve().parent.parent
+
+
+def pythonExecutable() -> str:
+    """The Python that runs the library: PythonSlicer inside Slicer, else the present one.
+
+    Raises RuntimeError where Slicer's own Python cannot be found.
+    """
+    try:
+        from slicer import app  # noqa: F401
+    except ImportError:
+        return sys.executable
+    found = shutil.which("PythonSlicer")
+    if found is None:
+        raise RuntimeError("PythonSlicer, which comes with 3D Slicer, was not found on the path")
+    return found
+
+
+def childEnvironment() -> dict[str, str]:
+    """The environment of a child process: this one's, with the library on its Python path."""
+    environment = dict(os.environ)
+    paths = [str(libraryFolder())]
+    if environment.get("PYTHONPATH"):
+        paths.append(environment["PYTHONPATH"])
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return environment
+
+
+def requirementNames() -> list[str]:
+    """The names of the required packages, in the order of ``requirements.txt``, and torch."""
+    names = []
+    for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
+        text = line.split("#")[0].strip()
+        if text:
+            names.append(text.split(">")[0].split("=")[0].split("<")[0].strip())
+    return [*names, "torch"]
+
+
+def missingPackages() -> list[str]:
+    """The required packages that cannot be found; none of them is imported."""
+    missing = []
+    for name in requirementNames():
+        importName = _IMPORT_NAMES.get(name.lower(), name)
+        if importlib.util.find_spec(importName) is None:
+            missing.append(name)
+    return missing
+
+
+def requirePackages() -> None:
+    """Raises `MissingPackagesError`, which names what is missing and how to get it."""
+    missing = missingPackages()
+    if missing:
+        raise MissingPackagesError(
+            f"RadGSReg needs Python packages that are not installed: {', '.join(missing)}; "
+            "press Apply in the RadGSReg module, or call RadGSRegLogic.installDependencies()"
+        )
+
+
+def installMissing() -> None:
+    """Install what is missing, after asking the user. For handlers inside Slicer only.
+
+    torch comes through the PyTorch extension, which picks the build for this computer's graphics
+    card; the rest through Slicer's own package helper. Raises RuntimeError if the user declines.
+    """
+    import slicer.packaging
+
+    slicer.packaging.pip_ensure(
+        slicer.packaging.load_requirements(REQUIREMENTS), requester="RadGSReg"
+    )
+    if importlib.util.find_spec("torch") is None:
+        try:
+            import PyTorchUtils
+        except ImportError as error:
+            raise RuntimeError(
+                "The extension PyTorch is needed; install it in the Extensions Manager"
+            ) from error
+        torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
+            askConfirmation=True, torchVersionRequirement=TORCH_VERSION
+        )
+        if torch is None:
+            raise RuntimeError("PyTorch was not installed")
+    importlib.invalidate_caches()
+    requirePackages()

@@ -1,0 +1,240 @@
+"""A command in a child process: progress lines in, and a Cancel that ends the whole process tree.
+
+Needs neither Slicer nor Qt. The owner calls `Job.poll` now and then from its own thread (a timer in
+the panel, a loop in a script), so that no callback ever runs in another thread and MRML is touched
+on the main thread only.
+
+`slicer.util.launchConsoleProcess` is not used: it starts the child in Slicer's own process group,
+where the tree below it (PythonSlicer is only a launcher) cannot be ended as a whole.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import enum
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO
+
+ProgressCallback = Callable[[float, str], object]
+
+_GRACE_S = 0.8  # between the polite request to stop and the end by force
+_STRAGGLER_S = 0.5  # how long output is awaited once the child itself has ended
+_KEPT_LINES = 400
+
+
+class JobState(enum.Enum):
+    """Where a job stands."""
+
+    READY = "ready"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class Job:
+    """One run of one command.
+
+    ``progressCallback`` gets (fraction in [0, 1], message) for every progress line of the child, a
+    JSON object such as ``{"progress": 0.42, "message": "..."}``; if it returns False the job is
+    cancelled. Everything else that the child writes is kept in `outputLines` and `errorLines`
+    (the last few hundred).
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str | os.PathLike[str]],
+        *,
+        workingFolder: str | os.PathLike[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        progressCallback: ProgressCallback | None = None,
+    ) -> None:
+        self.arguments = [os.fspath(argument) for argument in arguments]
+        self.progress = 0.0
+        self.message = ""
+        self.returnCode: int | None = None
+        self.state = JobState.READY
+        self.outputLines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.errorLines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._workingFolder = workingFolder
+        self._environment = dict(os.environ if environment is None else environment)
+        self._progressCallback = progressCallback
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.SimpleQueue[tuple[bool, str]] = queue.SimpleQueue()
+        self._readers: list[threading.Thread] = []
+        self._killAt: float | None = None
+        self._endedAt: float | None = None
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether the child may still be at work."""
+        return self.state in (JobState.RUNNING, JobState.CANCELLING)
+
+    @property
+    def processId(self) -> int | None:
+        """The child's process number, None before `start`."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def errorText(self) -> str:
+        """The last line that the child wrote to standard error, or else to standard output."""
+        for lines in (self.errorLines, self.outputLines):
+            for line in reversed(lines):
+                if line.strip():
+                    return line.strip()
+        return ""
+
+    def start(self) -> None:
+        """Start the child. Raises OSError where the program cannot be started."""
+        if self.state is not JobState.READY:
+            raise RuntimeError("a job runs only once")
+        environment = {**self._environment, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+        flags = 0
+        if os.name == "nt":
+            flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW  # type: ignore[attr-defined,unused-ignore]
+        self._process = subprocess.Popen(
+            self.arguments,
+            cwd=self._workingFolder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            # A session of its own: every process of the tree can then be reached at once.
+            start_new_session=os.name != "nt",
+            creationflags=flags,
+        )
+        self.state = JobState.RUNNING
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        for stream, isError in ((self._process.stdout, False), (self._process.stderr, True)):
+            reader = threading.Thread(target=self._read, args=(stream, isError), daemon=True)
+            reader.start()
+            self._readers.append(reader)
+        atexit.register(self._kill)
+
+    def poll(self) -> bool:
+        """Take in what the child has written; returns whether the job has ended. Never waits."""
+        if not self.isRunning:
+            return True
+        assert self._process is not None
+        self._takeLines()
+        if self._process.poll() is None:
+            if self._killAt is not None and time.monotonic() >= self._killAt:
+                self._kill()
+            return False
+        now = time.monotonic()
+        if self._endedAt is None:
+            self._endedAt = now
+            if self.state is JobState.CANCELLING:
+                self._kill()  # what the child may have left behind
+        if (
+            any(reader.is_alive() for reader in self._readers)
+            and now - self._endedAt < _STRAGGLER_S
+        ):
+            return False  # its last lines are still in the pipe, or a grandchild holds that open
+        self._takeLines()
+        self.returnCode = self._process.returncode
+        finished = self.state is JobState.RUNNING or self.returnCode == 0
+        self.state = JobState.DONE if finished else JobState.CANCELLED
+        atexit.unregister(self._kill)
+        return True
+
+    def cancel(self) -> None:
+        """Ask the whole process tree to stop, and end it by force soon after. Returns at once.
+
+        `poll` (or `wait`) must go on being called until it says that the job has ended.
+        """
+        if self.state is not JobState.RUNNING:
+            return
+        self.state = JobState.CANCELLING
+        self._killAt = time.monotonic() + _GRACE_S
+        if os.name == "nt":
+            self._kill()
+        else:
+            self._signalTree(signal.SIGINT)
+
+    def wait(
+        self,
+        timeout_s: float | None = None,
+        idle: Callable[[], object] | None = None,
+        interval_s: float = 0.03,
+    ) -> bool:
+        """Poll until the job has ended; ``idle`` is called in between (to keep a window alive).
+
+        Returns whether it has ended, which is False only after ``timeout_s``.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self.poll():
+            if deadline is not None and time.monotonic() > deadline:
+                return False
+            if idle is not None:
+                idle()
+            time.sleep(interval_s)
+        return True
+
+    def _read(self, stream: IO[str], isError: bool) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            for line in stream:
+                self._lines.put((isError, line.rstrip("\r\n")))
+            stream.close()
+
+    def _takeLines(self) -> None:
+        while True:
+            try:
+                isError, line = self._lines.get_nowait()
+            except queue.Empty:
+                return
+            report = None if isError else parseProgress(line)
+            if report is None:
+                (self.errorLines if isError else self.outputLines).append(line)
+                continue
+            self.progress, self.message = report
+            if (
+                self._progressCallback is not None
+                and self.state is JobState.RUNNING
+                and self._progressCallback(self.progress, self.message) is False
+            ):
+                self.cancel()
+
+    def _signalTree(self, number: int) -> None:
+        assert self._process is not None
+        # The child leads its own group, and the group's number stays taken while any member lives.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def _kill(self) -> None:
+        if self._process is None:
+            return
+        if os.name == "nt":
+            subprocess.run(
+                ["taskkill", "/PID", str(self._process.pid), "/T", "/F"],
+                capture_output=True,
+                check=False,
+                creationflags=subprocess.CREATE_NO_WINDOW,  # type: ignore[attr-defined,unused-ignore]
+            )
+        else:
+            self._signalTree(signal.SIGKILL)
+
+
+def parseProgress(line: str) -> tuple[float, str] | None:
+    """(fraction, message) of a progress line, or None for any other line."""
+    if not line.lstrip().startswith("{"):
+        return None
+    try:
+        report = json.loads(line)
+        fraction = min(max(float(report["progress"]), 0.0), 1.0)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return fraction, str(report.get("message", ""))

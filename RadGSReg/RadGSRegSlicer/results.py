@@ -1,0 +1,225 @@
+"""From a folder of results to nodes in the scene."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import lps_to_ras
+from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+
+from .casefolder import ctFrameNote
+from .frames import matrixFromArray
+from .ply import readVertices
+
+if TYPE_CHECKING:
+    from slicer import (
+        vtkMRMLLinearTransformNode,
+        vtkMRMLModelNode,
+        vtkMRMLScalarVolumeNode,
+        vtkMRMLScene,
+        vtkMRMLSegmentationNode,
+    )
+
+STATUS = "RadGSReg.Status"
+
+
+@dataclass
+class ReconstructionResult:
+    """The reconstructed volume (1/mm) and the Gaussians, both in the world."""
+
+    reconstructionNode: vtkMRMLScalarVolumeNode | None
+    gaussiansNode: vtkMRMLModelNode | None
+    outputFolder: Path | None = None
+
+
+@dataclass
+class RegistrationResult:
+    """What a registration gave.
+
+    ``status`` is the program's own judgement: ``ok``, ``uncertain`` or ``failed``. ``ctToWorld``
+    (4, 4) moves a point of the CT's own frame to the world, RAS mm; ``covariance`` (6, 6) as in
+    registration.json. ``transformNode`` holds the same and is set on the CT, unless the
+    registration failed. ``outputFolder`` is None where the files were temporary.
+    """
+
+    status: str
+    ctToWorld: NDArray[np.float64]
+    transformNode: vtkMRMLLinearTransformNode
+    reconstructionNode: vtkMRMLScalarVolumeNode | None
+    gaussiansNode: vtkMRMLModelNode | None
+    quality: dict[str, Any]
+    covariance: NDArray[np.float64] | None = None
+    outputFolder: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class OutputNodes:
+    """Nodes to put results into; where one is None, a new node is made."""
+
+    transformNode: vtkMRMLLinearTransformNode | None = None
+    reconstructionNode: vtkMRMLScalarVolumeNode | None = None
+    gaussiansNode: vtkMRMLModelNode | None = None
+
+
+def loadRegistration(
+    folder: str | os.PathLike[str],
+    ctNode: vtkMRMLScalarVolumeNode,
+    outputs: OutputNodes | None = None,
+    segmentationNode: vtkMRMLSegmentationNode | None = None,
+) -> RegistrationResult:
+    """Bring a result folder into the CT's scene and set the transform on the CT.
+
+    A segmentation that was under the same transform as the CT (or both under none) goes along. A
+    transform that the CT is under is replaced (and named in the notes). The result of a failed
+    registration is loaded, but not set on the CT. Raises InputError where the folder is unusable.
+    """
+    from RadGSRegLib.cases import read_registration_json
+
+    folder = Path(folder)
+    outputs = outputs or OutputNodes()
+    record = read_registration_json(folder / "registration.json")
+    scene = ctNode.GetScene()
+    name = ctNode.GetName()
+    # Read before anything is added: an unreadable file leaves the scene as it was.
+    cloud = _gaussians(folder / "gaussians.ply")
+    volume = folder / "reconstruction.nii.gz"
+    notes = [note for note in [ctFrameNote(ctNode)] if note is not None]
+
+    reconstructionNode = _loadVolume(volume, scene, outputs.reconstructionNode)
+    gaussiansNode = None if cloud is None else _model(cloud, scene, outputs.gaussiansNode)
+    ctToWorld = lps_to_ras(record.ct_to_world)
+    transformNode = outputs.transformNode or scene.AddNewNodeByClass(
+        "vtkMRMLLinearTransformNode", scene.GenerateUniqueName(f"{name}-to-world")
+    )
+    if transformNode.GetParentTransformNode() is not None:
+        notes.append(f"'{transformNode.GetName()}' was taken out of its parent transform")
+        transformNode.SetAndObserveTransformNodeID(None)
+    status = record.status
+    if status == "failed":
+        notes = [f"the registration failed; its transform is not set on '{name}'"]
+    else:
+        along = segmentationNode is not None and (
+            segmentationNode.GetTransformNodeID() == ctNode.GetTransformNodeID()
+        )
+        ctNode.SetAndObserveTransformNodeID(transformNode.GetID())
+        if segmentationNode is not None and along:
+            segmentationNode.SetAndObserveTransformNodeID(transformNode.GetID())
+    transformNode.SetMatrixTransformToParent(matrixFromArray(ctToWorld))
+    transformNode.SetAttribute(STATUS, status)
+    return RegistrationResult(
+        status=status,
+        ctToWorld=ctToWorld,
+        transformNode=transformNode,
+        reconstructionNode=reconstructionNode,
+        gaussiansNode=gaussiansNode,
+        quality=record.quality,
+        covariance=record.covariance,
+        outputFolder=folder,
+        notes=notes,
+    )
+
+
+def loadReconstruction(
+    folder: str | os.PathLike[str],
+    scene: vtkMRMLScene,
+    outputs: OutputNodes | None = None,
+) -> ReconstructionResult:
+    """Bring the volume and the Gaussians of a result folder into a scene.
+
+    Raises InputError where neither is there or one cannot be read.
+    """
+    folder = Path(folder)
+    outputs = outputs or OutputNodes()
+    cloud = _gaussians(folder / "gaussians.ply")
+    volume = folder / "reconstruction.nii.gz"
+    if cloud is None and not volume.is_file():
+        raise InputError(folder, "holds no reconstruction")
+    return ReconstructionResult(
+        _loadVolume(volume, scene, outputs.reconstructionNode),
+        None if cloud is None else _model(cloud, scene, outputs.gaussiansNode),
+        folder,
+    )
+
+
+def _loadVolume(
+    path: Path, scene: vtkMRMLScene, node: vtkMRMLScalarVolumeNode | None
+) -> vtkMRMLScalarVolumeNode | None:
+    if not path.is_file():
+        return None
+    # The storage node stays outside the scene: the node must not point to a temporary file, or
+    # Slicer would believe that it is saved already.
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    made = node is None
+    if node is None:
+        node = scene.AddNewNodeByClass(
+            "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("RadGSReg reconstruction")
+        )
+    if not storage.ReadData(node):
+        if made:
+            scene.RemoveNode(node)
+        raise InputError(path, "cannot be read as a volume")
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    return node
+
+
+def _gaussians(path: Path) -> vtk.vtkPolyData | None:
+    """The Gaussians' centres as vertices in RAS, with ``density`` (1/mm) and ``scale`` (mm)."""
+    if not path.is_file():
+        return None
+    columns = readVertices(path)
+    needed = ["x", "y", "z", "scale_0", "scale_1", "scale_2", "density"]
+    lacking = [name for name in needed if name not in columns]
+    if lacking:
+        raise InputError(path, f"lacks {', '.join(lacking)}")
+    points_ras = np.column_stack([-columns["x"], -columns["y"], columns["z"]])
+    scales = np.column_stack([columns[f"scale_{axis}"] for axis in range(3)])
+    count = len(points_ras)
+    points = vtk.vtkPoints()
+    points.SetData(numpy_to_vtk(points_ras, deep=True))
+    cells = vtk.vtkCellArray()
+    cells.SetData(
+        numpy_to_vtkIdTypeArray(np.arange(count + 1), deep=True),
+        numpy_to_vtkIdTypeArray(np.arange(count), deep=True),
+    )
+    polyData = vtk.vtkPolyData()
+    polyData.SetPoints(points)
+    polyData.SetVerts(cells)
+    # One size per Gaussian: the radius of the ball of its volume.
+    sizes = np.exp(np.log(np.maximum(scales, 1e-9)).mean(axis=1))
+    for name, values in (("density", columns["density"]), ("scale", sizes)):
+        array = numpy_to_vtk(np.ascontiguousarray(values), deep=True)
+        array.SetName(name)
+        polyData.GetPointData().AddArray(array)
+    polyData.GetPointData().SetActiveScalars("density")
+    return polyData
+
+
+def _model(
+    polyData: vtk.vtkPolyData, scene: vtkMRMLScene, node: vtkMRMLModelNode | None
+) -> vtkMRMLModelNode:
+    if node is None:
+        node = scene.AddNewNodeByClass(
+            "vtkMRMLModelNode", scene.GenerateUniqueName("RadGSReg Gaussians")
+        )
+    node.SetAndObservePolyData(polyData)
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    if display is not None:
+        display.SetRepresentation(slicer.vtkMRMLDisplayNode.PointsRepresentation)
+        display.SetPointSize(3.0)
+        display.SetActiveScalarName("density")
+        display.SetScalarVisibility(True)
+        display.SetScalarRangeFlag(slicer.vtkMRMLDisplayNode.UseDataScalarRange)
+    return node

@@ -1,0 +1,193 @@
+"""Segments: finding the vertebra that is meant, and label maps on the CT's grid."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+from RadGSRegLib.errors import InputError
+
+from .frames import ijkToLps
+
+if TYPE_CHECKING:
+    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+
+# SNOMED CT codes of the structures of the lumbar spine.
+SNOMED_CODES = {
+    "T12": "23215003",
+    "L1": "66794005",
+    "L2": "14293000",
+    "L3": "36470004",
+    "L4": "11994002",
+    "L5": "49668003",
+    "S1": "54735007",
+}
+
+
+@dataclass(frozen=True)
+class SegmentLabels:
+    """A label map (K, J, I) on the CT's grid; ``label`` is the value of the chosen segment."""
+
+    array: NDArray[np.int16]
+    label: int
+    names: dict[int, str]
+
+
+def segmentIds(segmentationNode: vtkMRMLSegmentationNode) -> list[str]:
+    """The identifiers of all segments, in the segmentation's order."""
+    segmentation = segmentationNode.GetSegmentation()
+    return [
+        segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())
+    ]
+
+
+def findSegment(segmentationNode: vtkMRMLSegmentationNode, wanted: str) -> str:
+    """The identifier of the one segment that is meant by ``wanted``.
+
+    That may be an identifier, a segment's name, or a vertebra ("L3"), which is looked for first by
+    terminology code, then in identifiers ("vertebrae_L3"), then in names ("L3 vertebra").
+    Raises InputError where none or several fit, and says which segments there are.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    ids = segmentIds(segmentationNode)
+    if wanted in ids:
+        return wanted
+    names = {id_: str(segmentation.GetSegment(id_).GetName()) for id_ in ids}
+    level = vertebraLevel(wanted)
+    candidates: list[list[str]] = []
+    if level is not None:
+        code = SNOMED_CODES.get(level)
+        candidates.append([id_ for id_ in ids if code and _code(segmentation, id_) == code])
+        candidates.append([id_ for id_ in ids if vertebraLevel(id_) == level])
+        candidates.append([id_ for id_ in ids if vertebraLevel(names[id_]) == level])
+    candidates.append([id_ for id_ in ids if names[id_].lower() == wanted.strip().lower()])
+    for found in candidates:
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            # A name that is exactly the wanted one decides between several of one level.
+            exact = [id_ for id_ in found if names[id_].lower() == wanted.strip().lower()]
+            if len(exact) == 1:
+                return exact[0]
+            several = ", ".join(f"'{names[id_]}'" for id_ in found)
+            raise InputError(
+                segmentationNode.GetName(),
+                f"several segments are '{wanted}': {several}",
+                "give a segment's ID",
+            )
+    there = ", ".join(f"'{name}'" for name in names.values()) or "none"
+    raise InputError(
+        segmentationNode.GetName(), f"has no segment '{wanted}'", f"its segments are: {there}"
+    )
+
+
+def vertebraLevel(text: str) -> str | None:
+    """The vertebra that a name speaks of ("vertebrae_L3" and "L3 vertebra" give "L3"), or None.
+
+    Only names that consist of a level and words for "vertebra" count: "disc L3" gives None.
+    """
+    words = [word for word in re.split(r"[^0-9A-Za-z]+", text) if word]
+    other = [word for word in words if word.lower() not in ("vertebra", "vertebrae")]
+    if len(other) != 1:
+        return None
+    match = re.fullmatch(r"([TLS])0?(\d{1,2})", other[0], flags=re.IGNORECASE)
+    return f"{match[1].upper()}{int(match[2])}" if match else None
+
+
+def labelsOnCt(
+    segmentationNode: vtkMRMLSegmentationNode, segmentId: str, ctNode: vtkMRMLScalarVolumeNode
+) -> SegmentLabels:
+    """All segments as one label map on the CT's grid, in the CT's own frame.
+
+    The segments keep their label values where these are distinct and positive, else they are
+    counted from 1. Where segments overlap, the chosen one is kept whole. A segmentation under no
+    transform, or under the CT's, is taken to be drawn in the CT's own frame; one under another
+    transform is taken where it is seen in the scene. Raises InputError where the chosen segment is
+    empty on the CT's grid.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    ids = [id_ for id_ in segmentIds(segmentationNode) if id_ != segmentId] + [segmentId]
+    values = [int(segmentation.GetSegment(id_).GetLabelValue()) for id_ in ids]
+    if len(set(values)) != len(values) or min(values) < 1 or max(values) > 32767:
+        order = segmentIds(segmentationNode)
+        values = [order.index(id_) + 1 for id_ in ids]
+    counted = _export(segmentationNode, ids, ctNode)
+    table = np.zeros(len(ids) + 1, dtype=np.int16)
+    table[1:] = values
+    array = table[counted]
+    name = segmentation.GetSegment(segmentId).GetName()
+    if not (array == values[-1]).any():
+        raise InputError(
+            segmentationNode.GetName(),
+            f"its segment '{name}' is empty on the grid of '{ctNode.GetName()}'",
+        )
+    names = {
+        value: str(segmentation.GetSegment(id_).GetName())
+        for value, id_ in zip(values, ids, strict=True)
+    }
+    return SegmentLabels(array, values[-1], names)
+
+
+def _export(
+    segmentationNode: vtkMRMLSegmentationNode, ids: list[str], ctNode: vtkMRMLScalarVolumeNode
+) -> NDArray[np.int64]:
+    """Label map (K, J, I) with 1, 2, ... for the segments in the given order, the later on top."""
+    scene = segmentationNode.GetScene()
+    reference = ctNode
+    if ctNode.GetParentTransformNode() is not None and (
+        segmentationNode.GetParentTransformNode() is None
+    ):
+        # Slicer would look for the segments where the moved CT is; they belong to the unmoved one.
+        reference = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "RadGSReg reference")
+        reference.SetAndObserveImageData(ctNode.GetImageData())
+        reference.CopyOrientation(ctNode)
+    array = vtk.vtkStringArray()
+    for id_ in ids:
+        array.InsertNextValue(id_)
+    labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "RadGSReg export")
+    try:
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        if not logic.ExportSegmentsToLabelmapNode(segmentationNode, array, labelmap, reference):
+            raise InputError(
+                segmentationNode.GetName(),
+                f"cannot be turned into a label map on the grid of '{ctNode.GetName()}'",
+            )
+        dimensions = ctNode.GetImageData().GetDimensions()
+        exported = labelmap.GetImageData()
+        if (
+            exported is None
+            or exported.GetDimensions() != dimensions
+            or not np.allclose(ijkToLps(labelmap), ijkToLps(ctNode), atol=1e-4)
+        ):
+            raise InputError(
+                segmentationNode.GetName(),
+                f"its label map does not come out on the grid of '{ctNode.GetName()}'",
+            )
+        return slicer.util.arrayFromVolume(labelmap).astype(np.int64)
+    finally:
+        display = labelmap.GetDisplayNode()
+        if display is not None:
+            if display.GetColorNode() is not None:
+                scene.RemoveNode(display.GetColorNode())
+            scene.RemoveNode(display)
+        scene.RemoveNode(labelmap)
+        if reference is not ctNode:
+            scene.RemoveNode(reference)
+
+
+def _code(segmentation: Any, segmentId: str) -> str | None:
+    """The SNOMED CT code of a segment's type, from its terminology tag."""
+    segment = segmentation.GetSegment(segmentId)
+    tag = vtk.reference("")
+    if not segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), tag):
+        return None
+    fields = str(tag).split("~")
+    if len(fields) < 3:
+        return None
+    code = fields[2].split("^")
+    return code[1] if len(code) > 1 and code[0] in ("SCT", "SRT") else None

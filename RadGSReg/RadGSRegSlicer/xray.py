@@ -1,0 +1,233 @@
+"""X-rays as nodes: a volume of one slice, standing in the scene where the detector stood.
+
+The geometry is kept on the node as attributes, so that a saved scene brings it back exactly:
+
+========================  ========================================================================
+``RadGSReg.Intrinsic``      3 x 3, pixels (JSON)
+``RadGSReg.WorldToCamera``  4 x 4, world LPS mm to camera, the contract's ``extrinsic`` (JSON)
+``RadGSReg.PixelSpacing``   [column step, row step] mm at the detector (JSON)
+``RadGSReg.Intensity``      ``attenuation``, ``transmission`` or ``display``
+``RadGSReg.CenterPx``       [column, row] about where the vertebra is (JSON); absent if not said
+``RadGSReg.Nominal``        ``true`` where the geometry is only a guess from DICOM tags
+========================  ========================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+from numpy.typing import ArrayLike, NDArray
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Camera, is_rigid
+
+from .frames import parentTransformName, setIjkToLps
+
+if TYPE_CHECKING:
+    from RadGSRegLib.cases.types import Intensity, View
+    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene
+
+INTRINSIC = "RadGSReg.Intrinsic"
+WORLD_TO_CAMERA = "RadGSReg.WorldToCamera"
+PIXEL_SPACING = "RadGSReg.PixelSpacing"
+INTENSITY = "RadGSReg.Intensity"
+CENTER_PX = "RadGSReg.CenterPx"
+NOMINAL = "RadGSReg.Nominal"
+
+INTENSITIES = ("attenuation", "transmission", "display")
+
+
+@dataclass(frozen=True)
+class XrayGeometry:
+    """Where an X-ray was taken from, and what its grey values mean."""
+
+    camera: Camera
+    pixelSpacing: tuple[float, float]
+    intensity: Intensity = "display"
+    centerPx: tuple[float, float] | None = None
+    nominal: bool = False
+
+
+def isXray(node: Any) -> bool:
+    """Whether a node is a volume with an X-ray's geometry on it."""
+    return (
+        node is not None
+        and node.IsA("vtkMRMLScalarVolumeNode")
+        and node.GetAttribute(INTRINSIC) is not None
+        and node.GetAttribute(WORLD_TO_CAMERA) is not None
+    )
+
+
+def xrayNodes(scene: vtkMRMLScene) -> list[vtkMRMLScalarVolumeNode]:
+    """All X-rays of a scene, in the scene's order."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
+    return [node for node in nodes if isXray(node)]
+
+
+def detectorIjkToLps(camera: Camera, pixelSpacing: tuple[float, float]) -> NDArray[np.float64]:
+    """Index (column, row, 0, 1) to LPS mm (4, 4) of an image that stands at the detector.
+
+    The detector is ``fx`` times the column step away from the source along the camera's z axis;
+    pixel (u, v) lies on the very ray that the camera assigns to it.
+    """
+    # Negative where the image is mirrored; the detector is where it is all the same.
+    distance = abs(float(camera.intrinsic[0, 0])) * pixelSpacing[0]
+    in_camera = distance * np.linalg.inv(camera.intrinsic)
+    to_camera = np.eye(4)
+    to_camera[:3, 0] = in_camera[:, 0]
+    to_camera[:3, 1] = in_camera[:, 1]
+    to_camera[:3, 3] = in_camera[:, 2]
+    # The third axis stays the beam's: one millimetre, so that a slice view has something to cut.
+    return np.asarray(camera.camera_to_world @ to_camera)
+
+
+def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
+    """Put a geometry on a volume node and place it in the scene accordingly.
+
+    Raises InputError where the geometry is senseless or does not fit the node's image.
+    """
+    name = node.GetName()
+    camera = geometry.camera
+    image = node.GetImageData()
+    if image is not None and image.GetDimensions() != (camera.columns, camera.rows, 1):
+        size = " x ".join(str(n) for n in image.GetDimensions())
+        raise InputError(
+            name,
+            f"its geometry is for {camera.columns} x {camera.rows} pixels, its image is {size}",
+        )
+    problem = _senseless(geometry)
+    if problem:
+        raise InputError(name, problem)
+    values = {
+        INTRINSIC: json.dumps(camera.intrinsic.tolist()),
+        WORLD_TO_CAMERA: json.dumps(camera.world_to_camera.tolist()),
+        PIXEL_SPACING: json.dumps([float(step) for step in geometry.pixelSpacing]),
+        INTENSITY: geometry.intensity,
+        NOMINAL: "true" if geometry.nominal else "false",
+        CENTER_PX: None,
+    }
+    if geometry.centerPx is not None:
+        values[CENTER_PX] = json.dumps([float(x) for x in geometry.centerPx])
+    with slicer.util.NodeModify(node):
+        for key, value in values.items():
+            if value is None:
+                node.RemoveAttribute(key)
+            else:
+                node.SetAttribute(key, value)
+        setIjkToLps(node, detectorIjkToLps(camera, geometry.pixelSpacing))
+
+
+def getGeometry(node: vtkMRMLScalarVolumeNode) -> XrayGeometry:
+    """The geometry of an X-ray node. Raises InputError where it has none, or it cannot be read."""
+    name = "X-ray" if node is None else node.GetName()
+    if not isXray(node):
+        raise InputError(
+            name, "has no X-ray geometry", "load it through a views.json or set its geometry first"
+        )
+    if parentTransformName(node) is not None:
+        raise InputError(
+            name,
+            f"is under the transform '{parentTransformName(node)}', but an X-ray's geometry is "
+            "given in the world",
+            "take it out of the transform",
+        )
+    image = node.GetImageData()
+    if image is None:
+        raise InputError(name, "has no image")
+    columns, rows, slices = image.GetDimensions()
+    if slices != 1:
+        raise InputError(name, f"has {slices} slices, but an X-ray has one")
+    try:
+        camera = Camera(
+            np.array(json.loads(node.GetAttribute(INTRINSIC)), dtype=float),
+            np.array(json.loads(node.GetAttribute(WORLD_TO_CAMERA)), dtype=float),
+            columns,
+            rows,
+        )
+        spacing = _pair(node.GetAttribute(PIXEL_SPACING) or "null")
+        center = node.GetAttribute(CENTER_PX)
+        intensity: Any = node.GetAttribute(INTENSITY) or "display"
+        geometry = XrayGeometry(
+            camera,
+            spacing,
+            intensity,
+            None if center is None else _pair(center),
+            node.GetAttribute(NOMINAL) == "true",
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(name, f"has a geometry that cannot be read ({error})") from error
+    problem = _senseless(geometry)
+    if problem:
+        raise InputError(name, problem)
+    return geometry
+
+
+def createXrayNode(
+    name: str, pixels: ArrayLike, geometry: XrayGeometry, scene: vtkMRMLScene | None = None
+) -> vtkMRMLScalarVolumeNode:
+    """A new X-ray node from pixels (rows, columns), kept in their type, and a geometry."""
+    array = np.ascontiguousarray(np.asarray(pixels)[None])
+    scene = slicer.mrmlScene if scene is None else scene
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+    try:
+        slicer.util.updateVolumeFromArray(node, array)
+        setGeometry(node, geometry)
+    except Exception:
+        scene.RemoveNode(node)
+        raise
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def getPixels(node: vtkMRMLScalarVolumeNode) -> NDArray[Any]:
+    """The pixels (rows, columns) of an X-ray node: a view into the node, not a copy."""
+    array = slicer.util.arrayFromVolume(node)
+    if array.ndim != 3 or array.shape[0] != 1:
+        raise InputError(node.GetName(), "is not a single-channel image of one slice")
+    return np.asarray(array[0])
+
+
+def setCenterPx(node: vtkMRMLScalarVolumeNode, centerPx: tuple[float, float] | None) -> None:
+    """Say about where (column, row) the vertebra's centre is in this X-ray, or take it back."""
+    if centerPx is None:
+        node.RemoveAttribute(CENTER_PX)
+    else:
+        node.SetAttribute(CENTER_PX, json.dumps([float(x) for x in centerPx]))
+
+
+def nodeFromView(view: View, scene: vtkMRMLScene | None = None) -> vtkMRMLScalarVolumeNode:
+    """An X-ray node from a view that the library has read."""
+    geometry = XrayGeometry(
+        view.camera, view.pixel_spacing_mm, view.intensity, view.center_px, view.nominal
+    )
+    return createXrayNode(view.name, view.pixels, geometry, scene)
+
+
+def sourcePositionRas(geometry: XrayGeometry) -> NDArray[np.float64]:
+    """Where the X-ray source is in the scene (3,), RAS mm."""
+    return np.asarray(geometry.camera.source_world * [-1.0, -1.0, 1.0])
+
+
+def _pair(text: str) -> tuple[float, float]:
+    first, second = json.loads(text)
+    return float(first), float(second)
+
+
+def _senseless(geometry: XrayGeometry) -> str:
+    camera = geometry.camera
+    if camera.intrinsic.shape != (3, 3) or not np.isfinite(camera.intrinsic).all():
+        return "the intrinsic matrix is not a finite 3 x 3 matrix"
+    if abs(np.linalg.det(camera.intrinsic)) < 1e-9 or camera.intrinsic[2, 2] != 1.0:
+        return "the intrinsic matrix is singular"
+    if not is_rigid(camera.world_to_camera):
+        return "the pose is not a right-handed rigid 4 x 4 matrix"
+    if not all(np.isfinite(step) and step > 0 for step in geometry.pixelSpacing):
+        return "the pixel spacing is not positive"
+    if geometry.intensity not in INTENSITIES:
+        return f"the intensity '{geometry.intensity}' is unknown"
+    if geometry.centerPx is not None and not np.isfinite(geometry.centerPx).all():
+        return "the vertebra's centre is not finite"
+    return ""

@@ -1,0 +1,210 @@
+# ruff: noqa: N802, N803, N806, N815
+"""A stand-in for the start of 3D Slicer, for tests on slicer-core.
+
+slicer-core brings the real scene, nodes, storage and logics, but not the application. `start` makes
+a scene and supplies what a scripted module takes for granted: the four ``ScriptedLoadableModule``
+classes, ``parameterNodeWrapper`` without GUI binding, ``slicer.i18n`` and the logics under
+``slicer.modules``. These substitutes are small, and none of them is Slicer's own.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+import typing
+import unittest
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+
+MODULE_FOLDER = Path(__file__).resolve().parent.parent / "RadGSReg"
+
+
+class StandInModule:
+    """For ``ScriptedLoadableModule``."""
+
+    def __init__(self, parent: Any) -> None:
+        self.parent = parent
+        self.moduleName = type(self).__name__
+
+
+class StandInWidget:
+    """For ``ScriptedLoadableModuleWidget``: there is no Qt here, so it cannot be set up."""
+
+    def __init__(self, parent: Any = None) -> None:
+        self.parent = parent
+        self.moduleName = type(self).__name__.removesuffix("Widget")
+
+    def setup(self) -> None:
+        """Nothing: the developer section needs Qt."""
+
+    def resourcePath(self, name: str) -> str:
+        """A file of the module's ``Resources`` folder."""
+        return str(MODULE_FOLDER / "Resources" / name)
+
+
+class StandInLogic:
+    """For ``ScriptedLoadableModuleLogic``: a singleton parameter node in the scene."""
+
+    def __init__(self, parent: Any = None) -> None:
+        self.moduleName = type(self).__name__.removesuffix("Logic")
+
+    def getParameterNode(self) -> Any:
+        """The module's node, made at the first call."""
+        scene = slicer.mrmlScene
+        node = scene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            node = slicer.vtkMRMLScriptedModuleNode()
+            node.SetSingletonTag(self.moduleName)
+            node.SetAttribute("ModuleName", self.moduleName)
+            node.SetName(scene.GenerateUniqueName(self.moduleName))
+            node = scene.AddNode(node)
+        return node
+
+
+class StandInTest(unittest.TestCase):
+    """For ``ScriptedLoadableModuleTest``."""
+
+    def delayDisplay(self, message: str, msec: int = 0) -> None:
+        """Print instead of showing."""
+        print(message)
+
+
+class Choice:
+    """The annotation of Slicer's, kept for reading only."""
+
+    def __init__(self, choices: list[str]) -> None:
+        self.choices = choices
+
+
+def _read(node: Any, name: str, kind: Any) -> Any:
+    if typing.get_origin(kind) is list:
+        count = int(node.GetParameter(f"{name}.len") or 0)
+        return [node.GetNodeReference(f"{name}.{index}") for index in range(count)]
+    if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
+        return node.GetNodeReference(name)
+    text = node.GetParameter(name)
+    return text == "True" if kind is bool else kind(text)
+
+
+def _write(node: Any, name: str, kind: Any, value: Any) -> None:
+    if typing.get_origin(kind) is list:
+        for index, item in enumerate(value):
+            node.SetNodeReferenceID(f"{name}.{index}", item.GetID())
+        node.SetParameter(f"{name}.len", str(len(value)))
+    elif isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}")
+        node.SetParameter(name, "")
+        node.SetNodeReferenceID(name, None if value is None else value.GetID())
+    else:
+        node.SetParameter(name, str(value))
+
+
+def parameterNodeWrapper(cls: type) -> type:
+    """Typed properties over a parameter node: node, list of nodes, str, float, int and bool."""
+    fields = {}
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        kind = typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+        fields[name] = (kind, hint, getattr(cls, name, None))
+
+    def init(self: Any, parameterNode: Any) -> None:
+        self.parameterNode = parameterNode
+        for name, (kind, _, default) in fields.items():
+            stored = f"{name}.len" if typing.get_origin(kind) is list else name
+            if not parameterNode.HasParameter(stored):
+                empty = [] if typing.get_origin(kind) is list else None
+                _write(parameterNode, name, kind, empty if default is None else default)
+
+    def makeProperty(name: str, kind: Any, hint: Any) -> property:
+        choices = [a.choices for a in getattr(hint, "__metadata__", ()) if isinstance(a, Choice)]
+
+        def setter(self: Any, value: Any) -> None:
+            if choices and value not in choices[0]:
+                raise ValueError(f"{name} must be one of {choices[0]}")
+            _write(self.parameterNode, name, kind, value)
+
+        return property(lambda self: _read(self.parameterNode, name, kind), setter)
+
+    for name, (kind, hint, _) in fields.items():
+        setattr(cls, name, makeProperty(name, kind, hint))
+    cls.__init__ = init  # type: ignore[misc]
+    cls.allParameters = fields  # type: ignore[attr-defined]
+    return cls
+
+
+def _module(name: str, **content: Any) -> None:
+    module = types.ModuleType(name)
+    module.__dict__.update(content)
+    sys.modules[name] = module
+    setattr(slicer, name.split(".", 1)[1], module)
+
+
+def start() -> Any:
+    """A new, empty scene as ``slicer.mrmlScene``, with logics and the substitutes; returns it."""
+    scene = slicer.vtkMRMLScene()
+    slicer.mrmlScene = scene
+    application = slicer.vtkMRMLApplicationLogic()
+    application.SetMRMLScene(scene)
+    colors = slicer.vtkMRMLColorLogic()
+    colors.SetMRMLScene(scene)
+    scene.AddNode(slicer.vtkMRMLSelectionNode())
+    slicer.modules = types.SimpleNamespace()
+    for name, kind in (
+        ("volumes", slicer.vtkSlicerVolumesLogic),
+        ("segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
+        ("markups", slicer.vtkSlicerMarkupsLogic),
+    ):
+        logic = kind()
+        logic.SetMRMLScene(scene)
+        setattr(slicer.modules, name, types.SimpleNamespace(logic=lambda logic=logic: logic))
+    # Kept alive by the scene's namespace: the logics observe the scene.
+    slicer.modules.kept = (application, colors)
+    _module("slicer.i18n", tr=lambda text: text, translate=lambda context, text: text)
+    _module("slicer.parameterNodeWrapper", parameterNodeWrapper=parameterNodeWrapper, Choice=Choice)
+    _module(
+        "slicer.ScriptedLoadableModule",
+        ScriptedLoadableModule=StandInModule,
+        ScriptedLoadableModuleWidget=StandInWidget,
+        ScriptedLoadableModuleLogic=StandInLogic,
+        ScriptedLoadableModuleTest=StandInTest,
+    )
+    if str(MODULE_FOLDER) not in sys.path:
+        sys.path.append(str(MODULE_FOLDER))
+    return scene
+
+
+def load_volume(path: str | Path, kind: str = "vtkMRMLScalarVolumeNode") -> Any:
+    """A volume node from a file, through Slicer's own storage node."""
+    node = slicer.mrmlScene.AddNewNodeByClass(kind, Path(path).name.split(".")[0])
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.ReadData(node):
+        raise RuntimeError(f"{path} cannot be read")
+    return node
+
+
+def load_segmentation(path: str | Path, names: dict[int, str] | None = None) -> Any:
+    """A segmentation node from a label map file; segments keep the labels as their values."""
+    labels = load_volume(path, "vtkMRMLLabelMapVolumeNode")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segmentation")
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if not logic.ImportLabelmapToSegmentationNode(labels, node):
+        raise RuntimeError(f"{path} cannot be imported")
+    slicer.mrmlScene.RemoveNode(labels)
+    segmentation = node.GetSegmentation()
+    for index in range(segmentation.GetNumberOfSegments()):
+        segment = segmentation.GetNthSegment(index)
+        segment.SetName((names or {}).get(segment.GetLabelValue(), segment.GetName()))
+    return node
+
+
+def transform_point(node: Any, point_ras: Any) -> list[float]:
+    """A point under a transform node, in the world (RAS)."""
+    out = [0.0, 0.0, 0.0]
+    general = vtk.vtkGeneralTransform()
+    node.GetTransformToWorld(general)
+    general.TransformPoint(list(point_ras), out)
+    return out
