@@ -42,9 +42,8 @@ _MARCH = """
     const int nij = ni * nj;
     for (int n = n_first; n <= n_last; ++n) {
         const float x = bx + ax * (float)n, y = by + ay * (float)n, z = bz + az * (float)n;
-        const float xf = ::floorf(x), yf = ::floorf(y), zf = ::floorf(z);
-        const int i = (int)xf, j = (int)yf, k = (int)zf;
-        const float fx = x - xf, fy = y - yf, fz = z - zf;
+        const int i = (int)(x + 1.0f) - 1, j = (int)(y + 1.0f) - 1, k = (int)(z + 1.0f) - 1;
+        const float fx = x - (float)i, fy = y - (float)j, fz = z - (float)k;
         float c000, c100, c010, c110, c001, c101, c011, c111;
         if (i >= 0 && i < ni - 1 && j >= 0 && j < nj - 1 && k >= 0 && k < nk - 1) {
             const float* p = v + ((long long)k * nij + j * ni + i);
@@ -179,9 +178,8 @@ _SPREAD = (
     const int nij = ni * nj;
     for (int n = n_first; n <= n_last; ++n) {
         const float x = bx + ax * (float)n, y = by + ay * (float)n, z = bz + az * (float)n;
-        const float xf = ::floorf(x), yf = ::floorf(y), zf = ::floorf(z);
-        const int i = (int)xf, j = (int)yf, k = (int)zf;
-        const float fx = x - xf, fy = y - yf, fz = z - zf;
+        const int i = (int)(x + 1.0f) - 1, j = (int)(y + 1.0f) - 1, k = (int)(z + 1.0f) - 1;
+        const float fx = x - (float)i, fy = y - (float)j, fz = z - (float)k;
         for (int corner = 0; corner < 8; ++corner) {
             const int ci = i + (corner & 1), cj = j + ((corner >> 1) & 1), ck = k + (corner >> 2);
             if (ci < 0 || ci >= ni || cj < 0 || cj >= nj || ck < 0 || ck >= nk) continue;
