@@ -1,0 +1,159 @@
+"""CT volumes from folders of DICOM slices that pydicom writes here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from scipy.spatial.transform import Rotation
+
+from RadGSRegLib.cases import Ledger, read_ct
+from RadGSRegLib.errors import InputError
+
+OBLIQUE = Rotation.from_euler("xyz", [20, -30, 15], degrees=True).as_matrix()
+SPACING = (0.7, 0.9, 2.5)
+
+
+def hounsfield() -> np.ndarray:
+    """Values (K, J, I) of a small CT."""
+    return np.random.default_rng(1).integers(-1000, 1500, (6, 9, 8)).astype(np.int16)
+
+
+def write_series(
+    folder: Path,
+    array: np.ndarray,
+    axes: np.ndarray = OBLIQUE,
+    number: int = 1,
+    skip: tuple[int, ...] = (),
+    shift: float = 0.0,
+    prefix: str = "a",
+    **tags: Any,
+) -> None:
+    """One file per slice, named so that their order is not the order of the body."""
+    folder.mkdir(exist_ok=True)
+    uid = generate_uid()
+    names = np.random.default_rng(0).permutation(len(array))
+    for k, plane in enumerate(array):
+        if k in skip:
+            continue
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        path = folder / f"{prefix}{names[k]}.dcm"
+        data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+        data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+        data.PatientName, data.PatientID = "Doe^Jane", "SECRET-4711"
+        data.Modality, data.SeriesInstanceUID, data.SeriesNumber = "CT", uid, number
+        data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        data.ImageOrientationPatient = [f"{v:.10f}" for v in [*axes[:, 0], *axes[:, 1]]]
+        place = np.array([10.0, -200.0, 50.0]) + axes[:, 2] * SPACING[2] * k
+        place = place + shift * k * axes[:, 1]
+        data.ImagePositionPatient = [f"{v:.10f}" for v in place]
+        data.PixelSpacing = [SPACING[1], SPACING[0]]
+        data.Rows, data.Columns = plane.shape
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+        data.PixelRepresentation = 0
+        data.RescaleSlope, data.RescaleIntercept = 1, -1024
+        data.PixelData = (plane.astype(np.int32) + 1024).astype(np.uint16).tobytes()
+        for key, value in tags.items():
+            setattr(data, key, value)
+        data.save_as(path, enforce_file_format=True)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [np.eye(3), OBLIQUE, np.diag([-1.0, 1.0, -1.0]), np.array([[0, 0, 1.0], [1, 0, 0], [0, 1, 0]])],
+)
+def test_any_orientation(tmp_path: Path, axes: np.ndarray) -> None:
+    array = hounsfield()
+    write_series(tmp_path / "ct", array, axes)
+    ledger = Ledger()
+    ct = read_ct(tmp_path / "ct", ledger)
+    assert ct.array.dtype == np.float32
+    np.testing.assert_array_equal(ct.array, array)
+    np.testing.assert_allclose(ct.spacing, SPACING, atol=1e-6)
+    np.testing.assert_allclose(ct.direction, axes, atol=1e-6)
+    np.testing.assert_allclose(ct.origin, [10, -200, 50], atol=1e-6)
+    assert list(ledger.inputs) == ["CT (DICOM series)"]
+    one_file = next((tmp_path / "ct").iterdir())
+    np.testing.assert_array_equal(read_ct(one_file).array, array)
+
+
+def test_hash_does_not_hang_on_file_names(tmp_path: Path) -> None:
+    array = hounsfield()
+    write_series(tmp_path / "a", array)
+    first, second, third = Ledger(), Ledger(), Ledger()
+    read_ct(tmp_path / "a", first)
+    for number, path in enumerate(sorted((tmp_path / "a").iterdir())):
+        path.rename(path.with_name(f"z{9 - number}"))
+    read_ct(tmp_path / "a", second)
+    assert first.inputs == second.inputs
+    array[0, 0, 0] += 1
+    write_series(tmp_path / "b", array)
+    read_ct(tmp_path / "b", third)
+    assert third.inputs != first.inputs
+
+
+def test_a_scout_and_other_files_do_not_disturb(tmp_path: Path) -> None:
+    array = hounsfield()
+    write_series(tmp_path / "ct", array)
+    scout = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    write_series(tmp_path / "ct", array, np.eye(3), 2, prefix="b", ImageType=scout)
+    write_series(tmp_path / "ct", array[:1], number=3, prefix="c", Modality="SR")
+    (tmp_path / "ct" / "notes.txt").write_text("hello")
+    np.testing.assert_array_equal(read_ct(tmp_path / "ct").array, array)
+
+
+def test_several_volumes(tmp_path: Path) -> None:
+    array = hounsfield()
+    write_series(tmp_path / "ct", array, number=4)
+    write_series(tmp_path / "ct", array[:4] + 7, np.eye(3), number=5, prefix="b")
+    with pytest.raises(InputError, match="series 4 with 6 slices, series 5 with 4 slices"):
+        read_ct(tmp_path / "ct")
+    np.testing.assert_array_equal(read_ct(tmp_path / "ct", series=5).array, array[:4] + 7)
+    with pytest.raises(InputError, match="no CT series 6"):
+        read_ct(tmp_path / "ct", series=6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"skip": (3,)}, "is a slice missing"),
+        ({"shift": 1.0}, "sheared"),  # a tilted gantry
+        ({"Modality": "MR"}, "no CT series"),
+        ({"NumberOfFrames": 3}, "multi-frame"),
+    ],
+)
+def test_refusals(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
+    write_series(tmp_path / "ct", hounsfield(), **changes)
+    with pytest.raises(InputError, match=problem) as caught:
+        read_ct(tmp_path / "ct")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "Doe" not in message
+    assert "SECRET" not in message
+
+
+def test_two_images_of_one_slice(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", hounsfield())
+    path = next((tmp_path / "ct").iterdir())
+    data = pydicom.dcmread(path)
+    data.SOPInstanceUID = generate_uid()
+    data.save_as(tmp_path / "ct" / "again.dcm")
+    with pytest.raises(InputError, match="same place"):
+        read_ct(tmp_path / "ct")
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no DICOM file"):
+        read_ct(tmp_path)
+    (tmp_path / "x.txt").write_text("x")
+    with pytest.raises(InputError, match="no DICOM file"):
+        read_ct(tmp_path)
