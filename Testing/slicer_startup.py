@@ -1,4 +1,4 @@
-# ruff: noqa: N802, N803, N806, N815
+# ruff: noqa: N802
 """A stand-in for the start of 3D Slicer, for tests on slicer-core.
 
 slicer-core brings the real scene, nodes, storage and logics, but not the application. `start` makes

@@ -32,19 +32,35 @@ class TaskError(RuntimeError):
 
 
 class WorkFolder:
-    """Where a task keeps its files: a folder of the user's choice, or a temporary one."""
+    """Where a task keeps its files: temporary, and results moved to a folder of the user's choice.
+
+    The child never writes into the user's folder itself: one that is ended by force leaves nothing.
+    """
 
     def __init__(self, outputFolder: str | os.PathLike[str] | None = None) -> None:
         self._temporary = Path(tempfile.mkdtemp(prefix="radgsreg-"))
-        self.keep = outputFolder is not None
+        self._target = None if outputFolder is None else Path(outputFolder).resolve()
         self.inputs = self._temporary / "case"
-        self.outputs = (
-            self._temporary / "results" if outputFolder is None else Path(outputFolder).resolve()
-        )
+        self.outputs = self._temporary / "results"
         self.inputs.mkdir()
 
+    @property
+    def keep(self) -> bool:
+        """Whether the user wants the result files."""
+        return self._target is not None
+
+    def publish(self) -> Path:
+        """Put the results where the user wants them, all or none; returns where they are now."""
+        if self._target is None:
+            return self.outputs
+        from RadGSRegLib.cases import OutputFolder
+
+        with OutputFolder(self._target) as stage:
+            shutil.copytree(self.outputs, stage, dirs_exist_ok=True)
+        return self._target
+
     def remove(self) -> None:
-        """Remove everything temporary; results in a folder of the user's choice stay."""
+        """Remove everything temporary."""
         shutil.rmtree(self._temporary, ignore_errors=True)
 
 
@@ -120,7 +136,7 @@ class Task(Generic[Result]):
         try:
             self.error = self._failure()
             if self.error is None:
-                self.result = self._load(self._folder.outputs)
+                self.result = self._load(self._folder.publish())
         except Exception as error:
             self.error = error
         finally:
@@ -155,7 +171,7 @@ class Task(Generic[Result]):
             return Cancelled(self.job.message or "cancelled")
         if code in (EXIT_OK, EXIT_NOT_TRUSTED):
             return None
-        reason = self.job.errorText or "it gave no reason"
+        reason = self.job.errorText.removeprefix("radgsreg: ") or "it gave no reason"
         if code == EXIT_BAD_INPUT:
             return TaskError(reason)
         return TaskError(f"the computation ended unexpectedly (exit status {code}): {reason}")
