@@ -34,6 +34,11 @@ from .vertebra import (
 Matrix = NDArray[np.float64]
 Region = str | Sequence[str] | tuple[ArrayLike, ArrayLike]
 
+_DENSER = np.zeros(51, dtype=np.float32)
+# Bone behind the body is denser inside as well: load goes through the facets.
+_DENSER[[41, 42, 43, 44]] = (1.0, 0.6, 0.3, 0.3)
+_DENSER[[45, 46, 47, 48]] = 1.8
+
 SCANNER_BLUR_MM = 0.35
 """Standard deviation of the scanner's own point spread, mm."""
 
@@ -61,8 +66,8 @@ def random_poses(
 ) -> dict[str, Matrix]:
     """A rigid move (4, 4) of every vertebra about its own body's centre, in the spine's frame.
 
-    Angles up to ``angle_deg`` about a random axis, offsets up to ``offset_mm``: how the spine on the
-    operating table differs from the one in the CT. Same seed, same poses.
+    Angles up to ``angle_deg`` about a random axis, offsets up to ``offset_mm``: how the spine on
+    the operating table differs from the one in the CT. Same seed, same poses.
     """
     rng = np.random.default_rng(seed)
     moves = {}
@@ -131,15 +136,15 @@ def make_phantom(
 ) -> Phantom:
     """Build the phantom on a grid of ``spacing_mm`` (one number or (x, y, z)) over ``region``.
 
-    The anatomy does not depend on the grid. ``moves`` (name to 4x4) moves vertebrae rigidly, as from
-    `random_poses`; a vertebra's own shape never depends on them. Raises InputError for a spacing or
-    region that makes no sense, Cancelled when ``progress`` asks to stop.
+    The anatomy does not depend on the grid. ``moves`` (name to 4x4) moves vertebrae rigidly, as
+    from `random_poses`; a vertebra's own shape never depends on them. Raises InputError for a
+    spacing or region that makes no sense, Cancelled when ``progress`` asks to stop.
     """
     p = SpineParameters() if parameters is None else parameters
     report = Progress(progress)
     spacing = np.broadcast_to(np.asarray(spacing_mm, dtype=float), (3,))
     if not (np.isfinite(spacing).all() and (spacing > 0.2).all() and (spacing <= 6.0).all()):
-        raise InputError("phantom", f"spacing {spacing_mm} mm", "use 0.2 to 6 mm")
+        raise InputError("phantom", f"spacing {spacing.tolist()} mm", "use 0.2 to 6 mm")
     lower, upper = region_box(p, region, moves)
     count = np.maximum(np.ceil((upper - lower) / spacing).astype(int), 1)
     if count.prod() > 400_000_000:
@@ -228,6 +233,17 @@ def _moved(points: Points, matrix: Matrix) -> Points:
     )
 
 
+def _roughened(p: SpineParameters, index: int, points: Points) -> Points:
+    """Points displaced by a smooth random field: bone is nowhere as smooth as an ellipse."""
+    field = Texture(p.seed + 300 + index, (5.0, 5.0, 5.0), size=24)
+    # One field read at three far-apart places gives three independent components.
+    dx = field(points)
+    dy = field(Points(points.x + 37.0, points.y, points.z))
+    dz = field(Points(points.x, points.y + 41.0, points.z))
+    a = np.float32(p.roughness_mm)
+    return Points(points.x + a * dx, points.y + a * dy, points.z + a * dz)
+
+
 def _compose(
     hu: Array,
     box: tuple[slice, slice, slice],
@@ -281,13 +297,13 @@ def _marrow(
     p: SpineParameters, v: VertebraParameters, points: Points, index: int, sigma: float
 ) -> Array:
     """HU (N,) inside the shell: struts along the axis, denser towards the end plates."""
-    struts = Texture(p.seed + 100 + index, (0.9, 0.9, 2.2), sigma)
+    struts = Texture(p.seed + 100 + index, (1.0, 1.0, 4.0), sigma)
     patches = Texture(p.seed + 200 + index, (5.0, 5.0, 6.0), sigma, size=24)
     half = 0.25 * (v.size.height_anterior + v.size.height_posterior)
     depth = 0.25 * (v.size.depth_upper + v.size.depth_lower)
     edge = np.clip((np.abs(points.z) / np.float32(half)) - 0.55, 0.0, 1.0)
     mean = np.float32(v.trabecular_hu) * (0.88 + 0.55 * edge)
-    value = mean * (1.0 + 0.55 * struts(points) + 0.10 * patches(points))
+    value = mean * (1.0 + 0.6 * struts(points) + 0.15 * patches(points))
     # The basivertebral vein opens in the middle of the posterior wall.
     vein = (points.x / 7.0) ** 2 + (points.z / 3.0) ** 2 + ((points.y - depth + 4.0) / 9.0) ** 2
     return np.asarray(value - 110.0 * np.exp(-vein), dtype=np.float32)
@@ -316,18 +332,19 @@ def _paint_vertebra(
     if index > 0:
         upper = MOBILE_LEVELS[index - 1]
         there = _moved(points, invert_rigid(neutral[upper]) @ neutral[name])
+        there = _roughened(p, index - 1, there)
         above = joint_surfaces(p.vertebrae[upper], there)[1]
     lower = (*MOBILE_LEVELS, "S1")[index + 1]
     there = _moved(points, invert_rigid(neutral[lower]) @ neutral[name])
-    if lower == "S1":
-        below = sacrum(p, there)[1]
-    else:
-        below = joint_surfaces(p.vertebrae[lower], there)[0]
-    shape = shape_of(v, points, above, below)
+    there = _roughened(p, index + 1, there)
+    below = sacrum(p, there)[1] if lower == "S1" else joint_surfaces(p.vertebrae[lower], there)[0]
+    shape = shape_of(v, _roughened(p, index, points), above, below)
     close = np.flatnonzero(shape.distance < 3.2 * grid.sigma)
     where, points = where[close], points.take(close)
     distance, shell, part = shape.distance[close], shape.shell[close], shape.part[close]
-    marrow = _marrow(p, v, points, index, grid.sigma)
+    uneven = Texture(p.seed + 400 + index, (3.0, 3.0, 3.0), size=24)(points)
+    shell = shell * np.clip(1.0 + 0.3 * uneven, 0.4, 1.7)
+    marrow = _marrow(p, v, points, index, grid.sigma) + _DENSER[part] * np.float32(v.trabecular_hu)
     _compose(hu, box, where, distance, shell, v.cortical_hu, marrow, grid.sigma)
     _claim(nearest, labels, box, where, distance, LABELS[name], parts, part)
 
@@ -379,8 +396,9 @@ def _paint_sacrum(
     if found is None:
         return
     box, where, points = found
-    distance, facets = sacrum(p, points)
+    distance, facets = sacrum(p, _roughened(p, len(MOBILE_LEVELS), points))
     there = _moved(points, invert_rigid(neutral["L5"]) @ neutral["S1"])
+    there = _roughened(p, len(MOBILE_LEVELS) - 1, there)
     above = joint_surfaces(bone, there)[1]
     keep_off = np.where(facets < 4.0, 1.6 - above, -FAR).astype(np.float32)
     distance = smooth_max(distance, keep_off, 0.5)

@@ -1,8 +1,8 @@
 """Signed distance fields (negative inside, mm) on scattered points, and how to blend them.
 
 Everything works on flat float32 arrays. A field that is far away is not computed: a primitive is
-evaluated only inside its own box, and elsewhere reports `FAR`, so a shape made of thirty parts costs
-little more than its parts do.
+evaluated only inside its own box, and elsewhere reports `FAR`, so a shape made of thirty parts
+costs little more than its parts do.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def superellipse(u: Array, v: Array, a: Array, b: Array, power: float) -> Array:
 def coverage(distance: Array, sigma: float) -> Array:
     """The share (N,) of a blurred voxel that lies inside: a smooth step of width ``sigma`` mm.
 
-    For a flat surface this is the exact average over a Gaussian aperture, so that differences of two
-    coverages give the partial volume of a shell much thinner than the voxel.
+    For a flat surface this is the exact average over a Gaussian aperture, so that differences of
+    two coverages give the partial volume of a shell much thinner than the voxel.
     """
     t = np.clip(distance * np.float32(1.0 / sigma), -3.0, 3.0)
     # Logistic approximation of the normal distribution function, error below 2e-4.

@@ -62,7 +62,8 @@ class SpineParameters:
     fat_mm: float = 18.0
     muscle_fat: float = 0.15
     gas: int = 5
-    noise_hu: float = 18.0
+    noise_hu: float = 22.0
+    roughness_mm: float = 0.6
 
     def __post_init__(self) -> None:
         missing = [name for name in MOBILE_LEVELS if name not in self.vertebrae]
@@ -119,7 +120,7 @@ def random_spine(
     shape["height_posterior"] = shape["height_anterior"]
     lordosis = normal(1.0, 0.22)
     lean = normal(0.0, 4.0)
-    density = normal(80.0, 15.0) if porous else normal(150.0, 30.0)
+    density = normal(70.0, 15.0) if porous else normal(135.0, 30.0)
     cortical = normal(1300.0, 100.0) if porous else normal(1550.0, 120.0)
     shell = normal(0.42, 0.06) if porous else normal(0.5, 0.08)
     posterior_shell = normal(1.25, 0.2)
@@ -178,5 +179,6 @@ def random_spine(
         fat_mm=abs(normal(18.0, 6.0)) + 5.0,
         muscle_fat=float(rng.uniform(0.05, 0.35)),
         gas=int(rng.integers(2, 9)),
-        noise_hu=float(rng.uniform(10.0, 30.0)),
+        noise_hu=float(rng.uniform(12.0, 40.0)),
+        roughness_mm=float(rng.uniform(0.45, 0.8)),
     )

@@ -119,7 +119,10 @@ def sacrum(parameters: SpineParameters, points: Points) -> tuple[Array, Array]:
 
 
 def ilium(points: Points, side: int, scale: float) -> Array:
-    """Distance (N,) to the upper part of one iliac wing; frame: upright, at the sacral end plate."""
+    """Distance (N,) to the upper part of one iliac wing.
+
+    Frame: upright, at the middle of the sacral end plate.
+    """
     path = [(47.0, 42.0, -38.0), (66.0, 34.0, -22.0), (96.0, 4.0, -14.0), (128.0, -48.0, -26.0)]
     heights = [26.0, 38.0, 48.0, 36.0]
     thick = [8.0, 6.0, 3.6, 6.5]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -36,7 +38,7 @@ def vertebra_poses(parameters: SpineParameters) -> dict[str, Array]:
     rotations["S1"] = _rotation(parameters.sacrum_tilt_deg, 0.0, 0.0)
     order = (*MOBILE_LEVELS, "S1")
     centres = {"T12": np.zeros(3)}
-    for upper, lower in zip(order[:-1], order[1:], strict=True):
+    for upper, lower in pairwise(order):
         p = parameters.vertebrae[upper]
         down_upper, down_lower = -rotations[upper][:, 2], -rotations[lower][:, 2]
         axis = down_upper + down_lower

@@ -42,8 +42,8 @@ class LevelSize:
     """Mean sizes of one level. Lengths in mm, angles in degrees.
 
     ``spinous_length`` runs from the body's posterior wall to the tip; ``transverse_span`` from tip
-    to tip; ``facet_angle`` is between the facet's plane and the sagittal plane; ``sagittal_tilt`` is
-    the forward lean of the body's axis when standing (negative: backward).
+    to tip; ``facet_angle`` is between the facet's plane and the sagittal plane; ``sagittal_tilt``
+    is the forward lean of the body's axis when standing (negative: backward).
     """
 
     width_upper: float
@@ -63,7 +63,6 @@ class LevelSize:
     sagittal_tilt: float
 
 
-#                     wu    wl    du    dl    ha    hp   disc   cw    cd    pw    ph   span   spl  facet tilt
 SIZES = {
     "T12": LevelSize(
         39.0, 42.1, 32.8, 33.4, 25.2, 26.8, 7.0, 22.2, 18.1, 8.8, 16.7, 47.0, 44.0, 20.0, -13.0

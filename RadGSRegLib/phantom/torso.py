@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import map_coordinates
 
 from .fields import Array, Points, coverage, superellipse
 from .parameters import SpineParameters
@@ -170,9 +171,9 @@ def paint_torso(parameters: SpineParameters, grid: Grid) -> Array:
 
     for side in (1.0, -1.0):
         z_kidney = 52.0 if side > 0 else 40.0
-        centre = [*(spine_at(z_kidney) + [side * 62.0 * k, -4.0]), z_kidney]
-        paint.blob(centre, (25.0, 21.0, 52.0), 36.0)
-        paint.blob(np.add(centre, [-side * 9.0, -3.0, 0.0]), (9.0, 8.0, 22.0), -60.0)
+        kidney = [*(spine_at(z_kidney) + [side * 62.0 * k, -4.0]), z_kidney]
+        paint.blob(kidney, (25.0, 21.0, 52.0), 36.0)
+        paint.blob(np.add(kidney, [-side * 9.0, -3.0, 0.0]), (9.0, 8.0, 22.0), -60.0)
 
         lateral = [
             (side * 26.0 * k, 8.0),
@@ -214,12 +215,14 @@ def paint_torso(parameters: SpineParameters, grid: Grid) -> Array:
         42.0,
     )
 
+    _bend(parameters, grid, hu)
+
     # Epidural fat and the dural sac follow the canal, through each vertebra's own frame.
     canal = []
     for name in MOBILE_LEVELS:
-        size = parameters.vertebrae[name].size
-        wall = 0.25 * (size.depth_upper + size.depth_lower)
-        canal.append(poses[name] @ [0.0, wall + 0.5 * size.canal_depth, 0.0, 1.0])
+        level = parameters.vertebrae[name].size
+        wall = 0.25 * (level.depth_upper + level.depth_lower)
+        canal.append(poses[name] @ [0.0, wall + 0.5 * level.canal_depth, 0.0, 1.0])
     canal.append(poses["S1"] @ [0.0, 24.0, -20.0, 1.0])
     c = np.array(canal)
     paint.tube(c[:, 2], c[:, :2], np.full((len(c), 2), (10.5, 9.0)), -65.0)
@@ -227,6 +230,24 @@ def paint_torso(parameters: SpineParameters, grid: Grid) -> Array:
 
     _marble(parameters, grid, hu)
     return hu
+
+
+def _bend(parameters: SpineParameters, grid: Grid, hu: Array, amplitude_mm: float = 2.2) -> None:
+    """Displace the soft tissue smoothly, so that no organ is a plain ellipse; in place."""
+    field = Texture(parameters.seed + 13, (9.0, 9.0, 14.0), size=24)
+    dx = (np.float32(amplitude_mm) / (grid.x[1] - grid.x[0])) if len(grid.x) > 1 else 0.0
+    dy = (np.float32(amplitude_mm) / (grid.y[1] - grid.y[0])) if len(grid.y) > 1 else 0.0
+    j, i = np.meshgrid(
+        np.arange(grid.shape[1], dtype=np.float32),
+        np.arange(grid.shape[2], dtype=np.float32),
+        indexing="ij",
+    )
+    x, y = (a.ravel() for a in np.meshgrid(grid.x, grid.y))
+    for k in range(grid.shape[0]):
+        z = np.full(x.size, grid.z[k], dtype=np.float32)
+        u = field(Points(x, y, z)).reshape(j.shape)
+        v = field(Points(x + np.float32(71.0), y, z)).reshape(j.shape)
+        hu[k] = map_coordinates(hu[k], np.stack([j + dy * v, i + dx * u]), order=1, mode="nearest")
 
 
 def _marble(parameters: SpineParameters, grid: Grid, hu: Array) -> None:

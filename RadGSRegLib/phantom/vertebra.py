@@ -30,6 +30,12 @@ CORPUS_BORDER, CORPUS = 49, 50
 BORDER_MM = 2.4
 """How deep the subregion "corpus border" reaches below the body's surface."""
 
+_SHELL_OF_PART = np.ones(51, dtype=np.float32)
+# Facets and laminae carry the load behind; the processes are muscle levers with a thin shell.
+_SHELL_OF_PART[[SUPERIOR_LEFT, SUPERIOR_RIGHT, INFERIOR_LEFT, INFERIOR_RIGHT]] = 1.35
+_SHELL_OF_PART[[COSTAL_LEFT, COSTAL_RIGHT]] = 0.55
+_SHELL_OF_PART[SPINOUS] = 0.7
+
 JOINT_MM = 1.6
 """Width of a facet joint's space."""
 
@@ -119,8 +125,8 @@ def _superior_facet(p: VertebraParameters, points: Points, side: int) -> Array:
     blade = np.array([side * np.sin(angle), np.cos(angle), 0.0])
     root = np.array([side * (x0 + 4.5), wall + 9.5, 0.2 * top])
     tip = np.array([side * (x0 + 7.0), wall + 10.5, top + 6.5 * _pair(p, side)])
-    facet = swept_ellipse(points, root, tip, blade, (6.0, 4.2), (6.6, 2.9))
-    knob = ellipsoid(points, tip + [side * 1.5, 3.5, -7.0], (3.6, 4.2, 4.6))
+    facet = swept_ellipse(points, root, tip, blade, (6.4, 4.6), (7.4, 3.2))
+    knob = ellipsoid(points, tip + [side * 1.8, 4.0, -7.0], (4.2, 4.8, 5.2))
     return smooth_min(facet, knob, 3.0)
 
 
@@ -134,7 +140,7 @@ def _inferior_facet(p: VertebraParameters, points: Points, side: int) -> Array:
     blade = np.array([side * np.sin(angle), np.cos(angle), 0.0])
     root = np.array([side * (x0 + 0.5), wall + 14.0, -0.25 * top])
     tip = np.array([side * (x0 + 2.0), wall + 14.5, -top - 11.0 * _pair(p, side)])
-    return swept_ellipse(points, root, tip, blade, (6.0, 4.0), (6.4, 3.6))
+    return swept_ellipse(points, root, tip, blade, (6.8, 4.6), (7.2, 4.2))
 
 
 def joint_surfaces(p: VertebraParameters, points: Points) -> tuple[Array, Array]:
@@ -174,11 +180,11 @@ def _parts(p: VertebraParameters, points: Points) -> list[tuple[int, Array]]:
         )
         lamina = swept_ellipse(
             points,
-            (side * (x0 - 0.5), wall + 13.5, -0.20 * top),
-            (side * 1.0, apex + 4.0, -0.34 * top),
+            (side * (x0 - 0.5), wall + 13.0, -0.38 * top),
+            (side * 1.0, apex + 4.5, -0.52 * top),
             (0.0, 0.30, -0.95),
-            (8.5, 3.2),
-            (9.5, 3.4),
+            (9.0, 3.2),
+            (11.0, 3.5),
         )
         arch = smooth_min(smooth_min(pedicle, pars, 3.0), lamina, 3.0)
         parts.append((ARCH, arch))
@@ -217,9 +223,9 @@ def shape_of(
 ) -> Shape:
     """The vertebra's shape at ``points`` (local frame).
 
-    ``above`` and ``below`` are distances (N,) at the same points to the inferior articular processes
-    of the vertebra above and to the superior ones of the vertebra below, in the unmoved spine: the
-    facets give way to them, so that a joint space of `JOINT_MM` stays.
+    ``above`` and ``below`` are distances (N,) at the same points to the inferior articular
+    processes of the vertebra above and to the superior ones of the vertebra below, in the unmoved
+    spine: the facets give way to them, so that a joint space of `JOINT_MM` stays.
     """
     n = len(points)
     top, bottom = end_planes(p, points)
@@ -270,5 +276,8 @@ def shape_of(
     distance[behind] = np.minimum(blended, FAR)
     part[behind[outside]] = arch_part[outside]
     weight = np.clip((body[behind] - arch) / np.float32(4.0) + 0.5, 0.0, 1.0)
-    shell[behind] += weight * (np.float32(p.posterior_shell_mm) - shell[behind])
+    thickness = np.float32(p.posterior_shell_mm) * _SHELL_OF_PART[arch_part]
+    # Pedicles are thinner-walled than laminae.
+    thickness *= np.clip(0.6 + 0.05 * (near.y - np.float32(depth)), 0.6, 1.0)
+    shell[behind] += weight * (thickness - shell[behind])
     return Shape(distance, shell.astype(np.float32), part)

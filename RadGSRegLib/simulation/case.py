@@ -12,9 +12,9 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from ..cases.types import Case, View
+from ..drr import project_volume
 from ..geometry import Camera, Volume, transform_points
 from ..progress import Progress, ProgressCallable
-from ._march import line_integrals
 from .geometry import AP, LATERAL, c_arm_camera, move_about, random_offset, random_turn
 from .imaging import DisplayCurve, add_noise, add_scatter, collimator_mask, random_display
 from .materials import DENSITY, mass_attenuation
@@ -28,7 +28,6 @@ Image = NDArray[np.float32]
 Projector = Callable[[list[Volume], Camera, Array], list[Image]]
 
 CLEAN_KEV = 60.0
-TRUNK_DENSITY = 0.99
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,14 @@ class _Trunk:
     centre: Array
     axes: Array
     radii: Array
+    density: float
     organs: tuple[tuple[Array, Array, Array, float], ...]
 
     def occupancy(self, points: Array) -> Array:
         """Share (N,) of the trunk at points (N, 3), soft over about a voxel."""
-        gauge = np.linalg.norm((points - self.centre) @ (self.axes / self.radii[:, None]).T, axis=1)
-        return np.clip((1.0 - gauge) * self.radii.min() / 3.0 + 0.5, 0.0, 1.0)
+        shape = self.axes / self.radii[:, None]
+        gauge = np.linalg.norm((points - self.centre) @ shape.T, axis=1)
+        return np.asarray(np.clip((1.0 - gauge) * self.radii.min() / 3.0 + 0.5, 0.0, 1.0))
 
 
 def simulate_case(
@@ -86,7 +87,7 @@ def simulate_case(
     p = SimulationParameters.preset(parameters) if isinstance(parameters, str) else parameters
     rng = np.random.default_rng(seed)
     report = Progress(progress)
-    projector = line_integrals if project is None else project
+    projector = _line_integrals if project is None else project
     report(0.0, "taking the CT apart")
     points = surface_points(labels, label, 2000, rng)
     scene = take_apart(ct, labels)
@@ -108,7 +109,7 @@ def simulate_case(
     }
     at = transform_points(truth_pose, pivot[None])[0]
     embed = p.trunk and not covers_body(ct)
-    trunk = _draw_trunk(at, rng) if embed else None
+    trunk = _draw_trunk(at, scene.rest, rng) if embed else None
     gas = _draw_gas(p, at, trunk, rng)
     wires = _draw_wires(p, at, rng)
     if trunk is not None:
@@ -124,7 +125,7 @@ def simulate_case(
         source = camera.source_world
         if trunk is not None:
             path = trunk_path(source, rays, trunk.centre, trunk.axes, trunk.radii)
-            soft += (path * TRUNK_DENSITY).astype(np.float32)
+            soft += (path * trunk.density).astype(np.float32)
             for centre, axes, radii, density in trunk.organs:
                 path = ellipsoid_path(source, rays, centre, axes, radii)
                 soft += (path * density).astype(np.float32)
@@ -190,10 +191,14 @@ def _draw_poses(
     return poses
 
 
-def _draw_trunk(at: Array, rng: np.random.Generator) -> _Trunk:
+def _draw_trunk(at: Array, rest: Piece, rng: np.random.Generator) -> _Trunk:
+    # As dense as the tissue in the CT's field, so that the field's edge hardly shows.
+    tissue = rest.soft.array[rest.soft.array > 0.7]
+    density = float(np.clip(tissue.mean() if tissue.size else 0.98, 0.9, 1.05))
+    density += float(rng.normal(0.0, 0.01))
     tilt = Rotation.from_euler("xyz", rng.normal(0.0, 3.0, 3), degrees=True)
     axes = tilt.as_matrix().T[:2]
-    radii = np.array([rng.uniform(120.0, 175.0), rng.uniform(95.0, 125.0)])
+    radii = np.array([rng.uniform(105.0, 165.0), rng.uniform(95.0, 125.0)])
     # The vertebra's centroid lies 65 to 85 mm in front of the skin of the back.
     centre = at + np.array([rng.normal(0.0, 8.0), rng.uniform(65.0, 85.0) - radii[1], 0.0])
     organs = []
@@ -203,7 +208,7 @@ def _draw_trunk(at: Array, rng: np.random.Generator) -> _Trunk:
         size = rng.uniform(20.0, 50.0, 3)
         turned = Rotation.random(random_state=int(rng.integers(2**31))).as_matrix()
         organs.append((place, turned, size, float(rng.uniform(-0.09, 0.09))))
-    return _Trunk(centre, axes, radii, tuple(organs))
+    return _Trunk(centre, axes, radii, density, tuple(organs))
 
 
 def _draw_gas(
@@ -252,7 +257,7 @@ def _embed(rest: Piece, ct_to_world: Array, trunk: _Trunk) -> Piece:
         edge = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5) * step
         ramp = np.clip(edge / 6.0, 0.0, 1.0).astype(np.float32)
         fade *= ramp.reshape([-1 if a == axis else 1 for a in range(3)])
-    soft = (rest.soft.array - base * np.float32(TRUNK_DENSITY)) * fade
+    soft = (rest.soft.array - base * np.float32(trunk.density)) * fade
     return Piece(rest.soft.with_array(soft), rest.bone.with_array(rest.bone.array * fade))
 
 
@@ -265,6 +270,16 @@ def _project(
         more_soft, more_bone = project([piece.soft, piece.bone], camera, poses[number])
         soft, bone = soft + more_soft, bone + more_bone
     return soft, bone
+
+
+def _line_integrals(volumes: list[Volume], camera: Camera, ct_to_world: Array) -> list[Image]:
+    """The library's own projector, 1.5 samples to a voxel."""
+    to_camera = camera.world_to_camera @ ct_to_world
+    step = float(volumes[0].spacing.min()) / 1.5
+    return [
+        project_volume(v, camera.intrinsic, to_camera, camera.size, step_mm=step).numpy()
+        for v in volumes
+    ]
 
 
 def _rays(camera: Camera) -> Array:
@@ -307,7 +322,7 @@ def _expose(
     finish: _Finish,
     rng: np.random.Generator,
 ) -> tuple[Image, NDArray[Any] | None]:
-    """The picture (float32) from mass lengths (g/cm^2), and its stored form if it is a display one."""
+    """The picture (float32) from mass lengths (g/cm^2), and as stored if it is a display one."""
     if spectrum is None:
         attenuation = soft * float(mass_attenuation("soft", CLEAN_KEV))
         attenuation += bone * float(mass_attenuation("bone", CLEAN_KEV))

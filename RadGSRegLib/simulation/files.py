@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 
 from ..cases import OutputFolder, file_stem, write_case, write_json
 from .case import SimulatedCase
 
 
 def write_simulated_case(simulated: SimulatedCase, folder: str | os.PathLike[str]) -> Path:
-    """Write case.json, views.json, CT, labels, X-rays, start.json and truth.json, whole or not at all.
+    """Write a case with ``start.json`` and ``truth.json``, whole or not at all.
 
     Display X-rays are stored as 8 or 16 bit TIFF, line integrals as float32. Returns the path of
     ``case.json``. Raises InputError where the folder cannot be written.

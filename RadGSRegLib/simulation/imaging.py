@@ -1,4 +1,4 @@
-"""From transmitted intensity to the picture on the screen: scatter, blur, noise, display, blades."""
+"""From transmitted intensity to the picture: scatter, noise, display, collimation."""
 
 from __future__ import annotations
 
@@ -81,19 +81,22 @@ class DisplayCurve:
             y = (bend - edge) / (1.0 - 2.0 * edge)
         if self.bone_bright:
             y = 1.0 - y
-        return np.rint(y * (2**self.bits - 1)).astype(np.uint16)
+        return np.asarray(np.rint(y * (2**self.bits - 1)), dtype=np.uint16)
 
 
 def random_display(generator: np.random.Generator, bits: tuple[int, ...]) -> DisplayCurve:
     """A random display curve; the same one serves both views of a case."""
     bone_bright = bool(generator.random() < 0.65)
+    depth = int(generator.choice(bits))
+    # A power of the signal leaves little for what is dense: too little for few bits.
+    logarithm = bool(generator.random() < 0.75) or depth < 12
     return DisplayCurve(
-        logarithm=bool(generator.random() < 0.75),
+        logarithm=logarithm,
         gamma=float(generator.uniform(0.25, 0.8)),
         sigmoid=float(generator.choice([0.0, generator.uniform(1.0, 5.0)])),
         window=(float(generator.uniform(0.0, 0.01)), float(generator.uniform(0.97, 1.0))),
         bone_bright=bone_bright,
-        bits=int(generator.choice(bits)),
+        bits=depth,
     )
 
 
@@ -113,4 +116,4 @@ def collimator_mask(kind: str, rows: int, columns: int, generator: np.random.Gen
         b = -(u - cu) * np.sin(angle) + (v - cv) * np.cos(angle)
         half = generator.uniform(0.33, 0.5, 2) * (columns, rows)
         inside = np.minimum(half[0] - np.abs(a), half[1] - np.abs(b))
-    return np.clip(inside / 1.5 + 0.5, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(inside / 1.5 + 0.5, 0.0, 1.0), dtype=np.float32)

@@ -1,8 +1,9 @@
 """What X-rays meet: mass attenuation of a few materials, and CT numbers as two of them.
 
-Mass attenuation coefficients (cm^2/g, with coherent scattering) are the rounded values of J. H. Hubbell
-and S. M. Seltzer, NIST Standard Reference Database 126 (computed with XCOM), for ICRU-44 soft tissue
-and cortical bone, aluminium and iron (for steel), at the energies of that table.
+Mass attenuation coefficients (cm^2/g, with coherent scattering) are the rounded values of
+J. H. Hubbell and S. M. Seltzer, NIST Standard Reference Database 126 (the data behind XCOM), for
+ICRU-44 soft tissue and cortical bone, aluminium and iron (for steel), at energies of that
+table.
 """
 
 from __future__ import annotations

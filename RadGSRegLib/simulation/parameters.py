@@ -17,9 +17,9 @@ class SimulationParameters:
 
     Geometry in mm, degrees and pixels, as in the description of the shared cases: AP and lateral
     views off by up to ``primary_deg`` and ``secondary_deg``, principal point off by
-    ``principal_px``; the whole spine turned and shifted by ``spine_deg`` and ``spine_mm`` about each
-    axis; each vertebra in itself by ``vertebra_deg`` and ``vertebra_mm`` at most; ``center_px`` and
-    the start off by ``center_px``, ``start_deg`` and ``start_mm`` per axis.
+    ``principal_px``; the whole spine turned and shifted by ``spine_deg`` and ``spine_mm`` about
+    each axis; each vertebra in itself by ``vertebra_deg`` and ``vertebra_mm`` at most; ``center_px``
+    and the start off by ``center_px``, ``start_deg`` and ``start_mm`` per axis.
     Physics: ``scatter`` is the ratio of scatter to primary behind the patient, ``photons`` the
     detected photons per pixel there, ``blur_mm`` the blur at the detector (one standard deviation),
     ``electronic`` the read-out noise in photons.
@@ -46,8 +46,8 @@ class SimulationParameters:
     trunk: bool = True
     gas: tuple[int, int] = (2, 8)
     wires: tuple[int, int] = (0, 0)
-    scatter: Range = (0.3, 1.0)
-    photons: Range = (3000.0, 20000.0)
+    scatter: Range = (0.15, 0.7)
+    photons: Range = (10000.0, 80000.0)
     electronic: Range = (2.0, 10.0)
     blur_mm: Range = (0.25, 0.55)
     display: bool = True
@@ -76,7 +76,9 @@ class SimulationParameters:
         """Read what `to_json` wrote. Raises InputError for anything else."""
         try:
             data: dict[str, Any] = json.loads(text)
-            pairs = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+            pairs: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
+            }
             return cls(**pairs)
         except (TypeError, AttributeError, ValueError) as error:
             raise InputError("simulation parameters", f"not readable ({error})") from error
@@ -111,8 +113,8 @@ PRESETS = {
         _REALISTIC,
         level="hard",
         wires=(1, 3),
-        scatter=(1.0, 2.5),
-        photons=(300.0, 2000.0),
+        scatter=(0.6, 1.6),
+        photons=(1500.0, 12000.0),
         electronic=(5.0, 20.0),
         blur_mm=(0.35, 0.7),
         collimator=("round", "round", "round", "rectangle"),

@@ -144,7 +144,7 @@ def _local_soft_tissue(
     hu: Array, occupied: NDArray[np.bool_], spacing: Matrix, reach_mm: float = 9.0
 ) -> Array:
     """HU of the soft tissue around each voxel: a wide normalised average over what is not bone."""
-    steps = tuple(max(int(round(3.0 / s)), 1) for s in spacing[::-1])
+    steps = tuple(max(round(3.0 / float(s)), 1) for s in spacing[::-1])
     coarse = hu[:: steps[0], :: steps[1], :: steps[2]]
     keep = ~occupied[:: steps[0], :: steps[1], :: steps[2]] & (coarse > -150) & (coarse < 130)
     weight = keep.astype(np.float32)

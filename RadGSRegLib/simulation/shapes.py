@@ -22,8 +22,9 @@ def quadric_chord(
     a = np.asarray(shape, dtype=float)
     d = np.asarray(directions, dtype=float) @ a.T
     o = a @ (np.asarray(source, dtype=float) - np.asarray(centre, dtype=float))
-    dd, od, oo = (d * d).sum(-1), (d * o).sum(-1), float(o @ o)
-    # oo - 1 - od^2/dd would cancel; the point of the ray nearest to the axis is used instead.
+    dd, od = (d * d).sum(-1), (d * o).sum(-1)
+    # The discriminant itself would cancel badly with the source 700 mm away; the ray's point
+    # nearest to the centre does not.
     t0 = -od / np.maximum(dd, 1e-12)
     nearest = o + t0[..., None] * d
     half = np.sqrt(np.maximum(1.0 - (nearest * nearest).sum(-1), 0.0) / np.maximum(dd, 1e-12))
@@ -73,7 +74,7 @@ def cylinder_path(
 def trunk_path(
     source: ArrayLike, directions: ArrayLike, centre: ArrayLike, axes: ArrayLike, radii: ArrayLike
 ) -> Array:
-    """Length (...) inside an endless elliptic cylinder (a trunk); ``axes`` (2, 3), ``radii`` (2,)."""
+    """Length (...) inside an endless elliptic cylinder; ``axes`` (2, 3), ``radii`` (2,) mm."""
     shape = np.asarray(axes, dtype=float) / np.asarray(radii, dtype=float)[:, None]
     enter, leave = quadric_chord(source, directions, centre, shape)
     return np.asarray(leave - enter)

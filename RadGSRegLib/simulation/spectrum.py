@@ -53,8 +53,8 @@ def tungsten_spectrum(kvp: float, aluminium_mm: float = 4.0, step_kev: float = 3
     """The signal's spectrum of a tungsten tube at ``kvp`` behind ``aluminium_mm`` of filter.
 
     Kramers' law (photons per energy fall as (kVp - E) / E), the K lines above the edge at 69.5 keV
-    with a share growing as (kVp / 69.5 - 1)^1.67, attenuation in the filter, and an energy-weighting
-    detector of 0.5 mm caesium iodide (absorption as E^-2.8 above 40 keV). Raises InputError for
+    with a share growing as (kVp / 69.5 - 1)^1.67, attenuation in the filter, and an
+    energy-weighting detector of 0.5 mm caesium iodide (absorption as E^-2.8 above 40 keV). Raises InputError for
     tube voltages outside 40 to 150 kVp.
     """
     if not 40.0 <= kvp <= 150.0:
