@@ -35,6 +35,7 @@ SNOMED_LEVELS = {
     "54735007": "sacrum",
 }
 _LEAST_VOXELS = 27
+_MOST_LABELS = 512
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def read_segmentation(path: Path, ledger: Ledger | None = None) -> Segmentation:
         array = array[None]
     if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.round(array))).all():
         raise InputError(path, "is no label map: it holds values that are not whole numbers")
+    if array.min() < 0 or len(np.unique(array)) > _MOST_LABELS:
+        raise InputError(path, "is no label map: it holds negative or very many different values")
     if not array.any():
         raise InputError(path, "is empty: no voxel has a label")
     wrong = [s.name for s in segments if not 0 <= s.layer < len(array)]
@@ -133,10 +136,12 @@ def _plain(name: str) -> str:
     return " ".join(kept or words)
 
 
-def _describe(segmentation: Segmentation) -> str:
+def _describe(segmentation: Segmentation, most: int = 40) -> str:
     if segmentation.segments:
-        return ", ".join(f"{s.value} ({s.name})" for s in segmentation.segments)
-    return ", ".join(map(str, segmentation.values()))
+        there = [f"{s.value} ({s.name})" for s in segmentation.segments]
+    else:
+        there = [str(value) for value in segmentation.values()]
+    return ", ".join(there[:most]) + (", ..." if len(there) > most else "")
 
 
 def find_segment(segmentation: Segmentation, label: int | str, path: Path) -> Segment:

@@ -70,30 +70,43 @@ class OutputFolder:
             stage.chmod(0o777 & ~umask)  # mkdtemp makes it private
             stage.rename(target)
             return
-        backup = Path(tempfile.mkdtemp(prefix=".radgsreg-", dir=target.parent))
-        moved: list[tuple[Path, Path | None]] = []
+        items = sorted(p for p in stage.rglob("*") if p.is_file())
+        places = [target / item.relative_to(stage) for item in items]
+        for place in places:
+            in_the_way = [p for p in place.parents if p.is_file()]
+            if place.is_dir() or in_the_way:
+                what = (in_the_way or [place])[0]
+                raise InputError(what, "is in the way of a result file; move it away")
+        self._replace(items, places, target.parent)
+
+    @staticmethod
+    def _replace(items: list[Path], places: list[Path], beside: Path) -> None:
+        """Move every item to its place; if that fails half-way, put everything back."""
+        backup = Path(tempfile.mkdtemp(prefix=".radgsreg-", dir=beside))
+        done: list[tuple[Path, Path, bool]] = []
+        made: list[Path] = []
         try:
-            for item in sorted(p for p in stage.rglob("*") if p.is_file()):
-                name = item.relative_to(stage)
-                place, old = target / name, backup / name
-                place.parent.mkdir(parents=True, exist_ok=True)
+            for number, (item, place) in enumerate(zip(items, places, strict=True)):
+                for parent in reversed([p for p in place.parents if not p.exists()]):
+                    made.append(parent)
+                    parent.mkdir()
+                saved = backup / str(number)
+                done.append((place, saved, place.exists()))  # noted first: Ctrl-C may come any time
                 if place.exists():
-                    old.parent.mkdir(parents=True, exist_ok=True)
-                    place.replace(old)
-                    moved.append((place, old))
-                else:
-                    moved.append((place, None))
+                    place.replace(saved)
                 item.replace(place)
         except BaseException:
-            for place, saved in reversed(moved):
+            for place, saved, was_there in reversed(done):
+                if saved.exists():
+                    saved.replace(place)
+                elif not was_there:
+                    place.unlink(missing_ok=True)
+            for parent in reversed(made):
                 with suppress(OSError):
-                    if saved is None:
-                        place.unlink(missing_ok=True)
-                    else:
-                        saved.replace(place)
+                    parent.rmdir()
+            backup.rmdir()
             raise
-        finally:
-            shutil.rmtree(backup, ignore_errors=True)
+        shutil.rmtree(backup, ignore_errors=True)
 
     def _remove_made(self) -> None:
         for parent in reversed(self._made):
