@@ -12,13 +12,13 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from . import __version__
 from .errors import Cancelled, InputError
 from .interrupt import Interrupt
-from .progress import Progress, ProgressCallable
+from .progress import Progress
 
 if TYPE_CHECKING:
     from .commands import Outcome
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_INPUT = 2
 EXIT_CANCELLED = 130
+
+Show = Callable[[float, str], None]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -134,10 +136,18 @@ def _run(args: argparse.Namespace, interrupt: Interrupt) -> int:
     out, lines = sys.stdout, getattr(args, "progress", False)
     # Libraries that print must not get between the lines of JSON.
     quiet = contextlib.redirect_stdout(sys.stderr) if lines else contextlib.nullcontext()
-    with quiet, _display(lines, out, interrupt) as show:
+    with quiet, _display(lines, out) as show:
         from . import commands
 
-        outcome = commands.run(args, Progress(show), interrupt)
+        furthest = 0.0
+
+        def tell(fraction: float, message: str) -> bool:
+            nonlocal furthest
+            furthest = max(furthest, fraction)  # a bar that goes back looks like a fault
+            show(furthest, message)
+            return not interrupt.is_set
+
+        outcome = commands.run(args, Progress(tell), interrupt)
     _finish(outcome, out if lines else None)
     return outcome.exit_status
 
@@ -153,14 +163,13 @@ def _finish(outcome: Outcome, json_lines: TextIO | None) -> None:
 
 
 @contextlib.contextmanager
-def _display(lines: bool, out: TextIO, interrupt: Interrupt) -> Iterator[ProgressCallable]:
+def _display(lines: bool, out: TextIO) -> Iterator[Show]:
     """How progress is shown: JSON lines, a bar on a terminal, or not at all."""
     if lines:
 
-        def emit(fraction: float, message: str) -> bool:
+        def emit(fraction: float, message: str) -> None:
             record = {"progress": round(fraction, 4), "message": message}
             print(json.dumps(record), file=out, flush=True)
-            return not interrupt.is_set
 
         yield emit
     elif sys.stderr.isatty():
@@ -177,13 +186,12 @@ def _display(lines: bool, out: TextIO, interrupt: Interrupt) -> Iterator[Progres
         with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=1.0)
 
-            def draw(fraction: float, message: str) -> bool:
+            def draw(fraction: float, message: str) -> None:
                 bar.update(task, completed=fraction, description=message)
-                return not interrupt.is_set
 
             yield draw
     else:
-        yield lambda fraction, message: not interrupt.is_set
+        yield lambda fraction, message: None
 
 
 def _cancelled() -> int:
@@ -233,14 +241,14 @@ def _add_common(parser: argparse.ArgumentParser, *, device: bool = True) -> None
 
 
 def _natural(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**31:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2147483647")
-    return value
+    return _whole(text, 0)
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return value
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or not least <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to 2^31 - 1")
+    return int(text)

@@ -279,21 +279,25 @@ def _outcome(registration: Registration, out: str) -> Outcome:
 
 def _options(args: argparse.Namespace) -> PipelineOptions:
     """The pipeline's options from --device and --seed; InputError where there is no CUDA."""
-    import torch
-
+    device = _device(args.device)
     from .pipeline import PipelineOptions
     from .reconstruction import ReconstructionOptions
     from .registration import RegistrationOptions
 
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda", "no CUDA device works here", "use --device cpu")
-    device = args.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     return PipelineOptions(
         RegistrationOptions(device=device, seed=args.seed),
         ReconstructionOptions(device=device, seed=args.seed),
     )
+
+
+def _device(asked: str) -> str:
+    """The torch device to use; InputError where cuda was asked for and does not work."""
+    import torch
+
+    works = asked != "cpu" and torch.cuda.is_available()
+    if asked == "cuda" and not works:
+        raise InputError("--device cuda", "no CUDA device works here", "use --device cpu")
+    return "cuda" if works else "cpu"
 
 
 def _read_views_or_case(path: Path) -> tuple[Case | None, tuple[View, ...], Mapping[str, str]]:

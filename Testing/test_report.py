@@ -9,53 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ball import CENTRE_CT, FOCAL, POSE, ball_case, camera_at
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from scipy.spatial.transform import Rotation
 
 from RadGSRegLib.cases.types import Case, View
 from RadGSRegLib.evaluation import overlay, report, shadow
 from RadGSRegLib.geometry import Camera, Volume, exp_se3, transform_points
 from RadGSRegLib.registration.types import Registration
-
-FOCAL = 1842.6
-CENTRE_CT = np.array([10.0, -40.0, 25.0])
-POSE = exp_se3([0.1, -0.2, 0.15, 12.0, 30.0, -8.0])
-
-
-def ball_case(dark: bool = False) -> Case:
-    """A bony ball of 18 mm radius, with two perpendicular views that look at it."""
-    grid = np.diag([1.5, 1.5, 1.5, 1.0])
-    grid[:3, 3] = CENTRE_CT - 1.5 * 19.5
-    k, j, i = np.mgrid[:40, :40, :40] - 19.5
-    ball = (i**2 + j**2 + k**2) * 1.5**2 < 18.0**2
-    ct = Volume(np.where(ball, 600.0, 40.0).astype(np.float32), grid)
-    labels = Volume(ball.astype(np.uint8) * 22, grid)
-    centre_world = transform_points(POSE, CENTRE_CT[None])[0]
-    views = []
-    for name, angle in (("AP", 0.0), ("LA", 90.0)):
-        camera = camera_at(centre_world, angle)
-        rows, columns = np.mgrid[: camera.rows, : camera.columns]
-        pixel = camera.project(centre_world[None])[0]
-        radius = np.hypot(columns - pixel[0], rows - pixel[1]) * 750.0 / FOCAL
-        chord = 2.0 * np.sqrt(np.maximum(18.0**2 - radius**2, 0.0))
-        image = 0.3 + 0.01 * chord + 0.001 * columns
-        views.append(
-            View(name, (-image if dark else image).astype(np.float32), camera, (0.61, 0.61))
-        )
-    return Case(ct, labels, 22, tuple(views), {22: "L3"}, {"case.json": "0123456789abcdef" * 4})
-
-
-def camera_at(target_world: np.ndarray, angle: float) -> Camera:
-    turn = Rotation.from_euler("x", 90, degrees=True) * Rotation.from_euler(
-        "z", angle, degrees=True
-    )
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn.as_matrix()
-    matrix[:3, 3] = np.array([0.0, 0.0, 750.0]) - matrix[:3, :3] @ target_world
-    intrinsic = np.array([[FOCAL, 0, 160.0], [0, FOCAL, 150.0], [0, 0, 1]])
-    return Camera(intrinsic, matrix, 320, 300)
 
 
 def registration(status: str = "ok") -> Registration:
