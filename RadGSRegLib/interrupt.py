@@ -11,8 +11,16 @@ from typing import Any
 _PATIENCE_S = 3.0
 
 
+class Interrupted(KeyboardInterrupt):
+    """What a signal raises.
+
+    A class of its own: CPython notes a plain KeyboardInterrupt that passes through ``exec`` (as in
+    an import) and then ends the process by the signal, whatever exit status was asked for.
+    """
+
+
 class Interrupt:
-    """While entered, SIGINT and SIGTERM raise KeyboardInterrupt once and set a flag.
+    """While entered, SIGINT and SIGTERM raise Interrupted once and set a flag.
 
     The flag is what progress hooks ask: an exception raised inside a finaliser or a callback from
     C is swallowed by Python, the flag is not. Further signals within three seconds are ignored, so
@@ -46,11 +54,11 @@ class Interrupt:
     def hold(self) -> None:
         """From here on nothing interrupts: for the moment in which results move into place.
 
-        Raises KeyboardInterrupt if a signal has come before.
+        Raises Interrupted if a signal has come before.
         """
         self._holds = True
         if self.is_set:
-            raise KeyboardInterrupt
+            raise Interrupted
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._holds:
@@ -59,4 +67,4 @@ class Interrupt:
         now = time.monotonic()
         if now - self._last > _PATIENCE_S:
             self._last = now
-            raise KeyboardInterrupt
+            raise Interrupted
