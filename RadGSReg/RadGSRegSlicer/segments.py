@@ -168,7 +168,7 @@ def _export(
                 segmentationNode.GetName(),
                 f"its label map does not come out on the grid of '{ctNode.GetName()}'",
             )
-        return slicer.util.arrayFromVolume(labelmap).astype(np.int64)
+        return np.asarray(slicer.util.arrayFromVolume(labelmap), dtype=np.int64).copy()
     finally:
         display = labelmap.GetDisplayNode()
         if display is not None:
