@@ -104,7 +104,7 @@ def cast_shadow(
         np.maximum(highest, occupied, out=highest)
     integral *= (steps[1] - steps[0]) * np.linalg.norm(directions, axis=1)
     shape = (len(rows), len(columns))
-    pixels_per_mm = float(camera.intrinsic[0, 0] / centre_camera[2])
+    pixels_per_mm = float(abs(camera.intrinsic[0, 0]) / centre_camera[2])
     spacing_mm = float(columns[1] - columns[0]) / pixels_per_mm
     folded = ndimage.gaussian_filter((entries >= 2).reshape(shape).astype(float), 1.5)
     least = _LEAST_FOLD_MM2 / spacing_mm**2
