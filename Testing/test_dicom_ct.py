@@ -129,6 +129,7 @@ def test_several_volumes(tmp_path: Path) -> None:
         ({"shift": 1.0}, "sheared"),  # a tilted gantry
         ({"Modality": "MR"}, "no CT series"),
         ({"NumberOfFrames": 3}, "multi-frame"),
+        ({"PixelSpacing": None}, "6 CT slices without a usable position"),
     ],
 )
 def test_refusals(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:

@@ -297,6 +297,46 @@ def test_other_modalities_and_rubbish_are_refused(tmp_path: Path) -> None:
         read_xray(tmp_path / "z.dcm")
 
 
+def spoil(path: Path, keyword: str, value: bytes) -> None:
+    """Write raw bytes as the value of an element, as pydicom itself would not."""
+    tag = pydicom.tag.Tag(keyword)
+    vr = pydicom.datadict.dictionary_VR(tag)
+    data = pydicom.dcmread(path)
+    data[tag] = pydicom.dataelem.RawDataElement(tag, vr, len(value), value, 0, False, True)
+    data.save_as(path)
+
+
+@pytest.mark.filterwarnings("always")
+def test_nothing_of_a_patient_is_repeated(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture, capfd: Any
+) -> None:
+    """Values that break DICOM's rules make pydicom quote them; we do not let it."""
+    caplog.set_level("DEBUG")
+    path = two_views(tmp_path)
+    for keyword in ("PatientBirthDate", "PatientAge", "SpecificCharacterSet", "StudyDate"):
+        spoil(tmp_path / "0.dcm", keyword, b"Doe^Jane")
+    recwarn.clear()
+    caplog.clear()
+    read_views(path)
+    said = "".join(str(w.message) for w in recwarn) + caplog.text + "".join(capfd.readouterr())
+    assert "Doe" not in said
+    spoil(tmp_path / "0.dcm", "ImagerPixelSpacing", b"0.5\\Doe ")
+    with pytest.raises(InputError, match="ImagerPixelSpacing") as caught:
+        read_views(path)
+    assert "Doe" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "problem"),
+    [("RescaleSlope", "unusable rescale"), ("NumberOfFrames", "cannot be decoded")],
+)
+def test_tags_that_are_no_numbers(tmp_path: Path, keyword: str, problem: str) -> None:
+    path = write_dicom(tmp_path / "x.dcm", picture(), RescaleSlope=1, RescaleIntercept=0)
+    spoil(path, keyword, b"rubbish ")
+    with pytest.raises(InputError, match=rf"x\.dcm: .*{problem}"):
+        read_xray(path)
+
+
 # ---------------------------------------------------------------- geometry
 
 

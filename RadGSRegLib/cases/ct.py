@@ -8,7 +8,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import Volume
-from .dicom_series import is_dicom_file, read_dicom_series
+from .dicom_file import is_dicom_file
+from .dicom_series import read_dicom_series
 from .itk_image import as_3d, check_axes, read_itk, volume_from_itk
 from .ledger import Ledger
 

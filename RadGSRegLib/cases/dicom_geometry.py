@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from ..geometry.carm import PATIENT_POSITIONS, carm_rotation
+from .dicom_file import value_of
 
 Array = NDArray[np.float64]
 
@@ -70,15 +71,16 @@ class GeometryTags:
 
 def _lookup(dataset: Dataset, keyword: str, frame: int) -> Any:
     """A value from the data set, or from the functional groups of an enhanced image."""
-    if dataset.get(keyword) is not None:
-        return dataset.get(keyword)
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    value = value_of(dataset, keyword)
+    if value is not None:
+        return value
+    per_frame = value_of(dataset, "PerFrameFunctionalGroupsSequence") or []
     groups = [per_frame[frame]] if frame < len(per_frame) else []
-    groups += list(dataset.get("SharedFunctionalGroupsSequence") or [])
+    groups += list(value_of(dataset, "SharedFunctionalGroupsSequence") or [])
     for group in groups:
         for element in group:
             if element.VR == "SQ" and element.value:
-                value = element.value[0].get(keyword)
+                value = value_of(element.value[0], keyword)
                 if value is not None:
                     return value
     return None
@@ -100,7 +102,7 @@ def _positive(value: Any) -> float | None:
 def _angle(dataset: Dataset, keyword: str, frame: int) -> float | None:
     """The angle of a frame: the first frame's plus this frame's increment (XA, moving C-arm)."""
     angle = _number(_lookup(dataset, keyword, frame))
-    increments = dataset.get(f"{keyword}Increment")
+    increments = value_of(dataset, f"{keyword}Increment")
     if angle is None or increments is None or frame == 0:
         return angle
     steps = list(increments) if hasattr(increments, "__iter__") else [increments]
@@ -112,17 +114,17 @@ def _angle(dataset: Dataset, keyword: str, frame: int) -> float | None:
 
 def geometry_tags(dataset: Dataset, frame: int = 0) -> GeometryTags:
     """The geometry of one frame; tags that are absent, empty or no number are None."""
-    spacing = dataset.get("ImagerPixelSpacing")
+    spacing = value_of(dataset, "ImagerPixelSpacing")
     steps: list[float | None] = []
     if spacing is not None and hasattr(spacing, "__len__") and len(spacing) == 2:
         steps = [_positive(spacing[1]), _positive(spacing[0])]  # DICOM writes rows first
-    orientation = dataset.get("PatientOrientation")
+    orientation = value_of(dataset, "PatientOrientation")
     letters: tuple[str, str] | None = None
     if orientation is not None and hasattr(orientation, "__len__") and len(orientation) == 2:
         row, column = (str(o).upper() for o in orientation)
         if row and column and set(row + column) <= set(_LETTERS):
             letters = row, column
-    position = str(dataset.get("PatientPosition") or "").strip().upper()
+    position = str(value_of(dataset, "PatientPosition") or "").strip().upper()
     isocentre = _positive(_lookup(dataset, "DistanceSourceToPatient", frame))
     return GeometryTags(
         source_detector_mm=_positive(_lookup(dataset, "DistanceSourceToDetector", frame)),

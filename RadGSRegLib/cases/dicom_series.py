@@ -14,6 +14,7 @@ from pydicom.errors import InvalidDicomError
 
 from ..errors import InputError
 from ..geometry import Volume
+from .dicom_file import number_of_frames, quiet_pydicom, value_of
 from .itk_image import check_axes, quiet_itk
 from .ledger import Ledger
 
@@ -53,15 +54,6 @@ class _Series:
         return f"series {self.number} with {len(self.slices)} slices"
 
 
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file starts as DICOM Part 10 files do."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
 def _header(path: Path) -> pydicom.Dataset | None:
     try:
         return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
@@ -69,42 +61,51 @@ def _header(path: Path) -> pydicom.Dataset | None:
         return None
 
 
+def _slice(path: Path, header: pydicom.Dataset) -> _Slice | None:
+    """The place of one slice, if the header tells it."""
+    try:
+        position = np.array(header.ImagePositionPatient, dtype=float)
+        cosines = np.array(header.ImageOrientationPatient, dtype=float).reshape(2, 3)
+        spacing = (float(header.PixelSpacing[1]), float(header.PixelSpacing[0]))
+        size = (int(header.Columns), int(header.Rows))
+    except (AttributeError, ValueError, TypeError, IndexError):
+        return None
+    usable = position.shape == (3,) and np.isfinite(position).all() and np.isfinite(cosines).all()
+    return _Slice(path, position, cosines, spacing, size) if usable else None
+
+
 def _find_series(folder: Path) -> list[_Series]:
     """The CT series of a folder that could be volumes."""
     slices: dict[tuple[str, tuple[float, ...], tuple[int, int]], list[_Slice]] = defaultdict(list)
     numbers: dict[str, str] = {}
     found: set[str] = set()
-    enhanced = False
+    enhanced, unplaced = False, 0
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         header = _header(path)
         if header is None or "SeriesInstanceUID" not in header:
             continue
-        modality = str(header.get("Modality", ""))
+        modality = str(value_of(header, "Modality") or "")
         found.add(modality or "unknown")
-        if modality != "CT" or "LOCALIZER" in (header.get("ImageType") or []):
+        if modality != "CT" or "LOCALIZER" in (value_of(header, "ImageType") or []):
             continue
-        if int(header.get("NumberOfFrames") or 1) > 1:
+        if number_of_frames(header) > 1:
             enhanced = True
             continue
-        if any(header.get(tag) is None for tag in _TAGS[4:9]):
+        one = _slice(path, header)
+        if one is None:
+            unplaced += 1
             continue
         uid = str(header.SeriesInstanceUID)
-        numbers[uid] = str(header.get("SeriesNumber") or "without a number")
-        orientation = np.array(header.ImageOrientationPatient, dtype=float)
-        size = (int(header.Columns), int(header.Rows))
-        slices[uid, tuple(np.round(orientation, 3)), size].append(
-            _Slice(
-                path,
-                np.array(header.ImagePositionPatient, dtype=float),
-                orientation.reshape(2, 3),
-                (float(header.PixelSpacing[1]), float(header.PixelSpacing[0])),
-                size,
-            )
-        )
+        numbers[uid] = str(value_of(header, "SeriesNumber") or "without a number")
+        slices[uid, tuple(np.round(one.cosines.ravel(), 3)), one.size].append(one)
     series = [_Series(numbers[key[0]], found) for key, found in slices.items() if len(found) > 2]
     if not series and enhanced:
         raise InputError(
             folder, "holds an enhanced (multi-frame) CT, which is not read", "convert it to NIfTI"
+        )
+    if not series and unplaced:
+        raise InputError(
+            folder, f"holds {unplaced} CT slices without a usable position, orientation or spacing"
         )
     if not series and found:
         raise InputError(
@@ -171,7 +172,9 @@ def read_dicom_series(folder: Path, ledger: Ledger, number: int | None = None) -
     ``number`` is the SeriesNumber where the folder holds more than one CT volume. Raises InputError
     for no or several CT volumes, missing or uneven slices, and a tilted gantry (sheared axes).
     """
-    slices, matrix = _grid(folder, _choose(folder, _find_series(folder), number).slices)
+    with quiet_pydicom():
+        series = _find_series(folder)
+    slices, matrix = _grid(folder, _choose(folder, series, number).slices)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(s.path) for s in slices])
     reader.SetOutputPixelType(sitk.sitkFloat32)

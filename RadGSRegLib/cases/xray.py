@@ -14,8 +14,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, pixel_array
 
 from ..errors import InputError
+from .dicom_file import is_dicom_file, number_of_frames, quiet_pydicom, value_of
 from .dicom_geometry import GeometryTags, geometry_tags
-from .dicom_series import is_dicom_file
 from .itk_image import quiet_itk, read_itk
 from .rtk import DetectorGrid
 from .types import Intensity
@@ -110,7 +110,7 @@ def _decode(path: Path, dataset: pydicom.Dataset, frame: int) -> NDArray[Any]:
         ) from error
     stored = array[frame]
     slope, intercept = (
-        float(dataset.get(tag) or default)
+        float(value_of(dataset, tag) or default)
         for tag, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
     )
     return np.asarray((stored.astype(np.float64) - intercept) / slope)  # as pydicom: not rescaled
@@ -124,15 +124,15 @@ def _meaning(
     Pixel Intensity Relationship (PS3.3 C.8.7.1.1.2) and its sign: +1 where a lower value is less
     X-ray intensity, the rule for XA and RF where the sign is absent.
     """
-    relation = str(dataset.get("PixelIntensityRelationship") or "").strip().upper()
-    dark_is_high = str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1"
-    sign = dataset.get("PixelIntensityRelationshipSign")
+    relation = str(value_of(dataset, "PixelIntensityRelationship") or "").strip().upper()
+    dark_is_high = str(value_of(dataset, "PhotometricInterpretation")) == "MONOCHROME1"
+    sign = value_of(dataset, "PixelIntensityRelationshipSign")
     if sign is None:
-        known = dataset.get("Modality") in ("XA", "RF") and not dark_is_high
+        known = value_of(dataset, "Modality") in ("XA", "RF") and not dark_is_high
     else:
         known = int(sign) in (-1, 1)
     rises = sign is None or int(sign) == 1
-    if relation == "LOG" and known and dataset.get("ModalityLUTSequence"):
+    if relation == "LOG" and known and value_of(dataset, "ModalityLUTSequence"):
         return "transmission", pixels, []  # the table undoes the logarithm
     if relation == "LOG" and known:
         upwards = pixels.max() - pixels if rises else pixels
@@ -154,14 +154,17 @@ def _read_dicom(path: Path, frame: int | None, intensity: Intensity | None) -> X
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
         dataset.ensure_file_meta()
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
-    modality = str(dataset.get("Modality") or "")
+    modality = str(value_of(dataset, "Modality") or "")
     if modality and modality not in _XRAY_MODALITIES:
         raise InputError(path, f"is a DICOM image of kind {modality}, no X-ray (XA, RF, DX, CR)")
-    index = _checked_frame(path, frame, int(dataset.get("NumberOfFrames") or 1))
+    index = _checked_frame(path, frame, number_of_frames(dataset))
     stored = _decode(path, dataset, index)
     if stored.ndim == 3:
         stored = _grey(stored, path)
-    pixels = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
+    try:
+        pixels = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise InputError(path, "has an unusable rescale or modality table") from error
     notes: list[str] = []
     if intensity is None:
         intensity, pixels, notes = _meaning(dataset, pixels)
@@ -189,5 +192,6 @@ def read_xray(
     if not path.is_file():
         raise InputError(path, "is a folder, not a file" if path.is_dir() else "does not exist")
     if is_dicom_file(path) or path.suffix.lower() in _DICOM_SUFFIXES:
-        return _read_dicom(path, frame, intensity)
+        with quiet_pydicom():
+            return _read_dicom(path, frame, intensity)
     return _read_plain(path, frame)
