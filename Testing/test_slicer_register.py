@@ -310,3 +310,32 @@ def test_the_console_example_on_a_real_case(shared_data: Path) -> None:
     assert np.linalg.norm(np.median(cloud, axis=0) - centre * ras) < 20
     assert fractions == sorted(fractions)
     assert len(fractions) > 5
+
+
+@pytest.mark.slow
+def test_a_real_run_ends_within_two_seconds_of_cancel(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "cases" / "l3-clean-1"
+    ct = slicer_startup.load_volume(folder / "ct.nii.gz")
+    segmentation = slicer_startup.load_segmentation(folder / "seg.nii.gz", {22: "L3"})
+    logic = RadGSReg.RadGSRegLogic()
+    xrays = logic.importXray(folder / "views.json")
+    task = logic.register(
+        ct,
+        segmentation,
+        "L3",
+        xrays,
+        device="cpu",
+        outputFolder=tmp_path / "kept",
+        waitForCompletion=False,
+    )
+    begin = time.monotonic()
+    while task.progress < 0.2 and time.monotonic() - begin < 120:
+        assert not task.poll(), task.error
+        time.sleep(0.02)
+    begin = time.monotonic()
+    task.cancel()
+    with pytest.raises(Cancelled):
+        task.wait()
+    assert time.monotonic() - begin < 2.0
+    assert not (tmp_path / "kept").exists()
+    assert ct.GetParentTransformNode() is None
