@@ -27,7 +27,8 @@ Array = NDArray[np.float64]
 
 OUTLINE = "#22d3ee"
 FOLDS = "#fbbf24"
-_HALO = (withStroke(linewidth=3.2, foreground="#000000aa"),)
+_HALO = (withStroke(linewidth=3.0, foreground="#000000aa"),)
+_THIN_HALO = (withStroke(linewidth=1.8, foreground="#000000aa"),)
 
 
 def picture_names(views: Sequence[View]) -> list[str]:
@@ -76,8 +77,8 @@ def windowed(view: View, shadow: Shadow, sign: float) -> Array:
     """
     image = sign * brightness(view)
     left, right, top, bottom = shadow.bounds
-    image = image - 0.6 * ndimage.gaussian_filter(image, 25.0 * shadow.pixels_per_mm)
-    margin = 0.4 * max(right - left, bottom - top)
+    image = image - 0.75 * ndimage.gaussian_filter(image, 20.0 * shadow.pixels_per_mm)
+    margin = 0.2 * max(right - left, bottom - top)
     rows, columns = image.shape
     part = image[
         int(np.clip(top - margin, 0, rows - 2)) : int(np.clip(bottom + margin, 2, rows)),
@@ -232,14 +233,15 @@ def _draw_lines(axes: Axes, shadow: Shadow) -> None:
 
 def _label(axes: Axes, name: str, pixels_per_mm: float) -> None:
     """The view's name at the top left, and 20 mm at the vertebra's depth at the bottom left."""
-    style: dict[str, Any] = {"color": "white", "path_effects": _HALO, "transform": axes.transAxes}
+    style: dict[str, Any] = {"color": "white", "transform": axes.transAxes}
+    style["path_effects"] = _THIN_HALO
     axes.text(0.025, 0.97, name, va="top", fontsize=15, fontweight="bold", **style)
     left, right = axes.get_xlim()
     bottom, top = axes.get_ylim()
     x, y = left + 0.03 * (right - left), bottom + 0.035 * (top - bottom)
     end = x + 20.0 * pixels_per_mm
     axes.plot([x, end], [y, y], color="white", linewidth=3.0, path_effects=_HALO)
-    axes.text(0.03, 0.05, "20 mm at the vertebra", va="bottom", fontsize=10, **style)
+    axes.text(0.03, 0.05, "20 mm at the vertebra", va="bottom", fontsize=12, **style)
 
 
 def _figure(width: float, height: float) -> Figure:
