@@ -98,6 +98,9 @@ def build_parser() -> argparse.ArgumentParser:
         default="center",
         help="start from the clicks (default), or from start.json with the clicks removed",
     )
+    evaluate.add_argument(
+        "--reconstruct", action="store_true", help="reconstruct too, for SSIM and PSNR"
+    )
     _add_common(evaluate)
 
     commands.add_parser("info", help="versions, devices, backends, and which of them work here")

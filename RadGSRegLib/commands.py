@@ -201,9 +201,13 @@ def evaluate(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
         def registrar(case: Case, start: Any, part: Progress) -> Registration:
             return pipeline.register_case(case, start, options.registration, part)
 
+        def reconstructor(case: Case, found: Registration, part: Progress) -> Any:
+            return pipeline.reconstruct_registered(case, found, options.reconstruction, part).volume
+
         trials = protocol.evaluate(
             Path(args.cases),
             registrar,
+            reconstruct=reconstructor if args.reconstruct else None,
             start=args.start,
             method=args.method,
             progress=progress.part(0.0, 0.98),

@@ -82,13 +82,8 @@ def run(
     )
     registered = time.perf_counter()
     anatomy = take_vertebra(case)
-    prior = posed_prior(anatomy, registration, report.part(0.7, 0.75))
-    reconstruction = reconstruct(
-        case.views,
-        prior_cloud=prior,
-        centre_world=transform_points(registration.ct_to_world, registration.centre_ct[None])[0],
-        options=options.reconstruction,
-        progress=report.part(0.75, 1.0),
+    reconstruction = reconstruct_registered(
+        case, registration, options.reconstruction, report.part(0.7, 1.0), anatomy=anatomy
     )
     done = time.perf_counter()
     stages = {name: value for name, value in registration.timing_s.items() if name != "total"}
@@ -146,6 +141,26 @@ def reconstruct(
     centre = centre_of_views(views) if centre_world is None else np.asarray(centre_world)
     return reconstruct_from_views(
         views, prior_cloud=prior_cloud, centre_world=centre, options=options, progress=progress
+    )
+
+
+def reconstruct_registered(
+    case: Case,
+    registration: Registration,
+    options: ReconstructionOptions | None = None,
+    progress: Progress | None = None,
+    *,
+    anatomy: Anatomy | None = None,
+) -> Reconstruction:
+    """From a registered case to Gaussians and volume: the last two arrows in one."""
+    report = progress or Progress()
+    prior = posed_prior(anatomy or take_vertebra(case), registration, report.part(0.0, 0.2))
+    return reconstruct(
+        case.views,
+        prior_cloud=prior,
+        centre_world=transform_points(registration.ct_to_world, registration.centre_ct[None])[0],
+        options=options,
+        progress=report.part(0.2, 1.0),
     )
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from RadGSRegLib.cases import Case, write_json
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.evaluation import metrics, plots, protocol, tables
-from RadGSRegLib.geometry import compose_about
+from RadGSRegLib.geometry import Volume, compose_about
 from RadGSRegLib.progress import Progress
 from RadGSRegLib.registration.types import Registration
 
@@ -134,6 +134,26 @@ def trials(folder: Path) -> list[protocol.Trial]:
     answers = iter([answer(0.3), answer(1.5, "uncertain"), answer(2.5)])
     timed = protocol.evaluate(folder, lambda *_: next(answers))
     return [replace(trial, time_s=3.0 + n) for n, trial in enumerate(timed)]
+
+
+def test_reconstructions_are_measured_against_the_true_pose(folder: Path) -> None:
+    def perfect(case: Case, found: Registration, progress: Progress) -> Volume:
+        return Volume(1.0 + case.ct.array / 1000.0, POSE @ case.ct.index_to_physical)
+
+    def elsewhere(case: Case, found: Registration, progress: Progress) -> Volume:
+        return Volume(np.ones((20, 20, 20)), np.eye(4) + 1e4 * np.eye(4, k=3))
+
+    (good,) = protocol.evaluate(folder / "a", lambda *_: answer(5.0), reconstruct=perfect)
+    assert good.ssim == pytest.approx(1.0, abs=1e-3)
+    assert good.psnr_db is not None
+    assert good.psnr_db > 40.0
+    (bad,) = protocol.evaluate(folder / "a", lambda *_: answer(5.0), reconstruct=elsewhere)
+    assert (bad.ssim, bad.psnr_db) == (0.0, 0.0)
+    summary = protocol.summarize([good, bad])
+    assert summary["all"]["ssim"]["mean"] == pytest.approx(0.5, abs=1e-3)
+    text = tables.markdown([good, bad], summary)
+    assert "| SSIM | PSNR (dB) |" in text
+    assert len({line.count("|") for line in text.split("\n\n")[0].splitlines()}) == 1
 
 
 def test_run_time_leaves_out_the_cold_case(trials: list[protocol.Trial]) -> None:

@@ -15,16 +15,17 @@ from ..cases.case import read_case, read_start
 from ..cases.json_input import read_json_object
 from ..cases.types import Case
 from ..errors import InputError
-from ..geometry import is_rigid
+from ..geometry import Volume, is_rigid
 from ..geometry.camera import triangulate
 from ..geometry.pose import translation
 from ..progress import Progress
 from ..registration.types import Registration, Status
-from . import metrics
+from . import metrics, volumes
 
 Array = NDArray[np.float64]
 StartKind = Literal["center", "start"]
 Registrar = Callable[[Case, Array | None, Progress], Registration]
+Reconstructor = Callable[[Case, Registration, Progress], Volume]
 
 POINTS = 2000
 _LEAST_POINTS = 1000
@@ -45,7 +46,8 @@ class Trial:
 
     ``mtre_mm`` and ``start_mtre_mm`` are the errors of the result and of the start (None where the
     case gives no start); ``expected_error_mm`` is the program's own guess; ``is_warm`` is False for
-    the first registration of a process, whose time holds one-off work.
+    the first registration of a process, whose time holds one-off work. ``ssim`` and ``psnr_db`` are
+    those of the reconstruction against the CT at its true pose, where one was made.
     """
 
     case: str
@@ -62,6 +64,8 @@ class Trial:
     time_s: float
     is_warm: bool
     reason: str
+    ssim: float | None = None
+    psnr_db: float | None = None
 
     @property
     def is_silent_failure(self) -> bool:
@@ -163,13 +167,18 @@ def run_case(
     method: str,
     is_warm: bool,
     progress: Progress,
+    reconstruct: Reconstructor | None = None,
 ) -> Trial:
     """Register one case from its clicks ("center") or, with the clicks removed, its start.json."""
     case, given = _prepare(folder, start)
     truth = read_truth(folder / "truth.json")
     began = time.perf_counter()
-    result = register(case, given, progress)
+    result = register(case, given, progress.part(0.0, 0.6) if reconstruct else progress)
     seconds = time.perf_counter() - began
+    similarity: dict[str, float] = {}
+    if reconstruct is not None:
+        volume = reconstruct(case, result, progress.part(0.6, 1.0))
+        similarity = _similarity(volume, case, truth)
     points = truth.points_ct
     if points is None or len(points) < _LEAST_POINTS:
         points = metrics.surface_points(case.labels, case.label, POINTS)
@@ -191,7 +200,19 @@ def run_case(
         time_s=seconds,
         is_warm=is_warm,
         reason=result.reason,
+        ssim=similarity.get("ssim"),
+        psnr_db=similarity.get("psnr_db"),
     )
+
+
+def _similarity(volume: Volume, case: Case, truth: Truth) -> dict[str, float]:
+    """SSIM and PSNR; a reconstruction that misses the vertebra altogether scores 0 and 0 dB."""
+    try:
+        return volumes.reconstruction_quality(
+            volume, case.ct, case.labels, case.label, truth.ct_to_world
+        )
+    except ValueError:
+        return {"ssim": 0.0, "psnr_db": 0.0}
 
 
 def evaluate(
@@ -201,8 +222,11 @@ def evaluate(
     start: StartKind = "center",
     method: str = "optimize",
     progress: Progress | None = None,
+    reconstruct: Reconstructor | None = None,
 ) -> list[Trial]:
     """Register every case of ``folder`` with ``register``; one Trial each, by the cases' names.
+
+    With ``reconstruct`` each case is reconstructed too, after the time has been taken.
 
     All cases are read once before the first registration, so that one that cannot be used is
     refused (InputError) before any work is spent.
@@ -225,6 +249,7 @@ def evaluate(
                 method=method,
                 is_warm=number > 0,
                 progress=report.part(low, high),
+                reconstruct=reconstruct,
             )
         )
     return trials
@@ -244,6 +269,11 @@ def _summary(trials: Sequence[Trial]) -> dict[str, Any]:
     started = [trial for trial in trials if trial.start_mtre_mm is not None]
     warm = [trial.time_s for trial in trials if trial.is_warm] or [t.time_s for t in trials]
     starts = [float(trial.start_mtre_mm or 0.0) for trial in started]
+    reconstructed = [trial for trial in trials if trial.ssim is not None]
+    similarity = {
+        "ssim": metrics.describe([float(t.ssim or 0.0) for t in reconstructed]),
+        "psnr_db": metrics.describe([float(t.psnr_db or 0.0) for t in reconstructed]),
+    }
     return {
         "cases": len(trials),
         "mtre_mm": metrics.describe(errors),
@@ -253,6 +283,7 @@ def _summary(trials: Sequence[Trial]) -> dict[str, Any]:
         "silent_failures": sum(trial.is_silent_failure for trial in trials),
         "false_alarms": sum(trial.is_false_alarm for trial in trials),
         "rt_s": float(np.median(warm)) if warm else float("nan"),
+        **(similarity if reconstructed else {}),
     }
 
 

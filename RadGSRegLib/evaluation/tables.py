@@ -34,17 +34,22 @@ def json_content(trials: Sequence[Trial], summary: dict[str, Any]) -> dict[str, 
 
 def markdown(trials: Sequence[Trial], summary: dict[str, Any]) -> str:
     """The summary by level, then every trial, as two Markdown tables."""
+    shows_volumes = "ssim" in summary["all"]
+    more = "SSIM | PSNR (dB) | " if shows_volumes else ""
     lines = [
         "| level | cases | mTRE mean | median | std | max (mm) | SR | SMSR | CR (mm) "
-        "| silent failures | false alarms | RT (s) |",
-        "| --- |" + " ---: |" * 11,
+        f"| silent failures | false alarms | {more}RT (s) |",
+        "| --- |" + " ---: |" * (13 if shows_volumes else 11),
     ]
     for level, part in [*summary["levels"].items(), ("all", summary["all"])]:
         error = part["mtre_mm"]
         cells = [level, str(part["cases"])]
         cells += [_fixed(error[key]) for key in ("mean", "median", "std", "max")]
         cells += [_percent(part["sr"]), _percent(part["smsr"]), _fixed(part["cr_mm"], 0)]
-        cells += [str(part["silent_failures"]), str(part["false_alarms"]), _fixed(part["rt_s"], 1)]
+        cells += [str(part["silent_failures"]), str(part["false_alarms"])]
+        if shows_volumes:
+            cells += [_fixed(part["ssim"]["mean"], 3), _fixed(part["psnr_db"]["mean"], 1)]
+        cells.append(_fixed(part["rt_s"], 1))
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",

@@ -1,0 +1,159 @@
+"""The result folder: every file of the contract, and the exit status that goes with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+import torch
+from ball import CENTRE_CT, POSE, RADIUS, ball_case, write_ball
+
+from RadGSRegLib import cli, pipeline
+from RadGSRegLib.cases import Case, read_itk_transform, read_registration_json
+from RadGSRegLib.evaluation.results import write_results
+from RadGSRegLib.gaussians import GaussianCloud
+from RadGSRegLib.geometry import Volume, exp_se3, transform_points
+from RadGSRegLib.registration.types import Registration
+
+FILES = [
+    "ct_to_world.tfm",
+    "gaussians.ply",
+    "overlay_AP.png",
+    "overlay_LA.png",
+    "reconstruction.nii.gz",
+    "registration.json",
+    "report.html",
+]
+
+
+def result(status: str = "ok", pose: np.ndarray = POSE) -> pipeline.PipelineResult:
+    """What the pipeline would say of the ball, with a perfect reconstruction of it."""
+    centre = transform_points(POSE, CENTRE_CT[None])[0]
+    grid = np.diag([2.0, 2.0, 2.0, 1.0])
+    grid[:3, 3] = centre - 2.0 * 15
+    k, j, i = np.mgrid[:31, :31, :31] - 15
+    inside = (i**2 + j**2 + k**2) * 4.0 < RADIUS**2
+    volume = Volume(np.where(inside, 0.033, 0.0214).astype(np.float32), grid)
+    cloud = GaussianCloud(
+        torch.tensor(centre[None], dtype=torch.float32),
+        torch.full((1, 3), 9.0),
+        torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
+        torch.tensor([0.03]),
+    )
+    registration = Registration(
+        status,  # type: ignore[arg-type]
+        "because",
+        pose,
+        np.eye(6) * 0.01,
+        CENTRE_CT,
+        {"score": 0.7, "expected_error_mm": 0.6, "views": {"AP": {"score": 0.7}}},
+        {"search": 1.0, "total": 1.5},
+        {"levels": (4, 2)},
+        3,
+    )
+    points = CENTRE_CT + RADIUS * np.eye(3)
+    timing = {"search": 1.0, "reconstruct": 0.5, "total": 2.0}
+    return pipeline.PipelineResult(registration, cloud, volume, points, timing, {"views": 2})
+
+
+def test_every_file_of_the_contract(tmp_path: Path) -> None:
+    case = ball_case()
+    figures = write_results(tmp_path, case, result(), truth={"true error_mm": 0.1})
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
+    assert figures["SSIM against the moved CT"] > 0.9
+    record = read_registration_json(tmp_path / "registration.json")
+    assert record.status == "ok"
+    assert np.allclose(record.ct_to_world, POSE)
+    assert record.inputs == case.inputs
+    assert record.timing_s["total"] == 2.0
+    assert record.parameters["seed"] == 3
+    assert record.quality["reason"] == "because"
+    assert record.software["radgsreg"]
+    assert np.allclose(read_itk_transform(tmp_path / "ct_to_world.tfm"), POSE)
+    image = sitk.ReadImage(str(tmp_path / "reconstruction.nii.gz"))
+    middle = image.TransformContinuousIndexToPhysicalPoint((15.0, 15.0, 15.0))
+    assert np.allclose(middle, transform_points(POSE, CENTRE_CT[None])[0], atol=1e-3)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "0.1 mm" in page
+    assert "reconstruct" in page
+
+
+def test_the_surface_goes_along() -> None:
+    done = result()
+    centre = transform_points(POSE, CENTRE_CT[None])[0]
+    distances = np.linalg.norm(done.surface_points_world - centre, axis=1)
+    assert np.allclose(distances, RADIUS)
+
+
+def test_a_hopeless_pose_still_gives_a_report(tmp_path: Path) -> None:
+    case = ball_case()
+    behind = exp_se3([0, 0, 0, *(-2000.0 * case.views[0].camera.view_direction_world)]) @ POSE
+    figures = write_results(tmp_path, case, result("failed", behind))
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
+    assert "SSIM against the moved CT" not in figures
+    assert 'class="verdict failed"' in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_same_result_same_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_results(tmp_path / name, ball_case(), result())
+    for name in FILES:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("uncertain", 3), ("failed", 3)])
+def test_the_exit_status_follows_the_verdict(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    status: str,
+    code: int,
+) -> None:
+    path = write_ball(tmp_path / "case")
+    seen: list[Case] = []
+
+    def run(case: Case, *_: object) -> pipeline.PipelineResult:
+        seen.append(case)
+        return result(status)
+
+    monkeypatch.setattr(pipeline, "run", run)
+    out = tmp_path / "out"
+    assert cli.main(["register", str(path), "--out", str(out)]) == code
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    assert captured.out.startswith(f"status: {status} (because)\n")
+    assert ("do not rely" in captured.out) == (code == 3)
+    assert sorted(p.name for p in out.iterdir()) == FILES
+    record = json.loads((out / "registration.json").read_text())
+    assert record["status"] == status
+    assert set(record["inputs"]) == set(seen[0].inputs)
+
+
+def test_results_replace_those_of_before_and_leave_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_ball(tmp_path / "case")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    (out / "report.html").write_text("old")
+    monkeypatch.setattr(pipeline, "run", lambda *_: result())
+    assert cli.main(["register", str(path), "--out", str(out)]) == 0
+    assert (out / "mine.txt").read_text() == "mine"
+    assert (out / "report.html").read_text() != "old"
+
+
+def test_a_failure_on_the_way_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_ball(tmp_path / "case")
+    broken = replace(result(), volume_world=None)  # type: ignore[arg-type]
+    monkeypatch.setattr(pipeline, "run", lambda *_: broken)
+    with pytest.raises(AttributeError):
+        cli.main(["register", str(path), "--out", str(tmp_path / "deep" / "out")])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["case"]
