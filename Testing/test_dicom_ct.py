@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
@@ -158,3 +160,25 @@ def test_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("x")
     with pytest.raises(InputError, match="no DICOM file"):
         read_ct(tmp_path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(st.lists(st.tuples(st.integers(128, 1100), st.integers(0, 255)), min_size=1, max_size=4))
+def test_damaged_slices_are_refused_or_read(tmp_path: Path, damage: list[tuple[int, int]]) -> None:
+    folder = tmp_path / "ct"
+    if not folder.exists():
+        write_series(folder, hounsfield())
+    path = sorted(folder.iterdir())[2]
+    original = path.read_bytes()
+    content = bytearray(original)
+    for place, value in damage:
+        content[place % len(content)] = value
+    path.write_bytes(content)
+    said = ""
+    try:
+        assert read_ct(folder).array.ndim == 3
+    except InputError as error:
+        said = str(error)
+    finally:
+        path.write_bytes(original)
+    assert "\n" not in said

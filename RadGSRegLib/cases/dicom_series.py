@@ -10,7 +10,6 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
 
 from ..errors import InputError
 from ..geometry import Volume
@@ -57,7 +56,7 @@ class _Series:
 def _header(path: Path) -> pydicom.Dataset | None:
     try:
         return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-    except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, EOFError):
+    except Exception:  # no DICOM file, or one so broken that the parser may raise anything
         return None
 
 
@@ -68,7 +67,7 @@ def _slice(path: Path, header: pydicom.Dataset) -> _Slice | None:
         cosines = np.array(header.ImageOrientationPatient, dtype=float).reshape(2, 3)
         spacing = (float(header.PixelSpacing[1]), float(header.PixelSpacing[0]))
         size = (int(header.Columns), int(header.Rows))
-    except (AttributeError, ValueError, TypeError, IndexError):
+    except Exception:  # absent, or broken in any way
         return None
     usable = position.shape == (3,) and np.isfinite(position).all() and np.isfinite(cosines).all()
     return _Slice(path, position, cosines, spacing, size) if usable else None
@@ -82,7 +81,8 @@ def _find_series(folder: Path) -> list[_Series]:
     enhanced, unplaced = False, 0
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         header = _header(path)
-        if header is None or "SeriesInstanceUID" not in header:
+        uid = "" if header is None else str(value_of(header, "SeriesInstanceUID") or "")
+        if header is None or not uid:
             continue
         modality = str(value_of(header, "Modality") or "")
         found.add(modality or "unknown")
@@ -95,7 +95,6 @@ def _find_series(folder: Path) -> list[_Series]:
         if one is None:
             unplaced += 1
             continue
-        uid = str(header.SeriesInstanceUID)
         numbers[uid] = str(value_of(header, "SeriesNumber") or "without a number")
         slices[uid, tuple(np.round(one.cosines.ravel(), 3)), one.size].append(one)
     series = [_Series(numbers[key[0]], found) for key, found in slices.items() if len(found) > 2]

@@ -144,7 +144,12 @@ class Fields:
 
     def path(self, key: str) -> Path:
         """A path, relative to the JSON file."""
-        return self.source.parent / Path(self.text(key)).expanduser()
+        try:
+            path = self.source.parent / Path(self.text(key)).expanduser()
+            path.exists()
+        except (OSError, ValueError, RuntimeError):  # too long, a zero byte, ~nobody
+            self.refuse(f'"{key}" is no usable path')
+        return path
 
     def note_unknown(self, known: set[str]) -> list[str]:
         """One remark per key that nobody will read."""

@@ -194,6 +194,11 @@ def _camera(
     ledger.note(
         f"{fields.data['name']}: geometry from DICOM tags{lies}, a nominal and uncalibrated guess"
     )
+    if tags.orientation is None:
+        ledger.note(
+            f"{fields.data['name']}: the DICOM has no PatientOrientation; its picture is taken as "
+            "heads-up and seen facing the source"
+        )
     return Camera(intrinsic, extrinsic, columns, rows), True
 
 
