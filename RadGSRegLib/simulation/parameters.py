@@ -18,8 +18,8 @@ class SimulationParameters:
     Geometry in mm, degrees and pixels, as in the description of the shared cases: AP and lateral
     views off by up to ``primary_deg`` and ``secondary_deg``, principal point off by
     ``principal_px``; the whole spine turned and shifted by ``spine_deg`` and ``spine_mm`` about
-    each axis; each vertebra in itself by ``vertebra_deg`` and ``vertebra_mm`` at most; ``center_px``
-    and the start off by ``center_px``, ``start_deg`` and ``start_mm`` per axis.
+    each axis; each vertebra in itself by ``vertebra_deg`` and ``vertebra_mm`` at most;
+    ``center_px`` and the start off by ``center_px``, ``start_deg`` and ``start_mm`` per axis.
     Physics: ``scatter`` is the ratio of scatter to primary behind the patient, ``photons`` the
     detected photons per pixel there, ``blur_mm`` the blur at the detector (one standard deviation),
     ``electronic`` the read-out noise in photons.

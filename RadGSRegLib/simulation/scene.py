@@ -146,12 +146,18 @@ def _local_soft_tissue(
     """HU of the soft tissue around each voxel: a wide normalised average over what is not bone."""
     steps = tuple(max(round(3.0 / float(s)), 1) for s in spacing[::-1])
     coarse = hu[:: steps[0], :: steps[1], :: steps[2]]
-    keep = ~occupied[:: steps[0], :: steps[1], :: steps[2]] & (coarse > -150) & (coarse < 130)
-    weight = keep.astype(np.float32)
+    free = ~occupied[:: steps[0], :: steps[1], :: steps[2]]
     sigma = [reach_mm / (s * n) for s, n in zip(spacing[::-1], steps, strict=True)]
-    total = gaussian_filter(weight, sigma)
-    mean = gaussian_filter(np.where(keep, coarse, 0.0).astype(np.float32), sigma)
-    value = np.where(total > 1e-3, mean / np.maximum(total, 1e-3), 40.0)
+
+    def average(keep: NDArray[np.bool_]) -> tuple[Array, Array]:
+        total = gaussian_filter(keep.astype(np.float32), sigma)
+        mean = gaussian_filter(np.where(keep, coarse, 0.0).astype(np.float32), sigma)
+        return mean / np.maximum(total, 1e-3), total
+
+    soft, enough = average(free & (coarse > -150) & (coarse < 130))
+    # Far from any soft tissue (a specimen in air), whatever else surrounds the bone.
+    other, some = average(free)
+    value = np.where(enough > 1e-2, soft, np.where(some > 1e-2, other, 40.0))
     index = np.ix_(*[np.arange(n) // s for n, s in zip(hu.shape, steps, strict=True)])
     return np.asarray(value[index], dtype=np.float32)
 

@@ -54,8 +54,8 @@ def tungsten_spectrum(kvp: float, aluminium_mm: float = 4.0, step_kev: float = 3
 
     Kramers' law (photons per energy fall as (kVp - E) / E), the K lines above the edge at 69.5 keV
     with a share growing as (kVp / 69.5 - 1)^1.67, attenuation in the filter, and an
-    energy-weighting detector of 0.5 mm caesium iodide (absorption as E^-2.8 above 40 keV). Raises InputError for
-    tube voltages outside 40 to 150 kVp.
+    energy-weighting detector of 0.5 mm caesium iodide (absorption as E^-2.8 above 40 keV).
+    Raises InputError for tube voltages outside 40 to 150 kVp.
     """
     if not 40.0 <= kvp <= 150.0:
         raise InputError("X-ray tube", f"{kvp} kVp", "use 40 to 150 kVp")
