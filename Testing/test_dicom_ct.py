@@ -122,6 +122,22 @@ def test_several_volumes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_ct(tmp_path / "ct", series=5).array, array[:4] + 7)
     with pytest.raises(InputError, match="no CT series 6"):
         read_ct(tmp_path / "ct", series=6)
+    np.testing.assert_array_equal(read_ct(tmp_path / "ct" / "a0.dcm").array, array)
+    np.testing.assert_array_equal(read_ct(tmp_path / "ct" / "b0.dcm").array, array[:4] + 7)
+
+
+def test_folders_in_folders(tmp_path: Path) -> None:
+    array = hounsfield()
+    (tmp_path / "ct" / "deep").mkdir(parents=True)
+    write_series(tmp_path / "ct" / "deep" / "S1", array)
+    np.testing.assert_array_equal(read_ct(tmp_path / "ct").array, array)
+
+
+def test_an_xray_is_no_ct(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", hounsfield())
+    write_series(tmp_path / "ct", hounsfield()[:1], prefix="x", Modality="XA")
+    with pytest.raises(InputError, match=r"x0\.dcm: is no slice of a CT"):
+        read_ct(tmp_path / "ct" / "x0.dcm")
 
 
 @pytest.mark.parametrize(

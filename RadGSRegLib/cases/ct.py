@@ -28,7 +28,7 @@ def read_ct(path: Path, ledger: Ledger | None = None, series: int | None = None)
     ledger = ledger if ledger is not None else Ledger()
     path = Path(path)
     if path.is_dir() or (path.is_file() and is_dicom_file(path)):
-        volume = read_dicom_series(path if path.is_dir() else path.parent, ledger, series)
+        volume = read_dicom_series(path, ledger, series)
     elif path.is_file():
         image = as_3d(read_itk(path), path, "a CT")
         if image.GetNumberOfComponentsPerPixel() != 1:

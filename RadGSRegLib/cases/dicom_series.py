@@ -73,13 +73,13 @@ def _slice(path: Path, header: pydicom.Dataset) -> _Slice | None:
     return _Slice(path, position, cosines, spacing, size) if usable else None
 
 
-def _find_series(folder: Path) -> list[_Series]:
-    """The CT series of a folder that could be volumes."""
+def _find_series(folder: Path, deep: bool) -> list[_Series]:
+    """The CT series of a folder (and what is below it) that could be volumes."""
     slices: dict[tuple[str, tuple[float, ...], tuple[int, int]], list[_Slice]] = defaultdict(list)
     numbers: dict[str, str] = {}
     found: set[str] = set()
     enhanced, unplaced = False, 0
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+    for path in sorted(p for p in folder.glob("**/*" if deep else "*") if p.is_file()):
         header = _header(path)
         uid = "" if header is None else str(value_of(header, "SeriesInstanceUID") or "")
         if header is None or not uid:
@@ -115,7 +115,13 @@ def _find_series(folder: Path) -> list[_Series]:
     return series
 
 
-def _choose(folder: Path, series: list[_Series], number: int | None) -> _Series:
+def _choose(
+    folder: Path, series: list[_Series], number: int | None, member: Path | None
+) -> _Series:
+    if member is not None:
+        series = [s for s in series if any(one.path == member for one in s.slices)]
+        if not series:
+            raise InputError(member, "is no slice of a CT series in its folder")
     if number is not None:
         series_there = ", ".join(s.title for s in series)
         series = [s for s in series if s.number == str(number)]
@@ -165,15 +171,19 @@ def _grid(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], Array]:
     return slices, matrix
 
 
-def read_dicom_series(folder: Path, ledger: Ledger, number: int | None = None) -> Volume:
-    """The CT in a folder of DICOM slices, float32 HU, on its own grid (LPS mm).
+def read_dicom_series(path: Path, ledger: Ledger, number: int | None = None) -> Volume:
+    """The CT in a folder of DICOM slices (or below it), float32 HU, on its own grid (LPS mm).
+
+    ``path`` may also be one slice: then its series is read from the files beside it.
 
     ``number`` is the SeriesNumber where the folder holds more than one CT volume. Raises InputError
     for no or several CT volumes, missing or uneven slices, and a tilted gantry (sheared axes).
     """
+    folder = path if path.is_dir() else path.parent
     with quiet_pydicom():
-        series = _find_series(folder)
-    slices, matrix = _grid(folder, _choose(folder, series, number).slices)
+        series = _find_series(folder, deep=path.is_dir())
+    member = None if path.is_dir() else path
+    slices, matrix = _grid(folder, _choose(folder, series, number, member).slices)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(s.path) for s in slices])
     reader.SetOutputPixelType(sitk.sitkFloat32)

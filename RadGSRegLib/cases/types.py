@@ -17,12 +17,12 @@ Intensity = Literal["attenuation", "transmission", "display"]
 class View:
     """One X-ray with its geometry.
 
-    ``pixels`` (rows, columns) float32 as stored in the file, after rescale slope and intercept (what
-    DICOM adds to that is in `xray.read_xray`). ``camera`` always has a right-handed pose; where the
-    picture is mirrored (seen facing the source, or rows that run upwards) its first focal length is
-    negative. ``pixel_spacing_mm`` (column step, row step) at the detector; ``center_px`` (column, row) about
-    where the vertebra's centre is, if anyone said so; ``nominal`` whether the geometry is only a
-    guess from DICOM tags.
+    ``pixels`` (rows, columns) float32 as stored in the file, after rescale slope and intercept
+    (what DICOM adds to that is in `xray.read_xray`). ``camera`` always has a right-handed pose;
+    where the picture is mirrored (seen facing the source, or rows that run upwards) its first focal
+    length is negative. ``pixel_spacing_mm`` (column step, row step) at the detector; ``center_px``
+    (column, row) about where the vertebra's centre is, if anyone said so; ``nominal`` whether the
+    geometry is only a guess from DICOM tags.
     """
 
     name: str
