@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,7 @@ def demo(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> 
         progress(0.0, "building a spine and its X-rays")
         simulated = simulate_phantom_case(args.seed, args.level, progress=progress.part(0.0, 0.3))
         path = write_simulated_case(simulated, stage / "case")
-        case = read_case(path)
+        case = replace(read_case(path), label_names=simulated.case.label_names)
         result = pipeline.run(case, None, options, progress.part(0.3, 0.9))
         registration = result.registration
         error = metrics.mtre(
@@ -286,7 +286,7 @@ def _options(args: argparse.Namespace) -> PipelineOptions:
     device = _device(args.device)
     from .pipeline import PipelineOptions
     from .reconstruction import ReconstructionOptions
-    from .registration import RegistrationOptions
+    from .registration.register import RegistrationOptions
 
     return PipelineOptions(
         RegistrationOptions(device=device, seed=args.seed),

@@ -22,7 +22,8 @@ from .registration.types import Registration
 if TYPE_CHECKING:
     from .gaussians import GaussianCloud
     from .reconstruction import Reconstruction, ReconstructionOptions
-    from .registration import Anatomy, RegistrationOptions
+    from .registration.anatomy import Anatomy
+    from .registration.register import RegistrationOptions
 
 Array = NDArray[np.float64]
 
@@ -104,7 +105,7 @@ def register_case(
     progress: Progress | None = None,
 ) -> Registration:
     """From a case to the pose of its vertebra."""
-    from .registration import register
+    from .registration.register import register
 
     start = None if start_ct_to_world is None else np.asarray(start_ct_to_world, dtype=float)
     return register(case, start, options, progress)
@@ -112,7 +113,7 @@ def register_case(
 
 def take_vertebra(case: Case) -> Anatomy:
     """From a case to the vertebra (attenuation in a box, centre, surface) and the bone around."""
-    from .registration import build_anatomy
+    from .registration.anatomy import build_anatomy
 
     return build_anatomy(case)
 
@@ -121,9 +122,9 @@ def posed_prior(
     anatomy: Anatomy, registration: Registration, progress: Progress | None = None
 ) -> GaussianCloud:
     """From a vertebra and its pose to its Gaussians in world mm."""
-    from .gaussians import fit_volume
+    from .gaussians import fit_vertebra
 
-    cloud = fit_volume(anatomy.target.excess, progress=progress)
+    cloud = fit_vertebra(anatomy.target.excess, seed=registration.seed, progress=progress)
     return cloud.transformed(registration.ct_to_world)
 
 
