@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,6 +87,16 @@ def split(count: int, parts: int) -> list[tuple[int, int]]:
     """``count`` things in at most ``parts`` ranges of about the same length, none empty."""
     edges = sorted({count * part // parts for part in range(parts + 1)})
     return list(pairwise(edges))
+
+
+def balanced_edges(positions: Tensor, length: int, parts: int) -> list[int]:
+    """Edges from 0 to ``length`` of at most ``parts`` bands, about as many positions in each."""
+    inside = np.clip(positions.detach().numpy(), 0, length)
+    ranks = [len(inside) * part // parts for part in range(1, parts)]
+    if len(inside) == 0:
+        return [0, length]
+    cuts = np.nan_to_num(np.partition(inside, ranks)[ranks])
+    return sorted({0, length, *(int(cut) for cut in cuts)})
 
 
 def flat_array(tensor: Tensor) -> Any:

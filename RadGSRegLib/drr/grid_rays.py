@@ -1,9 +1,10 @@
 """What projectors share: rays in index coordinates, sampled on planes of constant camera depth.
 
 A pixel's ray is z d(u, v) in the camera, d = K^-1 (u, v, 1) = (x, y, 1). In index coordinates that
-is z A d + b with [A | b] the upper rows of ``camera_to_index``. Samples lie at depths z = n step for
-whole n: a lattice that belongs to the camera and not to the volume, so that the image's derivative
-by the pose is exactly that of the sum of samples. |d| step is the length that a sample stands for.
+is z A d + b with [A | b] the upper rows of ``camera_to_index``. Samples lie at depths z = n step
+for whole n: a lattice that belongs to the camera and not to the volume, so that the image's
+derivative by the pose is exactly that of the sum of samples. |d| step is the length that a sample
+stands for.
 """
 
 from __future__ import annotations

@@ -96,7 +96,8 @@ def project_volume(
     directions = pixel_directions(inverse, size, voxels)
     module = _choose(backend, voxels)
     sums: Tensor = module.project(voxels, camera_to_index, directions, lattice)
-    return (sums * directions.norm(dim=1)).reshape(size[1], size[0])
+    image: Tensor = (sums * directions.norm(dim=1)).reshape(size[1], size[0])
+    return image
 
 
 @torch.no_grad()

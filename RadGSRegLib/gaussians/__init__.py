@@ -2,13 +2,18 @@
 
 from .backends import available_backends
 from .cloud import GaussianCloud
+from .fit import FitOptions, fit_vertebra
+from .moments import coarsen
 from .rasterizer import DEFAULT_CUTOFF, rasterize, rasterize_with_jacobian
 from .voxelizer import voxelize
 
 __all__ = [
     "DEFAULT_CUTOFF",
+    "FitOptions",
     "GaussianCloud",
     "available_backends",
+    "coarsen",
+    "fit_vertebra",
     "rasterize",
     "rasterize_with_jacobian",
     "voxelize",

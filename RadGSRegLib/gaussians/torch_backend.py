@@ -134,11 +134,15 @@ def _densities(coefficients: Tensor, points: Tensor, cutoff: float) -> Tensor:
 
 
 def voxelize(
-    cloud: GaussianCloud, index_to_cloud: Tensor, size: tuple[int, int, int], cutoff: float
+    cloud: GaussianCloud,
+    index_to_cloud: Tensor,
+    size: tuple[int, int, int],
+    cutoff: float,
+    widen: bool,
 ) -> Tensor:
     """Attenuation (K, J, I) in 1/mm; see `voxelizer.voxelize`."""
     ni, nj, nk = size
-    coefficients = index_coefficients(cloud, index_to_cloud)
+    coefficients = index_coefficients(cloud, index_to_cloud, widen)
     axes = [torch.arange(n, dtype=cloud.dtype, device=cloud.device) for n in (nk, nj, ni)]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).flip(1)
     step = max(1, _PAIRS_AT_ONCE // (4 * max(1, len(cloud))))

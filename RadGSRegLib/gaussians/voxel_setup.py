@@ -28,9 +28,11 @@ def widened(cloud: GaussianCloud, index_to_cloud: Tensor) -> tuple[Tensor, Tenso
     return scales, cloud.densities * (cloud.scales / scales).prod(1)
 
 
-def index_coefficients(cloud: GaussianCloud, index_to_cloud: Tensor) -> Tensor:
+def index_coefficients(cloud: GaussianCloud, index_to_cloud: Tensor, widen: bool) -> Tensor:
     """Coefficients (N, 10), differentiable in all parameters of the cloud."""
-    scales, densities = widened(cloud, index_to_cloud)
+    scales, densities = cloud.scales, cloud.densities
+    if widen:
+        scales, densities = widened(cloud, index_to_cloud)
     linear = index_to_cloud[:3, :3]
     inverse = torch.linalg.inv(linear)
     means = (cloud.means - index_to_cloud[:3, 3]) @ inverse.T

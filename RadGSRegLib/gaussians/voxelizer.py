@@ -17,6 +17,7 @@ def voxelize(
     size: tuple[int, int, int],
     *,
     cutoff: float = DEFAULT_CUTOFF,
+    widen: bool = True,
     backend: str = "auto",
 ) -> Tensor:
     """Attenuation (K, J, I) in 1/mm at the voxel centres of a grid.
@@ -25,7 +26,7 @@ def voxelize(
     Each Gaussian counts within ``cutoff`` standard deviations; one narrower than a voxel is
     widened with its mass kept (`voxel_setup.widened`), so that it neither falls between the voxels
     nor loses its gradient. Differentiable by all four tensors of the cloud; dtype and device are
-    the cloud's.
+    the cloud's. With ``widen=False`` every Gaussian is sampled as it is.
 
     ``backend`` as for `rasterize` ("gsplat" has no voxelizer). Raises ValueError for a bad grid.
     """
@@ -33,5 +34,5 @@ def voxelize(
     check_grid(matrix.cpu().double().numpy(), size)
     check_cutoff(cutoff)
     module = choose(backend, cloud.device, cloud.dtype, "voxelize")
-    volume: Tensor = module.voxelize(cloud, matrix, size, cutoff)
+    volume: Tensor = module.voxelize(cloud, matrix, size, cutoff, widen)
     return volume

@@ -16,7 +16,15 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from ..warp_runtime import device_of, flat_array, run_jobs, split, start, worker_count
+from ..warp_runtime import (
+    balanced_edges,
+    device_of,
+    flat_array,
+    run_jobs,
+    split,
+    start,
+    worker_count,
+)
 from . import warp_kernels as kernels
 from .cloud import GaussianCloud
 from .rays import pixel_rays
@@ -33,10 +41,7 @@ def _bands(coefficients: Tensor, rows: int) -> list[tuple[int, int]]:
     count = worker_count()
     if coefficients.is_cuda or count == 1 or coefficients.shape[0] < _WORTH_A_THREAD:
         return [(0, rows)]
-    inner = torch.arange(1, count, dtype=torch.float32) / count
-    edges = torch.quantile(coefficients[:, 1].clamp(0, rows), inner).round().int().tolist()
-    edges = sorted({0, rows, *(min(max(edge, 0), rows) for edge in edges)})
-    return list(pairwise(edges))
+    return list(pairwise(balanced_edges(coefficients[:, 1], rows, count)))
 
 
 def _stride(columns: int) -> int:

@@ -9,7 +9,15 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from ..warp_runtime import device_of, flat_array, run_jobs, split, start, worker_count
+from ..warp_runtime import (
+    balanced_edges,
+    device_of,
+    flat_array,
+    run_jobs,
+    split,
+    start,
+    worker_count,
+)
 from .cloud import GaussianCloud
 from .voxel_setup import index_coefficients
 
@@ -22,14 +30,9 @@ def _slabs(coefficients: Tensor, slices: int) -> list[int]:
     """Edges of slabs of slices: one slice each on CUDA, else as many as there are threads."""
     if coefficients.is_cuda:
         return list(range(slices + 1))
-    count = worker_count()
-    inner = torch.arange(1, count, dtype=torch.float32) / count
-    if count == 1 or coefficients.shape[0] < 64:
+    if worker_count() == 1 or coefficients.shape[0] < 64:
         return [0, slices]
-    # quantile refuses very long inputs; a strided sample balances as well
-    sample = coefficients[:: max(1, coefficients.shape[0] // 100_000), 2]
-    edges = torch.quantile(sample.clamp(0, slices), inner).round().int().tolist()
-    return sorted({0, slices, *edges})
+    return balanced_edges(coefficients[:, 2], slices, worker_count())
 
 
 class _Scatter(torch.autograd.Function):
@@ -86,9 +89,13 @@ class _Scatter(torch.autograd.Function):
 
 
 def voxelize(
-    cloud: GaussianCloud, index_to_cloud: Tensor, size: tuple[int, int, int], cutoff: float
+    cloud: GaussianCloud,
+    index_to_cloud: Tensor,
+    size: tuple[int, int, int],
+    cutoff: float,
+    widen: bool,
 ) -> Tensor:
     """Attenuation (K, J, I) in 1/mm; see `voxelizer.voxelize`."""
     single = cloud.to(dtype=torch.float32)
-    coefficients = index_coefficients(single, index_to_cloud.float())
+    coefficients = index_coefficients(single, index_to_cloud.float(), widen)
     return cast(Tensor, _Scatter.apply(coefficients, size, cutoff * cutoff)).to(cloud.dtype)
