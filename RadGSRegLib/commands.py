@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -272,7 +273,7 @@ def _outcome(registration: Registration, out: str) -> Outcome:
     trusted = registration.status == "ok"
     summary = [f"status: {registration.status} ({registration.reason})"]
     expected = registration.quality.get("expected_error_mm")
-    if expected is not None:
+    if expected is not None and math.isfinite(expected):
         summary.append(f"expected error: {float(expected):.2f} mm")
     summary.append(f"results: {out} (open {Path(out) / 'report.html'})")
     if not trusted:
