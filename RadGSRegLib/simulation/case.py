@@ -108,8 +108,12 @@ def simulate_case(
         for name in (AP, LATERAL)
     }
     at = transform_points(truth_pose, pivot[None])[0]
-    embed = p.trunk and not covers_body(ct)
-    trunk = _draw_trunk(at, scene.rest, rng) if embed else None
+    trunk = None
+    if p.trunk:
+        whole = covers_body(ct)
+        trunk = (
+            _fitted_trunk(ct, poses[0], scene.rest) if whole else _draw_trunk(at, scene.rest, rng)
+        )
     gas = _draw_gas(p, at, trunk, rng)
     wires = _draw_wires(p, at, rng)
     if trunk is not None:
@@ -209,6 +213,23 @@ def _draw_trunk(at: Array, rest: Piece, rng: np.random.Generator) -> _Trunk:
         turned = Rotation.random(random_state=int(rng.integers(2**31))).as_matrix()
         organs.append((place, turned, size, float(rng.uniform(-0.09, 0.09))))
     return _Trunk(centre, axes, radii, density, tuple(organs))
+
+
+def _fitted_trunk(ct: Volume, ct_to_world: Array, rest: Piece) -> _Trunk:
+    """The trunk that goes on above and below a CT which holds the whole cross-section."""
+    kji = np.argwhere(ct.array[::4, ::4, ::4] > -300) * 4.0
+    points = ct.physical_points(kji[:, ::-1])
+    # A uniform ellipse's semi-axis is twice its standard deviation.
+    centre = np.median(points, axis=0)
+    radii = 2.0 * points[:, :2].std(axis=0)
+    tissue = rest.soft.array[rest.soft.array > 0.7]
+    return _Trunk(
+        transform_points(ct_to_world, centre[None])[0],
+        np.asarray(ct_to_world)[:3, :2].T,
+        radii,
+        float(np.clip(tissue.mean(), 0.9, 1.05)),
+        (),
+    )
 
 
 def _draw_gas(

@@ -56,7 +56,8 @@ class DisplayCurve:
     """A monotone curve from detector signal to grey value, as an unknown maker's chain does.
 
     ``logarithm`` takes the logarithm first (else a power ``gamma`` of the signal); the window runs
-    between two quantiles of the picture; ``sigmoid`` (0 = none) bends it into an S; ``bone_bright``
+    between two quantiles of what is behind the body, opened by a share ``air`` towards the direct
+    beam; ``sigmoid`` (0 = none) bends it into an S; ``bone_bright``
     is the polarity; ``bits`` the depth of quantisation.
     """
 
@@ -66,14 +67,22 @@ class DisplayCurve:
     window: tuple[float, float]
     bone_bright: bool
     bits: int
+    air: float = 1.0
 
     def __call__(self, signal: Array, where: NDArray[np.bool_] | None = None) -> NDArray[np.uint16]:
-        """Grey values (rows, cols), 0 to 2^bits - 1; the window is measured on ``where``."""
+        """Grey values (rows, cols), 0 to 2^bits - 1; the window is measured on ``where``.
+
+        ``signal`` in units of the direct beam: below 0.4 counts as behind the body.
+        """
         floor = max(float(np.quantile(signal, 0.001)), 1e-6) * 0.5
         x = np.maximum(signal.astype(np.float64), floor)
         x = np.log(x) if self.logarithm else x**self.gamma
-        measured = x if where is None or not where.any() else x[where]
-        low, high = (float(v) for v in np.quantile(measured, self.window))
+        seen = np.ones(x.shape, dtype=bool) if where is None or not where.any() else where
+        low, high = (float(v) for v in np.quantile(x[seen], self.window))
+        body = seen & (signal < 0.4)
+        if body.mean() > 0.05:
+            behind = float(np.quantile(x[body], self.window[1]))
+            high = behind + self.air * (high - behind)
         y = np.clip((x - low) / max(high - low, 1e-9), 0.0, 1.0)
         if self.sigmoid > 0:
             bend = 1.0 / (1.0 + np.exp(-self.sigmoid * (y - 0.5)))
@@ -97,6 +106,7 @@ def random_display(generator: np.random.Generator, bits: tuple[int, ...]) -> Dis
         window=(float(generator.uniform(0.0, 0.01)), float(generator.uniform(0.97, 1.0))),
         bone_bright=bone_bright,
         bits=depth,
+        air=float(generator.uniform(0.0, 0.5)),
     )
 
 
