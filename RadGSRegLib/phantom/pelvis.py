@@ -20,7 +20,8 @@ def sacrum(parameters: SpineParameters, points: Points) -> tuple[Array, Array]:
     scale = size.width_lower / 49.4
     a = 0.5 * size.width_lower * 1.0
     b = 0.5 * size.depth_lower * 0.95
-    spine = [(0.0, 0.0, -10.0), (0.0, 4.0, -40.0), (0.0, 6.0, -62.0), (0.0, 1.0, -84.0)]
+    # The sacrum is bent forward: its lower end comes back under the body.
+    spine = [(0.0, 0.0, -10.0), (0.0, 1.0, -37.0), (0.0, -6.0, -59.0), (0.0, -20.0, -78.0)]
     radii = [(a, b), (0.70 * a, 0.62 * b), (0.52 * a, 0.45 * b), (0.36 * a, 0.36 * b)]
     out = np.full(len(points), FAR, dtype=np.float32)
     side_axis = (1.0, 0.0, 0.0)
@@ -51,7 +52,7 @@ def sacrum(parameters: SpineParameters, points: Points) -> tuple[Array, Array]:
         flank = swept_ellipse(
             points,
             (s * 1.85 * a, 13.0, -24.0),
-            (s * 0.75 * a, 12.0, -72.0),
+            (s * 0.75 * a, 0.0, -68.0),
             (0.0, 1.0, 0.0),
             (0.75 * b, 12.0),
             (0.35 * b, 10.0),
@@ -80,7 +81,7 @@ def sacrum(parameters: SpineParameters, points: Points) -> tuple[Array, Array]:
         back = swept_ellipse(
             points,
             (s * 14.0, wall + 8.0, -30.0),
-            (s * 8.0, wall + 2.0, -76.0),
+            (s * 8.0, wall - 11.0, -72.0),
             side_axis,
             (9.0, 3.0),
             (7.0, 2.6),
@@ -89,7 +90,7 @@ def sacrum(parameters: SpineParameters, points: Points) -> tuple[Array, Array]:
     crest = swept_ellipse(
         points,
         (0.0, wall + 24.0, -20.0),
-        (0.0, wall + 6.0, -80.0),
+        (0.0, wall - 8.0, -74.0),
         side_axis,
         (3.0, 6.0),
         (3.0, 4.0),
@@ -98,7 +99,7 @@ def sacrum(parameters: SpineParameters, points: Points) -> tuple[Array, Array]:
     canal = swept_ellipse(
         points,
         (0.0, wall + 8.0, 14.0),
-        (0.0, 14.0, -72.0),
+        (0.0, 1.0, -70.0),
         side_axis,
         (half_canal, 8.0),
         (6.0, 3.0),

@@ -96,6 +96,8 @@ def trunk_centre(parameters: SpineParameters) -> tuple[float, float]:
     """The middle (x, y) of the trunk's outer ellipse; L3's body centre is the origin."""
     size = parameters.vertebrae["L3"].size
     skin = 0.5 * size.depth_lower + size.spinous_length + 8.0 + 0.6 * parameters.fat_mm
+    sacrum = vertebra_poses(parameters)["S1"] @ [0.0, 0.5 * size.depth_lower + 18.0, -50.0, 1.0]
+    skin = max(skin, float(sacrum[1]) + 12.0)
     return 0.0, skin - 0.5 * parameters.trunk_depth_mm
 
 
@@ -146,7 +148,7 @@ def paint_torso(parameters: SpineParameters, grid: Grid) -> Array:
     # Organs first, then bowel, then what lies against the spine.
     paint.blob((-80.0, y0 - 8.0, 118.0 * k), (66.0, 0.72 * half_d, 78.0), 58.0)
     paint.blob((88.0, y0 + 18.0, 112.0 * k), (34.0, 44.0, 48.0), 50.0)
-    loops = int(rng.integers(26, 40))
+    loops = int(rng.integers(40, 64))
     inner_w, inner_d = half_w - fat - 24.0, half_d - fat - 16.0
     pockets: list[tuple[NDArray[np.float64], float]] = []
     for _ in range(loops):
