@@ -17,7 +17,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 
@@ -107,14 +106,11 @@ def flat_array(tensor: Tensor) -> Any:
     return wp.from_torch(tensor.view(-1), dtype=wp.float32, requires_grad=False)
 
 
-def device_of(tensor: Tensor) -> Any:
-    """The warp device that a tensor is on."""
+def launch(kernel: Any, count: int, inputs: Sequence[Any], like: Tensor) -> None:
+    """Run ``count`` threads of a kernel where the tensor ``like`` is, in torch's order of work."""
     import warp as wp
 
-    start()
-    return wp.device_from_torch(tensor.device)
-
-
-def is_supported(device: torch.device) -> bool:
-    """Whether warp can work on tensors of this device here."""
-    return device.type in ("cpu", "cuda")
+    if like.is_cuda:
+        wp.launch(kernel, dim=count, inputs=inputs, stream=wp.stream_from_torch(like.device))
+    else:
+        wp.launch(kernel, dim=count, inputs=inputs, device="cpu")

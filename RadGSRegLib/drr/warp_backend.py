@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import warp as wp
 from torch import Tensor
 
-from ..warp_runtime import device_of, flat_array, run_jobs, split, start, worker_count
+from ..warp_runtime import flat_array, launch, run_jobs, split, start, worker_count
 from .grid_rays import Lattice
 
 start()
@@ -33,15 +32,14 @@ def _launch(
     nk, nj, ni = shape
     rays = directions.shape[0]
     matrices, ahead, sums = flat_array(matrix), flat_array(directions), flat_array(result)
-    device = device_of(result)
     numbers = [lattice.first, lattice.stop, float(lattice.first), lattice.step]
 
     def job(buffer: Any, begin: int, end: int) -> Callable[[], None]:
-        return lambda: wp.launch(
+        return lambda: launch(
             kernel,
-            dim=end - begin,
-            inputs=[buffer, ni, nj, nk, matrices, ahead, begin, *numbers, sums],
-            device=device,
+            end - begin,
+            [buffer, ni, nj, nk, matrices, ahead, begin, *numbers, sums],
+            result,
         )
 
     buffers = list(volume) if volume.dim() == 4 else [volume]

@@ -1,8 +1,9 @@
 """Rasterizer on warp kernels: float32, CPU and CUDA from one source.
 
-On the CPU the work is split over threads: disjoint bands of rows when scattering into an image,
-disjoint ranges of Gaussians when gathering gradients. Both leave the result independent of how many
-threads there are.
+On CUDA every pixel gathers from the list of its tile (tiles.py). On the CPU Gaussians scatter, and
+the work is split over threads: disjoint bands of rows when scattering into an image, disjoint
+ranges of Gaussians when gathering gradients. All leave the result independent of how many threads
+there are.
 """
 
 from __future__ import annotations
@@ -13,22 +14,23 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import warp as wp
 from torch import Tensor
 
 from ..warp_runtime import (
     balanced_edges,
-    device_of,
     flat_array,
+    launch,
     run_jobs,
     split,
     start,
     worker_count,
 )
+from . import warp_gather
 from . import warp_kernels as kernels
 from .cloud import GaussianCloud
 from .rays import pixel_rays
 from .splat_setup import footprint_coefficients, footprint_motion, inverse_on
+from .tiles import TileLister, TileLists, list_tiles
 
 start()
 
@@ -37,9 +39,9 @@ _WORTH_A_THREAD = 256
 
 
 def _bands(coefficients: Tensor, rows: int) -> list[tuple[int, int]]:
-    """Bands of rows with about as many Gaussians each; one band on CUDA."""
+    """Bands of rows with about as many Gaussians each."""
     count = worker_count()
-    if coefficients.is_cuda or count == 1 or coefficients.shape[0] < _WORTH_A_THREAD:
+    if count == 1 or coefficients.shape[0] < _WORTH_A_THREAD:
         return [(0, rows)]
     return list(pairwise(balanced_edges(coefficients[:, 1], rows, count)))
 
@@ -48,52 +50,62 @@ def _stride(columns: int) -> int:
     return columns + kernels.LANES
 
 
-class _Scatter(torch.autograd.Function):
+class _Splat(torch.autograd.Function):
     """Footprint coefficients (N, 12) to the image (rows, columns) over the ray's parameter."""
 
     @staticmethod
-    def forward(ctx: Any, coefficients: Tensor, columns: int, rows: int, cut2: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        coefficients: Tensor,
+        columns: int,
+        rows: int,
+        cut2: float,
+        lists: TileLists | None,
+    ) -> Tensor:
         coefficients = coefficients.contiguous()
         stride = _stride(columns)
         image = torch.zeros(rows, stride, dtype=torch.float32, device=coefficients.device)
-        source, target, device = flat_array(coefficients), flat_array(image), device_of(image)
+        ctx.save_for_backward(coefficients)
+        ctx.geometry = (columns, rows, cut2)
+        if lists is not None:
+            warp_gather.gather_values(coefficients, lists, image, columns, cut2)
+            return image[:, :columns]
+        source, target = flat_array(coefficients), flat_array(image)
 
         def job(begin: int, end: int) -> Callable[[], None]:
-            return lambda: wp.launch(
+            return lambda: launch(
                 kernels.scatter_values,
-                dim=coefficients.shape[0],
-                inputs=[source, target, stride, columns, begin, end, cut2],
-                device=device,
+                coefficients.shape[0],
+                [source, target, stride, columns, begin, end, cut2],
+                image,
             )
 
         run_jobs([job(*band) for band in _bands(coefficients, rows)])
-        ctx.save_for_backward(coefficients)
-        ctx.geometry = (columns, rows, cut2)
         return image[:, :columns]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (coefficients,) = ctx.saved_tensors
         columns, rows, cut2 = ctx.geometry
         stride = _stride(columns)
         weights = torch.zeros(rows, stride, dtype=torch.float32, device=gradient.device)
         weights[:, :columns] = gradient
         result = torch.zeros_like(coefficients)
-        source, target, device = flat_array(coefficients), flat_array(result), device_of(result)
+        source, target = flat_array(coefficients), flat_array(result)
         weight = flat_array(weights)
         count = coefficients.shape[0]
         parts = 1 if result.is_cuda or count < _WORTH_A_THREAD else worker_count()
 
         def job(first: int, stop: int) -> Callable[[], None]:
-            return lambda: wp.launch(
+            return lambda: launch(
                 kernels.gather_gradients,
-                dim=stop - first,
-                inputs=[source, weight, target, first, stride, columns, rows, cut2],
-                device=device,
+                stop - first,
+                [source, weight, target, first, stride, columns, rows, cut2],
+                result,
             )
 
         run_jobs([job(*part) for part in split(count, parts)])
-        return result, None, None, None
+        return result, None, None, None, None
 
 
 def rasterize(
@@ -102,16 +114,48 @@ def rasterize(
     cloud_to_camera: Tensor,
     size: tuple[int, int],
     cutoff: float,
+    lister: TileLister | None = None,
 ) -> Tensor:
-    """Line integrals (rows, columns); ``inverse`` is K^-1; see `rasterizer.rasterize`."""
+    """Line integrals (rows, columns); ``inverse`` is K^-1; see `rasterizer.rasterize`.
+
+    With a ``lister`` of tiles pixels gather (always on CUDA), without Gaussians scatter.
+    """
     columns, rows = size
     single = cloud.to(dtype=torch.float32)
     coefficients, _ = footprint_coefficients(
         single, inverse_on(inverse, single.means), cloud_to_camera.float(), cutoff
     )
     _, lengths = pixel_rays(inverse, size, torch.float32, cloud.device)
-    image = _Scatter.apply(coefficients, columns, rows, cutoff * cutoff) * lengths
+    lists = _lists(coefficients.detach(), size, cutoff, lister)
+    image = _Splat.apply(coefficients, columns, rows, cutoff * cutoff, lists) * lengths
     return cast(Tensor, image.to(cloud.dtype))
+
+
+def _lists(
+    coefficients: Tensor, size: tuple[int, int], cutoff: float, lister: TileLister | None
+) -> TileLists | None:
+    if lister is None and coefficients.is_cuda:
+        lister = list_tiles
+    return None if lister is None else lister(coefficients, size, cutoff)
+
+
+def _scatter_derivatives(
+    coefficients: Tensor, motion: Tensor, planes: Tensor, columns: int, cut2: float, depth: float
+) -> None:
+    _, rows, stride = planes.shape
+    source, target = flat_array(coefficients), flat_array(planes)
+    beside = flat_array(motion)
+    numbers = [rows * stride, stride, columns]
+
+    def job(begin: int, end: int) -> Callable[[], None]:
+        return lambda: launch(
+            kernels.scatter_derivatives,
+            coefficients.shape[0],
+            [source, beside, target, *numbers, begin, end, cut2, depth],
+            planes,
+        )
+
+    run_jobs([job(*band) for band in _bands(coefficients, rows)])
 
 
 @torch.no_grad()
@@ -122,6 +166,7 @@ def rasterize_with_jacobian(
     size: tuple[int, int],
     centre_cloud: Tensor,
     cutoff: float,
+    lister: TileLister | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Image (rows, columns) and derivative (6, rows, columns); see `rasterizer`.
 
@@ -138,19 +183,12 @@ def rasterize_with_jacobian(
     depth = float(centre[2])
     stride = _stride(columns)
     planes = torch.zeros(5, rows, stride, dtype=torch.float32, device=cloud.device)
-    source, target, device = flat_array(coefficients), flat_array(planes), device_of(planes)
-    beside = flat_array(motion)
-
-    def job(begin: int, end: int) -> Callable[[], None]:
-        return lambda: wp.launch(
-            kernels.scatter_derivatives,
-            dim=coefficients.shape[0],
-            inputs=[source, beside, target, rows * stride, stride, columns, begin, end]
-            + [cutoff * cutoff, depth],
-            device=device,
-        )
-
-    run_jobs([job(*band) for band in _bands(coefficients, rows)])
+    lists = _lists(coefficients, size, cutoff, lister)
+    cut2 = cutoff * cutoff
+    if lists is not None:
+        warp_gather.gather_derivatives(coefficients, motion, lists, planes, columns, cut2, depth)
+    else:
+        _scatter_derivatives(coefficients, motion, planes, columns, cut2, depth)
     directions, lengths = pixel_rays(inverse, size, torch.float32, cloud.device)
     x, y = directions[0], directions[1]
     value, px, py, sx, sy = (planes[:, :, :columns] * lengths).unbind(0)

@@ -54,7 +54,7 @@ _ROWS = """
 # One pair: value = amplitude / |w| exp(-1/2 n / m), zero beyond the cut. The exponential of a
 # number in [-32, 0] is the 32nd power of a short Taylor series: no branch, no table, a relative
 # error of 2e-6 where it matters.
-_PAIR = """
+PAIR = """
             const float du = start + (float)i;
             const float n = (a11 * du + n1) * du + n0;
             const float m = (d11 * du + m1) * du + m0;
@@ -80,7 +80,7 @@ _FORWARD = (
     + "        float* out = image.data + (long long)row * stride + begin;\n"
     + _VECTOR
     + "        for (int i = 0; i < count; ++i) {\n"
-    + _PAIR
+    + PAIR
     + "            out[i] += amplitude * value;\n        }\n    }\n"
 )
 
@@ -132,7 +132,7 @@ _DERIVATIVE = (
 """
     + _VECTOR
     + "        for (int i = 0; i < count; ++i) {\n"
-    + _PAIR
+    + PAIR
     + """
             value *= amplitude;
             const float dt = -z * inv * ((d11 * du + k1) * du + k0);
@@ -215,7 +215,7 @@ _BACKWARD = (
 """
     + _VECTOR
     + "        for (int i = 0; i < count; ++i) {\n"
-    + _PAIR
+    + PAIR
     + """
             value *= weight[i];
             const float a = -0.5f * value * inv;

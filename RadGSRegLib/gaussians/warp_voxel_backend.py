@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
-import warp as wp
 from torch import Tensor
 
 from ..warp_runtime import (
     balanced_edges,
-    device_of,
     flat_array,
+    launch,
     run_jobs,
     split,
     start,
@@ -26,13 +26,11 @@ start()
 from . import warp_voxel_kernels as kernels  # noqa: E402
 
 
-def _slabs(coefficients: Tensor, slices: int) -> list[int]:
-    """Edges of slabs of slices: one slice each on CUDA, else as many as there are threads."""
-    if coefficients.is_cuda:
-        return list(range(slices + 1))
+def _slabs(coefficients: Tensor, slices: int) -> list[tuple[int, int]]:
+    """Slabs of slices with about as many Gaussians in each, as many as there are threads."""
     if worker_count() == 1 or coefficients.shape[0] < 64:
-        return [0, slices]
-    return balanced_edges(coefficients[:, 2], slices, worker_count())
+        return [(0, slices)]
+    return list(pairwise(balanced_edges(coefficients[:, 2], slices, worker_count())))
 
 
 class _Scatter(torch.autograd.Function):
@@ -44,22 +42,18 @@ class _Scatter(torch.autograd.Function):
         coefficients = coefficients.contiguous()
         stride = ni + kernels.LANES
         volume = torch.zeros(nk, nj, stride, dtype=torch.float32, device=coefficients.device)
-        source, target, device = flat_array(coefficients), flat_array(volume), device_of(volume)
-        edges = torch.tensor(
-            _slabs(coefficients, nk), dtype=torch.int32, device=coefficients.device
-        )
-        pieces = [edges] if volume.is_cuda else [edges[n : n + 2] for n in range(len(edges) - 1)]
+        source, target = flat_array(coefficients), flat_array(volume)
+        count = coefficients.shape[0]
+        if volume.is_cuda:
+            numbers = [count, target, stride, ni, nj, cut2]
+            launch(kernels.fill_rows, nk * nj, [source, *numbers], volume)
+        else:
 
-        def job(piece: Tensor) -> Callable[[], None]:
-            first = wp.from_torch(piece.contiguous(), dtype=wp.int32)
-            return lambda: wp.launch(
-                kernels.scatter_densities,
-                dim=len(piece) - 1,
-                inputs=[source, coefficients.shape[0], target, stride, ni, nj, first, cut2],
-                device=device,
-            )
+            def job(begin: int, end: int) -> Callable[[], None]:
+                numbers = [source, target, stride, ni, nj, begin, end, cut2]
+                return lambda: launch(kernels.scatter_slab, count, numbers, volume)
 
-        run_jobs([job(piece) for piece in pieces])
+            run_jobs([job(*slab) for slab in _slabs(coefficients, nk)])
         ctx.save_for_backward(coefficients)
         ctx.geometry = (size, cut2)
         return volume[:, :, :ni]
@@ -72,15 +66,15 @@ class _Scatter(torch.autograd.Function):
         weights = torch.zeros(nk, nj, stride, dtype=torch.float32, device=gradient.device)
         weights[:, :, :ni] = gradient
         result = torch.zeros_like(coefficients)
-        source, target, device = flat_array(coefficients), flat_array(result), device_of(result)
+        source, target = flat_array(coefficients), flat_array(result)
         weight = flat_array(weights)
 
         def job(first: int, stop: int) -> Callable[[], None]:
-            return lambda: wp.launch(
+            return lambda: launch(
                 kernels.gather_gradients,
-                dim=stop - first,
-                inputs=[source, weight, target, first, stride, ni, nj, nk, cut2],
-                device=device,
+                stop - first,
+                [source, weight, target, first, stride, ni, nj, nk, cut2],
+                result,
             )
 
         count = coefficients.shape[0]

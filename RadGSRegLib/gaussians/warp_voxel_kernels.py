@@ -32,9 +32,9 @@ _ROWS = """
       if (!(rest_k > 0.0f)) continue;
       const float reach_j = ::sqrtf(rest_k / qjj);
       const float low_j = centre_j - reach_j, high_j = centre_j + reach_j;
-      if (!(high_j >= 0.0f && low_j <= (float)(nj - 1))) continue;
-      const int first_j = low_j <= 0.0f ? 0 : (int)::ceilf(low_j);
-      const int last_j = high_j >= (float)(nj - 1) ? nj - 1 : (int)::floorf(high_j);
+      if (!(high_j >= (float)j_begin && low_j <= (float)(j_end - 1))) continue;
+      const int first_j = low_j <= (float)j_begin ? j_begin : (int)::ceilf(low_j);
+      const int last_j = high_j >= (float)(j_end - 1) ? j_end - 1 : (int)::floorf(high_j);
       for (int j = first_j; j <= last_j; ++j) {
         const float dj = (float)j - mj;
         const float offset_j = (float)j - centre_j;
@@ -90,6 +90,8 @@ def _scatter_density(
     stride: int,
     ni: int,
     nj: int,
+    j_begin: int,
+    j_end: int,
     k_begin: int,
     k_end: int,
     cut2: float,
@@ -97,22 +99,37 @@ def _scatter_density(
 
 
 @wp.kernel
-def scatter_densities(
+def scatter_slab(
+    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+    volume: wp.array(dtype=float),  # type: ignore[valid-type]
+    stride: int,
+    ni: int,
+    nj: int,
+    k_begin: int,
+    k_end: int,
+    cut2: float,
+) -> None:
+    """For the CPU: thread g adds Gaussian g of (N, 10) to the slices ``k_begin`` to ``k_end``."""
+    g = int(wp.tid())  # type: ignore[arg-type]
+    _scatter_density(coefficients, g, volume, stride, ni, nj, 0, nj, k_begin, k_end, cut2)
+
+
+@wp.kernel
+def fill_rows(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     count: int,
     volume: wp.array(dtype=float),  # type: ignore[valid-type]
     stride: int,
     ni: int,
     nj: int,
-    first: wp.array(dtype=int),  # type: ignore[valid-type]
     cut2: float,
 ) -> None:
-    """Thread t adds all Gaussians (N, 10) to the slab ``first[t]`` to ``first[t + 1]`` of k."""
-    slab = int(wp.tid())  # type: ignore[arg-type]
+    """For CUDA: thread (k, j) adds all Gaussians to its own row, in the order of the cloud."""
+    row = int(wp.tid())  # type: ignore[arg-type]
+    k = row // nj
+    j = row - k * nj
     for g in range(count):
-        _scatter_density(
-            coefficients, g, volume, stride, ni, nj, first[slab], first[slab + 1], cut2
-        )
+        _scatter_density(coefficients, g, volume, stride, ni, nj, j, j + 1, k, k + 1, cut2)
 
 
 # Backward: moments of the weighted value over the ellipsoid.
@@ -124,7 +141,7 @@ _BACKWARD = (
     float* result = gradient.data + (long long)g * 10;
     float s0 = 0.0f, si = 0.0f, sj = 0.0f, sk = 0.0f;
     float sii = 0.0f, sij = 0.0f, sik = 0.0f, sjj = 0.0f, sjk = 0.0f, skk = 0.0f;
-    const int k_begin = 0, k_end = nk;
+    const int k_begin = 0, k_end = nk, j_begin = 0, j_end = nj;
 """
     + _ROWS
     + """
