@@ -36,7 +36,7 @@ def mean_l3() -> Phantom:
 @pytest.fixture(scope="module")
 def whole() -> Phantom:
     """A random spine, T12 to sacrum, coarse."""
-    return make_phantom(random_spine(7), 2.0, "spine")
+    return make_phantom(random_spine(9), 2.0, "spine")
 
 
 def _local(phantom: Phantom, mask: np.ndarray, name: str) -> np.ndarray:
@@ -92,6 +92,14 @@ def test_every_vertebra_is_one_piece_in_its_order(whole: Phantom) -> None:
         heights.append(np.argwhere(mask)[:, 0].mean())
     assert all(upper > lower for upper, lower in itertools.pairwise(heights))
     assert whole.label_names == {number: name for name, number in LABELS.items()}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 10])
+def test_lowest_joint_leaves_no_crumbs(seed: int) -> None:
+    phantom = make_phantom(random_spine(seed), 2.0, ["L5", "S1"], soft_tissue=False)
+    for name in ("L5", "S1"):
+        mask = phantom.labels.array == LABELS[name]
+        assert label(mask, np.ones((3, 3, 3)))[1] == 1, name
 
 
 def test_subregions_lie_where_their_names_say(whole: Phantom) -> None:

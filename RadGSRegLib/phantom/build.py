@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import find_objects, gaussian_filter, label
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
@@ -171,6 +171,7 @@ def make_phantom(
         else:
             _paint_vertebra(p, grid, hu, nearest, labels, parts, neutral, poses, index)
 
+    _drop_islands(labels, parts, float(spacing.prod()))
     report(0.95, "noise")
     if p.noise_hu > 0:
         rng = np.random.default_rng(p.seed + 1)
@@ -293,6 +294,29 @@ def _claim(
         parts[box] = flat.reshape(shape)
 
 
+def _drop_islands(
+    labels: NDArray[np.uint8], parts: NDArray[np.uint8], voxel_mm3: float, limit_mm3: float = 600.0
+) -> None:
+    """Unlabel crumbs that a facet joint cut off; pieces that the field's edge cut off stay."""
+    whole = np.ones((3, 3, 3), dtype=int)
+    for number, box in enumerate(find_objects(labels), start=1):
+        if box is None:
+            continue
+        pieces, count = label(labels[box] == number, whole)
+        if count < 2:
+            continue
+        for index, place in enumerate(find_objects(pieces), start=1):
+            mine = pieces[place] == index
+            ends = [(b.start + s.start, b.start + s.stop) for b, s in zip(box, place, strict=True)]
+            touches = any(
+                low == 0 or high == n for (low, high), n in zip(ends, labels.shape, strict=True)
+            )
+            if touches or mine.sum() * voxel_mm3 > limit_mm3:
+                continue
+            labels[box][place][mine] = 0
+            parts[box][place][mine] = 0
+
+
 def _marrow(
     p: SpineParameters, v: VertebraParameters, points: Points, index: int, sigma: float
 ) -> Array:
@@ -400,7 +424,7 @@ def _paint_sacrum(
     there = _moved(points, invert_rigid(neutral["L5"]) @ neutral["S1"])
     there = _roughened(p, len(MOBILE_LEVELS) - 1, there)
     above = joint_surfaces(bone, there)[1]
-    keep_off = np.where(facets < 4.0, 1.6 - above, -FAR).astype(np.float32)
+    keep_off = np.where((facets < 4.0) & (points.z > -8.0), 1.6 - above, -FAR).astype(np.float32)
     distance = smooth_max(distance, keep_off, 0.5)
     close = np.flatnonzero(distance < 3.2 * grid.sigma)
     where, points, distance = where[close], points.take(close), distance[close]

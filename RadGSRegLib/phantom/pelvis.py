@@ -69,6 +69,15 @@ def sacrum(parameters: SpineParameters, points: Points) -> tuple[Array, Array]:
             (6.8, 3.2),
         )
         facets = np.minimum(facets, facet)
+        pillar = swept_ellipse(
+            points,
+            (s * (half_canal + 9.0), wall + 8.5, -3.0),
+            (s * (half_canal + 9.0), wall - 2.0, -20.0),
+            side_axis,
+            (6.5, 5.5),
+            (8.0, 6.5),
+        )
+        out = smooth_min(out, pillar, 4.0)
         lamina = swept_ellipse(
             points,
             (s * (half_canal + 2.0), wall + 12.0, -14.0),

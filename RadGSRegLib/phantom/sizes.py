@@ -1,6 +1,7 @@
 """Mean sizes of the lumbar vertebrae, millimetres and degrees, per level.
 
-Sources, rounded to what a phantom needs:
+Sources. A phantom needs means, not a measurement: the values are rounded and, where the sources
+differ, lie between them; do not cite them as any one author's.
 
 - end-plate widths and depths, canal, pedicles, span of the transverse processes: M. M. Panjabi et
   al., "Human lumbar vertebrae: quantitative three-dimensional anatomy", Spine 17(3), 1992, and for
@@ -8,7 +9,7 @@ Sources, rounded to what a phantom needs:
 - heights of bodies and discs in the living, which are larger than those of dry bones: S. H. Zhou et
   al., "Geometrical dimensions of the lower lumbar vertebrae: analysis of data from digitised CT
   images", Eur Spine J 9(3), 2000;
-- spinous and transverse processes and the overall plausibility of ratios: J. L. Berry et al., "A
+- spinous and transverse processes and ratios between sizes: J. L. Berry et al., "A
   morphometric study of human lumbar and selected thoracic vertebrae", Spine 12(4), 1987.
 
 Spread between persons is about 7 to 10 % of every length in all of them.
@@ -71,16 +72,16 @@ SIZES = {
         41.2, 43.3, 34.1, 35.3, 26.4, 27.8, 8.0, 23.7, 19.0, 8.6, 15.9, 71.2, 47.0, 25.0, -13.0
     ),
     "L2": LevelSize(
-        42.6, 45.5, 34.6, 34.9, 27.5, 28.4, 9.3, 23.8, 18.2, 8.9, 15.2, 77.0, 50.0, 30.0, -9.0
+        42.6, 45.5, 34.6, 34.9, 27.5, 28.4, 9.3, 23.8, 18.2, 8.9, 15.2, 76.1, 50.0, 30.0, -9.0
     ),
     "L3": LevelSize(
-        44.1, 48.0, 35.2, 34.8, 28.2, 28.4, 10.3, 24.3, 17.5, 10.2, 14.6, 86.0, 52.0, 36.0, -1.0
+        44.1, 48.0, 35.2, 34.8, 28.2, 28.4, 10.3, 24.3, 17.5, 10.2, 14.6, 85.7, 52.0, 36.0, -1.0
     ),
     "L4": LevelSize(
-        46.6, 49.5, 35.5, 34.5, 28.6, 27.6, 11.0, 25.4, 18.2, 13.0, 14.8, 82.0, 49.0, 44.0, 9.0
+        46.6, 49.5, 35.5, 33.9, 28.6, 27.6, 11.0, 25.4, 18.6, 13.0, 14.8, 79.4, 49.0, 44.0, 9.0
     ),
     "L5": LevelSize(
-        47.8, 49.4, 35.0, 33.8, 29.6, 25.6, 10.5, 27.1, 18.7, 16.0, 15.0, 92.0, 42.0, 50.0, 22.0
+        47.3, 49.4, 34.7, 33.2, 29.6, 25.6, 10.5, 27.1, 19.7, 16.0, 15.0, 92.5, 42.0, 50.0, 22.0
     ),
 }
 
