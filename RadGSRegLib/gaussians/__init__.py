@@ -4,6 +4,7 @@ from .backends import available_backends
 from .cloud import GaussianCloud
 from .fit import FitOptions, fit_vertebra
 from .moments import coarsen
+from .ply import read_ply, write_ply
 from .rasterizer import DEFAULT_CUTOFF, rasterize, rasterize_with_jacobian
 from .voxelizer import voxelize
 
@@ -16,5 +17,7 @@ __all__ = [
     "fit_vertebra",
     "rasterize",
     "rasterize_with_jacobian",
+    "read_ply",
     "voxelize",
+    "write_ply",
 ]

@@ -13,7 +13,6 @@ Three steps, all deterministic for a seed:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..drr import project_volume
 from ..errors import InputError
 from ..geometry import Volume
 from ..progress import Progress, ProgressCallable
@@ -58,8 +58,6 @@ def fit_vertebra(
     1,500) give a smooth model for a coarse search in proportionally less time. Raises InputError
     for a volume without anything in it, and Cancelled when ``progress`` says so.
     """
-    from ..drr import project_volume
-
     report = Progress(progress)
     chosen = options or FitOptions()
     if count < 1:
@@ -71,7 +69,7 @@ def fit_vertebra(
     report(0.0, "Placing Gaussians")
     cloud = _start(trimmed, count, seed)
     cloud = _fit_volume(trimmed, cloud, chosen, report.part(0.05, 0.4))
-    return _fit_views(trimmed, cloud, chosen, project_volume, seed, report.part(0.4, 1.0))
+    return _fit_views(trimmed, cloud, chosen, seed, report.part(0.4, 1.0))
 
 
 def _trim(volume: Volume) -> Volume:
@@ -217,7 +215,6 @@ def _fit_views(
     volume: Volume,
     cloud: GaussianCloud,
     options: FitOptions,
-    project: Callable[..., Tensor],
     seed: int,
     report: Progress,
 ) -> GaussianCloud:
@@ -227,7 +224,7 @@ def _fit_views(
     intrinsic, poses, edge = view_ring(volume, options.views, pixel)
     size = (edge, edge)
     report(0.0, "Projecting the CT")
-    targets = [project(volume, intrinsic, pose, size) for pose in poses]
+    targets = [project_volume(volume, intrinsic, pose, size) for pose in poses]
     parameters = _Parameters(
         cloud, float(volume.spacing.min()), options.view_rate, options.view_steps
     )
