@@ -34,7 +34,9 @@ _RANGE = """
             high = -1.0f;
         }
     }
-    const int n_first = (int)::ceilf(low), n_last = high < 0.0f ? -1 : (int)::floorf(high);
+    // A ray along a face, beside the volume, has limits beyond what an int holds.
+    const bool met = low <= high;
+    const int n_first = met ? (int)::ceilf(low) : 0, n_last = met ? (int)::floorf(high) : -1;
 """
 
 _MARCH = """
