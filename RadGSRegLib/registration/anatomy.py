@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..cases import Case
+from ..drr import hu_to_attenuation
+from ..drr.attenuation import SOFT_TISSUE_HU
+from ..errors import InputError
 from ..geometry import Volume
 
 Array = NDArray[np.float64]
 
 BONE_HU = 180.0
-SOFT_TISSUE_HU = 40.0
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,18 @@ def build_anatomy(case: Case, *, reach_mm: float = 60.0) -> Anatomy:
     ct, labels = case.ct, np.asarray(case.labels.array)
     mask = labels == case.label
     box = _reach_box(mask, ct.spacing, reach_mm)
-    ct, labels, mask = _cut(ct, box), labels[box], mask[box]
+    ct, labels, drawn = _cut(ct, box), labels[box], mask[box]
+    labels, mask = _with_shell(labels, case.label)
     distance = ndimage.distance_transform_edt(~mask, sampling=ct.spacing[::-1])
     near = distance <= reach_mm
     target = _body("target", ct, mask)
     if target is None:
-        raise ValueError("the target's mask holds no bone")
+        raise InputError(
+            case.label_name,
+            "this label of the segmentation covers no bone in the CT",
+            "check that the segmentation belongs to the CT",
+        )
+    target = replace(target, centre_ct=_centroid(ct, drawn))
     neighbours = []
     for value in np.unique(labels[near & (labels > 0)]):
         if value != case.label:
@@ -68,9 +76,24 @@ def build_anatomy(case: Case, *, reach_mm: float = 60.0) -> Anatomy:
     rest = _body("other bone", ct, ndimage.binary_opening(loose))
     if rest is not None:
         neighbours.append(rest)
-    shell = mask & ~ndimage.binary_erosion(mask)
+    shell = drawn & ~ndimage.binary_erosion(drawn)
     surface = ct.physical_points(np.argwhere(shell)[:, ::-1].astype(float))
     return Anatomy(target, tuple(neighbours), surface)
+
+
+def _with_shell(
+    labels: NDArray[np.int_], target: int
+) -> tuple[NDArray[np.int_], NDArray[np.bool_]]:
+    """Labels grown by one voxel where nothing else is, and the target's mask.
+
+    Half of the bone in a mask's outermost voxels lies outside the mask; left behind, it would stay
+    with the background and pull the vertebra towards where the spine as a whole is.
+    """
+    grown = labels.copy()
+    for value in [target, *np.unique(labels[(labels > 0) & (labels != target)])]:
+        shell = ndimage.binary_dilation(labels == value) & (grown == 0)
+        grown[shell] = value
+    return grown, grown == target
 
 
 def _reach_box(
@@ -96,14 +119,13 @@ def _body(name: str, ct: Volume, mask: NDArray[np.bool_]) -> Body | None:
         return None
     box = _reach_box(mask, ct.spacing, 2.0 * float(ct.spacing.max()))
     inside = _cut(ct, box)
-    excess = np.where(mask[box], excess_attenuation(inside.array, SOFT_TISSUE_HU), 0.0)
+    above = hu_to_attenuation(inside.array) - float(hu_to_attenuation(SOFT_TISSUE_HU))
+    excess = np.where(mask[box], np.maximum(above, 0.0), 0.0)
     if not (excess > 0).any():
         return None
+    return Body(name, inside.with_array(excess.astype(np.float32)), _centroid(ct, mask))
+
+
+def _centroid(ct: Volume, mask: NDArray[np.bool_]) -> Array:
     indices = np.argwhere(mask)[:, ::-1].astype(float)
-    centre = ct.physical_points(indices).mean(axis=0)
-    return Body(name, inside.with_array(excess.astype(np.float32)), centre)
-
-
-def excess_attenuation(hounsfield: NDArray[np.float32], reference_hu: float) -> NDArray[np.float32]:
-    mu = 0.0206 * (1 + hounsfield / 1000)
-    return np.maximum(mu - 0.0206 * (1 + reference_hu / 1000), 0)
+    return np.asarray(ct.physical_points(indices).mean(axis=0))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..gaussians import GaussianCloud
-from ..geometry.pose import translation, exp_se3, orthonormalize
+from ..geometry import compose_about
 from .anatomy import Anatomy
+from .background import Background
 
 Array = NDArray[np.float64]
 
@@ -36,43 +37,53 @@ class RenderModel:
     target: BodyClouds
     neighbours: tuple[BodyClouds, ...]
 
+    background: Background
+
     @property
     def centre_ct(self) -> Array:
         """Where the target's pose pivots."""
         return self.anatomy.centre_ct
 
+    @property
+    def movable_centres_ct(self) -> list[Array]:
+        """The centres about which all but the target turn: the neighbours', then the background's."""
+        return [body.centre_ct for body in self.neighbours] + [self.centre_ct]
+
 
 @dataclass(frozen=True)
 class Arrangement:
-    """A hypothesis: where the target is, and how each neighbour has moved against it.
+    """A hypothesis: where the target is, and how everything else has moved against it.
 
-    ``ct_to_world`` (4, 4) of the target; ``shifts_ct`` one rigid (4, 4) per neighbour that moves it
-    within the CT frame before ``ct_to_world`` is applied (the identity: as in the CT).
+    ``ct_to_world`` (4, 4) of the target; ``shifts_ct`` one rigid (4, 4) per neighbour, and a last
+    one for the background, that moves it within the CT frame before ``ct_to_world`` is applied (the
+    identity: as in the CT).
     """
 
     ct_to_world: Array
-    shifts_ct: tuple[Array, ...] = field(default=())
+    shifts_ct: tuple[Array, ...]
 
     @classmethod
     def as_in_ct(cls, ct_to_world: Array, model: RenderModel) -> Arrangement:
         """The spine exactly as in the CT, moved as one piece."""
-        return cls(ct_to_world, tuple(np.eye(4) for _ in model.neighbours))
+        return cls(ct_to_world, tuple(np.eye(4) for _ in model.movable_centres_ct))
 
-    def moved(self, target_twist: Array, neighbour_twists: Array, model: RenderModel) -> Arrangement:
-        """The arrangement after a step: twists (6,) and (N, 6) about each body's present centre."""
-        to_centre = translation(model.centre_ct)
-        from_centre = translation(-model.centre_ct)
-        pose = self.ct_to_world @ to_centre @ exp_se3(target_twist) @ from_centre
+    @property
+    def background_to_world(self) -> Array:
+        """Where the background is (4, 4)."""
+        return np.asarray(self.ct_to_world @ self.shifts_ct[-1])
+
+    def moved(self, target_twist: Array, other_twists: Array, model: RenderModel) -> Arrangement:
+        """The arrangement after a step: twists (6,) and (M, 6) about each body's present centre."""
+        pose = compose_about(self.ct_to_world, target_twist, model.centre_ct)
         shifts = []
-        for body, shift, twist in zip(
-            model.neighbours, self.shifts_ct, neighbour_twists, strict=True
+        for centre_ct, shift, twist in zip(
+            model.movable_centres_ct, self.shifts_ct, other_twists, strict=True
         ):
-            centre = shifted_centre(body, shift)
-            step = translation(centre) @ exp_se3(twist) @ translation(-centre)
-            shifts.append(orthonormalize(step @ shift))
-        return Arrangement(orthonormalize(pose), tuple(shifts))
+            centre = shifted(centre_ct, shift)
+            shifts.append(compose_about(np.eye(4), twist, centre) @ shift)
+        return Arrangement(pose, tuple(shifts))
 
 
-def shifted_centre(body: BodyClouds, shift_ct: Array) -> Array:
-    """Where a shifted body's centre lies in the CT frame, mm (3,)."""
-    return np.asarray(shift_ct[:3, :3] @ body.centre_ct + shift_ct[:3, 3])
+def shifted(point_ct: Array, shift_ct: Array) -> Array:
+    """Where a point (3,) of a shifted body lies in the CT frame, mm."""
+    return np.asarray(shift_ct[:3, :3] @ point_ct + shift_ct[:3, 3])

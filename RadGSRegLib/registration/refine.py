@@ -8,21 +8,28 @@ weights for where the target projects and a robust loss for what no model explai
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ..gaussians import GaussianCloud, rasterize_with_jacobian
+from ..drr import project_volume_with_jacobian
+from ..gaussians import GaussianCloud, rasterize, rasterize_with_jacobian
 from ..geometry.pose import skew
 from ..progress import Progress
-from .model import Arrangement, RenderModel, shifted_centre
+from .background import COEFFICIENTS, RenderedBackground, render_linear
+from .model import Arrangement, RenderModel, shifted
 from .observation import Window
 from .similarity import LocalNormalization
 
 Array = NDArray[np.float64]
+
+# Weak: a tenth of what held neighbours so fast that they pulled the target with them.
+PRIOR_STRENGTH = 2e-4
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class RefineOptions:
     """How one level is refined. Lengths in mm at the vertebra."""
 
     fine: bool = False
+    voxels: bool = False
     neighbourhoods_mm: tuple[float, ...] = (8.0,)
     move_neighbours: bool = False
     neighbour_rotation_deg: float = 4.0
@@ -52,6 +60,8 @@ class LevelView:
     world_to_camera: Array
     normalizers: tuple[LocalNormalization, ...]
     images: tuple[Tensor, ...]
+    background: RenderedBackground | None = None
+    """What is added to every rendering for all that is not a body."""
 
 
 @dataclass
@@ -117,7 +127,7 @@ def evaluate(
     Unknowns: the target's twist, then one per neighbour if those move. The cost is the weighted mean
     robust residual plus the neighbours' prior.
     """
-    count = 6 * (1 + (len(model.neighbours) if options.move_neighbours else 0))
+    count = 6 * (1 + (len(model.movable_centres_ct) if options.move_neighbours else 0))
     hessian = np.zeros((count, count))
     gradient = np.zeros(count)
     cost = weight_sum = 0.0
@@ -151,37 +161,38 @@ def _evaluate_view(
     options: RefineOptions,
     count: int,
 ) -> tuple[Array, Array, float, float, float]:
-    ct_to_camera = view.world_to_camera @ arrangement.ct_to_world
-    target, jacobian = _render(model.target.level(options.fine), view, ct_to_camera, model.centre_ct)
-    image = target.clone()
-    columns = [jacobian]
+    to_camera = view.world_to_camera @ arrangement.ct_to_world
+    centre = model.centre_ct
+    target, with_all = _render_target(model, view, to_camera, options)
     others = torch.zeros_like(target)
-    for body, shift in zip(model.neighbours, arrangement.shifts_ct, strict=True):
+    columns = [with_all]
+    for body, shift in zip(model.neighbours, arrangement.shifts_ct, strict=False):
         moved = body.level(options.fine).transformed(shift)
-        render, around_target = _render(moved, view, ct_to_camera, model.centre_ct)
+        render, around_target = _render(moved, view, to_camera, centre)
         others += render
         columns[0] = columns[0] + around_target
         if options.move_neighbours:
-            offset = shifted_centre(body, shift) - model.centre_ct
-            lever = torch.from_numpy(skew(offset).astype(np.float32))
-            rotation = around_target[:3] + torch.einsum("vrc,vw->wrc", around_target[3:], lever)
-            columns.append(torch.cat([rotation, around_target[3:]]))
-    image = image + others
+            offset = shifted(body.centre_ct, shift) - centre
+            columns.append(_combine(_about(np.eye(3), offset), around_target))
+    image = target + others
+    if view.background is not None:
+        shift = arrangement.shifts_ct[-1]
+        image = image + view.background.moved_to(arrangement.background_to_world)
+        back = shift[:3, :3].T
+        lever = back @ (centre - shift[:3, 3]) - view.background.pivot_ct
+        columns[0] = columns[0] + _combine(_about(back, lever), view.background.jacobian)
+        if options.move_neighbours:
+            columns.append(_combine(_about(back, np.zeros(3)), view.background.jacobian))
+    elif options.move_neighbours:
+        columns.append(torch.zeros_like(columns[0]))
     stacked = torch.cat(columns)
-
-    weight = _footprint(target, view.window, options.margin_mm)
-    if options.neighbour_weight > 0.0:
-        weight = torch.maximum(
-            weight, options.neighbour_weight * _footprint(others, view.window, 0.0)
-        )
-    weight = weight * view.window.valid
+    weight = _weight(target, others, view.window, options)
     hessian = np.zeros((count, count))
     gradient = np.zeros(count)
     cost = weight_total = 0.0
     scores = []
     for normalizer, observed in zip(view.normalizers, view.images, strict=True):
-        deviation = normalizer.deviation(image)
-        floor = options.contrast_floor * float(deviation.max()) + 1e-9
+        floor = _contrast_floor(normalizer, image, weight, options)
         rendered, slope = normalizer.normalize_with_jacobian(image, stacked, floor)
         residual = observed - rendered
         square = (residual / options.robust_scale) ** 2
@@ -193,9 +204,41 @@ def _evaluate_view(
         weighted = flat * robust.reshape(1, -1)
         hessian += (weighted @ flat.T).double().numpy()
         gradient += (weighted @ residual.reshape(-1)).double().numpy()
-        energy = float((weight * observed**2).sum()) * float((weight * rendered**2).sum())
-        scores.append(float((weight * observed * rendered).sum()) / max(energy, 1e-12) ** 0.5)
+        scores.append(_correlation(weight, observed, rendered))
     return hessian, gradient, cost, weight_total, float(np.mean(scores))
+
+
+def _about(turn: Array, lever: Array) -> Array:
+    """The matrix (6, 6) from a twist to the same motion as a twist about another centre.
+
+    ``turn`` (3, 3) takes the twist's axes to the new ones, ``lever`` (3,) points from the new centre
+    to the old one, in the new axes.
+    """
+    out = np.zeros((6, 6))
+    out[:3, :3] = out[3:, 3:] = turn
+    out[3:, :3] = skew(lever) @ turn
+    return out
+
+
+def _combine(matrix: Array, jacobian: Tensor) -> Tensor:
+    """A Jacobian (6, rows, columns) by the twists that ``matrix`` (6, 6) takes to its own."""
+    return torch.einsum("oi,orc->irc", torch.from_numpy(matrix.astype(np.float32)), jacobian)
+
+
+def _render_target(
+    model: RenderModel, view: LevelView, to_camera: Array, options: RefineOptions
+) -> tuple[Tensor, Tensor]:
+    if not options.voxels:
+        return _render(model.target.level(options.fine), view, to_camera, model.centre_ct)
+    excess = model.anatomy.target.excess
+    return project_volume_with_jacobian(
+        excess,
+        view.window.camera.intrinsic,
+        to_camera,
+        view.window.camera.size,
+        model.centre_ct,
+        step_mm=0.7 * float(excess.spacing.min()),
+    )
 
 
 def _render(
@@ -207,6 +250,63 @@ def _render(
         torch.from_numpy(ct_to_camera),
         view.window.camera.size,
         torch.from_numpy(centre_ct),
+    )
+
+
+def _weight(target: Tensor, others: Tensor, part: Window, options: RefineOptions) -> Tensor:
+    weight = _footprint(target, part, options.margin_mm)
+    if options.neighbour_weight > 0.0:
+        weight = torch.maximum(weight, options.neighbour_weight * _footprint(others, part, 0.0))
+    return weight * part.valid
+
+
+def _contrast_floor(
+    normalizer: LocalNormalization, image: Tensor, weight: Tensor, options: RefineOptions
+) -> float:
+    """A share of the typical contrast where it counts: flat places are not blown up to noise."""
+    deviation = normalizer.deviation(image)[weight > 0]
+    typical = float(deviation.mean()) if deviation.numel() else 0.0
+    return options.contrast_floor * typical + 1e-9
+
+
+def _correlation(weight: Tensor, a: Tensor, b: Tensor) -> float:
+    energy = float((weight * a * a).sum()) * float((weight * b * b).sum())
+    return float((weight * a * b).sum()) / max(energy, 1e-12) ** 0.5
+
+
+def with_background(
+    model: RenderModel,
+    views: tuple[LevelView, ...],
+    arrangement: Arrangement,
+    options: RefineOptions,
+) -> tuple[LevelView, ...]:
+    """The views with the background rendered at its pose, with the coefficients that explain best."""
+    pose = arrangement.background_to_world
+    out = []
+    for view in views:
+        camera = view.window.camera
+        to_camera = view.world_to_camera @ arrangement.ct_to_world
+        target = _render_plain(model.target.level(options.fine), view, to_camera)
+        others = torch.zeros_like(target)
+        for body, shift in zip(model.neighbours, arrangement.shifts_ct, strict=False):
+            others += _render_plain(body.level(options.fine), view, to_camera @ shift)
+        weight = _weight(target, others, view.window, options)
+        parts = model.background.render(camera, pose)
+        normalizer, observed = view.normalizers[0], view.images[0]
+        best = (-2.0, (0.0, 0.0))
+        for pair in itertools.product(COEFFICIENTS, repeat=2):
+            image = target + others + pair[0] * parts[0] + pair[1] * parts[1]
+            floor = _contrast_floor(normalizer, image, weight, options)
+            score = _correlation(weight, observed, normalizer.normalize(image, floor))
+            best = max(best, (score, pair))
+        rendered = render_linear(model.background, best[1], camera, pose, model.centre_ct)
+        out.append(replace(view, background=rendered))
+    return tuple(out)
+
+
+def _render_plain(cloud: GaussianCloud, view: LevelView, cloud_to_camera: Array) -> Tensor:
+    return rasterize(
+        cloud, view.intrinsic, torch.from_numpy(cloud_to_camera), view.window.camera.size
     )
 
 
@@ -229,18 +329,18 @@ def _add_prior(
 ) -> float:
     """Neighbours stay near their place in the CT: a Gaussian prior on each one's shift.
 
-    In the units of the mean residual: one neighbour at one standard deviation costs ``strength``.
+    In the units of the mean residual: one at one standard deviation costs `PRIOR_STRENGTH`.
     """
-    strength = 0.002
+    strength = PRIOR_STRENGTH
     precision = strength * np.diag(
         [1.0 / np.radians(options.neighbour_rotation_deg) ** 2] * 3
         + [1.0 / options.neighbour_translation_mm**2] * 3
     )
     cost = 0.0
-    for n, (body, shift) in enumerate(zip(model.neighbours, arrangement.shifts_ct, strict=True)):
-        from scipy.spatial.transform import Rotation
-
-        moved = shifted_centre(body, shift) - body.centre_ct
+    for n, (centre, shift) in enumerate(
+        zip(model.movable_centres_ct, arrangement.shifts_ct, strict=True)
+    ):
+        moved = shifted(centre, shift) - centre
         state = np.concatenate([Rotation.from_matrix(shift[:3, :3]).as_rotvec(), moved])
         part = slice(6 * (n + 1), 6 * (n + 2))
         hessian[part, part] += precision
@@ -266,10 +366,10 @@ def refine(
         if progress is not None:
             progress(done / options.iterations, "refining the pose")
         step = _solve(state, damping)
-        target_twist, neighbour_twists = step[:6], step[6:].reshape(-1, 6)
-        if len(neighbour_twists) == 0:
-            neighbour_twists = np.zeros((len(model.neighbours), 6))
-        trial = current.moved(target_twist, neighbour_twists, model)
+        target_twist, other_twists = step[:6], step[6:].reshape(-1, 6)
+        if len(other_twists) == 0:
+            other_twists = np.zeros((len(model.movable_centres_ct), 6))
+        trial = current.moved(target_twist, other_twists, model)
         trial_state = evaluate(model, views, trial, options)
         predicted = float(step @ (damping * np.diag(state.hessian) * step + state.gradient))
         gain = (state.cost - trial_state.cost) / max(predicted, 1e-12)

@@ -1,0 +1,306 @@
+"""Registration without training: from clicks or a rough start to the pose, and how sure it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cases import Case, View
+from ..errors import InputError
+from ..geometry import transform_points
+from ..geometry.camera import triangulate
+from ..progress import Progress
+from .anatomy import build_anatomy
+from .clouds import build_model
+from .model import Arrangement, RenderModel
+from .observation import PreparedView, prepare_view, window
+from .quality import Evidence, judge
+from .refine import LevelView, Refined, RefineOptions, prepare_level, refine, with_background
+from .search import Candidate, SearchOptions, search
+from .types import Registration
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of refinement: its pixels (mm at the vertebra), blur, and how it refines."""
+
+    pixel_mm: float
+    blur_mm: float
+    refine: RefineOptions
+    background: bool = True
+    rounds: int = 1
+
+
+@dataclass(frozen=True)
+class RegistrationOptions:
+    """Everything that decides a registration; recorded with the result."""
+
+    seed: int = 0
+    click_range_mm: float = 12.0
+    start_range_mm: float = 55.0
+    rotation_range_deg: float = 25.0
+    start_rotation_range_deg: float = 20.0
+    reach_mm: float = 50.0
+    coarse_cloud_mm: float = 7.0
+    fine_cloud_mm: float = 3.0
+    search: SearchOptions = field(default_factory=SearchOptions)
+    coarse: Level = field(
+        default_factory=lambda: Level(2.0, 1.8, RefineOptions(iterations=8), background=False)
+    )
+    middle: Level = field(
+        default_factory=lambda: Level(
+            1.3, 0.9, RefineOptions(fine=True, move_neighbours=True, iterations=10)
+        )
+    )
+    fine: Level = field(
+        default_factory=lambda: Level(
+            0.8,
+            0.5,
+            RefineOptions(
+                fine=True,
+                voxels=True,
+                move_neighbours=True,
+                neighbourhoods_mm=(6.0,),
+                iterations=8,
+            ),
+            rounds=3,
+        )
+    )
+    coarse_candidates: int = 16
+    middle_candidates: int = 4
+    fine_candidates: int = 2
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A refined arrangement with the views' signs."""
+
+    refined: Refined
+    signs: tuple[int, ...]
+
+    @property
+    def ct_to_world(self) -> Array:
+        """The target's pose."""
+        return self.refined.arrangement.ct_to_world
+
+
+class _Job:
+    """What all steps of one registration share."""
+
+    def __init__(self, model: RenderModel, views: list[PreparedView]) -> None:
+        self.model = model
+        self.views = views
+
+    def distance_mm(self, a: Array, b: Array) -> float:
+        """Mean distance of the target's surface between two poses."""
+        points = self.model.anatomy.surface_points_ct
+        step = max(len(points) // 500, 1)
+        moved = transform_points(a, points[::step]) - transform_points(b, points[::step])
+        return float(np.linalg.norm(moved, axis=1).mean())
+
+    def level_views(
+        self, level: Level, arrangement: Arrangement, signs: tuple[int, ...]
+    ) -> tuple[LevelView, ...]:
+        """The views' windows around where an arrangement puts the target."""
+        pose = arrangement.ct_to_world
+        centre = pose[:3, :3] @ self.model.centre_ct + pose[:3, 3]
+        half = self.model.anatomy.radius_mm + 8.0
+        windows = [window(v, centre, half, level.pixel_mm, level.blur_mm) for v in self.views]
+        prepared = prepare_level(windows, list(signs), level.refine)
+        if level.background:
+            prepared = with_background(self.model, prepared, arrangement, level.refine)
+        return prepared
+
+    def refine(
+        self, level: Level, arrangement: Arrangement, signs: tuple[int, ...], progress: Progress
+    ) -> Hypothesis:
+        """Refine at a level, rendering the background anew each round."""
+        result: Refined | None = None
+        for n in range(level.rounds):
+            views = self.level_views(level, arrangement, signs)
+            part = progress.part(n / level.rounds, (n + 1) / level.rounds)
+            before = arrangement
+            result = refine(self.model, views, arrangement, level.refine, part)
+            arrangement = result.arrangement
+            if self.distance_mm(before.ct_to_world, arrangement.ct_to_world) < 0.02 and n:
+                break
+        assert result is not None
+        return Hypothesis(result, signs)
+
+    def distinct(self, found: list[Hypothesis], apart_mm: float, count: int) -> list[Hypothesis]:
+        """The best ``count`` that lie at least ``apart_mm`` from each other."""
+        kept: list[Hypothesis] = []
+        for one in sorted(found, key=lambda h: -h.refined.score):
+            if all(self.distance_mm(one.ct_to_world, k.ct_to_world) > apart_mm for k in kept):
+                kept.append(one)
+            if len(kept) == count:
+                break
+        return kept
+
+
+def register(
+    case: Case,
+    start_ct_to_world: Array | None = None,
+    options: RegistrationOptions | None = None,
+    progress: Progress | None = None,
+) -> Registration:
+    """The pose of the case's vertebra.
+
+    Starts from ``start_ct_to_world`` (4, 4) (off by up to 20 degrees about and 50 mm along each
+    axis), from clicks (`View.center_px`) in at least two views, or from both: then the rotation of
+    the one and the position of the other. Without a start the CT's axes are taken as parallel to
+    the world's within 25 degrees about each.
+
+    Raises InputError where there is nothing to start from, and Cancelled when ``progress`` says so.
+    """
+    options = options or RegistrationOptions()
+    progress = progress or Progress()
+    began = time.perf_counter()
+    timing: dict[str, float] = {}
+
+    def lap(name: str) -> None:
+        timing[name] = time.perf_counter() - began - sum(timing.values())
+
+    progress(0.0, "taking the vertebra out of the CT")
+    anatomy = build_anatomy(case, reach_mm=options.reach_mm)
+    model = build_model(
+        anatomy, case.ct, coarse_mm=options.coarse_cloud_mm, fine_mm=options.fine_cloud_mm
+    )
+    job = _Job(model, [prepare_view(view) for view in case.views])
+    lap("prepare")
+    reference, search_options = _reference(case, model, start_ct_to_world, options)
+    candidates = search(model, job.views, reference, search_options, progress.part(0.05, 0.2))
+    lap("search")
+    coarse = _coarse(job, candidates, options, progress.part(0.2, 0.45))
+    lap("coarse")
+    middle = []
+    for n, one in enumerate(coarse):
+        part = progress.part(0.45 + 0.2 * n / len(coarse), 0.45 + 0.2 * (n + 1) / len(coarse))
+        middle.append(job.refine(options.middle, one.refined.arrangement, one.signs, part))
+    middle = job.distinct(middle, 1.0, options.middle_candidates)
+    lap("middle")
+    fine = []
+    for n, one in enumerate(middle[: options.fine_candidates]):
+        part = progress.part(0.65 + 0.15 * n, 0.65 + 0.15 * (n + 1))
+        fine.append(job.refine(options.fine, one.refined.arrangement, one.signs, part))
+    fine = job.distinct(fine, 1.0, len(fine))
+    lap("fine")
+    evidence = _evidence(job, fine, middle, options, progress.part(0.95, 1.0))
+    lap("check")
+    verdict = judge(evidence)
+    timing["total"] = time.perf_counter() - began
+    best = fine[0]
+    return Registration(
+        status=verdict.status,
+        reason=verdict.reason,
+        ct_to_world=best.ct_to_world,
+        covariance=evidence.covariance,
+        centre_ct=model.centre_ct,
+        quality={
+            **evidence.to_quality(),
+            "views": {
+                view.name: {"score": score, "bone": "bright" if sign > 0 else "dark"}
+                for view, score, sign in zip(
+                    case.views, best.refined.evaluation.view_scores, best.signs, strict=True
+                )
+            },
+        },
+        timing_s=timing,
+        parameters={**case.to_parameters(), "registration": asdict(options)},
+        seed=options.seed,
+    )
+
+
+def _reference(
+    case: Case, model: RenderModel, start_ct_to_world: Array | None, options: RegistrationOptions
+) -> tuple[Array, SearchOptions]:
+    """The pose in the middle of the search, and the search's ranges."""
+    clicked = [view for view in case.views if view.center_px is not None]
+    reference = np.eye(4) if start_ct_to_world is None else np.array(start_ct_to_world, dtype=float)
+    centre = reference[:3, :3] @ model.centre_ct + reference[:3, 3]
+    turn = options.rotation_range_deg
+    reach = options.click_range_mm
+    if start_ct_to_world is not None:
+        turn = options.start_rotation_range_deg
+    if len(clicked) >= 2:
+        centre = _clicked_centre(clicked)
+    elif start_ct_to_world is not None:
+        reach = options.start_range_mm
+    else:
+        raise InputError(
+            "views",
+            "nothing says where the vertebra is",
+            "give center_px in at least two views, or a start",
+        )
+    reference[:3, 3] = centre - reference[:3, :3] @ model.centre_ct
+    return reference, replace(
+        options.search, rotation_range_deg=turn, translation_range_mm=reach
+    )
+
+
+def _clicked_centre(clicked: list[View]) -> Array:
+    pixels = np.array([view.center_px for view in clicked])
+    try:
+        centre, distance = triangulate([view.camera for view in clicked], pixels)
+    except ValueError as error:
+        raise InputError("views", str(error), "give views from different sides") from None
+    if distance > 30.0:
+        raise InputError(
+            "views",
+            f"the clicks' rays pass each other {distance:.0f} mm apart",
+            "check center_px and the geometry",
+        )
+    return centre
+
+
+def _coarse(
+    job: _Job, candidates: list[Candidate], options: RegistrationOptions, progress: Progress
+) -> list[Hypothesis]:
+    found = []
+    tried = candidates[: options.coarse_candidates]
+    for n, candidate in enumerate(tried):
+        progress(n / len(tried), "refining the likeliest poses")
+        arrangement = Arrangement.as_in_ct(candidate.ct_to_world, job.model)
+        found.append(job.refine(options.coarse, arrangement, candidate.signs, Progress()))
+    return job.distinct(found, 1.0, options.middle_candidates)
+
+
+def _evidence(
+    job: _Job,
+    fine: list[Hypothesis],
+    middle: list[Hypothesis],
+    options: RegistrationOptions,
+    progress: Progress,
+) -> Evidence:
+    """What speaks for and against the best hypothesis."""
+    progress(0.0, "checking the pose")
+    best = fine[0]
+    # Fitted again with wider neighbourhoods: a right pose does not care.
+    wide = replace(
+        options.fine,
+        rounds=1,
+        refine=replace(options.fine.refine, neighbourhoods_mm=(12.0,), iterations=5),
+    )
+    again = job.refine(wide, best.refined.arrangement, best.signs, Progress())
+    rivals = [
+        h.refined.score
+        for h in middle
+        if job.distance_mm(h.ct_to_world, best.ct_to_world) > 2.0
+    ]
+    near = [
+        h.refined.score
+        for h in middle
+        if job.distance_mm(h.ct_to_world, best.ct_to_world) <= 2.0
+    ]
+    return Evidence.of(
+        best.refined,
+        job.model,
+        pixel_mm=options.fine.pixel_mm,
+        disagreement_mm=job.distance_mm(again.ct_to_world, best.ct_to_world),
+        lead=(max(near) if near else best.refined.score) - max(rivals, default=0.0),
+    )
