@@ -35,6 +35,8 @@ from .progress import Progress
 
 if TYPE_CHECKING:
     from .pipeline import PipelineOptions
+    from .reconstruction import ReconstructionOptions
+    from .registration.register import RegistrationOptions
     from .registration.types import Registration
 
 EXIT_OK = 0
@@ -124,20 +126,19 @@ def reconstruct(args: argparse.Namespace, progress: Progress, interrupt: Interru
         from . import pipeline
         from .gaussians import write_ply
 
-        options = _options(args)
         registration: Registration | None = None
         if case is not None and args.ct_prior:
-            result = pipeline.run(case, start, options, progress.part(0.05, 0.95))
+            result = pipeline.run(case, start, _options(args), progress.part(0.05, 0.95))
             registration = result.registration
             cloud, volume = result.cloud_world, result.volume_world
             quality, timing_s = result.reconstruction_quality, result.timing_s
         else:
             done = pipeline.reconstruct(
-                views, options=options.reconstruction, progress=progress.part(0.05, 0.95)
+                views, options=_reconstruction_options(args), progress=progress.part(0.05, 0.95)
             )
             cloud, volume, quality, timing_s = done.cloud, done.volume, done.quality, {}
         write_volume_nifti(volume, stage / "reconstruction.nii.gz")
-        write_ply(cloud, stage / "gaussians.ply")
+        write_ply(stage / "gaussians.ply", cloud)
         record = {
             "schema": "radgsreg/reconstruction",
             "version": 1,
@@ -197,13 +198,14 @@ def evaluate(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
         from . import pipeline
         from .evaluation import plots, tables
 
-        options = _options(args)
+        registering = _registration_options(args)
+        reconstructing = _reconstruction_options(args) if args.reconstruct else None
 
         def registrar(case: Case, start: Any, part: Progress) -> Registration:
-            return pipeline.register_case(case, start, options.registration, part)
+            return pipeline.register_case(case, start, registering, part)
 
         def reconstructor(case: Case, found: Registration, part: Progress) -> Any:
-            return pipeline.reconstruct_registered(case, found, options.reconstruction, part).volume
+            return pipeline.reconstruct_registered(case, found, reconstructing, part).volume
 
         trials = protocol.evaluate(
             Path(args.cases),
@@ -282,17 +284,28 @@ def _outcome(registration: Registration, out: str) -> Outcome:
     return Outcome(EXIT_OK if trusted else EXIT_NOT_TRUSTED, tuple(summary), facts)
 
 
-def _options(args: argparse.Namespace) -> PipelineOptions:
-    """The pipeline's options from --device and --seed; InputError where there is no CUDA."""
-    device = _device(args.device)
-    from .pipeline import PipelineOptions
-    from .reconstruction import ReconstructionOptions
+def _registration_options(args: argparse.Namespace) -> RegistrationOptions:
+    """What --device and --seed mean for a registration; InputError where there is no CUDA."""
+    _device(args.device)
     from .registration.register import RegistrationOptions
 
-    return PipelineOptions(
-        RegistrationOptions(device=device, seed=args.seed),
-        ReconstructionOptions(device=device, seed=args.seed),
-    )
+    return RegistrationOptions(seed=args.seed)
+
+
+def _reconstruction_options(args: argparse.Namespace) -> ReconstructionOptions:
+    """What --device and --seed mean for a reconstruction; InputError where there is no CUDA."""
+    device = _device(args.device)
+    from .reconstruction import ReconstructionOptions
+
+    return ReconstructionOptions(device=device, seed=args.seed)
+
+
+def _options(args: argparse.Namespace) -> PipelineOptions:
+    """Both, for the whole pipeline."""
+    registration = _registration_options(args)
+    from .pipeline import PipelineOptions
+
+    return PipelineOptions(registration, _reconstruction_options(args))
 
 
 def _device(asked: str) -> str:

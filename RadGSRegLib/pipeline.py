@@ -61,7 +61,7 @@ class PipelineResult:
         """Write ``gaussians.ply`` (positions in world mm)."""
         from .gaussians import write_ply
 
-        write_ply(self.cloud_world, path)
+        write_ply(path, self.cloud_world)
 
 
 def run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from ball import CENTRE_CT, POSE, RADIUS, ball_case, write_ball
 
-from RadGSRegLib import cli, pipeline
+from RadGSRegLib import cli, commands, pipeline
 from RadGSRegLib.cases import Case, read_itk_transform, read_registration_json
 from RadGSRegLib.evaluation.results import write_results
 from RadGSRegLib.gaussians import GaussianCloud
@@ -106,6 +107,14 @@ def test_same_result_same_files(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
+def replace_pipeline(
+    monkeypatch: pytest.MonkeyPatch, run: Callable[..., pipeline.PipelineResult]
+) -> None:
+    """Verdicts at will, which no real registration gives; reading and writing stay real."""
+    monkeypatch.setattr(pipeline, "run", run)
+    monkeypatch.setattr(commands, "_options", lambda args: pipeline.PipelineOptions())
+
+
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("uncertain", 3), ("failed", 3)])
 def test_the_exit_status_follows_the_verdict(
     tmp_path: Path,
@@ -121,7 +130,7 @@ def test_the_exit_status_follows_the_verdict(
         seen.append(case)
         return result(status)
 
-    monkeypatch.setattr(pipeline, "run", run)
+    replace_pipeline(monkeypatch, run)
     out = tmp_path / "out"
     assert cli.main(["register", str(path), "--out", str(out)]) == code
     captured = capfd.readouterr()
@@ -142,7 +151,7 @@ def test_results_replace_those_of_before_and_leave_the_rest(
     out.mkdir()
     (out / "mine.txt").write_text("mine")
     (out / "report.html").write_text("old")
-    monkeypatch.setattr(pipeline, "run", lambda *_: result())
+    replace_pipeline(monkeypatch, lambda *_: result())
     assert cli.main(["register", str(path), "--out", str(out)]) == 0
     assert (out / "mine.txt").read_text() == "mine"
     assert (out / "report.html").read_text() != "old"
@@ -153,7 +162,7 @@ def test_a_failure_on_the_way_leaves_nothing(
 ) -> None:
     path = write_ball(tmp_path / "case")
     broken = replace(result(), volume_world=None)  # type: ignore[arg-type]
-    monkeypatch.setattr(pipeline, "run", lambda *_: broken)
+    replace_pipeline(monkeypatch, lambda *_: broken)
     with pytest.raises(AttributeError):
         cli.main(["register", str(path), "--out", str(tmp_path / "deep" / "out")])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["case"]
