@@ -39,7 +39,8 @@ def sample(volume: Tensor, points: Tensor) -> Tensor:
 def _slab(volume: Tensor, camera_to_index: Tensor, directions: Tensor, depths: Tensor) -> Tensor:
     ahead = directions @ camera_to_index[:3, :3].T
     points = depths[:, None, None] * ahead + camera_to_index[:3, 3]
-    return sample(volume, points.reshape(-1, 3)).reshape(len(depths), -1).sum(0)
+    values = sample(volume, points.reshape(-1, 3))
+    return values.reshape(len(depths), len(directions)).sum(0)
 
 
 def project(

@@ -13,6 +13,8 @@ Three steps, all deterministic for a seed:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,13 +34,17 @@ from .voxelizer import voxelize
 Array = NDArray[np.float64]
 
 
+# The narrowest Gaussian that samples one apart still see, in sample distances.
+_NARROWEST_SEEN = 0.5
+
+
 @dataclass(frozen=True)
 class FitOptions:
     """How hard to try; the defaults hold 2 % relative L1 on 1.5 mm CT with 6,000 Gaussians."""
 
     volume_steps: int = 16
     volume_rate: float = 0.3
-    view_steps: int = 96
+    view_steps: int = 120
     view_rate: float = 0.03
     views: int = 24
 
@@ -67,9 +73,24 @@ def fit_vertebra(
         raise InputError("volume", "is zero everywhere", "check the segmentation's label")
     trimmed = _trim(Volume(array, volume.index_to_physical))
     report(0.0, "Placing Gaussians")
-    cloud = _start(trimmed, count, seed)
-    cloud = _fit_volume(trimmed, cloud, chosen, report.part(0.05, 0.4))
-    return _fit_views(trimmed, cloud, chosen, seed, report.part(0.4, 1.0))
+    with one_torch_thread():
+        cloud = _start(trimmed, count, seed)
+        cloud = _fit_volume(trimmed, cloud, chosen, report.part(0.05, 0.4))
+        return _fit_views(trimmed, cloud, chosen, seed, report.part(0.4, 1.0))
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Thousands of operations on small tensors: torch's own threads cost more than they bring.
+
+    The kernels' threads (`RadGSRegLib.warp_runtime`) stay.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _trim(volume: Volume) -> Volume:
@@ -120,11 +141,13 @@ def _start(volume: Volume, count: int, seed: int) -> GaussianCloud:
 class _Parameters:
     """A cloud as four free tensors around a start, in units that make one step size fit all."""
 
-    def __init__(self, cloud: GaussianCloud, length_mm: float, rate: float, steps: int) -> None:
+    def __init__(
+        self, cloud: GaussianCloud, length_mm: float, narrowest_mm: float, rate: float, steps: int
+    ) -> None:
         self.start = [cloud.means, cloud.scales.log(), cloud.quaternions, cloud.densities.log()]
         self.units = [0.3 * length_mm, 0.3, 0.3, 0.5]
         self.free = [torch.zeros_like(t).requires_grad_() for t in self.start]
-        self.narrowest = math.log(0.2 * length_mm)
+        self.narrowest = math.log(narrowest_mm)
         self.rate, self.steps = rate, steps
         self.optimizer = torch.optim.Adam(self.free, lr=rate, betas=(0.85, 0.95))
 
@@ -149,6 +172,12 @@ def _coarseness(cloud: GaussianCloud) -> float:
     return float(max(1.0, (6000.0 / len(cloud)) ** (1.0 / 3.0)))
 
 
+def _length(volume: Volume, cloud: GaussianCloud) -> float:
+    """About the standard deviation that Gaussians filling the volume have, mm."""
+    occupied = np.count_nonzero(volume.array) * float(volume.spacing.prod())
+    return float(0.75 * (occupied / len(cloud)) ** (1.0 / 3.0))
+
+
 def _with_mass(cloud: GaussianCloud, mass: float) -> GaussianCloud:
     scaled = cloud.densities * (mass / cloud.mass())
     return GaussianCloud(cloud.means, cloud.scales, cloud.quaternions, scaled)
@@ -165,9 +194,11 @@ def _fit_volume(
     target = torch.from_numpy(np.ascontiguousarray(fine.array))
     norm = target.square().sum()
     mass = float(cloud.mass())
-    parameters = _Parameters(
-        cloud, float(volume.spacing.min()), options.volume_rate, options.volume_steps
-    )
+    length = _length(volume, cloud)
+    # Narrower ones could hide between the samples.
+    narrowest = max(0.2 * length, _NARROWEST_SEEN * float(fine.spacing.max()))
+    steps = options.volume_steps
+    parameters = _Parameters(cloud, length, narrowest, options.volume_rate, steps)
     for number in range(options.volume_steps):
         report(number / options.volume_steps, "Fitting Gaussians to the CT")
         current = _with_mass(parameters.cloud(), mass)
@@ -225,9 +256,10 @@ def _fit_views(
     size = (edge, edge)
     report(0.0, "Projecting the CT")
     targets = [project_volume(volume, intrinsic, pose, size) for pose in poses]
-    parameters = _Parameters(
-        cloud, float(volume.spacing.min()), options.view_rate, options.view_steps
-    )
+    length = _length(volume, cloud)
+    narrowest = min(0.2 * length, float(cloud.scales.min()))
+    steps = options.view_steps
+    parameters = _Parameters(cloud, length, narrowest, options.view_rate, steps)
     order = np.random.default_rng(seed).permutation(options.views)
     for number in range(options.view_steps):
         report(number / options.view_steps, "Fitting Gaussians to the CT's X-rays")
