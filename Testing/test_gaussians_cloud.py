@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import random_cloud
+from gaussian_scenes import camera, random_cloud
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from RadGSRegLib.gaussians import GaussianCloud, available_backends, coarsen
+from RadGSRegLib.gaussians import GaussianCloud, available_backends, coarsen, rasterize, warm_up
 from RadGSRegLib.geometry import exp_se3
 
 angles = st.tuples(*[st.floats(-3.0, 3.0) for _ in range(3)])
@@ -97,3 +98,12 @@ def test_backends_name_their_reasons() -> None:
     assert set(backends) == {"torch", "warp", "gsplat"}
     if not torch.cuda.is_available():
         assert "CUDA" in backends["gsplat"]
+
+
+def test_after_warming_up_a_call_takes_no_compiling() -> None:
+    pytest.importorskip("warp", reason="warp-lang is not installed")
+    warm_up()
+    intrinsic, pose = camera(32)
+    begin = time.perf_counter()
+    rasterize(random_cloud(50, dtype=torch.float32), intrinsic, pose, (32, 32), backend="warp")
+    assert time.perf_counter() - begin < 1.0

@@ -1,6 +1,6 @@
 """Radiative Gaussians: the cloud, the rasterizer, the voxelizer, and fitting them to a volume."""
 
-from .backends import available_backends
+from .backends import available_backends, warm_up
 from .cloud import GaussianCloud
 from .fit import FitOptions, fit_vertebra
 from .moments import coarsen
@@ -19,5 +19,6 @@ __all__ = [
     "rasterize_with_jacobian",
     "read_ply",
     "voxelize",
+    "warm_up",
     "write_ply",
 ]

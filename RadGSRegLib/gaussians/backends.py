@@ -63,3 +63,22 @@ def choose(
     if problem:
         raise RuntimeError(f"the backend {backend} is not available: {problem}")
     return import_module(f"{__package__}.{modules[backend]}")
+
+
+def warm_up(device: torch.device | str = "cpu") -> None:
+    """Compile, or load from warp's cache on disk, the kernels that calls on a device will need.
+
+    Otherwise the first call does it: seconds once per machine and version, milliseconds after that.
+    Does nothing where warp does not work.
+    """
+    place = torch.device(device)
+    if _warp_problem() or place.type not in ("cpu", "cuda"):
+        return
+    import warp as wp
+
+    names = ["warp_kernels", "warp_voxel_kernels"]
+    if place.type == "cuda":
+        names.append("warp_gather_kernels")
+    for name in names:
+        module = import_module(f"{__package__}.{name}")
+        wp.load_module(module, device=wp.device_from_torch(place))

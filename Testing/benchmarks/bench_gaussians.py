@@ -18,11 +18,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gaussian_scenes import camera, leaves, random_cloud  # noqa: E402
-from test_gaussians_fit import synthetic  # noqa: E402
+from gaussian_scenes import camera, leaves, random_cloud
+from test_gaussians_fit import synthetic
 
-from RadGSRegLib.drr import project_volume, project_volume_with_jacobian  # noqa: E402
-from RadGSRegLib.gaussians import (  # noqa: E402
+from RadGSRegLib.drr import project_volume, project_volume_with_jacobian
+from RadGSRegLib.gaussians import (
     fit_vertebra,
     rasterize,
     rasterize_with_jacobian,
