@@ -21,5 +21,5 @@ class InputError(Exception):
         super().__init__(" ".join(sentence.split()))
 
 
-class Cancelled(Exception):
+class Cancelled(Exception):  # noqa: N818 - nothing went wrong
     """The user asked to stop; nothing is written, the exit status is 130."""

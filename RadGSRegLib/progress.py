@@ -1,7 +1,7 @@
 """One hook for progress and cancellation, used by every long job.
 
-A *progress callable* takes ``(fraction, message)`` with the fraction in [0, 1] and returns ``False``
-to ask the job to stop; any other return value (also ``None``) lets it go on.
+A *progress callable* takes ``(fraction, message)`` with the fraction in [0, 1] and returns
+``False`` to ask the job to stop; any other return value (also ``None``) lets it go on.
 """
 
 from __future__ import annotations
