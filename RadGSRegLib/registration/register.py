@@ -37,6 +37,20 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Places:
+    """How many places, and candidates in each, go from the search into refinement.
+
+    From a click there is one place; from a rough start a neighbouring level may look right at first.
+    """
+
+    count: int
+    candidates: int
+    positions_per_rotation: int
+    neighbour_weight: float = 0.0
+    apart_mm: float = 15.0
+
+
+@dataclass(frozen=True)
 class RegistrationOptions:
     """Everything that decides a registration; recorded with the result."""
 
@@ -71,9 +85,14 @@ class RegistrationOptions:
             rounds=3,
         )
     )
-    coarse_candidates: int = 16
+    click_places: Places = Places(count=1, candidates=16, positions_per_rotation=1)
+    start_places: Places = Places(
+        count=8, candidates=3, positions_per_rotation=5, neighbour_weight=0.5
+    )
     middle_candidates: int = 4
     fine_candidates: int = 2
+    fine_lead: float = 0.1
+    """A second pose is refined finely only if it scores within this of the best."""
 
 
 @dataclass(frozen=True)
@@ -173,19 +192,22 @@ def register(
     )
     job = _Job(model, [prepare_view(view) for view in case.views])
     lap("prepare")
-    reference, search_options = _reference(case, model, start_ct_to_world, options)
+    reference, search_options, clicked = _reference(case, model, start_ct_to_world, options)
     candidates = search(model, job.views, reference, search_options, progress.part(0.05, 0.2))
     lap("search")
-    coarse = _coarse(job, candidates, options, progress.part(0.2, 0.45))
+    places = options.click_places if clicked else options.start_places
+    coarse = _coarse(job, candidates, places, options, progress.part(0.2, 0.45))
     lap("coarse")
     middle = []
     for n, one in enumerate(coarse):
         part = progress.part(0.45 + 0.2 * n / len(coarse), 0.45 + 0.2 * (n + 1) / len(coarse))
         middle.append(job.refine(options.middle, one.refined.arrangement, one.signs, part))
-    middle = job.distinct(middle, 1.0, options.middle_candidates)
+    middle = job.distinct(middle, 1.0, len(middle))
     lap("middle")
     fine = []
-    for n, one in enumerate(middle[: options.fine_candidates]):
+    threshold = middle[0].refined.score - options.fine_lead
+    rivals = [h for h in middle[: options.fine_candidates] if h.refined.score >= threshold]
+    for n, one in enumerate(rivals):
         part = progress.part(0.65 + 0.15 * n, 0.65 + 0.15 * (n + 1))
         fine.append(job.refine(options.fine, one.refined.arrangement, one.signs, part))
     fine = job.distinct(fine, 1.0, len(fine))
@@ -218,8 +240,8 @@ def register(
 
 def _reference(
     case: Case, model: RenderModel, start_ct_to_world: Array | None, options: RegistrationOptions
-) -> tuple[Array, SearchOptions]:
-    """The pose in the middle of the search, and the search's ranges."""
+) -> tuple[Array, SearchOptions, bool]:
+    """The pose in the middle of the search, the search's ranges, and whether clicks say where."""
     clicked = [view for view in case.views if view.center_px is not None]
     reference = np.eye(4) if start_ct_to_world is None else np.array(start_ct_to_world, dtype=float)
     centre = reference[:3, :3] @ model.centre_ct + reference[:3, 3]
@@ -238,9 +260,16 @@ def _reference(
             "give center_px in at least two views, or a start",
         )
     reference[:3, 3] = centre - reference[:3, :3] @ model.centre_ct
-    return reference, replace(
-        options.search, rotation_range_deg=turn, translation_range_mm=reach
+    places = options.click_places if len(clicked) >= 2 else options.start_places
+    ranges = replace(
+        options.search,
+        rotation_range_deg=turn,
+        translation_range_mm=reach,
+        positions_per_rotation=places.positions_per_rotation,
+        neighbour_weight=places.neighbour_weight,
+        apart_mm=places.apart_mm,
     )
+    return reference, ranges, len(clicked) >= 2
 
 
 def _clicked_centre(clicked: list[View]) -> Array:
@@ -259,15 +288,45 @@ def _clicked_centre(clicked: list[View]) -> Array:
 
 
 def _coarse(
-    job: _Job, candidates: list[Candidate], options: RegistrationOptions, progress: Progress
+    job: _Job,
+    candidates: list[Candidate],
+    places: Places,
+    options: RegistrationOptions,
+    progress: Progress,
 ) -> list[Hypothesis]:
-    found = []
-    tried = candidates[: options.coarse_candidates]
-    for n, candidate in enumerate(tried):
-        progress(n / len(tried), "refining the likeliest poses")
-        arrangement = Arrangement.as_in_ct(candidate.ct_to_world, job.model)
-        found.append(job.refine(options.coarse, arrangement, candidate.signs, Progress()))
-    return job.distinct(found, 1.0, options.middle_candidates)
+    """The best refined poses: of the one place, or the best of each."""
+    groups = _by_place(job.model, candidates, places)
+    found: list[Hypothesis] = []
+    for n, group in enumerate(groups):
+        refined = []
+        for m, candidate in enumerate(group):
+            progress((n + m / len(group)) / len(groups), "refining the likeliest poses")
+            arrangement = Arrangement.as_in_ct(candidate.ct_to_world, job.model)
+            refined.append(job.refine(options.coarse, arrangement, candidate.signs, Progress()))
+        found += job.distinct(refined, 1.0, options.middle_candidates if len(groups) == 1 else 1)
+    return job.distinct(found, 1.0, len(found))
+
+
+def _by_place(
+    model: RenderModel, candidates: list[Candidate], places: Places
+) -> list[list[Candidate]]:
+    """Candidates (best first) grouped by where they put the target's centre."""
+    groups: list[tuple[Array, list[Candidate]]] = []
+    for candidate in candidates:
+        pose = candidate.ct_to_world
+        centre = pose[:3, :3] @ model.centre_ct + pose[:3, 3]
+        home = None
+        if places.count == 1 and groups:
+            home = groups[0][1]
+        for place, members in groups:
+            if home is None and np.linalg.norm(centre - place) < places.apart_mm:
+                home = members
+        if home is not None:
+            if len(home) < places.candidates:
+                home.append(candidate)
+        elif len(groups) < places.count:
+            groups.append((centre, [candidate]))
+    return [members for _, members in groups]
 
 
 def _evidence(

@@ -37,7 +37,9 @@ class SearchOptions:
     pixel_mm: float = 2.0
     blur_mm: float = 2.5
     neighbourhood_mm: float = 8.0
-    keep: int = 24
+    neighbour_weight: float = 0.0
+    positions_per_rotation: int = 1
+    apart_mm: float = 15.0
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,15 @@ def search(
     for n, view in enumerate(level):
         if progress is not None:
             progress(n / len(level), "searching rotations and positions")
-        maps.append(_correlation_maps(model, view, poses))
+        maps.append(_correlation_maps(model, view, poses, options.neighbour_weight))
     offsets = _offset_grid(options)
-    found = _agreeing_positions(maps, level, offsets, centre_world, views)
-    candidates = []
-    for pose, (score, offset, signs) in zip(poses, found, strict=True):
-        candidates.append(Candidate(translation(offset) @ pose, score, signs))
+    found = _agreeing_positions(maps, level, offsets, centre_world, views, options)
+    candidates = [
+        Candidate(translation(offset) @ poses[pose], score, signs)
+        for pose, score, offset, signs in found
+    ]
     candidates.sort(key=lambda c: -c.score)
-    return candidates[: options.keep]
+    return candidates
 
 
 def _offset_grid(options: SearchOptions) -> Array:
@@ -103,7 +106,9 @@ def _offset_grid(options: SearchOptions) -> Array:
     return np.array(list(itertools.product(axis, repeat=3)))
 
 
-def _correlation_maps(model: RenderModel, view: LevelView, poses: list[Array]) -> Tensor:
+def _correlation_maps(
+    model: RenderModel, view: LevelView, poses: list[Array], neighbour_weight: float
+) -> Tensor:
     """Local normalised correlation (poses, rows, columns) of the template shifted by (row, column).
 
     Shifts wrap: entry (-r, -c) is a shift up and left.
@@ -123,6 +128,9 @@ def _correlation_maps(model: RenderModel, view: LevelView, poses: list[Array]) -
         image = rasterize(merged, intrinsic, to_camera, (columns, rows))
         floor = 0.08 * float(free.deviation(image).max()) + 1e-9
         weight = (target > 0.02 * float(target.max())).float()
+        if neighbour_weight > 0.0:
+            others = (image - target > 0.02 * float(target.max())).float()
+            weight = torch.maximum(weight, neighbour_weight * others)
         templates.append(weight * free.normalize(image, floor))
         weights.append(weight)
     template, weight = torch.stack(templates), torch.stack(weights)
@@ -147,31 +155,53 @@ def _agreeing_positions(
     offsets: Array,
     centre_world: Array,
     views: list[PreparedView],
-) -> list[tuple[float, Array, tuple[int, ...]]]:
-    """For each pose the best offset in space and the signs of the views of unknown polarity."""
+    options: SearchOptions,
+) -> list[tuple[int, float, Array, tuple[int, ...]]]:
+    """(pose's index, score, offset, signs) of the best positions for each pose.
+
+    Positions of one pose are at least ``apart_mm`` from each other; views of unknown polarity take
+    the signs that score best.
+    """
     sampled = []
     for correlation, view in zip(maps, level, strict=True):
         camera = view.window.camera
         shift = camera.project(centre_world + offsets) - camera.project(centre_world[None])
         sampled.append(_sample_wrapped(correlation, shift))
-    unknown = [n for n, view in enumerate(views) if view.sign == 0]
-    known = [view.sign if view.sign else 1 for view in views]
-    best: list[tuple[float, Array, tuple[int, ...]]] | None = None
-    for flips in itertools.product((1, -1), repeat=len(unknown)) if len(unknown) <= 3 else (
-        (1,) * len(unknown),
-        (-1,) * len(unknown),
-    ):
-        signs = list(known)
-        for n, flip in zip(unknown, flips, strict=True):
-            signs[n] = flip
-        total = sum(sign * part for sign, part in zip(signs, sampled, strict=True)) / len(views)
-        score, index = total.max(dim=1)
-        here = [
-            (float(s), offsets[int(i)], tuple(signs)) for s, i in zip(score, index, strict=True)
+    choices = _sign_choices([view.sign for view in views])
+    totals = torch.stack(
+        [
+            sum((s * part for s, part in zip(signs, sampled, strict=True)), torch.zeros(()))
+            for signs in choices
         ]
-        best = here if best is None else [max(a, b, key=lambda x: x[0]) for a, b in zip(best, here)]
-    assert best is not None
-    return best
+    ) / len(views)
+    total, chosen = totals.max(dim=0)
+    places = torch.from_numpy(offsets.astype(np.float32))
+    found = []
+    for pose in range(len(total)):
+        left = total[pose].clone()
+        for _ in range(options.positions_per_rotation):
+            index = int(left.argmax())
+            score = float(left[index])
+            if score <= 0.0:
+                break
+            found.append((pose, score, offsets[index], choices[int(chosen[pose, index])]))
+            left[(places - places[index]).norm(dim=1) < options.apart_mm] = -1.0
+    return found
+
+
+def _sign_choices(known: list[int]) -> list[tuple[int, ...]]:
+    """All signs the views may have; with many of unknown polarity, all of those alike."""
+    unknown = sum(sign == 0 for sign in known)
+    flips: list[tuple[int, ...]]
+    if unknown <= 3:
+        flips = list(itertools.product((1, -1), repeat=unknown))
+    else:
+        flips = [(1,) * unknown, (-1,) * unknown]
+    out = []
+    for flip in flips:
+        following = iter(flip)
+        out.append(tuple(sign if sign else next(following) for sign in known))
+    return out
 
 
 def _sample_wrapped(maps: Tensor, shift: Array) -> Tensor:
