@@ -1,10 +1,10 @@
 """Everything else in the CT: soft tissue, gas, and the edge of the CT's own field.
 
-None of it is needed to find a vertebra, and between CT and operation it moves; but where it is still
-as in the CT, explaining it makes the bone's own picture much clearer. So it is one more body that
-may move a little, with two images per view - the CT's excess over soft tissue, and soft tissue
-filling the CT's field - and each enters with the coefficient that explains the X-ray best, which may
-be zero.
+None of it is needed to find a vertebra, and between CT and operation it moves; but where it is
+still as in the CT, explaining it makes the bone's own picture much clearer. So it is one more body
+that may move a little, with two images per view - the CT's excess over soft tissue, and soft tissue
+filling the CT's field - and each enters with the coefficient that explains the X-ray best, which
+may be zero.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COEFFICIENTS = (0.0, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Background:
-    """Attenuation (1/mm) in the CT frame: excess over soft tissue without the bodies, and the field."""
+    """Attenuation (1/mm) in the CT frame: excess over soft tissue less bodies, and the field."""
 
     excess: Volume
     field: Volume

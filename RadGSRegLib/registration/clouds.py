@@ -1,7 +1,7 @@
 """Bodies as Gaussians for searching: fast, one Gaussian per block of voxels.
 
-The same moments as the voxels (`match_moments`), no fitting: a search renders far more often than it
-fits. The reconstruction's finer cloud is `gaussians.fit_vertebra`'s.
+The same moments as the voxels (`match_moments`), no fitting: a search renders far more often than
+it fits. The reconstruction's finer cloud is `gaussians.fit_vertebra`'s.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class RenderModel:
 
     @property
     def movable_centres_ct(self) -> list[Array]:
-        """The centres about which all but the target turn: the neighbours', then the background's."""
+        """The centres about which all but the target turn: the neighbours', the background's."""
         return [body.centre_ct for body in self.neighbours] + [self.centre_ct]
 
 

@@ -79,7 +79,7 @@ def _valid_pixels(pixels: Pixels, view: View) -> NDArray[np.bool_]:
         return valid
     low, high = float(pixels.min()), float(pixels.max())
     margin = 2e-4 * (high - low)
-    grow = max(int(round(3.0 / view.pixel_spacing_mm[0])), 2)
+    grow = max(round(3.0 / view.pixel_spacing_mm[0]), 2)
     for stuck in (pixels <= low + margin, pixels >= high - margin):
         components, count = ndimage.label(stuck)
         if count == 0:

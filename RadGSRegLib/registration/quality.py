@@ -101,7 +101,7 @@ def pose_covariance(hessian: Array, cost: float, pixels: float, pixel_mm: float)
 
 
 def surface_error(covariance: Array, points_from_centre: Array) -> float:
-    """Root mean square displacement (mm) of points (N, 3), relative to the pivot, under a covariance."""
+    """Root mean square displacement (mm) of points (N, 3), from the pivot, under a covariance."""
     step = max(len(points_from_centre) // 300, 1)
     total = []
     for point in points_from_centre[::step]:

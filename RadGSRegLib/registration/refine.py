@@ -9,6 +9,7 @@ weights for where the target projects and a robust loss for what no model explai
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,7 +94,7 @@ class Refined:
 def prepare_level(
     windows: list[Window], signs: list[int], options: RefineOptions
 ) -> tuple[LevelView, ...]:
-    """Normalise the windows once for all evaluations at a level; ``signs`` +1 where bone is bright."""
+    """Normalise the windows once for a level; ``signs`` +1 where bone is bright, else -1."""
     out = []
     for part, sign in zip(windows, signs, strict=True):
         normalizers, images = [], []
@@ -124,8 +125,8 @@ def evaluate(
 ) -> Evaluation:
     """Cost, scores and normal equations at an arrangement.
 
-    Unknowns: the target's twist, then one per neighbour if those move. The cost is the weighted mean
-    robust residual plus the neighbours' prior.
+    Unknowns: the target's twist, then one per neighbour and one for the background if those move.
+    The cost is the weighted mean robust residual plus the prior of all that moves with the target.
     """
     count = 6 * (1 + (len(model.movable_centres_ct) if options.move_neighbours else 0))
     hessian = np.zeros((count, count))
@@ -211,8 +212,8 @@ def _evaluate_view(
 def _about(turn: Array, lever: Array) -> Array:
     """The matrix (6, 6) from a twist to the same motion as a twist about another centre.
 
-    ``turn`` (3, 3) takes the twist's axes to the new ones, ``lever`` (3,) points from the new centre
-    to the old one, in the new axes.
+    ``turn`` (3, 3) takes the twist's axes to the new ones, ``lever`` (3,) points from the new
+    centre to the old one, in the new axes.
     """
     out = np.zeros((6, 6))
     out[:3, :3] = out[3:, 3:] = turn
@@ -271,7 +272,7 @@ def _contrast_floor(
 
 def _correlation(weight: Tensor, a: Tensor, b: Tensor) -> float:
     energy = float((weight * a * a).sum()) * float((weight * b * b).sum())
-    return float((weight * a * b).sum()) / max(energy, 1e-12) ** 0.5
+    return float((weight * a * b).sum()) / math.sqrt(max(energy, 1e-12))
 
 
 def with_background(
@@ -280,7 +281,7 @@ def with_background(
     arrangement: Arrangement,
     options: RefineOptions,
 ) -> tuple[LevelView, ...]:
-    """The views with the background rendered at its pose, with the coefficients that explain best."""
+    """The views with the background rendered at its pose, weighted as explains them best."""
     pose = arrangement.background_to_world
     out = []
     for view in views:
@@ -294,7 +295,7 @@ def with_background(
         parts = model.background.render(camera, pose)
         normalizer, observed = view.normalizers[0], view.images[0]
         best = (-2.0, (0.0, 0.0))
-        for pair in itertools.product(COEFFICIENTS, repeat=2):
+        for pair in itertools.product(COEFFICIENTS, COEFFICIENTS):
             image = target + others + pair[0] * parts[0] + pair[1] * parts[1]
             floor = _contrast_floor(normalizer, image, weight, options)
             score = _correlation(weight, observed, normalizer.normalize(image, floor))
@@ -313,7 +314,7 @@ def _render_plain(cloud: GaussianCloud, view: LevelView, cloud_to_camera: Array)
 def _footprint(render: Tensor, part: Window, margin_mm: float) -> Tensor:
     """Where a body projects, in [0, 1], grown by a margin so that its outline counts fully."""
     covered = (render > 0.02 * float(render.max()) + 1e-9).float()[None, None]
-    reach = int(round(margin_mm / part.pixel_mm))
+    reach = round(margin_mm / part.pixel_mm)
     if reach > 0:
         size = 2 * reach + 1
         covered = torch.nn.functional.max_pool2d(covered, size, stride=1, padding=reach)

@@ -40,7 +40,7 @@ class Level:
 class Places:
     """How many places, and candidates in each, go from the search into refinement.
 
-    From a click there is one place; from a rough start a neighbouring level may look right at first.
+    From a click there is one place; from a rough start a neighbouring level may look right too.
     """
 
     count: int
@@ -347,14 +347,10 @@ def _evidence(
     )
     again = job.refine(wide, best.refined.arrangement, best.signs, Progress())
     rivals = [
-        h.refined.score
-        for h in middle
-        if job.distance_mm(h.ct_to_world, best.ct_to_world) > 2.0
+        h.refined.score for h in middle if job.distance_mm(h.ct_to_world, best.ct_to_world) > 2.0
     ]
     near = [
-        h.refined.score
-        for h in middle
-        if job.distance_mm(h.ct_to_world, best.ct_to_world) <= 2.0
+        h.refined.score for h in middle if job.distance_mm(h.ct_to_world, best.ct_to_world) <= 2.0
     ]
     return Evidence.of(
         best.refined,

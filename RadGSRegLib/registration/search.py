@@ -1,8 +1,8 @@
 """The coarse search: which rotation, and where, from a click or a rough start.
 
-For each rotation on a grid the whole spine is rendered coarsely in each view and correlated with the
-X-ray over all shifts at once (FFT). The correlation maps of the views are then read along a grid of
-positions in space, so that only shifts on which the views agree count.
+For each rotation on a grid the whole spine is rendered coarsely in each view and correlated with
+the X-ray over all shifts at once (FFT). The correlation maps of the views are then read along a
+grid of positions in space, so that only shifts on which the views agree count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..gaussians import GaussianCloud, rasterize
 from ..geometry.pose import translation
 from ..progress import Progress
 from .model import RenderModel
-from .observation import PreparedView, Window, window
+from .observation import PreparedView, window
 from .refine import LevelView, RefineOptions, prepare_level
 
 Array = NDArray[np.float64]
@@ -146,7 +146,10 @@ def _correlation_maps(
     seen = (own / full.clamp_min(1e-9)).clamp(0.0, 1.0)
     # A template mostly outside the valid picture proves nothing.
     trust = (seen - 0.3).clamp_min(0.0) / 0.7
-    return cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
+    correlation: Tensor = (
+        cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
+    )
+    return correlation
 
 
 def _agreeing_positions(

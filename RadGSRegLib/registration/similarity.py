@@ -26,7 +26,7 @@ def blur_matrix(length: int, sigma_px: float) -> Tensor:
 
 
 class LocalNormalization:
-    """Normalises images (..., rows, columns) in Gaussian neighbourhoods, inside a mask of valid pixels.
+    """Normalises images (..., rows, columns) in Gaussian neighbourhoods, over valid pixels only.
 
     ``valid`` (rows, columns) in [0, 1]; ``sigma_px`` of the neighbourhood.
     """
@@ -65,10 +65,8 @@ class LocalNormalization:
     def normalize_with_jacobian(
         self, image: Tensor, jacobian: Tensor, floor: float
     ) -> tuple[Tensor, Tensor]:
-        """The normalised image and the derivative (P, rows, columns) along each column of ``jacobian``."""
+        """The normalised image and its derivative (P, rows, columns) by each of ``jacobian``."""
         normalized, inverse, high = self._normalize(image, floor)
         d_high = jacobian - self.mean(jacobian)
-        d_variance = 2.0 * (
-            self.mean(high * d_high) - self.mean(high) * self.mean(d_high)
-        )
+        d_variance = 2.0 * (self.mean(high * d_high) - self.mean(high) * self.mean(d_high))
         return normalized, (d_high - 0.5 * normalized * inverse * d_variance) * inverse
