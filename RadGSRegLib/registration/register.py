@@ -346,16 +346,28 @@ def _evidence(
         refine=replace(options.fine.refine, neighbourhoods_mm=(12.0,), iterations=5),
     )
     again = job.refine(wide, best.refined.arrangement, best.signs, Progress())
-    rivals = [
-        h.refined.score for h in middle if job.distance_mm(h.ct_to_world, best.ct_to_world) > 2.0
-    ]
-    near = [
-        h.refined.score for h in middle if job.distance_mm(h.ct_to_world, best.ct_to_world) <= 2.0
-    ]
+    score = best.refined.score
+
+    def far(found: list[Hypothesis]) -> list[float]:
+        return [
+            one.refined.score
+            for one in found
+            if job.distance_mm(one.ct_to_world, best.ct_to_world) > 2.0
+        ]
+
+    def near(found: list[Hypothesis]) -> float:
+        scores = [
+            one.refined.score
+            for one in found
+            if job.distance_mm(one.ct_to_world, best.ct_to_world) <= 2.0
+        ]
+        return max(scores, default=score)
+
     return Evidence.of(
         best.refined,
         job.model,
         pixel_mm=options.fine.pixel_mm,
         disagreement_mm=job.distance_mm(again.ct_to_world, best.ct_to_world),
-        lead=(max(near) if near else best.refined.score) - max(rivals, default=0.0),
+        lead=near(middle) - max(far(middle), default=near(middle) - 1.0),
+        fine_lead=score - max(far(fine), default=score - 1.0),
     )

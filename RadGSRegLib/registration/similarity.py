@@ -15,12 +15,15 @@ import torch
 from torch import Tensor
 
 
-def blur_matrix(length: int, sigma_px: float) -> Tensor:
-    """The matrix (length, length) that blurs a line with a Gaussian, zero beyond its ends."""
-    positions = torch.arange(length, dtype=torch.float32)
-    offsets = positions[:, None] - positions[None, :]
-    if sigma_px <= 0.0:
-        return torch.eye(length)
+def spread_matrix(length: int, cell: int, sigma_px: float) -> Tensor:
+    """The matrix (length, cells) that spreads sums over cells of ``cell`` pixels as a Gaussian.
+
+    Each cell's sum counts as lying at its centre, which a Gaussian of two cells or more cannot tell
+    from the pixels themselves. Zero beyond the line's ends.
+    """
+    cells = -(-length // cell)
+    centres = cell * torch.arange(cells, dtype=torch.float32) + (cell - 1) / 2.0
+    offsets = torch.arange(length, dtype=torch.float32)[:, None] - centres[None, :]
     weights = torch.exp(-0.5 * (offsets / sigma_px) ** 2)
     return weights / (sigma_px * math.sqrt(2.0 * math.pi))
 
@@ -35,11 +38,19 @@ class LocalNormalization:
         rows, columns = valid.shape
         self.sigma_px = sigma_px
         self.valid = valid.to(torch.float32)
-        self._rows = blur_matrix(rows, sigma_px)
-        self._columns = blur_matrix(columns, sigma_px).T.contiguous()
+        self._cell = max(int(sigma_px / 2.0), 1)
+        self._padding = (0, -columns % self._cell, 0, -rows % self._cell)
+        self._rows = spread_matrix(rows, self._cell, sigma_px)
+        self._columns = spread_matrix(columns, self._cell, sigma_px).T.contiguous()
         self._weight = 1.0 / self._blur(self.valid).clamp_min(1e-3)
 
     def _blur(self, images: Tensor) -> Tensor:
+        cell = self._cell
+        if cell > 1:
+            stack = torch.nn.functional.pad(images, self._padding)
+            stack = stack.reshape(-1, 1, *stack.shape[-2:])
+            sums = torch.nn.functional.avg_pool2d(stack, cell) * float(cell * cell)
+            images = sums.reshape(*images.shape[:-2], *sums.shape[-2:])
         return self._rows @ images @ self._columns
 
     def mean(self, images: Tensor) -> Tensor:
