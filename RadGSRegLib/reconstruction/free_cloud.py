@@ -1,0 +1,79 @@
+"""A cloud whose every number is free, under Adam, and that may grow and shrink while it is fitted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..gaussians import GaussianCloud
+
+# Adam's steps: means (in standard deviations at the start), log scales, quaternions, and densities
+# before softplus (in typical densities).
+RATES = (0.15, 0.03, 0.02, 0.06)
+
+
+class FreeCloud:
+    """Means, log scales, quaternions and densities before softplus, with Adam's memory.
+
+    ``cloud`` is the start; standard deviations stay above ``narrowest_mm``.
+    """
+
+    def __init__(self, cloud: GaussianCloud, narrowest_mm: float) -> None:
+        self._unit = float(cloud.densities.mean())
+        self._narrowest = narrowest_mm
+        self._length = float(cloud.scales.mean())
+        self.tensors = [tensor.requires_grad_() for tensor in self._raw(cloud)]
+        groups = [
+            {"params": [tensor], "lr": rate}
+            for tensor, rate in zip(self.tensors, self._rates(1.0), strict=True)
+        ]
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
+
+    def _rates(self, decay: float) -> list[float]:
+        means, *others = RATES
+        return [means * self._length * decay, *(rate * decay for rate in others)]
+
+    def _raw(self, cloud: GaussianCloud) -> list[Tensor]:
+        relative = (cloud.densities / self._unit).clamp_min(1e-6)
+        softplus_inverse = relative + torch.log(-torch.expm1(-relative))
+        scales = cloud.scales.clamp_min(self._narrowest).log()
+        free = (cloud.means, scales, cloud.quaternions, softplus_inverse)
+        return [tensor.detach().clone().contiguous() for tensor in free]
+
+    def cloud(self) -> GaussianCloud:
+        """The cloud as it is now, with a graph."""
+        means, scales, quaternions, densities = self.tensors
+        return GaussianCloud(
+            means,
+            scales.exp().clamp_min(self._narrowest),
+            quaternions,
+            self._unit * functional.softplus(densities),
+        )
+
+    def step(self, loss: Tensor, decay: float) -> Tensor:
+        """One step down ``loss`` at rates times ``decay``; returns the means' gradients (N,)."""
+        for group, rate in zip(self.optimizer.param_groups, self._rates(decay), strict=True):
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        gradient = self.tensors[0].grad
+        assert gradient is not None
+        return gradient.norm(dim=1)
+
+    def keep(self, index: Tensor, added: GaussianCloud | None = None) -> None:
+        """Only the Gaussians of ``index``, with their memory, and new ones without any."""
+        extra = self._raw(added) if added is not None else [t[:0].detach() for t in self.tensors]
+        for number, (old, new, group) in enumerate(
+            zip(self.tensors, extra, self.optimizer.param_groups, strict=True)
+        ):
+            state = self.optimizer.state.pop(old, {})
+            tensor = torch.cat([old.detach()[index], new]).requires_grad_()
+            for name in ("exp_avg", "exp_avg_sq"):
+                if name in state:
+                    state[name] = torch.cat([state[name][index], torch.zeros_like(new)])
+            if state:
+                self.optimizer.state[tensor] = state
+            group["params"] = [tensor]
+            self.tensors[number] = tensor
