@@ -46,6 +46,10 @@ class Places:
     count: int
     candidates: int
     positions_per_rotation: int
+    keep: int
+    """Places left after the coarse refinement, the best first."""
+    survivors: int
+    """Poses that go on from each of these."""
     neighbour_weight: float = 0.0
     apart_mm: float = 15.0
 
@@ -85,11 +89,12 @@ class RegistrationOptions:
             rounds=3,
         )
     )
-    click_places: Places = Places(count=1, candidates=16, positions_per_rotation=1)
-    start_places: Places = Places(
-        count=8, candidates=3, positions_per_rotation=5, neighbour_weight=0.5
+    click_places: Places = Places(
+        count=1, candidates=16, positions_per_rotation=1, keep=1, survivors=4
     )
-    middle_candidates: int = 4
+    start_places: Places = Places(
+        count=8, candidates=4, positions_per_rotation=5, neighbour_weight=0.5, keep=5, survivors=2
+    )
     fine_candidates: int = 2
     fine_lead: float = 0.1
     """A second pose is refined finely only if it scores within this of the best."""
@@ -294,17 +299,19 @@ def _coarse(
     options: RegistrationOptions,
     progress: Progress,
 ) -> list[Hypothesis]:
-    """The best refined poses: of the one place, or the best of each."""
+    """The best refined poses of the best places."""
     groups = _by_place(job.model, candidates, places)
-    found: list[Hypothesis] = []
+    found: list[list[Hypothesis]] = []
     for n, group in enumerate(groups):
         refined = []
         for m, candidate in enumerate(group):
             progress((n + m / len(group)) / len(groups), "refining the likeliest poses")
             arrangement = Arrangement.as_in_ct(candidate.ct_to_world, job.model)
             refined.append(job.refine(options.coarse, arrangement, candidate.signs, Progress()))
-        found += job.distinct(refined, 1.0, options.middle_candidates if len(groups) == 1 else 1)
-    return job.distinct(found, 1.0, len(found))
+        found.append(job.distinct(refined, 1.0, places.survivors))
+    found.sort(key=lambda poses: -poses[0].refined.score)
+    survivors = [pose for poses in found[: places.keep] for pose in poses]
+    return job.distinct(survivors, 1.0, len(survivors))
 
 
 def _by_place(
