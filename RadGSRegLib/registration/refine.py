@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from ..drr import project_volume_with_jacobian
 from ..gaussians import GaussianCloud, rasterize, rasterize_with_jacobian
 from ..geometry.pose import skew
 from ..progress import Progress
+from ..warp_runtime import worker_count
 from .background import COEFFICIENTS, RenderedBackground, render_linear
 from .model import Arrangement, RenderModel, shifted
 from .observation import Window
@@ -133,8 +136,12 @@ def evaluate(
     gradient = np.zeros(count)
     cost = weight_sum = 0.0
     view_scores = []
-    for view in views:
-        part = _evaluate_view(model, view, arrangement, options, count)
+
+    def one(view: LevelView) -> tuple[Array, Array, float, float, float]:
+        return _evaluate_view(model, view, arrangement, options, count)
+
+    # The views do not wait for each other; their sum is taken in order, so nothing else changes.
+    for part in _view_pool().map(one, views):
         hessian += part[0]
         gradient += part[1]
         cost += part[2]
@@ -153,6 +160,11 @@ def evaluate(
         hessian,
         weight_sum,
     )
+
+
+@lru_cache(maxsize=1)
+def _view_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=worker_count(), thread_name_prefix="radgsreg-view")
 
 
 def _evaluate_view(

@@ -151,7 +151,7 @@ class _Job:
             before = arrangement
             result = refine(self.model, views, arrangement, level.refine, part)
             arrangement = result.arrangement
-            if self.distance_mm(before.ct_to_world, arrangement.ct_to_world) < 0.02 and n:
+            if self.distance_mm(before.ct_to_world, arrangement.ct_to_world) < 0.02:
                 break
         assert result is not None
         return Hypothesis(result, signs)
@@ -209,13 +209,7 @@ def register(
         middle.append(job.refine(options.middle, one.refined.arrangement, one.signs, part))
     middle = job.distinct(middle, 1.0, len(middle))
     lap("middle")
-    fine = []
-    threshold = middle[0].refined.score - options.fine_lead
-    rivals = [h for h in middle[: options.fine_candidates] if h.refined.score >= threshold]
-    for n, one in enumerate(rivals):
-        part = progress.part(0.65 + 0.15 * n, 0.65 + 0.15 * (n + 1))
-        fine.append(job.refine(options.fine, one.refined.arrangement, one.signs, part))
-    fine = job.distinct(fine, 1.0, len(fine))
+    fine = _fine(job, middle, options, progress.part(0.65, 0.95))
     lap("fine")
     evidence = _evidence(job, fine, middle, options, progress.part(0.95, 1.0))
     lap("check")
@@ -312,6 +306,23 @@ def _coarse(
     found.sort(key=lambda poses: -poses[0].refined.score)
     survivors = [pose for poses in found[: places.keep] for pose in poses]
     return job.distinct(survivors, 1.0, len(survivors))
+
+
+def _fine(
+    job: _Job, middle: list[Hypothesis], options: RegistrationOptions, progress: Progress
+) -> list[Hypothesis]:
+    """The best poses refined finely: one round tells which is best, and that one is finished."""
+    threshold = middle[0].refined.score - options.fine_lead
+    rivals = [h for h in middle[: options.fine_candidates] if h.refined.score >= threshold]
+    first = replace(options.fine, rounds=1)
+    found = []
+    for n, one in enumerate(rivals):
+        part = progress.part(0.5 * n / len(rivals), 0.5 * (n + 1) / len(rivals))
+        found.append(job.refine(first, one.refined.arrangement, one.signs, part))
+    found = job.distinct(found, 1.0, len(found))
+    rest = replace(options.fine, rounds=options.fine.rounds - 1)
+    best = job.refine(rest, found[0].refined.arrangement, found[0].signs, progress.part(0.5, 1.0))
+    return [best, *found[1:]]
 
 
 def _by_place(
