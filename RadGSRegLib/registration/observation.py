@@ -11,6 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..cases import View
+from ..errors import InputError
 from ..geometry import Camera
 
 Pixels = NDArray[np.float32]
@@ -46,12 +47,20 @@ class Window:
 
 
 def prepare_view(view: View) -> PreparedView:
-    """Bring a view's pixels to the common form; the display curve itself stays unknown."""
+    """Bring a view's pixels to the common form; the display curve itself stays unknown.
+
+    Raises InputError for a transmission without any counts.
+    """
     pixels = np.asarray(view.pixels, dtype=np.float32)
     valid = _valid_pixels(pixels, view)
     sign = 0
     if view.intensity == "transmission":
-        floor = max(float(np.percentile(pixels[pixels > 0], 0.1)), 1e-12)
+        counts = pixels[pixels > 0]
+        if counts.size == 0:
+            raise InputError(
+                f'view "{view.name}"', "no pixel has a positive value", 'check its "intensity"'
+            )
+        floor = max(float(np.percentile(counts, 0.1)), 1e-12)
         pixels = -np.log(np.maximum(pixels, floor)).astype(np.float32)
     if view.intensity != "display":
         sign = 1

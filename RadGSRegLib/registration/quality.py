@@ -133,6 +133,13 @@ def judge(evidence: Evidence) -> Verdict:
     Calibrated on simulated cases of other anatomies than those it is judged on: wrong poses score
     low in at least one view, and leave the pose loosely held.
     """
+    numbers = (evidence.weakest_score, evidence.expected_error_mm, evidence.disagreement_mm)
+    if not np.isfinite(numbers).all():
+        # A NaN passes every comparison below.
+        return Verdict(
+            "failed",
+            "the fit at this pose gives no finite numbers; check the X-rays and the geometry",
+        )
     if evidence.weakest_score < FAILED_SCORE or evidence.expected_error_mm > FAILED_ERROR_MM:
         return Verdict(
             "failed",
