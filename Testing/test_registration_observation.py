@@ -12,6 +12,7 @@ from registration_scenes import camera
 from scipy import ndimage
 
 from RadGSRegLib.cases import Intensity, View
+from RadGSRegLib.errors import InputError
 from RadGSRegLib.registration.observation import PreparedView, prepare_view, window
 
 ROWS, COLUMNS = 180, 200
@@ -59,6 +60,11 @@ def test_transmission_without_any_count_behind_the_collimator() -> None:
     assert np.isfinite(done.pixels).all()
     assert not done.valid[~open_field].any()
     assert done.valid[_disc(60.0)].all()
+
+
+def test_transmission_without_any_counts_is_refused() -> None:
+    with pytest.raises(InputError, match='^view "AP": no pixel has a positive value'):
+        prepare_view(_view(-_attenuation(), "transmission"))
 
 
 @pytest.mark.parametrize("bone", [1.0, -1.0])
