@@ -88,5 +88,5 @@ def register(problem: Problem, similarity: Similarity = correlation) -> Array:
             do_logging=False,
             print_progress=False,
         )
-        total = np.asarray(found.x)
+        total = np.clip(found.x, -_BOUNDS, _BOUNDS)  # rounding may leave it a little outside
     return np.asarray(compose_about(problem.start, total * _UNITS, problem.centre_ct))
