@@ -18,9 +18,9 @@ Array = NDArray[np.float64]
 # Residuals next to each other are not independent: about one independent residual per this area.
 CORRELATION_AREA_MM2 = 9.0
 
-SURE_CONFIDENCE = 0.18
+SURE_CONFIDENCE = 0.20
 SURE_DISAGREEMENT_MM = 1.2
-SURE_LEAD = 0.02
+SURE_LEAD = 0.03
 FAILED_SCORE = 0.25
 FAILED_ERROR_MM = 1.0
 
