@@ -7,12 +7,12 @@ centimetre a smooth curve, scatter and soft tissue are an offset and a gain:
     X-ray = offset(x) + gain(x) rendering + what nobody has explained.
 
 The offset is what the local means differ by. The gain is the local regression of the X-ray on the
-rendering, drawn towards one robust gain of the whole shadow where the rendering has little contrast.
-This is preferred to one monotone curve, because a curve cannot follow the trunk's thickness or a
-neighbour's shadow, while locally any curve is a line. What it costs: changes of the target wider
-than the neighbourhood are put down to the background, so those stay as in the prior. Pixels count
-by the share of the local contrast that the rendering explains, so that neighbours, wires and gas
-that lie over the shadow pull little.
+rendering, drawn towards one robust gain of the whole shadow where the rendering has little
+contrast. This is preferred to one monotone curve, because a curve cannot follow the trunk's
+thickness or a neighbour's shadow, while locally any curve is a line. What it costs: changes of the
+target wider than the neighbourhood are put down to the background, so those stay as in the prior.
+Pixels count by the share of the local contrast that the rendering explains, so that neighbours,
+wires and gas that lie over the shadow pull little.
 
 The calibration is made once, on the prior. Renewed during the fit it would let a target fade, with
 the gain making up for it.
@@ -64,9 +64,10 @@ def calibrate(observation: Observation, rendering: Tensor, pixel_mm: float) -> T
     sigma = NEIGHBOURHOOD_MM / pixel_mm
 
     def mean(image: Pixels) -> Pixels:
-        return np.asarray(ndimage.gaussian_filter(image * valid, sigma, mode="constant")) / share
+        blurred = ndimage.gaussian_filter(image * valid, sigma, mode="constant")
+        return np.asarray(blurred / share)
 
-    share = np.maximum(ndimage.gaussian_filter(valid, sigma, mode="constant"), 1e-3)
+    share: Pixels = np.maximum(ndimage.gaussian_filter(valid, sigma, mode="constant"), 1e-3)
     rendered_mean = mean(rendered)
     high_observed = (observed - mean(observed)) * valid
     high_rendered = (rendered - rendered_mean) * valid
@@ -110,7 +111,7 @@ def calibrate(observation: Observation, rendering: Tensor, pixel_mm: float) -> T
 
 
 def _robust_gain(observed: Pixels, rendered: Pixels) -> tuple[float, float]:
-    """The slope of ``observed`` (N,) on ``rendered`` (N,) by Huber's weights, and the correlation."""
+    """The slope of ``observed`` (N,) on ``rendered`` (N,), Huber's, and their correlation."""
     power = float(rendered @ rendered)
     if rendered.size < 20 or power <= 0.0 or not observed.any():
         return 0.0, 0.0
@@ -122,4 +123,4 @@ def _robust_gain(observed: Pixels, rendered: Pixels) -> tuple[float, float]:
         limit = 1.345 * max(float(np.median(residual)) / 0.6745, 1e-12)
         weight = np.minimum(1.0, limit / np.maximum(residual, 1e-12))
         slope = float((weight * observed) @ rendered / ((weight * rendered) @ rendered))
-    return slope, correlation
+    return slope, float(correlation)

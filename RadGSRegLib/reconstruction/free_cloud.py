@@ -1,4 +1,4 @@
-"""A cloud whose every number is free, under Adam, and that may grow and shrink while it is fitted."""
+"""A cloud whose every number is free, under Adam, and that grows and shrinks while it is fitted."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ class FreeCloud:
         self.optimizer.step()
         gradient = self.tensors[0].grad
         assert gradient is not None
-        return gradient.norm(dim=1)
+        length: Tensor = gradient.norm(dim=1)
+        return length
 
     def keep(self, index: Tensor, added: GaussianCloud | None = None) -> None:
         """Only the Gaussians of ``index``, with their memory, and new ones without any."""

@@ -74,7 +74,7 @@ class FreshFit:
 
 
 def prepare(
-    observations: Sequence[Observation], options: ReconstructionOptions
+    observations: Sequence[Observation], box: Box, options: ReconstructionOptions
 ) -> tuple[tuple[FreshTarget, ...], dict[str, Any]]:
     """Observations as targets, with the polarity and the background decided."""
     smooth = options.background == "smooth"
@@ -82,7 +82,7 @@ def prepare(
         smooth = not all(view.offset_known and _rim_is_empty(view) for view in observations)
     targets, polarity = [], {}
     for view in observations:
-        sign = guess_sign(view, options.pixel_mm)
+        sign = guess_sign(view, box.centre, options.pixel_mm)
         polarity[view.name] = ("bright" if sign > 0 else "dark") + ("" if view.sign else " (guess)")
         backdrop = Backdrop(view.valid) if smooth else None
         targets.append(FreshTarget(view.name, view.camera, sign * view.image, view.valid, backdrop))
@@ -106,7 +106,7 @@ def fit_from_scratch(
 
     Raises InputError where the views show nothing at all.
     """
-    targets, facts = prepare(observations, options)
+    targets, facts = prepare(observations, box, options)
     generator = np.random.default_rng(options.seed)
     starts = [target.above_backdrop() for target in targets]
     scale = max(
@@ -162,16 +162,15 @@ def _matched(
 
 
 def _block_variation(cloud: GaussianCloud, box: Box, generator: np.random.Generator) -> Tensor:
-    """Total variation of a random block of the box, in typical densities."""
+    """Total variation of a random block of the box, as a share of the greatest density."""
     spacing = 1.5 * box.spacing_mm
     room = np.maximum(box.upper - box.lower - _BLOCK_VOXELS * spacing, 0.0)
     matrix = np.diag([spacing, spacing, spacing, 1.0])
     matrix[:3, 3] = box.lower + generator.random(3) * room
     block = voxelize(cloud, matrix, (_BLOCK_VOXELS,) * 3, cutoff=_CUTOFF)
-    with torch.no_grad():
-        masses = cloud.masses()
-        typical = (masses * cloud.densities).sum() / masses.sum().clamp_min(1e-12)
-    return total_variation(block / typical.clamp_min(1e-12))
+    # Scaled to [0, 1] by the peak of the densities, bar a few: math.md 3 wants it so.
+    peak = cloud.densities.detach().sort().values[int(0.999 * (len(cloud) - 1))]
+    return total_variation(block / peak.clamp_min(1e-12))
 
 
 @torch.no_grad()

@@ -64,6 +64,6 @@ def image_losses(rendered: Tensor, target: Tensor, weight: Tensor) -> tuple[Tens
 
 
 def total_variation(volume: Tensor) -> Tensor:
-    """Mean absolute difference between neighbouring voxels of (K, J, I), summed over the axes."""
+    """Mean absolute difference between neighbouring voxels of (K, J, I), over all three axes."""
     parts = [volume.diff(dim=axis).abs().mean() for axis in range(3)]
-    return torch.stack(parts).sum()
+    return torch.stack(parts).mean()

@@ -17,8 +17,8 @@ class ReconstructionOptions:
 
     ``seed`` and the numbers of steps fix the result. ``time_limit_s`` (None: no limit) ends the fit
     early with the best so far; which step that is depends on the machine, so it is off by default.
-    The numbers of steps are chosen for about 2 s with a prior of 6,000 Gaussians and 15 s without
-    a prior, on two cores.
+    The numbers of steps are chosen for about 2 to 3 s with a prior of 6,000 Gaussians and 10 s
+    without a prior, on two cores that are free.
 
     Weights of the losses are those of math.md 3 (eq. 2) and 5: L1 + ``weight_dssim`` (1 - SSIM) +
     ``weight_tv`` TV. ``pixel_mm`` is the pixel at the vertebra at which X-rays are compared,
@@ -41,7 +41,7 @@ class ReconstructionOptions:
     weight_tv: float = 0.05
     prior_steps: int = 24
     anchor: float = 0.05
-    fresh_steps: int = 500
+    fresh_steps: int = 300
     fresh_count: int = 4000
     most: int = 8000
     background: str = "auto"

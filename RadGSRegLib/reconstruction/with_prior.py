@@ -1,19 +1,23 @@
-"""The posed CT Gaussians, adjusted to the X-rays as far as the X-rays bear each other out.
+"""The posed CT Gaussians, bent to the X-rays as far as the X-rays bear each other out.
 
-Two X-rays cannot rebuild what the CT has measured in three dimensions; they can correct it where
-the vertebra has changed. What one X-ray seems to say, though, may be a neighbour's shadow or the
-display's doing. So:
+Two X-rays cannot rebuild what the CT has measured in three dimensions; they can correct where it
+lies when the vertebra has changed its shape or the pose is a little off. Let free one by one,
+thousands of Gaussians explain neighbours and scatter instead, even where the vertebra has changed
+(measured: worse than the prior in every case). So:
 
-1. every Gaussian may leave the prior, at a price (``anchor``) in units of what it may plausibly
-   change by, and TV is taken of the *change*: that of the volume itself would wipe out the CT's
-   texture;
-2. the fit is made with a part of the views held out, and judged on those: a change that is true is
-   one in all views, whereas one invented to explain a single view's clutter shows as nothing, or as
-   an error, in another. The share of the change that predicts the views held out best is the share
-   that the final fit to all views is allowed; if nothing is to be gained, the prior stays as it is.
+1. the Gaussians move along a smooth field, at a price (``anchor``). Their densities stay: under an
+   unknown display curve, and with local means taken off, X-rays do not tell them. TV is taken of
+   the change of the volume; that of the volume itself would wipe out the CT's texture.
+2. the fit is made with a part of the views held out, and judged on those: a true change is one in
+   all views, whereas one invented for a single view's clutter shows as nothing, or as an error, in
+   another. The fits must not contradict each other, and the share of the change that predicts the
+   views held out best is the most that the final fit to all views is allowed.
+3. fits to vertebrae that have not changed at all move them by up to 0.28 mm (root mean square):
+   that much nobody can believe. The final change is shrunk as James and Stein do, to nothing at
+   `FLOOR_MM` and below.
 
-Nothing is added: the CT's Gaussians are already finer than an X-ray's pixels. Those that the fit
-makes vanish are pruned.
+Where nothing is left, the prior is the result. Nothing is split or added: the CT's Gaussians are
+already finer than an X-ray's pixels.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..gaussians import GaussianCloud, rasterize, voxelize
@@ -33,66 +38,68 @@ from .deadline import Deadline
 from .losses import image_losses, total_variation
 from .types import ReconstructionOptions
 
-# What a vertebra may plausibly change by: mm along each axis, and the logarithm of the density.
-UNITS = (1.0, 1.0, 1.0, 0.1)
+Array = NDArray[np.float64]
+
+FLOOR_MM = 0.3
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+# A prediction has to be this much better before anything is changed, and a change this large.
+_LEAST_GAIN = 0.01
+_LEAST_SHARE = 0.1
+# The field: bells of 0.7 node distances about nodes 20 mm apart; Adam's step in mm.
 _NODE_MM = 20.0
 _BELL = 0.7
-_RATE = 0.15
-_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# A prediction has to be this much better before anything is changed.
-_LEAST_GAIN = 0.01
+_RATE_MM = 0.15
 _CUTOFF = 3.5
 _BLOCK_VOXELS = 32
 _BLOCK_MM = 1.5
-_PRUNE = 1e-3
 
 
 @dataclass(frozen=True)
 class PriorFit:
-    """The cloud, and JSON values: "change_allowed", "prediction_gain", "steps"."""
+    """The cloud, and JSON values.
+
+    "change_allowed" (the share of the change of the final fit that was made), "change_mm" (root
+    mean square of what was made), "prediction_gain" (by how much the views held out are predicted
+    better), "reason" (one sentence), "steps".
+    """
 
     cloud: GaussianCloud
     quality: dict[str, Any]
 
 
-class _Change:
-    """A prior and a smooth change of it: a displacement and a log gain of density, (N, 4).
+class SmoothChange:
+    """A prior moved by a smooth field: bells about the nodes of a lattice over it.
 
-    Both are sums of bells about the nodes of a lattice, ``node_mm`` apart; ``free`` (M, 4) holds
-    the nodes' values in units of `UNITS`.
+    ``free`` (M, 3) are the nodes' displacements in mm, all zero at the start.
     """
 
-    def __init__(self, prior: GaussianCloud, node_mm: float) -> None:
+    def __init__(self, prior: GaussianCloud) -> None:
         self.prior = prior
         low, high = prior.means.amin(0), prior.means.amax(0)
-        counts = ((high - low) / node_mm).ceil().long() + 1
+        counts = ((high - low) / _NODE_MM).ceil().long() + 1
         axes = [
-            (low[a] + high[a]) / 2 + node_mm * (torch.arange(n) - (n - 1) / 2.0).to(prior.means)
+            (low[a] + high[a]) / 2 + _NODE_MM * (torch.arange(n) - (n - 1) / 2.0).to(prior.means)
             for a, n in enumerate(counts.tolist())
         ]
         nodes = torch.cartesian_prod(*axes)
-        distance = torch.cdist(prior.means, nodes) / node_mm
-        bells = torch.exp(-0.5 * (distance / _BELL) ** 2)
-        near = bells.sum(0) > 1e-2 * bells.sum(0).max()
-        self._bells = bells[:, near]
-        self._bells /= self._bells.sum(1, keepdim=True)
-        self.free = torch.zeros(int(near.sum()), 4).to(prior.means).requires_grad_()
+        bells = torch.exp(-0.5 * (torch.cdist(prior.means, nodes) / (_BELL * _NODE_MM)) ** 2)
+        reach = bells.sum(0)
+        bells = bells[:, reach > 0.01 * reach.max()]
+        self._bells = bells / bells.sum(1, keepdim=True)
+        self.free = torch.zeros(bells.shape[1], 3).to(prior.means).requires_grad_()
+
+    def field(self) -> Tensor:
+        """The displacement (N, 3) mm of every Gaussian."""
+        return self._bells @ self.free
 
     def cloud(self, share: float = 1.0) -> GaussianCloud:
         """The prior with a share of the change."""
-        prior = self.prior
-        units = torch.tensor(UNITS).to(prior.means)
-        field = self._bells @ (share * units * self.free)
-        return GaussianCloud(
-            prior.means + field[:, :3],
-            prior.scales,
-            prior.quaternions,
-            prior.densities * field[:, 3].exp(),
-        )
+        _, *others = self.prior.tensors
+        return GaussianCloud(self.prior.means + share * self.field(), *others)
 
-    def price(self) -> Tensor:
-        """The mean square of the change, in its units."""
-        return self.free.square().mean()
+    def size_mm(self) -> float:
+        """The root mean square displacement."""
+        return float(self.field().detach().square().sum(1).mean().sqrt())
 
 
 def fit_with_prior(
@@ -102,33 +109,45 @@ def fit_with_prior(
     deadline: Deadline,
     progress: Progress,
 ) -> PriorFit:
-    """Adjust a posed prior (world mm) to calibrated X-rays; see the module's head.
+    """Bend a posed prior (world mm) to calibrated X-rays; see the module's head.
 
-    Deterministic for ``options.seed``. Never farther from the X-rays held out than the prior.
+    Deterministic for ``options.seed``. A deadline that passes leaves the prior as it is, unless the
+    final fit has begun.
     """
     usable = [target for target in targets if float(target.weight.sum()) > 0.0]
-    gain, share = 0.0, 0.0
     folds = _folds(len(usable))
+    quality = {"change_allowed": 0.0, "change_mm": 0.0, "prediction_gain": 0.0, "steps": 0}
+    if not folds:
+        reason = "fewer than two views show the prior, so none can check another"
+        return PriorFit(prior, {**quality, "reason": reason})
     parts = len(folds) + 1
-    predicted = np.zeros(len(_SHARES))
+    changes, predicted = [], np.zeros(len(_SHARES))
     for number, (fitted, held_out) in enumerate(folds):
         part = progress.part(number / parts, (number + 1) / parts)
-        change = _fit(prior, [usable[i] for i in fitted], options, deadline, part)
-        for target in (usable[i] for i in held_out):
-            predicted += _prediction(change, target)
-    if folds and not deadline.passed:
-        gains = 1.0 - predicted / predicted[0]
-        best = int(gains.argmax())
-        if gains[best] > _LEAST_GAIN:
-            gain, share = float(gains[best]), _SHARES[best]
-    cloud = prior
-    if share > 0.0:
-        part = progress.part((parts - 1) / parts, 1.0)
-        cloud = _fit(prior, usable, options, deadline, part).cloud(share).detach()
-        masses = cloud.masses()
-        cloud = cloud.select(masses > _PRUNE * masses.median())
-    quality = {"change_allowed": share, "prediction_gain": gain, "steps": options.prior_steps}
-    return PriorFit(cloud.detach(), quality)
+        changes.append(_fit(prior, [usable[i] for i in fitted], options, deadline, part))
+        for index in held_out:
+            predicted += _prediction(changes[-1], usable[index], options.weight_dssim)
+    quality["steps"] = options.prior_steps
+    gains = 1.0 - predicted / predicted[0]
+    best = int(gains.argmax())
+    quality["prediction_gain"] = float(gains[best])
+    if deadline.passed:
+        reason = "time was up before the views had checked each other"
+    elif gains[best] <= _LEAST_GAIN:
+        reason = "no change that some views ask for is borne out by the others"
+    elif _agreement(changes) <= 0.0:
+        reason = "the views ask for changes that contradict each other"
+    else:
+        change = _fit(prior, usable, options, deadline, progress.part((parts - 1) / parts, 1.0))
+        size = change.size_mm()
+        shrunk = 1.0 - (FLOOR_MM / size) ** 2 if size > FLOOR_MM else 0.0
+        share = _SHARES[best] * shrunk
+        if share >= _LEAST_SHARE:
+            quality |= {"change_allowed": share, "change_mm": share * size}
+            reason = "the views bear each other out"
+            return PriorFit(change.cloud(share).detach(), {**quality, "reason": reason})
+        reason = "the change that the views ask for is too small to be told from error"
+    return PriorFit(prior, {**quality, "reason": reason})
 
 
 def _folds(count: int) -> list[tuple[list[int], list[int]]]:
@@ -140,32 +159,39 @@ def _folds(count: int) -> list[tuple[list[int], list[int]]]:
     return [(sorted(set(range(count)) - set(held_out)), held_out) for held_out in members]
 
 
+def _agreement(changes: Sequence[SmoothChange]) -> float:
+    """The least inner product of any two changes: negative where they contradict each other."""
+    fields = [change.field().detach() for change in changes]
+    products = [
+        float((a * b).sum()) for number, a in enumerate(fields) for b in fields[number + 1 :]
+    ]
+    return min(products)
+
+
 def _fit(
     prior: GaussianCloud,
     targets: Sequence[Target],
     options: ReconstructionOptions,
     deadline: Deadline,
     progress: Progress,
-) -> _Change:
-    change = _Change(prior, _NODE_MM)
+) -> SmoothChange:
+    change = SmoothChange(prior)
     optimizer = torch.optim.Adam([change.free], betas=(0.8, 0.95))
     generator = np.random.default_rng(options.seed)
-    peak = float(prior.densities.median())
+    typical = prior.densities.median().clamp_min(1e-9)
     for step in range(options.prior_steps):
         if deadline.passed:
             break
         progress(step / options.prior_steps, "fitting the vertebra to the X-rays")
-        decay = 1.0 - 0.9 * step / options.prior_steps
-        optimizer.param_groups[0]["lr"] = _RATE * decay
+        optimizer.param_groups[0]["lr"] = _RATE_MM * (1.0 - 0.9 * step / options.prior_steps)
         cloud = change.cloud()
-        loss = options.anchor * change.price()
+        loss = options.anchor * change.free.square().mean()
         for target in targets:
             loss = loss + _image_loss(cloud, target, options.weight_dssim) / len(targets)
         if options.weight_tv > 0.0:
-            block = _random_block(prior, generator)
-            size = (_BLOCK_VOXELS,) * 3
+            block, size = _random_block(prior, generator), (_BLOCK_VOXELS,) * 3
             difference = voxelize(cloud, block, size) - voxelize(prior, block, size)
-            loss = loss + options.weight_tv * total_variation(difference / peak)
+            loss = loss + options.weight_tv * total_variation(difference / typical)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -182,13 +208,12 @@ def _image_loss(cloud: GaussianCloud, target: Target, weight_dssim: float) -> Te
 
 
 @torch.no_grad()
-def _prediction(change: _Change, target: Target) -> np.ndarray:
+def _prediction(change: SmoothChange, target: Target, weight_dssim: float) -> Array:
     """The loss in a view that the change was not fitted to, for every share of it."""
-    losses = [float(_image_loss(change.cloud(share), target, 0.2)) for share in _SHARES]
-    return np.array(losses)
+    return np.array([float(_image_loss(change.cloud(s), target, weight_dssim)) for s in _SHARES])
 
 
-def _random_block(cloud: GaussianCloud, generator: np.random.Generator) -> np.ndarray:
+def _random_block(cloud: GaussianCloud, generator: np.random.Generator) -> Array:
     """index_to_world (4, 4) of a block of voxels about a random Gaussian."""
     chosen = int(generator.integers(len(cloud)))
     centre = cloud.means[chosen].detach().cpu().double().numpy()
