@@ -63,7 +63,7 @@ def test_transmission_without_any_count_behind_the_collimator() -> None:
 
 
 def test_transmission_without_any_counts_is_refused() -> None:
-    with pytest.raises(InputError, match='^view "AP": no pixel has a positive value'):
+    with pytest.raises(InputError, match=r'^view "AP": no pixel has a positive value'):
         prepare_view(_view(-_attenuation(), "transmission"))
 
 

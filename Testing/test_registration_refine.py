@@ -1,0 +1,279 @@
+"""Refinement: right slopes by every body's motion, steps about the right centres, the right end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from registration_scenes import error_mm, model, one_thread, simulated, truth
+
+from RadGSRegLib.errors import Cancelled
+from RadGSRegLib.geometry import compose_about, exp_se3, is_rigid, transform_points, twist_about
+from RadGSRegLib.progress import Progress
+from RadGSRegLib.registration.background import RenderedBackground, render_linear
+from RadGSRegLib.registration.model import Arrangement, shifted
+from RadGSRegLib.registration.observation import prepare_view, window
+from RadGSRegLib.registration.quality import pose_covariance
+from RadGSRegLib.registration.refine import (
+    LevelView,
+    Refined,
+    RefineOptions,
+    evaluate,
+    prepare_level,
+    refine,
+    with_background,
+)
+from RadGSRegLib.registration.register import Level, RegistrationOptions
+from RadGSRegLib.registration.similarity import LocalNormalization
+
+OPTIONS = RegistrationOptions()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    one_thread()
+
+
+class Recorder(LocalNormalization):
+    """Keeps what it was last given and gave, with one floor for all, so that slopes compare."""
+
+    result: torch.Tensor
+    slopes: torch.Tensor
+
+    def normalize_with_jacobian(
+        self, image: torch.Tensor, jacobian: torch.Tensor, floor: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.result, self.slopes = super().normalize_with_jacobian(image, jacobian, 0.02)
+        return self.result, self.slopes
+
+
+def _views(level: Level, arrangement: Arrangement) -> tuple[LevelView, ...]:
+    """What a registration compares at a level, around where an arrangement puts the target."""
+    done = model()
+    centre = transform_points(arrangement.ct_to_world, done.centre_ct[None])[0]
+    half = done.anatomy.radius_mm + 8.0
+    prepared = [prepare_view(view) for view in simulated().case.views]
+    windows = [window(v, centre, half, level.pixel_mm, level.blur_mm) for v in prepared]
+    views = prepare_level(windows, [1] * len(windows), level.refine)
+    return with_background(done, views, arrangement, level.refine) if level.background else views
+
+
+def _shuffled(seed: int) -> Arrangement:
+    """Target and everything else away from the truth, none as in the CT."""
+    rng = np.random.default_rng(seed)
+    start = Arrangement.as_in_ct(truth(simulated()), model())
+    scale = np.array([0.06] * 3 + [3.0] * 3)
+    others = rng.uniform(-1, 1, (len(model().movable_centres_ct), 6)) * scale
+    return start.moved(rng.uniform(-1, 1, 6) * scale, others, model())
+
+
+@pytest.mark.parametrize("place", ["as in the CT", "everything moved"])
+@pytest.mark.parametrize(
+    ("voxels", "mix", "tolerance"),
+    # Sampled voxels have kinks, so their differences are rougher than the Gaussians'.
+    [(False, (0.0, 0.0), 0.005), (False, (1.0, 0.5), 0.08), (True, (0.0, 0.0), 0.08)],
+)
+def test_slopes_by_the_motion_of_every_body(
+    place: str, voxels: bool, mix: tuple[float, float], tolerance: float
+) -> None:
+    """Columns of the Jacobian against pictures rendered with that body moved there and back."""
+    done = model()
+    arrangement = Arrangement.as_in_ct(truth(simulated()), done)
+    if place == "everything moved":
+        arrangement = _shuffled(3)
+    options = RefineOptions(fine=True, voxels=voxels, move_neighbours=True)
+    (view,) = _views(Level(2.5, 1.5, options), arrangement)[:1]
+    recorder = Recorder(view.window.valid, 4.0)
+    view = replace(view, normalizers=(recorder,), images=view.images[:1])
+
+    def rendered(at: Arrangement) -> tuple[torch.Tensor, torch.Tensor]:
+        # The background rendered truly anew, not by its own linear forecast.
+        anew = replace(view, background=_background(view, at, mix))
+        evaluate(done, (anew,), at, options)
+        return recorder.result, recorder.slopes
+
+    slopes = rendered(arrangement)[1].clone()
+    bodies = 1 + len(done.movable_centres_ct)
+    assert slopes.shape[0] == 6 * bodies
+    for body in range(bodies):
+        if body == bodies - 1 and mix == (0.0, 0.0):
+            assert not slopes[6 * body :].any()
+            continue
+        for first, step in ((0, 1e-3), (3, 0.04)):
+            axes = range(6 * body + first, 6 * body + first + 3)
+            strongest = max(float(slopes[axis].norm()) for axis in axes)
+            assert strongest > 0
+            for axis in axes:
+                twists = np.zeros(6 * bodies)
+                twists[axis] = step
+                there = arrangement.moved(twists[:6], twists[6:].reshape(-1, 6), done)
+                back = arrangement.moved(-twists[:6], -twists[6:].reshape(-1, 6), done)
+                measured = (rendered(there)[0] - rendered(back)[0]) / (2.0 * step)
+                error = float((measured - slopes[axis]).norm())
+                assert error < tolerance * strongest, (body, axis)
+
+
+def _background(view: LevelView, at: Arrangement, mix: tuple[float, float]) -> RenderedBackground:
+    done, camera = model(), view.window.camera
+    return render_linear(done.background, mix, camera, at.background_to_world, done.centre_ct)
+
+
+def test_the_backgrounds_linear_forecast_is_near_its_true_picture() -> None:
+    arrangement = _shuffled(5)
+    (view,) = _views(Level(2.0, 1.5, RefineOptions(fine=True)), arrangement)[:1]
+    before = _background(view, arrangement, (1.0, 1.0))
+    still = torch.zeros(len(model().movable_centres_ct) - 1, 6)
+    twist = np.array([0.01, -0.01, 0.01, 0.6, -0.6, 0.4])
+    moved = arrangement.moved(np.zeros(6), np.vstack([still, twist]), model())
+    after = _background(view, moved, (1.0, 1.0)).image
+    forecast = before.moved_to(moved.background_to_world)
+    assert float((forecast - after).norm()) < 0.3 * float((before.image - after).norm())
+    assert torch.allclose(before.moved_to(arrangement.background_to_world), before.image, atol=1e-6)
+
+
+def test_normal_equations_are_those_of_the_residual() -> None:
+    """The gradient against finite differences of the cost along a step."""
+    done, start = model(), _shuffled(8)
+    options = RefineOptions(fine=True, move_neighbours=True)
+    views = _views(Level(1.5, 1.0, options), start)
+    state = evaluate(done, views, start, options)
+    assert state.hessian == pytest.approx(state.hessian.T, abs=1e-5 * state.hessian.max())
+    assert np.linalg.eigvalsh(state.hessian).min() > 0
+    direction = np.linalg.solve(
+        state.hessian + 1e-2 * np.diag(np.diag(state.hessian)), state.gradient
+    )
+    costs = []
+    for step in (-0.05, 0.05):
+        twists = step * direction
+        moved = start.moved(twists[:6], twists[6:].reshape(-1, 6), done)
+        costs.append(evaluate(done, views, moved, options).cost)
+    measured = (costs[1] - costs[0]) / 0.1
+    # The footprint's weights move a little with the pose, which the gradient leaves out.
+    assert measured == pytest.approx(-2.0 * float(state.gradient @ direction), rel=0.25)
+
+
+twists = st.tuples(*[st.floats(-0.3, 0.3)] * 3, *[st.floats(-10.0, 10.0)] * 3).map(np.array)
+
+
+@given(target=twists, other=twists, earlier=twists)
+def test_moved_turns_every_body_about_its_own_present_centre(
+    target: np.ndarray, other: np.ndarray, earlier: np.ndarray
+) -> None:
+    done = model()
+    count = len(done.movable_centres_ct)
+    still = np.zeros((count, 6))
+    start = Arrangement.as_in_ct(truth(simulated()), done)
+    before = start.moved(target, np.tile(earlier, (count, 1)), done)
+
+    # The target's step carries the others with it: they keep their place in the CT.
+    one = before.moved(target, still, done)
+    assert twist_about(before.ct_to_world, one.ct_to_world, done.centre_ct) == pytest.approx(
+        target, abs=1e-6
+    )
+    assert np.allclose(one.shifts_ct, before.shifts_ct)
+
+    # A neighbour's step moves it alone.
+    for n, centre_ct in enumerate(done.movable_centres_ct):
+        step = still.copy()
+        step[n] = other
+        after = before.moved(np.zeros(6), step, done)
+        assert np.allclose(after.ct_to_world, before.ct_to_world)
+        for m in range(count):
+            assert is_rigid(after.shifts_ct[m], 1e-6)
+            if m != n:
+                assert np.allclose(after.shifts_ct[m], before.shifts_ct[m])
+        centre = shifted(centre_ct, before.shifts_ct[n])
+        expected = compose_about(np.eye(4), other, centre) @ before.shifts_ct[n]
+        assert np.allclose(after.shifts_ct[n], expected)
+        # The centre moves by the translation alone, however far the body turns.
+        assert shifted(centre_ct, after.shifts_ct[n]) - centre == pytest.approx(
+            exp_se3(other)[:3, 3], abs=1e-6
+        )
+    assert np.allclose(after.background_to_world, after.ct_to_world @ after.shifts_ct[-1])
+
+
+def _refined(start: np.ndarray) -> Refined:
+    arrangement = Arrangement.as_in_ct(start, model())
+    for level in (OPTIONS.coarse, OPTIONS.middle, OPTIONS.fine):
+        for _ in range(level.rounds):
+            done = refine(model(), _views(level, arrangement), arrangement, level.refine)
+            arrangement = done.arrangement
+    return done
+
+
+def _start(seed: int) -> np.ndarray:
+    """5 degrees and 5 mm from the truth, in random directions."""
+    axes = np.random.default_rng(seed).standard_normal((2, 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    twist = np.concatenate([np.radians(5.0) * axes[0], 5.0 * axes[1]])
+    return compose_about(truth(simulated()), twist, model().centre_ct)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_refine_recovers_the_pose(seed: int) -> None:
+    start = _start(seed)
+    assert error_mm(simulated(), start) > 4.0
+    done = _refined(start)
+    assert error_mm(simulated(), done.arrangement.ct_to_world) < 0.3
+    assert done.score > 0.9
+    state = done.evaluation
+    covariance = pose_covariance(
+        state.hessian, state.cost, state.effective_pixels, OPTIONS.fine.pixel_mm
+    )
+    assert (covariance == covariance.T).all()
+    assert np.linalg.eigvalsh(covariance).min() > 0
+    # Neither absurdly sure nor unsure of a clean case.
+    deviations = np.sqrt(np.diag(covariance))
+    assert (deviations[3:] > 1e-3).all()
+    assert (deviations[3:] < 0.5).all()
+
+
+def test_refine_never_ends_worse_than_it_began() -> None:
+    for seed in range(3):
+        start = _shuffled(seed)
+        level = OPTIONS.middle
+        views = _views(level, start)
+        options = replace(level.refine, iterations=3)
+        before = evaluate(model(), views, start, options)
+        after = refine(model(), views, start, options)
+        assert after.evaluation.cost < before.cost
+        assert after.evaluation.cost == pytest.approx(
+            evaluate(model(), views, after.arrangement, options).cost, rel=1e-6
+        )
+
+
+def test_held_neighbours_stay_as_in_the_ct() -> None:
+    start = Arrangement.as_in_ct(_start(4), model())
+    options = replace(OPTIONS.middle.refine, move_neighbours=False, iterations=3)
+    done = refine(model(), _views(OPTIONS.middle, start), start, options)
+    assert done.evaluation.hessian.shape == (6, 6)
+    assert np.allclose(done.arrangement.shifts_ct, np.eye(4))
+
+
+def test_the_prior_holds_what_no_picture_shows() -> None:
+    """With pictures masked, only the prior speaks: everything goes back to its place in the CT."""
+    start = _shuffled(6)
+    options = replace(OPTIONS.middle.refine, iterations=10)
+    blind = tuple(
+        replace(view, window=replace(view.window, valid=torch.zeros_like(view.window.valid)))
+        for view in _views(OPTIONS.middle, start)
+    )
+    done = refine(model(), blind, start, options)
+    for centre, shift in zip(model().movable_centres_ct, done.arrangement.shifts_ct, strict=True):
+        assert shifted(centre, shift) == pytest.approx(centre, abs=0.1)
+
+
+def test_refine_can_be_stopped() -> None:
+    start = Arrangement.as_in_ct(_start(4), model())
+    with pytest.raises(Cancelled):
+        refine(
+            model(),
+            _views(OPTIONS.coarse, start),
+            start,
+            OPTIONS.coarse.refine,
+            Progress(lambda fraction, _: fraction < 0.3),
+        )

@@ -1,0 +1,184 @@
+"""The coarse search: its grids, its signs, and that it finds what was moved or inverted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from registration_scenes import model, one_thread, simulated, truth
+
+from RadGSRegLib.cases import View
+from RadGSRegLib.errors import Cancelled
+from RadGSRegLib.geometry import compose_about, is_rigid, rotation_angle_deg, transform_points
+from RadGSRegLib.geometry.pose import translation
+from RadGSRegLib.progress import Progress
+from RadGSRegLib.registration.observation import PreparedView, prepare_view
+from RadGSRegLib.registration.register import Places, _by_place
+from RadGSRegLib.registration.search import (
+    Candidate,
+    SearchOptions,
+    _sample_wrapped,
+    _sign_choices,
+    rotation_grid,
+    search,
+)
+
+STILL = SearchOptions(rotation_range_deg=0.0, translation_range_mm=25.0)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    one_thread()
+
+
+def _prepared(*, invert: tuple[str, ...] = (), display: bool = False) -> list[PreparedView]:
+    def changed(view: View) -> View:
+        pixels = -view.pixels if view.name in invert else view.pixels
+        return replace(view, pixels=pixels, intensity="display" if display else view.intensity)
+
+    return [prepare_view(changed(view)) for view in simulated().case.views]
+
+
+def _centre(ct_to_world: np.ndarray) -> np.ndarray:
+    return transform_points(ct_to_world, model().centre_ct[None])[0]
+
+
+@pytest.mark.parametrize(
+    ("reach", "step", "per_axis"), [(25.0, 12.5, 5), (20.0, 12.5, 5), (12.5, 12.5, 3), (10, 3, 9)]
+)
+def test_rotation_grid_fills_the_range(reach: float, step: float, per_axis: int) -> None:
+    grid = rotation_grid(reach, step)
+    assert len(grid) == per_axis**3
+    angles = []
+    for rotation in grid:
+        pose = np.eye(4)
+        pose[:3, :3] = rotation
+        assert is_rigid(pose, 1e-9)
+        angles.append(rotation_angle_deg(pose))
+    assert min(angles) == pytest.approx(0.0, abs=1e-6)
+    assert max(angles) == pytest.approx(reach * np.sqrt(3.0), rel=1e-6)
+    # No gap wider than the step along an axis.
+    about_x = sorted(a for a, r in zip(angles, grid, strict=True) if abs(r[0, 0] - 1.0) < 1e-9)
+    assert np.diff(about_x).max() <= step + 1e-6
+
+
+def test_no_rotation_is_one_rotation() -> None:
+    (only,) = rotation_grid(0.0, 12.5)
+    assert (only == np.eye(3)).all()
+
+
+@given(known=st.lists(st.sampled_from([-1, 0, 1]), min_size=2, max_size=6))
+def test_signs_keep_what_is_known_and_try_the_rest(known: list[int]) -> None:
+    choices = _sign_choices(known)
+    unknown = known.count(0)
+    assert len(choices) == len(set(choices)) == (2**unknown if unknown <= 3 else 2)
+    for signs in choices:
+        assert all(s in (-1, 1) and k in (0, s) for k, s in zip(known, signs, strict=True))
+    if unknown > 3:
+        assert all(len({s for k, s in zip(known, c, strict=True) if k == 0}) == 1 for c in choices)
+
+
+@given(
+    column=st.floats(-20.0, 20.0),
+    row=st.floats(-20.0, 20.0),
+)
+def test_wrapped_maps_are_read_linearly_between_whole_shifts(column: float, row: float) -> None:
+    maps = torch.rand(2, 12, 17, generator=torch.Generator().manual_seed(1))
+    found = _sample_wrapped(maps, np.array([[column, row]]))[:, 0].numpy()
+    c, r = int(np.floor(column)), int(np.floor(row))
+    u, v = column - c, row - r
+
+    def at(dc: int, dr: int) -> np.ndarray:
+        return maps[:, (r + dr) % 12, (c + dc) % 17].numpy()
+
+    expected = (at(0, 0) * (1 - u) + at(1, 0) * u) * (1 - v)
+    expected += (at(0, 1) * (1 - u) + at(1, 1) * u) * v
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def _candidate(offset: float, score: float) -> Candidate:
+    return Candidate(translation([0.0, 0.0, offset]) @ truth(simulated()), score, (1, 1))
+
+
+def test_candidates_are_grouped_by_place_best_first() -> None:
+    places = Places(3, 2, 5, keep=3, survivors=1, apart_mm=15.0)
+    candidates = [
+        _candidate(offset, 1.0 - 0.01 * n)
+        for n, offset in enumerate([0.0, 40.0, 3.0, 6.0, -30.0, 42.0, 90.0])
+    ]
+    groups = _by_place(model(), candidates, places)
+    offsets = [
+        [_centre(c.ct_to_world)[2] - _centre(truth(simulated()))[2] for c in group]
+        for group in groups
+    ]
+    # Two to a place, three places, the place of each set by its best.
+    assert [np.round(group).tolist() for group in offsets] == [[0.0, 3.0], [40.0, 42.0], [-30.0]]
+
+
+def test_from_clicks_there_is_one_place() -> None:
+    places = Places(1, 3, 1, keep=1, survivors=1, apart_mm=15.0)
+    candidates = [_candidate(offset, 1.0) for offset in (0.0, 40.0, 3.0, 6.0)]
+    (group,) = _by_place(model(), candidates, places)
+    assert [c is d for c, d in zip(group, candidates, strict=False)] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "direction", [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (-0.6, 0.6, 0.53)]
+)
+def test_search_finds_a_target_two_centimetres_away(direction: tuple[float, ...]) -> None:
+    right = truth(simulated())
+    offset = 20.0 * np.array(direction) / np.linalg.norm(direction)
+    found = search(model(), _prepared(), translation(offset) @ right, STILL)
+    assert found == sorted(found, key=lambda c: -c.score)
+    best = found[0]
+    assert np.linalg.norm(_centre(best.ct_to_world) - _centre(right)) < 3.0
+    assert best.ct_to_world[:3, :3] == pytest.approx(right[:3, :3])
+    assert best.signs == (1, 1)
+    assert 0.3 < best.score <= 1.0 + 1e-6
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_search_finds_the_rotation(axis: int) -> None:
+    right = truth(simulated())
+    twist = np.zeros(6)
+    twist[axis] = np.radians(12.5)
+    reference = compose_about(right, twist, model().centre_ct)
+    options = replace(STILL, rotation_range_deg=12.5, translation_range_mm=7.5)
+    best = search(model(), _prepared(), reference, options)[0]
+    assert rotation_angle_deg(np.linalg.inv(right) @ best.ct_to_world) < 8.0
+    assert np.linalg.norm(_centre(best.ct_to_world) - _centre(right)) < 3.0
+
+
+@pytest.mark.parametrize("inverted", [(), ("AP",), ("LA",), ("AP", "LA")])
+def test_polarity_is_found_view_by_view(inverted: tuple[str, ...]) -> None:
+    right = truth(simulated())
+    views = _prepared(invert=inverted, display=True)
+    assert [view.sign for view in views] == [0, 0]
+    best = search(model(), views, translation([8.0, -5.0, 6.0]) @ right, STILL)[0]
+    assert best.signs == tuple(-1 if view.name in inverted else 1 for view in views)
+    assert np.linalg.norm(_centre(best.ct_to_world) - _centre(right)) < 3.0
+
+
+def test_several_positions_of_one_rotation_lie_apart() -> None:
+    options = replace(STILL, positions_per_rotation=4, apart_mm=15.0)
+    found = search(model(), _prepared(), truth(simulated()), options)
+    assert 1 < len(found) <= 4
+    centres = np.array([_centre(c.ct_to_world) for c in found])
+    gaps = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+    assert gaps[np.triu_indices(len(found), 1)].min() >= 15.0
+
+
+def test_search_reports_and_stops() -> None:
+    seen: list[float] = []
+
+    def stop(fraction: float, _: str) -> bool:
+        seen.append(fraction)
+        return len(seen) < 2
+
+    with pytest.raises(Cancelled):
+        search(model(), _prepared(), truth(simulated()), STILL, Progress(stop))
+    assert len(seen) == 2
