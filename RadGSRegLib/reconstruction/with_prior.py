@@ -12,7 +12,7 @@ thousands of Gaussians explain neighbours and scatter instead, even where the ve
    all views, whereas one invented for a single view's clutter shows as nothing, or as an error, in
    another. The fits must not contradict each other, and the share of the change that predicts the
    views held out best is the most that the final fit to all views is allowed.
-3. fits to vertebrae that have not changed at all move them by up to 0.28 mm (root mean square):
+3. fits to vertebrae that have not changed at all move them by up to 0.35 mm (root mean square):
    that much nobody can believe. The final change is shrunk as James and Stein do, to nothing at
    `FLOOR_MM` and below.
 
@@ -40,7 +40,7 @@ from .types import ReconstructionOptions
 
 Array = NDArray[np.float64]
 
-FLOOR_MM = 0.3
+FLOOR_MM = 0.36
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 # A prediction has to be this much better before anything is changed, and a change this large.
 _LEAST_GAIN = 0.01
