@@ -84,13 +84,18 @@ class RegistrationOptions:
                 voxels=True,
                 move_neighbours=True,
                 neighbourhoods_mm=(6.0,),
-                iterations=8,
+                iterations=6,
             ),
-            rounds=3,
+            rounds=8,
         )
     )
     click_places: Places = Places(
-        count=1, candidates=16, positions_per_rotation=1, keep=1, survivors=4
+        count=1,
+        candidates=16,
+        positions_per_rotation=1,
+        keep=1,
+        survivors=4,
+        neighbour_weight=0.5,
     )
     start_places: Places = Places(
         count=8, candidates=4, positions_per_rotation=5, neighbour_weight=0.5, keep=5, survivors=2
@@ -145,14 +150,17 @@ class _Job:
     ) -> Hypothesis:
         """Refine at a level, rendering the background anew each round."""
         result: Refined | None = None
+        score = -1.0
         for n in range(level.rounds):
             views = self.level_views(level, arrangement, signs)
             part = progress.part(n / level.rounds, (n + 1) / level.rounds)
             before = arrangement
             result = refine(self.model, views, arrangement, level.refine, part)
             arrangement = result.arrangement
-            if self.distance_mm(before.ct_to_world, arrangement.ct_to_world) < 0.02:
+            moved = self.distance_mm(before.ct_to_world, arrangement.ct_to_world)
+            if moved < 0.02 or result.score < score + 0.003:
                 break
+            score = result.score
         assert result is not None
         return Hypothesis(result, signs)
 
