@@ -1,0 +1,314 @@
+"""The whole registration on small phantom cases: right poses, honest verdicts, clear refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+from registration_scenes import (
+    QUICK,
+    error_mm,
+    one_thread,
+    simulated,
+    truth,
+    with_views,
+)
+
+from RadGSRegLib.cases import Case, View
+from RadGSRegLib.errors import Cancelled, InputError
+from RadGSRegLib.geometry import compose_about, is_rigid, transform_points
+from RadGSRegLib.progress import Progress
+from RadGSRegLib.registration.register import register
+from RadGSRegLib.registration.types import Registration
+from RadGSRegLib.simulation import SimulatedCase
+
+SPINE = ("L1", "L2", "L3", "L4", "L5")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    one_thread()
+
+
+@lru_cache(maxsize=1)
+def _reported() -> tuple[Registration, list[tuple[float, str]]]:
+    """The clean case's registration, and everything its progress said."""
+    seen: list[tuple[float, str]] = []
+    report = Progress(lambda fraction, message: seen.append((fraction, message)))
+    return register(simulated("clean").case, None, QUICK, report), seen
+
+
+@lru_cache(maxsize=1)
+def _realistic() -> Registration:
+    return register(simulated("realistic").case, None, QUICK)
+
+
+def _apart_mm(case: SimulatedCase, one: Registration, other: Registration) -> float:
+    points = np.asarray(case.truth["points_ct"])
+    moved = [transform_points(done.ct_to_world, points) for done in (one, other)]
+    return float(np.linalg.norm(moved[0] - moved[1], axis=1).mean())
+
+
+def _pixels(change: Callable[[np.ndarray], np.ndarray], **other: Any) -> Callable[[View], View]:
+    def changed(view: View) -> View:
+        return replace(view, pixels=change(view.pixels).astype(np.float32), **other)
+
+    return changed
+
+
+def test_clean_case() -> None:
+    case, (done, _) = simulated("clean"), _reported()
+    assert error_mm(case, done.ct_to_world) < 0.5
+    assert done.status == "ok"
+    assert is_rigid(done.ct_to_world, 1e-9)
+
+
+def test_realistic_case() -> None:
+    case, done = simulated("realistic"), _realistic()
+    assert {view.intensity for view in case.case.views} == {"display"}
+    assert error_mm(case, done.ct_to_world) < 1.0
+    assert done.status == "ok"
+
+
+def test_what_a_registration_says() -> None:
+    for case, done in (
+        (simulated("clean"), _reported()[0]),
+        (simulated("realistic"), _realistic()),
+    ):
+        assert done.covariance == pytest.approx(done.covariance.T)
+        assert np.linalg.eigvalsh(done.covariance).min() > 0
+        assert done.centre_ct == pytest.approx(case.truth["pivot_ct"], abs=1e-6)
+        assert set(done.quality["views"]) == {"AP", "LA"}
+        assert done.timing_s["total"] == pytest.approx(
+            sum(t for stage, t in done.timing_s.items() if stage != "total"), rel=0.05, abs=0.1
+        )
+        assert done.seed == QUICK.seed
+        json.dumps([done.quality, done.parameters, done.timing_s], allow_nan=False)
+        # The expected error is no fantasy: the true one is not ten times as large.
+        assert error_mm(case, done.ct_to_world) < 10 * done.quality["expected_error_mm"]
+    bone = {view["bone"] for view in _reported()[0].quality["views"].values()}
+    assert bone == {"bright"}
+
+
+def test_progress_only_goes_forward() -> None:
+    fractions = [fraction for fraction, _ in _reported()[1]]
+    assert len(fractions) > 20
+    assert fractions == sorted(fractions)
+    assert fractions[0] >= 0.0
+    assert 0.9 < fractions[-1] <= 1.0
+    assert all(message for _, message in _reported()[1])
+    # No silence for a third of the way.
+    assert np.diff(fractions).max() < 0.34
+
+
+def test_same_input_and_seed_same_pose_to_the_last_bit() -> None:
+    again = register(simulated("clean").case, None, QUICK)
+    first = _reported()[0]
+    assert (again.ct_to_world == first.ct_to_world).all()
+    assert (again.covariance == first.covariance).all()
+    assert again.quality == first.quality
+
+
+def test_inverted_polarity_changes_nothing() -> None:
+    case = simulated("realistic")
+    inverted = with_views(case.case, _pixels(lambda p: p.max() + p.min() - p))
+    done = register(inverted, None, QUICK)
+    assert _apart_mm(case, done, _realistic()) < 0.3
+    assert done.status == _realistic().status
+    before, after = (
+        [view["bone"] for view in one.quality["views"].values()] for one in (_realistic(), done)
+    )
+    assert after == [{"bright": "dark", "dark": "bright"}[bone] for bone in before]
+
+
+def test_another_display_curve_changes_little() -> None:
+    case = simulated("realistic")
+
+    def curve(pixels: np.ndarray) -> np.ndarray:
+        share = (pixels - pixels.min()) / np.ptp(pixels)
+        return 4095.0 * share**1.6
+
+    done = register(with_views(case.case, _pixels(curve)), None, QUICK)
+    assert _apart_mm(case, done, _realistic()) < 0.3
+
+
+def test_transmission_is_the_same_as_attenuation() -> None:
+    case = simulated("clean")
+    counts = _pixels(lambda p: 5e4 * np.exp(-p), intensity="transmission")
+    done = register(with_views(case.case, counts), None, QUICK)
+    assert _apart_mm(case, done, _reported()[0]) < 0.1
+
+
+def test_a_start_instead_of_clicks() -> None:
+    case = simulated("clean")
+    silent = with_views(case.case, lambda view: replace(view, center_px=None))
+    assert error_mm(case, case.start_ct_to_world) > 5.0
+    done = register(silent, case.start_ct_to_world, QUICK)
+    assert error_mm(case, done.ct_to_world) < 0.5
+    assert done.status == "ok"
+
+
+def test_a_start_and_clicks_together() -> None:
+    """The rotation of the start, the position of the clicks."""
+    case = simulated("clean")
+    far = truth(case).copy()
+    far[:3, 3] += 300.0
+    done = register(case.case, far, QUICK)
+    assert error_mm(case, done.ct_to_world) < 0.5
+
+
+def test_three_views() -> None:
+    case, aside = simulated("clean"), simulated("clean", primary_deg=300.0)
+    assert aside.truth["ct_to_world"] == case.truth["ct_to_world"]
+    first, second = case.case.views
+    third = replace(aside.case.views[0], name="oblique")
+    angles = [
+        np.degrees(
+            np.arccos(abs(third.camera.view_direction_world @ v.camera.view_direction_world))
+        )
+        for v in (first, second)
+    ]
+    assert min(angles) > 20.0
+    done = register(replace(case.case, views=(first, second, third)), None, QUICK)
+    assert error_mm(case, done.ct_to_world) < 0.5
+    assert done.status == "ok"
+    assert set(done.quality["views"]) == {"AP", "LA", "oblique"}
+
+
+def test_clicks_in_two_of_three_views_are_enough() -> None:
+    case, aside = simulated("clean"), simulated("clean", primary_deg=300.0)
+    third = replace(aside.case.views[0], name="oblique", center_px=None)
+    seen: list[float] = []
+
+    def until_search(fraction: float, _: str) -> bool:
+        seen.append(fraction)
+        return fraction < 0.3
+
+    views = replace(case.case, views=(third, *case.case.views))
+    with pytest.raises(Cancelled):
+        register(views, None, QUICK, Progress(until_search))
+    assert max(seen) >= 0.3
+
+
+def _clicks(case: Case, *pixels: tuple[float, float] | None) -> Case:
+    views = zip(case.views, pixels, strict=True)
+    return replace(case, views=tuple(replace(v, center_px=p) for v, p in views))
+
+
+@pytest.mark.parametrize("clicked", [0, 1])
+def test_nothing_to_start_from(clicked: int) -> None:
+    case = simulated("clean").case
+    pixels = [v.center_px if n < clicked else None for n, v in enumerate(case.views)]
+    with pytest.raises(InputError, match="nothing says where the vertebra is"):
+        register(_clicks(case, *pixels), None, QUICK)
+
+
+def test_clicks_that_do_not_meet() -> None:
+    case = simulated("clean").case
+    first, second = (view.center_px for view in case.views)
+    apart = _clicks(case, first, (second[0], second[1] + 100.0))
+    with pytest.raises(InputError, match=r"clicks' rays pass each other \d+ mm apart"):
+        register(apart, None, QUICK)
+
+
+def test_views_from_one_place_fix_no_point() -> None:
+    case = simulated("clean").case
+    twice = (case.views[0], replace(case.views[0], name="again"))
+    with pytest.raises(InputError, match="parallel"):
+        register(replace(case, views=twice), None, QUICK)
+
+
+@pytest.mark.parametrize("until", [0.0, 0.1, 0.4, 0.6])
+def test_cancelled_wherever_it_is(until: float) -> None:
+    calls: list[float] = []
+
+    def stop(fraction: float, _: str) -> bool:
+        calls.append(fraction)
+        return fraction < until
+
+    with pytest.raises(Cancelled):
+        register(simulated("clean").case, None, QUICK, Progress(stop))
+    # It ends with the first no.
+    assert [f >= until for f in calls] == [False] * (len(calls) - 1) + [True]
+
+
+def _clicked_at(case: SimulatedCase, world: np.ndarray) -> Case:
+    return with_views(
+        case.case,
+        lambda view: replace(view, center_px=tuple(view.camera.project(world[None])[0])),
+    )
+
+
+WRONG_LEVEL = pytest.mark.xfail(
+    strict=False,
+    reason="a neighbouring level resembles the target (weakest view 0.6 to 0.75, right 0.9), and "
+    "the verdict does not yet compare levels",
+)
+
+
+@pytest.mark.parametrize(
+    ("level", "wrong"),
+    [
+        pytest.param("clean", "L2", marks=WRONG_LEVEL),
+        pytest.param("realistic", "L1", marks=WRONG_LEVEL),
+        ("realistic", "L5"),
+    ],
+)
+def test_a_click_on_another_vertebra_is_never_ok(level: str, wrong: str) -> None:
+    case = simulated(level, region=SPINE)
+    (label,) = (n for n, name in case.case.label_names.items() if name == wrong)
+    at = case.case.labels.physical_points(
+        np.argwhere(case.case.labels.array == label)[:, ::-1].astype(float)
+    ).mean(0)
+    world = transform_points(np.asarray(case.truth["neighbours"][str(label)]), at[None])[0]
+    away = np.linalg.norm(world - transform_points(truth(case), np.array([case.truth["pivot_ct"]])))
+    done = register(_clicked_at(case, world), None, QUICK)
+    off = error_mm(case, done.ct_to_world)
+    assert done.status != "ok" or off < 2.0, f"{off:.1f} mm off, clicked {away:.0f} mm away"
+
+
+def test_a_click_beside_the_spine_is_never_ok() -> None:
+    case = simulated("realistic")
+    middle = transform_points(truth(case), np.array([case.truth["pivot_ct"]]))[0]
+    done = register(_clicked_at(case, middle + [80.0, 0.0, 0.0]), None, QUICK)
+    assert done.status != "ok"
+
+
+@pytest.mark.xfail(
+    strict=False,
+    raises=(IndexError, ValueError),
+    reason="a search without any candidate ends in an error that is no sentence",
+)
+def test_a_click_outside_the_picture_is_refused() -> None:
+    outside = _clicked_at(simulated("clean"), np.array([0.0, 0.0, 400.0]))
+    with pytest.raises(InputError):
+        register(outside, None, QUICK)
+
+
+@WRONG_LEVEL
+def test_the_wrong_vertebras_ct_is_never_ok() -> None:
+    """Right clicks, but the label of the segmentation is the neighbour's."""
+    case = simulated("realistic", region=SPINE)
+    wrong = replace(case.case, label=case.case.label - 1)
+    done = register(wrong, None, QUICK)
+    points = case.case.labels.physical_points(
+        np.argwhere(case.case.labels.array == wrong.label)[:, ::-1].astype(float)
+    )
+    right = np.asarray(case.truth["neighbours"][str(wrong.label)])
+    moved = transform_points(done.ct_to_world, points) - transform_points(right, points)
+    off = float(np.linalg.norm(moved, axis=1).mean())
+    assert done.status != "ok" or off < 2.0
+
+
+def test_a_start_far_away_is_never_a_silent_failure() -> None:
+    case = simulated("realistic")
+    twist = np.array([np.radians(40.0), 0.0, 0.0, 0.0, 0.0, 70.0])
+    start = compose_about(truth(case), twist, np.asarray(case.truth["pivot_ct"]))
+    silent = with_views(case.case, lambda view: replace(view, center_px=None))
+    done = register(silent, start, QUICK)
+    assert done.status != "ok" or error_mm(case, done.ct_to_world) < 2.0
