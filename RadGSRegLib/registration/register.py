@@ -215,6 +215,7 @@ def register(
     for n, one in enumerate(coarse):
         part = progress.part(0.45 + 0.2 * n / len(coarse), 0.45 + 0.2 * (n + 1) / len(coarse))
         middle.append(job.refine(options.middle, one.refined.arrangement, one.signs, part))
+    middle.append(_started_afresh(job, middle, options))
     middle = job.distinct(middle, 1.0, len(middle))
     lap("middle")
     fine = _fine(job, middle, options, progress.part(0.65, 0.95))
@@ -314,6 +315,18 @@ def _coarse(
     found.sort(key=lambda poses: -poses[0].refined.score)
     survivors = [pose for poses in found[: places.keep] for pose in poses]
     return job.distinct(survivors, 1.0, len(survivors))
+
+
+def _started_afresh(
+    job: _Job, middle: list[Hypothesis], options: RegistrationOptions
+) -> Hypothesis:
+    """The best pose refined again with all else as in the CT.
+
+    While the target was still far off, neighbours and background may have gone astray with it.
+    """
+    best = max(middle, key=lambda one: one.refined.score)
+    arrangement = Arrangement.as_in_ct(best.ct_to_world, job.model)
+    return job.refine(replace(options.middle, rounds=2), arrangement, best.signs, Progress())
 
 
 def _fine(
