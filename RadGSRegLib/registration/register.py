@@ -188,7 +188,8 @@ def register(
     the one and the position of the other. Without a start the CT's axes are taken as parallel to
     the world's within 25 degrees about each.
 
-    Raises InputError where there is nothing to start from, and Cancelled when ``progress`` says so.
+    Raises InputError where there is nothing to start from or nothing to be seen there, and
+    Cancelled when ``progress`` says so.
     """
     options = options or RegistrationOptions()
     progress = progress or Progress()
@@ -207,6 +208,12 @@ def register(
     lap("prepare")
     reference, search_options, clicked = _reference(case, model, start_ct_to_world, options)
     candidates = search(model, job.views, reference, search_options, progress.part(0.05, 0.2))
+    if not candidates:
+        raise InputError(
+            "views",
+            "the X-rays show nothing where the clicks or the start say the vertebra is",
+            "check center_px, the start and the geometry",
+        )
     lap("search")
     places = options.click_places if clicked else options.start_places
     coarse = _coarse(job, candidates, places, options, progress.part(0.2, 0.45))
