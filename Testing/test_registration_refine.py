@@ -213,9 +213,8 @@ def _start(seed: int) -> np.ndarray:
     return compose_about(truth(simulated()), twist, model().centre_ct)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_refine_recovers_the_pose(seed: int) -> None:
-    start = _start(seed)
+def test_refine_recovers_the_pose() -> None:
+    start = _start(1)
     assert error_mm(simulated(), start) > 4.0
     done = _refined(start)
     assert error_mm(simulated(), done.arrangement.ct_to_world) < 0.3
