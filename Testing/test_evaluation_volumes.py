@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from RadGSRegLib.drr import hu_to_attenuation
+from RadGSRegLib.drr.attenuation import SOFT_TISSUE_HU
 from RadGSRegLib.evaluation import volumes
 from RadGSRegLib.geometry import Volume, exp_se3, transform_points
 
@@ -78,13 +80,14 @@ def test_resampling_follows_the_transform() -> None:
     assert inside > 20
 
 
-def test_a_reconstruction_equal_to_the_moved_ct_is_perfect() -> None:
+def test_a_reconstruction_equal_to_the_moved_vertebra_is_perfect() -> None:
     k, j, i = np.mgrid[:30, :30, :30]
     body = ((k - 15) ** 2 + (j - 15) ** 2 + (i - 15) ** 2) < 100
     ct = Volume(np.where(body, 300.0 + 20 * k, -900.0).astype(np.float32), np.eye(4))
     labels = Volume(body.astype(np.uint8) * 5, np.eye(4))
     shift = exp_se3([0, 0, 0, 40.0, -3.0, 7.0])
-    attenuation = Volume(0.0206 * np.maximum(1 + ct.array / 1000, 0), shift)
+    above_soft_tissue = hu_to_attenuation(ct.array) - hu_to_attenuation(SOFT_TISSUE_HU)
+    attenuation = Volume(np.where(body, above_soft_tissue, 0.0), shift)
     quality = volumes.reconstruction_quality(attenuation, ct, labels, 5, shift)
     assert quality["ssim"] == pytest.approx(1.0, abs=1e-6)
     assert quality["psnr_db"] > 90

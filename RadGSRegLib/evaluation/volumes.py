@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from ..drr import excess_attenuation
 from ..geometry import Volume, invert_rigid
 
 Array = NDArray[np.float64]
@@ -123,25 +124,19 @@ def resample(
 def reconstruction_quality(
     reconstruction: Volume, ct: Volume, labels: Volume, label: int, ct_to_world: ArrayLike
 ) -> dict[str, float]:
-    """SSIM and PSNR of a reconstruction (1/mm, world) against the CT moved by ``ct_to_world``.
+    """SSIM and PSNR of a reconstruction (1/mm, world) against the CT's vertebra, moved.
 
-    Both are scaled to [0, 1] on the vertebra's box: the smallest box of the reconstruction's grid
-    that holds the moved mask (at least 11 voxels wide). Returns "ssim" and "psnr_db". Raises
-    ValueError when the vertebra does not lie inside the reconstruction.
+    The truth is what the reconstruction stands for: the vertebra's attenuation above soft tissue,
+    zero outside it (math.md 2). Both are scaled to [0, 1] on the vertebra's box: the smallest box
+    of the reconstruction's grid that holds the moved mask (at least 11 voxels wide). Returns "ssim"
+    and "psnr_db". Raises ValueError when the vertebra does not lie inside the reconstruction.
     """
     world_to_ct = invert_rigid(ct_to_world)
     mask = (np.asarray(labels.array) == label).astype(np.float32)
     moved_mask = resample(labels.with_array(mask), reconstruction, world_to_ct) > 0.5
     box = box_of(moved_mask, SSIM_WINDOW)
-    floor = float(np.min(ct.array))
-    moved_ct = resample(
-        ct.with_array(np.asarray(ct.array, dtype=np.float32)),
-        reconstruction,
-        world_to_ct,
-        outside=floor,
-    )
-    attenuation = np.maximum(1.0 + moved_ct[box] / 1000.0, 0.0)
-    x, y = scale_to_unit(reconstruction.array[box]), scale_to_unit(attenuation)
+    truth = resample(excess_attenuation(ct, labels, label), reconstruction, world_to_ct)
+    x, y = scale_to_unit(reconstruction.array[box]), scale_to_unit(truth[box])
     return {"ssim": ssim(x, y), "psnr_db": psnr(x, y)}
 
 
