@@ -227,7 +227,7 @@ def evaluate(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
             (stage / name).write_bytes(png)
     whole = summary["all"]
     said = (
-        f"{whole['cases']} cases: mTRE median {whole['mtre_mm']['median']:.2f} mm, "
+        f"{whole['cases']} case{'' if whole['cases'] == 1 else 's'}: mTRE median {whole['mtre_mm']['median']:.2f} mm, "
         f"SR {100 * whole['sr']:.0f} %, silent failures {whole['silent_failures']}",
         "",
         *text.splitlines(),
@@ -273,7 +273,7 @@ def _results(out: str, interrupt: Interrupt) -> Iterator[Path]:
 
 def _outcome(registration: Registration, out: str) -> Outcome:
     trusted = registration.status == "ok"
-    summary = [f"status: {registration.status} ({registration.reason})"]
+    summary = [f"status: {registration.status}: {registration.reason}"]
     expected = registration.quality.get("expected_error_mm")
     if expected is not None and math.isfinite(expected):
         summary.append(f"expected error: {float(expected):.2f} mm")
