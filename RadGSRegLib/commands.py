@@ -227,7 +227,8 @@ def evaluate(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
             (stage / name).write_bytes(png)
     whole = summary["all"]
     said = (
-        f"{whole['cases']} case{'' if whole['cases'] == 1 else 's'}: mTRE median {whole['mtre_mm']['median']:.2f} mm, "
+        f"{whole['cases']} case{'' if whole['cases'] == 1 else 's'}: "
+        f"mTRE median {whole['mtre_mm']['median']:.2f} mm, "
         f"SR {100 * whole['sr']:.0f} %, silent failures {whole['silent_failures']}",
         "",
         *text.splitlines(),

@@ -135,7 +135,7 @@ def test_the_exit_status_follows_the_verdict(
     assert cli.main(["register", str(path), "--out", str(out)]) == code
     captured = capfd.readouterr()
     assert captured.err == ""
-    assert captured.out.startswith(f"status: {status} (because)\n")
+    assert captured.out.startswith(f"status: {status}: because\n")
     assert ("do not rely" in captured.out) == (code == 3)
     assert sorted(p.name for p in out.iterdir()) == FILES
     record = json.loads((out / "registration.json").read_text())
