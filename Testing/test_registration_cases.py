@@ -1,7 +1,7 @@
 """The fifteen cases of the shared data, against the figures that the project promises.
 
 The normal suite runs three of them. All fifteen, from clicks and from rough starts (30
-registrations, about ten minutes on two cores), with a table of results at the end::
+registrations, about ten minutes on two cores), with a table of results per test::
 
     python -m pytest -m cases Testing/test_registration_cases.py
 """
