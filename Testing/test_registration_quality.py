@@ -19,6 +19,7 @@ GOOD = Evidence(
     disagreement_mm=0.1,
     lead=0.3,
     fine_lead=0.3,
+    level_lead=0.3,
     neighbour_shift_mm=1.0,
     covariance=np.eye(6),
 )
@@ -86,6 +87,7 @@ def test_a_good_registration_is_ok_and_says_so_in_one_sentence() -> None:
         ({"expected_error_mm": 5.0}, "failed"),
         ({"disagreement_mm": 10.0}, "uncertain"),
         ({"fine_lead": -0.01}, "uncertain"),
+        ({"level_lead": -0.01}, "uncertain"),
         ({"fine_lead": 0.0}, "uncertain"),
     ],
 )

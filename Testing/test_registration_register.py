@@ -244,17 +244,10 @@ def _clicked_at(case: SimulatedCase, world: np.ndarray) -> Case:
     )
 
 
-WRONG_LEVEL = pytest.mark.xfail(
-    strict=False,
-    reason="a neighbouring level resembles the target (weakest view 0.6 to 0.75, right 0.9), and "
-    "the verdict does not yet compare levels",
-)
-
-
 @pytest.mark.parametrize(
     ("level", "wrong"),
     [
-        pytest.param("clean", "L2", marks=WRONG_LEVEL),
+        ("clean", "L2"),
         ("realistic", "L5"),
     ],
 )
@@ -284,7 +277,6 @@ def test_a_click_outside_the_picture_is_refused() -> None:
         register(outside, None, QUICK)
 
 
-@WRONG_LEVEL
 def test_the_wrong_vertebras_ct_is_never_ok() -> None:
     """Right clicks, but the label of the segmentation is the neighbour's."""
     case = simulated("realistic", region=SPINE)

@@ -26,6 +26,7 @@ class Body:
     name: str
     excess: Volume
     centre_ct: Array
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def build_anatomy(case: Case, *, reach_mm: float = 60.0) -> Anatomy:
     loose &= ~ndimage.binary_dilation(labels > 0)
     rest = _body("other bone", ct, ndimage.binary_opening(loose))
     if rest is not None:
-        neighbours.append(rest)
+        neighbours.append(replace(rest, labelled=False))
     shell = drawn & ~ndimage.binary_erosion(drawn)
     surface = ct.physical_points(np.argwhere(shell)[:, ::-1].astype(float))
     return Anatomy(target, tuple(neighbours), surface)

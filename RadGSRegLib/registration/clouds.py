@@ -48,6 +48,7 @@ def build_model(anatomy: Anatomy, ct: Volume, *, coarse_mm: float, fine_mm: floa
             body.centre_ct,
             block_cloud(body.excess, max(coarse_mm, finest)),
             block_cloud(body.excess, finest),
+            vertebra=body.labelled,
         )
 
     return RenderModel(

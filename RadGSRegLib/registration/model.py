@@ -23,6 +23,8 @@ class BodyClouds:
     centre_ct: Array
     coarse: GaussianCloud
     fine: GaussianCloud
+    vertebra: bool = True
+    """False for bone without a label."""
 
     def level(self, fine: bool) -> GaussianCloud:
         """The cloud for a level of the search."""

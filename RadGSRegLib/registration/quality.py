@@ -21,6 +21,7 @@ CORRELATION_AREA_MM2 = 9.0
 SURE_CONFIDENCE = 0.20
 SURE_DISAGREEMENT_MM = 1.2
 SURE_LEAD = 0.03
+SURE_LEVEL_LEAD = 0.02
 FAILED_SCORE = 0.25
 FAILED_ERROR_MM = 1.0
 
@@ -41,7 +42,8 @@ class Evidence:
     ``expected_error_mm``: root mean square error of surface points by the covariance;
     ``disagreement_mm``: how far the pose moves when fitted again with other neighbourhoods;
     ``lead`` and ``fine_lead``: how much better it scores than the best clearly different pose, at
-    the middle level and among those refined finely (1 where there is no such pose).
+    the middle level and among those refined finely (1 where there is no such pose);
+    ``level_lead`` the same against the target placed one level up or down.
     """
 
     score: float
@@ -50,6 +52,7 @@ class Evidence:
     disagreement_mm: float
     lead: float
     fine_lead: float
+    level_lead: float
     neighbour_shift_mm: float
     covariance: Array
 
@@ -63,6 +66,7 @@ class Evidence:
         disagreement_mm: float,
         lead: float,
         fine_lead: float,
+        level_lead: float,
     ) -> Evidence:
         """Collect the evidence about a refined arrangement."""
         state = refined.evaluation
@@ -81,6 +85,7 @@ class Evidence:
             disagreement_mm=disagreement_mm,
             lead=lead,
             fine_lead=fine_lead,
+            level_lead=level_lead,
             neighbour_shift_mm=max(shifts),
             covariance=covariance,
         )
@@ -99,6 +104,7 @@ class Evidence:
             "disagreement_mm": self.disagreement_mm,
             "lead": self.lead,
             "fine_lead": self.fine_lead,
+            "level_lead": self.level_lead,
             "confidence": self.confidence,
             "neighbour_shift_mm": self.neighbour_shift_mm,
         }
@@ -157,6 +163,12 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict(
             "uncertain",
             f"fitting at another scale moves the vertebra by {evidence.disagreement_mm:.1f} mm",
+        )
+    if evidence.level_lead < SURE_LEVEL_LEAD:
+        return Verdict(
+            "uncertain",
+            "the vertebra fits a neighbouring level as well or better; check the label and the "
+            "clicks",
         )
     if evidence.fine_lead < SURE_LEAD:
         return Verdict(

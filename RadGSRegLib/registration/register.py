@@ -24,6 +24,9 @@ from .types import Registration
 
 Array = NDArray[np.float64]
 
+# No wrong level has reached this in every view; below it the neighbouring levels are tried.
+CLEAR_SCORE = 0.8
+
 
 @dataclass(frozen=True)
 class Level:
@@ -375,6 +378,54 @@ def _by_place(
     return [members for _, members in groups]
 
 
+def _level_lead(job: _Job, best: Hypothesis, options: RegistrationOptions) -> float:
+    """How much better the pose scores than the target placed one level up or down.
+
+    One level off, a spine fits its own picture fairly well, in every view at once; only trying the
+    right level tells. There the search starts anew, with small turns. 1 where the CT holds no
+    neighbour to step to, or where the pose explains the views better than a wrong level ever did.
+    """
+    if min(best.refined.evaluation.view_scores) >= CLEAR_SCORE:
+        return 1.0
+    model = job.model
+    steps = [body.centre_ct - model.centre_ct for body in model.neighbours if body.vertebra]
+    steps = [step for step in steps if 15.0 < float(np.linalg.norm(step)) < 60.0]
+    near = replace(
+        options.search,
+        rotation_range_deg=options.search.rotation_step_deg,
+        translation_range_mm=options.click_range_mm,
+        neighbour_weight=options.click_places.neighbour_weight,
+    )
+    rivals = []
+    for step in sorted(steps, key=lambda step: float(np.linalg.norm(step)))[:2]:
+        pose = np.array(best.ct_to_world)
+        pose[:3, 3] += pose[:3, :3] @ step
+        if not _in_sight(job, pose):
+            continue
+        found = []
+        for candidate in search(model, job.views, pose, near)[:4]:
+            arrangement = Arrangement.as_in_ct(candidate.ct_to_world, model)
+            found.append(job.refine(options.coarse, arrangement, best.signs, Progress()))
+        for one in job.distinct(found, 1.0, 2):
+            arrangement = Arrangement.as_in_ct(one.ct_to_world, model)
+            rivals.append(job.refine(options.middle, arrangement, best.signs, Progress()))
+    if not rivals:
+        return 1.0
+    fresh = Arrangement.as_in_ct(best.ct_to_world, model)
+    own = job.refine(options.middle, fresh, best.signs, Progress())
+    return own.refined.score - max(rival.refined.score for rival in rivals)
+
+
+def _in_sight(job: _Job, ct_to_world: Array) -> bool:
+    """Whether the target's centre lies inside every view."""
+    centre = ct_to_world[:3, :3] @ job.model.centre_ct + ct_to_world[:3, 3]
+    for view in job.views:
+        column, row = view.camera.project(centre[None])[0]
+        if not (0 <= column < view.camera.columns and 0 <= row < view.camera.rows):
+            return False
+    return True
+
+
 def _evidence(
     job: _Job,
     fine: list[Hypothesis],
@@ -416,4 +467,5 @@ def _evidence(
         disagreement_mm=job.distance_mm(again.ct_to_world, best.ct_to_world),
         lead=near(middle) - max(far(middle), default=near(middle) - 1.0),
         fine_lead=score - max(far(fine), default=score - 1.0),
+        level_lead=_level_lead(job, best, options),
     )
