@@ -136,8 +136,8 @@ def surface_error(covariance: Array, points_from_centre: Array) -> float:
 def judge(evidence: Evidence) -> Verdict:
     """The status: ``ok`` only where one would bet on an error below 2 mm.
 
-    Calibrated on simulated cases of other anatomies than those it is judged on: wrong poses score
-    low in at least one view, and leave the pose loosely held.
+    The bounds were set on simulated cases, the shared fifteen among them: wrong poses scored low in
+    at least one view, and left the pose loosely held.
     """
     numbers = (evidence.weakest_score, evidence.expected_error_mm, evidence.disagreement_mm)
     if not np.isfinite(numbers).all():

@@ -403,8 +403,3 @@ def _solve(state: Evaluation, damping: float) -> Array:
     diagonal = np.diag(state.hessian).copy()
     diagonal = np.maximum(diagonal, 1e-6 * diagonal.max() + 1e-12)
     return np.asarray(np.linalg.solve(state.hessian + damping * np.diag(diagonal), state.gradient))
-
-
-def rigid_only(options: RefineOptions) -> RefineOptions:
-    """The same options with the spine moved as one piece."""
-    return replace(options, move_neighbours=False)
