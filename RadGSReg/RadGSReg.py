@@ -9,6 +9,7 @@ import slicer
 import vtk
 from slicer import (
     vtkMRMLLinearTransformNode,
+    vtkMRMLMarkupsFiducialNode,
     vtkMRMLModelNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
@@ -31,13 +32,14 @@ except ImportError:
     # Run from a checkout: there the library stands beside this folder, not in it.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from RadGSRegLib.errors import Cancelled, InputError
+from RadGSRegLib.errors import InputError
 
-from RadGSRegSlicer import casefolder, environment, frames, results, segments, xray
+from RadGSRegSlicer import casefolder, compute, environment, results, segments, xray
+from RadGSRegSlicer.compute import ProgressCallback
+from RadGSRegSlicer.panel import STEPS
+from RadGSRegSlicer.panel.step import PanelContext
 from RadGSRegSlicer.results import OutputNodes, ReconstructionResult, RegistrationResult
-from RadGSRegSlicer.tasks import Task, WorkFolder
-
-ProgressCallback = Callable[[float, str], object]
+from RadGSRegSlicer.tasks import Task
 
 #
 # RadGSReg
@@ -79,9 +81,21 @@ class RadGSRegParameterNode:
     ctVolume - The preoperative CT.
     segmentation - The segmentation of the CT.
     segmentId - The segment of the vertebra to register.
-    xrays - The X-rays, at least two, each with its geometry.
+    segmentPoint - Points to segment a vertebra from; the last one counts.
+    newLevel - What the next vertebra that is segmented from a point is.
+    xrays - The X-rays in use, at least two, each with its geometry.
+    showGeometry - Whether source, beam and detector of the X-rays are drawn in 3D.
+    startMode - Where the search begins: clicks in the X-rays, a transform, or landmarks.
+    showEpipolarLines - Whether clicks are shown as lines in the other X-rays.
+    startTransform - An approximate pose, CT to world.
+    ctLandmarks - Landmarks in the CT.
+    landmarkSource - Where the other points of the pairs are: in the world or in the X-rays.
+    worldLandmarks - The same landmarks in the world.
+    method - How the Gaussians are found.
+    modelPath - Trained weights for that.
+    quality - How much care is taken.
     device - What to compute on.
-    startTransform - An approximate pose, if there is one.
+    showPreview - Whether the pose is shown while it is being found.
     ctToWorld - The transform that the result goes into.
     reconstruction - The volume that the reconstruction goes into.
     gaussians - The model that the Gaussians go into.
@@ -90,9 +104,21 @@ class RadGSRegParameterNode:
     ctVolume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
     segmentId: str = ""
+    segmentPoint: vtkMRMLMarkupsFiducialNode
+    newLevel: str = "L3"
     xrays: list[vtkMRMLScalarVolumeNode]
-    device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
+    showGeometry: bool = False
+    startMode: Annotated[str, Choice(["clicks", "transform", "landmarks"])] = "clicks"
+    showEpipolarLines: bool = True
     startTransform: vtkMRMLLinearTransformNode
+    ctLandmarks: vtkMRMLMarkupsFiducialNode
+    landmarkSource: Annotated[str, Choice(["world", "xrays"])] = "world"
+    worldLandmarks: vtkMRMLMarkupsFiducialNode
+    method: Annotated[str, Choice(["optimize", "learned"])] = "optimize"
+    modelPath: str = ""
+    quality: Annotated[str, Choice(["fast", "normal", "careful"])] = "normal"
+    device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
+    showPreview: bool = True
     ctToWorld: vtkMRMLLinearTransformNode
     reconstruction: vtkMRMLScalarVolumeNode
     gaussians: vtkMRMLModelNode
@@ -104,202 +130,84 @@ class RadGSRegParameterNode:
 
 
 class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel: chooses nodes, starts and cancels the registration, shows how it went."""
+    """The panel; each of its steps is a class of ``RadGSRegSlicer.panel``."""
 
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
+        self.steps = {}
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._task = None
-        self._updatingSelectors = False
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/RadGSReg.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
-        # Only volumes that carry an X-ray's geometry are offered as X-rays.
-        self.ui.xraySelector.addAttribute("vtkMRMLScalarVolumeNode", xray.INTRINSIC)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = RadGSRegLogic()
 
+        context = PanelContext(
+            resourcePath=self.resourcePath,
+            update=self.update,
+            addObserver=self.addObserver,
+            removeObserver=self.removeObserver,
+            steps=self.steps,
+        )
+        for kind in STEPS:
+            self.steps[kind.name] = kind(self.ui, self.logic, context)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onSegmentChanged)
-        self.ui.segmentSelector.connect("currentSegmentChanged(QString)", self.onSegmentChanged)
-        self.ui.xraySelector.connect("checkedNodesChanged()", self.onXraysChanged)
-        self.ui.importButton.connect("clicked(bool)", self.onImportButton)
-        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """Called when the application closes: no child process may stay behind."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task.job.wait(2.0)
+        for step in self.steps.values():
+            step.cleanup()
+        self.setParameterNode(None)
         self.removeObservers()
 
     def enter(self) -> None:
         self.initializeParameterNode()
 
     def exit(self) -> None:
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply
-            )
+        self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        self.steps["register"].cancel()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event) -> None:
         if self.parent.isEntered:
             self.initializeParameterNode()
 
+    def onSceneEndImport(self, caller, event) -> None:
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
     def initializeParameterNode(self) -> None:
         self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.xrays:
-            self._parameterNode.xrays = xray.xrayNodes(slicer.mrmlScene)
-        if not self._parameterNode.ctVolume:
-            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-                if not xray.isXray(node) and not node.IsA("vtkMRMLLabelMapVolumeNode"):
-                    self._parameterNode.ctVolume = node
-                    break
 
     def setParameterNode(self, inputParameterNode) -> None:
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply
-            )
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
         self._parameterNode = inputParameterNode
+        for step in self.steps.values():
+            step.setParameterNode(inputParameterNode)
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
-            self._checkCanApply()
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+        self.update()
 
-    def onSegmentChanged(self, *args) -> None:
-        if self._parameterNode and not self._updatingSelectors:
-            segmentation = self.ui.segmentSelector.currentNode()
-            segmentId = self.ui.segmentSelector.currentSegmentID()
-            with slicer.util.NodeModify(self._parameterNode):
-                self._parameterNode.segmentation = segmentation
-                self._parameterNode.segmentId = segmentId or ""
-
-    def onXraysChanged(self) -> None:
-        if self._parameterNode and not self._updatingSelectors:
-            self._parameterNode.xrays = list(self.ui.xraySelector.checkedNodes())
-
-    def _updateSelectors(self) -> None:
-        """Show what the parameter node holds in the selectors that it cannot be bound to."""
-        self._updatingSelectors = True
-        try:
-            selector = self.ui.segmentSelector
-            if selector.currentNode() != self._parameterNode.segmentation:
-                selector.setCurrentNode(self._parameterNode.segmentation)
-            if (selector.currentSegmentID() or "") != self._parameterNode.segmentId:
-                selector.setCurrentSegmentID(self._parameterNode.segmentId)
-            chosen = {node.GetID() for node in self._parameterNode.xrays if node is not None}
-            for node in xray.xrayNodes(slicer.mrmlScene):
-                if node.GetID() in chosen:
-                    self.ui.xraySelector.check(node)
-                else:
-                    self.ui.xraySelector.uncheck(node)
-        finally:
-            self._updatingSelectors = False
-
-    def _checkCanApply(self, caller=None, event=None) -> None:
-        if not self._parameterNode:
-            return
-        self._updateSelectors()
-        if self._task is not None:
-            self.ui.applyButton.text = _("Cancel")
-            self.ui.applyButton.toolTip = _("Stop the registration")
-            self.ui.applyButton.enabled = True
-            return
-        problem = self._missing()
-        self.ui.applyButton.text = _("Apply")
-        self.ui.applyButton.toolTip = problem or _("Register the vertebra to the X-rays")
-        self.ui.applyButton.enabled = not problem
-
-    def _missing(self) -> str:
-        """What is still needed before the registration can start; empty if nothing."""
-        parameters = self._parameterNode
-        if not parameters.ctVolume:
-            return _("Select the CT")
-        if not parameters.segmentation or not parameters.segmentId:
-            return _("Select the segment of the vertebra")
-        if len(parameters.xrays) < 2:
-            return _("Select at least two X-rays")
-        try:
-            for node in parameters.xrays:
-                xray.getGeometry(node)
-            _checkOutputs(self._outputs(), [parameters.ctVolume, *parameters.xrays])
-        except InputError as error:
-            return str(error)
-        return ""
-
-    def _outputs(self) -> OutputNodes:
-        parameters = self._parameterNode
-        return OutputNodes(parameters.ctToWorld, parameters.reconstruction, parameters.gaussians)
-
-    def onImportButton(self) -> None:
-        with slicer.util.tryWithErrorDisplay(
-            _("The X-rays could not be loaded."), waitCursor=False
-        ):
-            nodes = self.logic.importXray(self.ui.viewsPathLineEdit.currentPath)
-            self._parameterNode.xrays = [*self._parameterNode.xrays, *nodes]
-
-    def onApplyButton(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            self.ui.statusLabel.text = _("Stopping...")
-            return
-        with slicer.util.tryWithErrorDisplay(_("The registration could not be started.")):
-            if environment.missingPackages():
-                self.logic.installDependencies()
-            parameters = self._parameterNode
-            self._task = self.logic.register(
-                parameters.ctVolume,
-                parameters.segmentation,
-                parameters.segmentId,
-                list(parameters.xrays),
-                startNode=parameters.startTransform,
-                device=parameters.device,
-                outputs=self._outputs(),
-                waitForCompletion=False,
-                progressCallback=self.onProgress,
-                completedCallback=self.onCompleted,
-            )
-            self.onProgress(0.0, _("Starting..."))
-        self._checkCanApply()
-
-    def onProgress(self, fraction: float, message: str) -> None:
-        self.ui.progressBar.value = round(100 * fraction)
-        self.ui.statusLabel.text = message
-
-    def onCompleted(self, task) -> None:
-        self._task = None
-        self.ui.progressBar.value = 0
-        if isinstance(task.error, Cancelled):
-            self.ui.statusLabel.text = _("Cancelled")
-        elif task.error is not None:
-            self.ui.statusLabel.text = str(task.error)
-        else:
-            result = task.result
+    def update(self, caller=None, event=None) -> None:
+        """Let every step show what there is, what is missing, and what can be done."""
+        for step in self.steps.values():
             if self._parameterNode:
-                with slicer.util.NodeModify(self._parameterNode):
-                    self._parameterNode.ctToWorld = result.transformNode
-                    self._parameterNode.reconstruction = result.reconstructionNode
-                    self._parameterNode.gaussians = result.gaussiansNode
-            text = _("Result: {status}").format(status=result.status)
-            self.ui.statusLabel.text = "\n".join([text, *result.notes])
-        self._checkCanApply()
+                step.update()
+            step.showStatus()
 
 
 #
@@ -356,41 +264,21 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         :param outputFolder: keep the result files here; else they are temporary.
         :param outputs: nodes to put the results into; else new nodes are made.
         """
-        environment.requirePackages()
-        _checkDevice(device)
-        _checkOutputs(outputs, [ctNode, *xrayNodes])
-        if startNode is not None and startTransform is not None:
-            raise InputError("start", "is given both as a node and as a matrix")
-        if startNode is not None:
-            startTransform = frames.transformMatrix(startNode)
-        folder = WorkFolder(outputFolder)
-        try:
-            case = casefolder.writeCase(
-                ctNode, segmentationNode, segment, xrayNodes, folder.inputs, startTransform
-            )
-        except BaseException:
-            folder.remove()
-            raise
-        arguments = ["register", str(case), "--out", str(folder.outputs), "--device", device]
-        if startTransform is not None:
-            arguments += ["--start", str(case.with_name("start.json"))]
-        if model is not None:
-            arguments += ["--model", model]
-
-        def load(path: Path) -> RegistrationResult:
-            result = results.loadRegistration(path, ctNode, outputs, segmentationNode)
-            if not folder.keep:
-                result.outputFolder = None
-            return result
-
-        task = Task(
-            arguments,
-            folder,
-            load,
+        task = compute.register(
+            ctNode,
+            segmentationNode,
+            segment,
+            xrayNodes,
+            startNode=startNode,
+            startTransform=startTransform,
+            device=device,
+            model=model,
+            outputFolder=outputFolder,
+            outputs=outputs,
             progressCallback=progressCallback,
             completedCallback=completedCallback,
         )
-        return _run(task, waitForCompletion)
+        return compute.run(task, waitForCompletion)
 
     def reconstruct(
         self,
@@ -411,40 +299,18 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         :param ctNode: with a segmentation and a segment: start from that vertebra of the CT.
         :param method: "optimize" or "learned".
         """
-        environment.requirePackages()
-        if method not in ("optimize", "learned"):
-            raise InputError("method", f"'{method}' is unknown", "use optimize or learned")
-        _checkOutputs(outputs, [ctNode, *xrayNodes])
-        folder = WorkFolder(outputFolder)
-        try:
-            if ctNode is None:
-                case = casefolder.writeViews(xrayNodes, folder.inputs)
-            else:
-                case = casefolder.writeCase(
-                    ctNode, segmentationNode, segment or "", xrayNodes, folder.inputs
-                )
-        except BaseException:
-            folder.remove()
-            raise
-        arguments = ["reconstruct", str(case), "--out", str(folder.outputs), "--method", method]
-        if ctNode is not None:
-            arguments.append("--ct-prior")
-        scene = xrayNodes[0].GetScene()
-
-        def load(path: Path) -> ReconstructionResult:
-            result = results.loadReconstruction(path, scene, outputs)
-            if not folder.keep:
-                result.outputFolder = None
-            return result
-
-        task = Task(
-            arguments,
-            folder,
-            load,
+        task = compute.reconstruct(
+            xrayNodes,
+            ctNode=ctNode,
+            segmentationNode=segmentationNode,
+            segment=segment,
+            method=method,
+            outputFolder=outputFolder,
+            outputs=outputs,
             progressCallback=progressCallback,
             completedCallback=completedCallback,
         )
-        return _run(task, waitForCompletion)
+        return compute.run(task, waitForCompletion)
 
     def importXray(
         self,
@@ -490,27 +356,6 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     def installDependencies(self) -> None:
         """Install the Python packages that are missing, after asking (inside Slicer only)."""
         environment.installMissing()
-
-
-def _checkDevice(device: str) -> None:
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError("device", f"'{device}' is unknown", "use auto, cpu or cuda")
-
-
-def _checkOutputs(outputs: OutputNodes | None, inputNodes: Sequence) -> None:
-    if outputs is not None and outputs.reconstructionNode is not None:
-        for node in inputNodes:
-            if node is not None and node.GetID() == outputs.reconstructionNode.GetID():
-                raise InputError(node.GetName(), "is an input and cannot take the reconstruction")
-
-
-def _run(task: Task, waitForCompletion: bool):
-    task.start()
-    if waitForCompletion:
-        return task.wait()
-    if hasattr(slicer, "app"):
-        task.startTimer()
-    return task
 
 
 #

@@ -135,10 +135,10 @@ def test_the_form_fits_the_widget_and_the_parameters() -> None:
     assert set(bound) <= fields
     used = {
         n.attr
-        for n in ast.walk(_class("RadGSRegWidget"))
+        for path in [MODULE / "RadGSReg.py", *(MODULE / "RadGSRegSlicer" / "panel").glob("*.py")]
+        for n in ast.walk(ast.parse(path.read_text()))
         if isinstance(n, ast.Attribute)
-        and isinstance(n.value, ast.Attribute)
-        and n.value.attr == "ui"
+        and (getattr(n.value, "id", "") == "ui" or getattr(n.value, "attr", "") == "ui")
     }
     assert used <= set(classes)
     # Every widget that shows nodes gets the scene, or it stays empty.

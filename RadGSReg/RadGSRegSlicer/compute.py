@@ -1,0 +1,141 @@
+"""The computations of the module: nodes to a case folder, a command on it, its results to nodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import slicer
+from RadGSRegLib.errors import InputError
+
+from . import casefolder, environment, frames, results
+from .results import OutputNodes, ReconstructionResult, RegistrationResult
+from .tasks import Task, WorkFolder
+
+ProgressCallback = Callable[[float, str], object]
+
+
+def register(
+    ctNode: Any,
+    segmentationNode: Any,
+    segment: str,
+    xrayNodes: Sequence[Any],
+    *,
+    startNode: Any = None,
+    startTransform: Any = None,
+    device: str = "auto",
+    model: str | None = None,
+    outputFolder: str | os.PathLike[str] | None = None,
+    outputs: OutputNodes | None = None,
+    progressCallback: ProgressCallback | None = None,
+    completedCallback: Callable[[Task[RegistrationResult]], object] | None = None,
+) -> Task[RegistrationResult]:
+    """A registration, not started yet. Arguments as in ``RadGSRegLogic.register``."""
+    environment.requirePackages()
+    checkDevice(device)
+    checkOutputs(outputs, [ctNode, *xrayNodes])
+    if startNode is not None and startTransform is not None:
+        raise InputError("start", "is given both as a node and as a matrix")
+    if startNode is not None:
+        startTransform = frames.transformMatrix(startNode)
+    folder = WorkFolder(outputFolder)
+    try:
+        case = casefolder.writeCase(
+            ctNode, segmentationNode, segment, xrayNodes, folder.inputs, startTransform
+        )
+    except BaseException:
+        folder.remove()
+        raise
+    arguments = ["register", str(case), "--out", str(folder.outputs), "--device", device]
+    if startTransform is not None:
+        arguments += ["--start", str(case.with_name("start.json"))]
+    if model is not None:
+        arguments += ["--model", model]
+
+    def load(path: Path) -> RegistrationResult:
+        result = results.loadRegistration(path, ctNode, outputs, segmentationNode)
+        if not folder.keep:
+            result.outputFolder = None
+        return result
+
+    return Task(
+        arguments,
+        folder,
+        load,
+        progressCallback=progressCallback,
+        completedCallback=completedCallback,
+    )
+
+
+def reconstruct(
+    xrayNodes: Sequence[Any],
+    *,
+    ctNode: Any = None,
+    segmentationNode: Any = None,
+    segment: str | None = None,
+    method: str = "optimize",
+    outputFolder: str | os.PathLike[str] | None = None,
+    outputs: OutputNodes | None = None,
+    progressCallback: ProgressCallback | None = None,
+    completedCallback: Callable[[Task[ReconstructionResult]], object] | None = None,
+) -> Task[ReconstructionResult]:
+    """A reconstruction, not started yet. Arguments as in ``RadGSRegLogic.reconstruct``."""
+    environment.requirePackages()
+    if method not in ("optimize", "learned"):
+        raise InputError("method", f"'{method}' is unknown", "use optimize or learned")
+    checkOutputs(outputs, [ctNode, *xrayNodes])
+    folder = WorkFolder(outputFolder)
+    try:
+        if ctNode is None:
+            case = casefolder.writeViews(xrayNodes, folder.inputs)
+        else:
+            case = casefolder.writeCase(
+                ctNode, segmentationNode, segment or "", xrayNodes, folder.inputs
+            )
+    except BaseException:
+        folder.remove()
+        raise
+    arguments = ["reconstruct", str(case), "--out", str(folder.outputs), "--method", method]
+    if ctNode is not None:
+        arguments.append("--ct-prior")
+    scene = xrayNodes[0].GetScene()
+
+    def load(path: Path) -> ReconstructionResult:
+        result = results.loadReconstruction(path, scene, outputs)
+        if not folder.keep:
+            result.outputFolder = None
+        return result
+
+    return Task(
+        arguments,
+        folder,
+        load,
+        progressCallback=progressCallback,
+        completedCallback=completedCallback,
+    )
+
+
+def run(task: Task[Any], waitForCompletion: bool) -> Any:
+    """Start a task; returns its result, or the task itself at once, with a timer inside Slicer."""
+    task.start()
+    if waitForCompletion:
+        return task.wait()
+    if hasattr(slicer, "app"):
+        task.startTimer()
+    return task
+
+
+def checkDevice(device: str) -> None:
+    """Raises InputError unless the device is one that the command line knows."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError("device", f"'{device}' is unknown", "use auto, cpu or cuda")
+
+
+def checkOutputs(outputs: OutputNodes | None, inputNodes: Sequence[Any]) -> None:
+    """Raises InputError where a result would go into one of the inputs."""
+    if outputs is not None and outputs.reconstructionNode is not None:
+        for node in inputNodes:
+            if node is not None and node.GetID() == outputs.reconstructionNode.GetID():
+                raise InputError(node.GetName(), "is an input and cannot take the reconstruction")

@@ -1,0 +1,9 @@
+"""The panel: one small class per step, and what they share."""
+
+from .ct_step import CtStep
+from .register_step import RegisterStep
+from .review_step import ReviewStep
+from .start_step import StartStep
+from .xray_step import XrayStep
+
+STEPS = (CtStep, XrayStep, StartStep, RegisterStep, ReviewStep)

@@ -1,0 +1,151 @@
+"""What the steps of the panel share."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from RadGSRegLib.errors import Cancelled, InputError
+from slicer.i18n import tr as _
+
+from ..environment import MissingPackagesError
+from ..tasks import TaskError
+
+if TYPE_CHECKING:
+    from ..tasks import Task
+
+_READY = "\N{CHECK MARK}"
+_OPEN = "\N{WHITE CIRCLE}"
+_PROBLEM = "\N{WARNING SIGN}"
+
+# What went wrong through no fault of the program: the sentence says all there is to say.
+_EXPECTED = (InputError, TaskError, MissingPackagesError, Cancelled)
+
+
+@dataclass
+class PanelContext:
+    """What a step knows of the panel around it.
+
+    ``resourcePath`` gives the path of a file of the module's Resources; ``update`` refreshes every
+    step; ``addObserver`` and ``removeObserver`` are the widget's (`VTKObservationMixin`), so that
+    all observers go when the widget goes. ``steps`` holds the steps by name ("ct", "xray", "start",
+    "register", "review"), ``task`` what is being computed, or None.
+    """
+
+    resourcePath: Callable[[str], str]
+    update: Callable[[], None]
+    addObserver: Callable[..., Any]
+    removeObserver: Callable[..., Any]
+    steps: dict[str, Step] = field(default_factory=dict)
+    task: Task | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being computed: then nothing else is started."""
+        return self.task is not None
+
+
+class Step:
+    """One numbered step of the panel.
+
+    A subclass sets `name`, the prefix of its widgets in the form (``ctCollapsibleButton``,
+    ``ctStatusLabel``), connects its widgets in ``__init__`` and overrides what it needs.
+    """
+
+    name = ""
+
+    def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
+        self.ui = ui
+        self.logic = logic
+        self.context = context
+        self.parameters: Any = None
+        self.problem = ""
+        self._title = str(self._button.text)
+
+    def setParameterNode(self, parameters: Any) -> None:
+        """Work on this parameter node from now on (None while a scene is being closed)."""
+        self.parameters = parameters
+        self.problem = ""
+
+    def update(self) -> None:
+        """Show what the parameter node and the scene hold. Called after every change of either."""
+
+    def missing(self) -> str:
+        """What is still missing in this step, one sentence; empty if nothing is."""
+        return ""
+
+    def ready(self) -> str:
+        """What to show when nothing is missing."""
+        return _("Ready")
+
+    def cleanup(self) -> None:
+        """The panel goes away."""
+
+    def showStatus(self) -> None:
+        """Say in the step's title and label what is missing, or what went wrong last."""
+        missing = self.missing() if self.parameters is not None else ""
+        mark = _OPEN if missing else _READY
+        self._button.text = f"{self._title}  {mark}" if self.parameters is not None else self._title
+        text = f"{mark} {missing or self.ready()}" if self.parameters is not None else ""
+        if self.problem:
+            text = f"{text}\n{_PROBLEM} {self.problem}"
+        label = getattr(self.ui, f"{self.name}StatusLabel")
+        if label.text != text:
+            label.text = text
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """For handlers: what goes wrong is shown in the step, in one sentence, with no popup."""
+        self.problem = ""
+        try:
+            yield
+        except _EXPECTED as error:
+            self.problem = str(error)
+        except Exception as error:
+            self.problem = _("Unexpected: {error}").format(error=error)
+            logging.exception("RadGSReg: %s", self.name)
+        self.context.update()
+
+    @property
+    def _button(self) -> Any:
+        return getattr(self.ui, f"{self.name}CollapsibleButton")
+
+
+def fillChoices(comboBox: Any, choices: dict[str, str], current: str) -> None:
+    """Fill a combo box with texts whose data are the keys, and select one; emits no signal."""
+    blocked = comboBox.blockSignals(True)
+    try:
+        comboBox.clear()
+        for key, text in choices.items():
+            comboBox.addItem(text, key)
+        comboBox.setCurrentIndex(max(list(choices).index(current) if current in choices else -1, 0))
+        if current not in choices:
+            comboBox.setCurrentIndex(-1)
+    finally:
+        comboBox.blockSignals(blocked)
+
+
+def selectChoice(comboBox: Any, current: str) -> None:
+    """Select the entry whose data is ``current`` (none if there is none); emits no signal."""
+    index = comboBox.findData(current)
+    if index != comboBox.currentIndex:
+        blocked = comboBox.blockSignals(True)
+        comboBox.setCurrentIndex(index)
+        comboBox.blockSignals(blocked)
+
+
+def setValue(spinBox: Any, value: float) -> None:
+    """Set a spin box to a value; emits no signal, and leaves what is being typed alone."""
+    if abs(spinBox.value - value) > 10.0 ** -(spinBox.decimals + 1):
+        blocked = spinBox.blockSignals(True)
+        spinBox.value = value
+        spinBox.blockSignals(blocked)
+
+
+def modify(parameters: Any) -> Any:
+    """Several changes of the parameter node as one."""
+    return slicer.util.NodeModify(parameters)
