@@ -1,0 +1,142 @@
+"""The vertebra as a closed surface in the CT's own frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import transform_points
+from scipy import ndimage
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from ..frames import arrayFromMatrix, matrixFromArray
+from ..segments import findSegment
+
+if TYPE_CHECKING:
+    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+
+Array = NDArray[np.float64]
+
+MOST_TRIANGLES = 24_000  # keeps an outline within a few milliseconds and shows every process
+
+
+@dataclass(frozen=True)
+class VertebraSurface:
+    """A closed surface (``polyData``) and the centroid (3,) of the mask, RAS mm of the CT itself.
+
+    ``points`` (N, 3) and ``triangles`` (M, 3) are those of ``polyData``, whose normals point
+    outwards.
+    """
+
+    polyData: vtk.vtkPolyData
+    points: Array
+    triangles: NDArray[np.int64]
+    centre: Array
+
+    @classmethod
+    def of(cls, polyData: vtk.vtkPolyData, centre: Array | None = None) -> VertebraSurface:
+        """A closed triangle mesh as a surface; its centre is that of its points unless given."""
+        points = np.asarray(vtk_to_numpy(polyData.GetPoints().GetData()), dtype=float)
+        cells = vtk_to_numpy(polyData.GetPolys().GetConnectivityArray())
+        triangles = np.asarray(cells, dtype=np.int64).reshape(-1, 3)
+        middle = points.mean(axis=0) if centre is None else np.asarray(centre, dtype=float)
+        return cls(polyData, points, triangles, middle)
+
+
+def vertebraSurface(
+    segmentationNode: vtkMRMLSegmentationNode,
+    segment: str,
+    ctNode: vtkMRMLScalarVolumeNode,
+) -> VertebraSurface:
+    """The surface of a segment (ID, name or level), in the frame of the CT itself (no transform).
+
+    The mask is rounded by less than a voxel, as it is for the report's pictures. A segmentation
+    under no transform, or under the CT's, is taken to be drawn in the CT's own frame; one under
+    another transform is taken where it is seen in the scene. Raises InputError where the segment
+    is not there or empty.
+    """
+    segmentId = findSegment(segmentationNode, segment)
+    image = slicer.vtkOrientedImageData()
+    if not segmentationNode.GetBinaryLabelmapRepresentation(segmentId, image):
+        raise InputError(segmentationNode.GetName(), f"its segment '{segment}' has no label map")
+    mask, lowest = _mask(image)
+    if mask is None:
+        raise InputError(segmentationNode.GetName(), f"its segment '{segment}' is empty")
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    indexToCt = _segmentationToCt(segmentationNode, ctNode) @ arrayFromMatrix(matrix)
+    indices = np.argwhere(mask)[:, ::-1] + lowest
+    centre = transform_points(indexToCt, indices.mean(axis=0)[None])[0]
+    return VertebraSurface.of(_mesh(mask, lowest, indexToCt), centre)
+
+
+def _mask(image: Any) -> tuple[NDArray[np.bool_] | None, NDArray[np.int64]]:
+    """The occupied box of a label map (K, J, I), with its first index (i, j, k)."""
+    extent = image.GetExtent()
+    scalars = image.GetPointData().GetScalars()
+    if scalars is None or min(image.GetDimensions()) < 1:
+        return None, np.zeros(3, dtype=np.int64)
+    occupied = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]) > 0
+    boxes = ndimage.find_objects(occupied.astype(np.uint8))
+    if not boxes:
+        return None, np.zeros(3, dtype=np.int64)
+    lowest = np.array([part.start for part in boxes[0]][::-1]) + np.array(extent[::2])
+    return occupied[boxes[0]], lowest
+
+
+def _segmentationToCt(segmentationNode: Any, ctNode: Any) -> Array:
+    parent = segmentationNode.GetParentTransformNode()
+    if parent is None or parent is ctNode.GetParentTransformNode():
+        return np.eye(4)
+    toWorld, ctToWorld = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    if not parent.IsTransformToWorldLinear():
+        raise InputError(segmentationNode.GetName(), "is under a transform that is not linear")
+    parent.GetMatrixTransformToWorld(toWorld)
+    if ctNode.GetParentTransformNode() is not None:
+        ctNode.GetParentTransformNode().GetMatrixTransformToWorld(ctToWorld)
+    return np.asarray(np.linalg.inv(arrayFromMatrix(ctToWorld)) @ arrayFromMatrix(toWorld))
+
+
+def _mesh(mask: NDArray[np.bool_], lowest: NDArray[np.int64], indexToRas: Array) -> vtk.vtkPolyData:
+    spacing = np.linalg.norm(indexToRas[:3, :3], axis=0)
+    sigma = 0.8 * float(spacing.min()) / spacing[::-1]
+    padded = np.pad(mask.astype(np.float32), 3)
+    smooth = ndimage.gaussian_filter(padded, sigma, truncate=3.0)
+    image = vtk.vtkImageData()
+    image.SetDimensions(smooth.shape[::-1])
+    image.SetOrigin((lowest - 3).astype(float))
+    image.GetPointData().SetScalars(numpy_to_vtk(smooth.ravel(), deep=True))
+    contour = vtk.vtkFlyingEdges3D()
+    contour.SetInputData(image)
+    contour.SetValue(0, 0.5)
+    contour.ComputeNormalsOff()
+    contour.ComputeScalarsOff()
+    place = vtk.vtkTransformPolyDataFilter()
+    transform = vtk.vtkTransform()
+    transform.SetMatrix(matrixFromArray(indexToRas))
+    place.SetTransform(transform)
+    place.SetInputConnection(contour.GetOutputPort())
+    place.Update()
+    mesh = place.GetOutput()
+    count = mesh.GetNumberOfPolys()
+    if count > MOST_TRIANGLES:
+        fewer = vtk.vtkQuadricDecimation()
+        fewer.SetInputData(mesh)
+        fewer.SetTargetReduction(1.0 - MOST_TRIANGLES / count)
+        fewer.VolumePreservationOn()
+        fewer.Update()
+        mesh = fewer.GetOutput()
+    normals = vtk.vtkPolyDataNormals()
+    normals.SetInputData(mesh)
+    normals.SplittingOff()
+    normals.ConsistencyOn()
+    normals.AutoOrientNormalsOn()
+    normals.Update()
+    out = vtk.vtkPolyData()
+    out.DeepCopy(normals.GetOutput())
+    return out

@@ -1,0 +1,174 @@
+"""The biplane layout: two X-rays side by side above, 3-D and slices of the reconstruction below.
+
+Only MRML: the layout node, slice nodes and their composite nodes. It works with Slicer's layout
+manager, which watches these nodes, and without.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from RadGSRegLib.geometry import Camera
+
+from .. import xray
+from ..drawing import pixelsToRas
+from ..frames import matrixFromArray
+
+if TYPE_CHECKING:
+    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene
+
+LAYOUT_ID = 7353
+"""Slicer's own layouts end at 100."""
+XRAY_VIEWS = ("RadGSRegA", "RadGSRegB")
+SLICE_VIEWS = ("Red", "Yellow")
+THREE_D_VIEW = "1"
+
+_SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
+<property name="orientation" action="default">{orientation}</property>
+<property name="viewlabel" action="default">{label}</property>
+<property name="viewcolor" action="default">{color}</property></view></item>"""
+
+LAYOUT_XML = (
+    '<layout type="vertical" split="true" ><item splitSize="560"><layout type="horizontal" '
+    'split="true">'
+    + _SLICE.format(tag=XRAY_VIEWS[0], orientation="Axial", label="A", color="#FAC024")
+    + _SLICE.format(tag=XRAY_VIEWS[1], orientation="Axial", label="B", color="#A88CFA")
+    + '</layout></item><item splitSize="440"><layout type="horizontal" split="true">'
+    f'<item><view class="vtkMRMLViewNode" singletontag="{THREE_D_VIEW}">'
+    '<property name="viewlabel" action="default">1</property></view></item>'
+    + _SLICE.format(tag="Red", orientation="Axial", label="R", color="#F34A33")
+    + _SLICE.format(tag="Yellow", orientation="Sagittal", label="Y", color="#EDD54C")
+    + "</layout></item></layout>"
+)
+
+
+def layoutNode(scene: vtkMRMLScene) -> Any:
+    """The scene's layout node, or None where nothing lays views out."""
+    return scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+
+
+def addLayout(scene: vtkMRMLScene) -> Any:
+    """Make the biplane layout known; returns the layout node (None where there is none)."""
+    node = layoutNode(scene)
+    if node is not None:
+        if node.IsLayoutDescription(LAYOUT_ID):
+            node.SetLayoutDescription(LAYOUT_ID, LAYOUT_XML)
+        else:
+            node.AddLayoutDescription(LAYOUT_ID, LAYOUT_XML)
+    return node
+
+
+def showLayout(scene: vtkMRMLScene) -> int | None:
+    """Switch to the biplane layout; returns the layout that was there before."""
+    node = addLayout(scene)
+    if node is None:
+        return None
+    before = int(node.GetViewArrangement())
+    if before == LAYOUT_ID:
+        return None
+    node.SetViewArrangement(LAYOUT_ID)
+    return before
+
+
+def restoreLayout(scene: vtkMRMLScene, before: int | None) -> None:
+    """Go back to the layout that `showLayout` left."""
+    node = layoutNode(scene)
+    if node is not None and before is not None:
+        node.SetViewArrangement(before)
+
+
+def viewByName(scene: vtkMRMLScene, className: str, layoutName: str) -> Any:
+    """The slice, composite, view or camera node of a view, or None."""
+    for node in slicer.util.getNodesByClass(className, scene):
+        if node.GetLayoutName() == layoutName:
+            return node
+    return None
+
+
+def sliceNode(scene: vtkMRMLScene, layoutName: str) -> Any:
+    """The slice node of a slice view, or None."""
+    return viewByName(scene, "vtkMRMLSliceNode", layoutName)
+
+
+def compositeNode(scene: vtkMRMLScene, layoutName: str) -> Any:
+    """The composite node (layers) of a slice view, or None."""
+    return viewByName(scene, "vtkMRMLSliceCompositeNode", layoutName)
+
+
+def cameraNode(scene: vtkMRMLScene, layoutName: str = THREE_D_VIEW) -> Any:
+    """The camera of a 3-D view, or None."""
+    return viewByName(scene, "vtkMRMLCameraNode", layoutName)
+
+
+def sliceToRas(node: vtkMRMLScalarVolumeNode) -> NDArray[np.float64]:
+    """The slice (4, 4) that shows an X-ray upright: its first row on top, its first column left."""
+    camera = xray.getGeometry(node).camera
+    middle = [(camera.columns - 1) / 2.0, (camera.rows - 1) / 2.0]
+    centre, right, below = pixelsToRas(
+        node, [middle, [middle[0] + 1, middle[1]], [middle[0], middle[1] + 1]]
+    )
+    matrix = np.eye(4)
+    matrix[:3, 0] = (right - centre) / np.linalg.norm(right - centre)
+    up = centre - below
+    up -= (up @ matrix[:3, 0]) * matrix[:3, 0]
+    matrix[:3, 1] = up / np.linalg.norm(up)
+    matrix[:3, 2] = np.cross(matrix[:3, 0], matrix[:3, 1])
+    matrix[:3, 3] = centre
+    return matrix
+
+
+def showXray(scene: vtkMRMLScene, layoutName: str, node: vtkMRMLScalarVolumeNode) -> bool:
+    """Show an X-ray, whole and upright, in a slice view; returns whether that view is there."""
+    view, layers = sliceNode(scene, layoutName), compositeNode(scene, layoutName)
+    if view is None or layers is None:
+        return False
+    with slicer.util.NodeModify(layers):
+        layers.SetLinkedControl(False)
+        layers.SetBackgroundVolumeID(node.GetID())
+        layers.SetForegroundVolumeID(None)
+        layers.SetLabelVolumeID(None)
+    fitXray(view, node)
+    return True
+
+
+def fitXray(view: Any, node: vtkMRMLScalarVolumeNode, window: Any = None) -> None:
+    """Fit a slice view to an X-ray, or to a part of it (left, right, top, bottom), in pixels."""
+    geometry = xray.getGeometry(node)
+    camera: Camera = geometry.camera
+    left, right, top, bottom = window or (-0.5, camera.columns - 0.5, -0.5, camera.rows - 0.5)
+    matrix = sliceToRas(node)
+    matrix[:3, 3] = pixelsToRas(node, [[(left + right) / 2.0, (top + bottom) / 2.0]])[0]
+    width = (right - left) * geometry.pixelSpacing[0]
+    height = (bottom - top) * geometry.pixelSpacing[1]
+    columns, rows = (max(int(n), 1) for n in view.GetDimensions()[:2])
+    step = max(width / columns, height / rows)
+    with slicer.util.NodeModify(view):
+        view.GetSliceToRAS().DeepCopy(matrixFromArray(matrix))
+        view.SetFieldOfView(step * columns, step * rows, max(view.GetFieldOfView()[2], 1.0))
+        view.UpdateMatrices()
+
+
+def showSlices(
+    scene: vtkMRMLScene,
+    reconstruction: vtkMRMLScalarVolumeNode | None,
+    ct: vtkMRMLScalarVolumeNode | None,
+    centreRas: Any = None,
+    opacity: float = 0.5,
+) -> None:
+    """Show the reconstruction over the CT, where it now is, in the slice views.
+
+    ``centreRas`` (3,): the place to cut at. The X-ray views keep their layers.
+    """
+    for name in SLICE_VIEWS:
+        layers, view = compositeNode(scene, name), sliceNode(scene, name)
+        if layers is None or view is None:
+            continue
+        with slicer.util.NodeModify(layers):
+            layers.SetBackgroundVolumeID(None if ct is None else ct.GetID())
+            layers.SetForegroundVolumeID(None if reconstruction is None else reconstruction.GetID())
+            layers.SetForegroundOpacity(opacity)
+        if centreRas is not None:
+            view.JumpSliceByCentering(*(float(x) for x in centreRas))
