@@ -121,7 +121,7 @@ class Hypothesis:
         return self.refined.arrangement.ct_to_world
 
 
-class _Job:
+class Job:
     """What all steps of one registration share."""
 
     def __init__(self, model: RenderModel, views: list[PreparedView]) -> None:
@@ -207,7 +207,7 @@ def register(
     model = build_model(
         anatomy, case.ct, coarse_mm=options.coarse_cloud_mm, fine_mm=options.fine_cloud_mm
     )
-    job = _Job(model, [prepare_view(view) for view in case.views])
+    job = Job(model, [prepare_view(view) for view in case.views])
     lap("prepare")
     reference, search_options, clicked = _reference(case, model, start_ct_to_world, options)
     candidates = search(model, job.views, reference, search_options, progress.part(0.05, 0.2))
@@ -306,7 +306,7 @@ def _clicked_centre(clicked: list[View]) -> Array:
 
 
 def _coarse(
-    job: _Job,
+    job: Job,
     candidates: list[Candidate],
     places: Places,
     options: RegistrationOptions,
@@ -328,7 +328,7 @@ def _coarse(
 
 
 def _started_afresh(
-    job: _Job, middle: list[Hypothesis], options: RegistrationOptions
+    job: Job, middle: list[Hypothesis], options: RegistrationOptions
 ) -> Hypothesis:
     """The best pose refined again with all else as in the CT.
 
@@ -340,7 +340,7 @@ def _started_afresh(
 
 
 def _fine(
-    job: _Job, middle: list[Hypothesis], options: RegistrationOptions, progress: Progress
+    job: Job, middle: list[Hypothesis], options: RegistrationOptions, progress: Progress
 ) -> list[Hypothesis]:
     """The best poses refined finely: one round tells which is best, and that one is finished."""
     threshold = middle[0].refined.score - options.fine_lead
@@ -378,7 +378,7 @@ def _by_place(
     return [members for _, members in groups]
 
 
-def _level_lead(job: _Job, best: Hypothesis, options: RegistrationOptions) -> float:
+def _level_lead(job: Job, best: Hypothesis, options: RegistrationOptions) -> float:
     """How much better the pose scores than the target placed one level up or down.
 
     One level off, a spine fits its own picture fairly well, in every view at once; only trying the
@@ -416,7 +416,7 @@ def _level_lead(job: _Job, best: Hypothesis, options: RegistrationOptions) -> fl
     return own.refined.score - max(rival.refined.score for rival in rivals)
 
 
-def _in_sight(job: _Job, ct_to_world: Array) -> bool:
+def _in_sight(job: Job, ct_to_world: Array) -> bool:
     """Whether the target's centre lies inside every view."""
     centre = ct_to_world[:3, :3] @ job.model.centre_ct + ct_to_world[:3, 3]
     for view in job.views:
@@ -427,7 +427,7 @@ def _in_sight(job: _Job, ct_to_world: Array) -> bool:
 
 
 def _evidence(
-    job: _Job,
+    job: Job,
     fine: list[Hypothesis],
     middle: list[Hypothesis],
     options: RegistrationOptions,
