@@ -1,0 +1,202 @@
+"""``python -m RadGSRegLib.review.server CASE.json POSE.json FOLDER``: answers until its input ends.
+
+A window (Slicer's) that must not wait keeps this process beside it. Both sides speak lines of JSON.
+The first line out, once all is loaded, is ``{"ready": true, "views": [...]}``; loading that fails
+ends in ``{"error": "..."}``. Then each line in is a request and gets one line out with its ``id``:
+
+``{"id", "do": "score", "ct_to_world"}``
+    ``{"id", "score", "views": {name: score}}``
+``{"id", "do": "render", "view", "content": "ct" | "vertebra", "ct_to_world"}``
+    ``{"id", "file"}``, an .npy (rows, columns)
+``{"id", "do": "refine", "ct_to_world"}``
+    ``{"id", "ct_to_world"}``, the best pose nearby
+``{"id", "do": "pictures", "ct_to_world"}``
+    ``{"id", "files"}``, overlay_<view>.png
+
+A request that is overtaken by a newer one of its kind (and view) is answered ``{"id", "stale":
+true}`` and not worked on; one that fails gets ``{"id", "error"}``. Poses are LPS, as in every file.
+Files are written into FOLDER, whole, and belong to the reader. When the input ends, so does the
+process: it cannot outlive its window.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cases import read_case
+from ..cases.json_input import Fields, read_json_object
+from ..errors import InputError
+from ..evaluation.overlay import overlay_png, picture_names, plain_png
+from ..evaluation.shadow import cast_shadow
+from ..geometry import is_rigid
+from ..progress import Progress
+from .rendering import XrayRenderer
+from .scoring import PoseScorer
+
+Request = dict[str, Any]
+
+
+class ReviewServer:
+    """Answers requests about one case."""
+
+    def __init__(
+        self, case_path: Path, pose_path: Path, folder: Path, progress: Progress | None = None
+    ) -> None:
+        """Loads all. Raises InputError for a case or a pose that cannot be used."""
+        self._folder = folder
+        self._case = read_case(case_path)
+        fields = Fields(pose_path, read_json_object(pose_path))
+        self._scorer = PoseScorer(self._case, fields.rigid("ct_to_world"), progress=progress)
+        self._renderer = XrayRenderer(self._case, self._scorer.anatomy, self._scorer.signs)
+
+    @property
+    def views(self) -> list[str]:
+        """The names of the case's views."""
+        return [view.name for view in self._case.views]
+
+    def answer(self, request: Request) -> dict[str, Any]:
+        """The answer to one request, without its ``id``. Raises ValueError for a senseless one."""
+        kinds: dict[str, Callable[[Request, NDArray[np.float64]], dict[str, Any]]] = {
+            "score": self._score,
+            "render": self._render,
+            "refine": self._refine,
+            "pictures": self._pictures,
+        }
+        kind = kinds.get(str(request.get("do")))
+        if kind is None:
+            raise ValueError(f"there is no request {request.get('do')!r}")
+        pose = np.array(request.get("ct_to_world"), dtype=float)
+        if not is_rigid(pose):
+            raise ValueError("the pose is not rigid")
+        return kind(request, pose)
+
+    def _score(self, request: Request, pose: NDArray[np.float64]) -> dict[str, Any]:
+        found = self._scorer.score(pose)
+        return {"score": found.score, "views": found.views}
+
+    def _render(self, request: Request, pose: NDArray[np.float64]) -> dict[str, Any]:
+        name, content = str(request.get("view")), request.get("content", "ct")
+        if name not in self.views or content not in ("ct", "vertebra"):
+            raise ValueError(f"there is no view {name!r} or no content {content!r}")
+        image = self._renderer.render(name, pose, content)
+        path = self._folder / f"render-{request['id']}.npy"
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.save(file, image, allow_pickle=False)
+        part.replace(path)
+        return {"file": str(path)}
+
+    def _refine(self, request: Request, pose: NDArray[np.float64]) -> dict[str, Any]:
+        return {"ct_to_world": self._scorer.refine(pose).tolist()}
+
+    def _pictures(self, request: Request, pose: NDArray[np.float64]) -> dict[str, Any]:
+        case = self._case
+        files = []
+        for view, name in zip(case.views, picture_names(case.views), strict=True):
+            try:
+                shadow = cast_shadow(
+                    case.ct, case.labels, case.label, pose, view.camera, samples=320
+                )
+                png = overlay_png(view, shadow)
+            except ValueError:
+                png = plain_png(view)
+            path = self._folder / name
+            part = path.with_suffix(".part")
+            part.write_bytes(png)
+            part.replace(path)
+            files.append(str(path))
+        return {"files": files}
+
+
+def overtaken(waiting: list[Request]) -> Iterator[tuple[Request, bool]]:
+    """The requests in their order, each with whether a later one makes it stale.
+
+    Scores and renderings are only of use for the newest pose; nothing else goes stale.
+    """
+    for number, request in enumerate(waiting):
+        key = (request.get("do"), request.get("view"))
+        later = [(other.get("do"), other.get("view")) for other in waiting[number + 1 :]]
+        yield request, key[0] in ("score", "render") and key in later
+
+
+def serve(server: ReviewServer, lines: IO[str], out: IO[str]) -> None:
+    """Answer every line until there are no more."""
+    incoming: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                request = json.loads(line)
+                if isinstance(request, dict):
+                    incoming.put(request)
+        incoming.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    waiting: list[Request] = []
+    while True:
+        taken = [incoming.get()] if not waiting else []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                taken.append(incoming.get_nowait())
+        if None in taken:
+            return
+        waiting += [request for request in taken if request is not None]
+        fresh = []
+        for request, stale in overtaken(waiting):
+            if stale:
+                _say(out, {"id": request.get("id"), "stale": True})
+            else:
+                fresh.append(request)
+        request, *waiting = fresh
+        try:
+            answer = server.answer(request)
+        except Exception as error:  # one bad request must not end the process
+            answer = {"error": str(error) or type(error).__name__}
+        _say(out, {"id": request.get("id"), **answer})
+
+
+def _say(out: IO[str], content: dict[str, Any]) -> None:
+    out.write(json.dumps(content) + "\n")
+    out.flush()
+
+
+def main(arguments: list[str]) -> int:
+    """Load, say so, and answer until the input ends; the exit status."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Whatever a library prints must not get between the answers.
+    out = sys.stdout
+    sys.stdout = sys.stderr
+    try:
+        case, pose, folder = (Path(argument) for argument in arguments)
+        server = ReviewServer(
+            case,
+            pose,
+            folder,
+            Progress(
+                lambda fraction, message: _say(out, {"progress": fraction, "message": message})
+            ),
+        )
+    except (InputError, ValueError) as error:
+        _say(out, {"error": str(error)})
+        return 2
+    _say(out, {"ready": True, "views": server.views})
+    try:
+        serve(server, sys.stdin, out)
+    except (BrokenPipeError, KeyboardInterrupt):
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
