@@ -2,14 +2,19 @@
 """A stand-in for the start of 3D Slicer, for tests on slicer-core.
 
 slicer-core brings the real scene, nodes, storage and logics, but not the application. `start` makes
-a scene and supplies what a scripted module takes for granted: the four ``ScriptedLoadableModule``
-classes, ``parameterNodeWrapper`` without GUI binding, ``slicer.i18n`` and the logics under
-``slicer.modules``. These substitutes are small, and none of them is Slicer's own.
+a a scene and supplies what a scripted module takes for granted: the four ``ScriptedLoadableModule``
+classes, ``parameterNodeWrapper``, ``slicer.i18n`` and the logics under ``slicer.modules``.
+`start_panel` supplies a window system too, through `qt_standin`. These substitutes are small, and
+none of them is Slicer's own.
 """
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import sys
+import tempfile
 import types
 import typing
 import unittest
@@ -31,11 +36,13 @@ class StandInModule:
 
 
 class StandInWidget:
-    """For ``ScriptedLoadableModuleWidget``: there is no Qt here, so it cannot be set up."""
+    """For ``ScriptedLoadableModuleWidget``; after `start_panel` it can be set up."""
 
     def __init__(self, parent: Any = None) -> None:
         self.parent = parent
         self.moduleName = type(self).__name__.removesuffix("Widget")
+        if parent is not None:
+            self.layout = parent.layout()
 
     def setup(self) -> None:
         """Nothing: the developer section needs Qt."""
@@ -92,7 +99,9 @@ def _read(node: Any, name: str, kind: Any) -> Any:
 def _write(node: Any, name: str, kind: Any, value: Any) -> None:
     if typing.get_origin(kind) is list:
         for index, item in enumerate(value):
-            node.SetNodeReferenceID(f"{name}.{index}", item.GetID())
+            node.SetNodeReferenceID(f"{name}.{index}", None if item is None else item.GetID())
+        for index in range(len(value), int(node.GetParameter(f"{name}.len") or 0)):
+            node.SetNodeReferenceID(f"{name}.{index}", None)
         node.SetParameter(f"{name}.len", str(len(value)))
     elif isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
         if value is not None and not isinstance(value, kind):
@@ -104,7 +113,10 @@ def _write(node: Any, name: str, kind: Any, value: Any) -> None:
 
 
 def parameterNodeWrapper(cls: type) -> type:
-    """Typed properties over a parameter node: node, list of nodes, str, float, int and bool."""
+    """Typed properties over a parameter node: node, list of nodes, str, float, int and bool.
+
+    Bound to widgets by ``connectGui`` as Slicer's is; what that cannot bind is refused here too.
+    """
     fields = {}
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
         kind = typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
@@ -112,6 +124,7 @@ def parameterNodeWrapper(cls: type) -> type:
 
     def init(self: Any, parameterNode: Any) -> None:
         self.parameterNode = parameterNode
+        self.showing = False
         for name, (kind, _, default) in fields.items():
             stored = f"{name}.len" if typing.get_origin(kind) is list else name
             if not parameterNode.HasParameter(stored):
@@ -124,7 +137,8 @@ def parameterNodeWrapper(cls: type) -> type:
         def setter(self: Any, value: Any) -> None:
             if choices and value not in choices[0]:
                 raise ValueError(f"{name} must be one of {choices[0]}")
-            _write(self.parameterNode, name, kind, value)
+            with slicer.util.NodeModify(self.parameterNode):
+                _write(self.parameterNode, name, kind, value)
 
         return property(lambda self: _read(self.parameterNode, name, kind), setter)
 
@@ -132,7 +146,108 @@ def parameterNodeWrapper(cls: type) -> type:
         setattr(cls, name, makeProperty(name, kind, hint))
     cls.__init__ = init  # type: ignore[misc]
     cls.allParameters = fields  # type: ignore[attr-defined]
+    for name, method in (
+        ("connectGui", _connectGui),
+        ("disconnectGui", _disconnectGui),
+        ("AddObserver", lambda self, *how: self.parameterNode.AddObserver(*how)),
+        ("RemoveObserver", lambda self, tag: self.parameterNode.RemoveObserver(tag)),
+        ("StartModify", lambda self: self.parameterNode.StartModify()),
+        ("EndModify", lambda self, was: self.parameterNode.EndModify(was)),
+        ("Modified", lambda self: self.parameterNode.Modified()),
+    ):
+        setattr(cls, name, method)
     return cls
+
+
+# How a widget shows a parameter: class, type of the parameter, signal, property or pair of methods.
+_BINDINGS = {
+    "QCheckBox": (bool, "toggled(bool)", "checked"),
+    "QPushButton": (bool, "toggled(bool)", "checked"),
+    "QLineEdit": (str, "textChanged(QString)", "text"),
+    "ctkPathLineEdit": (str, "currentPathChanged(QString)", "currentPath"),
+    "QSpinBox": (int, "valueChanged(int)", "value"),
+    "QDoubleSpinBox": (float, "valueChanged(double)", "value"),
+    "ctkSliderWidget": (float, "valueChanged(double)", "value"),
+    "QComboBox": (str, "currentIndexChanged(int)", None),
+    "qMRMLNodeComboBox": (object, "currentNodeChanged(vtkMRMLNode*)", None),
+}
+
+
+class _Binding:
+    """One widget bound to one parameter."""
+
+    def __init__(self, wrapper: Any, name: str, widget: Any) -> None:
+        kind, hint, _ = wrapper.allParameters[name]
+        self.wrapper, self.name, self.widget = wrapper, name, widget
+        self.className = type(widget).__name__
+        self.choices = next(
+            (a.choices for a in getattr(hint, "__metadata__", ()) if isinstance(a, Choice)), None
+        )
+        wanted, self.signal, self.property = _BINDINGS.get(self.className, (None, "", None))
+        isNode = isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode)
+        if wanted is not kind and not (wanted is object and isNode):
+            raise RuntimeError(f"{name} ({kind}) cannot be bound to a {self.className}")
+        if self.className == "QComboBox":
+            if self.choices is None:
+                raise RuntimeError(f"{name} has no Choice and cannot be bound to a QComboBox")
+            widget.clear()
+            for choice in self.choices:
+                widget.addItem(str(choice))
+        self.show()
+        widget.connect(self.signal, self.changed)
+
+    def show(self) -> None:
+        value = getattr(self.wrapper, self.name)
+        if self.className == "qMRMLNodeComboBox":
+            self.widget.setCurrentNode(value)
+        elif self.className == "QComboBox":
+            self.widget.currentIndex = self.choices.index(value)
+        elif getattr(self.widget, self.property) != value:
+            setattr(self.widget, self.property, value)
+
+    def changed(self) -> None:
+        if self.wrapper.showing:
+            return
+        if self.className == "qMRMLNodeComboBox":
+            value = self.widget.currentNode()
+        elif self.className == "QComboBox":
+            value = self.choices[self.widget.currentIndex]
+        else:
+            value = getattr(self.widget, self.property)
+        setattr(self.wrapper, self.name, value)
+
+    def close(self) -> None:
+        self.widget.disconnect(self.signal, self.changed)
+
+
+def _connectGui(self: Any, gui: Any) -> int:
+    self.showing = True
+    bindings = []
+    for widget in list(vars(gui).values()):
+        name = widget.property("SlicerParameterName")
+        if name:
+            bindings.append(_Binding(self, name, widget))
+    self.showing = False
+
+    def show(caller: Any, event: Any) -> None:
+        if self.showing:
+            return
+        self.showing = True
+        try:
+            for binding in bindings:
+                binding.show()
+        finally:
+            self.showing = False
+
+    tag = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, show)
+    self.guiBindings = {**getattr(self, "guiBindings", {}), tag: bindings}
+    return int(tag)
+
+
+def _disconnectGui(self: Any, tag: int | None) -> None:
+    for binding in getattr(self, "guiBindings", {}).pop(tag, []):
+        binding.close()
+        self.parameterNode.RemoveObserver(tag)
 
 
 def _module(name: str, **content: Any) -> None:
@@ -151,6 +266,7 @@ def start() -> Any:
     colors = slicer.vtkMRMLColorLogic()
     colors.SetMRMLScene(scene)
     scene.AddNode(slicer.vtkMRMLSelectionNode())
+    scene.AddNode(slicer.vtkMRMLInteractionNode())
     slicer.modules = types.SimpleNamespace()
     for name, kind in (
         ("volumes", slicer.vtkSlicerVolumesLogic),
@@ -174,6 +290,66 @@ def start() -> Any:
     if str(MODULE_FOLDER) not in sys.path:
         sys.path.append(str(MODULE_FOLDER))
     return scene
+
+
+class StandInApplication:
+    """For ``slicer.app``: a window system, but no main window, so no layout either."""
+
+    def processEvents(self) -> None:
+        """Let waiting events happen."""
+        import qt_standin
+
+        qt_standin.processEvents()
+
+    def layoutManager(self) -> None:
+        """None, as in an application that runs without its main window."""
+
+
+def start_panel() -> Any:
+    """`start`, and with it a window system and ``slicer.app``; returns the scene.
+
+    PythonSlicer, which the application looks for on the path, is a launcher here as it is there.
+    """
+    import qt_standin
+
+    qt_standin.start()
+    scene = start()
+    slicer.app = StandInApplication()
+    folder = Path(tempfile.gettempdir()) / f"radgsreg-standin-{os.getpid()}"
+    launcher = folder / "PythonSlicer"
+    if not launcher.is_file():
+        folder.mkdir(exist_ok=True)
+        launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\n')
+        launcher.chmod(0o755)
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    paths = os.environ["PATH"].split(os.pathsep)
+    if str(folder) not in paths:
+        os.environ["PATH"] = os.pathsep.join([str(folder), *paths])
+    return scene
+
+
+def stop_panel() -> None:
+    """Take away what `start_panel` added, for tests without a window."""
+    if hasattr(slicer, "app"):
+        del slicer.app
+    sys.modules.pop("qt", None)
+    sys.modules.pop("ctk", None)
+
+
+def make_widget() -> Any:
+    """The module's widget, set up in a window of the stand-in."""
+    import qt_standin
+    import qt_standin_widgets
+
+    import RadGSReg
+
+    qt = sys.modules["qt"]
+    parent = qt_standin.classFor(qt_standin_widgets.qSlicerScriptedLoadableModuleWidget)()
+    parent.setLayout(qt.QVBoxLayout())
+    parent.setMRMLScene(slicer.mrmlScene)
+    widget = RadGSReg.RadGSRegWidget(parent)
+    widget.setup()
+    return widget
 
 
 def load_volume(path: str | Path, kind: str = "vtkMRMLScalarVolumeNode") -> Any:
