@@ -17,8 +17,19 @@ from .frames import ijkToLps
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
-# SNOMED CT codes of the structures of the lumbar spine.
+# SNOMED CT codes of the vertebrae from the neck down, and of the sacrum.
 SNOMED_CODES = {
+    "T1": "64864005",
+    "T2": "53733008",
+    "T3": "1626008",
+    "T4": "73071006",
+    "T5": "56401006",
+    "T6": "45296009",
+    "T7": "62487009",
+    "T8": "11068009",
+    "T9": "82687006",
+    "T10": "7610001",
+    "T11": "12989004",
     "T12": "23215003",
     "L1": "66794005",
     "L2": "14293000",
@@ -62,7 +73,7 @@ def findSegment(segmentationNode: vtkMRMLSegmentationNode, wanted: str) -> str:
     candidates: list[list[str]] = []
     if level is not None:
         code = SNOMED_CODES.get(level)
-        candidates.append([id_ for id_ in ids if code and _code(segmentation, id_) == code])
+        candidates.append([id_ for id_ in ids if code and snomedCode(segmentation, id_) == code])
         candidates.append([id_ for id_ in ids if vertebraLevel(id_) == level])
         candidates.append([id_ for id_ in ids if vertebraLevel(names[id_]) == level])
     candidates.append([id_ for id_ in ids if names[id_].lower() == wanted.strip().lower()])
@@ -180,7 +191,7 @@ def _export(
             scene.RemoveNode(reference)
 
 
-def _code(segmentation: Any, segmentId: str) -> str | None:
+def snomedCode(segmentation: Any, segmentId: str) -> str | None:
     """The SNOMED CT code of a segment's type, from its terminology tag."""
     segment = segmentation.GetSegment(segmentId)
     tag = vtk.reference("")

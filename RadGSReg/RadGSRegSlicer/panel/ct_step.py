@@ -4,46 +4,259 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import slicer
+from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
-from .step import PanelContext, Step, modify
+from .. import levels, totalsegmentator
+from ..casefolder import volumeFromCt
+from ..segments import segmentIds
+from ..xray import isXray
+from .placing import Placing, definedPoints
+from .step import PanelContext, Step, fillChoices, modify, selectChoice
 
 
 class CtStep(Step):
-    """Chooses the CT, its segmentation and the segment of the vertebra."""
+    """Chooses the CT, its segmentation and the segment of the vertebra, or makes one."""
 
     name = "ct"
 
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
         self._updating = False
+        self._task: Any = None
+        self._observedSegmentation: Any = None
+        fillChoices(ui.levelComboBox, {"": "", **{level: level for level in levels.LEVELS}}, "")
+        fillChoices(ui.newLevelComboBox, {level: level for level in levels.LEVELS}, "L3")
         ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onSegmentChanged)
         ui.segmentSelector.connect("currentSegmentChanged(QString)", self.onSegmentChanged)
+        ui.levelComboBox.connect("currentIndexChanged(int)", self.onLevel)
+        ui.newLevelComboBox.connect("currentIndexChanged(int)", self.onNewLevel)
+        ui.segmentFromClickButton.connect("clicked(bool)", self.onSegmentFromClick)
+        ui.totalSegmentatorButton.connect("clicked(bool)", self.onTotalSegmentator)
+        self._placing = Placing(ui.placeSegmentPointButton, self._pointNode, context)
+
+    def setParameterNode(self, parameters: Any) -> None:
+        super().setParameterNode(parameters)
+        if parameters is None:
+            self._placing.stop()
+            self._observe(None)
+            if self._task is not None:
+                self._task.cancel()
+            return
+        if not parameters.ctVolume:
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+                if _mayBeCt(node):
+                    parameters.ctVolume = node
+                    break
 
     def update(self) -> None:
-        selector = self.ui.segmentSelector
+        parameters, ui = self.parameters, self.ui
+        self._observe(parameters.segmentation)
         self._updating = True
         try:
-            if selector.currentNode() != self.parameters.segmentation:
-                selector.setCurrentNode(self.parameters.segmentation)
-            if (selector.currentSegmentID() or "") != self.parameters.segmentId:
-                selector.setCurrentSegmentID(self.parameters.segmentId)
+            selector = ui.segmentSelector
+            if selector.currentNode() != parameters.segmentation:
+                selector.setCurrentNode(parameters.segmentation)
+            if (selector.currentSegmentID() or "") != parameters.segmentId:
+                selector.setCurrentSegmentID(parameters.segmentId)
         finally:
             self._updating = False
+        level = self._level()
+        chosen = bool(parameters.segmentation and parameters.segmentId)
+        ui.levelComboBox.enabled = chosen
+        selectChoice(ui.levelComboBox, "" if level is None else level.level)
+        ui.neighboursLabel.text = self._neighboursText() if chosen else ""
+        selectChoice(ui.newLevelComboBox, parameters.newLevel)
+        self._updateSegmenting()
 
     def missing(self) -> str:
-        if not self.parameters.ctVolume:
+        parameters = self.parameters
+        if not parameters.ctVolume:
             return _("Select the CT")
-        if not self.parameters.segmentation or not self.parameters.segmentId:
+        try:
+            volumeFromCt(parameters.ctVolume)
+        except InputError as error:
+            return str(error)
+        if not parameters.segmentation:
+            return _("Select the segmentation of the CT, or segment the vertebra from a point")
+        if not parameters.segmentId:
             return _("Select the segment of the vertebra")
+        if parameters.segmentId not in segmentIds(parameters.segmentation):
+            return _("The segment is gone; select the vertebra again")
         return ""
+
+    def ready(self) -> str:
+        level = self._level()
+        if level is None:
+            return _("Ready; say which level the vertebra is, if you know")
+        sources = {
+            "hand": _("as you said"),
+            "terminology": _("by its terminology"),
+            "id": _("by the segment's identifier"),
+            "name": _("by the segment's name"),
+        }
+        return _("{level}, {source}").format(level=level.level, source=sources[level.source])
+
+    def cleanup(self) -> None:
+        self._placing.stop()
+        self._observe(None)
+        if self._task is not None:
+            self._task.cancel()
+            self._task.job.wait(2.0)
 
     def onSegmentChanged(self, *args: Any) -> None:
         if self.parameters is None or self._updating:
             return
         selector = self.ui.segmentSelector
         segmentation = selector.currentNode()
-        segmentId = selector.currentSegmentID()
+        segmentId = selector.currentSegmentID() or ""
+        if segmentation is not None and not segmentId:
+            # Where there is but one vertebra, that is the one.
+            only = levels.vertebrae(segmentation)
+            if len(only) == 1 and segmentation != self.parameters.segmentation:
+                segmentId = next(iter(only))
         with modify(self.parameters):
             self.parameters.segmentation = segmentation
-            self.parameters.segmentId = segmentId or ""
+            self.parameters.segmentId = segmentId
+
+    def onLevel(self, *args: Any) -> None:
+        level = self.ui.levelComboBox.currentData
+        if self.parameters is None or not level or not self.parameters.segmentId:
+            return
+        with self.attempt():
+            levels.setSegmentLevel(
+                self.parameters.segmentation, self.parameters.segmentId, str(level)
+            )
+
+    def onNewLevel(self, *args: Any) -> None:
+        if self.parameters is not None:
+            self.parameters.newLevel = str(self.ui.newLevelComboBox.currentData)
+
+    def onSegmentFromClick(self, *args: Any) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            return
+        with self.attempt():
+            self._placing.stop()
+            parameters = self.parameters
+            point = definedPoints(parameters.segmentPoint)[-1]
+            self._task = self.context.task = self.logic.segmentFromClick(
+                parameters.ctVolume,
+                _inCt(point, parameters.ctVolume),
+                level=parameters.newLevel,
+                segmentationNode=parameters.segmentation,
+                waitForCompletion=False,
+                progressCallback=self._onProgress,
+                completedCallback=self._onSegmented,
+            )
+
+    def onTotalSegmentator(self, *args: Any) -> None:
+        with self.attempt():
+            node = totalsegmentator.segmentVertebrae(self.parameters.ctVolume)
+            self._take(node, "")
+
+    def _onProgress(self, fraction: float, message: str) -> None:
+        self.ui.segmentProgressBar.value = round(100 * fraction)
+
+    def _onSegmented(self, task: Any) -> None:
+        self._task = self.context.task = None
+        with self.attempt():
+            if task.error is None:
+                self._take(task.result.segmentationNode, task.result.segmentId)
+            elif not isinstance(task.error, Cancelled):
+                raise task.error
+
+    def _take(self, segmentation: Any, segmentId: str) -> None:
+        parameters = self.parameters or self.logic.getParameterNode()
+        with modify(parameters):
+            parameters.segmentation = segmentation
+            parameters.segmentId = segmentId
+
+    def _updateSegmenting(self) -> None:
+        parameters, ui = self.parameters, self.ui
+        running = self._task is not None
+        placed = parameters.segmentPoint and definedPoints(parameters.segmentPoint)
+        problem = ""
+        if not parameters.ctVolume:
+            problem = _("Select the CT first")
+        elif self.context.busy and not running:
+            problem = _("Wait until the present computation is done")
+        ui.totalSegmentatorButton.enabled = totalsegmentator.isInstalled() and not problem
+        ui.totalSegmentatorButton.toolTip = problem or (
+            _("Segment all vertebrae with the TotalSegmentator extension")
+            if totalsegmentator.isInstalled()
+            else _("The TotalSegmentator extension is not installed")
+        )
+        if not problem and not placed:
+            problem = _("Place a point inside the vertebra first")
+        button = ui.segmentFromClickButton
+        button.text = _("Cancel") if running else _("Segment from the point")
+        button.enabled = running or not problem
+        button.toolTip = problem or _("Segment the vertebra around the point")
+        ui.segmentProgressBar.visible = running
+
+    def _level(self) -> levels.SegmentLevel | None:
+        parameters = self.parameters
+        if not parameters.segmentation or not parameters.segmentId:
+            return None
+        return levels.segmentLevel(parameters.segmentation, parameters.segmentId)
+
+    def _neighboursText(self) -> str:
+        near = levels.neighbours(self.parameters.segmentation, self.parameters.segmentId)
+        if not near:
+            return _("no neighbours segmented")
+        return _("neighbours: {levels}").format(levels=", ".join(near))
+
+    def _pointNode(self) -> Any:
+        node = self.parameters.segmentPoint
+        if not node:
+            scene = slicer.mrmlScene
+            node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Vertebra")
+            node.CreateDefaultDisplayNodes()
+            self.parameters.segmentPoint = node
+        self._watchPoints(node)
+        return node
+
+    def _watchPoints(self, node: Any) -> None:
+        for event in (node.PointPositionDefinedEvent, node.PointRemovedEvent):
+            self.context.removeObserver(node, event, self._onPoints)
+            self.context.addObserver(node, event, self._onPoints)
+
+    def _onPoints(self, caller: Any, event: Any) -> None:
+        self.context.update()
+
+    def _observe(self, segmentation: Any) -> None:
+        """Follow changes of the segments, which the parameter node knows nothing of."""
+        if segmentation is self._observedSegmentation:
+            return
+        event = slicer.vtkSegmentation.SegmentModified
+        if self._observedSegmentation is not None:
+            self.context.removeObserver(
+                self._observedSegmentation.GetSegmentation(), event, self._onPoints
+            )
+        self._observedSegmentation = segmentation
+        if segmentation is not None:
+            self.context.addObserver(segmentation.GetSegmentation(), event, self._onPoints)
+
+
+def _mayBeCt(node: Any) -> bool:
+    if isXray(node) or node.IsA("vtkMRMLLabelMapVolumeNode"):
+        return False
+    try:
+        volumeFromCt(node)
+    except InputError:
+        return False
+    return True
+
+
+def _inCt(pointRas: list[float], ctNode: Any) -> list[float]:
+    """A point of the scene in the CT's own frame, without the transform above it."""
+    from ..frames import transformMatrix
+
+    parent = ctNode.GetParentTransformNode()
+    if parent is None:
+        return pointRas
+    point = np.linalg.inv(transformMatrix(parent)) @ [*pointRas, 1.0]
+    return [float(x) for x in point[:3]]
