@@ -189,16 +189,40 @@ def rasterize_with_jacobian(
         warp_gather.gather_derivatives(coefficients, motion, lists, planes, columns, cut2, depth)
     else:
         _scatter_derivatives(coefficients, motion, planes, columns, cut2, depth)
-    directions, lengths = pixel_rays(inverse, size, torch.float32, cloud.device)
+    value, jacobian = derivatives_by_motion(planes[..., :columns], inverse, rotation, centre)
+    return value.to(cloud.dtype), jacobian.to(cloud.dtype)
+
+
+def derivatives_by_motion(
+    planes: Tensor, inverse: np.ndarray, rotation: Tensor, centre: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Images (..., rows, columns) and derivatives (..., 6, rows, columns) by a cloud's motion.
+
+    ``planes`` (..., 5, rows, columns): the integral over the ray's parameter and its derivatives by
+    the ray's position (x, y) at the depth of ``centre`` (3,) and by its slope (x, y); ``rotation``
+    (3, 3) from the frame of the motion to the camera.
+    """
+    rows, columns = planes.shape[-2:]
+    directions, lengths = pixel_rays(inverse, (columns, rows), torch.float32, planes.device)
     x, y = directions[0], directions[1]
-    value, px, py, sx, sy = (planes[:, :, :columns] * lengths).unbind(0)
+    depth = centre[2]
+    value, px, py, sx, sy = (planes * lengths).unbind(-3)
     # By the position and by the direction of the ray as free 3-vectors: moving along the ray
     # changes nothing, and stretching the direction by a factor divides the integral by it.
-    by_position = torch.stack([px, py, -(x * px + y * py)])
-    by_direction = torch.stack([sx, sy, -(x * sx + y * sy) - value])
-    arm = depth * directions - centre[:, None, None]
-    torque = torch.linalg.cross(arm, by_position, dim=0)
-    torque += torch.linalg.cross(directions, by_direction, dim=0)
-    both = torch.stack([torque, by_position]).reshape(2, 3, -1)
-    jacobian = -(rotation.T @ both).reshape(6, rows, columns)
-    return value.to(cloud.dtype), jacobian.to(cloud.dtype)
+    pz = -(x * px + y * py)
+    sz = -(x * sx + y * sy) - value
+    arm_x, arm_y = depth * x - centre[0], depth * y - centre[1]
+    # arm x position + direction x slope, with an arm that lies in the plane of the centre's depth
+    forces = torch.stack(
+        [
+            arm_y * pz + y * sz - sy,
+            sx - arm_x * pz - x * sz,
+            arm_x * py - arm_y * px + x * sy - y * sx,
+            px,
+            py,
+            pz,
+        ],
+        -3,
+    )
+    both = forces.reshape(*forces.shape[:-3], 2, 3, -1)
+    return value, -(rotation.T @ both).reshape(forces.shape)

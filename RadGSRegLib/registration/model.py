@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gaussians import GaussianCloud
+from ..gaussians import Bodies, GaussianCloud
 from ..geometry import compose_about
 from .anatomy import Anatomy
 from .background import Background
@@ -45,6 +46,26 @@ class RenderModel:
     def centre_ct(self) -> Array:
         """Where the target's pose pivots."""
         return self.anatomy.centre_ct
+
+    @cached_property
+    def _coarse(self) -> Bodies:
+        return Bodies(tuple(body.coarse for body in (self.target, *self.neighbours)))
+
+    @cached_property
+    def _fine(self) -> Bodies:
+        return Bodies(tuple(body.fine for body in (self.target, *self.neighbours)))
+
+    @cached_property
+    def _fine_neighbours(self) -> Bodies | None:
+        return Bodies(tuple(b.fine for b in self.neighbours)) if self.neighbours else None
+
+    def bodies(self, fine: bool) -> Bodies:
+        """The target, then its neighbours, for a level of the search."""
+        return self._fine if fine else self._coarse
+
+    def neighbour_bodies(self) -> Bodies | None:
+        """The neighbours alone, finely; None where there are none."""
+        return self._fine_neighbours
 
     @property
     def movable_centres_ct(self) -> list[Array]:

@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ..drr import project_volume_with_jacobian
-from ..gaussians import GaussianCloud, rasterize, rasterize_with_jacobian
+from ..gaussians import rasterize_bodies, rasterize_bodies_with_jacobian
 from ..geometry.pose import skew
 from ..progress import Progress
 from ..warp_runtime import worker_count
@@ -176,15 +176,13 @@ def _evaluate_view(
 ) -> tuple[Array, Array, float, float, float]:
     to_camera = view.world_to_camera @ arrangement.ct_to_world
     centre = model.centre_ct
-    target, with_all = _render_target(model, view, to_camera, options)
-    others = torch.zeros_like(target)
-    columns = [with_all]
-    for body, shift in zip(model.neighbours, arrangement.shifts_ct, strict=False):
-        moved = body.level(options.fine).transformed(shift)
-        render, around_target = _render(moved, view, to_camera, centre)
-        others += render
-        columns[0] = columns[0] + around_target
-        if options.move_neighbours:
+    images, jacobians = _render_bodies(model, view, to_camera, arrangement, options)
+    target, others = images[0], images[1:].sum(0)
+    columns = [jacobians.sum(0)]
+    if options.move_neighbours:
+        for body, shift, around_target in zip(
+            model.neighbours, arrangement.shifts_ct, jacobians[1:], strict=False
+        ):
             offset = shifted(body.centre_ct, shift) - centre
             columns.append(_combine(_about(np.eye(3), offset), around_target))
     image = target + others
@@ -238,32 +236,44 @@ def _combine(matrix: Array, jacobian: Tensor) -> Tensor:
     return torch.einsum("oi,orc->irc", torch.from_numpy(matrix.astype(np.float32)), jacobian)
 
 
-def _render_target(
-    model: RenderModel, view: LevelView, to_camera: Array, options: RefineOptions
+def _render_bodies(
+    model: RenderModel,
+    view: LevelView,
+    to_camera: Array,
+    arrangement: Arrangement,
+    options: RefineOptions,
 ) -> tuple[Tensor, Tensor]:
+    """Images (B, rows, columns) of target and neighbours and their derivatives (B, 6, ...).
+
+    Each derivative is by a motion of that body about the target's centre in the CT frame.
+    """
+    camera, centre = view.window.camera, model.centre_ct
+    shifts = list(arrangement.shifts_ct[: len(model.neighbours)])
     if not options.voxels:
-        return _render(model.target.level(options.fine), view, to_camera, model.centre_ct)
+        return rasterize_bodies_with_jacobian(
+            model.bodies(options.fine),
+            camera.intrinsic,
+            to_camera,
+            [np.eye(4), *shifts],
+            camera.size,
+            centre,
+        )
     excess = model.anatomy.target.excess
-    return project_volume_with_jacobian(
+    image, jacobian = project_volume_with_jacobian(
         excess,
-        view.window.camera.intrinsic,
+        camera.intrinsic,
         to_camera,
-        view.window.camera.size,
-        model.centre_ct,
+        camera.size,
+        centre,
         step_mm=0.7 * float(excess.spacing.min()),
     )
-
-
-def _render(
-    cloud: GaussianCloud, view: LevelView, ct_to_camera: Array, centre_ct: Array
-) -> tuple[Tensor, Tensor]:
-    return rasterize_with_jacobian(
-        cloud,
-        view.intrinsic,
-        torch.from_numpy(ct_to_camera),
-        view.window.camera.size,
-        torch.from_numpy(centre_ct),
+    neighbours = model.neighbour_bodies()
+    if neighbours is None:
+        return image[None], jacobian[None]
+    images, jacobians = rasterize_bodies_with_jacobian(
+        neighbours, camera.intrinsic, to_camera, shifts, camera.size, centre
     )
+    return torch.cat([image[None], images]), torch.cat([jacobian[None], jacobians])
 
 
 def _weight(target: Tensor, others: Tensor, part: Window, options: RefineOptions) -> Tensor:
@@ -299,10 +309,15 @@ def with_background(
     for view in views:
         camera = view.window.camera
         to_camera = view.world_to_camera @ arrangement.ct_to_world
-        target = _render_plain(model.target.level(options.fine), view, to_camera)
-        others = torch.zeros_like(target)
-        for body, shift in zip(model.neighbours, arrangement.shifts_ct, strict=False):
-            others += _render_plain(body.level(options.fine), view, to_camera @ shift)
+        shifts = arrangement.shifts_ct[: len(model.neighbours)]
+        images = rasterize_bodies(
+            model.bodies(options.fine),
+            camera.intrinsic,
+            to_camera,
+            [np.eye(4), *shifts],
+            camera.size,
+        )
+        target, others = images[0], images[1:].sum(0)
         weight = _weight(target, others, view.window, options)
         parts = model.background.render(camera, pose)
         normalizer, observed = view.normalizers[0], view.images[0]
@@ -315,12 +330,6 @@ def with_background(
         rendered = render_linear(model.background, best[1], camera, pose, model.centre_ct)
         out.append(replace(view, background=rendered))
     return tuple(out)
-
-
-def _render_plain(cloud: GaussianCloud, view: LevelView, cloud_to_camera: Array) -> Tensor:
-    return rasterize(
-        cloud, view.intrinsic, torch.from_numpy(cloud_to_camera), view.window.camera.size
-    )
 
 
 def _footprint(render: Tensor, part: Window, margin_mm: float) -> Tensor:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ..gaussians import GaussianCloud, rasterize
+from ..gaussians import rasterize_bodies
 from ..geometry.pose import translation
 from ..progress import Progress
 from .model import RenderModel
@@ -115,17 +115,17 @@ def _correlation_maps(
     """
     part = view.window
     rows, columns = part.valid.shape
-    intrinsic = view.intrinsic
+    camera = part.camera
     normalizer, observed = view.normalizers[0], view.images[0]
     # The template's own neighbourhoods are never masked: the mask belongs to the X-ray.
     free = type(normalizer)(torch.ones_like(part.valid), normalizer.sigma_px)
-    clouds = [body.coarse for body in model.neighbours]
-    merged = GaussianCloud.concatenate([model.target.coarse, *clouds])
+    bodies = model.bodies(fine=False)
+    still = [np.eye(4)] * len(bodies)
     templates, weights = [], []
     for pose in poses:
-        to_camera = torch.from_numpy(view.world_to_camera @ pose)
-        target = rasterize(model.target.coarse, intrinsic, to_camera, (columns, rows))
-        image = rasterize(merged, intrinsic, to_camera, (columns, rows))
+        to_camera = view.world_to_camera @ pose
+        images = rasterize_bodies(bodies, camera.intrinsic, to_camera, still, camera.size)
+        target, image = images[0], images.sum(0)
         floor = 0.08 * float(free.deviation(image).max()) + 1e-9
         weight = (target > 0.02 * float(target.max())).float()
         if neighbour_weight > 0.0:

@@ -1,0 +1,124 @@
+"""Several rigid clouds in one frame, rendered apart: what a registration does at every step.
+
+Each body may have moved within the frame. One call gives one image per body and, by request, its
+derivative by the body's motion, for far less than as many calls of the rasterizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .backends import choose
+from .cloud import GaussianCloud
+from .rasterizer import DEFAULT_CUTOFF, rasterize, rasterize_with_jacobian
+from .rays import inverse_intrinsic
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """Rigid clouds in a common frame, and their numbers in one table for the kernels.
+
+    Raises ValueError where there is no cloud.
+    """
+
+    clouds: tuple[GaussianCloud, ...]
+    table: Tensor = field(init=False, repr=False, compare=False)
+    """(N, 16) float32: mean, M = diag(1/s) R' by rows, s^2, density (warp_setup_kernel)."""
+    body_of: Tensor = field(init=False, repr=False, compare=False)
+    """(N,) int32: which body each Gaussian belongs to."""
+
+    def __post_init__(self) -> None:
+        if not self.clouds:
+            raise ValueError("bodies need at least one cloud")
+        rows, owners = [], []
+        for n, cloud in enumerate(self.clouds):
+            single = cloud.detach().to(dtype=torch.float32)
+            factors = single.precision_factors().reshape(-1, 9)
+            parts = [single.means, factors, single.scales**2, single.densities[:, None]]
+            rows.append(torch.cat(parts, 1))
+            owners.append(torch.full((len(cloud),), n, dtype=torch.int32, device=cloud.device))
+        object.__setattr__(self, "table", torch.cat(rows).contiguous())
+        object.__setattr__(self, "body_of", torch.cat(owners))
+
+    def __len__(self) -> int:
+        return len(self.clouds)
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """Where each body's Gaussians begin and end in the table."""
+        edges = np.cumsum([0, *(len(cloud) for cloud in self.clouds)])
+        return [(int(a), int(b)) for a, b in pairwise(edges)]
+
+
+def _fused(bodies: Bodies) -> bool:
+    first = bodies.clouds[0]
+    module = choose("auto", first.device, first.dtype)
+    return first.device.type == "cpu" and module.__name__.endswith("warp_backend")
+
+
+def rasterize_bodies(
+    bodies: Bodies,
+    intrinsic: Array,
+    frame_to_camera: Array,
+    moves: Sequence[Array],
+    size: tuple[int, int],
+    *,
+    cutoff: float = DEFAULT_CUTOFF,
+) -> Tensor:
+    """Line integrals (B, rows, columns) of each body, moved within the frame by ``moves`` (4, 4).
+
+    Otherwise as `rasterize`, without gradients.
+    """
+    if _fused(bodies):
+        from . import warp_bodies
+
+        inverse = inverse_intrinsic(intrinsic)
+        return warp_bodies.rasterize(bodies, inverse, frame_to_camera, moves, size, cutoff)
+    with torch.no_grad():
+        images = [
+            rasterize(cloud, intrinsic, frame_to_camera @ move, size, cutoff=cutoff)
+            for cloud, move in zip(bodies.clouds, moves, strict=True)
+        ]
+    return torch.stack(images)
+
+
+def rasterize_bodies_with_jacobian(
+    bodies: Bodies,
+    intrinsic: Array,
+    frame_to_camera: Array,
+    moves: Sequence[Array],
+    size: tuple[int, int],
+    centre_frame: Array,
+    *,
+    cutoff: float = DEFAULT_CUTOFF,
+) -> tuple[Tensor, Tensor]:
+    """Images (B, rows, columns) and their derivatives (B, 6, rows, columns).
+
+    The derivative of each body's image is by a motion of the moved body in the frame:
+    ``frame_to_camera @ C @ exp(xi) @ C^-1 @ move`` at xi = 0, with C the translation by
+    ``centre_frame`` (3,) mm and xi = (rotation in radians, translation in mm).
+    """
+    if _fused(bodies):
+        from . import warp_bodies
+
+        inverse = inverse_intrinsic(intrinsic)
+        return warp_bodies.rasterize_with_jacobian(
+            bodies, inverse, frame_to_camera, moves, size, centre_frame, cutoff
+        )
+    images, jacobians = [], []
+    for cloud, move in zip(bodies.clouds, moves, strict=True):
+        image, jacobian = rasterize_with_jacobian(
+            cloud.transformed(move), intrinsic, frame_to_camera, size, centre_frame, cutoff=cutoff
+        )
+        images.append(image)
+        jacobians.append(jacobian)
+    return torch.stack(images), torch.stack(jacobians)
