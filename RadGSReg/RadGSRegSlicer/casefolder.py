@@ -54,7 +54,7 @@ def viewsFromXrays(xrayNodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[View]:
         geometry = getGeometry(node)
         views.append(
             View(
-                name="".join("_" if c in '/\\:*?"<>|' else c for c in node.GetName()).strip("."),
+                name=viewName(node),
                 pixels=getPixels(node).astype(np.float32),
                 camera=geometry.camera,
                 pixel_spacing_mm=geometry.pixelSpacing,
@@ -65,6 +65,11 @@ def viewsFromXrays(xrayNodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[View]:
         )
     check_views(views, Path("X-rays"))
     return views
+
+
+def viewName(xrayNode: vtkMRMLScalarVolumeNode) -> str:
+    """What an X-ray's view is called in files: its node's name, fit for every file system."""
+    return "".join("_" if c in '/\\:*?"<>|' else c for c in xrayNode.GetName()).strip(".")
 
 
 def writeViews(

@@ -18,6 +18,7 @@ from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 from .casefolder import ctFrameNote
 from .frames import matrixFromArray
 from .ply import readVertices
+from .review.record import ResultRecord, keepRecord
 
 if TYPE_CHECKING:
     from slicer import (
@@ -115,6 +116,8 @@ def loadRegistration(
             segmentationNode.SetAndObserveTransformNodeID(transformNode.GetID())
     transformNode.SetMatrixTransformToParent(matrixFromArray(ctToWorld))
     transformNode.SetAttribute(STATUS, status)
+    kept = ResultRecord(status, ctToWorld, record.covariance, record.quality, str(folder))
+    keepRecord(transformNode, kept, folder / "report.html")
     return RegistrationResult(
         status=status,
         ctToWorld=ctToWorld,

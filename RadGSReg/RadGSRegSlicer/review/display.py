@@ -1,0 +1,291 @@
+"""What the review shows: outlines on the X-rays, the vertebra before and after, the reconstruction.
+
+All that is made here is only drawn: it stays out of saved scenes, and is made again from the nodes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import vtk
+from RadGSRegLib.errors import InputError
+from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+
+from .. import xray
+from ..drawing import helperModel, pixelsToRas, removeHelper
+from ..frames import matrixFromArray
+from .outline import Outline
+from .views import THREE_D_VIEW, XRAY_VIEWS, sliceNode, viewByName
+
+if TYPE_CHECKING:
+    from slicer import vtkMRMLModelNode, vtkMRMLScalarVolumeNode
+
+    from .session import ReviewSession
+
+OUTLINE_COLOR = (0.13, 0.83, 0.93)
+FOLDS_COLOR = (0.98, 0.75, 0.14)
+AFTER_COLOR = (0.93, 0.86, 0.71)
+BEFORE_COLOR = (0.62, 0.65, 0.7)
+
+
+class ReviewDisplay:
+    """Draws one `ReviewSession` and follows it until `close`."""
+
+    def __init__(self, session: ReviewSession, xrayNodes: list[vtkMRMLScalarVolumeNode]) -> None:
+        self.session = session
+        self.xrayNodes = list(xrayNodes)
+        self._scene = session.ctNode.GetScene()
+        self._before: vtkMRMLModelNode | None = None
+        self._after: vtkMRMLModelNode | None = None
+        self._outlines: dict[str, tuple[vtkMRMLModelNode, vtkMRMLModelNode]] = {}
+        self.showFolds = True
+        self._surface: Any = None
+        self._makeSurfaces()
+        for node in self.xrayNodes:
+            self._outlines[node.GetID()] = (
+                self._line("outline", f"{node.GetName()} outline", OUTLINE_COLOR, 3, node),
+                self._line("folds", f"{node.GetName()} inner edges", FOLDS_COLOR, 1, node),
+            )
+        session.changed.append(self.update)
+        self._observations = [
+            (node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onXray))
+            for node in self.xrayNodes
+        ]
+        self.update()
+
+    def close(self) -> None:
+        """Take everything that was drawn out of the scene."""
+        if self.update in self.session.changed:
+            self.session.changed.remove(self.update)
+        for node, tag in self._observations:
+            node.RemoveObserver(tag)
+        self._observations = []
+        for model in (
+            self._before,
+            self._after,
+            *(m for two in self._outlines.values() for m in two),
+        ):
+            removeHelper(model)
+        self._outlines = {}
+        self._before = self._after = None
+
+    def update(self) -> None:
+        """Draw the present pose."""
+        if self._surface is not self.session.surface:
+            self._takeSurface()
+        for node in self.xrayNodes:
+            self._drawOutline(node)
+
+    def outlineModels(
+        self, node: vtkMRMLScalarVolumeNode
+    ) -> tuple[vtkMRMLModelNode, vtkMRMLModelNode]:
+        """The models of an X-ray's outline and of its inner edges."""
+        return self._outlines[node.GetID()]
+
+    @property
+    def surfaceModels(self) -> tuple[vtkMRMLModelNode | None, vtkMRMLModelNode | None]:
+        """The vertebra before the registration, and after it."""
+        return self._before, self._after
+
+    def placeOutlines(self, shown: dict[str, vtkMRMLScalarVolumeNode]) -> None:
+        """Say which X-ray each slice view shows (view name to node), so that each gets its own."""
+        threeD = viewByName(self._scene, "vtkMRMLViewNode", THREE_D_VIEW)
+        for id_, models in self._outlines.items():
+            views = [
+                sliceNode(self._scene, name)
+                for name in XRAY_VIEWS
+                if name in shown and shown[name].GetID() == id_
+            ]
+            views = [view for view in (*views, threeD) if view is not None]
+            for model in models:
+                display = model.GetDisplayNode()
+                display.RemoveAllViewNodeIDs()
+                for view in views:
+                    display.AddViewNodeID(view.GetID())
+
+    def showSurfaces(self, before: bool, after: bool) -> None:
+        """Show or hide the vertebra before and after the registration."""
+        for model, visible in ((self._before, before), (self._after, after)):
+            if model is not None:
+                model.GetDisplayNode().SetVisibility(visible)
+
+    def setBeforePose(self, pose: np.ndarray) -> None:
+        """Draw "before" at this pose (4, 4), RAS: where the search began."""
+        if self._before is not None:
+            transform = vtk.vtkTransform()
+            transform.SetMatrix(matrixFromArray(pose))
+            move = vtk.vtkTransformPolyDataFilter()
+            move.SetTransform(transform)
+            move.SetInputData(self.session.surface.polyData)
+            move.Update()
+            self._before.SetAndObservePolyData(move.GetOutput())
+
+    def _makeSurfaces(self) -> None:
+        name = self.session.segment
+        self._before = helperModel(self._scene, "before", f"{name} before")
+        self._after = helperModel(self._scene, "after", f"{name} after")
+        for model, color, opacity in (
+            (self._before, BEFORE_COLOR, 0.45),
+            (self._after, AFTER_COLOR, 1.0),
+        ):
+            display = model.GetDisplayNode()
+            display.SetColor(color)
+            display.SetOpacity(opacity)
+            display.SetVisibility2D(False)
+        display.SetVisibility2D(True)  # its cut in the slice views
+        display.SetSliceIntersectionThickness(2)
+        threeD = viewByName(self._scene, "vtkMRMLViewNode", THREE_D_VIEW)
+        for name in ("Red", "Yellow"):
+            view = sliceNode(self._scene, name)
+            if view is not None:
+                display.AddViewNodeID(view.GetID())
+        if threeD is not None:
+            display.AddViewNodeID(threeD.GetID())
+        self._takeSurface()
+        self._before.SetAndObservePolyData(self.session.surface.polyData)
+
+    def _takeSurface(self) -> None:
+        self._surface = self.session.surface
+        if self._after is not None:
+            self._after.SetAndObservePolyData(self._surface.polyData)
+            under = None if self.session.isHardened else self.session.transformNode.GetID()
+            self._after.SetAndObserveTransformNodeID(under)
+
+    def _line(
+        self, kind: str, name: str, color: tuple[float, ...], width: int, node: Any
+    ) -> vtkMRMLModelNode:
+        model = helperModel(self._scene, kind, name, node)
+        display = model.GetDisplayNode()
+        display.SetColor(color)
+        display.SetAmbient(1.0)
+        display.SetDiffuse(0.0)
+        display.SetLineWidth(width)
+        display.SetSliceIntersectionThickness(width)
+        # The line lies in the very plane of the slice, where nothing can be cut.
+        display.SetSliceDisplayMode(slicer.vtkMRMLModelDisplayNode.SliceDisplayProjection)
+        display.SetVisibility2D(True)
+        return model
+
+    def _drawOutline(self, node: vtkMRMLScalarVolumeNode) -> None:
+        silhouette, folds = self._outlines[node.GetID()]
+        try:
+            found = self.session.outline(node, self.showFolds)
+            silhouette.SetAndObservePolyData(_lines(node, found.silhouette))
+            folds.SetAndObservePolyData(_lines(node, found.folds))
+        except InputError:  # while a geometry is being edited it may be senseless for a moment
+            for model in (silhouette, folds):
+                model.SetAndObservePolyData(vtk.vtkPolyData())
+
+    def _onXray(self, caller: Any, event: str) -> None:
+        self._drawOutline(caller)
+
+
+def _lines(node: vtkMRMLScalarVolumeNode, lines: tuple[np.ndarray, ...]) -> vtk.vtkPolyData:
+    """Closed pixel lines as lines in the scene, a hair before the detector, towards the source."""
+    out = vtk.vtkPolyData()
+    if not lines:
+        return out
+    places = pixelsToRas(node, np.concatenate(lines))
+    source = xray.sourcePositionRas(xray.getGeometry(node))
+    towards = source - places.mean(axis=0)
+    places = places + 0.2 * towards / np.linalg.norm(towards)
+    points = vtk.vtkPoints()
+    points.SetData(numpy_to_vtk(np.ascontiguousarray(places), deep=True))
+    cells = vtk.vtkCellArray()
+    offsets = np.concatenate([[0], np.cumsum([len(line) for line in lines])])
+    cells.SetData(
+        numpy_to_vtkIdTypeArray(offsets.astype(np.int64), deep=True),
+        numpy_to_vtkIdTypeArray(np.arange(len(places)), deep=True),
+    )
+    out.SetPoints(points)
+    out.SetLines(cells)
+    return out
+
+
+def framed(outline: Outline, node: vtkMRMLScalarVolumeNode) -> tuple[float, float, float, float]:
+    """The part (left, right, top, bottom) of an X-ray to look at: the outline and its surroundings.
+
+    The whole X-ray where there is no outline.
+    """
+    camera = xray.getGeometry(node).camera
+    whole = (-0.5, camera.columns - 0.5, -0.5, camera.rows - 0.5)
+    bounds = outline.bounds
+    if bounds is None:
+        return whole
+    left, right, top, bottom = bounds
+    margin = 0.4 * max(right - left, bottom - top)
+    return left - margin, right + margin, top - margin, bottom + margin
+
+
+def setContrast(node: vtkMRMLScalarVolumeNode, outline: Outline) -> None:
+    """Set an X-ray's window to the grey values about the vertebra, where bone is to be seen."""
+    pixels = xray.getPixels(node)
+    left, right, top, bottom = framed(outline, node)
+    rows, columns = pixels.shape
+    part = pixels[
+        int(np.clip(top, 0, rows - 2)) : int(np.clip(bottom, 2, rows)),
+        int(np.clip(left, 0, columns - 2)) : int(np.clip(right, 2, columns)),
+    ]
+    low, high = (float(x) for x in np.percentile(part, [1.0, 99.7]))
+    display = node.GetDisplayNode()
+    if display is not None and high > low:
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(low, high)
+
+
+def showVolumeRendering(
+    node: vtkMRMLScalarVolumeNode | None, visible: bool, logic: Any = None
+) -> Any:
+    """Show or hide the reconstruction as a volume; returns its display node (None for no volume).
+
+    The reconstruction is attenuation in 1/mm, so Slicer's presets for CT do not fit: bone is shown
+    from the upper part of what the volume holds. ``logic`` is Slicer's volume rendering logic.
+    """
+    if node is None:
+        return None
+    logic = logic or slicer.modules.volumerendering.logic()
+    display = logic.GetFirstVolumeRenderingDisplayNode(node)
+    if display is None:
+        if not visible:
+            return None
+        display = logic.CreateDefaultVolumeRenderingNodes(node)
+        array = slicer.util.arrayFromVolume(node)
+        inside = array[array > 0]
+        if inside.size:
+            low, high = (float(x) for x in np.percentile(inside, [75.0, 99.8]))
+            _boneTransfer(display.GetVolumePropertyNode().GetVolumeProperty(), low, high)
+    display.SetVisibility(visible)
+    return display
+
+
+def _boneTransfer(volumeProperty: Any, low: float, high: float) -> None:
+    high = max(high, low + 1e-6)
+    opacity, color = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
+    for part, alpha, rgb in (
+        (-0.5, 0.0, (0.35, 0.15, 0.1)),
+        (0.1, 0.0, (0.55, 0.3, 0.2)),
+        (0.45, 0.25, (0.85, 0.68, 0.5)),
+        (1.0, 0.75, (1.0, 0.97, 0.9)),
+    ):
+        value = low + part * (high - low)
+        opacity.AddPoint(value, alpha)
+        color.AddRGBPoint(value, *rgb)
+    volumeProperty.SetScalarOpacity(opacity)
+    volumeProperty.SetColor(color)
+    volumeProperty.ShadeOn()
+    volumeProperty.SetAmbient(0.25)
+    volumeProperty.SetDiffuse(0.8)
+    volumeProperty.SetSpecular(0.15)
+    volumeProperty.SetInterpolationTypeToLinear()
+
+
+def showGaussians(node: vtkMRMLModelNode | None, visible: bool) -> None:
+    """Show or hide the Gaussians as points, coloured by their density."""
+    display = None if node is None else node.GetDisplayNode()
+    if display is None:
+        return
+    display.SetVisibility(visible)
+    display.SetVisibility2D(False)
+    display.SetPointSize(4.0)

@@ -1,0 +1,327 @@
+"""The whole review of one result: session, drawings, comparison and scores, without a widget."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from RadGSRegLib.errors import InputError
+
+from .. import casefolder, xray
+from ..tasks import TaskError
+from . import views
+from .client import Answer, ReviewClient, readRendering
+from .comparison import Comparison
+from .display import ReviewDisplay, framed, setContrast, showGaussians, showVolumeRendering
+from .quality import Card, qualityCard
+from .report import saveReport
+from .session import ReviewSession
+
+if TYPE_CHECKING:
+    from slicer import (
+        vtkMRMLLinearTransformNode,
+        vtkMRMLModelNode,
+        vtkMRMLScalarVolumeNode,
+        vtkMRMLSegmentationNode,
+    )
+
+
+class Review:
+    """Looks at one result and corrects it; `close` leaves the scene as it was.
+
+    Everything is drawn at once; scores and renderings come from a child process that `startScoring`
+    starts, and arrive in `poll`. ``updated`` is called whenever something new is to be shown.
+    """
+
+    def __init__(
+        self,
+        ctNode: vtkMRMLScalarVolumeNode,
+        segmentationNode: vtkMRMLSegmentationNode,
+        segment: str,
+        xrayNodes: list[vtkMRMLScalarVolumeNode],
+        transformNode: vtkMRMLLinearTransformNode,
+        reconstruction: vtkMRMLScalarVolumeNode | None = None,
+        gaussians: vtkMRMLModelNode | None = None,
+    ) -> None:
+        """Raises InputError where segment, transform or X-rays cannot be used."""
+        if len(xrayNodes) < 1:
+            raise InputError("X-rays", "there is none to hold the result against")
+        for node in xrayNodes:
+            xray.getGeometry(node)
+        self.session = ReviewSession(ctNode, segmentationNode, segment, transformNode)
+        self.xrayNodes = list(xrayNodes)
+        self.reconstruction, self.gaussians = reconstruction, gaussians
+        self.display = ReviewDisplay(self.session, self.xrayNodes)
+        self.updated: list[Callable[[], object]] = []
+        self.scores: Answer | None = None
+        self.problem = ""
+        self.mode, self.opacity, self.content = "xray", 0.5, "ct"
+        self.whole = False
+        self._scene = ctNode.GetScene()
+        self._client: ReviewClient | None = None
+        self._layoutBefore: int | None = None
+        self._shown: dict[str, vtkMRMLScalarVolumeNode] = {}
+        self._comparisons: dict[str, Comparison] = {}
+        self._hardened = self.session.isHardened
+        self.session.changed.append(self._onPose)
+
+    def close(self) -> None:
+        """Take all drawings out, end the child process, and go back to the layout from before."""
+        self.stopScoring()
+        for comparison in self._comparisons.values():
+            comparison.close()
+        self._comparisons = {}
+        self.display.close()
+        self.session.close()
+        views.restoreLayout(self._scene, self._layoutBefore)
+        self._layoutBefore = None
+        self.updated = []
+
+    # Views
+
+    def showLayout(self, shown: list[vtkMRMLScalarVolumeNode] | None = None) -> None:
+        """Switch to the biplane layout, with two of the X-rays (the first two unless given)."""
+        before = views.showLayout(self._scene)
+        if before is not None:
+            self._layoutBefore = before
+        if self.isLaidOut or shown is not None:
+            chosen = shown or list(self._shown.values()) or self.xrayNodes[:2]
+        else:
+            chosen = self.xrayNodes[:2]
+        self._shown = dict(zip(views.XRAY_VIEWS, chosen, strict=False))
+        for name, node in self._shown.items():
+            setContrast(node, self.session.outline(node, folds=False))
+            views.showXray(self._scene, name, node)
+            if name not in self._comparisons or self._comparisons[name].xrayNode is not node:
+                if name in self._comparisons:
+                    self._comparisons[name].close()
+                self._comparisons[name] = Comparison(node, name)
+            self._comparisons[name].setMode(self.mode, self.opacity)
+        self.fit()
+        self.display.placeOutlines(self._shown)
+        views.showSlices(
+            self._scene, self.reconstruction, self.session.ctNode, self.session.centreRas
+        )
+
+    @property
+    def isLaidOut(self) -> bool:
+        """Whether the biplane layout is the present one."""
+        node = views.layoutNode(self._scene)
+        return node is not None and node.GetViewArrangement() == views.LAYOUT_ID
+
+    @property
+    def shown(self) -> dict[str, vtkMRMLScalarVolumeNode]:
+        """Which X-ray each X-ray view shows, by the view's name."""
+        return dict(self._shown)
+
+    def fit(self, whole: bool | None = None) -> None:
+        """Fit the X-ray views to the vertebra, or to the whole X-rays."""
+        self.whole = self.whole if whole is None else whole
+        for name, node in self._shown.items():
+            view = views.sliceNode(self._scene, name)
+            if view is not None:
+                part = None if self.whole else framed(self.session.outline(node, False), node)
+                views.fitXray(view, node, part)
+
+    def lookAlong(self, node: vtkMRMLScalarVolumeNode, aspect: float = 1.0) -> bool:
+        """Put the 3-D view's camera at an X-ray's source; returns whether there is a camera."""
+        from ..drawing import lookAlongBeam
+
+        camera = views.cameraNode(self._scene)
+        if camera is None:
+            return False
+        lookAlongBeam(camera, node, aspect)
+        return True
+
+    def show3d(self, before: bool, after: bool, volume: bool, gaussians: bool) -> None:
+        """Choose what the 3-D view shows beside the X-rays."""
+        self.display.showSurfaces(before, after)
+        showVolumeRendering(self.reconstruction, volume)
+        showGaussians(self.gaussians, gaussians)
+
+    def setComparison(self, mode: str, opacity: float = 0.5, content: str = "ct") -> None:
+        """Hold the X-rays against renderings (`comparison.MODES`) of the CT or the vertebra."""
+        fresh = content != self.content
+        self.mode, self.opacity, self.content = mode, opacity, content
+        for comparison in self._comparisons.values():
+            comparison.setMode(mode, opacity)
+            if comparison.needsRendering and (fresh or comparison.volume is None):
+                self._askRendering(comparison)
+
+    def flick(self) -> None:
+        """The other picture, in the mode "flicker"."""
+        for comparison in self._comparisons.values():
+            comparison.flick()
+
+    @property
+    def comparisons(self) -> dict[str, Comparison]:
+        """What each X-ray view compares, by the view's name."""
+        return dict(self._comparisons)
+
+    # Scores and renderings
+
+    @property
+    def client(self) -> ReviewClient | None:
+        """The child process, None where there is none."""
+        return self._client
+
+    def startScoring(self, client: ReviewClient | None = None) -> ReviewClient:
+        """Start the child process that scores and renders, unless it is there already.
+
+        Raises InputError for nodes that cannot be written as a case.
+        """
+        if self._client is None:
+            self._client = client or ReviewClient()
+            try:
+                case = casefolder.writeCase(
+                    self.session.ctNode,
+                    self.session.segmentationNode,
+                    self.session.segment,
+                    self.xrayNodes,
+                    self._client.folder / "case",
+                )
+                self._client.start(case, self.session.poseLps)
+            except BaseException:
+                self.stopScoring()
+                raise
+            self._ask()
+        return self._client
+
+    def stopScoring(self) -> None:
+        """End the child process."""
+        if self._client is not None:
+            self._client.stop()
+            self._client = None
+
+    def poll(self) -> None:
+        """Take in what the child process has answered. Never waits."""
+        client = self._client
+        if client is not None:
+            client.poll()
+            if client.error:
+                self.problem = client.error
+                self.stopScoring()
+                self._tell()
+
+    def refine(self, done: Callable[[], object] | None = None) -> None:
+        """Let the registration's last stage begin at the present pose (can be undone).
+
+        Raises InputError without a child process.
+        """
+        if self._client is None:
+            raise InputError("review", "the scoring process is not running", "start it first")
+
+        def take(answer: Answer) -> None:
+            if "error" in answer:
+                self.problem = str(answer["error"])
+            else:
+                from RadGSRegLib.geometry import lps_to_ras
+
+                with contextlib.suppress(InputError):
+                    self.session.setPose(lps_to_ras(answer["ct_to_world"]), "refine")
+            self._tell()
+            if done is not None:
+                done()
+
+        self._client.ask(take, "refine", self.session.poseLps)
+
+    # Verdict
+
+    def card(self) -> Card:
+        """The quality card at the present pose."""
+        return qualityCard(self.session, self.scores)
+
+    def saveReport(self, folder: str | os.PathLike[str], timeout_s: float = 60.0) -> Path:
+        """Save the report with pictures of the present pose, where the child process is there.
+
+        Waits for the pictures; `saveReportLater` does not. Raises InputError or TaskError.
+        """
+        saved: list[Path | Exception] = []
+        self.saveReportLater(folder, saved.append)
+        if not saved and self._client is not None:
+            self._client.wait(timeout_s)
+        if not saved:
+            raise TaskError("the pictures of the report did not come in time")
+        if isinstance(saved[0], Exception):
+            raise saved[0]
+        return saved[0]
+
+    def saveReportLater(
+        self, folder: str | os.PathLike[str], done: Callable[[Path | Exception], object]
+    ) -> None:
+        """Save the report as soon as its pictures are there; ``done`` gets its path or what failed.
+
+        Without a child process it is saved at once, without pictures of the present pose.
+        """
+
+        def save(answer: Answer) -> None:
+            try:
+                if "error" in answer:
+                    raise TaskError(str(answer["error"]))
+                pictures = answer.get("files", [])
+                done(saveReport(self.session, folder, self.scores, pictures))
+            except Exception as error:
+                done(error)
+
+        if self._client is None:
+            save({})
+        else:
+            self._client.ask(save, "pictures", self.session.poseLps)
+
+    # Inside
+
+    def _onPose(self) -> None:
+        self.scores = None
+        if self._hardened != self.session.isHardened:
+            # The CT itself is now another: the process knows the old one.
+            self._hardened = self.session.isHardened
+            if self._client is not None:
+                self.stopScoring()
+                with contextlib.suppress(InputError):
+                    self.startScoring()
+        else:
+            self._ask()
+        self._tell()
+
+    def _ask(self) -> None:
+        if self._client is None:
+            return
+
+        def take(answer: Answer) -> None:
+            if "error" in answer:
+                self.problem = str(answer["error"])
+            else:
+                self.problem = ""
+                self.scores = answer
+            self._tell()
+
+        self._client.ask(take, "score", self.session.poseLps)
+        for comparison in self._comparisons.values():
+            if comparison.needsRendering:
+                self._askRendering(comparison)
+
+    def _askRendering(self, comparison: Comparison) -> None:
+        if self._client is None:
+            return
+
+        def take(answer: Answer) -> None:
+            if "error" in answer:
+                self.problem = str(answer["error"])
+            elif comparison in self._comparisons.values():
+                comparison.setRendering(readRendering(answer))
+            self._tell()
+
+        self._client.ask(
+            take,
+            "render",
+            self.session.poseLps,
+            view=casefolder.viewName(comparison.xrayNode),
+            content=self.content,
+        )
+
+    def _tell(self) -> None:
+        for function in list(self.updated):
+            function()
