@@ -120,6 +120,13 @@ def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
         setIjkToLps(node, detectorIjkToLps(camera, geometry.pixelSpacing))
 
 
+def clearGeometry(node: vtkMRMLScalarVolumeNode) -> None:
+    """Make an X-ray an ordinary volume again; it stays where it stands."""
+    with slicer.util.NodeModify(node):
+        for key in (INTRINSIC, WORLD_TO_CAMERA, PIXEL_SPACING, INTENSITY, NOMINAL, CENTER_PX):
+            node.RemoveAttribute(key)
+
+
 def getGeometry(node: vtkMRMLScalarVolumeNode) -> XrayGeometry:
     """The geometry of an X-ray node. Raises InputError where it has none, or it cannot be read."""
     name = "X-ray" if node is None else node.GetName()

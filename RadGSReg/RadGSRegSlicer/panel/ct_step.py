@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import slicer
 from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
@@ -12,8 +11,9 @@ from slicer.i18n import tr as _
 from .. import levels, totalsegmentator
 from ..casefolder import volumeFromCt
 from ..segments import segmentIds
+from ..starts import definedPoints, pointsInCt
 from ..xray import isXray
-from .placing import Placing, definedPoints
+from .placing import Placing
 from .step import PanelContext, Step, fillChoices, modify, selectChoice
 
 
@@ -141,10 +141,10 @@ class CtStep(Step):
         with self.attempt():
             self._placing.stop()
             parameters = self.parameters
-            point = definedPoints(parameters.segmentPoint)[-1]
+            point = pointsInCt(parameters.segmentPoint, parameters.ctVolume)[-1]
             self._task = self.context.task = self.logic.segmentFromClick(
                 parameters.ctVolume,
-                _inCt(point, parameters.ctVolume),
+                [float(x) for x in point],
                 level=parameters.newLevel,
                 segmentationNode=parameters.segmentation,
                 waitForCompletion=False,
@@ -249,14 +249,3 @@ def _mayBeCt(node: Any) -> bool:
     except InputError:
         return False
     return True
-
-
-def _inCt(pointRas: list[float], ctNode: Any) -> list[float]:
-    """A point of the scene in the CT's own frame, without the transform above it."""
-    from ..frames import transformMatrix
-
-    parent = ctNode.GetParentTransformNode()
-    if parent is None:
-        return pointRas
-    point = np.linalg.inv(transformMatrix(parent)) @ [*pointRas, 1.0]
-    return [float(x) for x in point[:3]]

@@ -60,14 +60,3 @@ class Placing:
                 self._observed, self._observed.InteractionModeChangedEvent, self._onModeChanged
             )
             self._observed = None
-
-
-def definedPoints(node: Any) -> list[list[float]]:
-    """The points of a markups node that have been placed, in the world (RAS mm)."""
-    points = []
-    for index in range(node.GetNumberOfControlPoints()):
-        if node.GetNthControlPointPositionStatus(index) == node.PositionDefined:
-            point = [0.0, 0.0, 0.0]
-            node.GetNthControlPointPositionWorld(index, point)
-            points.append(point)
-    return points

@@ -2,10 +2,327 @@
 
 from __future__ import annotations
 
-from .step import Step
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from RadGSRegLib.errors import InputError
+from slicer.i18n import tr as _
+
+from .. import starts, xray
+from ..frames import matrixFromArray, transformMatrix
+from ..review import views
+from .placing import Placing
+from .step import PanelContext, Step, fillChoices, selectChoice
+
+_FAR_MM = 8.0
+_POINT_EVENTS = ("PointPositionDefinedEvent", "PointModifiedEvent", "PointRemovedEvent")
 
 
 class StartStep(Step):
     """Clicks in the X-rays, a transform, or pairs of landmarks."""
 
     name = "start"
+
+    def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
+        super().__init__(ui, logic, context)
+        self._updating = False
+        self._selectedId = ""
+        self._observed: dict[str, Any] = {}
+        self._lines: starts.EpipolarLines | None = None
+        headers = [_("X-ray"), _("Centre of the vertebra")]
+        ui.clickTable.setColumnCount(len(headers))
+        ui.clickTable.setHorizontalHeaderLabels(headers)
+        modes = {
+            "clicks": _("clicks in the X-rays"),
+            "transform": _("a transform"),
+            "landmarks": _("pairs of landmarks"),
+        }
+        sources = {"world": _("points in the world"), "xrays": _("clicks in the X-rays")}
+        fillChoices(ui.startModeComboBox, modes, "clicks")
+        fillChoices(ui.landmarkSourceComboBox, sources, "world")
+        ui.startModeComboBox.connect("currentIndexChanged(int)", self.onMode)
+        ui.landmarkSourceComboBox.connect("currentIndexChanged(int)", self.onSource)
+        ui.clickTable.connect("currentCellChanged(int,int,int,int)", self.onSelected)
+        ui.clearClickButton.connect("clicked(bool)", self.onClear)
+        ui.computeStartButton.connect("clicked(bool)", self.onCompute)
+        self._placings = [
+            Placing(ui.placeClickButton, self._clickNode, context),
+            Placing(ui.placeLandmarksButton, self._landmarksNode, context, several=True),
+        ]
+
+    @property
+    def nodes(self) -> list[Any]:
+        """The X-rays in use."""
+        return [node for node in self.parameters.xrays if xray.isXray(node)]
+
+    @property
+    def usesClicks(self) -> bool:
+        """Whether the search begins at the clicks."""
+        return bool(self.parameters.startMode == "clicks")
+
+    def startMatrix(self) -> NDArray[np.float64] | None:
+        """The approximate pose (4, 4), RAS, to begin with; None where the clicks say it all.
+
+        Raises InputError where what is chosen cannot be used.
+        """
+        mode = self.parameters.startMode
+        if mode == "transform":
+            return transformMatrix(self.parameters.startTransform)
+        if mode == "landmarks":
+            return self._landmarkPose()[0]
+        return None
+
+    def setParameterNode(self, parameters: Any) -> None:
+        super().setParameterNode(parameters)
+        if parameters is None:
+            for placing in self._placings:
+                placing.stop()
+            self._observe([])
+            if self._lines is not None:
+                self._lines.close()
+
+    def cleanup(self) -> None:
+        self.setParameterNode(None)
+
+    def update(self) -> None:
+        ui, parameters = self.ui, self.parameters
+        selectChoice(ui.startModeComboBox, parameters.startMode)
+        selectChoice(ui.landmarkSourceComboBox, parameters.landmarkSource)
+        ui.clicksWidget.visible = parameters.startMode == "clicks"
+        ui.transformWidget.visible = parameters.startMode == "transform"
+        ui.landmarksWidget.visible = parameters.startMode == "landmarks"
+        inXrays = parameters.landmarkSource == "xrays"
+        for widget in (ui.worldLandmarksLabel, ui.worldLandmarksSelector):
+            widget.visible = not inXrays
+        for widget in (ui.xrayLandmarksLabel, ui.landmarkViewComboBox, ui.placeLandmarksButton):
+            widget.visible = inXrays
+        nodes = self.nodes
+        if self._selected is None:
+            self._selectedId = nodes[0].GetID() if nodes else ""
+        self._updating = True
+        try:
+            for node in nodes:
+                self._showClick(node)
+            self._fillTable(nodes)
+        finally:
+            self._updating = False
+        ids = {node.GetID(): node.GetName() for node in nodes}
+        current = str(ui.landmarkViewComboBox.currentData or "")
+        fillChoices(
+            ui.landmarkViewComboBox, ids, current if current in ids else next(iter(ids), "")
+        )
+        ui.placeClickButton.enabled = bool(nodes)
+        ui.placeLandmarksButton.enabled = bool(nodes)
+        ui.clearClickButton.enabled = self._selected is not None
+        problem = self._landmarksProblem()
+        ui.computeStartButton.enabled = not problem
+        ui.computeStartButton.toolTip = problem or _("Put the pose of the landmarks in a transform")
+        self._observe(self._markups(nodes))
+        self._drawLines(nodes)
+
+    def missing(self) -> str:
+        parameters = self.parameters
+        if parameters.startMode == "transform":
+            if not parameters.startTransform:
+                return _("Select a transform that brings the CT about to its place")
+            try:
+                transformMatrix(parameters.startTransform)
+            except InputError as error:
+                return str(error)
+            return ""
+        if parameters.startMode == "landmarks":
+            return self._landmarksProblem()
+        lacking = [node.GetName() for node in self.nodes if not _center(node)]
+        if len(self.nodes) - len(lacking) < 2:
+            if not self.nodes:
+                return _("Add X-rays first")
+            return _("Click the vertebra's centre in {names}").format(names=", ".join(lacking))
+        return ""
+
+    def ready(self) -> str:
+        mode = self.parameters.startMode
+        if mode == "transform":
+            return _("Starts from '{name}'").format(name=self.parameters.startTransform.GetName())
+        if mode == "landmarks":
+            text = _("The landmarks fit within {rms:.1f} mm (root mean square)")
+            return text.format(rms=self._landmarkPose()[1])
+        distance = starts.clickDistance([xray.getGeometry(node) for node in self.nodes])
+        if distance is None:
+            return _("Clicked")
+        text = _("The clicks' rays pass each other at {distance:.1f} mm")
+        if distance > _FAR_MM:
+            text = _("The clicks' rays pass each other at {distance:.1f} mm: check the clicks")
+        return text.format(distance=distance)
+
+    # Handlers
+
+    def onMode(self, *args: Any) -> None:
+        if self.parameters is not None:
+            self.parameters.startMode = str(self.ui.startModeComboBox.currentData)
+
+    def onSource(self, *args: Any) -> None:
+        if self.parameters is not None:
+            self.parameters.landmarkSource = str(self.ui.landmarkSourceComboBox.currentData)
+
+    def onSelected(self, row: int, *args: Any) -> None:
+        if not self._updating and 0 <= row < len(self.nodes):
+            self._selectedId = self.nodes[row].GetID()
+            self.context.update()
+
+    def onClear(self, *args: Any) -> None:
+        node = self._selected
+        if node is not None:
+            with self.attempt():
+                xray.setCenterPx(node, None)
+
+    def onCompute(self, *args: Any) -> None:
+        with self.attempt():
+            matrix, rms = self._landmarkPose()
+            node = self.parameters.startTransform
+            if not node:
+                name = slicer.mrmlScene.GenerateUniqueName("Start from landmarks")
+                node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+            node.SetMatrixTransformToParent(matrixFromArray(matrix))
+            self.parameters.startTransform = node
+
+    # Clicks
+
+    @property
+    def _selected(self) -> Any:
+        for node in self.nodes:
+            if node.GetID() == self._selectedId:
+                return node
+        return None
+
+    def _clickNode(self) -> Any:
+        """The point to place in the selected X-ray; that X-ray is brought into view."""
+        node = self._selected
+        if node is None:
+            return None
+        self._bringIntoView(node)
+        markups = starts.markupsOf(
+            node, starts.CLICK_ROLE, _("Vertebra in {name}").format(name=node.GetName())
+        )
+        self._observe([*self._markups(self.nodes), markups])
+        return markups
+
+    def _bringIntoView(self, node: Any) -> None:
+        """Show an X-ray in one of the two slice views that are for X-rays."""
+        scene = slicer.mrmlScene
+        views.showLayout(scene)
+        # The others stay, so that their lines can be seen: the first in the left view.
+        for name, shown in zip(views.XRAY_VIEWS, self.nodes[:2], strict=False):
+            if views.compositeNode(scene, name) is not None:
+                views.showXray(scene, name, shown)
+        if node not in self.nodes[:2]:
+            views.showXray(scene, views.XRAY_VIEWS[1], node)
+
+    def _showClick(self, node: Any) -> None:
+        try:
+            starts.showClick(node)
+        except InputError as error:
+            self.problem = str(error)
+
+    def _fillTable(self, nodes: list[Any]) -> None:
+        import qt
+
+        table = self.ui.clickTable
+        table.setRowCount(len(nodes))
+        for row, node in enumerate(nodes):
+            center = _center(node)
+            where = _("column {:.0f}, row {:.0f}").format(*center) if center else _("not yet")
+            for column, text in enumerate((node.GetName(), where)):
+                item = table.item(row, column)
+                if item is None:
+                    item = qt.QTableWidgetItem()
+                    table.setItem(row, column, item)
+                item.setText(text)
+            if node.GetID() == self._selectedId and table.currentRow() != row:
+                table.setCurrentCell(row, 0)
+
+    def _drawLines(self, nodes: list[Any]) -> None:
+        wanted = self.usesClicks and self.parameters.showEpipolarLines
+        if wanted and self._lines is None:
+            self._lines = starts.EpipolarLines()
+        if self._lines is not None:
+            try:
+                self._lines.show(nodes if wanted else [])
+            except InputError as error:
+                self.problem = str(error)
+
+    # Landmarks
+
+    def _landmarksNode(self) -> Any:
+        node = slicer.mrmlScene.GetNodeByID(str(self.ui.landmarkViewComboBox.currentData or ""))
+        if node is None:
+            return None
+        self._bringIntoView(node)
+        name = _("Landmarks in {name}").format(name=node.GetName())
+        markups = starts.markupsOf(node, starts.LANDMARKS_ROLE, name)
+        self._observe([*self._markups(self.nodes), markups])
+        return markups
+
+    def _landmarkPose(self) -> tuple[NDArray[np.float64], float]:
+        parameters = self.parameters
+        if not parameters.ctLandmarks:
+            raise InputError("landmarks", "those in the CT are not chosen")
+        if not parameters.ctVolume:
+            raise InputError("landmarks", "the CT is not chosen")
+        inCt = starts.pointsInCt(parameters.ctLandmarks, parameters.ctVolume)
+        if parameters.landmarkSource == "xrays":
+            outside = starts.landmarksInXrays(self.nodes, len(inCt))
+        elif not parameters.worldLandmarks:
+            raise InputError("landmarks", "those in the world are not chosen")
+        else:
+            outside = np.array(starts.definedPoints(parameters.worldLandmarks)).reshape(-1, 3)
+        return starts.landmarkPose(inCt, outside)
+
+    def _landmarksProblem(self) -> str:
+        try:
+            self._landmarkPose()
+        except InputError as error:
+            return str(error)
+        return ""
+
+    # Points that are moved in the views
+
+    def _markups(self, nodes: list[Any]) -> list[Any]:
+        roles = (starts.CLICK_ROLE, starts.LANDMARKS_ROLE)
+        every = [starts.markupsOf(node, role) for node in nodes for role in roles]
+        every += [self.parameters.ctLandmarks, self.parameters.worldLandmarks]
+        return [node for node in every if node]
+
+    def _observe(self, markups: list[Any]) -> None:
+        wanted = {node.GetID(): node for node in markups}
+        for id_, node in list(self._observed.items()):
+            if id_ not in wanted:
+                del self._observed[id_]
+                for event in _POINT_EVENTS:
+                    self.context.removeObserver(node, getattr(node, event), self._onPoints)
+        for id_, node in wanted.items():
+            if id_ not in self._observed:
+                self._observed[id_] = node
+                for event in _POINT_EVENTS:
+                    self.context.addObserver(node, getattr(node, event), self._onPoints)
+
+    def _onPoints(self, caller: Any, event: Any) -> None:
+        if self._updating or self.parameters is None:
+            return
+        for node in self.nodes:
+            if starts.markupsOf(node, starts.CLICK_ROLE) is caller:
+                self._updating = True
+                try:
+                    with self.attempt():
+                        starts.takeClick(node)
+                finally:
+                    self._updating = False
+        self.context.update()
+
+
+def _center(node: Any) -> tuple[float, float] | None:
+    try:
+        return xray.getGeometry(node).centerPx
+    except InputError:
+        return None

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import slicer
+import vtk
 from RadGSRegLib.errors import InputError
 from slicer.i18n import tr as _
 
-from .. import xray
-from .step import PanelContext, Step
+from .. import carm, casefolder, xray, xraysources
+from ..carm import CArm
+from ..drawing import XrayDrawings
+from .step import PanelContext, Step, fillChoices, selectChoice, setValue
+
+_LEAST_DEG = 5.0
 
 
 class XrayStep(Step):
@@ -18,20 +26,323 @@ class XrayStep(Step):
 
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
+        self._updating = False
+        self._selectedId = ""
+        self._series: list[xraysources.DicomSeries] = []
+        self._observed: list[Any] = []
+        self._drawings: XrayDrawings | None = None
+        self._numbers = {
+            "sourceDetector": ui.sourceDetectorSpinBox,
+            "sourcePatient": ui.sourcePatientSpinBox,
+            "primary": ui.primarySpinBox,
+            "secondary": ui.secondarySpinBox,
+            "roll": ui.rollSpinBox,
+        }
+        self._spacing = (ui.columnSpacingSpinBox, ui.rowSpacingSpinBox)
+        self._principal = (ui.principalColumnSpinBox, ui.principalRowSpinBox)
+        self._isocentre = (ui.isocentreRSpinBox, ui.isocentreASpinBox, ui.isocentreSSpinBox)
+        headers = [_("X-ray"), _("Pixels"), _("Angles"), _("Geometry")]
+        ui.xrayTable.setColumnCount(len(headers))
+        ui.xrayTable.setHorizontalHeaderLabels(headers)
+        fillChoices(
+            ui.intensityComboBox,
+            {
+                "display": _("as displayed (unknown curve)"),
+                "attenuation": _("attenuation (line integrals)"),
+                "transmission": _("transmission (counts)"),
+            },
+            "display",
+        )
+        ui.volumeSelector.setMRMLScene(slicer.mrmlScene)
         ui.importButton.connect("clicked(bool)", self.onImport)
+        ui.addVolumeButton.connect("clicked(bool)", self.onAddVolume)
+        ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._updateButtons)
+        ui.viewsPathLineEdit.connect("currentPathChanged(QString)", self._updateButtons)
+        ui.geometryPathLineEdit.connect("currentPathChanged(QString)", self._updateButtons)
+        ui.exportPathLineEdit.connect("currentPathChanged(QString)", self._updateButtons)
+        ui.refreshDicomButton.connect("clicked(bool)", self.onRefreshDicom)
+        ui.addDicomButton.connect("clicked(bool)", self.onAddDicom)
+        ui.removeXrayButton.connect("clicked(bool)", self.onRemove)
+        ui.loadGeometryButton.connect("clicked(bool)", self.onLoadGeometry)
+        ui.exportButton.connect("clicked(bool)", self.onExport)
+        ui.xrayTable.connect("itemChanged(QTableWidgetItem*)", self.onTicked)
+        ui.xrayTable.connect("currentCellChanged(int,int,int,int)", self.onSelected)
+        boxes = [*self._numbers.values(), *self._spacing, *self._principal, *self._isocentre]
+        for box in boxes:
+            box.connect("valueChanged(double)", self.onEdited)
+        ui.mirroredCheckBox.connect("toggled(bool)", self.onEdited)
+        ui.nominalCheckBox.connect("toggled(bool)", self.onEdited)
+        ui.intensityComboBox.connect("currentIndexChanged(int)", self.onEdited)
+
+    @property
+    def selected(self) -> Any:
+        """The X-ray that is selected in the table, or None."""
+        node = slicer.mrmlScene.GetNodeByID(self._selectedId) if self._selectedId else None
+        return node if xray.isXray(node) else None
+
+    def setParameterNode(self, parameters: Any) -> None:
+        super().setParameterNode(parameters)
+        if parameters is None:
+            self._observe([])
+            if self._drawings is not None:
+                self._drawings.clear()
+            return
+        if not parameters.xrays:
+            found = xray.xrayNodes(slicer.mrmlScene)
+            if found:
+                parameters.xrays = found
+
+    def cleanup(self) -> None:
+        self._observe([])
+        if self._drawings is not None:
+            self._drawings.close()
+            self._drawings = None
+
+    def update(self) -> None:
+        nodes = xray.xrayNodes(slicer.mrmlScene)
+        self._observe(nodes)
+        if self.selected is None:
+            self._selectedId = nodes[0].GetID() if nodes else ""
+        self._updating = True
+        try:
+            self._fillTable(nodes)
+            self._fillNumbers()
+        finally:
+            self._updating = False
+        self._updateButtons()
+        if self.parameters.showGeometry and self._drawings is None:
+            self._drawings = XrayDrawings()
+        if self._drawings is not None:
+            shown = [node for node in self.parameters.xrays if node is not None]
+            self._drawings.show(shown if self.parameters.showGeometry else [])
 
     def missing(self) -> str:
-        nodes = self.parameters.xrays
+        nodes = [node for node in self.parameters.xrays if node is not None]
         if len(nodes) < 2:
-            return _("Add at least two X-rays, taken from different directions")
+            one = _("Add one more X-ray, taken from another direction")
+            return one if nodes else _("Add at least two X-rays, taken from different directions")
         try:
-            for node in nodes:
-                xray.getGeometry(node)
+            directions = [xray.getGeometry(node).camera.view_direction_world for node in nodes]
         except InputError as error:
             return str(error)
+        names = [node.GetName().lower() for node in nodes]
+        if len(set(names)) < len(names):
+            return _("Two X-rays have the same name; rename one")
+        sines = [np.linalg.norm(np.cross(directions[0], other)) for other in directions[1:]]
+        if max(sines) < np.sin(np.radians(_LEAST_DEG)):
+            return _("All X-rays look along one line, so that depth is not to be seen in them")
         return ""
+
+    def ready(self) -> str:
+        nodes = [node for node in self.parameters.xrays if node is not None]
+        nominal = [node.GetName() for node in nodes if node.GetAttribute(xray.NOMINAL) == "true"]
+        if nominal:
+            text = _("{count} X-rays; the geometry of {names} is only nominal")
+            return text.format(count=len(nodes), names=", ".join(nominal))
+        return _("{count} X-rays with geometry").format(count=len(nodes))
+
+    # Bringing X-rays in
 
     def onImport(self, *args: Any) -> None:
         with self.attempt():
-            nodes = self.logic.importXray(self.ui.viewsPathLineEdit.currentPath)
-            self.parameters.xrays = [*self.parameters.xrays, *nodes]
+            path = self.ui.viewsPathLineEdit.currentPath
+            self._take(xraysources.fromFile(path, self._frame()))
+
+    def onAddVolume(self, *args: Any) -> None:
+        with self.attempt():
+            node = self.ui.volumeSelector.currentNode()
+            self._take(xraysources.fromVolume(node, self._frame()))
+
+    def onRefreshDicom(self, *args: Any) -> None:
+        with self.attempt():
+            self._series = []
+            self._series = xraysources.dicomSeries()
+            if not self._series:
+                raise InputError("DICOM database", "has no XA, RF, DX or CR series")
+        choices = {series.uid: series.text for series in self._series}
+        fillChoices(self.ui.dicomComboBox, choices, next(iter(choices), ""))
+        self._updateButtons()
+
+    def onAddDicom(self, *args: Any) -> None:
+        with self.attempt():
+            chosen = str(self.ui.dicomComboBox.currentData)
+            (series,) = [series for series in self._series if series.uid == chosen]
+            self._take(xraysources.fromDicom(series, self._frame()))
+
+    def onRemove(self, *args: Any) -> None:
+        node = self.selected
+        if node is None:
+            return
+        with self.attempt():
+            self.parameters.xrays = [n for n in self.parameters.xrays if n is not node]
+            xray.clearGeometry(node)
+            node.RemoveAttribute(carm.ISOCENTRE)
+
+    def _frame(self) -> int | None:
+        return self.ui.frameSpinBox.value - 1 if self.ui.frameSpinBox.value else None
+
+    def _take(self, imported: xraysources.Imported) -> None:
+        present = [node for node in self.parameters.xrays if node is not None]
+        added = [node for node in imported.nodes if node not in present]
+        self.parameters.xrays = [*present, *added]
+        if imported.nodes:
+            self._selectedId = imported.nodes[-1].GetID()
+        if any(node.GetAttribute(xray.NOMINAL) == "true" for node in imported.nodes):
+            self.ui.geometryGroupBox.collapsed = False
+        self.problem = "\n".join(imported.notes)
+
+    # The table
+
+    def onTicked(self, item: Any) -> None:
+        if self._updating or self.parameters is None:
+            return
+        nodes = xray.xrayNodes(slicer.mrmlScene)
+        self.parameters.xrays = [
+            node for row, node in enumerate(nodes) if _ticked(self.ui.xrayTable.item(row, 0))
+        ]
+
+    def onSelected(self, row: int, *args: Any) -> None:
+        nodes = xray.xrayNodes(slicer.mrmlScene)
+        if self._updating or not 0 <= row < len(nodes):
+            return
+        self._selectedId = nodes[row].GetID()
+        self.context.update()
+
+    def _fillTable(self, nodes: list[Any]) -> None:
+        import qt
+
+        table = self.ui.xrayTable
+        table.setRowCount(len(nodes))
+        used = [node.GetID() for node in self.parameters.xrays if node is not None]
+        for row, node in enumerate(nodes):
+            texts = [node.GetName(), *_describe(node)]
+            for column, text in enumerate(texts):
+                item = table.item(row, column)
+                if item is None:
+                    item = qt.QTableWidgetItem()
+                    table.setItem(row, column, item)
+                item.setText(text)
+            state = qt.Qt.Checked if node.GetID() in used else qt.Qt.Unchecked
+            table.item(row, 0).setCheckState(state)
+            if node.GetID() == self._selectedId and table.currentRow() != row:
+                table.setCurrentCell(row, 0)
+
+    # The geometry of the selected X-ray
+
+    def onEdited(self, *args: Any) -> None:
+        node = self.selected
+        if self._updating or node is None:
+            return
+        with self.attempt():
+            geometry = xray.getGeometry(node)
+            before = self._carm(node, geometry)
+            numbers = {name: float(box.value) for name, box in self._numbers.items()}
+            right, anterior, superior = (float(box.value) for box in self._isocentre)
+            arm = replace(
+                before,
+                **numbers,
+                spacing=(float(self._spacing[0].value), float(self._spacing[1].value)),
+                principal=(float(self._principal[0].value), float(self._principal[1].value)),
+                isocentre=(-right, -anterior, superior),
+                mirrored=bool(self.ui.mirroredCheckBox.checked),
+            )
+            changed = replace(
+                arm.applied(geometry),
+                nominal=bool(self.ui.nominalCheckBox.checked),
+                intensity=str(self.ui.intensityComboBox.currentData),
+            )
+            with slicer.util.NodeModify(node):
+                carm.setIsocentre(node, arm.isocentre)
+                xray.setGeometry(node, changed)
+
+    def onLoadGeometry(self, *args: Any) -> None:
+        node = self.selected
+        with self.attempt():
+            used = [n for n in self.parameters.xrays if n is not None]
+            place = used.index(node) if node in used else None
+            path = self.ui.geometryPathLineEdit.currentPath
+            xray.setGeometry(node, xraysources.geometryFromFile(path, node, place))
+            node.RemoveAttribute(carm.ISOCENTRE)
+
+    def onExport(self, *args: Any) -> None:
+        with self.attempt():
+            nodes = [node for node in self.parameters.xrays if node is not None]
+            casefolder.writeViews(nodes, self.ui.exportPathLineEdit.currentPath)
+
+    def _carm(self, node: Any, geometry: xray.XrayGeometry) -> CArm:
+        point = carm.isocentre(node)
+        if point is None:
+            every = []
+            for other in self.parameters.xrays:
+                if other is not None:
+                    every.append(xray.getGeometry(other))
+            point = carm.commonIsocentre(every)
+        return CArm.of(geometry, point)
+
+    def _fillNumbers(self) -> None:
+        node, ui = self.selected, self.ui
+        ui.geometryGroupBox.enabled = node is not None
+        if node is None:
+            ui.geometryLabel.text = ""
+            return
+        try:
+            geometry = xray.getGeometry(node)
+            arm = self._carm(node, geometry)
+        except InputError as error:
+            ui.geometryLabel.text = str(error)
+            return
+        ui.geometryLabel.text = _("{name}").format(name=node.GetName())
+        for name, box in self._numbers.items():
+            setValue(box, getattr(arm, name))
+        for boxes, values in (
+            (self._spacing, arm.spacing),
+            (self._principal, arm.principal),
+            (self._isocentre, (-arm.isocentre[0], -arm.isocentre[1], arm.isocentre[2])),
+        ):
+            for box, value in zip(boxes, values, strict=True):
+                setValue(box, value)
+        ui.mirroredCheckBox.checked = arm.mirrored
+        ui.nominalCheckBox.checked = geometry.nominal
+        selectChoice(ui.intensityComboBox, geometry.intensity)
+
+    def _updateButtons(self, *args: Any) -> None:
+        ui = self.ui
+        ui.importButton.enabled = bool(ui.viewsPathLineEdit.currentPath)
+        ui.addVolumeButton.enabled = ui.volumeSelector.currentNode() is not None
+        ui.addDicomButton.enabled = bool(self._series)
+        ui.removeXrayButton.enabled = self.selected is not None
+        ui.loadGeometryButton.enabled = bool(
+            ui.geometryPathLineEdit.currentPath and self.selected is not None
+        )
+        ui.exportButton.enabled = bool(
+            ui.exportPathLineEdit.currentPath and self.parameters and self.parameters.xrays
+        )
+
+    def _observe(self, nodes: list[Any]) -> None:
+        """Follow X-rays whose geometry is changed elsewhere, as from the console."""
+        for node in [node for node in self._observed if node not in nodes]:
+            self.context.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self._onChanged)
+        for node in [node for node in nodes if node not in self._observed]:
+            self.context.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onChanged)
+        self._observed = list(nodes)
+
+    def _onChanged(self, caller: Any, event: Any) -> None:
+        self.context.update()
+
+
+def _ticked(item: Any) -> bool:
+    import qt
+
+    return item is not None and item.checkState() == qt.Qt.Checked
+
+
+def _describe(node: Any) -> list[str]:
+    """Size, angles and kind of an X-ray's geometry, for the table."""
+    try:
+        geometry = xray.getGeometry(node)
+    except InputError:
+        return ["", "", _("unusable")]
+    arm = CArm.of(geometry)
+    size = "{} \N{MULTIPLICATION SIGN} {}".format(*geometry.camera.size)
+    angles = f"{arm.primary:.1f}\N{DEGREE SIGN}, {arm.secondary:.1f}\N{DEGREE SIGN}"
+    return [size, angles, _("nominal") if geometry.nominal else _("calibrated")]
