@@ -21,6 +21,9 @@ from .interrupt import Interrupt
 from .progress import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .commands import Outcome
 
 EXIT_OK = 0
@@ -57,6 +60,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_out(register)
     register.add_argument("--start", metavar="START.json", help="an approximate ct_to_world")
     register.add_argument("--model", metavar="M", help="trained weights (not available yet)")
+    register.add_argument(
+        "--effort",
+        choices=("fast", "normal", "careful"),
+        default="normal",
+        help="how much to search and refine (default normal, which is what was measured)",
+    )
     _add_common(register)
 
     reconstruct = commands.add_parser("reconstruct", help="X-rays to Gaussians and volume only")
@@ -145,15 +154,20 @@ def _run(args: argparse.Namespace, interrupt: Interrupt) -> int:
     with quiet, _display(lines, out) as show:
         from . import commands
 
-        furthest = 0.0
+        furthest, latest = 0.0, ""
 
         def tell(fraction: float, message: str) -> bool:
-            nonlocal furthest
+            nonlocal furthest, latest
             furthest = max(furthest, fraction)  # a bar that goes back looks like a fault
+            latest = message
             show(furthest, message)
             return not interrupt.is_set
 
-        outcome = commands.run(args, Progress(tell), interrupt)
+        def tell_pose(ct_to_world: NDArray[np.float64]) -> None:
+            if lines:
+                _emit(out, furthest, latest, ct_to_world=ct_to_world.tolist())
+
+        outcome = commands.run(args, Progress(tell, on_pose=tell_pose), interrupt)
     _finish(outcome, out if lines else None)
     return outcome.exit_status
 
@@ -172,12 +186,7 @@ def _finish(outcome: Outcome, json_lines: TextIO | None) -> None:
 def _display(lines: bool, out: TextIO) -> Iterator[Show]:
     """How progress is shown: JSON lines, a bar on a terminal, or not at all."""
     if lines:
-
-        def emit(fraction: float, message: str) -> None:
-            record = {"progress": round(fraction, 4), "message": message}
-            print(json.dumps(record), file=out, flush=True)
-
-        yield emit
+        yield lambda fraction, message: _emit(out, fraction, message)
     elif sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -198,6 +207,12 @@ def _display(lines: bool, out: TextIO) -> Iterator[Show]:
             yield draw
     else:
         yield lambda fraction, message: None
+
+
+def _emit(out: TextIO, fraction: float, message: str, **facts: object) -> None:
+    """One line of progress as JSON."""
+    record = {"progress": round(fraction, 4), "message": message, **facts}
+    print(json.dumps(record, allow_nan=False), file=out, flush=True)
 
 
 def _cancelled() -> int:

@@ -286,11 +286,11 @@ def _outcome(registration: Registration, out: str) -> Outcome:
 
 
 def _registration_options(args: argparse.Namespace) -> RegistrationOptions:
-    """What --device and --seed mean for a registration; InputError where there is no CUDA."""
+    """What --device, --effort and --seed mean; InputError where there is no CUDA."""
     _device(args.device)
-    from .registration.register import RegistrationOptions
+    from .registration.effort import registration_options
 
-    return RegistrationOptions(seed=args.seed)
+    return registration_options(getattr(args, "effort", "normal"), seed=args.seed)
 
 
 def _reconstruction_options(args: argparse.Namespace) -> ReconstructionOptions:

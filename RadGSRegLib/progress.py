@@ -2,15 +2,22 @@
 
 A *progress callable* takes ``(fraction, message)`` with the fraction in [0, 1] and returns
 ``False`` to ask the job to stop; any other return value (also ``None``) lets it go on.
+
+A *pose callable* takes the best ct_to_world (4, 4) so far: what a registration would have to answer
+if it had to stop now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .errors import Cancelled
 
 ProgressCallable = Callable[[float, str], bool | None]
+PoseCallable = Callable[[NDArray[np.float64]], object]
 
 
 class Progress:
@@ -21,8 +28,10 @@ class Progress:
         callback: ProgressCallable | None = None,
         start: float = 0.0,
         stop: float = 1.0,
+        on_pose: PoseCallable | None = None,
     ) -> None:
         self._callback = callback
+        self._on_pose = on_pose
         self._start = start
         self._stop = stop
 
@@ -35,7 +44,13 @@ class Progress:
         if self._callback(overall, message) is False:
             raise Cancelled(message)
 
+    def pose(self, ct_to_world: NDArray[np.float64]) -> None:
+        """Report the best pose so far (4, 4), to whoever shows it or keeps it after a Cancel."""
+        if self._on_pose is not None:
+            self._on_pose(ct_to_world)
+
     def part(self, start: float, stop: float) -> Progress:
         """A reporter for the stretch from ``start`` to ``stop`` of this one's range."""
         width = self._stop - self._start
-        return Progress(self._callback, self._start + width * start, self._start + width * stop)
+        first, last = self._start + width * start, self._start + width * stop
+        return Progress(self._callback, first, last, self._on_pose)

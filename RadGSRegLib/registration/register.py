@@ -217,9 +217,11 @@ def register(
             "the X-rays show nothing where the clicks or the start say the vertebra is",
             "check center_px, the start and the geometry",
         )
+    progress.pose(candidates[0].ct_to_world)
     lap("search")
     places = options.click_places if clicked else options.start_places
     coarse = _coarse(job, candidates, places, options, progress.part(0.2, 0.45))
+    progress.pose(coarse[0].ct_to_world)
     lap("coarse")
     middle = []
     for n, one in enumerate(coarse):
@@ -227,8 +229,10 @@ def register(
         middle.append(job.refine(options.middle, one.refined.arrangement, one.signs, part))
     middle.append(_started_afresh(job, middle, options))
     middle = job.distinct(middle, 1.0, len(middle))
+    progress.pose(middle[0].ct_to_world)
     lap("middle")
     fine = _fine(job, middle, options, progress.part(0.65, 0.95))
+    progress.pose(fine[0].ct_to_world)
     lap("fine")
     evidence = _evidence(job, fine, middle, options, progress.part(0.95, 1.0))
     lap("check")
@@ -351,6 +355,7 @@ def _fine(
         part = progress.part(0.5 * n / len(rivals), 0.5 * (n + 1) / len(rivals))
         found.append(job.refine(first, one.refined.arrangement, one.signs, part))
     found = job.distinct(found, 1.0, len(found))
+    progress.pose(found[0].ct_to_world)
     rest = replace(options.fine, rounds=options.fine.rounds - 1)
     best = job.refine(rest, found[0].refined.arrangement, found[0].signs, progress.part(0.5, 1.0))
     return [best, *found[1:]]
