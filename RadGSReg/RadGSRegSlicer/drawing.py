@@ -124,7 +124,7 @@ class _Drawing:
             display.SetAmbient(1.0)
             display.SetDiffuse(0.0)
             display.SetVisibility2D(False)
-        self.beam.GetDisplayNode().SetLineWidth(2)
+        self.beam.GetDisplayNode().SetLineWidth(1)
         self.update()
         self._observations = [
             (node, node.AddObserver(event, self.update))

@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 import vtk
 from RadGSRegLib.errors import InputError
-from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
 
 from .. import xray
 from ..drawing import helperModel, pixelsToRas, removeHelper
@@ -215,20 +215,20 @@ def framed(outline: Outline, node: vtkMRMLScalarVolumeNode) -> tuple[float, floa
     if bounds is None:
         return whole
     left, right, top, bottom = bounds
-    margin = 0.4 * max(right - left, bottom - top)
+    margin = 0.25 * max(right - left, bottom - top)
     return left - margin, right + margin, top - margin, bottom + margin
 
 
 def setContrast(node: vtkMRMLScalarVolumeNode, outline: Outline) -> None:
     """Set an X-ray's window to the grey values about the vertebra, where bone is to be seen."""
     pixels = xray.getPixels(node)
-    left, right, top, bottom = framed(outline, node)
     rows, columns = pixels.shape
-    part = pixels[
-        int(np.clip(top, 0, rows - 2)) : int(np.clip(bottom, 2, rows)),
-        int(np.clip(left, 0, columns - 2)) : int(np.clip(right, 2, columns)),
-    ]
-    low, high = (float(x) for x in np.percentile(part, [1.0, 99.7]))
+    part = pixels[outline.inside(columns, rows)]
+    if part.size < 100:
+        part = pixels.ravel()
+    low, high = (float(x) for x in np.percentile(part, [3.0, 99.5]))
+    spare = 0.35 * (high - low)  # for what surrounds the bone
+    low, high = low - spare, high + 0.15 * spare
     display = node.GetDisplayNode()
     if display is not None and high > low:
         display.SetAutoWindowLevel(False)
@@ -281,6 +281,25 @@ def _boneTransfer(volumeProperty: Any, low: float, high: float) -> None:
     volumeProperty.SetInterpolationTypeToLinear()
 
 
+def tintReconstruction(node: vtkMRMLScalarVolumeNode | None) -> None:
+    """Show the reconstruction's bone in warm colours and nothing of the rest, over a grey CT."""
+    display = None if node is None else node.GetDisplayNode()
+    if node is None or display is None:
+        return
+    array = slicer.util.arrayFromVolume(node)
+    inside = array[array > 0]
+    if not inside.size:
+        return
+    low, high = (float(x) for x in np.percentile(inside, [70.0, 99.8]))
+    high = max(high, low + 1e-9)
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeIron")
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(low - 0.3 * (high - low), high)
+    display.AutoThresholdOff()
+    display.SetThreshold(low, 1e9)
+    display.ApplyThresholdOn()
+
+
 def showGaussians(node: vtkMRMLModelNode | None, visible: bool) -> None:
     """Show or hide the Gaussians as points, coloured by their density."""
     display = None if node is None else node.GetDisplayNode()
@@ -288,4 +307,11 @@ def showGaussians(node: vtkMRMLModelNode | None, visible: bool) -> None:
         return
     display.SetVisibility(visible)
     display.SetVisibility2D(False)
-    display.SetPointSize(4.0)
+    display.SetPointSize(5.0)
+    display.SetScalarVisibility(True)
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeIron")
+    values = node.GetPolyData().GetPointData().GetScalars() if node.GetPolyData() else None
+    if values is not None:
+        low, high = (float(x) for x in np.percentile(vtk_to_numpy(values), [2.0, 98.0]))
+        display.SetScalarRangeFlag(slicer.vtkMRMLDisplayNode.UseManualScalarRange)
+        display.SetScalarRange(low, max(high, low + 1e-9))

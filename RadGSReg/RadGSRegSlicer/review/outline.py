@@ -35,6 +35,18 @@ class Outline:
     silhouette: tuple[Array, ...]
     folds: tuple[Array, ...]
 
+    def inside(self, columns: int, rows: int) -> NDArray[np.bool_]:
+        """The pixels (rows, columns) of a picture whose centres the silhouette encloses."""
+        if not self.silhouette:
+            return np.zeros((rows, columns), dtype=bool)
+        start = np.concatenate([line[:-1] for line in self.silhouette])
+        end = np.concatenate([line[1:] for line in self.silhouette])
+        # One row and column more on either side takes whatever lies outside the picture.
+        low, high = np.array([0.0, 0.0]), np.array([columns + 2.0, rows + 2.0])
+        start, end = (np.clip(points + 1.5, low, high) for points in (start, end))
+        turns = _winding(start, end, np.ones(len(start)), (rows + 2, columns + 2))
+        return np.asarray(turns[1:-1, 1:-1] % 2 != 0)
+
     @property
     def bounds(self) -> tuple[float, float, float, float] | None:
         """(left, right, top, bottom) in pixels, None where there is no shadow."""

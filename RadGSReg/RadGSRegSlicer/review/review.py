@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from RadGSRegLib.errors import InputError
 
@@ -15,7 +15,14 @@ from ..tasks import TaskError
 from . import views
 from .client import Answer, ReviewClient, readRendering
 from .comparison import Comparison
-from .display import ReviewDisplay, framed, setContrast, showGaussians, showVolumeRendering
+from .display import (
+    ReviewDisplay,
+    framed,
+    setContrast,
+    showGaussians,
+    showVolumeRendering,
+    tintReconstruction,
+)
 from .quality import Card, qualityCard
 from .report import saveReport
 from .session import ReviewSession
@@ -102,8 +109,13 @@ class Review:
             self._comparisons[name].setMode(self.mode, self.opacity)
         self.fit()
         self.display.placeOutlines(self._shown)
+        tintReconstruction(self.reconstruction)
         views.showSlices(
-            self._scene, self.reconstruction, self.session.ctNode, self.session.centreRas
+            self._scene,
+            self.reconstruction,
+            self.session.ctNode,
+            self.session.centreRas,
+            width_mm=1.3 * self.session.surface.size_mm,
         )
 
     @property
@@ -136,6 +148,21 @@ class Review:
         lookAlongBeam(camera, node, aspect)
         return True
 
+    def viewCamera(self) -> Any:
+        """The camera of the 3-D view, or None."""
+        return views.cameraNode(self._scene)
+
+    def overview(self, aspect: float = 1.5) -> bool:
+        """Look at the vertebra and the X-rays behind it, from between the sources.
+
+        Returns whether there is a camera.
+        """
+        camera = self.viewCamera()
+        if camera is None:
+            return False
+        views.lookFromBetween(camera, self.xrayNodes, self.session.centreRas, aspect)
+        return True
+
     def show3d(self, before: bool, after: bool, volume: bool, gaussians: bool) -> None:
         """Choose what the 3-D view shows beside the X-rays."""
         self.display.showSurfaces(before, after)
@@ -160,6 +187,12 @@ class Review:
     def comparisons(self) -> dict[str, Comparison]:
         """What each X-ray view compares, by the view's name."""
         return dict(self._comparisons)
+
+    # Corrections
+
+    def nudge(self, axis: str, amount: float, xrayNode: vtkMRMLScalarVolumeNode) -> None:
+        """Move by mm or degrees along or about an axis (`nudge.AXES`) of an X-ray's picture."""
+        self.session.nudge(axis, amount, xrayNode)
 
     # Scores and renderings
 

@@ -38,6 +38,11 @@ class VertebraSurface:
     triangles: NDArray[np.int64]
     centre: Array
 
+    @property
+    def size_mm(self) -> float:
+        """The longest side of the box about the surface."""
+        return float(np.ptp(self.points, axis=0).max())
+
     @classmethod
     def of(cls, polyData: vtk.vtkPolyData, centre: Array | None = None) -> VertebraSurface:
         """A closed triangle mesh as a surface; its centre is that of its points unless given."""

@@ -6,6 +6,7 @@ manager, which watches these nodes, and without.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from RadGSRegLib.geometry import Camera
 
 from .. import xray
-from ..drawing import pixelsToRas
+from ..drawing import detectorCornersRas, pixelsToRas
 from ..frames import matrixFromArray
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def showXray(scene: vtkMRMLScene, layoutName: str, node: vtkMRMLScalarVolumeNode
         layers.SetBackgroundVolumeID(node.GetID())
         layers.SetForegroundVolumeID(None)
         layers.SetLabelVolumeID(None)
+    view.SetLayoutLabel(node.GetName())
     fitXray(view, node)
     return True
 
@@ -151,16 +153,53 @@ def fitXray(view: Any, node: vtkMRMLScalarVolumeNode, window: Any = None) -> Non
         view.UpdateMatrices()
 
 
+def lookFromBetween(
+    camera: Any,
+    xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
+    centreRas: NDArray[np.float64],
+    aspect: float = 1.5,
+) -> None:
+    """Put a camera between the sources, a little above, so that every X-ray is seen from before.
+
+    ``centreRas`` (3,), the vertebra, is in the middle of the view; all detectors are inside.
+    """
+    rays = [xray.sourcePositionRas(xray.getGeometry(node)) - centreRas for node in xrayNodes]
+    towards = sum((ray / np.linalg.norm(ray) for ray in rays), np.zeros(3))
+    if np.linalg.norm(towards) < 1e-3:  # sources opposite one another
+        towards = np.cross(rays[0], [0.0, 0.0, 1.0])
+    towards = towards / np.linalg.norm(towards) + [0.0, 0.0, 0.45]
+    towards /= np.linalg.norm(towards)
+    up = np.array([0.0, 0.0, 1.0])
+    up -= (up @ towards) * towards
+    if np.linalg.norm(up) < 1e-3:
+        up = np.array([0.0, 1.0, 0.0]) - towards[1] * towards
+    up /= np.linalg.norm(up)
+    right = np.cross(up, towards)
+    half = np.tan(np.radians(15.0))
+    corners = np.concatenate([detectorCornersRas(node) for node in xrayNodes]) - centreRas
+    needed = np.maximum(np.abs(corners @ up) / half, np.abs(corners @ right) / half / aspect)
+    distance = 1.05 * float((needed + corners @ towards).max())
+    with slicer.util.NodeModify(camera):
+        camera.GetCamera().ParallelProjectionOff()
+        camera.SetPosition(*(centreRas + distance * towards))
+        camera.SetFocalPoint(*centreRas)
+        camera.SetViewUp(*up)
+        camera.SetViewAngle(30.0)
+    camera.ResetClippingRange()
+
+
 def showSlices(
     scene: vtkMRMLScene,
     reconstruction: vtkMRMLScalarVolumeNode | None,
     ct: vtkMRMLScalarVolumeNode | None,
     centreRas: Any = None,
     opacity: float = 0.5,
+    width_mm: float = 0.0,
 ) -> None:
     """Show the reconstruction over the CT, where it now is, in the slice views.
 
-    ``centreRas`` (3,): the place to cut at. The X-ray views keep their layers.
+    ``centreRas`` (3,): the place to cut at; ``width_mm``: how much of it to see (0: as it is). The
+    X-ray views keep their layers.
     """
     for name in SLICE_VIEWS:
         layers, view = compositeNode(scene, name), sliceNode(scene, name)
@@ -172,3 +211,7 @@ def showSlices(
             layers.SetForegroundOpacity(opacity)
         if centreRas is not None:
             view.JumpSliceByCentering(*(float(x) for x in centreRas))
+        if width_mm > 0.0:
+            columns, rows = (max(int(n), 1) for n in view.GetDimensions()[:2])
+            step = width_mm / min(columns, rows)
+            view.SetFieldOfView(step * columns, step * rows, view.GetFieldOfView()[2])
