@@ -12,7 +12,36 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-_LOGICS: dict[int, Any] = {}
+
+class Stage:
+    """Views as Slicer's layout manager makes them: nodes, slice logics and cameras, no window."""
+
+    def __init__(self, scene: Any) -> None:
+        self.scene = scene
+        self.layout = slicer.vtkMRMLLayoutLogic()
+        self.layout.SetMRMLScene(scene)
+        self.sliceLogics: dict[str, Any] = {}
+
+    def build(self, sizes: dict[str, tuple[int, int]]) -> None:
+        """Make what belongs to the views of the present layout, with these sizes in pixels."""
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode", self.scene):
+            name = node.GetLayoutName()
+            if name not in self.sliceLogics:
+                logic = slicer.vtkMRMLSliceLogic()
+                logic.SetMRMLApplicationLogic(slicer.modules.kept[0])
+                logic.SetMRMLScene(self.scene)
+                logic.SetSliceNode(node)
+                self.sliceLogics[name] = logic
+            if name in sizes:
+                node.SetDimensions(*sizes[name], 1)
+                field = node.GetFieldOfView()
+                columns, rows = sizes[name]
+                node.SetFieldOfView(field[0], field[0] * rows / columns, field[2])
+        for node in slicer.util.getNodesByClass("vtkMRMLViewNode", self.scene):
+            cameras = slicer.util.getNodesByClass("vtkMRMLCameraNode", self.scene)
+            if node.GetLayoutName() not in [camera.GetLayoutName() for camera in cameras]:
+                camera = self.scene.AddNewNodeByClass("vtkMRMLCameraNode", "Camera")
+                camera.SetLayoutName(node.GetLayoutName())
 
 
 def _pixels(window: Any) -> np.ndarray:
@@ -33,6 +62,8 @@ def _window(size: tuple[int, int]) -> tuple[Any, Any]:
     window.SetSize(*size)
     renderer = vtk.vtkRenderer()
     window.AddRenderer(renderer)
+    interactor = vtk.vtkGenericRenderWindowInteractor()
+    window.SetInteractor(interactor)
     return window, renderer
 
 
@@ -50,8 +81,6 @@ def _group(managers: list[str], renderer: Any, node: Any, application: Any) -> A
 def view_3d(view: Any, size: tuple[int, int] = (800, 600), camera: Any = None) -> np.ndarray:
     """The picture (rows, columns, 3) of a 3-D view; of ``camera`` (a camera node) where given."""
     window, renderer = _window(size)
-    interactor = vtk.vtkGenericRenderWindowInteractor()
-    window.SetInteractor(interactor)
     renderer.SetBackground(view.GetBackgroundColor())
     renderer.SetBackground2(view.GetBackgroundColor2())
     renderer.GradientBackgroundOn()

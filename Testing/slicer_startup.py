@@ -270,6 +270,7 @@ def start() -> Any:
     slicer.modules = types.SimpleNamespace()
     for name, kind in (
         ("volumes", slicer.vtkSlicerVolumesLogic),
+        ("volumerendering", slicer.vtkSlicerVolumeRenderingLogic),
         ("segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
         ("markups", slicer.vtkSlicerMarkupsLogic),
     ):
