@@ -23,7 +23,9 @@ from RadGSRegLib.cases import Case, View
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import compose_about, is_rigid, transform_points
 from RadGSRegLib.progress import Progress
-from RadGSRegLib.registration.register import register
+from RadGSRegLib.registration.anatomy import build_anatomy
+from RadGSRegLib.registration.clouds import build_model
+from RadGSRegLib.registration.register import RegistrationOptions, level_steps, register
 from RadGSRegLib.registration.types import Registration
 from RadGSRegLib.simulation import SimulatedCase
 
@@ -245,13 +247,14 @@ def _clicked_at(case: SimulatedCase, world: np.ndarray) -> Case:
 
 
 @pytest.mark.parametrize(
-    ("level", "wrong"),
+    ("level", "wrong", "labels"),
     [
-        ("clean", "L2"),
-        ("realistic", "L5"),
+        ("clean", "L2", "all"),
+        ("realistic", "L5", "all"),
+        ("realistic", "L4", "the target's"),
     ],
 )
-def test_a_click_on_another_vertebra_is_never_ok(level: str, wrong: str) -> None:
+def test_a_click_on_another_vertebra_is_never_ok(level: str, wrong: str, labels: str) -> None:
     case = simulated(level, region=SPINE)
     (label,) = (n for n, name in case.case.label_names.items() if name == wrong)
     at = case.case.labels.physical_points(
@@ -259,9 +262,30 @@ def test_a_click_on_another_vertebra_is_never_ok(level: str, wrong: str) -> None
     ).mean(0)
     world = transform_points(np.asarray(case.truth["neighbours"][str(label)]), at[None])[0]
     away = np.linalg.norm(world - transform_points(truth(case), np.array([case.truth["pivot_ct"]])))
-    done = register(_clicked_at(case, world), None, QUICK)
+    clicked = _clicked_at(case, world)
+    if labels != "all":
+        alone = np.where(clicked.labels.array == clicked.label, clicked.label, 0)
+        clicked = replace(clicked, labels=clicked.labels.with_array(alone))
+    done = register(clicked, None, QUICK)
     off = error_mm(case, done.ct_to_world)
     assert done.status != "ok" or off < 2.0, f"{off:.1f} mm off, clicked {away:.0f} mm away"
+
+
+def test_the_steps_to_the_levels_below_and_above() -> None:
+    case = simulated("realistic", region=SPINE).case
+    options = RegistrationOptions()
+    sizes = {"coarse_mm": options.coarse_cloud_mm, "fine_mm": options.fine_cloud_mm}
+    model = build_model(build_anatomy(case, reach_mm=50.0), case.ct, **sizes)
+    below, above = level_steps(model)
+    names = {name: value for value, name in case.label_names.items()}
+    for step, name in ((below, "L4"), (above, "L2")):
+        voxels = np.argwhere(case.labels.array == names[name])[:, ::-1].astype(float)
+        wanted = case.labels.physical_points(voxels).mean(0) - model.centre_ct
+        # The body within reach, not the whole of it.
+        assert np.linalg.norm(step - wanted) < 12.0
+    # Without labels, or at the CT's edge, the usual distance.
+    alone = replace(model, neighbours=())
+    assert [step.tolist() for step in level_steps(alone)] == [[0, 0, -36.0], [0, 0, 36.0]]
 
 
 def test_a_click_beside_the_spine_is_never_ok() -> None:

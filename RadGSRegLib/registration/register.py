@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 
 # No wrong level has reached this in every view; below it the neighbouring levels are tried.
 CLEAR_SCORE = 0.8
+LEVEL_DISTANCE_MM = 36.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Places:
     """Poses that go on from each of these."""
     neighbour_weight: float = 0.0
     apart_mm: float = 15.0
+    finals: int = 1
+    """Places left after the middle refinement."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,13 @@ class RegistrationOptions:
         neighbour_weight=0.5,
     )
     start_places: Places = Places(
-        count=8, candidates=4, positions_per_rotation=5, neighbour_weight=0.5, keep=5, survivors=2
+        count=8,
+        candidates=4,
+        positions_per_rotation=5,
+        neighbour_weight=0.5,
+        keep=5,
+        survivors=2,
+        finals=3,
     )
     fine_candidates: int = 2
     fine_lead: float = 0.1
@@ -227,14 +236,22 @@ def register(
     for n, one in enumerate(coarse):
         part = progress.part(0.45 + 0.2 * n / len(coarse), 0.45 + 0.2 * (n + 1) / len(coarse))
         middle.append(job.refine(options.middle, one.refined.arrangement, one.signs, part))
-    middle.append(_started_afresh(job, middle, options))
+    middle += _started_afresh(job, middle, places, options)
     middle = job.distinct(middle, 1.0, len(middle))
     progress.pose(middle[0].ct_to_world)
     lap("middle")
-    fine = _fine(job, middle, options, progress.part(0.65, 0.95))
+    fine = _fine(job, middle, options, progress.part(0.65, 0.9))
     progress.pose(fine[0].ct_to_world)
     lap("fine")
-    evidence = _evidence(job, fine, middle, options, progress.part(0.95, 1.0))
+    progress(0.9, "checking the pose")
+    levels = _neighbouring_levels(job, fine[0], options)
+    if not clicked and levels.lead < 0.0 and levels.rival is not None:
+        # A rough start may lie a level off, and where it led fits worse than the next level.
+        middle = [levels.rival, *middle]
+        fine = [*_fine(job, [levels.rival], options, progress.part(0.9, 0.95)), *fine]
+        fine = job.distinct(fine, 1.0, len(fine))
+        levels = _neighbouring_levels(job, fine[0], options)
+    evidence = _evidence(job, fine, middle, levels, options)
     lap("check")
     verdict = judge(evidence)
     timing["total"] = time.perf_counter() - began
@@ -332,15 +349,20 @@ def _coarse(
 
 
 def _started_afresh(
-    job: Job, middle: list[Hypothesis], options: RegistrationOptions
-) -> Hypothesis:
-    """The best pose refined again with all else as in the CT.
+    job: Job, middle: list[Hypothesis], places: Places, options: RegistrationOptions
+) -> list[Hypothesis]:
+    """The best pose of each of the best places refined again with all else as in the CT.
 
     While the target was still far off, neighbours and background may have gone astray with it.
     """
-    best = max(middle, key=lambda one: one.refined.score)
-    arrangement = Arrangement.as_in_ct(best.ct_to_world, job.model)
-    return job.refine(replace(options.middle, rounds=2), arrangement, best.signs, Progress())
+    afresh = replace(options.middle, rounds=2)
+    best = job.distinct(middle, places.apart_mm, places.finals)
+    found = []
+    for one in best:
+        if one.refined.score >= best[0].refined.score - options.fine_lead:
+            arrangement = Arrangement.as_in_ct(one.ct_to_world, job.model)
+            found.append(job.refine(afresh, arrangement, one.signs, Progress()))
+    return found
 
 
 def _fine(
@@ -383,18 +405,27 @@ def _by_place(
     return [members for _, members in groups]
 
 
-def _level_lead(job: Job, best: Hypothesis, options: RegistrationOptions) -> float:
-    """How much better the pose scores than the target placed one level up or down.
+@dataclass(frozen=True)
+class Levels:
+    """How much better a pose scores than the target one level up or down, and the better of those.
+
+    ``lead`` is 1 where there is nothing to compare with.
+    """
+
+    lead: float = 1.0
+    rival: Hypothesis | None = None
+
+
+def _neighbouring_levels(job: Job, best: Hypothesis, options: RegistrationOptions) -> Levels:
+    """The target tried one level up and down from where it was found.
 
     One level off, a spine fits its own picture fairly well, in every view at once; only trying the
-    right level tells. There the search starts anew, with small turns. 1 where the CT holds no
-    neighbour to step to, or where the pose explains the views better than a wrong level ever did.
+    right level tells. There the search starts anew, with small turns. Not where the pose explains
+    the views better than a wrong level ever did.
     """
     if min(best.refined.evaluation.view_scores) >= CLEAR_SCORE:
-        return 1.0
+        return Levels()
     model = job.model
-    steps = [body.centre_ct - model.centre_ct for body in model.neighbours if body.vertebra]
-    steps = [step for step in steps if 15.0 < float(np.linalg.norm(step)) < 60.0]
     near = replace(
         options.search,
         rotation_range_deg=options.search.rotation_step_deg,
@@ -402,7 +433,7 @@ def _level_lead(job: Job, best: Hypothesis, options: RegistrationOptions) -> flo
         neighbour_weight=options.click_places.neighbour_weight,
     )
     rivals = []
-    for step in sorted(steps, key=lambda step: float(np.linalg.norm(step)))[:2]:
+    for step in level_steps(model):
         pose = np.array(best.ct_to_world)
         pose[:3, 3] += pose[:3, :3] @ step
         if not _in_sight(job, pose):
@@ -415,10 +446,29 @@ def _level_lead(job: Job, best: Hypothesis, options: RegistrationOptions) -> flo
             arrangement = Arrangement.as_in_ct(one.ct_to_world, model)
             rivals.append(job.refine(options.middle, arrangement, best.signs, Progress()))
     if not rivals:
-        return 1.0
+        return Levels()
     fresh = Arrangement.as_in_ct(best.ct_to_world, model)
     own = job.refine(options.middle, fresh, best.signs, Progress())
-    return own.refined.score - max(rival.refined.score for rival in rivals)
+    rival = max(rivals, key=lambda one: one.refined.score)
+    return Levels(own.refined.score - rival.refined.score, rival)
+
+
+def level_steps(model: RenderModel) -> list[Array]:
+    """From the target to the level below and the one above, (3,) mm in the CT frame (LPS).
+
+    To the labelled neighbour there; where the CT or its labels hold none, straight down or up by
+    the usual distance of lumbar vertebrae.
+    """
+    steps = [body.centre_ct - model.centre_ct for body in model.neighbours if body.vertebra]
+    steps.sort(key=lambda step: float(np.linalg.norm(step)))
+    out = []
+    for side in (-1.0, 1.0):
+        # Steeper than 45 degrees: a rib is no neighbouring level.
+        along = [
+            s for s in steps if side * s[2] > 0.7 * np.linalg.norm(s) and 15 < side * s[2] < 60
+        ]
+        out.append(along[0] if along else np.array([0.0, 0.0, side * LEVEL_DISTANCE_MM]))
+    return out
 
 
 def _in_sight(job: Job, ct_to_world: Array) -> bool:
@@ -435,11 +485,10 @@ def _evidence(
     job: Job,
     fine: list[Hypothesis],
     middle: list[Hypothesis],
+    levels: Levels,
     options: RegistrationOptions,
-    progress: Progress,
 ) -> Evidence:
     """What speaks for and against the best hypothesis."""
-    progress(0.0, "checking the pose")
     best = fine[0]
     # Fitted again with wider neighbourhoods: a right pose does not care.
     wide = replace(
@@ -472,5 +521,5 @@ def _evidence(
         disagreement_mm=job.distance_mm(again.ct_to_world, best.ct_to_world),
         lead=near(middle) - max(far(middle), default=near(middle) - 1.0),
         fine_lead=score - max(far(fine), default=score - 1.0),
-        level_lead=_level_lead(job, best, options),
+        level_lead=levels.lead,
     )
