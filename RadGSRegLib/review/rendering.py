@@ -10,43 +10,49 @@ from scipy import ndimage
 
 from ..cases import Case, View
 from ..drr import hu_to_attenuation, project_volume
+from ..drr.attenuation import SOFT_TISSUE_HU
 from ..evaluation.overlay import brightness
 from ..geometry import Camera, Volume
 from ..registration.anatomy import Anatomy
 
 Array = NDArray[np.float64]
-Content = Literal["ct", "vertebra"]
+Content = Literal["bones", "vertebra"]
 
 MOST_PIXELS = 512
 _MARGIN_MM = 12.0
+_LEAST_BONE_HU = 130.0  # below this it is mostly noise of soft tissue
+_LEAST_SHADOW = 0.05  # of the deepest: less than this is no shadow
 
 
 class XrayRenderer:
-    """Renders a case's CT, or its vertebra alone, as its views would show it."""
+    """Renders all bone of a case's CT, or its vertebra alone, as its views would show it."""
 
     def __init__(self, case: Case, anatomy: Anatomy, signs: tuple[int, ...]) -> None:
         """``signs``: per view +1 where bone is bright, -1 where it is dark."""
         self._views = {view.name: view for view in case.views}
         self._signs = {view.name: sign for view, sign in zip(case.views, signs, strict=True)}
-        self._ct = case.ct.with_array(hu_to_attenuation(case.ct.array).astype(np.float32))
+        # Soft tissue would end where the CT does, and show the CT's box rather than the patient.
+        above = hu_to_attenuation(case.ct.array) - float(hu_to_attenuation(SOFT_TISSUE_HU))
+        bone = np.where(np.asarray(case.ct.array) > _LEAST_BONE_HU, above, 0.0)
+        self._bones = case.ct.with_array(bone.astype(np.float32))
         self._vertebra = anatomy.target.excess
 
     def render(
-        self, name: str, ct_to_world: ArrayLike, content: Content = "ct"
+        self, name: str, ct_to_world: ArrayLike, content: Content = "bones"
     ) -> NDArray[np.float32]:
         """A picture (rows, columns) of the view's size, to be shown with the X-ray's own window.
 
-        Contrast and brightness are those of the X-ray about the vertebra; where the CT casts no
-        shadow the picture is as dark (or bright) as air. Raises KeyError for a view that is not
-        there.
+        Contrast and brightness are those of the X-ray about the vertebra; where nothing casts a
+        shadow the picture is NaN. Raises KeyError for a view that is not there.
         """
         view = self._views[name]
         pose = np.asarray(ct_to_world, dtype=float)
         camera, zoom = _reduced(view.camera)
         vertebra = _project(self._vertebra, camera, pose)
-        attenuation = _project(self._ct, camera, pose) if content == "ct" else vertebra
+        attenuation = _project(self._bones, camera, pose) if content == "bones" else vertebra
         seen = _smaller(brightness(view), zoom)[: camera.rows, : camera.columns]
         matched = _match(attenuation, seen, self._about(vertebra, view, zoom), self._signs[name])
+        matched[attenuation <= _LEAST_SHADOW * float(attenuation.max())] = np.nan
         if zoom > 1:
             matched = _enlarged(matched, view.camera, zoom)
         if view.intensity == "transmission":

@@ -6,7 +6,7 @@ ends in ``{"error": "..."}``. Then each line in is a request and gets one line o
 
 ``{"id", "do": "score", "ct_to_world"}``
     ``{"id", "score", "views": {name: score}}``
-``{"id", "do": "render", "view", "content": "ct" | "vertebra", "ct_to_world"}``
+``{"id", "do": "render", "view", "content": "bones" | "vertebra", "ct_to_world"}``
     ``{"id", "file"}``, an .npy (rows, columns)
 ``{"id", "do": "refine", "ct_to_world"}``
     ``{"id", "ct_to_world"}``, the best pose nearby
@@ -86,8 +86,8 @@ class ReviewServer:
         return {"score": found.score, "views": found.views}
 
     def _render(self, request: Request, pose: NDArray[np.float64]) -> dict[str, Any]:
-        name, content = str(request.get("view")), request.get("content", "ct")
-        if name not in self.views or content not in ("ct", "vertebra"):
+        name, content = str(request.get("view")), request.get("content", "bones")
+        if name not in self.views or content not in ("bones", "vertebra"):
             raise ValueError(f"there is no view {name!r} or no content {content!r}")
         image = self._renderer.render(name, pose, content)
         path = self._folder / f"render-{request['id']}.npy"

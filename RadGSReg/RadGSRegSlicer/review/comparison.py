@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from .. import xray
 from ..drawing import DRAWING, XRAY_ROLE
@@ -21,16 +22,24 @@ if TYPE_CHECKING:
 
 MODES = ("xray", "blend", "checkerboard", "flicker", "rendering")
 TILE_MM = 10.0
+SHADING_MM = 20.0
 
 
 class Comparison:
-    """One X-ray and its rendering in one slice view."""
+    """One X-ray and its rendering in one slice view.
+
+    With ``enhance`` both are shown with their wide shading softened, so that bone stands out; else
+    the X-ray is shown as it is. ``about`` (rows, columns) marks the vertebra, on which brightness
+    and contrast are set.
+    """
 
     def __init__(self, xrayNode: vtkMRMLScalarVolumeNode, viewName: str) -> None:
         self.xrayNode = xrayNode
         self.viewName = viewName
         self.mode = "xray"
         self.opacity = 0.5
+        self.enhance = False
+        self.about: NDArray[np.bool_] | None = None
         self._scene = xrayNode.GetScene()
         self._rendering: NDArray[np.float32] | None = None
         self._volume: Any = None
@@ -42,42 +51,83 @@ class Comparison:
         return self.mode != "xray"
 
     @property
+    def hasRendering(self) -> bool:
+        """Whether a rendering has come."""
+        return self._rendering is not None
+
+    @property
     def volume(self) -> Any:
-        """The volume node that is shown over the X-ray, None before there is a rendering."""
+        """The volume node that is shown over the X-ray, None before there is one."""
         return self._volume
 
     def setRendering(self, image: ArrayLike) -> None:
-        """Take a new rendering (rows, columns) in the X-ray's grey values."""
+        """Take a new rendering (rows, columns) in the X-ray's grey values, NaN where there is none.
+
+        There the X-ray itself is shown.
+        """
         self._rendering = np.asarray(image, dtype=np.float32)
         self.show()
 
-    def setMode(self, mode: str, opacity: float) -> None:
+    def setMode(self, mode: str, opacity: float, enhance: bool) -> None:
         """Choose one of `MODES`; ``opacity`` of the rendering counts in "blend"."""
-        self.mode, self.opacity = mode, opacity
+        self.mode, self.opacity, self.enhance = mode, opacity, enhance
         self.show()
 
     def flick(self) -> None:
         """The other picture of the two (in "flicker"; a timer calls this)."""
         if self.mode == "flicker":
             self._flickerOn = not self._flickerOn
-            self._setOpacity(1.0 if self._flickerOn else 0.0)
+            self.show()
 
     def show(self) -> None:
         """Put the present mode on the screen."""
-        if self._rendering is None or self.mode == "xray":
+        image = self._picture()
+        if image is None:
             self._setOpacity(0.0)
             return
-        image = self._rendering
-        if self.mode == "checkerboard":
-            image = checkerboard(xray.getPixels(self.xrayNode), image, self._tile())
         self._fill(image)
         layers = compositeNode(self._scene, self.viewName)
         if layers is not None:
             layers.SetForegroundVolumeID(self._volume.GetID())
-        if self.mode == "blend":
-            self._setOpacity(self.opacity)
-        else:
-            self._setOpacity(1.0 if self.mode != "flicker" or self._flickerOn else 0.0)
+        self._setOpacity(1.0)
+
+    def _picture(self) -> NDArray[np.float32] | None:
+        """What is to be seen over the X-ray (rows, columns); None for the X-ray as it is."""
+        seen = np.asarray(xray.getPixels(self.xrayNode), dtype=np.float32)
+        mode = self.mode if self._rendering is not None else "xray"
+        if mode == "flicker":
+            mode = "rendering" if self._flickerOn else "xray"
+        if mode == "xray":
+            return self._enhanced(seen) if self.enhance else None
+        assert self._rendering is not None
+        there = np.isfinite(self._rendering)
+        rendering = np.where(there, self._rendering, seen)
+        if self.enhance:
+            if there.any():
+                # A flat surrounding, so that the CT's edge does not shine.
+                flat = np.where(there, self._rendering, self._rendering[there].mean())
+                rendering = self._enhanced(flat)
+            seen = self._enhanced(seen)
+            rendering = np.where(there, self._matched(rendering, seen), seen)
+        if mode == "blend":
+            return np.asarray((1.0 - self.opacity) * seen + self.opacity * rendering)
+        if mode == "checkerboard":
+            return checkerboard(seen, rendering, self._tile())
+        return rendering
+
+    def _enhanced(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        spacing = xray.getGeometry(self.xrayNode).pixelSpacing[0]
+        return withoutShading(image, 1.5 * SHADING_MM / spacing)
+
+    def _matched(
+        self, rendering: NDArray[np.float32], seen: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """The rendering with the X-ray's mean and spread at the vertebra."""
+        if self.about is None or not self.about.any():
+            return rendering
+        inside, wanted = rendering[self.about], seen[self.about]
+        gain = float(wanted.std()) / max(float(inside.std()), 1e-9)
+        return np.asarray(float(wanted.mean()) + gain * (rendering - float(inside.mean())))
 
     def close(self) -> None:
         """Take the rendering out of the scene."""
@@ -114,16 +164,37 @@ class Comparison:
             self._volume.SetNodeReferenceID(XRAY_ROLE, self.xrayNode.GetID())
         self._volume.CopyOrientation(self.xrayNode)
         slicer.util.updateVolumeFromArray(self._volume, np.ascontiguousarray(image[None]))
+        self._window(image)
+
+    def _window(self, image: NDArray[Any]) -> None:
         shown, display = self.xrayNode.GetDisplayNode(), self._volume.GetDisplayNode()
-        if shown is not None:
-            display.SetAutoWindowLevel(False)
+        display.SetAutoWindowLevel(False)
+        if self.enhance:
+            reference = self._enhanced(np.asarray(xray.getPixels(self.xrayNode), np.float32))
+            inside = image if self.about is None or not self.about.any() else reference[self.about]
+            low, high = (float(x) for x in np.percentile(inside, [1.0, 99.7]))
+            spare = 0.25 * (high - low)
+            if high > low:
+                display.SetWindowLevelMinMax(low - spare, high + 0.2 * spare)
+        elif shown is not None:
             display.SetWindowLevel(shown.GetWindow(), shown.GetLevel())
+        if shown is not None:
             display.SetAndObserveColorNodeID(shown.GetColorNodeID())
 
     def _setOpacity(self, opacity: float) -> None:
         layers = compositeNode(self._scene, self.viewName)
         if layers is not None:
             layers.SetForegroundOpacity(opacity)
+
+
+def withoutShading(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """A picture with most of its shading wider than ``sigma`` pixels taken away."""
+    # Three boxes are a Gaussian for this purpose, at a cost that does not grow with its width.
+    width = max(round(2.0 * sigma), 1)
+    shading = image
+    for _ in range(3):
+        shading = ndimage.uniform_filter(shading, width, mode="nearest")
+    return np.asarray(image - 0.75 * (shading - float(shading.mean())), dtype=np.float32)
 
 
 def checkerboard(first: ArrayLike, second: ArrayLike, tile: int) -> NDArray[np.float32]:

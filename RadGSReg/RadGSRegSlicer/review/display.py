@@ -266,8 +266,8 @@ def _boneTransfer(volumeProperty: Any, low: float, high: float) -> None:
     for part, alpha, rgb in (
         (-0.5, 0.0, (0.35, 0.15, 0.1)),
         (0.1, 0.0, (0.55, 0.3, 0.2)),
-        (0.45, 0.25, (0.85, 0.68, 0.5)),
-        (1.0, 0.75, (1.0, 0.97, 0.9)),
+        (0.45, 0.45, (0.85, 0.68, 0.5)),
+        (1.0, 0.95, (1.0, 0.97, 0.9)),
     ):
         value = low + part * (high - low)
         opacity.AddPoint(value, alpha)

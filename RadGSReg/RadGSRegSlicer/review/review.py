@@ -65,7 +65,7 @@ class Review:
         self.updated: list[Callable[[], object]] = []
         self.scores: Answer | None = None
         self.problem = ""
-        self.mode, self.opacity, self.content = "xray", 0.5, "ct"
+        self.mode, self.opacity, self.content, self.enhance = "xray", 0.5, "bones", True
         self.whole = False
         self._scene = ctNode.GetScene()
         self._client: ReviewClient | None = None
@@ -106,7 +106,10 @@ class Review:
                 if name in self._comparisons:
                     self._comparisons[name].close()
                 self._comparisons[name] = Comparison(node, name)
-            self._comparisons[name].setMode(self.mode, self.opacity)
+            camera = xray.getGeometry(node).camera
+            outline = self.session.outline(node, folds=False)
+            self._comparisons[name].about = outline.inside(camera.columns, camera.rows)
+            self._comparisons[name].setMode(self.mode, self.opacity, self.enhance)
         self.fit()
         self.display.placeOutlines(self._shown)
         tintReconstruction(self.reconstruction)
@@ -169,13 +172,18 @@ class Review:
         showVolumeRendering(self.reconstruction, volume)
         showGaussians(self.gaussians, gaussians)
 
-    def setComparison(self, mode: str, opacity: float = 0.5, content: str = "ct") -> None:
-        """Hold the X-rays against renderings (`comparison.MODES`) of the CT or the vertebra."""
+    def setComparison(
+        self, mode: str, opacity: float = 0.5, content: str = "bones", enhance: bool = True
+    ) -> None:
+        """Hold the X-rays against renderings (`comparison.MODES`) of all bone or the vertebra.
+
+        ``content``: "bones" or "vertebra"; ``enhance``: soften wide shading, so that bone stands out.
+        """
         fresh = content != self.content
-        self.mode, self.opacity, self.content = mode, opacity, content
+        self.mode, self.opacity, self.content, self.enhance = mode, opacity, content, enhance
         for comparison in self._comparisons.values():
-            comparison.setMode(mode, opacity)
-            if comparison.needsRendering and (fresh or comparison.volume is None):
+            comparison.setMode(mode, opacity, enhance)
+            if comparison.needsRendering and (fresh or not comparison.hasRendering):
                 self._askRendering(comparison)
 
     def flick(self) -> None:
