@@ -39,7 +39,7 @@ from RadGSRegSlicer.compute import ProgressCallback
 from RadGSRegSlicer.panel import STEPS
 from RadGSRegSlicer.panel.step import PanelContext
 from RadGSRegSlicer.results import OutputNodes, ReconstructionResult, RegistrationResult
-from RadGSRegSlicer.tasks import Task
+from RadGSRegSlicer.tasks import PoseCallback, Task
 
 #
 # RadGSReg
@@ -93,7 +93,7 @@ class RadGSRegParameterNode:
     worldLandmarks - The same landmarks in the world.
     method - How the Gaussians are found.
     modelPath - Trained weights for that.
-    quality - How much care is taken.
+    effort - How much is searched and refined.
     device - What to compute on.
     showPreview - Whether the pose is shown while it is being found.
     ctToWorld - The transform that the result goes into.
@@ -116,7 +116,7 @@ class RadGSRegParameterNode:
     worldLandmarks: vtkMRMLMarkupsFiducialNode
     method: Annotated[str, Choice(["optimize", "learned"])] = "optimize"
     modelPath: str = ""
-    quality: Annotated[str, Choice(["fast", "normal", "careful"])] = "normal"
+    effort: Annotated[str, Choice(["fast", "normal", "careful"])] = "normal"
     device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
     showPreview: bool = True
     ctToWorld: vtkMRMLLinearTransformNode
@@ -173,10 +173,14 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def exit(self) -> None:
-        self.setParameterNode(None)
+        """Another module is opened: the form rests, a computation goes on."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
 
     def onSceneStartClose(self, caller, event) -> None:
-        self.steps["register"].cancel()
+        self.steps["register"].discard()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event) -> None:
@@ -244,10 +248,13 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         startTransform: Any = None,
         device: str = "auto",
         model: str | None = None,
+        effort: str = "normal",
+        clicks: bool = True,
         outputFolder: str | os.PathLike | None = None,
         outputs: OutputNodes | None = None,
         waitForCompletion: bool = True,
         progressCallback: ProgressCallback | None = None,
+        poseCallback: PoseCallback | None = None,
         completedCallback: Callable[[Task], object] | None = None,
     ) -> RegistrationResult | Task:
         """Register one vertebra of a CT to X-rays; the resulting transform is set on the CT.
@@ -261,6 +268,9 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         :param startTransform: the same as a matrix (4, 4), RAS mm.
         :param device: "auto", "cpu" or "cuda".
         :param model: a model of the library, as ``radgsreg register --model``.
+        :param effort: "fast", "normal" or "careful".
+        :param clicks: whether to begin at the centres said for the X-rays.
+        :param poseCallback: gets the best pose so far (4, 4), RAS, whenever there is a better one.
         :param outputFolder: keep the result files here; else they are temporary.
         :param outputs: nodes to put the results into; else new nodes are made.
         """
@@ -273,9 +283,12 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
             startTransform=startTransform,
             device=device,
             model=model,
+            effort=effort,
+            clicks=clicks,
             outputFolder=outputFolder,
             outputs=outputs,
             progressCallback=progressCallback,
+            poseCallback=poseCallback,
             completedCallback=completedCallback,
         )
         return compute.run(task, waitForCompletion)

@@ -12,9 +12,12 @@ from RadGSRegLib.errors import InputError
 
 from . import casefolder, environment, frames, results
 from .results import OutputNodes, ReconstructionResult, RegistrationResult
-from .tasks import Task, WorkFolder
+from .staging import CASE, stageCase
+from .tasks import PoseCallback, Task, WorkFolder
 
 ProgressCallback = Callable[[float, str], object]
+
+EFFORTS = ("fast", "normal", "careful")
 
 
 def register(
@@ -27,14 +30,19 @@ def register(
     startTransform: Any = None,
     device: str = "auto",
     model: str | None = None,
+    effort: str = "normal",
+    clicks: bool = True,
     outputFolder: str | os.PathLike[str] | None = None,
     outputs: OutputNodes | None = None,
     progressCallback: ProgressCallback | None = None,
+    poseCallback: PoseCallback | None = None,
     completedCallback: Callable[[Task[RegistrationResult]], object] | None = None,
 ) -> Task[RegistrationResult]:
     """A registration, not started yet. Arguments as in ``RadGSRegLogic.register``."""
     environment.requirePackages()
     checkDevice(device)
+    if effort not in EFFORTS:
+        raise InputError("effort", f"'{effort}' is unknown", f"use {', '.join(EFFORTS)}")
     checkOutputs(outputs, [ctNode, *xrayNodes])
     if startNode is not None and startTransform is not None:
         raise InputError("start", "is given both as a node and as a matrix")
@@ -42,15 +50,18 @@ def register(
         startTransform = frames.transformMatrix(startNode)
     folder = WorkFolder(outputFolder)
     try:
-        case = casefolder.writeCase(
-            ctNode, segmentationNode, segment, xrayNodes, folder.inputs, startTransform
+        prepare = stageCase(
+            ctNode, segmentationNode, segment, xrayNodes, folder.inputs, startTransform, clicks
         )
     except BaseException:
         folder.remove()
         raise
+    case = folder.inputs / CASE
     arguments = ["register", str(case), "--out", str(folder.outputs), "--device", device]
     if startTransform is not None:
         arguments += ["--start", str(case.with_name("start.json"))]
+    if effort != "normal":
+        arguments += ["--effort", effort]
     if model is not None:
         arguments += ["--model", model]
 
@@ -64,7 +75,9 @@ def register(
         arguments,
         folder,
         load,
+        prepare=prepare,
         progressCallback=progressCallback,
+        poseCallback=poseCallback,
         completedCallback=completedCallback,
     )
 

@@ -12,6 +12,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from .jobs import Job
+
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
 TORCH_VERSION = ">=2.4"
 
@@ -83,6 +85,15 @@ def requirePackages() -> None:
             f"RadGSReg needs Python packages that are not installed: {', '.join(missing)}; "
             "press Apply in the RadGSReg module, or call RadGSRegLogic.installDependencies()"
         )
+
+
+def infoJob() -> Job:
+    """What the library says of itself and of this computer (``radgsreg info``), not started yet."""
+    return Job(
+        [pythonExecutable(), "-m", "RadGSRegLib", "info"],
+        workingFolder=libraryFolder(),
+        environment=childEnvironment(),
+    )
 
 
 def installMissing() -> None:

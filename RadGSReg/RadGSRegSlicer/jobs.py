@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 ProgressCallback = Callable[[float, str], object]
+Pose = list[list[float]]  # 4 x 4, as the child writes it: LPS
 
 _GRACE_S = 0.8  # between the polite request to stop and the end by force
 _STRAGGLER_S = 0.5  # how long output is awaited once the child itself has ended
@@ -46,8 +47,9 @@ class Job:
 
     ``progressCallback`` gets (fraction in [0, 1], message) for every progress line of the child, a
     JSON object such as ``{"progress": 0.42, "message": "..."}``; if it returns False the job is
-    cancelled. Everything else that the child writes is kept in `outputLines` and `errorLines`
-    (the last few hundred).
+    cancelled. A line that also holds a ``ct_to_world`` sets `bestPose`, and ``poseCallback`` gets
+    it. Everything else that the child writes is kept in `outputLines` and `errorLines` (the last
+    few hundred).
     """
 
     def __init__(
@@ -57,7 +59,10 @@ class Job:
         workingFolder: str | os.PathLike[str] | None = None,
         environment: Mapping[str, str] | None = None,
         progressCallback: ProgressCallback | None = None,
+        poseCallback: Callable[[Pose], object] | None = None,
     ) -> None:
+        self.bestPose: Pose | None = None
+        self._poseCallback = poseCallback
         self.arguments = [os.fspath(argument) for argument in arguments]
         self.progress = 0.0
         self.message = ""
@@ -201,6 +206,11 @@ class Job:
                 (self.errorLines if isError else self.outputLines).append(line)
                 continue
             self.progress, self.message = report
+            pose = parsePose(line)
+            if pose is not None:
+                self.bestPose = pose
+                if self._poseCallback is not None and self.state is JobState.RUNNING:
+                    self._poseCallback(pose)
             if (
                 self._progressCallback is not None
                 and self.state is JobState.RUNNING
@@ -238,3 +248,13 @@ def parseProgress(line: str) -> tuple[float, str] | None:
     except (ValueError, KeyError, TypeError):
         return None
     return fraction, str(report.get("message", ""))
+
+
+def parsePose(line: str) -> Pose | None:
+    """The best ct_to_world so far that a progress line tells of, or None."""
+    try:
+        rows = json.loads(line)["ct_to_world"]
+        pose = [[float(value) for value in row] for row in rows]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return pose if [len(row) for row in pose] == [4, 4, 4, 4] else None

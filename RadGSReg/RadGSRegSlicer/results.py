@@ -98,22 +98,12 @@ def loadRegistration(
     reconstructionNode = _loadVolume(volume, scene, outputs.reconstructionNode)
     gaussiansNode = None if cloud is None else _model(cloud, scene, outputs.gaussiansNode)
     ctToWorld = lps_to_ras(record.ct_to_world)
-    transformNode = outputs.transformNode or scene.AddNewNodeByClass(
-        "vtkMRMLLinearTransformNode", scene.GenerateUniqueName(f"{name}-to-world")
-    )
-    if transformNode.GetParentTransformNode() is not None:
-        notes.append(f"'{transformNode.GetName()}' was taken out of its parent transform")
-        transformNode.SetAndObserveTransformNodeID(None)
+    transformNode = _transform(outputs.transformNode, ctNode, notes)
     status = record.status
     if status == "failed":
         notes = [f"the registration failed; its transform is not set on '{name}'"]
     else:
-        along = segmentationNode is not None and (
-            segmentationNode.GetTransformNodeID() == ctNode.GetTransformNodeID()
-        )
-        ctNode.SetAndObserveTransformNodeID(transformNode.GetID())
-        if segmentationNode is not None and along:
-            segmentationNode.SetAndObserveTransformNodeID(transformNode.GetID())
+        _setOnCt(transformNode, ctNode, segmentationNode)
     transformNode.SetMatrixTransformToParent(matrixFromArray(ctToWorld))
     transformNode.SetAttribute(STATUS, status)
     kept = ResultRecord(status, ctToWorld, record.covariance, record.quality, str(folder))
@@ -129,6 +119,54 @@ def loadRegistration(
         outputFolder=folder,
         notes=notes,
     )
+
+
+def keepPose(
+    ctToWorld: NDArray[np.float64],
+    ctNode: vtkMRMLScalarVolumeNode,
+    outputs: OutputNodes | None = None,
+    segmentationNode: vtkMRMLSegmentationNode | None = None,
+) -> RegistrationResult:
+    """Set a pose (4, 4), RAS, that nothing has checked on the CT, as an uncertain result."""
+    outputs = outputs or OutputNodes()
+    notes = [note for note in [ctFrameNote(ctNode)] if note is not None]
+    reason = "the registration was cancelled; this was its best pose until then, unchecked"
+    transformNode = _transform(outputs.transformNode, ctNode, notes)
+    _setOnCt(transformNode, ctNode, segmentationNode)
+    transformNode.SetMatrixTransformToParent(matrixFromArray(ctToWorld))
+    transformNode.SetAttribute(STATUS, "uncertain")
+    quality: dict[str, Any] = {"reason": reason}
+    keepRecord(transformNode, ResultRecord("uncertain", ctToWorld, None, quality, ""))
+    return RegistrationResult(
+        "uncertain", ctToWorld, transformNode, None, None, quality, notes=[reason, *notes]
+    )
+
+
+def _transform(
+    node: vtkMRMLLinearTransformNode | None, ctNode: vtkMRMLScalarVolumeNode, notes: list[str]
+) -> vtkMRMLLinearTransformNode:
+    """The transform for a result, under no other one."""
+    scene = ctNode.GetScene()
+    node = node or scene.AddNewNodeByClass(
+        "vtkMRMLLinearTransformNode", scene.GenerateUniqueName(f"{ctNode.GetName()}-to-world")
+    )
+    if node.GetParentTransformNode() is not None:
+        notes.append(f"'{node.GetName()}' was taken out of its parent transform")
+        node.SetAndObserveTransformNodeID(None)
+    return node
+
+
+def _setOnCt(
+    transformNode: vtkMRMLLinearTransformNode,
+    ctNode: vtkMRMLScalarVolumeNode,
+    segmentationNode: vtkMRMLSegmentationNode | None,
+) -> None:
+    along = segmentationNode is not None and (
+        segmentationNode.GetTransformNodeID() == ctNode.GetTransformNodeID()
+    )
+    ctNode.SetAndObserveTransformNodeID(transformNode.GetID())
+    if segmentationNode is not None and along:
+        segmentationNode.SetAndObserveTransformNodeID(transformNode.GetID())
 
 
 def loadReconstruction(

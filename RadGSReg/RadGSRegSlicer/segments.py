@@ -49,6 +49,16 @@ class SegmentLabels:
     names: dict[int, str]
 
 
+@dataclass(frozen=True)
+class ExportedLabels:
+    """A label map before its values are looked up: they are ``table[counted]`` (K, J, I)."""
+
+    counted: NDArray[Any]
+    table: NDArray[np.int16]
+    label: int
+    names: dict[int, str]
+
+
 def segmentIds(segmentationNode: vtkMRMLSegmentationNode) -> list[str]:
     """The identifiers of all segments, in the segmentation's order."""
     segmentation = segmentationNode.GetSegmentation()
@@ -121,6 +131,14 @@ def labelsOnCt(
     transform is taken where it is seen in the scene. Raises InputError where the chosen segment is
     empty on the CT's grid.
     """
+    exported = exportLabels(segmentationNode, segmentId, ctNode)
+    return SegmentLabels(exported.table[exported.counted], exported.label, exported.names)
+
+
+def exportLabels(
+    segmentationNode: vtkMRMLSegmentationNode, segmentId: str, ctNode: vtkMRMLScalarVolumeNode
+) -> ExportedLabels:
+    """`labelsOnCt` without the look-up, which takes long for a whole CT."""
     segmentation = segmentationNode.GetSegmentation()
     ids = [id_ for id_ in segmentIds(segmentationNode) if id_ != segmentId] + [segmentId]
     values = [int(segmentation.GetSegment(id_).GetLabelValue()) for id_ in ids]
@@ -130,9 +148,8 @@ def labelsOnCt(
     counted = _export(segmentationNode, ids, ctNode)
     table = np.zeros(len(ids) + 1, dtype=np.int16)
     table[1:] = values
-    array = table[counted]
     name = segmentation.GetSegment(segmentId).GetName()
-    if not (array == values[-1]).any():
+    if not (counted == len(ids)).any():
         raise InputError(
             segmentationNode.GetName(),
             f"its segment '{name}' is empty on the grid of '{ctNode.GetName()}'",
@@ -141,12 +158,12 @@ def labelsOnCt(
         value: str(segmentation.GetSegment(id_).GetName())
         for value, id_ in zip(values, ids, strict=True)
     }
-    return SegmentLabels(array, values[-1], names)
+    return ExportedLabels(counted, table, values[-1], names)
 
 
 def _export(
     segmentationNode: vtkMRMLSegmentationNode, ids: list[str], ctNode: vtkMRMLScalarVolumeNode
-) -> NDArray[np.int64]:
+) -> NDArray[Any]:
     """Label map (K, J, I) with 1, 2, ... for the segments in the given order, the later on top."""
     scene = segmentationNode.GetScene()
     reference = ctNode
@@ -179,7 +196,7 @@ def _export(
                 segmentationNode.GetName(),
                 f"its label map does not come out on the grid of '{ctNode.GetName()}'",
             )
-        return np.asarray(slicer.util.arrayFromVolume(labelmap), dtype=np.int64).copy()
+        return np.array(slicer.util.arrayFromVolume(labelmap))
     finally:
         display = labelmap.GetDisplayNode()
         if display is not None:

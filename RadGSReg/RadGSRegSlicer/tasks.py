@@ -9,14 +9,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from RadGSRegLib.errors import Cancelled
+from RadGSRegLib.geometry import is_rigid, lps_to_ras
 
 from .environment import childEnvironment, libraryFolder, pythonExecutable
-from .jobs import Job, JobState, ProgressCallback
+from .jobs import Job, JobState, Pose, ProgressCallback
 
 Result = TypeVar("Result")
 
@@ -25,6 +29,10 @@ EXIT_OK = 0
 EXIT_BAD_INPUT = 2
 EXIT_NOT_TRUSTED = 3
 EXIT_CANCELLED = 130
+
+PoseCallback = Callable[[NDArray[np.float64]], object]
+
+_TICK_S = 0.03  # how long one poll may prepare: a window is to stay alive
 
 
 class TaskError(RuntimeError):
@@ -68,8 +76,10 @@ class Task(Generic[Result]):
     """One command of the library.
 
     ``arguments`` follow ``python -m RadGSRegLib``; ``load`` turns the results into nodes and runs
-    on the thread that polls. ``completedCallback`` gets the task when it has ended, however that
-    was. After the end exactly one of `result` and `error` is set.
+    on the thread that polls. ``prepare`` writes the inputs, a little at each step; the command
+    starts when it is through. ``poseCallback`` gets the best pose so far (4, 4), RAS, whenever the
+    command tells of one. ``completedCallback`` gets the task when it has ended, however that was.
+    After the end exactly one of `result` and `error` is set.
     """
 
     def __init__(
@@ -78,7 +88,9 @@ class Task(Generic[Result]):
         folder: WorkFolder,
         load: Callable[[Path], Result],
         *,
+        prepare: Iterator[None] | None = None,
         progressCallback: ProgressCallback | None = None,
+        poseCallback: PoseCallback | None = None,
         completedCallback: Callable[[Task[Result]], object] | None = None,
     ) -> None:
         self.result: Result | None = None
@@ -87,13 +99,26 @@ class Task(Generic[Result]):
         self._folder = folder
         self._load = load
         self._completedCallback = completedCallback
+        self._prepare = prepare
+        self._poseCallback = poseCallback
+        self._cancelled = False
+        self._discarded = False
         self._timer: Any = None
         self.job = Job(
             [pythonExecutable(), "-m", "RadGSRegLib", *arguments, "--progress"],
             workingFolder=libraryFolder(),
             environment=childEnvironment(),
             progressCallback=progressCallback,
+            poseCallback=self._onPose,
         )
+
+    @property
+    def bestPose(self) -> NDArray[np.float64] | None:
+        """The best pose (4, 4) that the command has told of, CT to world, RAS; or None."""
+        if self.job.bestPose is None:
+            return None
+        pose = np.array(self.job.bestPose)
+        return lps_to_ras(pose) if is_rigid(pose) else None
 
     @property
     def progress(self) -> float:
@@ -106,12 +131,9 @@ class Task(Generic[Result]):
         return self.job.message
 
     def start(self) -> None:
-        """Start the child process; returns at once."""
-        try:
-            self.job.start()
-        except Exception:
-            self._folder.remove()
-            raise
+        """Start to prepare, and then the child process; returns at once."""
+        if self._prepare is None:
+            self._startJob()
 
     def startTimer(self, interval_ms: int = 50) -> None:
         """Let a Qt timer call `poll` until the end (inside Slicer only)."""
@@ -124,17 +146,29 @@ class Task(Generic[Result]):
 
     def cancel(self) -> None:
         """Ask the whole process tree to end; it does so within two seconds."""
+        self._cancelled = True
         self.job.cancel()
+
+    def discard(self) -> None:
+        """`cancel`, and load nothing even if the results are there: the scene is closing."""
+        self._discarded = True
+        self.cancel()
 
     def poll(self) -> bool:
         """Take in progress and, at the end, load the results. Returns whether all is finished."""
-        if self.isFinished or not self.job.poll():
-            return self.isFinished
+        if self.isFinished:
+            return True
+        if self._prepare is not None:
+            self._preparePart()
+            if self.error is None:
+                return False
+        elif not self.job.poll():
+            return False
         self.isFinished = True
         if self._timer is not None:
             self._timer.stop()
         try:
-            self.error = self._failure()
+            self.error = self.error or self._failure()
             if self.error is None:
                 self.result = self._load(self._folder.publish())
         except Exception as error:
@@ -153,7 +187,10 @@ class Task(Generic[Result]):
         idle = _processEvents()
         try:
             while not self.poll():
-                self.job.wait(0.2, idle)
+                if self._prepare is None:
+                    self.job.wait(0.2, idle)
+                elif idle is not None:
+                    idle()
         except BaseException:
             # Ctrl-C in a console: the child must not stay behind.
             self.cancel()
@@ -165,7 +202,38 @@ class Task(Generic[Result]):
         assert self.result is not None
         return self.result
 
+    def _startJob(self) -> None:
+        try:
+            self.job.start()
+        except Exception:
+            self._folder.remove()
+            raise
+
+    def _preparePart(self) -> None:
+        """Prepare for a moment; start the command when that is done."""
+        assert self._prepare is not None
+        until = time.monotonic() + _TICK_S
+        try:
+            while time.monotonic() < until:
+                if self._cancelled:
+                    raise Cancelled("cancelled")
+                next(self._prepare)
+        except StopIteration:
+            self._prepare = None
+            try:
+                self._startJob()
+            except Exception as error:
+                self.error = error
+        except Exception as error:
+            self.error = error
+
+    def _onPose(self, pose: Pose) -> None:
+        if self._poseCallback is not None and self.bestPose is not None:
+            self._poseCallback(self.bestPose)
+
     def _failure(self) -> Exception | None:
+        if self._discarded:
+            return Cancelled("discarded")
         code = self.job.returnCode
         if self.job.state is JobState.CANCELLED or code == EXIT_CANCELLED:
             return Cancelled(self.job.message or "cancelled")

@@ -1,9 +1,10 @@
 """The panel: one small class per step, and what they share."""
 
+from .about import AboutStep
 from .ct_step import CtStep
 from .register_step import RegisterStep
 from .review_step import ReviewStep
 from .start_step import StartStep
 from .xray_step import XrayStep
 
-STEPS = (CtStep, XrayStep, StartStep, RegisterStep, ReviewStep)
+STEPS = (CtStep, XrayStep, StartStep, RegisterStep, ReviewStep, AboutStep)

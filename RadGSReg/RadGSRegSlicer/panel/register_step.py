@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import numpy as np
+import slicer
+from numpy.typing import NDArray
 from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
-from .. import environment
 from ..compute import checkOutputs
-from ..results import OutputNodes, RegistrationResult
-from .step import PanelContext, Step, modify
+from ..preview import PosePreview
+from ..results import OutputNodes, RegistrationResult, keepPose
+from ..review.surface import vertebraSurface
+from .step import PanelContext, Step, fillChoices, modify, selectChoice
+from .timing import TimeLeft
 
 
 class RegisterStep(Step):
@@ -21,92 +27,211 @@ class RegisterStep(Step):
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
         self.result: RegistrationResult | None = None
+        self.bestPose: NDArray[np.float64] | None = None
+        self._task: Any = None
+        self._timeLeft = TimeLeft()
+        self._preview: PosePreview | None = None
+        efforts = {
+            "fast": _("fast: fewer tries"),
+            "normal": _("normal"),
+            "careful": _("careful: more tries"),
+        }
+        fillChoices(ui.effortComboBox, efforts, "normal")
+        methods = {
+            "optimize": _("optimize: fit the Gaussians to the X-rays"),
+            "learned": _("learned: trained weights, then fit"),
+        }
+        fillChoices(ui.methodComboBox, methods, "optimize")
+        ui.effortComboBox.connect("currentIndexChanged(int)", self.onEffort)
+        ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethod)
         ui.applyButton.connect("clicked(bool)", self.onApply)
+        ui.keepBestButton.connect("clicked(bool)", self.onKeepBest)
+
+    def setParameterNode(self, parameters: Any) -> None:
+        super().setParameterNode(parameters)
+        if parameters is None:
+            self.result = self.bestPose = None
+            self._endPreview()
+            self.ui.progressLabel.text = ""
 
     def update(self) -> None:
-        button = self.ui.applyButton
-        if self.context.busy:
+        ui, parameters = self.ui, self.parameters
+        selectChoice(ui.effortComboBox, parameters.effort)
+        selectChoice(ui.methodComboBox, parameters.method)
+        learned = parameters.method == "learned"
+        for widget in (ui.modelLabel, ui.modelPathLineEdit):
+            widget.visible = learned
+        ui.keepBestButton.visible = self.bestPose is not None and not self.context.busy
+        ui.progressBar.visible = self._task is not None
+        button = ui.applyButton
+        if self._task is not None:
             button.text = _("Cancel")
             button.toolTip = _("Stop the registration")
             button.enabled = True
             return
         problem = self.missing()
+        if not problem and self.context.busy:
+            problem = _("Wait until the present computation is done")
         button.text = _("Apply")
         button.toolTip = problem or _("Register the vertebra to the X-rays")
         button.enabled = not problem
 
     def missing(self) -> str:
-        for name in ("ct", "xray", "start"):
+        for number, name in enumerate(("ct", "xray", "start"), start=1):
             problem = self.context.steps[name].missing()
             if problem:
-                return problem
+                return _("Step {number}: {problem}").format(number=number, problem=problem)
         parameters = self.parameters
+        if parameters.method == "learned" and not parameters.modelPath:
+            return _("Choose the trained weights, or the method without them")
         try:
             checkOutputs(self._outputs(), [parameters.ctVolume, *parameters.xrays])
         except InputError as error:
             return str(error)
         return ""
 
+    def ready(self) -> str:
+        if self._task is not None:
+            return _("Computing")
+        packages = self.context.missingPackages
+        if packages:
+            text = _("Apply installs first what is missing: {packages}")
+            return text.format(packages=", ".join(packages))
+        return _("Ready to register")
+
     def cancel(self) -> None:
-        """Stop what is being computed, if anything is."""
-        if self.context.task is not None:
-            self.context.task.cancel()
+        """Stop what is being computed, if anything is, and keep its best pose."""
+        if self._task is not None:
+            self.ui.progressLabel.text = _("Stopping...")
+            self._task.cancel()
+
+    def discard(self) -> None:
+        """Stop what is being computed and forget it: the scene is closing."""
+        if self._task is not None:
+            self._task.discard()
 
     def cleanup(self) -> None:
-        self.cancel()
-        if self.context.task is not None:
-            self.context.task.job.wait(2.0)
+        if self._task is not None:
+            self._task.discard()
+            self._task.job.wait(2.0)
+        self._endPreview()
+
+    # Handlers
+
+    def onEffort(self, *args: Any) -> None:
+        if self.parameters is not None:
+            self.parameters.effort = str(self.ui.effortComboBox.currentData)
+
+    def onMethod(self, *args: Any) -> None:
+        if self.parameters is not None:
+            self.parameters.method = str(self.ui.methodComboBox.currentData)
 
     def onApply(self, *args: Any) -> None:
-        if self.context.task is not None:
-            self.context.task.cancel()
-            self.ui.progressLabel.text = _("Stopping...")
+        if self._task is not None:
+            self.cancel()
             return
         with self.attempt():
-            if environment.missingPackages():
+            if self.context.lookForPackages():
                 self.logic.installDependencies()
+                self.context.lookForPackages()
+            self.bestPose = None
             parameters = self.parameters
-            self.context.task = self.logic.register(
+            start = self.context.steps["start"]
+            self._beginPreview()
+            self._timeLeft = TimeLeft()
+            task = self.logic.register(
                 parameters.ctVolume,
                 parameters.segmentation,
                 parameters.segmentId,
-                list(parameters.xrays),
-                startNode=parameters.startTransform,
+                [node for node in parameters.xrays if node is not None],
+                startTransform=start.startMatrix(),
+                clicks=start.usesClicks,
                 device=parameters.device,
+                effort=parameters.effort,
+                model=parameters.modelPath if parameters.method == "learned" else None,
                 outputs=self._outputs(),
                 waitForCompletion=False,
                 progressCallback=self.onProgress,
+                poseCallback=self.onPose,
                 completedCallback=self.onCompleted,
             )
-            self.onProgress(0.0, _("Starting..."))
+            self._task = self.context.task = task
+            self.onProgress(0.0, _("preparing the files"))
+        if self._task is None:
+            self._endPreview()
 
     def onProgress(self, fraction: float, message: str) -> None:
         self.ui.progressBar.value = round(100 * fraction)
-        self.ui.progressLabel.text = message
+        left = self._timeLeft.text(fraction)
+        text = message[:1].upper() + message[1:]
+        self.ui.progressLabel.text = f"{text} \N{MIDDLE DOT} {left}" if left else text
+
+    def onPose(self, ctToWorld: NDArray[np.float64]) -> None:
+        if self._preview is not None:
+            self._preview.show(ctToWorld)
 
     def onCompleted(self, task: Any) -> None:
-        self.context.task = None
+        self._task = self.context.task = None
+        self._endPreview()
         self.ui.progressBar.value = 0
         self.ui.progressLabel.text = ""
         with self.attempt():
             if isinstance(task.error, Cancelled):
-                self.ui.progressLabel.text = _("Cancelled")
+                self.ui.progressLabel.text = _("Cancelled; the scene is as it was")
+                self.bestPose = task.bestPose if self.parameters is not None else None
             elif task.error is not None:
                 raise task.error
             else:
                 self._take(task.result)
 
+    def onKeepBest(self, *args: Any) -> None:
+        with self.attempt():
+            pose, self.bestPose = self.bestPose, None
+            if pose is not None:
+                parameters = self.parameters
+                outputs = OutputNodes(parameters.ctToWorld)
+                self._take(keepPose(pose, parameters.ctVolume, outputs, parameters.segmentation))
+
     def _take(self, result: RegistrationResult) -> None:
         self.result = result
-        if self.parameters is not None:
-            with modify(self.parameters):
-                self.parameters.ctToWorld = result.transformNode
-                self.parameters.reconstruction = result.reconstructionNode
-                self.parameters.gaussians = result.gaussiansNode
-        text = _("Result: {status}").format(status=result.status)
-        self.ui.progressLabel.text = "\n".join([text, *result.notes])
+        # While another module is shown the form is not bound, but the scene keeps the result.
+        parameters = self.parameters or self.logic.getParameterNode()
+        with modify(parameters):
+            parameters.ctToWorld = result.transformNode
+            if result.reconstructionNode is not None:
+                parameters.reconstruction = result.reconstructionNode
+            if result.gaussiansNode is not None:
+                parameters.gaussians = result.gaussiansNode
+        texts = {
+            "ok": _("Registered. Look at the result in step 5 before you rely on it."),
+            "uncertain": _("Registered, but uncertain: check it in step 5."),
+            "failed": _("The registration failed; the CT was not moved."),
+        }
+        self.ui.progressLabel.text = "\n".join([texts[result.status], *result.notes])
         self.context.steps["review"].setResult(result)
 
     def _outputs(self) -> OutputNodes:
         parameters = self.parameters
         return OutputNodes(parameters.ctToWorld, parameters.reconstruction, parameters.gaussians)
+
+    # The pose so far
+
+    def _beginPreview(self) -> None:
+        self._endPreview()
+        parameters = self.parameters
+        if not parameters.showPreview:
+            return
+        try:
+            surface = vertebraSurface(
+                parameters.segmentation, parameters.segmentId, parameters.ctVolume
+            )
+            nodes = [node for node in parameters.xrays if node is not None]
+            self._preview = PosePreview(slicer.mrmlScene, surface, nodes)
+        except InputError as error:
+            # The registration itself says what is wrong; without a preview it goes on.
+            logging.info("RadGSReg: no preview (%s)", error)
+
+    def _endPreview(self) -> None:
+        if self._preview is not None:
+            self._preview.close()
+            self._preview = None

@@ -179,7 +179,7 @@ class StartStep(Step):
 
     def onCompute(self, *args: Any) -> None:
         with self.attempt():
-            matrix, rms = self._landmarkPose()
+            matrix = self._landmarkPose()[0]
             node = self.parameters.startTransform
             if not node:
                 name = slicer.mrmlScene.GenerateUniqueName("Start from landmarks")

@@ -12,6 +12,7 @@ import slicer
 from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
+from .. import environment
 from ..environment import MissingPackagesError
 from ..tasks import TaskError
 
@@ -33,7 +34,8 @@ class PanelContext:
     ``resourcePath`` gives the path of a file of the module's Resources; ``update`` refreshes every
     step; ``addObserver`` and ``removeObserver`` are the widget's (`VTKObservationMixin`), so that
     all observers go when the widget goes. ``steps`` holds the steps by name ("ct", "xray", "start",
-    "register", "review"), ``task`` what is being computed, or None.
+    "register", "review", "about"), ``task`` what is being computed, or None, ``missingPackages``
+    what `lookForPackages` last found to be missing.
     """
 
     resourcePath: Callable[[str], str]
@@ -42,11 +44,17 @@ class PanelContext:
     removeObserver: Callable[..., Any]
     steps: dict[str, Step] = field(default_factory=dict)
     task: Task | None = None
+    missingPackages: list[str] = field(default_factory=list)
 
     @property
     def busy(self) -> bool:
         """Whether something is being computed: then nothing else is started."""
         return self.task is not None
+
+    def lookForPackages(self) -> list[str]:
+        """See which Python packages are missing; takes too long to be done at every update."""
+        self.missingPackages = environment.missingPackages()
+        return self.missingPackages
 
 
 class Step:

@@ -1,0 +1,80 @@
+"""What this installation has, and what it lacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from .. import environment
+from ..jobs import Job
+from .step import PanelContext, Step
+
+
+class AboutStep(Step):
+    """Versions, and one button that installs what is missing."""
+
+    name = "about"
+
+    def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
+        super().__init__(ui, logic, context)
+        self._job: Job | None = None
+        self._timer: Any = None
+        ui.installButton.connect("clicked(bool)", self.onInstall)
+        ui.aboutButton.connect("clicked(bool)", self.onAbout)
+
+    def setParameterNode(self, parameters: Any) -> None:
+        super().setParameterNode(parameters)
+        if parameters is not None:
+            self.context.lookForPackages()
+
+    def update(self) -> None:
+        missing = self.context.missingPackages
+        self.ui.installButton.enabled = bool(missing) and not self.context.busy
+        self.ui.installButton.toolTip = (
+            _("Install the Python packages that RadGSReg needs")
+            if missing
+            else _("Nothing is missing")
+        )
+        self.ui.aboutButton.enabled = self._job is None
+
+    def missing(self) -> str:
+        packages = self.context.missingPackages
+        return _("Missing: {packages}").format(packages=", ".join(packages)) if packages else ""
+
+    def ready(self) -> str:
+        return _("All packages are there")
+
+    def onInstall(self, *args: Any) -> None:
+        with self.attempt():
+            try:
+                self.logic.installDependencies()
+            finally:
+                self.context.lookForPackages()
+
+    def onAbout(self, *args: Any) -> None:
+        """Ask the library itself, in a child process: loading torch takes seconds."""
+        with self.attempt():
+            import qt
+
+            self._job = environment.infoJob()
+            self._job.start()
+            self.ui.aboutLabel.text = _("Asking...")
+            self._timer = qt.QTimer()
+            self._timer.setInterval(100)
+            self._timer.connect("timeout()", self._poll)
+            self._timer.start()
+
+    def cleanup(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self._job.wait(2.0)
+
+    def _poll(self) -> None:
+        if self._job is None or not self._job.poll():
+            return
+        self._timer.stop()
+        job, self._job = self._job, None
+        lines = [line for line in job.outputLines if line.strip()]
+        self.ui.aboutLabel.text = "\n".join(lines) if job.returnCode == 0 else job.errorText
+        self.context.update()

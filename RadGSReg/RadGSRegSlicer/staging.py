@@ -1,0 +1,137 @@
+"""A case folder for a child process, written piece by piece so that a window stays alive.
+
+The form is the contract's, but plain: uncompressed, since it is read once and then removed. A whole
+CT takes longer to write than a window may stand still, so `stage` is a generator that does a little
+at each step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Volume
+
+from .casefolder import startToLps, viewsFromXrays, volumeFromCt
+from .segments import ExportedLabels, exportLabels, findSegment
+
+if TYPE_CHECKING:
+    from RadGSRegLib.cases.types import View
+    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+
+_PIECE = 2**20  # voxels
+CASE = "case.json"
+
+
+def stageCase(
+    ctNode: vtkMRMLScalarVolumeNode | None,
+    segmentationNode: vtkMRMLSegmentationNode | None,
+    segment: str,
+    xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
+    folder: Path,
+    startRas: ArrayLike | None = None,
+    clicks: bool = True,
+) -> Iterator[None]:
+    """Write a case into an existing folder, a piece at each step of the iterator returned.
+
+    Arguments as `casefolder.writeCase`; without ``clicks`` the X-rays' centres are left out. What
+    cannot be used raises InputError here, before the first step.
+    """
+    ct = volumeFromCt(ctNode)
+    assert ctNode is not None
+    if segmentationNode is None:
+        raise InputError("segmentation", "none is chosen")
+    segmentId = findSegment(segmentationNode, segment)
+    views = viewsFromXrays(xrayNodes)
+    if not clicks:
+        views = [replace(view, center_px=None) for view in views]
+    start = None if startRas is None else startToLps(startRas)
+    labels = exportLabels(segmentationNode, segmentId, ctNode)
+    low, high = ctNode.GetImageData().GetScalarRange()
+    whole = np.issubdtype(ct.array.dtype, np.integer) and low >= -(2**15) and high < 2**15
+    return _write(folder, ct, np.int16 if whole else np.float32, labels, views, start)
+
+
+def _write(
+    folder: Path,
+    ct: Volume,
+    kind: type,
+    labels: ExportedLabels,
+    views: list[View],
+    start: NDArray[np.float64] | None,
+) -> Iterator[None]:
+    from RadGSRegLib.cases import write_start, write_views
+
+    write_views(folder, views)
+    yield
+    with (folder / "ct.nrrd").open("wb") as file:
+        file.write(_header(ct, kind))
+        yield from _pieces(file, ct.array, np.dtype(kind), None)
+    with (folder / "seg.seg.nrrd").open("wb") as file:
+        file.write(_header(ct, np.int16, _segmentFields(labels)))
+        yield from _pieces(file, labels.counted, np.dtype(np.int16), labels.table)
+    if start is not None:
+        write_start(folder / "start.json", start)
+    content = {
+        "ct": "ct.nrrd",
+        "segmentation": "seg.seg.nrrd",
+        "label": labels.label,
+        "views": "views.json",
+    }
+    (folder / CASE).write_text(json.dumps(content), encoding="utf-8")
+
+
+def _pieces(
+    file: IO[bytes],
+    array: NDArray[np.generic],
+    kind: np.dtype[np.generic],
+    table: NDArray[np.int16] | None,
+) -> Iterator[None]:
+    """The voxels, slowest axis first, through a table if there is one."""
+    per = max(_PIECE // max(array[0].size, 1), 1)
+    for first in range(0, len(array), per):
+        piece = array[first : first + per]
+        values = piece if table is None else table[piece]
+        file.write(np.ascontiguousarray(values, dtype=kind.newbyteorder("<")).tobytes())
+        yield
+
+
+def _header(volume: Volume, kind: type, fields: dict[str, str] | None = None) -> bytes:
+    matrix = volume.index_to_physical
+    vectors = [",".join(f"{x:.17g}" for x in matrix[:3, column]) for column in range(4)]
+    lines = [
+        "NRRD0005",
+        f"type: {'float' if kind is np.float32 else 'int16'}",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        "sizes: {} {} {}".format(*volume.array.shape[::-1]),
+        "space directions: ({}) ({}) ({})".format(*vectors[:3]),
+        "kinds: domain domain domain",
+        "endian: little",
+        "encoding: raw",
+        f"space origin: ({vectors[3]})",
+        *(f"{key}:={value}" for key, value in (fields or {}).items()),
+        "",
+        "",
+    ]
+    return "\n".join(lines).encode()
+
+
+def _segmentFields(labels: ExportedLabels) -> dict[str, str]:
+    """What makes a label map a ``.seg.nrrd``: the names of its segments."""
+    size = labels.counted.shape[::-1]
+    fields = {"Segmentation_MasterRepresentation": "Binary labelmap"}
+    for number, (value, name) in enumerate(sorted(labels.names.items())):
+        prefix = f"Segment{number}_"
+        fields[f"{prefix}ID"] = f"Segment_{value}"
+        fields[f"{prefix}Name"] = " ".join(name.split())
+        fields[f"{prefix}LabelValue"] = str(value)
+        fields[f"{prefix}Layer"] = "0"
+        fields[f"{prefix}Extent"] = " ".join(f"0 {n - 1}" for n in size)
+    return fields
