@@ -99,6 +99,14 @@ class RadGSRegParameterNode:
     ctToWorld - The transform that the result goes into.
     reconstruction - The volume that the reconstruction goes into.
     gaussians - The model that the Gaussians go into.
+    reviewMode - What the X-ray views show: the X-ray, or it against a rendering of the CT.
+    reviewContent - What of the CT is rendered.
+    reviewOpacity - How much of the rendering there is in a blend.
+    reviewEnhance - Whether wide shading is softened so that bone stands out.
+    reviewWhole - Whether whole X-rays are shown rather than the vertebra's surroundings.
+    reviewBefore, reviewAfter, reviewVolume, reviewGaussians - What the 3D view shows.
+    reviewStepMm, reviewStepDeg - How far one press moves and turns.
+    reviewKeys - Whether arrow keys in the X-ray views move the vertebra.
     """
 
     ctVolume: vtkMRMLScalarVolumeNode
@@ -122,6 +130,20 @@ class RadGSRegParameterNode:
     ctToWorld: vtkMRMLLinearTransformNode
     reconstruction: vtkMRMLScalarVolumeNode
     gaussians: vtkMRMLModelNode
+    reviewMode: Annotated[
+        str, Choice(["xray", "blend", "checkerboard", "flicker", "rendering"])
+    ] = "xray"
+    reviewContent: Annotated[str, Choice(["bones", "vertebra"])] = "bones"
+    reviewOpacity: float = 0.5
+    reviewEnhance: bool = True
+    reviewWhole: bool = False
+    reviewBefore: bool = False
+    reviewAfter: bool = True
+    reviewVolume: bool = False
+    reviewGaussians: bool = False
+    reviewStepMm: float = 1.0
+    reviewStepDeg: float = 1.0
+    reviewKeys: bool = True
 
 
 #

@@ -83,8 +83,7 @@ class Review:
         self._comparisons = {}
         self.display.close()
         self.session.close()
-        views.restoreLayout(self._scene, self._layoutBefore)
-        self._layoutBefore = None
+        self.leaveLayout()
         self.updated = []
 
     # Views
@@ -120,6 +119,15 @@ class Review:
             self.session.centreRas,
             width_mm=1.3 * self.session.surface.size_mm,
         )
+
+    def leaveLayout(self) -> None:
+        """Go back to the layout from before."""
+        views.restoreLayout(self._scene, self._layoutBefore)
+        self._layoutBefore = None
+
+    def forgetLayout(self) -> None:
+        """Stay in the present layout when closing."""
+        self._layoutBefore = None
 
     @property
     def isLaidOut(self) -> bool:
@@ -177,7 +185,7 @@ class Review:
     ) -> None:
         """Hold the X-rays against renderings (`comparison.MODES`) of all bone or the vertebra.
 
-        ``content``: "bones" or "vertebra"; ``enhance``: soften wide shading, so that bone stands out.
+        ``content``: "bones" or "vertebra"; ``enhance``: soften wide shading.
         """
         fresh = content != self.content
         self.mode, self.opacity, self.content, self.enhance = mode, opacity, content, enhance
