@@ -138,6 +138,11 @@ def _call(method: Any) -> Any:
     return lambda *a, **k: wrap(method(*unwrap(a), **{n: unwrap(v) for n, v in k.items()}))
 
 
+def _isOwnSignal(kind: type, name: str) -> bool:
+    """Whether a signal is a substitute's own, known only by the signature in its ``SIGNALS``."""
+    return any(name in vars(one) and not _isQt(one) for one in kind.__mro__)
+
+
 def _signatures(kind: type) -> dict[str, str]:
     """Signature to attribute, of the signals of a substitute's class."""
     out: dict[str, str] = {}
@@ -151,6 +156,8 @@ def _signalNamed(thing: Any, name: str) -> str | None:
     for signature in _signatures(type(thing)):
         if signature.split("(")[0] == name:
             return signature
+    if _isOwnSignal(type(thing), name):
+        return None
     meta = thing.metaObject()
     for index in range(meta.methodCount()):
         method = meta.method(index)
@@ -172,7 +179,8 @@ class _SignalOf:
         if self._attribute is None:
             normal = QtCore.QMetaObject.normalizedSignature(signature)
             self._normal = bytes(normal.data()).decode()
-            if thing.metaObject().indexOfSignal(self._normal) < 0:
+            own = _isOwnSignal(type(thing), signature.split("(")[0])
+            if own or thing.metaObject().indexOfSignal(self._normal) < 0:
                 _missing(type(thing), signature)
 
     def connect(self, slot: Callable[..., Any]) -> None:

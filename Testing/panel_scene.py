@@ -1,0 +1,124 @@
+"""What the tests of the panel share: a small case as files and nodes, and a quick library.
+
+The case is the bony ball of `ball`. `quick_library` puts a program in the library's place that
+answers as the contract says, at once, so that a test of the panel need not compute.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ball
+import pytest
+import qt_standin
+import slicer
+import slicer_startup
+
+# Tells of two poses; then does what its file ``behaviour`` says.
+PROGRAM = """
+import json, pathlib, subprocess, sys, time
+import numpy as np, SimpleITK as sitk
+here = pathlib.Path(__file__)
+behaviour = here.with_name("behaviour").read_text()
+args = sys.argv[1:]
+if args[0] == "info":
+    print("radgsreg of the test")
+    sys.exit(0)
+here.with_name("arguments").write_text(json.dumps(args))
+case = json.loads(pathlib.Path(args[1]).read_text())
+views = json.loads(pathlib.Path(args[1]).with_name(case["views"]).read_text())
+here.with_name("views").write_text(json.dumps(views))
+out = pathlib.Path(args[args.index("--out") + 1])
+def say(fraction, message, **facts):
+    print(json.dumps({"progress": fraction, "message": message, **facts}), flush=True)
+def pose(x):
+    return [[1, 0, 0, x], [0, 1, 0, 20], [0, 0, 1, 30], [0, 0, 0, 1]]
+say(0.1, "searching")
+if behaviour == "bad":
+    print("radgsreg: views.json: the X-rays show nothing", file=sys.stderr)
+    sys.exit(2)
+say(0.4, "refining the pose", ct_to_world=pose(5.0))
+say(0.5, "refining the pose", ct_to_world=pose(9.0))
+if behaviour == "hang":
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+    here.with_name("sleeper").write_text(str(sleeper.pid))
+    sleeper.wait()
+result = {"schema": "radgsreg/registration", "version": 1, "status": behaviour,
+          "ct_to_world": pose(10.0), "covariance": (np.eye(6) * 0.01).tolist(),
+          "quality": {"reason": "as the test wants it", "views": {}}}
+out.mkdir(parents=True)
+(out / "registration.json").write_text(json.dumps(result))
+sitk.WriteImage(sitk.Image(4, 5, 6, sitk.sitkFloat32), str(out / "reconstruction.nii.gz"))
+names = "x y z scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3 density".split()
+header = "ply\\nformat binary_little_endian 1.0\\nelement vertex 1\\n"
+header += "".join("property float %s\\n" % n for n in names) + "end_header\\n"
+(out / "gaussians.ply").write_bytes(header.encode() + np.ones(11, "<f4").tobytes())
+say(1.0, behaviour)
+sys.exit(0 if behaviour == "ok" else 3)
+"""
+
+
+class Library:
+    """The quick library: say how it behaves, and see what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def behave(self, how: str) -> None:
+        """``ok``, ``uncertain``, ``failed``, ``bad`` (unusable input) or ``hang``."""
+        (self.folder / "behaviour").write_text(how)
+
+    def read(self, name: str) -> str:
+        """What it has written down: ``arguments``, ``views`` or ``sleeper``."""
+        return (self.folder / name).read_text()
+
+
+def quick_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """Put the quick library in the place of the real one, and temporary files under ``folder``."""
+    from RadGSRegSlicer import environment, tasks
+
+    package = folder / "library" / "RadGSRegLib"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text(PROGRAM)
+    for module in (tasks, environment):
+        monkeypatch.setattr(module, "libraryFolder", lambda: package.parent)
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    library = Library(package)
+    library.behave("ok")
+    return library
+
+
+def write_files(folder: Path) -> Path:
+    """The ball's case as files; returns the folder (ct.nii.gz, seg.nii.gz, views.json, ...)."""
+    return ball.write_ball(folder).parent
+
+
+def load_nodes(folder: Path) -> tuple[Any, Any]:
+    """CT and segmentation of a case folder as nodes of the scene."""
+    ct = slicer_startup.load_volume(folder / "ct.nii.gz")
+    ct.CreateDefaultDisplayNodes()
+    return ct, slicer_startup.load_segmentation(folder / "seg.nii.gz", {22: "L3"})
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+    """Let the event loop run until something is so; fails after the time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it has not happened in time"
+        qt_standin.processEvents(10)
+
+
+def click_in_slice(xrayNode: Any, markups: Any, column: float, row: float) -> None:
+    """What a click of a person does: a point on the detector, and the place mode is over."""
+    from RadGSRegSlicer.drawing import pixelsToRas
+
+    place = pixelsToRas(xrayNode, [[column, row]])[0]
+    slicer.util.getNodesByClass("vtkMRMLInteractionNode")[0].SetCurrentInteractionMode(2)
+    markups.AddControlPointWorld(*(float(x) for x in place))
