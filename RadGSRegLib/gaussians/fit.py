@@ -48,6 +48,13 @@ class FitOptions:
     view_rate: float = 0.03
     views: int = 24
 
+    @classmethod
+    def for_count(cls, count: int) -> FitOptions:
+        """What holds 2 % from 4,000 Gaussians on; fewer than 2,500 are for a coarse search."""
+        if count >= 6000 or count < 2500:
+            return cls()
+        return cls(volume_steps=60, view_steps=240, views=48)
+
 
 def fit_vertebra(
     volume: Volume,
@@ -65,7 +72,7 @@ def fit_vertebra(
     for a volume without anything in it, and Cancelled when ``progress`` says so.
     """
     report = Progress(progress)
-    chosen = options or FitOptions()
+    chosen = options or FitOptions.for_count(count)
     if count < 1:
         raise InputError("Gaussians", f"cannot fit {count} Gaussians", "ask for at least one")
     array = np.maximum(np.nan_to_num(np.asarray(volume.array, np.float32)), 0.0)
