@@ -244,14 +244,7 @@ def register(
     progress.pose(fine[0].ct_to_world)
     lap("fine")
     progress(0.9, "checking the pose")
-    levels = _neighbouring_levels(job, fine[0], options)
-    if not clicked and levels.lead < 0.0 and levels.rival is not None:
-        # A rough start may lie a level off, and where it led fits worse than the next level.
-        middle = [levels.rival, *middle]
-        fine = [*_fine(job, [levels.rival], options, progress.part(0.9, 0.95)), *fine]
-        fine = job.distinct(fine, 1.0, len(fine))
-        levels = _neighbouring_levels(job, fine[0], options)
-    evidence = _evidence(job, fine, middle, levels, options)
+    evidence = _evidence(job, fine, middle, options)
     lap("check")
     verdict = judge(evidence)
     timing["total"] = time.perf_counter() - began
@@ -405,26 +398,15 @@ def _by_place(
     return [members for _, members in groups]
 
 
-@dataclass(frozen=True)
-class Levels:
-    """How much better a pose scores than the target one level up or down, and the better of those.
-
-    ``lead`` is 1 where there is nothing to compare with.
-    """
-
-    lead: float = 1.0
-    rival: Hypothesis | None = None
-
-
-def _neighbouring_levels(job: Job, best: Hypothesis, options: RegistrationOptions) -> Levels:
-    """The target tried one level up and down from where it was found.
+def _level_lead(job: Job, best: Hypothesis, options: RegistrationOptions) -> float:
+    """How much better the pose scores than the target placed one level up or down.
 
     One level off, a spine fits its own picture fairly well, in every view at once; only trying the
-    right level tells. There the search starts anew, with small turns. Not where the pose explains
-    the views better than a wrong level ever did.
+    right level tells. There the search starts anew, with small turns. 1 where neither level is in
+    sight, or where the pose explains the views better than a wrong level ever did.
     """
     if min(best.refined.evaluation.view_scores) >= CLEAR_SCORE:
-        return Levels()
+        return 1.0
     model = job.model
     near = replace(
         options.search,
@@ -446,11 +428,10 @@ def _neighbouring_levels(job: Job, best: Hypothesis, options: RegistrationOption
             arrangement = Arrangement.as_in_ct(one.ct_to_world, model)
             rivals.append(job.refine(options.middle, arrangement, best.signs, Progress()))
     if not rivals:
-        return Levels()
+        return 1.0
     fresh = Arrangement.as_in_ct(best.ct_to_world, model)
     own = job.refine(options.middle, fresh, best.signs, Progress())
-    rival = max(rivals, key=lambda one: one.refined.score)
-    return Levels(own.refined.score - rival.refined.score, rival)
+    return own.refined.score - max(rival.refined.score for rival in rivals)
 
 
 def level_steps(model: RenderModel) -> list[Array]:
@@ -485,7 +466,6 @@ def _evidence(
     job: Job,
     fine: list[Hypothesis],
     middle: list[Hypothesis],
-    levels: Levels,
     options: RegistrationOptions,
 ) -> Evidence:
     """What speaks for and against the best hypothesis."""
@@ -521,5 +501,5 @@ def _evidence(
         disagreement_mm=job.distance_mm(again.ct_to_world, best.ct_to_world),
         lead=near(middle) - max(far(middle), default=near(middle) - 1.0),
         fine_lead=score - max(far(fine), default=score - 1.0),
-        level_lead=levels.lead,
+        level_lead=_level_lead(job, best, options),
     )
