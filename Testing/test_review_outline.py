@@ -20,13 +20,15 @@ import slicer_startup
 
 slicer_startup.start()
 
+import itertools
+
+from RadGSRegSlicer.review.outline import SilhouetteProjector
+from RadGSRegSlicer.review.surface import VertebraSurface, vertebraSurface
 from review_scene import ball_nodes, box_mesh, camera, mirrored, new_scene, transform_node
 
 from RadGSRegLib.drr import project_volume
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Volume, exp_se3, lps_to_ras, transform_points
-from RadGSRegSlicer.review.outline import SilhouetteProjector
-from RadGSRegSlicer.review.surface import VertebraSurface, vertebraSurface
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,7 @@ def _projector(mesh: Any) -> SilhouetteProjector:
 def _dense(line: np.ndarray, step: float = 0.1) -> np.ndarray:
     """Points along a closed line, ``step`` apart."""
     parts = []
-    for start, end in zip(line[:-1], line[1:], strict=True):
+    for start, end in itertools.pairwise(line):
         count = max(int(np.ceil(np.linalg.norm(end - start) / step)), 1)
         parts.append(start + np.linspace(0.0, 1.0, count, endpoint=False)[:, None] * (end - start))
     return np.concatenate(parts)
