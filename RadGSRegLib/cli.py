@@ -97,6 +97,19 @@ def build_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--count", type=_positive, default=1, help="how many cases (default 1)")
     _add_common(simulate, device=False)
 
+    segment = commands.add_parser("segment", help="one vertebra of a CT, from a point inside it")
+    segment.add_argument("ct", metavar="CT", help="the CT: NIfTI, NRRD, MHA or a DICOM folder")
+    segment.add_argument(
+        "--point", metavar="X,Y,Z", required=True, help="inside the vertebra's body, LPS mm"
+    )
+    segment.add_argument(
+        "--out", metavar="MASK.nii.gz", required=True, help="where the label map goes"
+    )
+    segment.add_argument(
+        "--label", metavar="N", type=_label, default=1, help="its number in the map (default 1)"
+    )
+    _add_lines(segment)
+
     evaluate = commands.add_parser("evaluate", help="metrics over a folder of cases with truth")
     evaluate.add_argument("cases", metavar="CASES_DIR", help="folders with case.json, truth.json")
     _add_out(evaluate)
@@ -125,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        args = build_parser().parse_args(argv)
+        args = build_parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
     except SystemExit as stop:
         return int(stop.code or 0)
     with Interrupt() as interrupt:
@@ -256,9 +269,30 @@ def _add_common(parser: argparse.ArgumentParser, *, device: bool = True) -> None
     if device:
         parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--seed", type=_natural, default=0, help="of all randomness (default 0)")
+    _add_lines(parser)
+
+
+def _add_lines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--progress", action="store_true", help="print progress as lines of JSON on standard output"
     )
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """The arguments with ``--point`` and its value in one: "-1,2,3" alone looks like an option."""
+    out: list[str] = []
+    for text in argv:
+        if out and out[-1] == "--point":
+            out[-1] = f"--point={text}"
+        else:
+            out.append(text)
+    return out
+
+
+def _label(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
+    return int(text)
 
 
 def _natural(text: str) -> int:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .cases import (
     Case,
@@ -27,6 +31,7 @@ from .cases import (
     read_views,
     software_versions,
     write_json,
+    write_segmentation,
     write_volume_nifti,
 )
 from .errors import InputError
@@ -59,6 +64,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         "register": register,
         "reconstruct": reconstruct,
         "simulate": simulate,
+        "segment": segment,
         "evaluate": evaluate,
         "info": info,
     }
@@ -189,6 +195,30 @@ def simulate(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
     return Outcome(EXIT_OK, (f"simulated {what}: {args.out}",), {"out": str(args.out)})
 
 
+def segment(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """One vertebra of a CT, from a point inside its body, as a label map on the CT's grid."""
+    try:
+        point = [float(text) for text in args.point.split(",")]
+    except ValueError:
+        point = []
+    if len(point) != 3 or not all(map(math.isfinite, point)):
+        raise InputError("--point", f"'{args.point}' is not X,Y,Z", "give three numbers in mm, LPS")
+    out = Path(args.out)
+    with _result_file(out, interrupt) as part:
+        progress(0.0, "reading the CT")
+        ct = read_ct(Path(args.ct))
+        from .segmentation import segment_vertebra
+
+        found = segment_vertebra(ct, point, progress=progress.part(0.05, 0.98))
+        labels = found.mask.with_array(found.mask.array * np.uint16(args.label))
+        write_segmentation(part, labels, {args.label: "vertebra"})
+    volume = float(found.mask.array.sum() * ct.spacing.prod() / 1000.0)
+    first = "; ".join([f"segmented a vertebra of {volume:.0f} cm3", *found.notes])
+    facts = {"status": found.status, "quality": found.quality, "notes": list(found.notes)}
+    status = EXIT_OK if found.status == "ok" else EXIT_NOT_TRUSTED
+    return Outcome(status, (first, f"result: {out}"), {**facts, "out": str(out)})
+
+
 def evaluate(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Metrics over a folder of cases: tables, JSON and plots."""
     from .evaluation import protocol
@@ -270,6 +300,30 @@ def _results(out: str, interrupt: Interrupt) -> Iterator[Path]:
     with OutputFolder(out) as stage:
         yield stage
         interrupt.hold()
+
+
+@contextlib.contextmanager
+def _result_file(out: Path, interrupt: Interrupt) -> Iterator[Path]:
+    """A file beside ``out`` to write an image into; it takes its place once it is whole."""
+    endings = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
+    ending = next((e for e in endings if out.name.lower().endswith(e)), None)
+    if ending is None:
+        raise InputError(out, "has no ending of a label map", f"use {', '.join(endings)}")
+    if out.is_dir():
+        raise InputError(out, "is a folder", "name a file")
+    if not out.parent.is_dir():
+        raise InputError(out, "its folder does not exist", "make it first")
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".radgsreg-", dir=out.parent))
+    except OSError as error:
+        raise InputError(out, f"cannot be written to ({error.strerror})") from error
+    try:
+        part = folder / f"part{ending}"
+        yield part
+        interrupt.hold()
+        part.replace(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _outcome(registration: Registration, out: str) -> Outcome:

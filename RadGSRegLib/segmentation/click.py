@@ -1,0 +1,142 @@
+"""Segment from a click: a point inside a vertebral body in, a mask of that vertebra out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter
+
+from ..errors import InputError
+from ..geometry import Volume, transform_points
+from ..phantom import SIZES
+from ..progress import Progress, ProgressCallable
+from .boundary import distances_on_ct, find_mask, template_position
+from .deform import deform
+from .image import cut_patch
+from .pose import Placement, place
+from .template import CLIP_HU, SPACING_MM
+
+SOURCE = "point"
+
+_HALF_MM = np.array([90.0, 105.0, 85.0])  # what a vertebra anywhere around the click may fill
+_BLUR_MM = 1.0
+_LEAST_SCORE = 0.3
+_LEAST_FIT = 0.4
+_SURE_SCORE = 0.4
+_SURE_FIT = 0.52
+_LEAST_INSIDE = 0.6
+_BODY_MARGIN_MM = 3.0
+_REMEDY = "click inside the body of a vertebra"
+
+
+@dataclass(frozen=True)
+class VertebraSegmentation:
+    """``mask`` (bool, on the CT's grid) of one whole vertebra.
+
+    ``status`` is ``uncertain`` where the result should be looked at twice; ``notes`` say why.
+    ``quality``: ``placement`` and ``fit`` are correlations with the CT (overall and local, at most
+    1), ``inside`` the share of the vertebra that lies within the CT.
+    """
+
+    mask: Volume
+    status: Literal["ok", "uncertain"]
+    quality: dict[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+
+def segment_vertebra(
+    ct: Volume, point_lps: ArrayLike, *, progress: ProgressCallable | None = None
+) -> VertebraSegmentation:
+    """Segment the vertebra whose body holds ``point_lps`` (3,), mm in the CT's own frame.
+
+    The phantom's mean lumbar anatomy is placed around the click by search, bent to the CT, and its
+    surface moved to the bone's edge; neighbours are part of the model and so keep apart. Nothing is
+    trained, and the same input gives the same mask. Made for T12 to L5, also cut by the edge of the
+    CT, which is then noted. Raises InputError where the point is not inside a vertebral body.
+    """
+    report = Progress(progress)
+    report(0.0, "looking at the point")
+    point = _checked(ct, point_lps)
+    patch = cut_patch(ct, point, _HALF_MM, SPACING_MM, CLIP_HU, _BLUR_MM)
+    placements = place(patch, point, report.part(0.05, 0.5))
+    best = placements[0]
+    if best.score < _LEAST_SCORE:
+        raise InputError(SOURCE, "no vertebra can be made out around it", _REMEDY)
+    bent = deform(patch, best, report.part(0.5, 0.9))
+    report(0.9, "finding the bone's edge")
+    if bent.score < _LEAST_FIT:
+        raise InputError(SOURCE, "no vertebra can be made out around it", _REMEDY)
+    _check_in_body(best, template_position(best, bent, point[None])[0])
+    box = distances_on_ct(ct, best, bent)
+    array = np.zeros(ct.array.shape, dtype=bool)
+    if box is not None:
+        array[box.slices] = find_mask(ct, box)
+    index = np.rint(transform_points(ct.physical_to_index, point[None])[0]).astype(int)
+    if not array[index[2], index[1], index[0]]:
+        raise InputError(SOURCE, "is not inside a vertebral body", _REMEDY)
+
+    inner = bent.points[best.template.target < 0]
+    at = transform_points(ct.physical_to_index, inner)
+    inside = float(((at > -0.5) & (at < np.array(ct.size) - 0.5)).all(1).mean())
+    notes = []
+    if inside < _LEAST_INSIDE:
+        raise InputError(
+            SOURCE, "only a small part of its vertebra is in the CT", "choose a vertebra inside it"
+        )
+    if inside < 0.995:
+        notes.append("the vertebra is cut by the edge of the CT")
+    if best.score < _SURE_SCORE or bent.score < _SURE_FIT:
+        notes.append("the fit is poor; check the mask")
+    quality = {
+        "placement": round(best.score, 3),
+        "fit": round(bent.score, 3),
+        "inside": round(inside, 3),
+    }
+    report(1.0, "done")
+    return VertebraSegmentation(
+        ct.with_array(array), "uncertain" if notes else "ok", quality, tuple(notes)
+    )
+
+
+def _checked(ct: Volume, point_lps: ArrayLike) -> NDArray[np.float64]:
+    """The point, if there may be a vertebral body around it."""
+    point = np.asarray(point_lps, dtype=float)
+    if point.shape != (3,) or not np.isfinite(point).all():
+        raise InputError(SOURCE, "is not three finite numbers", "give X,Y,Z in mm (LPS)")
+    index = transform_points(ct.physical_to_index, point[None])[0]
+    if (index < -0.5).any() or (index > np.array(ct.size) - 0.5).any():
+        raise InputError(SOURCE, "lies outside the CT", _REMEDY)
+    extent = ct.spacing * np.array(ct.size)
+    if extent.min() < 30.0 or ct.spacing.max() > 6.0:
+        raise InputError(
+            "CT", "is too small or too coarse for a vertebra", "30 mm at 6 mm or finer are needed"
+        )
+    near = ct.crop(np.floor(index - 8.0 / ct.spacing), np.ceil(index + 8.0 / ct.spacing) + 1)
+    smooth = gaussian_filter(near.array.astype(np.float32), 2.0 / near.spacing[::-1])
+    at = np.rint(transform_points(near.physical_to_index, point[None])[0]).astype(int)
+    at = np.clip(at, 0, np.array(near.size) - 1)
+    hu = float(smooth[at[2], at[1], at[0]])
+    if hu < -300:
+        raise InputError(SOURCE, "lies in air", _REMEDY)
+    if hu < -30:
+        raise InputError(SOURCE, "lies in fat, not in bone", _REMEDY)
+    return point
+
+
+def _check_in_body(placement: Placement, at: NDArray[np.float64]) -> None:
+    size = SIZES[placement.template.level]
+    half = 0.5 * np.array(
+        [
+            max(size.width_upper, size.width_lower),
+            max(size.depth_upper, size.depth_lower),
+            max(size.height_anterior, size.height_posterior),
+        ]
+    )
+    if (np.abs(at) > half + _BODY_MARGIN_MM).any():
+        where = (
+            "in the vertebra's canal or arch" if at[1] > half[1] else "beside the vertebral body"
+        )
+        raise InputError(SOURCE, f"lies {where}", _REMEDY)
