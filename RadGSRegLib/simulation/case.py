@@ -26,6 +26,7 @@ from .spectrum import Spectrum, tungsten_spectrum
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
 Projector = Callable[[list[Volume], Camera, Array], list[Image]]
+Framing = Callable[[dict[str, Camera], Array], dict[str, Camera]]
 
 CLEAN_KEV = 60.0
 
@@ -76,13 +77,18 @@ def simulate_case(
     *,
     label_names: dict[int, str] | None = None,
     project: Projector | None = None,
+    scene: Scene | None = None,
+    frame: Framing | None = None,
     progress: ProgressCallable | None = None,
 ) -> SimulatedCase:
     """Two X-rays of the CT (HU) with its spine moved, each vertebra also in itself.
 
     ``parameters`` or the name of a preset; the same seed gives the same case. ``project`` replaces
     the projector: (volumes on one grid, camera, ct_to_world) to line integrals (rows, cols), value
-    times mm, one per volume. Raises InputError for a label that is not there and grids that differ.
+    times mm, one per volume. ``scene`` is the CT already taken apart; ``frame`` replaces the drawn
+    cameras by others, such as windows of them: (cameras by name, target's centre (3,) world mm) to
+    cameras whose pixels are ``parameters.pixel_mm`` wide. Raises InputError for a label that is not
+    there and grids that differ.
     """
     p = SimulationParameters.preset(parameters) if isinstance(parameters, str) else parameters
     rng = np.random.default_rng(seed)
@@ -90,7 +96,7 @@ def simulate_case(
     projector = _line_integrals if project is None else project
     report(0.0, "taking the CT apart")
     points = surface_points(labels, label, 2000, rng)
-    scene = take_apart(ct, labels)
+    scene = take_apart(ct, labels) if scene is None else scene
     pivot = scene.centroids[label]
 
     poses = _draw_poses(p, scene, label, rng)
@@ -108,6 +114,8 @@ def simulate_case(
         for name in (AP, LATERAL)
     }
     at = transform_points(truth_pose, pivot[None])[0]
+    if frame is not None:
+        cameras = frame(cameras, at)
     trunk = None
     if p.trunk:
         whole = covers_body(ct)

@@ -1,0 +1,1 @@
+"""Networks that learn reconstruction and registration (math.md section 3)."""

@@ -1,0 +1,196 @@
+"""Image encoders by name: what they all give is a coarse map of features and a finer one.
+
+``resnet50``, ``densenet121`` and ``vit12`` are MONAI's (the paper's three backbones); ``small`` is
+for CPUs. The finer map is for features at the places where Gaussians project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..errors import InputError
+
+ENCODERS = ("small", "resnet50", "densenet121", "vit12")
+FINE_STRIDE = 4
+
+
+def norm(channels: int) -> nn.Module:
+    """Normalisation that does not depend on what else is in the batch."""
+    groups = next(g for g in (8, 4, 2, 1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with a shortcut; the first may halve the size (2-D or 3-D)."""
+
+    def __init__(self, inside: int, outside: int, stride: int = 1, *, dims: int = 2) -> None:
+        super().__init__()
+        conv: Callable[..., nn.Module] = nn.Conv2d if dims == 2 else nn.Conv3d
+        self.first = conv(inside, outside, 3, stride=stride, padding=1, bias=False)
+        self.norm_first = norm(outside)
+        self.second = conv(outside, outside, 3, padding=1, bias=False)
+        self.norm_second = norm(outside)
+        same = inside == outside and stride == 1
+        self.shortcut = (
+            nn.Identity() if same else conv(inside, outside, 1, stride=stride, bias=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inside, ...) to (N, outside, ... / stride)."""
+        y = functional.relu(self.norm_first(self.first(x)))
+        y = self.norm_second(self.second(y))
+        out: Tensor = functional.relu(y + self.shortcut(x))
+        return out
+
+
+class _Small(nn.Module):
+    channels = (24, 48, 96)
+
+    def __init__(self, inputs: int, size_px: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(inputs, 16, 5, stride=2, padding=2, bias=False), norm(16), nn.ReLU()
+        )
+        self.stages = nn.ModuleList([Residual(16, 24, 2), Residual(24, 48, 2), Residual(48, 96, 2)])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.stem(x)
+        out = []
+        for stage in self.stages:
+            x = stage(x)
+            out.append(x)
+        return out
+
+
+class _ResNet50(nn.Module):
+    channels = (256, 512, 1024, 2048)
+
+    def __init__(self, inputs: int, size_px: int) -> None:
+        super().__init__()
+        from monai.networks.nets import resnet50
+
+        self.net = resnet50(
+            spatial_dims=2, n_input_channels=inputs, num_classes=1, conv1_t_stride=2
+        )
+        self.net.fc = None  # its classes are not ours
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        net = self.net
+        x = net.maxpool(net.act(net.bn1(net.conv1(x))))
+        out = []
+        for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
+            x = layer(x)
+            out.append(x)
+        return out
+
+
+class _DenseNet121(nn.Module):
+    channels = (256, 512, 1024, 1024)
+
+    def __init__(self, inputs: int, size_px: int) -> None:
+        super().__init__()
+        from monai.networks.nets import DenseNet121
+
+        net = DenseNet121(spatial_dims=2, in_channels=inputs, out_channels=1)
+        self.features = net.features
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        out = []
+        for name, layer in self.features.named_children():
+            x = layer(x)
+            if name.startswith("denseblock"):
+                out.append(functional.relu(x))
+        return out
+
+
+class _ViT12(nn.Module):
+    channels = (384,)
+    patch = 8
+
+    def __init__(self, inputs: int, size_px: int) -> None:
+        super().__init__()
+        from monai.networks.nets import ViT
+
+        if size_px % self.patch:
+            raise InputError("vit12", f"needs pictures of a multiple of {self.patch} pixels")
+        self.net = ViT(
+            in_channels=inputs,
+            img_size=(size_px, size_px),
+            patch_size=(self.patch, self.patch),
+            hidden_size=self.channels[0],
+            mlp_dim=4 * self.channels[0],
+            num_layers=12,
+            num_heads=6,
+            spatial_dims=2,
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        tokens, _ = self.net(x)
+        rows = x.shape[-2] // self.patch
+        return [tokens.transpose(1, 2).reshape(len(x), self.channels[0], rows, -1)]
+
+
+_BACKBONES: dict[str, type[_Small] | type[_ResNet50] | type[_DenseNet121] | type[_ViT12]] = {
+    "small": _Small,
+    "resnet50": _ResNet50,
+    "densenet121": _DenseNet121,
+    "vit12": _ViT12,
+}
+
+
+class Encoder(nn.Module):
+    """Pictures (N, C, H, W) to a coarse map (N, ``coarse``, h, w) and a fine one
+    (N, ``fine``, H / 4, W / 4).
+
+    The fine map is a shallow branch's own plus what comes down from the coarser ones (a feature
+    pyramid). Raises InputError for a name that is none of `ENCODERS`, and for a backbone that needs
+    MONAI where that is not installed.
+    """
+
+    def __init__(
+        self, name: str, inputs: int, size_px: int, *, coarse: int = 96, fine: int = 32
+    ) -> None:
+        super().__init__()
+        if name not in _BACKBONES:
+            raise InputError("encoder", f"there is none named {name!r}", f"use one of {ENCODERS}")
+        self.name = name
+        try:
+            self.backbone = _BACKBONES[name](inputs, size_px)
+        except ImportError as error:
+            raise InputError(f"encoder {name}", f"needs MONAI ({error})", "install monai") from None
+        channels = self.backbone.channels
+        same = channels[-1] == coarse
+        self.reduce: nn.Module = nn.Identity() if same else nn.Conv2d(channels[-1], coarse, 1)
+        self.laterals = nn.ModuleList([nn.Conv2d(c, fine, 1) for c in channels])
+        self.smooth = nn.ModuleList([nn.Conv2d(fine, fine, 3, padding=1) for _ in channels])
+        self.shallow = nn.Sequential(
+            nn.Conv2d(inputs, fine, FINE_STRIDE + 1, stride=FINE_STRIDE, padding=2, bias=False),
+            norm(fine),
+            nn.ReLU(),
+            nn.Conv2d(fine, fine, 3, padding=1),
+        )
+        self.coarse_channels, self.fine_channels = coarse, fine
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The coarse and the fine map."""
+        maps = self.backbone(x)
+        fine = self.shallow(x)
+        down: Tensor | None = None
+        for one, lateral, smooth in reversed(
+            list(zip(maps, self.laterals, self.smooth, strict=True))
+        ):
+            here = lateral(one)
+            if down is not None:
+                here = here + _resized(down, here)
+            down = functional.relu(smooth(here))
+        assert down is not None
+        return self.reduce(maps[-1]), functional.relu(fine + _resized(down, fine))
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    if x.shape[-2:] == like.shape[-2:]:
+        return x
+    return functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,192 @@
+"""The whole method as one model, and its file: safetensors with a model card (no pickle)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..gaussians import GaussianCloud, coarsen, rasterize, voxelize
+from .anchors import grid_cloud
+from .crops import CONTRAST_MM, local_contrast
+from .recm import Prediction, RecM, RecMConfig
+from .regm import RegM, RegMConfig
+from .tensor_file import load_tensors, save_tensors
+from .views import ViewBatch
+
+SCHEMA = "radgsreg/model"
+VERSION = 1
+
+_JUDGES = 400
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shapes of both networks."""
+
+    recm: RecMConfig = field(default_factory=RecMConfig)
+    regm: RegMConfig = field(default_factory=RegMConfig)
+
+    def to_json(self) -> dict[str, Any]:
+        """All values by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> ModelConfig:
+        """The inverse of `to_json`; what is left out is at its default. Raises InputError for
+        unknown names and values of the wrong kind."""
+        try:
+            return cls(RecMConfig(**values.get("recm", {})), RegMConfig(**values.get("regm", {})))
+        except TypeError as error:
+            raise InputError("model", f"its configuration is not ours ({error})") from None
+
+
+class RadGSReg(nn.Module):
+    """RecM and RegM. ``anchors``: the cloud, in centred CT axes (mm), that RecM predicts around."""
+
+    def __init__(self, config: ModelConfig, anchors: GaussianCloud) -> None:
+        super().__init__()
+        self.config = config
+        self.recm = RecM(config.recm, anchors)
+        self.regm = RegM(config.regm)
+        self.card: dict[str, Any] = {}
+
+    def voxelize(self, clouds: list[GaussianCloud]) -> Tensor:
+        """Clouds in the box's frame as RegM's cubes (B, K, J, I), 1/mm; differentiable."""
+        config = self.config.regm
+        size = (config.voxels,) * 3
+        return torch.stack([voxelize(c, config.index_to_box(), size) for c in clouds])
+
+    @torch.no_grad()
+    def reconstruct(self, batch: ViewBatch) -> tuple[Prediction, Tensor]:
+        """RecM's answer, and the polarity (B,) that it was found with: +1 as given, -1 inverted.
+
+        Both polarities are tried; the one in which the pictures agree better with what they were
+        taken to show is kept.
+        """
+        other = replace(batch, pictures=-batch.pictures)
+        found = [self.recm.predict(batch), self.recm.predict(other)]
+        agree = torch.stack(
+            [self._agreement(one, seen) for one, seen in zip(found, (batch, other), strict=True)]
+        )
+        first = agree[0] >= agree[1]
+        return _where(first, *found), torch.where(first, 1.0, -1.0)
+
+    @torch.no_grad()
+    def align(self, prediction: Prediction, ct: Tensor) -> Tensor:
+        """RegM's poses (B, 4, 4), centred CT to box, for a prediction and CT cubes (B, K, J, I)."""
+        was = self.training
+        self.eval()
+        try:
+            volumes = self.voxelize(self.recm.clouds(prediction.effect))
+            poses: Tensor = self.regm(volumes, ct.to(volumes))
+        finally:
+            self.train(was)
+        return poses
+
+    def _agreement(self, prediction: Prediction, batch: ViewBatch) -> Tensor:
+        """Correlation (B,) of the pictures' local contrast with that of the predicted vertebra."""
+        size = (batch.size_px, batch.size_px)
+        scores = []
+        for n, cloud in enumerate(self.recm.clouds(prediction.effect)):
+            few = coarsen(cloud, _JUDGES).to(cloud.device)
+            drawn = torch.stack(
+                [
+                    rasterize(few, k, e, size)
+                    for k, e in zip(batch.intrinsics[n].cpu(), batch.extrinsics[n], strict=True)
+                ]
+            )
+            sigma = CONTRAST_MM / self.config.recm.pixel_mm
+            weight = (drawn > 0.02 * drawn.amax()).to(drawn.dtype) * batch.valid[n]
+            seen = batch.pictures[n, :, 1]
+            contrast = local_contrast(drawn, torch.ones_like(drawn), sigma)
+            energy = (weight * seen.square()).sum() * (weight * contrast.square()).sum()
+            score = (weight * seen * contrast).sum() / energy.clamp_min(1e-9).sqrt()
+            scores.append(score)
+        return torch.stack(scores)
+
+
+def _where(first: Tensor, a: Prediction, b: Prediction) -> Prediction:
+    def pick(x: Tensor, y: Tensor) -> Tensor:
+        return torch.where(first.view(-1, *[1] * (x.dim() - 1)), x, y)
+
+    shapes = []
+    for name in ("effect", "factual"):
+        x, y = getattr(a, name), getattr(b, name)
+        shapes.append(
+            type(x)(pick(x.poses, y.poses), pick(x.stretch, y.stretch), pick(x.raw, y.raw))
+        )
+    return Prediction(shapes[0], shapes[1], pick(a.attention, b.attention))
+
+
+def save_model(path: Path, model: RadGSReg, card: dict[str, Any]) -> None:
+    """Write a model and its card (JSON values: data, time, figures, limits), whole or not at all.
+
+    Beside ``NAME.safetensors`` the card appears as ``NAME.md`` for people.
+    """
+    path = Path(path)
+    facts = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "config": model.config.to_json(),
+        "anchors": len(model.recm.anchors),
+        "card": card,
+    }
+    save_tensors(path, model.state_dict(), facts)
+    path.with_suffix(".md").write_text(card_text(path.stem, card), encoding="utf-8")
+
+
+def load_model(path: Path | str, device: torch.device | str = "cpu") -> RadGSReg:
+    """A model that `save_model` wrote, ready for inference; its card in ``model.card``.
+
+    Raises InputError for a file that is missing, damaged, no model of ours, or of a newer version.
+    """
+    path = Path(path)
+    tensors, facts = load_tensors(path)
+    if facts.get("schema") != SCHEMA:
+        raise InputError(path, "is not a model of this program", "train one with pretrain")
+    if facts.get("version") != VERSION:
+        raise InputError(
+            path,
+            f"was written in version {facts.get('version')} of the format, this program reads "
+            f"version {VERSION}",
+            "use the program it was trained with",
+        )
+    config = ModelConfig.from_json(facts.get("config", {}))
+    count = facts.get("anchors")
+    if not isinstance(count, int) or not 0 < count < 10**6:
+        raise InputError(path, "does not say how many anchors it has")
+    one = grid_cloud(1)
+    blank = GaussianCloud(*(t.expand(count, *t.shape[1:]).contiguous() for t in one.tensors))
+    model = RadGSReg(config, blank)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        line = str(error).splitlines()[-1].strip()
+        raise InputError(path, f"does not fit its own configuration ({line})") from None
+    if not all(bool(torch.isfinite(t).all()) for t in model.state_dict().values()):
+        raise InputError(path, "holds numbers that are not finite", "train it again")
+    model.card = dict(facts.get("card", {}))
+    return model.to(device).eval()
+
+
+def card_text(name: str, card: dict[str, Any]) -> str:
+    """A card as Markdown."""
+    lines = [f"# {name}", ""]
+    for key, value in card.items():
+        if isinstance(value, dict):
+            lines += [f"## {key}", ""]
+            lines += [f"- {inner}: {_plain(v)}" for inner, v in value.items()]
+            lines.append("")
+        else:
+            lines += [f"**{key}**: {_plain(value)}", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,233 @@
+"""RecM, from X-rays to Gaussians: encoder, counterfactual attention, head (math.md section 3).
+
+The head first says where the anchors as a whole are, from the pooled features of all views, and
+then moves each Gaussian away from its anchor by what the pictures show where the anchor projects.
+
+The counterfactual difference (eq. 1) is taken on the head's raw output, before any activation:
+there zero means "as the anchors are", so Y(A) - Y(A_bar) is what attention adds to them. On
+activated parameters (densities, scales) a difference would mean nothing, and on the pooled input
+the head could undo it by its bias.
+
+Pictures come bone bright. Where the polarity is unknown, `polarity.py` tries both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..errors import InputError
+from ..gaussians import GaussianCloud
+from .anchors import NUMBERS, Anchors, project, sample_features
+from .attention import AttentionPool
+from .encoders import Encoder
+from .rigid import POSE_NUMBERS, apply_step, step_from_raw
+from .views import ViewBatch
+
+_PICTURE_CHANNELS = 2
+_CAMERA_NUMBERS = 9
+_STRETCH_UNIT = 0.1
+_HALF_BOX_MM = 40.0
+
+
+@dataclass(frozen=True)
+class RecMConfig:
+    """The shape of a reconstruction network.
+
+    ``encoder``: one of `encoders.ENCODERS`; ``size_px`` pixels of ``pixel_mm``: its crops;
+    ``maps`` of attention. ``pose``: the anchors are posed as a whole; ``stretch``: scaled along
+    their axes. ``residual``: Gaussians may leave their anchors at all (off for a patient's own
+    cloud, whose shape is known); ``pixel_aligned``: each sees the features where its anchor
+    projects (off: the paper's form, global features alone). ``reach_mm``: how far from its anchor a
+    Gaussian may go.
+    """
+
+    encoder: str = "small"
+    size_px: int = 128
+    pixel_mm: float = 1.0
+    maps: int = 8
+    hidden: int = 256
+    counterfactual: bool = True
+    pose: bool = True
+    stretch: bool = True
+    residual: bool = True
+    pixel_aligned: bool = True
+    reach_mm: float = 8.0
+    embedding: int = 16
+    per_anchor: int = 64
+
+    def __post_init__(self) -> None:
+        sizes = (self.maps, self.hidden, self.embedding, self.per_anchor)
+        if min(sizes) < 1 or self.size_px < 32 or not self.pixel_mm > 0:
+            raise InputError("network", "a size is too small", "check its configuration")
+        if not (self.pose or self.residual):
+            raise InputError("network", "with neither pose nor residual nothing is predicted")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One answer of the head: ``poses`` (B, 4, 4) anchors to box, ``stretch`` (B, 3) factors,
+    ``raw`` (B, N, 11) per anchor (zeros: as the anchors are)."""
+
+    poses: Tensor
+    stretch: Tensor
+    raw: Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``effect`` is the answer (eq. 1), ``factual`` the head's own without the intervention (the
+    same object where the counterfactual is off). ``attention`` (B, V, M, h, w), mean one over each
+    map."""
+
+    effect: Shape
+    factual: Shape
+    attention: Tensor
+
+
+class _Raw(NamedTuple):
+    """The head's raw output under one set of attention maps."""
+
+    pose: Tensor
+    gaussians: Tensor
+
+    def minus(self, other: _Raw) -> _Raw:
+        return _Raw(self.pose - other.pose, self.gaussians - other.gaussians)
+
+
+class RecM(nn.Module):
+    """Batches of crops to Gaussians in the box's frame. ``anchors`` in centred CT axes, mm.
+
+    Any number of views: frontal and lateral ones have weights of their own, several of a kind are
+    averaged.
+    """
+
+    def __init__(self, config: RecMConfig, anchors: GaussianCloud) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.encoder, _PICTURE_CHANNELS, config.size_px)
+        self.pool = AttentionPool(self.encoder.coarse_channels, config.maps)
+        hidden, wide = config.hidden, config.per_anchor
+        self.per_kind = nn.ModuleList([nn.Linear(self.pool.outputs, hidden) for _ in range(2)])
+        self.per_camera = nn.Linear(_CAMERA_NUMBERS, hidden, bias=False)
+        self.mix = nn.Sequential(nn.ReLU(), nn.Linear(2 * hidden, hidden), nn.ReLU())
+        self.pose_head = nn.Linear(hidden, POSE_NUMBERS + 3)
+        fine = self.encoder.fine_channels
+        self.shape_features = nn.Linear(2 * fine, wide)
+        self.shape_anchor = nn.Linear(config.embedding + 3, wide, bias=False)
+        self.shape_global = nn.Linear(hidden, wide, bias=False)
+        self.shape = nn.Linear(wide, NUMBERS)
+        for last in (self.pose_head, self.shape):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        self.generator: torch.Generator | None = None
+        """Where the random attention of training comes from (torch's own unless set)."""
+        self.set_anchors(anchors)
+
+    def set_anchors(self, anchors: GaussianCloud) -> None:
+        """Predict around other anchors from now on: the patient's own, for the third stage."""
+        config = self.config
+        self.anchors = Anchors(anchors, reach_mm=config.reach_mm, embedding=config.embedding).to(
+            self.pose_head.weight.device
+        )
+
+    def forward(self, batch: ViewBatch) -> Prediction:
+        """Gaussians for pictures in which bone is bright."""
+        count, views = len(batch), batch.views
+        coarse, fine = self.encoder(batch.pictures.flatten(0, 1))
+        attention = self.pool.attention(coarse)
+        raw, poses = self._raw(batch, coarse, fine, attention)
+        factual = self._decode(raw, poses)
+        kept = attention.unflatten(0, (count, views))
+        if not self.config.counterfactual:
+            return Prediction(factual, factual, kept)
+        other = self.pool.counterfactual(attention, self.generator)
+        difference = raw.minus(self._raw(batch, coarse, fine, other, poses)[0])
+        return Prediction(self._decode(difference, self._poses(difference.pose)), factual, kept)
+
+    @torch.no_grad()
+    def predict(self, batch: ViewBatch) -> Prediction:
+        """The answer, without a graph and without anything random."""
+        was = self.training
+        self.eval()
+        try:
+            found: Prediction = self(batch)
+        finally:
+            self.train(was)
+        return found
+
+    def clouds(self, shape: Shape) -> list[GaussianCloud]:
+        """The predicted Gaussians, one cloud per case, in the box's frame."""
+        return self.anchors.decode(shape.raw, shape.poses, shape.stretch)
+
+    def _raw(
+        self,
+        batch: ViewBatch,
+        coarse: Tensor,
+        fine: Tensor,
+        attention: Tensor,
+        poses: Tensor | None = None,
+    ) -> tuple[_Raw, Tensor]:
+        """The head's raw output Y(A, X) for given attention maps, and the poses it means.
+
+        ``poses`` fixes where anchors look at the pictures: both sides of the counterfactual look at
+        the same places, or their difference would compare different things.
+        """
+        count, views = len(batch), batch.views
+        pooled = self.pool.pool(coarse, attention).unflatten(0, (count, views))
+        token = self._token(batch, pooled)
+        pose = self.pose_head(token)
+        if poses is None:
+            poses = self._poses(pose)
+        gaussians = pose.new_zeros(count, len(self.anchors), NUMBERS)
+        if self.config.residual:
+            # Attention also weighs what single anchors see.
+            weight = functional.interpolate(
+                attention.mean(1, keepdim=True), size=fine.shape[-2:], mode="bilinear"
+            )
+            maps = (fine * weight).unflatten(0, (count, views))
+            points = self.anchors.posed_means(poses.detach(), self._stretch(pose).detach())
+            pixels = project(points, batch.intrinsics, batch.extrinsics)
+            features = sample_features(maps, pixels, batch.size_px)
+            both = torch.cat([features.mean(1), features.amax(1)], dim=-1)
+            if not self.config.pixel_aligned:
+                both = torch.zeros_like(both)
+            own = torch.cat([self.anchors.embedding, self.anchors.means / _HALF_BOX_MM], dim=1)
+            gaussians = self.shape(
+                functional.relu(
+                    self.shape_features(both)
+                    + self.shape_anchor(own)
+                    + self.shape_global(token)[:, None]
+                )
+            )
+        return _Raw(pose, gaussians), poses
+
+    def _token(self, batch: ViewBatch, pooled: Tensor) -> Tensor:
+        """What all views (B, V, outputs) say together: (B, hidden)."""
+        axes = batch.extrinsics[..., :3, :3]
+        lateral = (axes[..., 2, 0].abs() > axes[..., 2, 1].abs()).to(pooled.dtype)
+        camera = self.per_camera(axes.flatten(-2))
+        kinds = []
+        for linear, share in zip(self.per_kind, (1.0 - lateral, lateral), strict=True):
+            total = ((linear(pooled) + camera) * share[..., None]).sum(1)
+            kinds.append(total / share.sum(1, keepdim=True).clamp_min(1.0))
+        token: Tensor = self.mix(torch.cat(kinds, dim=1))
+        return token
+
+    def _poses(self, pose: Tensor) -> Tensor:
+        start = torch.eye(4, device=pose.device, dtype=pose.dtype).repeat(len(pose), 1, 1)
+        if not self.config.pose:
+            return start
+        return apply_step(start, *step_from_raw(pose[:, :POSE_NUMBERS]))
+
+    def _stretch(self, pose: Tensor) -> Tensor:
+        if not self.config.stretch:
+            return torch.ones_like(pose[:, :3])
+        return torch.exp(_STRETCH_UNIT * pose[:, POSE_NUMBERS:])
+
+    def _decode(self, raw: _Raw, poses: Tensor) -> Shape:
+        return Shape(poses, self._stretch(raw.pose), raw.gaussians)

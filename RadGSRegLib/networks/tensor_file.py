@@ -1,0 +1,55 @@
+"""Tensors and JSON values in one safetensors file, written whole or not at all (no pickle)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import InputError
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write tensors, and JSON values in the file's header."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    still = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".radgsreg-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        save_file(still, name, metadata={"radgsreg": json.dumps(facts, allow_nan=False)})
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_tensors` wrote.
+
+    Raises InputError for a file that is missing, damaged or not ours, and where safetensors is not
+    installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "does not exist")
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise InputError(path, "needs the package safetensors", "install it") from None
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["radgsreg"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(path, f"is damaged or not one of our files ({reason})") from None
+    if not isinstance(facts, dict):
+        raise InputError(path, "is damaged or not one of our files")
+    return tensors, facts

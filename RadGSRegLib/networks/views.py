@@ -1,0 +1,104 @@
+"""A batch of crops: what the reconstruction network takes in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ..cases import View
+from ..registration.observation import prepare_view
+from .crops import PIXEL_MM, SIZE_PX, Frame, make_frame, pool_views, resample, standardize
+
+
+@dataclass(frozen=True)
+class ViewBatch:
+    """B cases of V views: ``pictures`` (B, V, 2, H, W) standardised, ``valid`` (B, V, H, W),
+    ``intrinsics`` (B, V, 3, 3) in pixels, ``extrinsics`` (B, V, 4, 4) box_to_camera in mm."""
+
+    pictures: Tensor
+    valid: Tensor
+    intrinsics: Tensor
+    extrinsics: Tensor
+
+    def __len__(self) -> int:
+        return int(self.pictures.shape[0])
+
+    @property
+    def views(self) -> int:
+        """V."""
+        return int(self.pictures.shape[1])
+
+    @property
+    def size_px(self) -> int:
+        """H = W."""
+        return int(self.pictures.shape[-1])
+
+    def to(self, device: torch.device | str) -> ViewBatch:
+        """The batch on another device."""
+        return ViewBatch(
+            self.pictures.to(device),
+            self.valid.to(device),
+            self.intrinsics.to(device),
+            self.extrinsics.to(device),
+        )
+
+
+def crop_views(
+    views: Sequence[View],
+    centre_world: ArrayLike,
+    reference: ArrayLike | None = None,
+    *,
+    size_px: int = SIZE_PX,
+    pixel_mm: float = PIXEL_MM,
+) -> tuple[ViewBatch, Frame]:
+    """A batch of one from a case's X-rays, around ``centre_world`` (3,) mm, and its frame.
+
+    ``size_px`` pixels of ``pixel_mm`` are what comes out; pixels of two millimetres and more are
+    averages of finer ones, as in training. Views whose polarity is known come bone bright.
+    ``reference`` (3, 3): roughly the axes of the vertebra in the world (world axes unless given).
+    Raises ValueError for views that are parallel or look along the spine.
+    """
+    factor = pooling_factor(pixel_mm)
+    frame = make_frame(
+        [view.camera for view in views],
+        centre_world,
+        reference,
+        size_px=size_px * factor,
+        pixel_mm=pixel_mm / factor,
+    )
+    images: list[NDArray[np.float32]] = []
+    valid: list[NDArray[np.float32]] = []
+    for view, virtual in zip(views, frame.cameras, strict=True):
+        prepared = prepare_view(view)
+        image, seen = resample(
+            prepared.pixels, prepared.valid, view.camera, frame.box_to_world, virtual
+        )
+        images.append(image if prepared.sign >= 0 else -image)
+        valid.append(seen)
+    batch = make_batch(
+        torch.from_numpy(np.stack(images))[None],
+        torch.from_numpy(np.stack(valid))[None],
+        frame.intrinsics()[None],
+        frame.extrinsics()[None],
+        pixel_mm,
+    )
+    return batch, frame
+
+
+def pooling_factor(pixel_mm: float) -> int:
+    """How many finer pixels a pixel of a crop averages along each axis."""
+    return max(1, int(pixel_mm / PIXEL_MM + 1e-6))
+
+
+def make_batch(
+    images: Tensor, valid: Tensor, intrinsics: Tensor, extrinsics: Tensor, pixel_mm: float
+) -> ViewBatch:
+    """A batch from crops (B, V, H, W) that are `pooling_factor` times as fine as ``pixel_mm``."""
+    factor = pooling_factor(pixel_mm)
+    coarse, mask, seen = pool_views(images, valid, intrinsics, factor)
+    return ViewBatch(standardize(coarse, mask, pixel_mm), mask, seen, extrinsics)

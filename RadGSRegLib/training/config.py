@@ -1,0 +1,155 @@
+"""What a training run is asked for; JSON or YAML files hold the same names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import InputError
+from ..networks.model import ModelConfig
+from ..networks.recm import RecMConfig
+from ..networks.regm import RegMConfig
+from .losses import ExtraWeights
+from .samples import SampleOptions
+
+PHASES = ("recm", "regm", "joint")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PhaseShares:
+    """How the steps (or the minutes) are shared out among the three module-aware phases."""
+
+    recm: float = 0.7
+    regm: float = 0.15
+    joint: float = 0.15
+
+    def __post_init__(self) -> None:
+        if min(self.recm, self.regm, self.joint) < 0 or not self.total > 0:
+            raise InputError("training", "the phases' shares are not negative, one is positive")
+
+    @property
+    def total(self) -> float:
+        """Their sum."""
+        return self.recm + self.regm + self.joint
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One stage of training. The defaults are for CPUs; `paper` gives the paper's own.
+
+    ``steps`` of ``batch`` pairs in all phases together; ``pairs`` different ones at most, one more
+    every ``steps_per_pair`` steps after the first ``first_pairs``. ``rate`` of Adam, which falls to
+    zero along a cosine, or is halved every ``halve_every`` steps where that is not zero.
+    ``rendered``: cases of a batch whose images and volumes enter eq. 2, every ``render_every``
+    steps (rendering costs more than the networks on a CPU). ``gaussians``: anchors from a vertebra.
+    ``validate``: held-out pairs. ``precision``: "float32" or "bfloat16" (networks under autocast).
+    """
+
+    model: ModelConfig = field(
+        default_factory=lambda: ModelConfig(
+            RecMConfig(size_px=64, pixel_mm=2.0), RegMConfig(voxels=32, box_mm=96.0)
+        )
+    )
+    samples: SampleOptions = field(default_factory=SampleOptions)
+    shares: PhaseShares = field(default_factory=PhaseShares)
+    extra: ExtraWeights = field(default_factory=ExtraWeights)
+    seed: int = 0
+    steps: int = 4000
+    batch: int = 12
+    pairs: int = 1800
+    first_pairs: int = 48
+    steps_per_pair: float = 2.0
+    rate: float = 1e-3
+    halve_every: int = 0
+    rendered: int = 2
+    render_every: int = 4
+    gaussians: int = 2000
+    validate: int = 16
+    validate_every: int = 250
+    checkpoint_every: int = 250
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "pairs", "first_pairs", "gaussians", "validate"):
+            if getattr(self, name) < 1:
+                raise InputError("training", f"{name} is {getattr(self, name)}, not at least 1")
+        if not self.rate > 0 or not self.steps_per_pair > 0:
+            raise InputError("training", "rate and steps_per_pair are positive")
+        if self.precision not in ("float32", "bfloat16"):
+            raise InputError("training", f"there is no precision {self.precision!r}")
+
+    @classmethod
+    def paper(cls, encoder: str = "resnet50") -> TrainingConfig:
+        """The paper's: 128 px, batch 8, Adam halved every 50 of 300 epochs, every case rendered."""
+        steps = 300 * 1800 // 8
+        return cls(
+            model=ModelConfig(RecMConfig(encoder=encoder), RegMConfig(voxels=64, box_mm=128.0)),
+            steps=steps,
+            batch=8,
+            steps_per_pair=1.0,
+            rate=1e-4,
+            halve_every=steps // 6,
+            rendered=8,
+            render_every=1,
+            gaussians=10000,
+            validate=64,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """All values by name."""
+        return asdict(self)
+
+
+def from_mapping(kind: type[T], values: Mapping[str, Any], source: str, base: T) -> T:
+    """A configuration ``base`` with some values replaced, by name, dataclasses within too.
+
+    Raises InputError, naming ``source``, for unknown names and values of the wrong kind.
+    """
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(source, f"there is no option {name!r}", f"there are {sorted(known)}")
+        now = getattr(base, name)
+        if is_dataclass(now) and not isinstance(now, type):
+            if not isinstance(value, Mapping):
+                raise InputError(source, f"{name} is a group of options")
+            changed[name] = from_mapping(type(now), value, source, now)
+            continue
+        wanted: Any = type(now)
+        fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
+        if not fits or (isinstance(value, bool) and wanted is not bool):
+            raise InputError(source, f"{name} is {value!r}, not of the kind of {now!r}")
+        changed[name] = value
+    return replace(base, **changed)  # type: ignore[type-var]
+
+
+def read_config(path: Path, base: TrainingConfig | None = None) -> TrainingConfig:
+    """A configuration from a ``.json``, ``.yaml`` or ``.yml`` file; the rest as in ``base``.
+
+    Raises InputError for files that cannot be read or hold anything unknown.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})") from None
+    try:
+        if path.suffix.lower() in (".yaml", ".yml"):
+            import yaml
+
+            values = yaml.safe_load(text)
+        else:
+            values = json.loads(text)
+    except ImportError:
+        raise InputError(path, "needs the package PyYAML", "install it, or use JSON") from None
+    except Exception as error:
+        raise InputError(path, f"cannot be understood ({' '.join(str(error).split())})") from None
+    if not isinstance(values, Mapping):
+        raise InputError(path, "is not a set of options")
+    return from_mapping(TrainingConfig, values, str(path), base or TrainingConfig())

@@ -1,0 +1,123 @@
+"""The paper's losses, eq. 2 to 4 (math.md section 3), each a function of tensors alone.
+
+Their terms live on different scales. So images are divided by the largest value of the measured
+one, and volumes by `DENSE_BONE` (1/mm), before anything is compared; a pose's translation is
+divided by `TRANSLATION_MM` before it is added to an angle in radians.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..networks.rigid import geodesic_angle
+
+DENSE_BONE = 0.03
+TRANSLATION_MM = 50.0
+LAMBDA_SSIM = 0.2
+LAMBDA_TV = 0.05
+LAMBDA_GEODESIC = 0.02
+
+_WINDOW = 11
+_SIGMA = 1.5
+
+
+def ssim_loss(a: Tensor, b: Tensor, dims: int) -> Tensor:
+    """1 - SSIM (scalar) of images (B, 1, ...) with ``dims`` axes and data range 1; MONAI's."""
+    from monai.losses import SSIMLoss
+
+    loss: Tensor = SSIMLoss(spatial_dims=dims, data_range=1.0, win_size=_WINDOW)(a, b)
+    return loss
+
+
+def total_variation(volumes: Tensor) -> Tensor:
+    """The mean absolute difference (scalar) of neighbouring voxels of (B, K, J, I), the three axes
+    added."""
+    out = volumes.new_zeros(())
+    for axis in (1, 2, 3):
+        out = out + volumes.diff(dim=axis).abs().mean()
+    return out
+
+
+def reconstruction_terms(images: Tensor, measured: Tensor, volumes: Tensor) -> Tensor:
+    """L1 + 0.2 SSIM + 0.05 TV (scalar): L_rec, and with the effect's output the rest of eq. 2.
+
+    ``images`` and ``measured`` (B, V, H, W) line integrals of the vertebra, ``volumes``
+    (B, K, J, I) in 1/mm.
+    """
+    peak = measured.flatten(1).amax(1).clamp_min(1e-6)[:, None, None, None]
+    seen, wanted = images / peak, measured / peak
+    flat = (seen.flatten(0, 1)[:, None], wanted.flatten(0, 1)[:, None])
+    loss = (seen - wanted).abs().mean() + LAMBDA_SSIM * ssim_loss(*flat, dims=2)
+    return loss + LAMBDA_TV * total_variation(volumes / DENSE_BONE)
+
+
+def counterfactual_reconstruction_loss(
+    effect: tuple[Tensor, Tensor], factual: tuple[Tensor, Tensor], measured: Tensor
+) -> Tensor:
+    """L_CAL-rec (eq. 2): the same terms on the effect's and on the factual (images, volumes)."""
+    return reconstruction_terms(effect[0], measured, effect[1]) + reconstruction_terms(
+        factual[0], measured, factual[1]
+    )
+
+
+def ncc_loss(a: Tensor, b: Tensor) -> Tensor:
+    """1 - normalised cross-correlation (scalar, mean over B) of volumes (B, K, J, I)."""
+    x, y = a.flatten(1), b.flatten(1)
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    energy = (x.square().sum(1) * y.square().sum(1)).clamp_min(1e-12).sqrt()
+    return (1.0 - (x * y).sum(1) / energy).mean()
+
+
+def geodesic_loss(truth: Tensor, found: Tensor) -> Tensor:
+    """L_geo (scalar): angle between rotations in radians plus distance of the translations over
+    `TRANSLATION_MM`, of poses (B, 4, 4) in mm, mean over B."""
+    angle = geodesic_angle(truth[:, :3, :3], found[:, :3, :3])
+    apart = (truth[:, :3, 3] - found[:, :3, 3]).square().sum(1)
+    return (angle + (apart + 1e-8).sqrt() / TRANSLATION_MM).mean()
+
+
+def registration_loss(
+    moved_ct: Tensor, reconstructed: Tensor, truth: Tensor, found: Tensor
+) -> Tensor:
+    """L_reg (eq. 3): NCC + SSIM of the moved CT against the reconstruction + 0.02 L_geo.
+
+    Volumes (B, K, J, I) in 1/mm, poses (B, 4, 4).
+    """
+    a, b = moved_ct / DENSE_BONE, reconstructed / DENSE_BONE
+    loss = ncc_loss(a, b) + ssim_loss(a[:, None], b[:, None], dims=3)
+    return loss + LAMBDA_GEODESIC * geodesic_loss(truth, found)
+
+
+def total_loss(registration: Tensor, reconstruction: Tensor) -> Tensor:
+    """L_total (eq. 4): the synergistic phase trains both modules on the sum."""
+    return registration + reconstruction
+
+
+@dataclass(frozen=True)
+class ExtraWeights:
+    """What simulation allows beyond the paper: the true volume and pose are known.
+
+    ``points``: distance of the vertebra's surface points from their true places, relative to where
+    the pass began; ``flow``: the same per anchor and view in the picture; ``volume``: L1 of the
+    volume over `DENSE_BONE`. Zero switches one off.
+    """
+
+    points: float = 1.0
+    flow: float = 1.0
+    volume: float = 1.0
+
+
+def point_distance(points: Tensor, truth: Tensor, found: Tensor) -> Tensor:
+    """Mean distance (B,) mm of points (B, N, 3) or (N, 3) between two poses (B, 4, 4) each."""
+    between = truth - found
+    moved = points @ between[:, :3, :3].transpose(1, 2) + between[:, None, :3, 3]
+    return (moved.square().sum(-1) + 1e-8).sqrt().mean(-1)
+
+
+def volume_l1(found: Tensor, truth: Tensor) -> Tensor:
+    """L1 (scalar) of volumes (B, K, J, I) over `DENSE_BONE`, relative to the truth's own mean."""
+    scale = truth.mean().clamp_min(1e-9)
+    return torch.nn.functional.l1_loss(found, truth) / scale

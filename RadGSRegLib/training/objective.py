@@ -1,0 +1,131 @@
+"""The loss of a batch in each of the three module-aware phases."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..gaussians import GaussianCloud, rasterize
+from ..networks.model import RadGSReg
+from ..networks.recm import Shape
+from ..networks.regm import move_volume
+from . import losses
+from .losses import ExtraWeights
+from .pool import Batch
+
+# Distances enter the loss in units of this.
+_POINT_MM = 5.0
+
+
+class Objective(nn.Module):
+    """The model with its losses as one module, so that its forward is what several processes share.
+
+    ``forward(batch, phase, rendered)`` returns a dict of scalars; "loss" is the one to minimise.
+    ``rendered``: how many cases of the batch, from the first, enter eq. 2.
+    """
+
+    def __init__(self, model: RadGSReg, extra: ExtraWeights) -> None:
+        super().__init__()
+        self.model = model
+        self.extra = extra
+
+    def forward(self, batch: Batch, phase: str, rendered: int) -> dict[str, Tensor]:
+        """Losses by name."""
+        if phase == "recm":
+            terms, _ = self._reconstruction(batch, rendered)
+        elif phase == "regm":
+            terms = self._registration(batch, self._ct_pair(batch))
+        elif phase == "joint":
+            terms, effects = self._reconstruction(batch, max(rendered, 1))
+            some = batch.first(len(effects))
+            volumes = self.model.voxelize(effects)
+            found = self._registration(some, volumes)
+            whole = losses.total_loss(found.pop("loss"), terms.pop("loss"))
+            terms = {**terms, **found, "loss": whole}
+        else:
+            raise ValueError(f"there is no phase {phase!r}")
+        return terms
+
+    def _reconstruction(
+        self, batch: Batch, rendered: int
+    ) -> tuple[dict[str, Tensor], list[GaussianCloud]]:
+        """L_CAL-rec and what simulation adds; the effect's clouds of ``rendered`` cases."""
+        recm = self.model.recm
+        found = recm(batch.views)
+        answers = [found.effect]
+        if recm.config.counterfactual:
+            answers.append(found.factual)
+        truth = batch.centred_to_box @ batch.anchors_to_centred
+        points = in_anchor_axes(batch.points, batch.anchors_to_centred)
+        terms: dict[str, Tensor] = {}
+        loss = found.attention.new_zeros(())
+        if recm.config.pose:
+            apart = torch.stack(
+                [losses.point_distance(points, truth, a.poses).mean() for a in answers]
+            )
+            terms["points_mm"] = apart[0].detach()
+            loss = loss + self.extra.points * apart.mean() / _POINT_MM
+        effects: list[GaussianCloud] = []
+        if rendered > 0:
+            some = batch.first(rendered)
+            true_volume = move_volume(some.ct, some.centred_to_box, self.model.config.regm.box_mm)
+            outputs = []
+            for answer in answers:
+                clouds = recm.clouds(_first(answer, rendered))
+                effects = effects or clouds
+                outputs.append((render(clouds, some), self.model.voxelize(clouds)))
+            second = outputs[-1]
+            eq2 = losses.counterfactual_reconstruction_loss(outputs[0], second, some.targets)
+            volume = torch.stack([losses.volume_l1(v, true_volume) for _, v in outputs]).mean()
+            terms |= {"eq2": eq2.detach(), "volume": volume.detach()}
+            loss = loss + eq2 + self.extra.volume * volume
+        terms["loss"] = loss
+        return terms, effects
+
+    def _registration(self, batch: Batch, volumes: Tensor) -> dict[str, Tensor]:
+        found = self.model.regm(volumes, batch.ct)
+        moved = move_volume(batch.ct, found, self.model.config.regm.box_mm)
+        truth = batch.centred_to_box
+        eq3 = losses.registration_loss(moved, volumes, truth, found)
+        apart = losses.point_distance(batch.points, truth, found).mean()
+        return {
+            "eq3": eq3.detach(),
+            "registered_mm": apart.detach(),
+            "loss": eq3 + self.extra.points * apart / _POINT_MM,
+        }
+
+    def _ct_pair(self, batch: Batch) -> Tensor:
+        """CT pairs, as the paper trains RegM alone: the CT moved by the true pose, imperfectly."""
+        moved = move_volume(batch.ct, batch.centred_to_box, self.model.config.regm.box_mm)
+        if not self.training:
+            return moved
+        generator = self.model.recm.generator
+        count = len(moved)
+        dims = (count, 1, 1, 1)
+        blurred = torch.nn.functional.avg_pool3d(moved[:, None], 3, stride=1, padding=1)[:, 0]
+        share = torch.rand(dims, generator=generator).to(moved)
+        noise = torch.randn(moved.shape, generator=generator).to(moved)
+        level = 0.1 * torch.rand(dims, generator=generator).to(moved) * moved.amax()
+        return torch.lerp(moved, blurred, share) + level * noise * (blurred > 0)
+
+
+def render(clouds: list[GaussianCloud], batch: Batch) -> Tensor:
+    """Line integrals (B, V, H, W) of clouds in the batch's cameras."""
+    views = batch.views
+    size = (views.size_px, views.size_px)
+    return torch.stack(
+        [
+            torch.stack([rasterize(cloud, k, e, size) for k, e in zip(ks.cpu(), es, strict=True)])
+            for cloud, ks, es in zip(clouds, views.intrinsics, views.extrinsics, strict=True)
+        ]
+    )
+
+
+def _first(shape: Shape, count: int) -> Shape:
+    return Shape(shape.poses[:count], shape.stretch[:count], shape.raw[:count])
+
+
+def in_anchor_axes(points: Tensor, anchors_to_centred: Tensor) -> Tensor:
+    """Points (B, P, 3) of centred CT axes in the anchors' axes."""
+    offset = points - anchors_to_centred[:, None, :3, 3]
+    return offset @ anchors_to_centred[:, :3, :3]

@@ -1,0 +1,250 @@
+"""The pairs that training draws from: each made once, by its number, and kept."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import InputError
+from ..networks.views import ViewBatch, make_batch
+from .samples import Sample, SampleOptions, draw_sample
+from .subjects import Subject
+
+VALIDATION = 10**6
+"""Numbers of pairs from here on are for validation alone."""
+
+_KEPT_SUBJECTS = 16
+_SHIFT_MM = 5.0
+
+
+class Source(Protocol):
+    """Somewhere that subjects, or X-rays with known poses, come from."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    def subject(self) -> Subject:
+        """The vertebra."""
+
+    def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
+        """A pair of X-rays of it."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A source whose X-rays are simulated."""
+
+    name: str
+    load: Callable[[], Subject]
+
+    def subject(self) -> Subject:
+        """The vertebra."""
+        return self.load()
+
+    def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
+        """A simulated pair; the same seed gives the same."""
+        return draw_sample(subject, options, seed)
+
+
+class SamplePool:
+    """Pairs by number: the same number always gives the same pair, whatever came before.
+
+    ``folder`` (None: memory alone) keeps them for the next run too.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], options: SampleOptions, seed: int, folder: Path | None
+    ) -> None:
+        if not sources:
+            raise InputError("training data", "there is none", "give a case, CTs or phantoms")
+        self.sources = list(sources)
+        self.options = options
+        self.seed = seed
+        self.folder = folder
+        self._samples: dict[int, Sample] = {}
+        self._subjects: OrderedDict[int, Subject] = OrderedDict()
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def source_of(self, number: int) -> int:
+        """Which source a pair belongs to."""
+        return number % len(self.sources)
+
+    def subject(self, number: int) -> Subject:
+        """The vertebra of a pair."""
+        index = self.source_of(number)
+        if index not in self._subjects:
+            self._subjects[index] = self.sources[index].subject()
+            while len(self._subjects) > _KEPT_SUBJECTS:
+                self._subjects.popitem(last=False)
+        self._subjects.move_to_end(index)
+        return self._subjects[index]
+
+    def sample(self, number: int) -> Sample:
+        """The pair of a number."""
+        if number not in self._samples:
+            self._samples[number] = self._read(number) or self._make(number)
+        return self._samples[number]
+
+    def _make(self, number: int) -> Sample:
+        source = self.sources[self.source_of(number)]
+        seed = int(np.random.default_rng([self.seed, number]).integers(2**31))
+        sample = source.sample(self.subject(number), self.options, seed)
+        path = self._path(number)
+        if path is not None:
+            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
+            os.close(handle)
+            np.savez_compressed(name, **sample.to_arrays())  # type: ignore[arg-type]
+            Path(name).replace(path)
+            # What is read back must be what was used before a kill.
+            sample = self._read(number) or sample
+        return sample
+
+    def _path(self, number: int) -> Path | None:
+        return None if self.folder is None else self.folder / f"{self.seed}-{number}.npz"
+
+    def _read(self, number: int) -> Sample | None:
+        path = self._path(number)
+        if path is None or not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return Sample.from_arrays(dict(arrays))
+        except (OSError, ValueError) as error:
+            raise InputError(path, f"is damaged ({error})", "delete it") from None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step works on.
+
+    ``views``: bone bright; ``targets`` (B, V, H, W) line integrals of the vertebra alone;
+    ``centred_to_box`` (B, 4, 4) the truth; ``anchors_to_centred`` (B, 4, 4) where the anchors'
+    axes are in the subject's centred CT axes; ``points`` (B, P, 3) mm, the vertebra's surface in
+    centred CT axes; ``ct`` (B, K, J, I) the vertebra as RegM sees it.
+    """
+
+    views: ViewBatch
+    targets: Tensor
+    centred_to_box: Tensor
+    anchors_to_centred: Tensor
+    points: Tensor
+    ct: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on another device."""
+        return Batch(
+            self.views.to(device),
+            self.targets.to(device),
+            self.centred_to_box.to(device),
+            self.anchors_to_centred.to(device),
+            self.points.to(device),
+            self.ct.to(device),
+        )
+
+    def first(self, count: int) -> Batch:
+        """The first ``count`` cases."""
+        views = self.views
+        return Batch(
+            ViewBatch(
+                views.pictures[:count],
+                views.valid[:count],
+                views.intrinsics[:count],
+                views.extrinsics[:count],
+            ),
+            self.targets[:count],
+            self.centred_to_box[:count],
+            self.anchors_to_centred[:count],
+            self.points[:count],
+            self.ct[:count],
+        )
+
+
+def stack_samples(
+    samples: Sequence[Sample], pixel_mm: float, generator: np.random.Generator | None
+) -> tuple[ViewBatch, Tensor, Tensor]:
+    """Views (bone bright), targets and centred_to_box of samples.
+
+    With a ``generator`` each box is moved anew by up to `_SHIFT_MM` along each axis, which gives
+    new pairs from known ones at almost no cost.
+    """
+
+    def tensor(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([getattr(s, name) for s in samples]))
+
+    images, valid, targets = tensor("images"), tensor("valid"), tensor("targets")
+    intrinsics, extrinsics, poses = (
+        tensor("intrinsics"),
+        tensor("extrinsics"),
+        tensor("centred_to_box"),
+    )
+    if generator is not None:
+        shift = generator.uniform(-_SHIFT_MM, _SHIFT_MM, (len(samples), 3))
+        images, valid, targets, intrinsics, extrinsics, poses = _moved_box(
+            images, valid, targets, intrinsics, extrinsics, poses, torch.from_numpy(shift).float()
+        )
+    views = make_batch(images, valid, intrinsics, extrinsics, pixel_mm)
+    factor = images.shape[-1] // views.size_px
+    coarse = torch.nn.functional.avg_pool2d(targets, factor)
+    signs = bone_signs(views.pictures[:, :, 1], coarse)
+    bright = replace(views, pictures=views.pictures * signs[:, None, None, None, None])
+    return bright, coarse, poses
+
+
+def bone_signs(contrast: Tensor, targets: Tensor) -> Tensor:
+    """+1 where bone is bright, -1 where it is dark (B,), as the true targets tell."""
+    inside = (targets > 0.05 * targets.amax((-2, -1), keepdim=True)).to(targets.dtype)
+    fine = targets - torch.nn.functional.avg_pool2d(
+        targets, 9, stride=1, padding=4, count_include_pad=False
+    )
+    score = (fine * inside * contrast).sum((1, 2, 3))
+    return torch.where(score >= 0, 1.0, -1.0)
+
+
+def _moved_box(
+    images: Tensor,
+    valid: Tensor,
+    targets: Tensor,
+    intrinsics: Tensor,
+    extrinsics: Tensor,
+    poses: Tensor,
+    shift: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The same crops about a point ``shift`` (B, 3) mm away: windows shift, geometry with them."""
+    place = torch.eye(4).repeat(len(shift), 1, 1)
+    place[:, :3, 3] = shift
+    extrinsics = extrinsics @ place[:, None]
+    poses = poses.clone()
+    poses[:, :3, 3] -= shift
+    size = images.shape[-1]
+    middle = torch.einsum("bvij,bvj->bvi", intrinsics, extrinsics[..., :3, 3])
+    offset = middle[..., :2] / middle[..., 2:] - (size - 1) / 2.0
+    intrinsics = intrinsics.clone()
+    intrinsics[..., :2, 2] -= offset
+    theta = torch.zeros(*offset.shape[:2], 2, 3)
+    theta[..., 0, 0] = theta[..., 1, 1] = 1.0
+    theta[..., :, 2] = 2.0 * offset / size
+    planes = torch.stack([images, valid, targets], dim=2).flatten(0, 1)
+    grid = torch.nn.functional.affine_grid(
+        theta.flatten(0, 1), list(planes.shape), align_corners=False
+    )
+    moved = torch.nn.functional.grid_sample(planes, grid, align_corners=False)
+    moved = moved.unflatten(0, offset.shape[:2])
+    seen = (moved[:, :, 1] > 0.99).to(images.dtype)
+    return moved[:, :, 0], seen, moved[:, :, 2], intrinsics, extrinsics, poses
+
+
+def numbers_of_step(seed: int, step: int, batch: int, known: int) -> NDArray[np.int64]:
+    """The pairs (batch,) of a step, drawn evenly among the first ``known``."""
+    return np.random.default_rng([seed, step, 5]).integers(0, known, batch)

@@ -1,0 +1,166 @@
+"""One pair of simulated X-rays as the networks see it, with everything that is known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..drr import project_volume
+from ..errors import InputError
+from ..geometry import Camera, Volume, invert_rigid
+from ..geometry.pose import translation
+from ..networks.crops import PIXEL_MM, SIZE_PX, Frame, make_frame
+from ..registration.observation import prepare_view
+from ..simulation import PRESETS, SimulationParameters, simulate_case
+from .subjects import Subject
+
+Array = NDArray[np.float64]
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """``images`` (V, H, W) as displayed, ``valid`` (V, H, W) 1 where a pixel shows the patient,
+    ``targets`` (V, H, W) the line integrals of the vertebra alone (excess attenuation).
+
+    ``intrinsics`` (V, 3, 3) and ``extrinsics`` (V, 4, 4) box_to_camera; ``centred_to_box`` (4, 4)
+    the vertebra's true pose from CT axes about its centre; all float32, mm.
+    """
+
+    images: Images
+    valid: Images
+    targets: Images
+    intrinsics: Images
+    extrinsics: Images
+    centred_to_box: Images
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """For an ``.npz``: images as float16 once scaled (ranks survive), the rest as it is."""
+        return {
+            "images": self.images,
+            "valid": self.valid.astype(np.uint8),
+            "targets": self.targets.astype(np.float16),
+            "intrinsics": self.intrinsics,
+            "extrinsics": self.extrinsics,
+            "centred_to_box": self.centred_to_box,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Sample:
+        """What `to_arrays` gave. Raises InputError where something is missing."""
+        names = ("images", "valid", "targets", "intrinsics", "extrinsics", "centred_to_box")
+        missing = [name for name in names if name not in arrays]
+        if missing:
+            raise InputError("sample", f"holds no {missing[0]}")
+        return cls(*(np.asarray(arrays[name], dtype=np.float32) for name in names))
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What is drawn for a sample. ``level`` is a preset of the simulation or "mixed".
+
+    ``centre_mm``: how far the middle of the box may lie from the vertebra (clicks and detectors
+    err); ``rotation_deg``, ``primary_deg`` and ``secondary_deg``: the spine's turn about each axis
+    and the views' about the nominal AP and lateral (math.md 3: 20 and 15 degrees).
+    """
+
+    level: str = "mixed"
+    centre_mm: float = 8.0
+    rotation_deg: float = 20.0
+    primary_deg: float = 15.0
+    secondary_deg: float = 10.0
+    size_px: int = SIZE_PX
+    pixel_mm: float = PIXEL_MM
+
+
+def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters:
+    """The simulation's ranges for one sample, its detector as coarse as the crops."""
+    level = options.level
+    if level == "mixed":
+        level = ("realistic", "realistic", "realistic", "hard")[seed % 4]
+    base = PRESETS.get(level)
+    if base is None:
+        raise InputError("samples", f"there is no level {level!r}", "clean, realistic, hard, mixed")
+    magnification = base.source_detector_mm / base.source_isocentre_mm
+    pixel = options.pixel_mm * magnification
+    more = (pixel / base.pixel_mm) ** 2
+    return replace(
+        base,
+        size_px=options.size_px,
+        pixel_mm=pixel,
+        photons=(base.photons[0] * more, base.photons[1] * more),
+        principal_px=0.0,
+        center_px=0.0,
+        spine_deg=options.rotation_deg,
+        primary_deg=options.primary_deg,
+        secondary_deg=options.secondary_deg,
+        # A whole detector's collimator seldom reaches into a crop.
+        collimator=("none", "none", "none", "round") if level == "hard" else ("none",),
+    )
+
+
+def draw_sample(subject: Subject, options: SampleOptions, seed: int) -> Sample:
+    """Simulate a pair of X-rays of a subject; the same seed gives the same sample.
+
+    All physics is that of `RadGSRegLib.simulation.simulate_case`, imaged by the virtual cameras of
+    `networks.crops` instead of a whole detector.
+    """
+    rng = np.random.default_rng([seed, 77])
+    offset = rng.standard_normal(3)
+    offset *= options.centre_mm * rng.uniform() ** (1.0 / 3.0) / np.linalg.norm(offset)
+    frames: list[Frame] = []
+
+    def frame(cameras: dict[str, Camera], at: Array) -> dict[str, Camera]:
+        made = make_frame(
+            list(cameras.values()),
+            at + offset,
+            size_px=options.size_px,
+            pixel_mm=options.pixel_mm,
+        )
+        frames.append(made)
+        to_box = invert_rigid(made.box_to_world)
+        return {
+            name: replace(virtual, world_to_camera=virtual.world_to_camera @ to_box)
+            for name, virtual in zip(cameras, made.cameras, strict=True)
+        }
+
+    simulated = simulate_case(
+        subject.ct,
+        subject.labels,
+        subject.label,
+        sample_parameters(options, seed),
+        seed,
+        scene=subject.scene,
+        frame=frame,
+    )
+    ct_to_world = np.asarray(simulated.truth["ct_to_world"])
+    made = frames[0]
+    ct_to_box = invert_rigid(made.box_to_world) @ ct_to_world
+    prepared = [prepare_view(view) for view in simulated.case.views]
+    return Sample(
+        images=np.stack([view.pixels for view in prepared]),
+        valid=np.stack([view.valid for view in prepared]).astype(np.float32),
+        targets=project_target(subject.excess, made, ct_to_box),
+        intrinsics=made.intrinsics().numpy(),
+        extrinsics=made.extrinsics().numpy(),
+        centred_to_box=(ct_to_box @ translation(subject.centre_ct)).astype(np.float32),
+    )
+
+
+def project_target(excess: Volume, frame: Frame, ct_to_box: Array) -> Images:
+    """Line integrals (V, H, W) of the vertebra alone at a pose, in the virtual cameras."""
+    return np.stack(
+        [
+            project_volume(
+                excess,
+                camera.intrinsic,
+                camera.world_to_camera @ ct_to_box,
+                camera.size,
+                step_mm=float(excess.spacing.min()),
+            ).numpy()
+            for camera in frame.cameras
+        ]
+    )

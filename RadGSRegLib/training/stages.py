@@ -1,0 +1,45 @@
+"""The three data-aware stages: what is trained on what (math.md section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..cases import Case
+from ..gaussians import GaussianCloud, fit_vertebra
+from ..geometry.pose import translation
+from ..networks.model import RadGSReg
+from .config import TrainingConfig
+from .pool import Simulated, Source
+from .subjects import Subject, make_subject
+
+
+def own_anchors(subject: Subject, count: int) -> GaussianCloud:
+    """A subject's own cloud in centred CT axes: the anchors of its patient-specific model."""
+    return fit_vertebra(subject.excess, count).transformed(translation(-subject.centre_ct))
+
+
+def patient_source(case: Case) -> Source:
+    """Stage 3: the target vertebra of one CT."""
+    subject = make_subject(case.ct, case.labels, case.label, case.label_name)
+    return Simulated(case.label_name, lambda: subject)
+
+
+def patient_model(
+    subject: Subject, config: TrainingConfig, base: RadGSReg | None = None
+) -> RadGSReg:
+    """A model around the subject's own Gaussians; networks as in ``base`` where one is given.
+
+    The shape is known, so Gaussians do not leave their anchors and nothing is stretched.
+    """
+    anchors = own_anchors(subject, config.gaussians)
+    shapes = config.model if base is None else base.config
+    known = replace(shapes, recm=replace(shapes.recm, residual=False, stretch=False))
+    model = RadGSReg(known, anchors)
+    if base is not None:
+        state = {
+            name: tensor
+            for name, tensor in base.state_dict().items()
+            if not name.startswith("recm.anchors.")
+        }
+        model.load_state_dict(state, strict=False)
+    return model

@@ -1,0 +1,72 @@
+"""Vertebrae to train on: one label of one CT, taken apart once and simulated many times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..drr import excess_attenuation
+from ..errors import InputError
+from ..geometry import Volume
+from ..simulation.scene import Scene, take_apart
+
+Array = NDArray[np.float64]
+
+# What is farther from the vertebra than this does not reach into the crops by much.
+_REACH_MM = 70.0
+# Backdrops are seen through millimetre pixels.
+_BACKDROP_MM = 2.5
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One vertebra with its surroundings, in the CT's physical frame (LPS mm).
+
+    ``ct`` (HU) and ``labels`` are cut to the surroundings; ``excess`` (1/mm) is what the vertebra
+    adds to soft tissue (math.md 2); ``centre_ct`` (3,) the centroid of its mask.
+    ``anchors_to_centred`` (4, 4): where the axes of shared anchors are in CT axes about that
+    centre; the identity for a patient's own.
+    """
+
+    name: str
+    ct: Volume
+    labels: Volume
+    label: int
+    scene: Scene
+    excess: Volume
+    centre_ct: Array
+    anchors_to_centred: Array = field(default_factory=lambda: np.eye(4))
+
+    @property
+    def surface_points_ct(self) -> Array:
+        """At most 500 points (N, 3) of the vertebra, spread over its outer voxels."""
+        occupied = self.excess.array > 0
+        inner = occupied.copy()
+        for axis in range(3):
+            inner &= np.roll(occupied, 1, axis) & np.roll(occupied, -1, axis)
+        kji = np.argwhere(occupied & ~inner)
+        kji = kji[:: max(len(kji) // 500, 1)][:500]
+        return self.excess.physical_points(kji[:, ::-1].astype(float))
+
+
+def make_subject(ct: Volume, labels: Volume, label: int, name: str = "") -> Subject:
+    """A subject from a CT (HU) and its label map on the same grid.
+
+    Raises InputError where the grids differ or the label is absent or holds no bone.
+    """
+    if ct.array.shape != labels.array.shape:
+        raise InputError(name or "label map", "lies on another grid than the CT", "resample it")
+    mask = np.asarray(labels.array) == label
+    if not mask.any():
+        raise InputError(name or "label map", f"holds no label {label}")
+    kji = np.argwhere(mask)
+    pad = np.ceil(_REACH_MM / ct.spacing)
+    low, high = kji.min(axis=0)[::-1] - pad, kji.max(axis=0)[::-1] + 1 + pad
+    part, around = ct.crop(low, high), labels.crop(low, high)
+    excess = excess_attenuation(part, around, label)
+    if not (excess.array > 0).any():
+        raise InputError(name or "label map", f"label {label} covers no bone in the CT")
+    scene = take_apart(part, around, _BACKDROP_MM)
+    return Subject(name, part, around, int(label), scene, excess, scene.centroids[label])

@@ -1,0 +1,280 @@
+"""The loop: steps, phases, validation, checkpoints, a budget of minutes, several processes.
+
+The same configuration and data give the same weights, also across a kill: everything random follows
+from the seed and the step's number, and checkpoints hold the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import Cancelled
+from ..gaussians.fit import one_torch_thread
+from ..networks.model import RadGSReg
+from ..progress import Progress
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config import PHASES, TrainingConfig
+from .losses import point_distance
+from .objective import Objective, in_anchor_axes
+from .pool import VALIDATION, Batch, SamplePool, numbers_of_step, stack_samples
+from .volumes import subject_cube
+
+CHECKPOINT = "checkpoint.safetensors"
+_POINTS = 64
+_WARM_UP = 30
+
+
+@dataclass
+class History:
+    """What was measured on the way: one entry per validation."""
+
+    entries: list[dict[str, float]] = field(default_factory=list)
+
+    def best(self) -> dict[str, float]:
+        """The entry with the least error so far (empty before the first)."""
+        return min(self.entries, key=lambda e: e["error_mm"], default={})
+
+
+class Trainer:
+    """Trains a model on a pool of pairs.
+
+    ``folder`` (None: nowhere) is where checkpoints go; training goes on from one found there.
+    ``log`` is called with (step, values by name) now and then, for TensorBoard or a test.
+    """
+
+    def __init__(
+        self,
+        model: RadGSReg,
+        pool: SamplePool,
+        config: TrainingConfig,
+        *,
+        device: torch.device | str = "cpu",
+        folder: Path | None = None,
+        log: Callable[[int, dict[str, float]], None] | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.pool = pool
+        self.config = config
+        self.folder = folder
+        self.log = log
+        self.history = History()
+        self.step = 0
+        self._best: dict[str, Tensor] = {}
+        self._cubes: dict[int, Tensor] = {}
+        self._points: dict[int, Tensor] = {}
+        self._anchor_axes: dict[int, Tensor] = {}
+        self.objective = Objective(self.model, config.extra)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.rate)
+        self.rank, self.world = _processes()
+        self._shared: torch.nn.Module = self.objective
+        if self.world > 1:
+            self._shared = torch.nn.parallel.DistributedDataParallel(
+                self.objective, find_unused_parameters=True
+            )
+        self._validation: list[Batch] | None = None
+
+    def run(self, progress: Progress | None = None, minutes: float | None = None) -> History:
+        """Train to the end of the steps, or until the minutes are over; the best weights are kept.
+
+        Raises Cancelled when ``progress`` says so (the checkpoint of the last step stays).
+        """
+        report = progress or Progress()
+        began = time.perf_counter()
+        self._resume()
+        with one_torch_thread():
+            while True:
+                share = self._share(began, minutes)
+                if share >= 1.0:
+                    break
+                phase = self._phase(share)
+                try:
+                    report(share, self._message(phase))
+                except Cancelled:
+                    self._checkpoint()
+                    raise
+                self._one(phase, share)
+                if self.step % self.config.validate_every == 0:
+                    self._validate(phase, began)
+                if self.step % self.config.checkpoint_every == 0:
+                    self._checkpoint()
+            if not self.history.entries or self.history.entries[-1]["step"] != self.step:
+                self._validate("end", began)
+        self._checkpoint()
+        if self._best:
+            self.model.load_state_dict(self._best)
+        return self.history
+
+    def _share(self, began: float, minutes: float | None) -> float:
+        """How much of the run is over, in [0, 1]: by steps, or by the clock if that is sooner."""
+        by_steps = self.step / self.config.steps
+        if minutes is None:
+            return by_steps
+        now = (time.perf_counter() - began) / (60.0 * minutes)
+        if self.world > 1:
+            # All processes must stop at the same step.
+            flag = torch.tensor([now])
+            torch.distributed.broadcast(flag, 0)
+            now = float(flag)
+        return max(by_steps, now)
+
+    def _phase(self, share: float) -> str:
+        shares = self.config.shares
+        place = share * shares.total
+        for phase in PHASES:
+            place -= getattr(shares, phase)
+            if place < 0:
+                return phase
+        return PHASES[-1]
+
+    def _rate(self, share: float) -> float:
+        config = self.config
+        if config.halve_every > 0:
+            return config.rate * 0.5 ** (self.step // config.halve_every)
+        # Each phase begins anew, so that RegM does not start at a rate that has run out.
+        shares = self.config.shares
+        low = 0.0
+        for phase in PHASES:
+            width = getattr(shares, phase) / shares.total
+            if width > 0 and share < low + width:
+                share = (share - low) / width
+                break
+            low += width
+        peak = config.rate * (0.4 if self._joint(low) else 1.0)
+        return peak * (0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)) + 0.01)
+
+    def _joint(self, low: float) -> bool:
+        shares = self.config.shares
+        return low >= (shares.recm + shares.regm) / shares.total - 1e-9 and low > 0
+
+    def _known(self) -> int:
+        config = self.config
+        grown = config.first_pairs + int(self.step / config.steps_per_pair)
+        return min(config.pairs, grown)
+
+    def _one(self, phase: str, share: float) -> None:
+        config = self.config
+        warm = min(1.0, (self.step + 1) / _WARM_UP)
+        for group in self.optimizer.param_groups:
+            group["lr"] = warm * self._rate(share)
+        numbers = numbers_of_step(config.seed, self.step, config.batch, self._known())
+        mine = numbers[self.rank :: self.world]
+        shuffle = np.random.default_rng([config.seed, self.step, 9, self.rank])
+        batch = self._batch([int(n) for n in mine], shuffle).to(self.device)
+        seed = config.seed * 1_000_003 + self.step * 64 + self.rank
+        self.model.recm.generator = torch.Generator().manual_seed(seed)
+        rendered = config.rendered if self.step % config.render_every == 0 else 0
+        if phase == "joint":
+            rendered = config.rendered
+        self.model.train()
+        half = config.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+            terms = self._shared(batch, phase, min(rendered, len(mine)))
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        if self.log is not None and self.rank == 0 and self.step % 10 == 0:
+            self.log(self.step, {f"train/{k}": float(v.detach()) for k, v in terms.items()})
+
+    def _batch(self, numbers: list[int], generator: np.random.Generator | None) -> Batch:
+        samples = [self.pool.sample(n) for n in numbers]
+        pixel = self.config.model.recm.pixel_mm
+        views, targets, poses = stack_samples(samples, pixel, generator)
+        cubes, points, axes = [], [], []
+        for number in numbers:
+            index = self.pool.source_of(number)
+            if index not in self._cubes:
+                subject = self.pool.subject(number)
+                self._cubes[index] = subject_cube(subject, self.config.model.regm)
+                surface = subject.surface_points_ct - subject.centre_ct
+                chosen = np.linspace(0, len(surface) - 1, _POINTS).astype(int)
+                self._points[index] = torch.from_numpy(surface[chosen]).float()
+                axes_here = np.asarray(subject.anchors_to_centred)
+                self._anchor_axes[index] = torch.from_numpy(axes_here).float()
+            cubes.append(self._cubes[index])
+            points.append(self._points[index])
+            axes.append(self._anchor_axes[index])
+        return Batch(
+            views, targets, poses, torch.stack(axes), torch.stack(points), torch.stack(cubes)
+        )
+
+    @torch.no_grad()
+    def _validate(self, phase: str, began: float) -> None:
+        if self._validation is None:
+            numbers = [VALIDATION + n for n in range(self.config.validate)]
+            self._validation = [
+                self._batch(numbers[n : n + 8], None) for n in range(0, len(numbers), 8)
+            ]
+        found, registered = [], []
+        for one in self._validation:
+            batch = one.to(self.device)
+            prediction = self.model.recm.predict(batch.views)
+            truth = batch.centred_to_box @ batch.anchors_to_centred
+            points = in_anchor_axes(batch.points, batch.anchors_to_centred)
+            found.append(point_distance(points, truth, prediction.effect.poses))
+            poses = self.model.align(prediction, batch.ct)
+            registered.append(point_distance(batch.points, batch.centred_to_box, poses))
+        errors, aligned = torch.cat(found), torch.cat(registered)
+        entry = {
+            "step": float(self.step),
+            "minutes": (time.perf_counter() - began) / 60.0,
+            "recm_mm": float(errors.median()),
+            "regm_mm": float(aligned.median()),
+            "error_mm": float(errors.mean() + aligned.mean()),
+            "pairs": float(self._known()),
+        }
+        best = self.history.best()
+        self.history.entries.append(entry)
+        if self.log is not None and self.rank == 0:
+            self.log(self.step, {f"validation/{k}": v for k, v in entry.items()})
+        if not best or entry["error_mm"] <= best["error_mm"]:
+            state = self.model.state_dict()
+            self._best = {name: t.detach().cpu().clone() for name, t in state.items()}
+
+    def _message(self, phase: str) -> str:
+        last = self.history.entries[-1] if self.history.entries else None
+        said = {"recm": "reconstruction", "regm": "registration", "joint": "both together"}[phase]
+        seen = f", error {last['recm_mm']:.1f} mm" if last else ""
+        return f"training {said}: step {self.step}{seen}"
+
+    def _checkpoint(self) -> None:
+        if self.folder is None or self.rank != 0:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        facts = {
+            "step": self.step,
+            "history": self.history.entries,
+            "config": self.config.to_json(),
+        }
+        path = self.folder / CHECKPOINT
+        save_checkpoint(path, self.model, self.optimizer, facts, self._best)
+
+    def _resume(self) -> None:
+        if self.folder is None or not (self.folder / CHECKPOINT).is_file():
+            return
+        path = self.folder / CHECKPOINT
+        facts, self._best = load_checkpoint(path, self.model, self.optimizer)
+        self.step = int(facts["step"])
+        self.history = History([dict(entry) for entry in facts["history"]])
+
+
+def _processes() -> tuple[int, int]:
+    """(rank, number of processes), joining the others where torchrun has started several."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world < 2:
+        return 0, 1
+    if not torch.distributed.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        torch.distributed.init_process_group(backend)
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
