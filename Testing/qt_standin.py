@@ -10,6 +10,7 @@ an unknown property, signal or method raises AttributeError. It is none of Slice
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import os
 import sys
@@ -289,7 +290,13 @@ def start() -> Any:
     """Put ``qt`` and ``ctk`` in place and return the QApplication (offscreen unless set)."""
     import qt_standin_widgets
 
-    application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+    application = QtWidgets.QApplication.instance()
+    if application is None:
+        application = QtWidgets.QApplication([])
+        if sys.version_info < (3, 12):
+            # Built for Pythons where None is immortal, PySide6 gives away references to it; before
+            # 3.12 the process would end in a fatal error.
+            ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
     ctk = types.ModuleType("ctk")
     for kind in qt_standin_widgets.WIDGETS:
         shown = classFor(kind)

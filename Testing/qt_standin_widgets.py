@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
-from PySide6.QtCore import Property, Signal
+from PySide6.QtCore import Property, Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
     QGroupBox,
@@ -48,6 +48,18 @@ def plain(kind: type, name: str, default: Any) -> Any:
     return Property(kind, read, write)
 
 
+def _fold_children(box: QWidget, button: QWidget, collapsed: bool) -> None:
+    """Hide what is in a box, or show again what was not hidden on its own account."""
+    for child in box.children():
+        if isinstance(child, QWidget) and child is not button:
+            if collapsed and not child.isHidden():
+                child.setProperty("hiddenByBox", True)
+                child.hide()
+            elif not collapsed and child.property("hiddenByBox"):
+                child.setProperty("hiddenByBox", False)
+                child.show()
+
+
 class ctkCollapsibleButton(QWidget):
     """A button over contents that it shows and hides."""
 
@@ -65,13 +77,7 @@ class ctkCollapsibleButton(QWidget):
 
     def _collapse(self, collapsed: bool) -> None:
         changed, self._collapsed = collapsed != self._collapsed, collapsed
-        for child in self.children():
-            if isinstance(child, QWidget) and child is not self._bar:
-                if collapsed:
-                    child.setProperty("hiddenByParent", not child.isHidden())
-                    child.hide()
-                elif child.property("hiddenByParent") is not False:
-                    child.show()
+        _fold_children(self, self._bar, collapsed)
         self.setMaximumHeight(28 if collapsed else 16777215)
         self._label()
         if changed:
@@ -105,23 +111,20 @@ class ctkCollapsibleGroupBox(QGroupBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setCheckable(True)
-        self.toggled.connect(lambda on: self._fold(not on))
+        self.setStyleSheet("ctkCollapsibleGroupBox::title { left: 18px; }")
+        self._arrow = QToolButton(self)
+        self._arrow.setAutoRaise(True)
+        self._arrow.setGeometry(0, 0, 16, 16)
+        self._arrow.setArrowType(Qt.ArrowType.DownArrow)
+        self._arrow.clicked.connect(lambda: self._fold(not self._collapsed))
         self._collapsed = False
 
     def _fold(self, collapsed: bool) -> None:
         self._collapsed = collapsed
-        if self.isChecked() == collapsed:
-            self.setChecked(not collapsed)
-        for child in self.children():
-            if isinstance(child, QWidget):
-                if collapsed:
-                    child.setProperty("hiddenByParent", not child.isHidden())
-                    child.hide()
-                elif child.property("hiddenByParent") is not False:
-                    child.show()
-                child.setEnabled(True)
-        self.setMaximumHeight(24 if collapsed else 16777215)
+        arrow = Qt.ArrowType.RightArrow if collapsed else Qt.ArrowType.DownArrow
+        self._arrow.setArrowType(arrow)
+        _fold_children(self, self._arrow, collapsed)
+        self.setMaximumHeight(20 if collapsed else 16777215)
 
     def showEvent(self, event: Any) -> None:
         if self._collapsed:

@@ -265,8 +265,9 @@ def start() -> Any:
     application.SetMRMLScene(scene)
     colors = slicer.vtkMRMLColorLogic()
     colors.SetMRMLScene(scene)
-    scene.AddNode(slicer.vtkMRMLSelectionNode())
-    scene.AddNode(slicer.vtkMRMLInteractionNode())
+    for node in (slicer.vtkMRMLSelectionNode(), slicer.vtkMRMLInteractionNode()):
+        node.SetSingletonTag("Singleton")
+        scene.AddNode(node)
     slicer.modules = types.SimpleNamespace()
     for name, kind in (
         ("volumes", slicer.vtkSlicerVolumesLogic),

@@ -16,6 +16,8 @@ from ..xray import isXray
 from .placing import Placing
 from .step import PanelContext, Step, fillChoices, modify, selectChoice
 
+_POINT_EVENTS = ("PointPositionDefinedEvent", "PointRemovedEvent")
+
 
 class CtStep(Step):
     """Chooses the CT, its segmentation and the segment of the vertebra, or makes one."""
@@ -27,6 +29,8 @@ class CtStep(Step):
         self._updating = False
         self._task: Any = None
         self._observedSegmentation: Any = None
+        self._observedPoints: Any = None
+        self._unfolded = False
         fillChoices(ui.levelComboBox, {"": "", **{level: level for level in levels.LEVELS}}, "")
         fillChoices(ui.newLevelComboBox, {level: level for level in levels.LEVELS}, "L3")
         ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onSegmentChanged)
@@ -42,9 +46,11 @@ class CtStep(Step):
         if parameters is None:
             self._placing.stop()
             self._observe(None)
+            self._watchPoints(None)
             if self._task is not None:
                 self._task.cancel()
             return
+        self._unfolded = False
         if not parameters.ctVolume:
             for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
                 if _mayBeCt(node):
@@ -54,6 +60,7 @@ class CtStep(Step):
     def update(self) -> None:
         parameters, ui = self.parameters, self.ui
         self._observe(parameters.segmentation)
+        self._watchPoints(parameters.segmentPoint)
         self._updating = True
         try:
             selector = ui.segmentSelector
@@ -102,6 +109,7 @@ class CtStep(Step):
     def cleanup(self) -> None:
         self._placing.stop()
         self._observe(None)
+        self._watchPoints(None)
         if self._task is not None:
             self._task.cancel()
             self._task.job.wait(2.0)
@@ -176,6 +184,12 @@ class CtStep(Step):
 
     def _updateSegmenting(self) -> None:
         parameters, ui = self.parameters, self.ui
+        if parameters.ctVolume and not self._unfolded:
+            # Opened once where it is needed; from then on it is the user's.
+            self._unfolded = True
+            ui.segmentGroupBox.collapsed = bool(
+                slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+            )
         running = self._task is not None
         placed = parameters.segmentPoint and definedPoints(parameters.segmentPoint)
         problem = ""
@@ -220,9 +234,16 @@ class CtStep(Step):
         return node
 
     def _watchPoints(self, node: Any) -> None:
-        for event in (node.PointPositionDefinedEvent, node.PointRemovedEvent):
-            self.context.removeObserver(node, event, self._onPoints)
-            self.context.addObserver(node, event, self._onPoints)
+        if node is self._observedPoints:
+            return
+        if self._observedPoints is not None:
+            for event in _POINT_EVENTS:
+                old = self._observedPoints
+                self.context.removeObserver(old, getattr(old, event), self._onPoints)
+        self._observedPoints = node
+        if node is not None:
+            for event in _POINT_EVENTS:
+                self.context.addObserver(node, getattr(node, event), self._onPoints)
 
     def _onPoints(self, caller: Any, event: Any) -> None:
         self.context.update()

@@ -312,6 +312,8 @@ class StartStep(Step):
             return
         for node in self.nodes:
             if starts.markupsOf(node, starts.CLICK_ROLE) is caller:
+                if not starts.definedPoints(caller) and _center(node) is None:
+                    continue  # nothing new; what was said of the last click still holds
                 self._updating = True
                 try:
                     with self.attempt():

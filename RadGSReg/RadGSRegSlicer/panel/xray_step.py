@@ -236,14 +236,20 @@ class XrayStep(Step):
         with self.attempt():
             geometry = xray.getGeometry(node)
             before = self._carm(node, geometry)
-            numbers = {name: float(box.value) for name, box in self._numbers.items()}
-            right, anterior, superior = (float(box.value) for box in self._isocentre)
+            numbers = {
+                name: _edited(box, getattr(before, name)) for name, box in self._numbers.items()
+            }
+            right, anterior, superior = before.isocentre * np.array([-1.0, -1.0, 1.0])
+            moved = [
+                _edited(box, value)
+                for box, value in zip(self._isocentre, (right, anterior, superior), strict=True)
+            ]
             arm = replace(
                 before,
                 **numbers,
-                spacing=(float(self._spacing[0].value), float(self._spacing[1].value)),
-                principal=(float(self._principal[0].value), float(self._principal[1].value)),
-                isocentre=(-right, -anterior, superior),
+                spacing=_editedPair(self._spacing, before.spacing),
+                principal=_editedPair(self._principal, before.principal),
+                isocentre=(-moved[0], -moved[1], moved[2]),
                 mirrored=bool(self.ui.mirroredCheckBox.checked),
             )
             changed = replace(
@@ -328,6 +334,16 @@ class XrayStep(Step):
 
     def _onChanged(self, caller: Any, event: Any) -> None:
         self.context.update()
+
+
+def _edited(box: Any, before: float) -> float:
+    """What a spin box says; what was there before if it shows just that, rounded."""
+    value = float(box.value)
+    return before if abs(value - before) <= 0.51 * 10.0**-box.decimals else value
+
+
+def _editedPair(boxes: tuple[Any, Any], before: tuple[float, float]) -> tuple[float, float]:
+    return _edited(boxes[0], before[0]), _edited(boxes[1], before[1])
 
 
 def _ticked(item: Any) -> bool:
