@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 import vtk
+from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
 
@@ -254,19 +255,25 @@ def showVolumeRendering(
         array = slicer.util.arrayFromVolume(node)
         inside = array[array > 0]
         if inside.size:
-            low, high = (float(x) for x in np.percentile(inside, [75.0, 99.8]))
+            low, high = _boneRange(inside)
             _boneTransfer(display.GetVolumePropertyNode().GetVolumeProperty(), low, high)
     display.SetVisibility(visible)
     return display
+
+
+def _boneRange(values: NDArray[Any]) -> tuple[float, float]:
+    """Where bone begins and ends among the values of a reconstruction (1/mm)."""
+    middle, high = (float(x) for x in np.percentile(values, [50.0, 99.8]))
+    return middle + 0.3 * (high - middle), max(high, middle + 1e-9)
 
 
 def _boneTransfer(volumeProperty: Any, low: float, high: float) -> None:
     high = max(high, low + 1e-6)
     opacity, color = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
     for part, alpha, rgb in (
-        (-0.5, 0.0, (0.35, 0.15, 0.1)),
-        (0.1, 0.0, (0.55, 0.3, 0.2)),
-        (0.45, 0.45, (0.85, 0.68, 0.5)),
+        (-0.4, 0.0, (0.35, 0.15, 0.1)),
+        (0.0, 0.05, (0.55, 0.3, 0.2)),
+        (0.35, 0.45, (0.85, 0.68, 0.5)),
         (1.0, 0.95, (1.0, 0.97, 0.9)),
     ):
         value = low + part * (high - low)
@@ -290,8 +297,7 @@ def tintReconstruction(node: vtkMRMLScalarVolumeNode | None) -> None:
     inside = array[array > 0]
     if not inside.size:
         return
-    low, high = (float(x) for x in np.percentile(inside, [70.0, 99.8]))
-    high = max(high, low + 1e-9)
+    low, high = _boneRange(inside)
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeIron")
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low - 0.3 * (high - low), high)

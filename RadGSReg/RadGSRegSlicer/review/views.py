@@ -138,13 +138,14 @@ def showXray(scene: vtkMRMLScene, layoutName: str, node: vtkMRMLScalarVolumeNode
 
 def fitXray(view: Any, node: vtkMRMLScalarVolumeNode, window: Any = None) -> None:
     """Fit a slice view to an X-ray, or to a part of it (left, right, top, bottom), in pixels."""
-    geometry = xray.getGeometry(node)
-    camera: Camera = geometry.camera
+    camera: Camera = xray.getGeometry(node).camera
     left, right, top, bottom = window or (-0.5, camera.columns - 0.5, -0.5, camera.rows - 0.5)
+    column, row = (left + right) / 2.0, (top + bottom) / 2.0
+    centre, beside, below = pixelsToRas(node, [[column, row], [right, row], [column, bottom]])
     matrix = sliceToRas(node)
-    matrix[:3, 3] = pixelsToRas(node, [[(left + right) / 2.0, (top + bottom) / 2.0]])[0]
-    width = (right - left) * geometry.pixelSpacing[0]
-    height = (bottom - top) * geometry.pixelSpacing[1]
+    matrix[:3, 3] = centre
+    width = 2.0 * float(np.linalg.norm(beside - centre))
+    height = 2.0 * float(np.linalg.norm(below - centre))
     columns, rows = (max(int(n), 1) for n in view.GetDimensions()[:2])
     step = max(width / columns, height / rows)
     with slicer.util.NodeModify(view):
