@@ -34,7 +34,8 @@ except ImportError:
 
 from RadGSRegLib.errors import InputError
 
-from RadGSRegSlicer import casefolder, compute, environment, results, segments, xray
+from RadGSRegSlicer import casefolder, clicked, compute, environment, results, segments, xray
+from RadGSRegSlicer.clicked import ClickedSegment
 from RadGSRegSlicer.compute import ProgressCallback
 from RadGSRegSlicer.panel import STEPS
 from RadGSRegSlicer.panel.step import PanelContext
@@ -342,6 +343,35 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
             method=method,
             outputFolder=outputFolder,
             outputs=outputs,
+            progressCallback=progressCallback,
+            completedCallback=completedCallback,
+        )
+        return compute.run(task, waitForCompletion)
+
+    def segmentFromClick(
+        self,
+        ctNode: vtkMRMLScalarVolumeNode,
+        pointRas: Sequence[float],
+        level: str | None = None,
+        segmentationNode: vtkMRMLSegmentationNode | None = None,
+        waitForCompletion: bool = True,
+        progressCallback: ProgressCallback | None = None,
+        completedCallback: Callable[[Task], object] | None = None,
+    ) -> ClickedSegment | Task:
+        """Segment the vertebra around a point; returns (segmentationNode, segmentId).
+
+        :param pointRas: inside the vertebra's body, RAS mm, in the CT's own frame (without a
+          transform that the CT is under).
+        :param level: which vertebra it is ("L3"), which no computation can know; None if nobody
+          says so.
+        :param segmentationNode: gets the new segment; else a new node is made. A segment of the
+          same level that was made from an earlier click is replaced.
+        """
+        task = clicked.segmentFromClick(
+            ctNode,
+            pointRas,
+            level=level,
+            segmentationNode=segmentationNode,
             progressCallback=progressCallback,
             completedCallback=completedCallback,
         )

@@ -70,9 +70,7 @@ def _write(
 
     write_views(folder, views)
     yield
-    with (folder / "ct.nrrd").open("wb") as file:
-        file.write(_header(ct, kind))
-        yield from _pieces(file, ct.array, np.dtype(kind), None)
+    yield from writeNrrd(folder / "ct.nrrd", ct, kind)
     with (folder / "seg.seg.nrrd").open("wb") as file:
         file.write(_header(ct, np.int16, _segmentFields(labels)))
         yield from _pieces(file, labels.counted, np.dtype(np.int16), labels.table)
@@ -85,6 +83,13 @@ def _write(
         "views": "views.json",
     }
     (folder / CASE).write_text(json.dumps(content), encoding="utf-8")
+
+
+def writeNrrd(path: Path, volume: Volume, kind: type) -> Iterator[None]:
+    """Write a volume as ``kind`` (int16 or float32), a piece at each step."""
+    with path.open("wb") as file:
+        file.write(_header(volume, kind))
+        yield from _pieces(file, volume.array, np.dtype(kind), None)
 
 
 def _pieces(

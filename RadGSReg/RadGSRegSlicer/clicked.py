@@ -1,0 +1,176 @@
+"""Segment from a click: a point in the CT goes to a child process, a segment comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import ArrayLike, NDArray
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Volume
+from vtk.util.numpy_support import numpy_to_vtk
+
+from . import environment, levels
+from .casefolder import volumeFromCt
+from .frames import LPS_RAS, matrixFromArray
+from .staging import writeNrrd
+from .tasks import EXIT_NOT_TRUSTED, Task, WorkFolder
+
+if TYPE_CHECKING:
+    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+
+CLICK = "RadGSReg.Click"
+"""The tag of a segment made here: JSON with the point, the status and notes on the result."""
+
+_REACH_MM = 130.0  # what the computation may look at around the point
+_CT = "ct.nrrd"
+_MASK = "mask.nrrd"
+
+
+class ClickedSegment(NamedTuple):
+    """Where the segment is."""
+
+    segmentationNode: vtkMRMLSegmentationNode
+    segmentId: str
+
+
+def segmentFromClick(
+    ctNode: vtkMRMLScalarVolumeNode | None,
+    pointRas: ArrayLike,
+    *,
+    level: str | None = None,
+    segmentationNode: vtkMRMLSegmentationNode | None = None,
+    progressCallback: Callable[[float, str], object] | None = None,
+    completedCallback: Callable[[Task[ClickedSegment]], object] | None = None,
+) -> Task[ClickedSegment]:
+    """The task, not started yet. Arguments as in ``RadGSRegLogic.segmentFromClick``."""
+    environment.requirePackages()
+    ct = volumeFromCt(ctNode)
+    assert ctNode is not None
+    point = np.asarray(pointRas, dtype=float).ravel()
+    if point.shape != (3,) or not np.isfinite(point).all():
+        raise InputError("point", "is not three finite numbers", "give R, A, S in mm")
+    pointLps = point * [-1.0, -1.0, 1.0]
+    if level is not None and level not in levels.LEVELS:
+        raise InputError("level", f"'{level}' is no vertebra", f"use {', '.join(levels.LEVELS)}")
+    transformId = ctNode.GetTransformNodeID()
+    if segmentationNode is not None and segmentationNode.GetTransformNodeID() not in (
+        None,
+        transformId,
+    ):
+        raise InputError(
+            segmentationNode.GetName(), "is under another transform than the CT", "take it out"
+        )
+    part = _around(ct, pointLps)
+    folder = WorkFolder()
+    folder.outputs.mkdir()
+
+    def load(path: Path) -> ClickedSegment:
+        notes = task.job.message.partition("; ")[2]
+        unsure = task.job.returnCode == EXIT_NOT_TRUSTED
+        said = {
+            "point_lps": pointLps.tolist(),
+            "status": "uncertain" if unsure else "ok",
+            "notes": notes,
+        }
+        return _load(path / _MASK, ctNode, segmentationNode, level, said)
+
+    task = Task(
+        [
+            "segment",
+            str(folder.inputs / _CT),
+            "--point",
+            ",".join(f"{x:.4f}" for x in pointLps),
+            "--out",
+            str(folder.outputs / _MASK),
+        ],
+        folder,
+        load,
+        prepare=_write(folder.inputs / _CT, part),
+        progressCallback=progressCallback,
+        completedCallback=completedCallback,
+    )
+    return task
+
+
+def clickInfo(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> dict[str, Any] | None:
+    """``point_lps``, ``status`` and ``notes`` of a segment made from a click, or None."""
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    value = vtk.reference("")
+    if segment is None or not segment.GetTag(CLICK, value):
+        return None
+    try:
+        said = json.loads(str(value))
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _around(ct: Volume, pointLps: NDArray[np.float64]) -> Volume:
+    """The part of the CT that matters for a point; InputError where the point is outside."""
+    index = ct.physical_to_index[:3, :3] @ pointLps + ct.physical_to_index[:3, 3]
+    if (index < -0.5).any() or (index > np.array(ct.size) - 0.5).any():
+        raise InputError("point", "lies outside the CT", "click inside the body of a vertebra")
+    reach = _REACH_MM / ct.spacing
+    return ct.crop(np.floor(index - reach), np.ceil(index + reach) + 1)
+
+
+def _write(path: Path, ct: Volume) -> Iterator[None]:
+    whole = np.issubdtype(ct.array.dtype, np.integer) and ct.array.dtype.itemsize <= 2
+    kind = np.int16 if whole and ct.array.dtype != np.uint16 else np.float32
+    yield from writeNrrd(path, ct, kind)
+
+
+def _load(
+    path: Path,
+    ctNode: vtkMRMLScalarVolumeNode,
+    segmentationNode: vtkMRMLSegmentationNode | None,
+    level: str | None,
+    said: dict[str, Any],
+) -> ClickedSegment:
+    from RadGSRegLib.cases.itk_image import read_itk, volume_from_itk
+
+    mask = volume_from_itk(read_itk(path))
+    where = np.argwhere(mask.array)
+    mask = mask.crop(where.min(0)[::-1], where.max(0)[::-1] + 1)
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(*mask.size)
+    voxels = np.ascontiguousarray(mask.array != 0).astype(np.uint8).ravel()
+    image.GetPointData().SetScalars(numpy_to_vtk(voxels, deep=True))
+    image.SetImageToWorldMatrix(matrixFromArray(LPS_RAS @ mask.index_to_physical))
+
+    made = segmentationNode is None
+    if segmentationNode is None:
+        scene = ctNode.GetScene()
+        name = scene.GenerateUniqueName(f"{ctNode.GetName()} vertebrae")
+        segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        segmentationNode.CreateDefaultDisplayNodes()
+        segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(ctNode)
+        segmentationNode.SetAndObserveTransformNodeID(ctNode.GetTransformNodeID())
+    segmentation = segmentationNode.GetSegmentation()
+    if level is not None:
+        # A second click for the same vertebra corrects the first.
+        for id_, known in levels.vertebrae(segmentationNode).items():
+            if known == level and clickInfo(segmentationNode, id_) is not None:
+                segmentation.RemoveSegment(id_)
+    wanted = segmentation.GenerateUniqueSegmentID(f"vertebrae_{level}" if level else "vertebra")
+    segmentId = segmentationNode.AddSegmentFromBinaryLabelmapRepresentation(
+        image, level or wanted, None, wanted
+    )
+    segment = segmentation.GetSegment(segmentId)
+    if segment is None:
+        if made:
+            segmentationNode.GetScene().RemoveNode(segmentationNode)
+        raise InputError(path, "cannot be taken as a segment")
+    if level is not None:
+        levels.setSegmentLevel(segmentationNode, segmentId, level)
+    else:
+        levels.setVertebra(segmentationNode, segmentId)
+    segment.SetTag(CLICK, json.dumps(said))
+    segmentationNode.CreateClosedSurfaceRepresentation()
+    return ClickedSegment(segmentationNode, segmentId)
