@@ -10,14 +10,17 @@ if it had to stop now.
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import Cancelled
 
+if TYPE_CHECKING:
+    # The command line starts before anything heavy is loaded.
+    import numpy as np
+    from numpy.typing import NDArray
+
 ProgressCallable = Callable[[float, str], bool | None]
-PoseCallable = Callable[[NDArray[np.float64]], object]
+PoseCallable: TypeAlias = "Callable[[NDArray[np.float64]], object]"
 
 
 class Progress:

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from RadGSRegLib.gaussians import GaussianCloud, rasterize, rasterize_with_jacobian
-from RadGSRegLib.gaussians.rays import inverse_intrinsic
 from RadGSRegLib.gaussians.splat_setup import footprint_coefficients
 from RadGSRegLib.gaussians.tiles import footprint_boxes, list_tiles
-from RadGSRegLib.geometry import compose_about, exp_se3
+from RadGSRegLib.geometry import compose_about, exp_se3, inverse_intrinsic
 
 SIZE = (40, 34)
 BACKENDS = ("torch", "warp")

@@ -5,6 +5,7 @@ from .ct import read_ct
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger
 from .output import OutputFolder
+from .patient_pixels import attenuation_like
 from .projection_matrix import camera_from_projection, read_projection_matrix
 from .results import (
     RegistrationRecord,
@@ -32,6 +33,7 @@ __all__ = [
     "Status",
     "View",
     "XrayImage",
+    "attenuation_like",
     "camera_from_projection",
     "check_views",
     "file_stem",

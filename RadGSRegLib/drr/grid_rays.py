@@ -28,18 +28,6 @@ class Lattice:
     stop: int
 
 
-def inverse_intrinsic(intrinsic: Array) -> Array:
-    """K^-1 (3, 3) for K scaled to K[2, 2] = 1; ValueError for a K that is not a pinhole's."""
-    k = np.asarray(intrinsic, dtype=np.float64)
-    if k.shape != (3, 3) or not np.isfinite(k).all():
-        raise ValueError("an intrinsic is a finite 3x3 matrix")
-    if k[2, 0] != 0.0 or k[2, 1] != 0.0 or k[2, 2] == 0.0 or np.linalg.det(k) == 0.0:
-        raise ValueError("an intrinsic is invertible and has the last row (0, 0, 1)")
-    inverse = np.linalg.inv(k / k[2, 2])
-    inverse[2] = (0.0, 0.0, 1.0)
-    return np.asarray(inverse)
-
-
 def depth_lattice(index_to_camera: Array, shape: tuple[int, ...], step: float) -> Lattice:
     """The depths that can meet a volume (K, J, I), one voxel around it included.
 

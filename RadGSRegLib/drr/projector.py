@@ -9,9 +9,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..geometry import Volume
+from ..geometry import Volume, inverse_intrinsic
 from ..geometry.pose import invert_rigid, translation
-from .grid_rays import Lattice, depth_lattice, inverse_intrinsic, pixel_directions
+from .grid_rays import Lattice, depth_lattice, pixel_directions
 
 # Samples per smallest voxel edge: two of them keep the error of the sum under 0.1 % of the image.
 _SAMPLES_PER_VOXEL = 2.0

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..geometry import inverse_intrinsic
 from .backends import choose
 from .cloud import GaussianCloud
 from .rasterizer import DEFAULT_CUTOFF, rasterize, rasterize_with_jacobian
-from .rays import inverse_intrinsic
 
 Array = NDArray[np.float64]
 

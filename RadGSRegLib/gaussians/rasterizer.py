@@ -6,9 +6,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..geometry import inverse_intrinsic
 from .backends import choose
 from .cloud import GaussianCloud, as_matrix
-from .rays import inverse_intrinsic
 
 # Gaussians end where their line integral has fallen to exp(-k^2 / 2) of its peak: 4e-5.
 DEFAULT_CUTOFF = 4.5
@@ -36,7 +36,7 @@ def rasterize(
     or "gsplat". Raises ValueError for a bad intrinsic, size or cutoff, RuntimeError for a backend
     that is not available.
     """
-    inverse = inverse_intrinsic(intrinsic)
+    inverse = inverse_intrinsic(_numbers(intrinsic))
     _check(size, cutoff)
     module = choose(backend, cloud.device, cloud.dtype)
     pose = as_matrix(cloud_to_camera, cloud.means)
@@ -61,7 +61,7 @@ def rasterize_with_jacobian(
     xi = (rotation in radians, translation in mm), at xi = 0. Nothing carries a graph. Arguments
     and errors otherwise as for `rasterize`.
     """
-    inverse = inverse_intrinsic(intrinsic)
+    inverse = inverse_intrinsic(_numbers(intrinsic))
     _check(size, cutoff)
     module = choose(backend, cloud.device, cloud.dtype)
     with torch.no_grad():
@@ -77,6 +77,10 @@ def check_cutoff(cutoff: float) -> None:
     """Raise ValueError unless 1 <= cutoff <= 8 (the kernels' exponential ends at exp(-32))."""
     if not 1.0 <= cutoff <= 8.0:
         raise ValueError(f"a cutoff lies between 1 and 8 standard deviations, not {cutoff}")
+
+
+def _numbers(matrix: Tensor | ArrayLike) -> ArrayLike:
+    return matrix.detach().cpu().numpy() if isinstance(matrix, Tensor) else matrix
 
 
 def _check(size: tuple[int, int], cutoff: float) -> None:

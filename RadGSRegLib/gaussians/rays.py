@@ -10,25 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
-
-
-def inverse_intrinsic(intrinsic: Tensor | ArrayLike) -> np.ndarray:
-    """K^-1 (3, 3), float64, for K scaled to K[2, 2] = 1.
-
-    Raises ValueError unless K is a finite (3, 3) with the last row (0, 0, K22) and invertible.
-    """
-    if isinstance(intrinsic, Tensor):
-        intrinsic = intrinsic.detach().cpu().numpy()
-    k = np.asarray(intrinsic, dtype=np.float64)
-    if k.shape != (3, 3) or not np.isfinite(k).all():
-        raise ValueError("an intrinsic is a finite 3x3 matrix")
-    if k[2, 0] != 0.0 or k[2, 1] != 0.0 or k[2, 2] == 0.0 or np.linalg.det(k) == 0.0:
-        raise ValueError("an intrinsic is invertible and has the last row (0, 0, 1)")
-    inverse = np.linalg.inv(k / k[2, 2])
-    inverse[2] = (0.0, 0.0, 1.0)
-    return np.asarray(inverse)
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,6 @@
 """Rigid poses, cameras, C-arm angles, image grids, and LPS/RAS."""
 
-from .camera import Camera
+from .camera import Camera, inverse_intrinsic
 from .carm import CArmAngles, carm_angles, carm_camera
 from .pose import (
     compose_about,
@@ -24,6 +24,7 @@ __all__ = [
     "carm_camera",
     "compose_about",
     "exp_se3",
+    "inverse_intrinsic",
     "invert_rigid",
     "is_rigid",
     "log_se3",

@@ -16,6 +16,21 @@ from .pose import invert_rigid, transform_points
 Array = NDArray[np.float64]
 
 
+def inverse_intrinsic(intrinsic: ArrayLike) -> Array:
+    """K^-1 (3, 3), float64, for K scaled to K[2, 2] = 1.
+
+    Raises ValueError unless K is a finite (3, 3) with the last row (0, 0, K22) and invertible.
+    """
+    k = np.asarray(intrinsic, dtype=np.float64)
+    if k.shape != (3, 3) or not np.isfinite(k).all():
+        raise ValueError("an intrinsic is a finite 3x3 matrix")
+    if k[2, 0] != 0.0 or k[2, 1] != 0.0 or k[2, 2] == 0.0 or np.linalg.det(k) == 0.0:
+        raise ValueError("an intrinsic is invertible and has the last row (0, 0, 1)")
+    inverse = np.linalg.inv(k / k[2, 2])
+    inverse[2] = (0.0, 0.0, 1.0)
+    return np.asarray(inverse)
+
+
 @dataclass(frozen=True)
 class Camera:
     """Intrinsic (3, 3) in pixels, world_to_camera (4, 4) rigid in mm, and the image's size."""

@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..cases import View
+from ..cases import View, attenuation_like
 from ..errors import InputError
 from ..geometry import Camera
 
 Array = NDArray[np.float64]
-
-# Areas at the lowest or highest value that cover more than this share are no anatomy.
-_STUCK_SHARE = 0.002
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def observe(
         raise InputError(view.name, "the box covers too many pixels", "use a larger pixel_mm")
     part = camera.window(low[0], low[1], columns, rows, step)
 
-    pixels, mask = _attenuation_like(view)
+    pixels, mask = attenuation_like(view)
     weight = mask.astype(np.float32)
     # As wide as the pixels to come, so that none is passed over.
     sigma = 0.4 * step if step > 1.0 else 0.0
@@ -91,32 +88,3 @@ def observe(
         gain_known=view.intensity != "display",
         offset_known=view.intensity == "attenuation",
     )
-
-
-def _attenuation_like(view: View) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Pixels that are monotone in attenuation, and which of them are anatomy."""
-    pixels = np.asarray(view.pixels, dtype=np.float32)
-    if view.intensity == "attenuation":
-        return pixels, np.ones(pixels.shape, dtype=bool)
-    valid = _not_stuck(pixels)
-    if view.intensity == "transmission":
-        positive = pixels[pixels > 0]
-        if not positive.size:
-            raise InputError(view.name, "holds no counts above zero", "check its intensity")
-        floor = max(float(np.percentile(positive, 0.1)), 1e-12)
-        pixels = np.asarray(np.log(positive.max()) - np.log(np.maximum(pixels, floor)), np.float32)
-    return pixels, valid
-
-
-def _not_stuck(pixels: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """False on large areas at either end of the values: collimator, burnt-out air."""
-    valid = np.ones(pixels.shape, dtype=bool)
-    low, high = float(pixels.min()), float(pixels.max())
-    margin = 2e-4 * (high - low)
-    for stuck in (pixels <= low + margin, pixels >= high - margin):
-        pieces, count = ndimage.label(stuck)
-        sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-        large = np.flatnonzero(sizes > _STUCK_SHARE * pixels.size) + 1
-        if large.size:
-            valid &= ~ndimage.binary_dilation(np.isin(pieces, large), iterations=5)
-    return valid

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..cases import View
-from ..errors import InputError
+from ..cases import View, attenuation_like
 from ..geometry import Camera
 
 Pixels = NDArray[np.float32]
@@ -51,19 +50,8 @@ def prepare_view(view: View) -> PreparedView:
 
     Raises InputError for a transmission without any counts.
     """
-    pixels = np.asarray(view.pixels, dtype=np.float32)
-    valid = _valid_pixels(pixels, view)
-    sign = 0
-    if view.intensity == "transmission":
-        counts = pixels[pixels > 0]
-        if counts.size == 0:
-            raise InputError(
-                f'view "{view.name}"', "no pixel has a positive value", 'check its "intensity"'
-            )
-        floor = max(float(np.percentile(counts, 0.1)), 1e-12)
-        pixels = -np.log(np.maximum(pixels, floor)).astype(np.float32)
-    if view.intensity != "display":
-        sign = 1
+    pixels, valid = attenuation_like(view)
+    sign = 0 if view.intensity == "display" else 1
     inside = pixels[valid] if valid.any() else pixels.ravel()
     low, high = np.percentile(inside, [0.5, 99.5])
     scaled = ((pixels - low) / max(float(high - low), 1e-12)).astype(np.float32)
@@ -79,26 +67,6 @@ def _noise(pixels: Pixels, valid: NDArray[np.bool_]) -> float:
     if response.size == 0:
         return 0.0
     return float(np.median(np.abs(response)) / 0.6745 / 6.0)
-
-
-def _valid_pixels(pixels: Pixels, view: View) -> NDArray[np.bool_]:
-    """Not valid: large areas stuck at the lowest or highest value (collimator, burnt-out air)."""
-    valid = np.ones(pixels.shape, dtype=bool)
-    if view.intensity == "attenuation":
-        return valid
-    low, high = float(pixels.min()), float(pixels.max())
-    margin = 2e-4 * (high - low)
-    grow = max(round(3.0 / view.pixel_spacing_mm[0]), 2)
-    for stuck in (pixels <= low + margin, pixels >= high - margin):
-        components, count = ndimage.label(stuck)
-        if count == 0:
-            continue
-        areas = ndimage.sum_labels(stuck, components, np.arange(1, count + 1))
-        large = np.flatnonzero(areas > 0.002 * pixels.size) + 1
-        if large.size:
-            area = np.isin(components, large)
-            valid &= ~ndimage.binary_dilation(area, iterations=grow)
-    return valid
 
 
 def window(
