@@ -14,8 +14,6 @@ from scipy.spatial.transform import Rotation
 from RadGSRegLib.networks.rigid import apply_step, geodesic_angle, rotation_from_6d, step_from_raw
 from RadGSRegLib.training import losses
 
-monai = pytest.importorskip("monai")
-
 
 def _pose(rotvec: list[float], shift: list[float]) -> torch.Tensor:
     out = torch.eye(4)[None]
@@ -42,9 +40,12 @@ def test_ncc_knows_no_gain_and_no_offset():
 
 def test_ssim_is_monais():
     torch.manual_seed(2)
-    a, b = torch.rand(2, 1, 24, 24), torch.rand(2, 1, 24, 24)
-    assert losses.ssim_loss(a, a, 2) == pytest.approx(0.0, abs=1e-5)
-    assert losses.ssim_loss(a, b, 2) > 0.5
+    theirs = pytest.importorskip("monai.losses").SSIMLoss
+    for dims, shape in ((2, (2, 1, 24, 20)), (3, (2, 1, 14, 16, 12))):
+        a, b = torch.rand(shape), torch.rand(shape)
+        assert losses.ssim_loss(a, a, dims) == pytest.approx(0.0, abs=1e-5)
+        wanted = float(theirs(spatial_dims=dims, data_range=1.0)(a, b))
+        assert losses.ssim_loss(a, b, dims) == pytest.approx(wanted, abs=1e-5)
 
 
 @given(st.floats(1e-5, 3.1), st.floats(0, 80))

@@ -46,8 +46,9 @@ class TrainingConfig:
     every ``steps_per_pair`` steps after the first ``first_pairs``. ``rate`` of Adam, which falls to
     zero along a cosine, or is halved every ``halve_every`` steps where that is not zero.
     ``rendered``: cases of a batch whose images and volumes enter eq. 2, every ``render_every``
-    steps (rendering costs more than the networks on a CPU). ``gaussians``: anchors from a vertebra.
-    ``validate``: held-out pairs. ``precision``: "float32" or "bfloat16" (networks under autocast).
+    steps (rendering costs more than the networks on a CPU); ``joint_cases``: those of a batch that
+    the joint phase works on. ``gaussians``: anchors from a vertebra while training;
+    ``final_gaussians``: those of a finished patient-specific model. ``validate``: held-out pairs. ``precision``: "float32" or "bfloat16" (networks under autocast).
     """
 
     model: ModelConfig = field(
@@ -63,12 +64,14 @@ class TrainingConfig:
     batch: int = 12
     pairs: int = 1800
     first_pairs: int = 48
-    steps_per_pair: float = 2.0
+    steps_per_pair: float = 3.0
     rate: float = 1e-3
     halve_every: int = 0
-    rendered: int = 2
-    render_every: int = 4
-    gaussians: int = 2000
+    rendered: int = 1
+    render_every: int = 16
+    joint_cases: int = 4
+    gaussians: int = 500
+    final_gaussians: int = 4000
     validate: int = 16
     validate_every: int = 250
     checkpoint_every: int = 250
@@ -96,7 +99,9 @@ class TrainingConfig:
             halve_every=steps // 6,
             rendered=8,
             render_every=1,
+            joint_cases=8,
             gaussians=10000,
+            final_gaussians=10000,
             validate=64,
         )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..networks.rigid import geodesic_angle
 
@@ -25,11 +26,29 @@ _SIGMA = 1.5
 
 
 def ssim_loss(a: Tensor, b: Tensor, dims: int) -> Tensor:
-    """1 - SSIM (scalar) of images (B, 1, ...) with ``dims`` axes and data range 1; MONAI's."""
-    from monai.losses import SSIMLoss
+    """1 - SSIM (scalar) of images (B, 1, ...) with ``dims`` axes and data range 1.
 
-    loss: Tensor = SSIMLoss(spatial_dims=dims, data_range=1.0, win_size=_WINDOW)(a, b)
-    return loss
+    MONAI's definition (window 11, Gaussian of sigma 1.5, valid part only), but one axis at a time:
+    in three dimensions that is forty times less work.
+    """
+    offsets = torch.arange(_WINDOW, device=a.device, dtype=a.dtype) - _WINDOW // 2
+    kernel = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
+    kernel = kernel / kernel.sum()
+    convolve = functional.conv2d if dims == 2 else functional.conv3d
+
+    def mean(x: Tensor) -> Tensor:
+        for axis in range(dims):
+            shape = [1, 1] + [_WINDOW if axis == n else 1 for n in range(dims)]
+            x = convolve(x, kernel.view(shape))
+        return x
+
+    mean_a, mean_b = mean(a), mean(b)
+    variance = mean(a * a) - mean_a.square() + mean(b * b) - mean_b.square()
+    covariance = mean(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    similarity = similarity / ((mean_a.square() + mean_b.square() + c1) * (variance + c2))
+    return 1.0 - similarity.mean()
 
 
 def total_variation(volumes: Tensor) -> Tensor:
@@ -120,4 +139,4 @@ def point_distance(points: Tensor, truth: Tensor, found: Tensor) -> Tensor:
 def volume_l1(found: Tensor, truth: Tensor) -> Tensor:
     """L1 (scalar) of volumes (B, K, J, I) over `DENSE_BONE`, relative to the truth's own mean."""
     scale = truth.mean().clamp_min(1e-9)
-    return torch.nn.functional.l1_loss(found, truth) / scale
+    return functional.l1_loss(found, truth) / scale

@@ -37,9 +37,8 @@ class Objective(nn.Module):
             terms = self._registration(batch, self._ct_pair(batch))
         elif phase == "joint":
             terms, effects = self._reconstruction(batch, max(rendered, 1))
-            some = batch.first(len(effects))
             volumes = self.model.voxelize(effects)
-            found = self._registration(some, volumes)
+            found = self._registration(batch.first(len(effects)), volumes)
             whole = losses.total_loss(found.pop("loss"), terms.pop("loss"))
             terms = {**terms, **found, "loss": whole}
         else:

@@ -43,3 +43,11 @@ def patient_model(
         }
         model.load_state_dict(state, strict=False)
     return model
+
+
+def finish_patient_model(model: RadGSReg, subject: Subject, config: TrainingConfig) -> None:
+    """Give a trained patient-specific model the subject's Gaussians in full number.
+
+    It predicts where they are as a whole, which does not depend on how many there are.
+    """
+    model.recm.set_anchors(own_anchors(subject, config.final_gaussians))

@@ -174,11 +174,12 @@ class Trainer:
         self.model.recm.generator = torch.Generator().manual_seed(seed)
         rendered = config.rendered if self.step % config.render_every == 0 else 0
         if phase == "joint":
-            rendered = config.rendered
+            batch = batch.first(max(config.joint_cases // self.world, 1))
+            rendered = len(batch.views)
         self.model.train()
         half = config.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            terms = self._shared(batch, phase, min(rendered, len(mine)))
+            terms = self._shared(batch, phase, min(rendered, len(batch.views)))
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
