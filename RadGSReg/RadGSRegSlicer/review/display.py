@@ -264,7 +264,7 @@ def showVolumeRendering(
 def _boneRange(values: NDArray[Any]) -> tuple[float, float]:
     """Where bone begins and ends among the values of a reconstruction (1/mm)."""
     middle, high = (float(x) for x in np.percentile(values, [50.0, 99.8]))
-    return middle + 0.3 * (high - middle), max(high, middle + 1e-9)
+    return middle + 0.12 * (high - middle), max(high, middle + 1e-9)
 
 
 def _boneTransfer(volumeProperty: Any, low: float, high: float) -> None:
