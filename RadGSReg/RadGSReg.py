@@ -197,10 +197,7 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         """Another module is opened: the form rests, a computation goes on."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+        self._disconnectParameterNode()
 
     def onSceneStartClose(self, caller, event) -> None:
         self.steps["register"].discard()
@@ -218,9 +215,7 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(self.logic.getParameterNode())
 
     def setParameterNode(self, inputParameterNode) -> None:
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+        self._disconnectParameterNode()
         self._parameterNode = inputParameterNode
         for step in self.steps.values():
             step.setParameterNode(inputParameterNode)
@@ -228,6 +223,12 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
         self.update()
+
+    def _disconnectParameterNode(self) -> None:
+        if self._parameterNode and self._parameterNodeGuiTag is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
 
     def update(self, caller=None, event=None) -> None:
         """Let every step show what there is, what is missing, and what can be done."""

@@ -102,7 +102,7 @@ class Task(Generic[Result]):
         self._prepare = prepare
         self._poseCallback = poseCallback
         self._cancelled = False
-        self._discarded = False
+        self.isDiscarded = False
         self._timer: Any = None
         self.job = Job(
             [pythonExecutable(), "-m", "RadGSRegLib", *arguments, "--progress"],
@@ -151,7 +151,7 @@ class Task(Generic[Result]):
 
     def discard(self) -> None:
         """`cancel`, and load nothing even if the results are there: the scene is closing."""
-        self._discarded = True
+        self.isDiscarded = True
         self.cancel()
 
     def poll(self) -> bool:
@@ -232,7 +232,7 @@ class Task(Generic[Result]):
             self._poseCallback(self.bestPose)
 
     def _failure(self) -> Exception | None:
-        if self._discarded:
+        if self.isDiscarded:
             return Cancelled("discarded")
         code = self.job.returnCode
         if self.job.state is JobState.CANCELLED or code == EXIT_CANCELLED:

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from .. import levels, totalsegmentator
 from ..casefolder import volumeFromCt
+from ..clicked import clickInfo
 from ..segments import segmentIds
 from ..starts import definedPoints, pointsInCt
 from ..xray import isXray
@@ -172,7 +173,11 @@ class CtStep(Step):
         self._task = self.context.task = None
         with self.attempt():
             if task.error is None:
-                self._take(task.result.segmentationNode, task.result.segmentId)
+                self._take(*task.result)
+                info = clickInfo(*task.result) or {}
+                if info.get("status") == "uncertain":
+                    text = _("The segment is uncertain, look at it: {notes}")
+                    self.problem = text.format(notes=info.get("notes", ""))
             elif not isinstance(task.error, Cancelled):
                 raise task.error
 

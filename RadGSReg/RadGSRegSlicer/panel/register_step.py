@@ -176,9 +176,11 @@ class RegisterStep(Step):
         self.ui.progressBar.value = 0
         self.ui.progressLabel.text = ""
         with self.attempt():
-            if isinstance(task.error, Cancelled):
+            if task.isDiscarded:
+                pass  # the scene that it belonged to is gone
+            elif isinstance(task.error, Cancelled):
                 self.ui.progressLabel.text = _("Cancelled; the scene is as it was")
-                self.bestPose = task.bestPose if self.parameters is not None else None
+                self.bestPose = task.bestPose
             elif task.error is not None:
                 raise task.error
             else:
