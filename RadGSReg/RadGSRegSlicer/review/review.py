@@ -69,7 +69,7 @@ class Review:
         self.whole = False
         self._scene = ctNode.GetScene()
         self._client: ReviewClient | None = None
-        self._layoutBefore: int | None = None
+        self.layoutBefore: int | None = None
         self._shown: dict[str, vtkMRMLScalarVolumeNode] = {}
         self._comparisons: dict[str, Comparison] = {}
         self._hardened = self.session.isHardened
@@ -92,7 +92,7 @@ class Review:
         """Switch to the biplane layout, with two of the X-rays (the first two unless given)."""
         before = views.showLayout(self._scene)
         if before is not None:
-            self._layoutBefore = before
+            self.layoutBefore = before
         if self.isLaidOut or shown is not None:
             chosen = shown or list(self._shown.values()) or self.xrayNodes[:2]
         else:
@@ -122,12 +122,8 @@ class Review:
 
     def leaveLayout(self) -> None:
         """Go back to the layout from before."""
-        views.restoreLayout(self._scene, self._layoutBefore)
-        self._layoutBefore = None
-
-    def forgetLayout(self) -> None:
-        """Stay in the present layout when closing."""
-        self._layoutBefore = None
+        views.restoreLayout(self._scene, self.layoutBefore)
+        self.layoutBefore = None
 
     @property
     def isLaidOut(self) -> bool:
