@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     register.add_argument("case", metavar="CASE.json", help="the case (see the contract)")
     _add_out(register)
     register.add_argument("--start", metavar="START.json", help="an approximate ct_to_world")
-    register.add_argument("--model", metavar="M", help="trained weights (not available yet)")
+    register.add_argument("--model", metavar="M", help="trained weights, for a start")
     register.add_argument(
         "--effort",
         choices=("fast", "normal", "careful"),
@@ -75,8 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--method",
         choices=("learned", "optimize"),
         default="optimize",
-        help="default optimize; learned needs trained weights (not available yet)",
+        help="default optimize; learned needs --model and a case",
     )
+    reconstruct.add_argument("--model", metavar="M", help="trained weights, for --method learned")
     reconstruct.add_argument(
         "--ct-prior", action="store_true", help="register first, start from the CT's Gaussians"
     )
@@ -124,6 +125,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--reconstruct", action="store_true", help="reconstruct too, for SSIM and PSNR"
     )
     _add_common(evaluate)
+
+    _add_pretrain(commands.add_parser("pretrain", help="train a model: the three stages"))
 
     commands.add_parser("info", help="versions, devices, backends, and which of them work here")
     return parser
@@ -235,12 +238,13 @@ def _cancelled() -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refusals that need no look at any file."""
-    if getattr(args, "model", None) is not None:
-        raise InputError("--model", "trained models are not available yet", "leave it out")
-    if args.command == "reconstruct" and args.method == "learned":
-        raise InputError(
-            "--method learned", "trained models are not available yet", "use --method optimize"
-        )
+    model = getattr(args, "model", None)
+    if model is not None and not os.path.isfile(model):  # noqa: PTH113 - before anything is loaded
+        raise InputError(model, "there is no such model")
+    if args.command == "reconstruct" and (args.method == "learned") != (args.model is not None):
+        raise InputError("--method learned", "and --model belong together")
+    if args.command == "reconstruct" and args.method == "learned" and args.ct_prior:
+        raise InputError("--ct-prior", "is of use only with --method optimize")
     if args.command == "reconstruct" and args.start and not args.ct_prior:
         raise InputError("--start", "is of use only with --ct-prior")
     if args.command == "simulate":
@@ -250,6 +254,35 @@ def _check(args: argparse.Namespace) -> None:
         given = [name for name, value in volumes.items() if value is not None]
         if len(given) == 1 or (given and args.label is None):
             raise InputError(given[0], "--ct, --segmentation and --label belong together")
+
+
+def _add_pretrain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--stage",
+        type=int,
+        choices=(1, 2, 3),
+        required=True,
+        help="1: many CTs, simulated X-rays; 2: X-rays with known poses; 3: one patient's CT",
+    )
+    parser.add_argument("case", metavar="CASE.json", nargs="?", help="the patient, for --stage 3")
+    parser.add_argument("--out", metavar="MODEL.safetensors", required=True)
+    parser.add_argument("--minutes", type=_minutes, help="stop then, with the best so far")
+    parser.add_argument("--config", metavar="FILE", help="options as JSON or YAML")
+    parser.add_argument("--base", metavar="MODEL", help="go on from this model")
+    parser.add_argument("--phantoms", type=_natural, default=0, help="spines, for --stage 1")
+    parser.add_argument("--cts", metavar="DIR", help="CTs with label maps, for --stage 1")
+    parser.add_argument("--verse", metavar="DIR", help="VerSe'20, for --stage 1")
+    parser.add_argument("--cases", metavar="DIR", help="cases with truth.json, for --stage 2")
+    parser.add_argument("--fold", type=int, choices=range(5), help="held out of --cases")
+    parser.add_argument(
+        "--anchors",
+        choices=("template", "grid"),
+        default="template",
+        help="of stages 1 and 2: a mean vertebra (default), or the paper's grid",
+    )
+    parser.add_argument("--work", metavar="DIR", help="checkpoints; an interrupted run goes on")
+    parser.add_argument("--board", metavar="DIR", help="logs for TensorBoard")
+    _add_common(parser)
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
@@ -293,6 +326,16 @@ def _label(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
     return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1e5:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of minutes")
+    return value
 
 
 def _natural(text: str) -> int:

@@ -66,6 +66,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         "simulate": simulate,
         "segment": segment,
         "evaluate": evaluate,
+        "pretrain": pretrain,
         "info": info,
     }
     return commands[args.command](args, progress, interrupt)
@@ -81,7 +82,8 @@ def register(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
         from .evaluation.results import write_results
 
         options = _options(args)
-        result = pipeline.run(case, start, options, progress.part(0.05, 0.9))
+        learned = _learned(args, case, start, progress.part(0.05, 0.15))
+        result = pipeline.run(case, start, options, progress.part(0.15, 0.9), learned)
         write_results(stage, case, result, progress=progress.part(0.9, 1.0))
     return _outcome(result.registration, args.out)
 
@@ -269,6 +271,48 @@ def evaluate(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
     return Outcome(EXIT_OK, said, {"out": str(args.out), **facts})
 
 
+def pretrain(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """One of the three stages of training; a model and its card."""
+    device = _device(args.device)
+    from .training.config import TrainingConfig, read_config
+    from .training.pretrain import Pretraining, pretrain
+
+    def path(name: str) -> Path | None:
+        value = getattr(args, name)
+        return None if value is None else Path(value)
+
+    config = replace(TrainingConfig(), seed=args.seed)
+    if args.config is not None:
+        config = read_config(Path(args.config), config)
+    if args.minutes is not None and args.config is None:
+        # The clock decides, not the number of steps.
+        config = replace(config, steps=10**7)
+    asked = Pretraining(
+        stage=args.stage,
+        out=Path(args.out),
+        case=path("case"),
+        phantoms=args.phantoms,
+        cts=path("cts"),
+        verse=path("verse"),
+        cases=path("cases"),
+        fold=args.fold,
+        base=path("base"),
+        minutes=args.minutes,
+        work=path("work"),
+        board=path("board"),
+        device=device,
+        anchors=args.anchors,
+    )
+    best = pretrain(asked, config, progress).best()
+    summary = (
+        f"trained for {best['minutes']:.1f} minutes, {best['step']:.0f} steps",
+        f"error on held-out simulated X-rays: reconstruction {best['recm_mm']:.1f} mm, "
+        f"registration {best['regm_mm']:.1f} mm (medians, before any refinement)",
+        f"model: {args.out} (its card: {Path(args.out).with_suffix('.md')})",
+    )
+    return Outcome(EXIT_OK, summary, {"out": str(args.out), **best})
+
+
 def info(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Versions, devices, and the backends with why not, where one does not work."""
     import os
@@ -324,6 +368,17 @@ def _result_file(out: Path, interrupt: Interrupt) -> Iterator[Path]:
         part.replace(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _learned(args: argparse.Namespace, case: Case, start: Any, progress: Progress) -> Any:
+    """Poses that the model of --model sees; none without a model."""
+    if args.model is None:
+        return ()
+    device = _device(args.device)
+    from .networks import learned_start, load_model
+
+    model = load_model(Path(args.model), device)
+    return learned_start(case, model, start, progress).candidates
 
 
 def _outcome(registration: Registration, out: str) -> Outcome:

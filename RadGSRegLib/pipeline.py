@@ -5,6 +5,7 @@ those and the X-rays to a reconstruction. `run` is all of them; a notebook can c
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .reconstruction import Reconstruction, ReconstructionOptions
     from .registration.anatomy import Anatomy
     from .registration.register import RegistrationOptions
+    from .registration.search import Candidate
 
 Array = NDArray[np.float64]
 
@@ -69,17 +71,19 @@ def run(
     start_ct_to_world: ArrayLike | None = None,
     options: PipelineOptions | None = None,
     progress: Progress | ProgressCallable | None = None,
+    learned: Sequence[Candidate] = (),
 ) -> PipelineResult:
     """Register the case's vertebra, then reconstruct it from the X-rays with the CT as prior.
 
-    ``start_ct_to_world`` (4, 4): an approximate pose, as from start.json. Raises InputError for a
-    case that cannot be registered and Cancelled when ``progress`` asks to stop.
+    ``start_ct_to_world`` (4, 4): an approximate pose, as from start.json; ``learned``: what
+    `networks.start.learned_start` found. Raises InputError for a case that cannot be registered and
+    Cancelled when ``progress`` asks to stop.
     """
     options = options or PipelineOptions()
     report = progress if isinstance(progress, Progress) else Progress(progress)
     began = time.perf_counter()
     registration = register_case(
-        case, start_ct_to_world, options.registration, report.part(0.0, 0.7)
+        case, start_ct_to_world, options.registration, report.part(0.0, 0.7), learned
     )
     registered = time.perf_counter()
     anatomy = take_vertebra(case)
@@ -103,12 +107,13 @@ def register_case(
     start_ct_to_world: ArrayLike | None = None,
     options: RegistrationOptions | None = None,
     progress: Progress | None = None,
+    learned: Sequence[Candidate] = (),
 ) -> Registration:
-    """From a case to the pose of its vertebra."""
+    """From a case, and poses that a model has learned to see, to the pose of its vertebra."""
     from .registration.register import register
 
     start = None if start_ct_to_world is None else np.asarray(start_ct_to_world, dtype=float)
-    return register(case, start, options, progress)
+    return register(case, start, options, progress, learned)
 
 
 def take_vertebra(case: Case) -> Anatomy:

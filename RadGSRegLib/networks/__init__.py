@@ -1,1 +1,23 @@
 """Networks that learn reconstruction and registration (math.md section 3)."""
+
+from .model import ModelConfig, RadGSReg, load_model, save_model
+from .recm import Prediction, RecM, RecMConfig
+from .regm import RegM, RegMConfig
+from .start import LearnedStart, learned_start
+from .views import ViewBatch, crop_views
+
+__all__ = [
+    "LearnedStart",
+    "ModelConfig",
+    "Prediction",
+    "RadGSReg",
+    "RecM",
+    "RecMConfig",
+    "RegM",
+    "RegMConfig",
+    "ViewBatch",
+    "crop_views",
+    "learned_start",
+    "load_model",
+    "save_model",
+]

@@ -145,8 +145,15 @@ def resample(
     place = real[:2] / np.where(ahead, real[2], 1.0)
     step = abs(camera.intrinsic[0, 0] / virtual.intrinsic[0, 0])
     sigma = 0.5 * float(np.sqrt(max(step**2 - 1.0, 0.0)))
-    weight: NDArray[np.floating] = valid.astype(np.float32)
-    values: NDArray[np.floating] = np.where(valid, pixels, 0.0).astype(np.float32)
+    # Only what the crop shows is smoothed.
+    shape = np.array(pixels.shape)
+    reach = np.stack([place[1], place[0]])[:, ahead]
+    low = np.clip(np.floor(reach.min(axis=1, initial=shape.max())) - 8, 0, shape - 2).astype(int)
+    high = np.clip(np.ceil(reach.max(axis=1, initial=0)) + 9, low + 2, shape).astype(int)
+    part = (slice(low[0], high[0]), slice(low[1], high[1]))
+    place = place - low[::-1, None]
+    weight: NDArray[np.floating] = valid[part].astype(np.float32)
+    values: NDArray[np.floating] = np.where(valid[part], pixels[part], 0.0).astype(np.float32)
     if sigma > 0.2:
         weight = ndimage.gaussian_filter(weight, sigma, mode="constant")
         values = ndimage.gaussian_filter(values, sigma, mode="constant")

@@ -56,6 +56,12 @@ class RadGSReg(nn.Module):
         self.regm = RegM(config.regm)
         self.card: dict[str, Any] = {}
 
+    @property
+    def is_patient_specific(self) -> bool:
+        """Whether the anchors are a patient's own Gaussians, in centred CT axes."""
+        config = self.config.recm
+        return config.pose and not config.residual and not config.stretch
+
     def voxelize(self, clouds: list[GaussianCloud]) -> Tensor:
         """Clouds in the box's frame as RegM's cubes (B, K, J, I), 1/mm; differentiable."""
         config = self.config.regm
@@ -63,8 +69,9 @@ class RadGSReg(nn.Module):
         return torch.stack([voxelize(c, config.index_to_box(), size) for c in clouds])
 
     @torch.no_grad()
-    def reconstruct(self, batch: ViewBatch) -> tuple[Prediction, Tensor]:
-        """RecM's answer, and the polarity (B,) that it was found with: +1 as given, -1 inverted.
+    def reconstruct(self, batch: ViewBatch) -> tuple[Prediction, Tensor, Tensor]:
+        """RecM's answer, the polarity (B,) that it was found with (+1 as given, -1 inverted), and
+        how well the pictures agree with it (B,), at most 1.
 
         Both polarities are tried; the one in which the pictures agree better with what they were
         taken to show is kept.
@@ -75,7 +82,7 @@ class RadGSReg(nn.Module):
             [self._agreement(one, seen) for one, seen in zip(found, (batch, other), strict=True)]
         )
         first = agree[0] >= agree[1]
-        return _where(first, *found), torch.where(first, 1.0, -1.0)
+        return _where(first, *found), torch.where(first, 1.0, -1.0), agree.amax(dim=0)
 
     @torch.no_grad()
     def align(self, prediction: Prediction, ct: Tensor) -> Tensor:

@@ -88,6 +88,15 @@ class Prediction:
     factual: Shape
     attention: Tensor
 
+    def case(self, number: int) -> Prediction:
+        """The answer for one case of the batch, as a batch of one."""
+        part = slice(number, number + 1)
+        effect, factual = (
+            Shape(one.poses[part], one.stretch[part], one.raw[part])
+            for one in (self.effect, self.factual)
+        )
+        return Prediction(effect, factual, self.attention[part])
+
 
 class _Raw(NamedTuple):
     """The head's raw output under one set of attention maps."""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..cases import View
-from ..registration.observation import prepare_view
+from ..registration.observation import PreparedView, prepare_view
 from .crops import PIXEL_MM, SIZE_PX, Frame, make_frame, pool_views, resample, standardize
 
 
@@ -56,6 +56,19 @@ def crop_views(
     size_px: int = SIZE_PX,
     pixel_mm: float = PIXEL_MM,
 ) -> tuple[ViewBatch, Frame]:
+    """`crop_prepared` of X-rays as they come."""
+    prepared = [prepare_view(view) for view in views]
+    return crop_prepared(prepared, centre_world, reference, size_px=size_px, pixel_mm=pixel_mm)
+
+
+def crop_prepared(
+    views: Sequence[PreparedView],
+    centre_world: ArrayLike,
+    reference: ArrayLike | None = None,
+    *,
+    size_px: int = SIZE_PX,
+    pixel_mm: float = PIXEL_MM,
+) -> tuple[ViewBatch, Frame]:
     """A batch of one from a case's X-rays, around ``centre_world`` (3,) mm, and its frame.
 
     ``size_px`` pixels of ``pixel_mm`` are what comes out; pixels of two millimetres and more are
@@ -74,11 +87,8 @@ def crop_views(
     images: list[NDArray[np.float32]] = []
     valid: list[NDArray[np.float32]] = []
     for view, virtual in zip(views, frame.cameras, strict=True):
-        prepared = prepare_view(view)
-        image, seen = resample(
-            prepared.pixels, prepared.valid, view.camera, frame.box_to_world, virtual
-        )
-        images.append(image if prepared.sign >= 0 else -image)
+        image, seen = resample(view.pixels, view.valid, view.camera, frame.box_to_world, virtual)
+        images.append(image if view.sign >= 0 else -image)
         valid.append(seen)
     batch = make_batch(
         torch.from_numpy(np.stack(images))[None],
@@ -88,6 +98,16 @@ def crop_views(
         pixel_mm,
     )
     return batch, frame
+
+
+def concatenate(batches: Sequence[ViewBatch]) -> ViewBatch:
+    """Several batches of equally many views as one."""
+    return ViewBatch(
+        torch.cat([b.pictures for b in batches]),
+        torch.cat([b.valid for b in batches]),
+        torch.cat([b.intrinsics for b in batches]),
+        torch.cat([b.extrinsics for b in batches]),
+    )
 
 
 def pooling_factor(pixel_mm: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -192,13 +193,15 @@ def register(
     start_ct_to_world: Array | None = None,
     options: RegistrationOptions | None = None,
     progress: Progress | None = None,
+    learned: Sequence[Candidate] = (),
 ) -> Registration:
     """The pose of the case's vertebra.
 
     Starts from ``start_ct_to_world`` (4, 4) (off by up to 20 degrees about and 50 mm along each
     axis), from clicks (`View.center_px`) in at least two views, or from both: then the rotation of
     the one and the position of the other. Without a start the CT's axes are taken as parallel to
-    the world's within 25 degrees about each.
+    the world's within 25 degrees about each. ``learned`` poses (`networks.learned_start`) are tried
+    beside those that the search finds, and say where to search where nothing else does.
 
     Raises InputError where there is nothing to start from or nothing to be seen there, and
     Cancelled when ``progress`` says so.
@@ -218,8 +221,11 @@ def register(
     )
     job = Job(model, [prepare_view(view) for view in case.views])
     lap("prepare")
-    reference, search_options, clicked = _reference(case, model, start_ct_to_world, options)
-    candidates = search(model, job.views, reference, search_options, progress.part(0.05, 0.2))
+    reference, search_options, clicked = _reference(
+        case, model, start_ct_to_world, options, learned
+    )
+    found = search(model, job.views, reference, search_options, progress.part(0.05, 0.2))
+    candidates = [*learned, *found]
     if not candidates:
         raise InputError(
             "views",
@@ -271,7 +277,11 @@ def register(
 
 
 def _reference(
-    case: Case, model: RenderModel, start_ct_to_world: Array | None, options: RegistrationOptions
+    case: Case,
+    model: RenderModel,
+    start_ct_to_world: Array | None,
+    options: RegistrationOptions,
+    learned: Sequence[Candidate],
 ) -> tuple[Array, SearchOptions, bool]:
     """The pose in the middle of the search, the search's ranges, and whether clicks say where."""
     clicked = [view for view in case.views if view.center_px is not None]
@@ -285,6 +295,9 @@ def _reference(
         centre = _clicked_centre(clicked)
     elif start_ct_to_world is not None:
         reach = options.start_range_mm
+    elif learned:
+        reference = learned[0].ct_to_world.copy()
+        centre = reference[:3, :3] @ model.centre_ct + reference[:3, 3]
     else:
         raise InputError(
             "views",
@@ -292,7 +305,8 @@ def _reference(
             "give center_px in at least two views, or a start",
         )
     reference[:3, 3] = centre - reference[:3, :3] @ model.centre_ct
-    places = options.click_places if len(clicked) >= 2 else options.start_places
+    near = len(clicked) >= 2 or (start_ct_to_world is None and len(learned) > 0)
+    places = options.click_places if near else options.start_places
     ranges = replace(
         options.search,
         rotation_range_deg=turn,
@@ -301,7 +315,7 @@ def _reference(
         neighbour_weight=places.neighbour_weight,
         apart_mm=places.apart_mm,
     )
-    return reference, ranges, len(clicked) >= 2
+    return reference, ranges, near
 
 
 def _clicked_centre(clicked: list[View]) -> Array:

@@ -48,7 +48,8 @@ class TrainingConfig:
     ``rendered``: cases of a batch whose images and volumes enter eq. 2, every ``render_every``
     steps (rendering costs more than the networks on a CPU); ``joint_cases``: those of a batch that
     the joint phase works on. ``gaussians``: anchors from a vertebra while training;
-    ``final_gaussians``: those of a finished patient-specific model. ``validate``: held-out pairs. ``precision``: "float32" or "bfloat16" (networks under autocast).
+    ``final_gaussians``: those of a finished patient-specific model. ``validate``: held-out pairs.
+    ``precision``: "float32" or "bfloat16" (networks under autocast).
     """
 
     model: ModelConfig = field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,10 @@ class Subject:
     excess: Volume
     centre_ct: Array
     anchors_to_centred: Array = field(default_factory=lambda: np.eye(4))
+
+    def with_axes(self, anchors_to_centred: Array) -> Subject:
+        """The same with other ``anchors_to_centred``."""
+        return replace(self, anchors_to_centred=np.asarray(anchors_to_centred, dtype=float))
 
     @property
     def surface_points_ct(self) -> Array:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..errors import Cancelled
 from ..gaussians.fit import one_torch_thread
+from ..networks.cubes import excess_cube
 from ..networks.model import RadGSReg
 from ..progress import Progress
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -26,7 +27,6 @@ from .config import PHASES, TrainingConfig
 from .losses import point_distance
 from .objective import Objective, in_anchor_axes
 from .pool import VALIDATION, Batch, SamplePool, numbers_of_step, stack_samples
-from .volumes import subject_cube
 
 CHECKPOINT = "checkpoint.safetensors"
 _POINTS = 64
@@ -197,7 +197,9 @@ class Trainer:
             index = self.pool.source_of(number)
             if index not in self._cubes:
                 subject = self.pool.subject(number)
-                self._cubes[index] = subject_cube(subject, self.config.model.regm)
+                self._cubes[index] = excess_cube(
+                    subject.excess, subject.centre_ct, self.config.model.regm
+                )
                 surface = subject.surface_points_ct - subject.centre_ct
                 chosen = np.linspace(0, len(surface) - 1, _POINTS).astype(int)
                 self._points[index] = torch.from_numpy(surface[chosen]).float()

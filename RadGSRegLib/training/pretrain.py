@@ -1,0 +1,227 @@
+"""One command for the three stages: data in, a model and its card out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from ..cases import read_case
+from ..errors import InputError
+from ..gaussians.fit import one_torch_thread
+from ..networks.anchors import grid_cloud
+from ..networks.model import RadGSReg, load_model, save_model
+from ..progress import Progress
+from .board import Board
+from .config import TrainingConfig
+from .pool import SamplePool, Source
+from .readers import ct_sources, folds, patient_of, phantom_sources, real_sources, verse_sources
+from .stages import finish_patient_model, patient_model, patient_source
+from .template import find_axes, mean_vertebra, template_cloud
+from .trainer import History, Trainer
+
+_AVERAGED = 20
+_GRID_EDGE = 12
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What `pretrain` is asked for.
+
+    ``stage`` 1: ``phantoms`` (how many spines), ``cts`` (a folder), ``verse`` (VerSe'20's folder);
+    2: ``cases``, a folder of X-ray cases with truth, of which fold ``fold`` of five is held out
+    (None: nothing is); 3: ``case``, a case.json. ``base``: a model to go on from. ``minutes``: the
+    budget (None: all steps). ``work``: a folder for checkpoints and data, from which an interrupted
+    run goes on (None: a temporary one). ``board``: a folder for TensorBoard.
+    """
+
+    stage: int
+    out: Path
+    case: Path | None = None
+    phantoms: int = 0
+    cts: Path | None = None
+    verse: Path | None = None
+    cases: Path | None = None
+    fold: int | None = None
+    base: Path | None = None
+    minutes: float | None = None
+    work: Path | None = None
+    board: Path | None = None
+    device: str = "cpu"
+    anchors: str = "template"
+
+
+def pretrain(
+    asked: Pretraining, config: TrainingConfig, progress: Progress | None = None
+) -> History:
+    """Train one stage and write the model; returns what was measured on the way.
+
+    Raises InputError for data that is missing or unusable, and Cancelled when ``progress`` says so
+    (nothing is written then, but a ``work`` folder keeps what is needed to go on).
+    """
+    report = progress or Progress()
+    if asked.out.suffix != ".safetensors":
+        raise InputError(asked.out, "is not a model's name", "let it end in .safetensors")
+    if not asked.out.parent.is_dir():
+        raise InputError(asked.out, "its folder does not exist")
+    began = time.perf_counter()
+    temporary = TemporaryDirectory(prefix="radgsreg-") if asked.work is None else nullcontext()
+    with temporary as folder:
+        work = Path(folder) if isinstance(folder, str) else asked.work
+        assert work is not None
+        base = None if asked.base is None else load_model(asked.base)
+        torch.manual_seed(config.seed)
+        report(0.0, "preparing the data")
+        sources, what = _sources(asked, config, work)
+        with one_torch_thread():
+            model = _model(asked, config, sources, base, work, report.part(0.0, 0.05))
+        config = replace(config, model=model.config)
+        pool = SamplePool(sources, config.samples, config.seed, work / "pairs")
+        spent = (time.perf_counter() - began) / 60.0
+        minutes = None if asked.minutes is None else max(asked.minutes - spent, 0.02)
+        with Board(asked.board) as board:
+            trainer = Trainer(
+                model, pool, config, device=asked.device, folder=work, log=board.write
+            )
+            history = trainer.run(report.part(0.05, 0.98), minutes)
+        if asked.stage == 3:
+            with one_torch_thread():
+                finish_patient_model(model, sources[0].subject(), config)
+        if trainer.rank == 0:
+            minutes_taken = (time.perf_counter() - began) / 60.0
+            card = _card(asked, config, what, history, trainer.step, minutes_taken)
+            save_model(asked.out, model, card)
+    report(1.0, f"trained: {asked.out}")
+    return history
+
+
+def _sources(
+    asked: Pretraining, config: TrainingConfig, work: Path
+) -> tuple[list[Source], dict[str, Any]]:
+    """The sources of a stage, and what the card says of them (nobody's name)."""
+    if asked.stage == 3:
+        if asked.case is None:
+            raise InputError("--stage 3", "needs a case", "name a case.json")
+        case = read_case(asked.case)
+        return [patient_source(case)], {"patient": patient_of(case), "label": case.label_name}
+    if asked.stage == 2:
+        if asked.cases is None:
+            raise InputError("--stage 2", "needs a folder of X-ray cases with truth", "--cases DIR")
+        real = real_sources(asked.cases)
+        if asked.fold is not None:
+            parts = folds([patient_of(one.case) for one in real])
+            held = set(parts[asked.fold])
+            real = [one for n, one in enumerate(real) if n not in held]
+        return list(real), {"X-ray cases": len(real), "held-out fold": asked.fold}
+    sources: list[Source] = []
+    what: dict[str, Any] = {}
+    if asked.phantoms:
+        sources += phantom_sources(asked.phantoms, config.seed, folder=work / "phantoms")
+        what["phantom spines"] = asked.phantoms
+    if asked.cts is not None:
+        found = ct_sources(asked.cts)
+        sources += found
+        what["CT vertebrae"] = len(found)
+    if asked.verse is not None:
+        found = verse_sources(asked.verse)
+        sources += found
+        what["VerSe'20 vertebrae"] = len(found)
+    if not sources:
+        raise InputError("--stage 1", "has no data", "give --phantoms, --cts or --verse")
+    return sources, what
+
+
+def _model(
+    asked: Pretraining,
+    config: TrainingConfig,
+    sources: list[Source],
+    base: RadGSReg | None,
+    work: Path,
+    report: Progress,
+) -> RadGSReg:
+    """The model to train; in stage 1 and 2 the sources are given the anchors' axes."""
+    if asked.stage == 3:
+        return patient_model(sources[0].subject(), config, base)
+    # A phantom's axes are known, so the mean is theirs; other vertebrae are compared with it.
+    known = [s for s in sources if s.name.startswith("phantom")]
+    if not known:
+        known = phantom_sources(4, config.seed + 10**6, folder=work / "phantoms")
+    chosen = known[:: max(len(known) // _AVERAGED, 1)][:_AVERAGED]
+    mean = mean_vertebra([s.subject() for s in chosen], report)
+    for n, source in enumerate(sources):
+        if not source.name.startswith("phantom"):
+            subject = source.subject()
+            sources[n] = _with_axes(source, find_axes(subject, mean))
+    if base is not None:
+        return base.train()
+    if asked.anchors == "grid":
+        return RadGSReg(config.model, grid_cloud(_GRID_EDGE))
+    return RadGSReg(config.model, template_cloud(mean, config.gaussians))
+
+
+class _WithAxes:
+    """A source whose subjects know the anchors' axes."""
+
+    def __init__(self, inner: Source, axes: Any) -> None:
+        self.inner, self.axes = inner, axes
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def subject(self) -> Any:
+        return self.inner.subject().with_axes(self.axes)
+
+    def sample(self, subject: Any, options: Any, seed: int) -> Any:
+        return self.inner.sample(subject, options, seed)
+
+
+def _with_axes(source: Source, axes: Any) -> Source:
+    return _WithAxes(source, axes)
+
+
+def _card(
+    asked: Pretraining,
+    config: TrainingConfig,
+    what: dict[str, Any],
+    history: History,
+    steps: int,
+    minutes: float,
+) -> dict[str, Any]:
+    last = history.best()
+    return {
+        "what": f"RadGS-Reg, stage {asked.stage}, encoder {config.model.recm.encoder}",
+        "use": "Research only, not for clinical decisions.",
+        "date": date.today().isoformat(),
+        "data": what,
+        "training": {
+            "minutes": round(minutes, 1),
+            "steps": steps,
+            "pairs": int(last.get("pairs", 0)),
+            "device": asked.device,
+            "seed": config.seed,
+            "anchors": asked.anchors if asked.stage != 3 else "the patient's own",
+            "went on from a model": asked.base is not None,
+        },
+        "figures on held-out simulated pairs": {
+            "RecM, median distance of surface points (mm)": round(last.get("recm_mm", -1.0), 2),
+            "RegM, the same (mm)": round(last.get("regm_mm", -1.0), 2),
+        },
+        "limits": "Simulated X-rays (the library's own physics); lumbar vertebrae; box within 13 "
+        "mm of the vertebra's centre, the spine within 20 degrees about each axis.",
+        "history": [
+            {k: round(v, 3) for k, v in entry.items()} for entry in _thinned(history.entries)
+        ],
+    }
+
+
+def _thinned(entries: Sequence[dict[str, float]], most: int = 20) -> list[dict[str, float]]:
+    step = max(1, -(-len(entries) // most))
+    return list(entries[::step])

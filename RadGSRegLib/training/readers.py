@@ -1,0 +1,248 @@
+"""Where vertebrae to train on come from: phantoms, folders of CTs, VerSe'20, real X-ray cases."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cases import read_case, read_ct, read_segmentation
+from ..cases.labels import labels_on_ct
+from ..cases.types import Case
+from ..errors import InputError
+from ..geometry import Volume, invert_rigid, is_rigid
+from ..geometry.pose import translation
+from ..networks.crops import make_frame, resample
+from ..phantom import LABELS, make_phantom, random_spine
+from ..registration.observation import prepare_view
+from .pool import Simulated, Source
+from .samples import Sample, SampleOptions, project_target
+from .subjects import Subject, make_subject
+
+VERSE_LUMBAR = (20, 21, 22, 23, 24, 25)
+"""VerSe numbers L1 to L6."""
+
+TOTALSEGMENTATOR_LUMBAR = (27, 28, 29, 30, 31)
+"""TotalSegmentator numbers L5 to L1."""
+
+_PHANTOM_LEVELS = ("L1", "L2", "L3", "L4", "L5")
+_CT_NAME = re.compile(r"(.+?)_ct\.(nii\.gz|nii|mha|nrrd)$")
+_MASKS = ("{}_vertebrae", "{}_seg", "{}_seg-vert_msk", "{}_label")
+
+
+def phantom_sources(
+    count: int, seed: int, *, spacing_mm: float = 2.0, folder: Path | None = None
+) -> list[Source]:
+    """Every lumbar vertebra of ``count`` random spines (five each), made when they are needed.
+
+    ``folder`` keeps the CTs, which take seconds to build.
+    """
+    sources: list[Source] = []
+    for number in range(count):
+        for level in _PHANTOM_LEVELS:
+            load = partial(_phantom_subject, seed + number, level, spacing_mm, folder)
+            sources.append(Simulated(f"phantom {seed + number} {level}", load))
+    return sources
+
+
+def _phantom_subject(seed: int, level: str, spacing_mm: float, folder: Path | None) -> Subject:
+    ct, labels, poses = _phantom(seed, spacing_mm, folder)
+    subject = make_subject(ct, labels, LABELS[level], f"phantom {seed} {level}")
+    local_to_ct = poses[_PHANTOM_LEVELS.index(level)]
+    axes = np.eye(4)
+    axes[:3, :3] = local_to_ct[:3, :3]
+    return subject.with_axes(axes)
+
+
+def _phantom(
+    seed: int, spacing_mm: float, folder: Path | None
+) -> tuple[Volume, Volume, NDArray[np.float64]]:
+    path = None if folder is None else folder / f"phantom-{seed}-{spacing_mm:g}.npz"
+    if path is not None and path.is_file():
+        with np.load(path, allow_pickle=False) as kept:
+            matrix = kept["index_to_physical"]
+            return Volume(kept["ct"], matrix), Volume(kept["labels"], matrix), kept["poses"]
+    made = make_phantom(random_spine(seed), spacing_mm, "lumbar")
+    poses = np.stack([made.poses[level] for level in _PHANTOM_LEVELS])
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
+        os.close(handle)
+        np.savez_compressed(
+            name,
+            ct=made.ct.array,
+            labels=made.labels.array,
+            index_to_physical=made.ct.index_to_physical,
+            poses=poses,
+        )
+        Path(name).replace(path)
+    return made.ct, made.labels, poses
+
+
+def ct_sources(folder: Path) -> list[Source]:
+    """Vertebrae of the CTs of a folder: ``NAME_ct.nii.gz`` beside ``NAME_vertebrae.nii.gz`` (or
+    ``_seg``). All labels that lie wholly inside the CT are taken.
+
+    Raises InputError where there is none.
+    """
+    folder = Path(folder)
+    found: list[Source] = []
+    for ct_path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        name = _CT_NAME.match(ct_path.name)
+        if not name:
+            continue
+        for mask in _MASKS:
+            segmentation = folder / f"{mask.format(name[1])}.{name[2]}"
+            if segmentation.is_file():
+                found += _vertebrae(ct_path, segmentation, None)
+                break
+    if not found:
+        raise InputError(folder, "holds no NAME_ct.nii.gz beside a NAME_vertebrae.nii.gz")
+    return found
+
+
+def verse_sources(folder: Path) -> list[Source]:
+    """The lumbar vertebrae of VerSe'20 in its own layout.
+
+    ``rawdata/SUBJECT/*_ct.nii.gz`` with ``derivatives/SUBJECT/*_seg-vert_msk.nii.gz``, in the
+    folder itself or in its ``dataset-*`` parts. Raises InputError where there is none.
+    """
+    folder = Path(folder)
+    parts = [folder, *sorted(folder.glob("dataset-*"))]
+    found: list[Source] = []
+    for part in parts:
+        for ct_path in sorted(part.glob("rawdata/*/*_ct.nii.gz")):
+            stem = ct_path.name.removesuffix("_ct.nii.gz")
+            place = part / "derivatives" / ct_path.parent.name
+            mask = place / f"{stem}_seg-vert_msk.nii.gz"
+            if mask.is_file():
+                found += _vertebrae(ct_path, mask, VERSE_LUMBAR)
+    if not found:
+        raise InputError(
+            folder,
+            "is not VerSe'20's layout",
+            "it has rawdata/SUBJECT/*_ct.nii.gz and derivatives/SUBJECT/*_seg-vert_msk.nii.gz",
+        )
+    return found
+
+
+def _vertebrae(ct_path: Path, mask_path: Path, wanted: Iterable[int] | None) -> list[Source]:
+    """One source per label that is not cut by the border of the CT."""
+    segmentation = read_segmentation(mask_path)
+    sources: list[Source] = []
+    for label in segmentation.values():
+        mask = (segmentation.array == label).any(axis=0)
+        if (wanted is not None and label not in wanted) or _is_cut(mask):
+            continue
+        name = f"{ct_path.name} {label}"
+        sources.append(Simulated(name, partial(_ct_subject, ct_path, mask_path, label, name)))
+    return sources
+
+
+def _is_cut(mask: NDArray[np.bool_]) -> bool:
+    faces = [np.take(mask, end, axis) for axis in range(3) for end in (0, -1)]
+    return any(bool(face.any()) for face in faces) or int(np.count_nonzero(mask)) < 200
+
+
+def _ct_subject(ct_path: Path, mask_path: Path, label: int, name: str) -> Subject:
+    ct = read_ct(ct_path)
+    labels, value, _ = labels_on_ct(read_segmentation(mask_path), label, ct, mask_path)
+    return make_subject(ct, labels, value, name)
+
+
+@dataclass(frozen=True)
+class RealCase:
+    """A source whose X-rays are real (or from elsewhere), with a known pose."""
+
+    name: str
+    case: Case
+    ct_to_world: NDArray[np.float64]
+
+    def subject(self) -> Subject:
+        """The vertebra."""
+        return make_subject(self.case.ct, self.case.labels, self.case.label, self.name)
+
+    def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
+        """Its X-rays about a point that is off as clicks are; the same seed gives the same."""
+        rng = np.random.default_rng([seed, 78])
+        offset = rng.standard_normal(3)
+        offset *= options.centre_mm * rng.uniform() ** (1 / 3) / np.linalg.norm(offset)
+        centre = self.ct_to_world[:3, :3] @ subject.centre_ct + self.ct_to_world[:3, 3]
+        frame = make_frame(
+            [view.camera for view in self.case.views],
+            centre + offset,
+            size_px=options.size_px,
+            pixel_mm=options.pixel_mm,
+        )
+        images, valid = [], []
+        for view, virtual in zip(self.case.views, frame.cameras, strict=True):
+            seen = prepare_view(view)
+            image, real = resample(
+                seen.pixels, seen.valid, view.camera, frame.box_to_world, virtual
+            )
+            images.append(image)
+            valid.append(real)
+        ct_to_box = invert_rigid(frame.box_to_world) @ self.ct_to_world
+        return Sample(
+            images=np.stack(images),
+            valid=np.stack(valid),
+            targets=project_target(subject.excess, frame, ct_to_box),
+            intrinsics=frame.intrinsics().numpy(),
+            extrinsics=frame.extrinsics().numpy(),
+            centred_to_box=(ct_to_box @ translation(subject.centre_ct)).astype(np.float32),
+        )
+
+
+def real_sources(folder: Path) -> list[RealCase]:
+    """The cases of a folder that have a ``truth.json`` with ``ct_to_world`` (4, 4).
+
+    Raises InputError where there is none or a truth is not rigid.
+    """
+    folder = Path(folder)
+    found = []
+    for path in sorted(folder.glob("*/case.json")):
+        truth = path.parent / "truth.json"
+        if not truth.is_file():
+            continue
+        try:
+            pose = np.asarray(json.loads(truth.read_text(encoding="utf-8"))["ct_to_world"], float)
+        except (ValueError, KeyError, TypeError):
+            raise InputError(truth, "holds no ct_to_world") from None
+        if pose.shape != (4, 4) or not is_rigid(pose):
+            raise InputError(truth, "its ct_to_world is not a rigid 4x4")
+        found.append(RealCase(path.parent.name, read_case(path), pose))
+    if not found:
+        raise InputError(folder, "holds no case.json beside a truth.json")
+    return found
+
+
+def folds(groups: Sequence[str], count: int = 5) -> list[list[int]]:
+    """Indices of cases in ``count`` folds for cross-validation; a group is never split.
+
+    ``groups`` names each case's patient (`patient_of`), so that no fold is tested on a patient it
+    was trained on. Groups are dealt out by size, then name: the same cases give the same folds.
+    Raises InputError where there are fewer groups than folds.
+    """
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    if len(members) < count:
+        raise InputError("folds", f"{len(members)} patients do not make {count} folds")
+    out: list[list[int]] = [[] for _ in range(count)]
+    for group in sorted(members, key=lambda g: (-len(members[g]), g)):
+        min(out, key=len).extend(members[group])
+    return [sorted(fold) for fold in out]
+
+
+def patient_of(case: Case) -> str:
+    """A name for the patient of a case that says nothing about him: the digest of the CT."""
+    return hashlib.sha256(np.ascontiguousarray(case.ct.array).tobytes()).hexdigest()[:16]
