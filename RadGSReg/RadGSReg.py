@@ -34,12 +34,24 @@ except ImportError:
 
 from RadGSRegLib.errors import InputError
 
-from RadGSRegSlicer import casefolder, clicked, compute, environment, results, segments, xray
+from RadGSRegSlicer import (
+    casefolder,
+    clicked,
+    compute,
+    environment,
+    results,
+    sampledata,
+    segments,
+    simulated,
+    xray,
+)
+from RadGSRegSlicer.batch import Batch
 from RadGSRegSlicer.clicked import ClickedSegment
 from RadGSRegSlicer.compute import ProgressCallback
 from RadGSRegSlicer.panel import STEPS
 from RadGSRegSlicer.panel.step import PanelContext
 from RadGSRegSlicer.results import OutputNodes, ReconstructionResult, RegistrationResult
+from RadGSRegSlicer.simulated import SimulatedNodes
 from RadGSRegSlicer.tasks import PoseCallback, Task
 
 #
@@ -67,6 +79,20 @@ See the <a href="https://github.com/RadGSReg/SlicerRadGSReg">documentation</a>.
 The method follows RadGS-Reg (2025) and Gaussian splatting for X-rays; this is an independent
 implementation under the Apache License 2.0.
 """)
+        # Sample data can be offered once all modules are there; tests on slicer-core have no app.
+        if hasattr(slicer, "app"):
+            slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+#
+# Register sample data sets in Sample Data module
+#
+
+
+def registerSampleData():
+    """Offer the phantom in the Sample Data module."""
+    icon = Path(__file__).resolve().parent / "Resources" / "Icons" / "RadGSReg.png"
+    sampledata.register("RadGSReg", icon)
 
 
 #
@@ -377,6 +403,81 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
             completedCallback=completedCallback,
         )
         return compute.run(task, waitForCompletion)
+
+    def simulate(
+        self,
+        ctNode: vtkMRMLScalarVolumeNode | None = None,
+        segmentationNode: vtkMRMLSegmentationNode | None = None,
+        segment: str | None = None,
+        *,
+        realism: str = "realistic",
+        seed: int = 0,
+        outputFolder: str | os.PathLike | None = None,
+        waitForCompletion: bool = True,
+        progressCallback: ProgressCallback | None = None,
+        completedCallback: Callable[[Task], object] | None = None,
+    ) -> SimulatedNodes | Task:
+        """Two X-rays of a moved spine with the truth beside, of a CT or of the built-in phantom.
+
+        :param ctNode: with a segmentation and a segment (ID, name or level) of it; without all
+          three a phantom is made, and its CT and segmentation too.
+        :param realism: "clean", "realistic" or "hard".
+        :param outputFolder: keep the case here, in the form of ``radgsreg simulate``.
+        """
+        task = simulated.simulate(
+            ctNode,
+            segmentationNode,
+            segment,
+            realism=realism,
+            seed=seed,
+            outputFolder=outputFolder,
+            progressCallback=progressCallback,
+            completedCallback=completedCallback,
+        )
+        return compute.run(task, waitForCompletion)
+
+    def errorAgainstTruth(
+        self,
+        ctNode: vtkMRMLScalarVolumeNode,
+        segmentationNode: vtkMRMLSegmentationNode,
+        segment: str,
+        transformNode: vtkMRMLTransformNode | None = None,
+    ) -> float | None:
+        """The error (mTRE, mm) of a transform against the truth that the scene holds for a CT.
+
+        :param transformNode: the CT to world to judge; without it, the transform that the CT is
+          under. Returns None where the scene holds no truth for the CT.
+        """
+        return simulated.errorAgainstTruth(ctNode, segmentationNode, segment, transformNode)
+
+    def batch(
+        self,
+        cases: Sequence[str | os.PathLike],
+        outputFolder: str | os.PathLike,
+        *,
+        device: str = "auto",
+        effort: str = "normal",
+        waitForCompletion: bool = True,
+        progressCallback: ProgressCallback | None = None,
+        completedCallback: Callable[[Batch], object] | None = None,
+    ) -> list[dict[str, Any]] | Batch:
+        """Register many cases one after the other; returns a row (dict) per case.
+
+        :param cases: ``case.json`` files or their folders (`exportCase` writes such).
+        :param outputFolder: gets ``batch.csv`` and a folder with transform and results per case. A
+          case that fails is a row that says why; where ``truth.json`` lies beside a case, the row
+          holds the error.
+        """
+        compute.checkDevice(device)
+        job = Batch(
+            cases,
+            outputFolder,
+            device=device,
+            effort=effort,
+            progressCallback=progressCallback,
+            completedCallback=completedCallback,
+        )
+        return compute.run(job, waitForCompletion)
 
     def importXray(
         self,

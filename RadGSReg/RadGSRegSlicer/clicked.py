@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import slicer
 import vtk
 from numpy.typing import ArrayLike, NDArray
-from RadGSRegLib.errors import InputError
+from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Volume
-from vtk.util.numpy_support import numpy_to_vtk
 
-from . import environment, levels
+from . import environment, levels, segments
 from .casefolder import volumeFromCt
-from .frames import LPS_RAS, matrixFromArray
 from .staging import writeNrrd
 from .tasks import EXIT_NOT_TRUSTED, Task, WorkFolder
 
@@ -136,37 +133,20 @@ def _load(
     from RadGSRegLib.cases.itk_image import read_itk, volume_from_itk
 
     mask = volume_from_itk(read_itk(path))
-    where = np.argwhere(mask.array)
-    mask = mask.crop(where.min(0)[::-1], where.max(0)[::-1] + 1)
-    image = slicer.vtkOrientedImageData()
-    image.SetDimensions(*mask.size)
-    voxels = np.ascontiguousarray(mask.array != 0).astype(np.uint8).ravel()
-    image.GetPointData().SetScalars(numpy_to_vtk(voxels, deep=True))
-    image.SetImageToWorldMatrix(matrixFromArray(LPS_RAS @ mask.index_to_physical))
-
-    made = segmentationNode is None
-    if segmentationNode is None:
-        scene = ctNode.GetScene()
-        name = scene.GenerateUniqueName(f"{ctNode.GetName()} vertebrae")
-        segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-        segmentationNode.CreateDefaultDisplayNodes()
-        segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(ctNode)
-        segmentationNode.SetAndObserveTransformNodeID(ctNode.GetTransformNodeID())
+    if ctNode.GetScene() is None:
+        raise Cancelled("the CT is no longer in the scene")
+    if segmentationNode is None or segmentationNode.GetScene() is None:
+        name = ctNode.GetScene().GenerateUniqueName(f"{ctNode.GetName()} vertebrae")
+        segmentationNode = segments.newSegmentation(name, ctNode)
     segmentation = segmentationNode.GetSegmentation()
     if level is not None:
         # A second click for the same vertebra corrects the first.
         for id_, known in levels.vertebrae(segmentationNode).items():
             if known == level and clickInfo(segmentationNode, id_) is not None:
                 segmentation.RemoveSegment(id_)
-    wanted = segmentation.GenerateUniqueSegmentID(f"vertebrae_{level}" if level else "vertebra")
-    segmentId = segmentationNode.AddSegmentFromBinaryLabelmapRepresentation(
-        image, level or wanted, None, wanted
-    )
+    wanted = f"vertebrae_{level}" if level else "vertebra"
+    segmentId = segments.addSegment(segmentationNode, mask, level or wanted, wanted)
     segment = segmentation.GetSegment(segmentId)
-    if segment is None:
-        if made:
-            segmentationNode.GetScene().RemoveNode(segmentationNode)
-        raise InputError(path, "cannot be taken as a segment")
     if level is not None:
         levels.setSegmentLevel(segmentationNode, segmentId, level)
     else:

@@ -11,8 +11,10 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Volume
+from vtk.util.numpy_support import numpy_to_vtk
 
-from .frames import ijkToLps
+from .frames import LPS_RAS, ijkToLps, matrixFromArray
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -219,3 +221,44 @@ def snomedCode(segmentation: Any, segmentId: str) -> str | None:
         return None
     code = fields[2].split("^")
     return code[1] if len(code) > 1 and code[0] in ("SCT", "SRT") else None
+
+
+def addSegment(
+    segmentationNode: vtkMRMLSegmentationNode, mask: Volume, name: str, segmentId: str
+) -> str:
+    """Add a mask (non-zero inside) as a segment; returns its identifier. InputError if empty."""
+    where = np.argwhere(mask.array)
+    if not len(where):
+        raise InputError(name, "is empty and can be no segment")
+    mask = mask.crop(where.min(0)[::-1], where.max(0)[::-1] + 1)
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(*mask.size)
+    voxels = np.ascontiguousarray(mask.array != 0).astype(np.uint8).ravel()
+    image.GetPointData().SetScalars(numpy_to_vtk(voxels, deep=True))
+    image.SetImageToWorldMatrix(matrixFromArray(LPS_RAS @ mask.index_to_physical))
+    wanted = segmentationNode.GetSegmentation().GenerateUniqueSegmentID(segmentId)
+    added = segmentationNode.AddSegmentFromBinaryLabelmapRepresentation(image, name, None, wanted)
+    if not added:
+        raise InputError(name, "was not taken as a segment")
+    return str(added)
+
+
+def newSegmentation(name: str, ctNode: vtkMRMLScalarVolumeNode) -> vtkMRMLSegmentationNode:
+    """An empty segmentation on a CT's grid, under the same transform as the CT."""
+    node = ctNode.GetScene().AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(ctNode)
+    node.SetAndObserveTransformNodeID(ctNode.GetTransformNodeID())
+    return node
+
+
+def segmentationFromLabels(
+    name: str, labels: Volume, ctNode: vtkMRMLScalarVolumeNode
+) -> vtkMRMLSegmentationNode:
+    """A segmentation with one segment "label_N" for every number N of a label map."""
+    node = newSegmentation(name, ctNode)
+    for number in np.unique(labels.array):
+        if number != 0:
+            mask = labels.with_array(labels.array == number)
+            addSegment(node, mask, f"label {number}", f"label_{number}")
+    return node

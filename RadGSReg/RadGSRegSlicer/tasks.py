@@ -103,6 +103,7 @@ class Task(Generic[Result]):
         self._poseCallback = poseCallback
         self._cancelled = False
         self.isDiscarded = False
+        self._isLoaded = False
         self._timer: Any = None
         self.job = Job(
             [pythonExecutable(), "-m", "RadGSRegLib", *arguments, "--progress"],
@@ -164,9 +165,19 @@ class Task(Generic[Result]):
                 return False
         elif not self.job.poll():
             return False
+        if not self._isLoaded:
+            # The end is told at the next poll: loading alone takes as long as a window may wait.
+            self._isLoaded = True
+            self._takeResults()
+            return False
         self.isFinished = True
         if self._timer is not None:
             self._timer.stop()
+        if self._completedCallback is not None:
+            self._completedCallback(self)
+        return True
+
+    def _takeResults(self) -> None:
         try:
             self.error = self.error or self._failure()
             if self.error is None:
@@ -175,16 +186,13 @@ class Task(Generic[Result]):
             self.error = error
         finally:
             self._folder.remove()
-        if self._completedCallback is not None:
-            self._completedCallback(self)
-        return True
 
     def wait(self) -> Result:
         """Wait for the end, with a window kept alive, and return the result.
 
         Raises `Cancelled`, `TaskError`, or what loading the results raised.
         """
-        idle = _processEvents()
+        idle = processEvents()
         try:
             while not self.poll():
                 if self._prepare is None:
@@ -245,7 +253,8 @@ class Task(Generic[Result]):
         return TaskError(f"the computation ended unexpectedly (exit status {code}): {reason}")
 
 
-def _processEvents() -> Callable[[], object] | None:
+def processEvents() -> Callable[[], object] | None:
+    """What keeps a window alive while a script waits; None without a window."""
     try:
         from slicer import app
     except ImportError:

@@ -28,7 +28,8 @@ _LEAST_FIT = 0.4
 _SURE_SCORE = 0.4
 _SURE_FIT = 0.52
 _LEAST_INSIDE = 0.6
-_BODY_MARGIN_MM = 3.0
+_BODY_MARGIN_MM = np.array([8.0, 4.0, 6.0])  # osteophytes reach far to the sides
+_NEAR_MM = 3.0
 _REMEDY = "click inside the body of a vertebra"
 
 
@@ -74,8 +75,7 @@ def segment_vertebra(
     array = np.zeros(ct.array.shape, dtype=bool)
     if box is not None:
         array[box.slices] = find_mask(ct, box)
-    index = np.rint(transform_points(ct.physical_to_index, point[None])[0]).astype(int)
-    if not array[index[2], index[1], index[0]]:
+    if not _near(ct, array, point):
         raise InputError(SOURCE, "is not inside a vertebral body", _REMEDY)
 
     inner = bent.points[best.template.target < 0]
@@ -124,6 +124,20 @@ def _checked(ct: Volume, point_lps: ArrayLike) -> NDArray[np.float64]:
     if hu < -30:
         raise InputError(SOURCE, "lies in fat, not in bone", _REMEDY)
     return point
+
+
+def _near(ct: Volume, mask: NDArray[np.bool_], point: NDArray[np.float64]) -> bool:
+    """Whether the mask comes as close to the point as a hand, and the mask's edge, are exact."""
+    index = transform_points(ct.physical_to_index, point[None])[0]
+    reach = _NEAR_MM / ct.spacing
+    first = np.maximum(np.floor(index - reach), 0).astype(int)
+    last = np.minimum(np.ceil(index + reach) + 1, ct.size).astype(int)
+    part = mask[first[2] : last[2], first[1] : last[1], first[0] : last[0]]
+    if not part.any():
+        return False
+    voxels = ct.physical_points(np.argwhere(part)[:, ::-1] + first)
+    apart = np.linalg.norm(voxels - point, axis=1).min()
+    return bool(apart <= max(_NEAR_MM, 0.9 * float(np.linalg.norm(ct.spacing))))
 
 
 def _check_in_body(placement: Placement, at: NDArray[np.float64]) -> None:

@@ -1,0 +1,55 @@
+"""Sample data "RadGSReg phantom": made on the spot, nothing is downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from . import simulated
+
+SAMPLE = "RadGSReg phantom"
+SEED = 2
+
+_running: list[Any] = []  # tasks that no one else holds
+
+
+def register(category: str, icon: Path) -> None:
+    """Offer the phantom in the Sample Data module."""
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category=category,
+        sampleName=SAMPLE,
+        thumbnailFileName=str(icon),
+        # The module asks for a place and a name, even where nothing is downloaded.
+        uris="https://github.com/RadGSReg/SlicerRadGSReg",
+        fileNames="RadGSReg phantom",
+        nodeNames=None,
+        loadFiles=False,
+        customDownloader=make,
+    )
+
+
+def make(source: Any = None) -> None:
+    """Make the phantom in a child process and put it into the scene; returns at once."""
+    with slicer.util.tryWithErrorDisplay("The phantom could not be made.", waitCursor=False):
+        task = simulated.simulate(seed=SEED, progressCallback=_tell, completedCallback=_completed)
+        _running.append(task)
+        task.start()
+        task.startTimer()
+
+
+def _tell(fraction: float, message: str) -> None:
+    text = f"{SAMPLE}: {message} ({100 * fraction:.0f} %)"
+    slicer.util.showStatusMessage(text, 2000)
+
+
+def _completed(task: Any) -> None:
+    _running.remove(task)
+    with slicer.util.tryWithErrorDisplay("The phantom could not be made.", waitCursor=False):
+        if task.error is not None:
+            raise task.error
+        slicer.util.setSliceViewerLayers(background=task.result.ctNode, fit=True)
+        slicer.util.showStatusMessage(f"{SAMPLE}: done", 3000)

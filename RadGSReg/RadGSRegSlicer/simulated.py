@@ -1,0 +1,214 @@
+"""Simulated X-rays in the scene, with their truth; how far a result is from that truth."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from RadGSRegLib.errors import Cancelled, InputError
+from RadGSRegLib.geometry import is_rigid, lps_to_ras
+
+from . import casefolder, environment, levels, segments
+from .frames import matrixFromArray, setIjkToLps, transformMatrix
+from .staging import writeNrrd
+from .tasks import Task, WorkFolder
+
+if TYPE_CHECKING:
+    from slicer import (
+        vtkMRMLLinearTransformNode,
+        vtkMRMLScalarVolumeNode,
+        vtkMRMLScene,
+        vtkMRMLSegmentationNode,
+    )
+
+TRUTH = "RadGSReg.Truth"
+"""Marks a transform node as the true CT to world."""
+TRUTH_CT = "RadGSReg.TruthCt"
+"""The role in which a truth refers to its CT."""
+
+REALISM = ("clean", "realistic", "hard")
+
+
+@dataclass
+class SimulatedNodes:
+    """What a simulation put into the scene. ``truthNode`` is the true CT to world; nothing is
+    under it."""
+
+    ctNode: vtkMRMLScalarVolumeNode
+    segmentationNode: vtkMRMLSegmentationNode
+    segmentId: str
+    xrayNodes: list[vtkMRMLScalarVolumeNode]
+    truthNode: vtkMRMLLinearTransformNode
+
+
+def simulate(
+    ctNode: vtkMRMLScalarVolumeNode | None = None,
+    segmentationNode: vtkMRMLSegmentationNode | None = None,
+    segment: str | None = None,
+    *,
+    realism: str = "realistic",
+    seed: int = 0,
+    outputFolder: str | os.PathLike[str] | None = None,
+    scene: vtkMRMLScene | None = None,
+    progressCallback: Callable[[float, str], object] | None = None,
+    completedCallback: Callable[[Task[SimulatedNodes]], object] | None = None,
+) -> Task[SimulatedNodes]:
+    """The task, not started yet. Arguments as in ``RadGSRegLogic.simulate``."""
+    environment.requirePackages()
+    if realism not in REALISM:
+        raise InputError("realism", f"'{realism}' is unknown", f"use {', '.join(REALISM)}")
+    prepare: Iterator[None] | None = None
+    arguments: list[str] = []
+    folder = WorkFolder(outputFolder)
+    segmentId = ""
+    try:
+        if ctNode is not None:
+            if segmentationNode is None or not segment:
+                raise InputError("segmentation", "none is chosen, or no segment of it")
+            segmentId = segments.findSegment(segmentationNode, segment)
+            ct = casefolder.volumeFromCt(ctNode)
+            labels = segments.labelsOnCt(segmentationNode, segmentId, ctNode)
+            paths = folder.inputs / "ct.nrrd", folder.inputs / "seg.nrrd"
+
+            def write() -> Iterator[None]:
+                yield from writeNrrd(paths[0], ct, np.float32)
+                yield from writeNrrd(paths[1], ct.with_array(labels.array), np.int16)
+
+            prepare = write()
+            arguments = ["--ct", str(paths[0]), "--segmentation", str(paths[1])]
+            arguments += ["--label", str(labels.label)]
+            scene = ctNode.GetScene()
+        elif segmentationNode is not None or segment:
+            raise InputError("CT", "no volume is chosen", "leave all three out for the phantom")
+    except BaseException:
+        folder.remove()
+        raise
+    target = slicer.mrmlScene if scene is None else scene
+
+    def load(path: Path) -> SimulatedNodes:
+        if ctNode is None:
+            return _loadPhantom(path, target)
+        if ctNode.GetScene() is None or segmentationNode is None:
+            raise Cancelled("the CT is no longer in the scene")
+        return _loadXrays(path, ctNode, segmentationNode, segmentId)
+
+    return Task(
+        [
+            *["simulate", "--out", str(folder.outputs), "--level", realism, "--seed", str(seed)],
+            *arguments,
+        ],
+        folder,
+        load,
+        prepare=prepare,
+        progressCallback=progressCallback,
+        completedCallback=completedCallback,
+    )
+
+
+def truthFor(ctNode: vtkMRMLScalarVolumeNode | None) -> vtkMRMLLinearTransformNode | None:
+    """The transform node that holds the true CT to world of a CT, if the scene has one."""
+    if ctNode is None or ctNode.GetScene() is None:
+        return None
+    for node in slicer.util.getNodesByClass("vtkMRMLLinearTransformNode", ctNode.GetScene()):
+        if node.GetAttribute(TRUTH) == "true" and node.GetNodeReferenceID(TRUTH_CT) == (
+            ctNode.GetID()
+        ):
+            return node
+    return None
+
+
+def errorAgainstTruth(
+    ctNode: vtkMRMLScalarVolumeNode,
+    segmentationNode: vtkMRMLSegmentationNode,
+    segment: str,
+    transformNode: Any = None,
+) -> float | None:
+    """How far the vertebra's surface is from where it truly is, mean in mm (mTRE).
+
+    ``transformNode`` is the CT to world to judge; without it, what the CT is under. None where the
+    scene holds no truth for this CT. Raises InputError where the segment cannot be used.
+    """
+    truth = truthFor(ctNode)
+    if truth is None:
+        return None
+    from RadGSRegLib.evaluation.metrics import mtre, surface_points
+
+    node = ctNode.GetParentTransformNode() if transformNode is None else transformNode
+    found = np.eye(4) if node is None else transformMatrix(node)
+    segmentId = segments.findSegment(segmentationNode, segment)
+    labels = segments.labelsOnCt(segmentationNode, segmentId, ctNode)
+    volume = casefolder.volumeFromCt(ctNode).with_array(labels.array)
+    points = surface_points(volume, labels.label, 4000) * [-1.0, -1.0, 1.0]
+    return mtre(points, found, transformMatrix(truth))
+
+
+def _truthNode(
+    path: Path, ctNode: vtkMRMLScalarVolumeNode
+) -> tuple[NDArray[np.float64], Callable[[], Any]]:
+    """The true matrix (4, 4), RAS, and what makes its node."""
+    try:
+        content = json.loads((path / "truth.json").read_text(encoding="utf-8"))
+        matrix = np.array(content["ct_to_world"], dtype=float)
+        if not is_rigid(matrix):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(path / "truth.json", "holds no true pose") from error
+    ras = np.asarray(lps_to_ras(matrix))
+
+    def make() -> Any:
+        scene = ctNode.GetScene()
+        for old in iter(lambda: truthFor(ctNode), None):
+            scene.RemoveNode(old)
+        name = scene.GenerateUniqueName(f"{ctNode.GetName()}-to-world truth")
+        node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+        node.SetMatrixTransformToParent(matrixFromArray(ras))
+        node.SetAttribute(TRUTH, "true")
+        node.SetNodeReferenceID(TRUTH_CT, ctNode.GetID())
+        return node
+
+    return ras, make
+
+
+def _loadXrays(path: Path, ctNode: Any, segmentationNode: Any, segmentId: str) -> SimulatedNodes:
+    _, make = _truthNode(path, ctNode)
+    xrays = casefolder.importViews(path / "views.json", ctNode.GetScene())
+    return SimulatedNodes(ctNode, segmentationNode, segmentId, xrays, make())
+
+
+def _loadPhantom(path: Path, scene: vtkMRMLScene) -> SimulatedNodes:
+    from RadGSRegLib.cases import read_case
+    from RadGSRegLib.phantom import LABELS
+
+    case = read_case(path / "case.json")
+    ctNode = scene.AddNewNodeByClass(
+        "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("RadGSReg phantom CT")
+    )
+    slicer.util.updateVolumeFromArray(ctNode, np.rint(case.ct.array).astype(np.int16))
+    setIjkToLps(ctNode, case.ct.index_to_physical)
+    ctNode.CreateDefaultDisplayNodes()
+    display = ctNode.GetDisplayNode()
+    if display is not None:
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(1400.0, 400.0)
+    segmentationNode = segments.segmentationFromLabels(
+        scene.GenerateUniqueName("RadGSReg phantom vertebrae"), case.labels, ctNode
+    )
+    chosen = ""
+    for level, number in LABELS.items():
+        segmentId = f"label_{number}"
+        if segmentationNode.GetSegmentation().GetSegment(segmentId) is None:
+            continue
+        levels.setSegmentLevel(segmentationNode, segmentId, level)
+        if number == case.label:
+            chosen = segmentId
+    segmentationNode.CreateClosedSurfaceRepresentation()
+    _, make = _truthNode(path, ctNode)
+    xrays = casefolder.importViews(path / "views.json", scene)
+    return SimulatedNodes(ctNode, segmentationNode, chosen, xrays, make())
