@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+import vtk
 from PySide6.QtCore import Property, Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
@@ -203,10 +204,19 @@ class _SceneWatcher:
                 self._observed.RemoveObserver(tag)
         self._observed, self._tags = scene, []
         if scene is not None:
-            kinds = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent)
+            kinds = (scene.NodeAddedEvent, scene.NodeRemovedEvent)
             self._tags = [scene.AddObserver(kind, self._onScene) for kind in kinds]
+            tag = scene.AddObserver(scene.EndBatchProcessEvent, lambda *_: self._onScene(None, ""))
+            self._tags.append(tag)
 
-    def _onScene(self, caller: Any, event: Any) -> None:
+    def concerns(self, node: Any) -> bool:
+        """Whether a node of this kind could be in the list."""
+        return any(node.IsA(kind) for kind in self.nodeTypes)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onScene(self, caller: Any, event: Any, node: Any = None) -> None:
+        if node is not None and not self.concerns(node):
+            return
         with contextlib.suppress(RuntimeError):  # the widget is gone already
             self.refresh()
 

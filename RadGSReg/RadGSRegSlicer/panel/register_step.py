@@ -27,6 +27,7 @@ class RegisterStep(Step):
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
         self.result: RegistrationResult | None = None
+        self._fresh: RegistrationResult | None = None
         self.bestPose: NDArray[np.float64] | None = None
         self._task: Any = None
         self._timeLeft = TimeLeft()
@@ -50,7 +51,7 @@ class RegisterStep(Step):
     def setParameterNode(self, parameters: Any) -> None:
         super().setParameterNode(parameters)
         if parameters is None:
-            self.result = self.bestPose = None
+            self.result = self._fresh = self.bestPose = None
             self._endPreview()
             self.ui.progressLabel.text = ""
 
@@ -171,7 +172,8 @@ class RegisterStep(Step):
             self._preview.show(ctToWorld)
 
     def onCompleted(self, task: Any) -> None:
-        self._task = self.context.task = None
+        import qt
+
         self._endPreview()
         self.ui.progressBar.value = 0
         self.ui.progressLabel.text = ""
@@ -185,6 +187,15 @@ class RegisterStep(Step):
                 raise task.error
             else:
                 self._take(task.result)
+        # The review draws a good deal: in a turn of the event loop of its own.
+        qt.QTimer.singleShot(0, self._end)
+
+    def _end(self) -> None:
+        result, self._fresh = self._fresh, None
+        if result is not None and self.parameters is not None:
+            self.context.steps["review"].setResult(result)
+        self._task = self.context.task = None
+        self.context.update()
 
     def onKeepBest(self, *args: Any) -> None:
         with self.attempt():
@@ -193,9 +204,10 @@ class RegisterStep(Step):
                 parameters = self.parameters
                 outputs = OutputNodes(parameters.ctToWorld)
                 self._take(keepPose(pose, parameters.ctVolume, outputs, parameters.segmentation))
+                self._end()
 
     def _take(self, result: RegistrationResult) -> None:
-        self.result = result
+        self.result = self._fresh = result
         # While another module is shown the form is not bound, but the scene keeps the result.
         parameters = self.parameters or self.logic.getParameterNode()
         with modify(parameters):
@@ -210,7 +222,6 @@ class RegisterStep(Step):
             "failed": _("The registration failed; the CT was not moved."),
         }
         self.ui.progressLabel.text = "\n".join([texts[result.status], *result.notes])
-        self.context.steps["review"].setResult(result)
 
     def _outputs(self) -> OutputNodes:
         parameters = self.parameters
