@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import vtk
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 Array = NDArray[np.float64]
@@ -99,8 +98,8 @@ class SilhouetteProjector:
             count,
             (int(shape[1]), int(shape[0])),
         )
-        silhouette = _contours(winding >= 1, origin, cell, 3, 4.0 * cell**2)
-        hidden = _contours(winding >= 2, origin, cell, 7, _LEAST_FOLD_PX2) if folds else ()
+        silhouette = _contours(winding >= 1, origin, cell, 5, 4.0 * cell**2)
+        hidden = _contours(winding >= 2, origin, cell, 9, _LEAST_FOLD_PX2) if folds else ()
         return Outline(silhouette, hidden)
 
     def _boundary(self, matrix: Array) -> tuple[Array, Array, Array]:
@@ -117,7 +116,7 @@ class SilhouetteProjector:
         return self._edges[kept, 0], self._edges[kept, 1], net[kept]
 
 
-def _winding(start: Array, end: Array, count: Array, shape: tuple[int, int]) -> NDArray[np.int64]:
+def _winding(start: Array, end: Array, count: Array, shape: tuple[int, int]) -> NDArray[np.int16]:
     """How often signed edges, in cell coordinates, wind about each cell's centre; 0 or above."""
     firstRow = np.ceil(np.minimum(start[:, 1], end[:, 1]) - 0.5).astype(np.int64)
     lastRow = np.ceil(np.maximum(start[:, 1], end[:, 1]) - 0.5).astype(np.int64)
@@ -130,21 +129,26 @@ def _winding(start: Array, end: Array, count: Array, shape: tuple[int, int]) -> 
     step = np.where(end[:, 1] > start[:, 1], 1.0, -1.0) * count
     flat = row * shape[1] + np.clip(column, 0, shape[1] - 1).astype(np.int64)
     steps = np.bincount(flat, weights=step[edge], minlength=shape[0] * shape[1])
-    winding = np.rint(np.cumsum(steps.reshape(shape), axis=1)).astype(np.int64)
+    small = steps.astype(np.int16).reshape(shape)
+    winding = np.cumsum(small, axis=1, dtype=np.int16)
     # Its sign says only which way round the picture is.
-    return np.asarray(winding if winding.sum() >= 0 else -winding)
+    return np.asarray(winding if int(winding.sum(dtype=np.int64)) >= 0 else -winding)
 
 
 def _contours(
     inside: NDArray[np.bool_], origin: Array, cell: float, smooth: int, leastArea: float
 ) -> tuple[Array, ...]:
-    """Closed lines around a region of cells, in pixels, without the stairs of the cells."""
+    """Closed lines around a region of cells (its edge is outside), in pixels."""
     if not inside.any():
         return ()
-    field = ndimage.uniform_filter(np.pad(inside.astype(np.float32), smooth), smooth)
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    top, left = max(int(rows[0]) - 1, 0), max(int(columns[0]) - 1, 0)
+    part = np.ascontiguousarray(
+        inside[top : int(rows[-1]) + 2, left : int(columns[-1]) + 2], dtype=np.uint8
+    )
     image = vtk.vtkImageData()
-    image.SetDimensions(field.shape[1], field.shape[0], 1)
-    image.GetPointData().SetScalars(numpy_to_vtk(field.ravel(), deep=False))
+    image.SetDimensions(part.shape[1], part.shape[0], 1)
+    image.GetPointData().SetScalars(numpy_to_vtk(part.ravel(), deep=False))
     contour = vtk.vtkFlyingEdges2D()
     contour.SetInputData(image)
     contour.SetValue(0, 0.5)
@@ -158,11 +162,23 @@ def _contours(
     if found.GetNumberOfLines() == 0:
         return ()
     points = vtk_to_numpy(found.GetPoints().GetData())[:, :2].astype(float)
-    pixels = origin + (points - smooth + 0.5) * cell
+    pixels = origin + (points + [left + 0.5, top + 0.5]) * cell
     offsets = vtk_to_numpy(found.GetLines().GetOffsetsArray())
     order = vtk_to_numpy(found.GetLines().GetConnectivityArray())
     lines = (pixels[order[first:last]] for first, last in itertools.pairwise(offsets))
-    return tuple(line for line in lines if abs(_area(line)) >= leastArea)
+    return tuple(_smoothed(line, smooth) for line in lines if abs(_area(line)) >= leastArea)
+
+
+def _smoothed(line: Array, width: int) -> Array:
+    """A closed line without the stairs of the cells: the running mean of ``width`` points."""
+    points = line[:-1]
+    if len(points) < 3 * width:
+        return line
+    half = width // 2
+    around = np.concatenate([points[-half:], points, points[:half]])
+    sums = np.cumsum(np.vstack([np.zeros((1, 2)), around]), axis=0)
+    mean = (sums[width:] - sums[:-width]) / width
+    return np.vstack([mean, mean[:1]])
 
 
 def _area(line: Array) -> float:
