@@ -114,6 +114,21 @@ def test_the_outline_is_drawn_where_it_is_projected(stage: Stage) -> None:
     review.close()
 
 
+def test_a_view_that_gets_its_size_later_is_fitted_then(stage: Stage) -> None:
+    review = _review(ball_nodes())
+    review.showLayout()
+    view = views.sliceNode(slicer.mrmlScene, "RadGSRegA")
+    field = view.GetFieldOfView()
+    view.SetDimensions(640, 480, 1)  # twice as large: the same part, twice as fine
+    np.testing.assert_allclose(view.GetFieldOfView()[:2], field[:2], rtol=1e-6)
+    view.SetDimensions(640, 240, 1)
+    wide = view.GetFieldOfView()
+    assert wide[1] == pytest.approx(field[1], rel=1e-6)
+    assert wide[0] == pytest.approx(2.0 * field[0], rel=1e-6)
+    review.close()
+    view.SetDimensions(100, 100, 1)  # nobody is left to mind
+
+
 def test_the_whole_review_leaves_nothing_behind(stage: Stage) -> None:
     nodes = ball_nodes()
     scene = slicer.mrmlScene

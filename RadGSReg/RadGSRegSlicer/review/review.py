@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import vtk
 from RadGSRegLib.errors import InputError
 
 from .. import casefolder, xray
@@ -71,6 +72,8 @@ class Review:
         self._client: ReviewClient | None = None
         self.layoutBefore: int | None = None
         self._shown: dict[str, vtkMRMLScalarVolumeNode] = {}
+        self._sizes: dict[str, tuple[int, ...]] = {}
+        self._watched: list[tuple[Any, int]] = []
         self._comparisons: dict[str, Comparison] = {}
         self._hardened = self.session.isHardened
         self.session.changed.append(self._onPose)
@@ -78,6 +81,7 @@ class Review:
     def close(self) -> None:
         """Take all drawings out, end the child process, and go back to the layout from before."""
         self.stopScoring()
+        self._unwatch()
         for comparison in self._comparisons.values():
             comparison.close()
         self._comparisons = {}
@@ -110,6 +114,7 @@ class Review:
             self._comparisons[name].about = outline.inside(camera.columns, camera.rows)
             self._comparisons[name].setMode(self.mode, self.opacity, self.enhance)
         self.fit()
+        self._watchSizes()
         self.display.placeOutlines(self._shown)
         tintReconstruction(self.reconstruction)
         views.showSlices(
@@ -122,6 +127,7 @@ class Review:
 
     def leaveLayout(self) -> None:
         """Go back to the layout from before."""
+        self._unwatch()
         views.restoreLayout(self._scene, self.layoutBefore)
         self.layoutBefore = None
 
@@ -142,6 +148,7 @@ class Review:
         for name, node in self._shown.items():
             view = views.sliceNode(self._scene, name)
             if view is not None:
+                self._sizes[name] = tuple(view.GetDimensions())
                 part = None if self.whole else framed(self.session.outline(node, False), node)
                 views.fitXray(view, node, part)
 
@@ -317,6 +324,25 @@ class Review:
             self._client.ask(save, "pictures", self.session.poseLps)
 
     # Inside
+
+    def _watchSizes(self) -> None:
+        """Fit again when a view gets its size, which is only after the layout has been made."""
+        self._unwatch()
+        for name in self._shown:
+            view = views.sliceNode(self._scene, name)
+            if view is not None:
+                tag = view.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onSliceView)
+                self._watched.append((view, tag))
+
+    def _unwatch(self) -> None:
+        for view, tag in self._watched:
+            view.RemoveObserver(tag)
+        self._watched = []
+
+    def _onSliceView(self, caller: Any, event: str) -> None:
+        name = caller.GetLayoutName()
+        if name in self._sizes and tuple(caller.GetDimensions()) != self._sizes[name]:
+            self.fit()
 
     def _onPose(self) -> None:
         self.scores = None
