@@ -23,6 +23,7 @@ from xml.etree import ElementTree as ET
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+import qt_standin_widgets
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 errors: list[str] = []
@@ -94,6 +95,8 @@ class Wrapped(metaclass=_Meta):
         index = thing.metaObject().indexOfProperty(name)
         if index < 0 or not thing.metaObject().property(index).isWritable():
             _missing(type(thing), name)
+        if name == "visible":
+            value = qt_standin_widgets.visible_in_box(thing, bool(value))
         if not thing.setProperty(name, unwrap(value)):
             raise TypeError(f"{type(thing).__name__}.{name} cannot be {value!r}")
 
@@ -233,8 +236,6 @@ class StandInUiLoader(Wrapped):
     """For ``QUiLoader``: knows the substitutes, and makes the form's connections itself."""
 
     def __init__(self) -> None:
-        import qt_standin_widgets
-
         loader = QtUiTools.QUiLoader()
         for kind in qt_standin_widgets.WIDGETS:
             loader.registerCustomWidget(kind)
@@ -288,8 +289,6 @@ class _QtModule(types.ModuleType):
 
 def start() -> Any:
     """Put ``qt`` and ``ctk`` in place and return the QApplication (offscreen unless set)."""
-    import qt_standin_widgets
-
     application = QtWidgets.QApplication.instance()
     if application is None:
         application = QtWidgets.QApplication([])

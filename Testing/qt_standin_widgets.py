@@ -61,6 +61,13 @@ def _fold_children(box: QWidget, button: QWidget, collapsed: bool) -> None:
                 child.show()
 
 
+def visible_in_box(child: Any, visible: bool) -> bool:
+    """Whether to show a widget now: one in a folded box is only noted, and shown on unfolding."""
+    folded = bool(getattr(child.parent(), "_collapsed", False))
+    child.setProperty("hiddenByBox", visible and folded)
+    return visible and not folded
+
+
 class ctkCollapsibleButton(QWidget):
     """A button over contents that it shows and hides."""
 

@@ -241,14 +241,14 @@ def test_an_image_without_geometry_gets_a_nominal_one(widget: Any, files: Path) 
 def test_editing_the_c_arm_moves_the_xray(widget: Any, files: Path) -> None:
     _, lateral = _load_xrays(widget, files)
     ui = widget.ui
-    assert ui.geometryLabel.text == "LA"
+    assert ui.geometryLabel.text.startswith("LA: whatever is edited")
     before = xray.getGeometry(lateral)
     assert ui.sourceDetectorSpinBox.value == pytest.approx(ball.FOCAL * 0.61, abs=0.01)
     assert ui.sourcePatientSpinBox.value == pytest.approx(ball.DISTANCE, abs=0.01)
     # Both views look at the ball: that is where the C-arm turns.
     centre = transform_points(ball.POSE, ball.CENTRE_CT[None])[0] * [-1, -1, 1]
     boxes = (ui.isocentreRSpinBox, ui.isocentreASpinBox, ui.isocentreSSpinBox)
-    np.testing.assert_allclose([box.value for box in boxes], centre, atol=0.01)
+    np.testing.assert_allclose([box.value for box in boxes], centre, atol=0.06)
     ui.primarySpinBox.value += 10.0
     turned = xray.getGeometry(lateral)
     directions = [g.camera.view_direction_world for g in (before, turned)]

@@ -194,6 +194,7 @@ class RegisterStep(Step):
         result, self._fresh = self._fresh, None
         if result is not None and self.parameters is not None:
             self.context.steps["review"].setResult(result)
+            self.ui.reviewCollapsibleButton.collapsed = False
         self._task = self.context.task = None
         self.context.update()
 

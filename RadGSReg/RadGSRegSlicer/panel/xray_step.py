@@ -297,7 +297,11 @@ class XrayStep(Step):
         except InputError as error:
             ui.geometryLabel.text = str(error)
             return
-        ui.geometryLabel.text = _("{name}").format(name=node.GetName())
+        text = _("{name}: whatever is edited here moves the X-ray in the scene")
+        skew = abs(float(geometry.camera.intrinsic[0, 1]))
+        if skew > 0.01:
+            text = _("{name}: its pixels are skewed; editing a number makes them straight")
+        ui.geometryLabel.text = text.format(name=node.GetName())
         for name, box in self._numbers.items():
             setValue(box, getattr(arm, name))
         for boxes, values in (

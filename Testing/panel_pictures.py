@@ -1,0 +1,108 @@
+"""Pictures of the panel, step by step, on the stand-in for Qt.
+
+The form is the module's own, its look is not Slicer's.
+
+A small phantom is registered for it (a minute of computing), so that every step shows what it shows
+in use.
+
+    python Testing/panel_pictures.py --out DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+_TESTING = Path(__file__).resolve().parent
+sys.path[:0] = [str(_TESTING), str(_TESTING.parent)]
+
+import qt_standin  # noqa: E402
+import slicer_startup  # noqa: E402
+from registration_scenes import simulated  # noqa: E402
+
+from RadGSRegLib.simulation import write_simulated_case  # noqa: E402
+
+STEPS = ("ct", "xray", "start", "register", "review", "about")
+WIDTH = 480
+
+
+def fill(widget: Any, folder: Path) -> None:
+    """A small phantom's CT and segmentation in the scene, and its X-rays through the form."""
+    case = simulated()
+    path = write_simulated_case(case, folder / "case")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    ct = slicer_startup.load_volume(path.parent / content["ct"])
+    ct.SetName("Phantom CT")
+    names = case.case.label_names
+    segmentation = slicer_startup.load_segmentation(path.parent / content["segmentation"], names)
+    segmentation.SetName("Phantom segmentation")
+    widget.ui.ctSelector.setCurrentNode(ct)
+    widget.ui.segmentSelector.setCurrentNode(segmentation)
+    segments = segmentation.GetSegmentation()
+    for index in range(segments.GetNumberOfSegments()):
+        if segments.GetNthSegment(index).GetLabelValue() == case.case.label:
+            widget.ui.segmentSelector.setCurrentSegmentID(segments.GetNthSegmentID(index))
+    widget.ui.viewsPathLineEdit.currentPath = str(path.parent / "views.json")
+    widget.ui.importButton.click()
+    widget.ui.viewsPathLineEdit.currentPath = "views.json"
+
+
+def show(widget: Any, step: str | None, path: Path) -> None:
+    """A picture of one step alone, or of the whole panel with all steps folded."""
+    for name in STEPS:
+        button = getattr(widget.ui, f"{name}CollapsibleButton")
+        button.visible = step in (None, name)
+        button.collapsed = name != step
+    layout = widget.parent.layout()
+    layout.activate()
+    widget.parent.resize(WIDTH, 100)
+    qt_standin.processEvents(50)
+    widget.parent.resize(WIDTH, widget.parent.sizeHint.height())
+    qt_standin.screenshot(widget.parent, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Pictures of the panel, step by step.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--no-registration", action="store_true", help="leave the last steps empty")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    slicer_startup.start_panel()
+    widget = slicer_startup.make_widget()
+    widget.parent.show()
+    show(widget, None, args.out / "panel-empty.png")
+    with tempfile.TemporaryDirectory() as folder:
+        fill(widget, Path(folder))
+        for step in ("ct", "xray", "start"):
+            show(widget, step, args.out / f"panel-{step}.png")
+        widget.ui.geometryGroupBox.collapsed = False
+        show(widget, "xray", args.out / "panel-xray-geometry.png")
+        mode = widget.ui.startModeComboBox
+        mode.setCurrentIndex(mode.findData("landmarks"))
+        show(widget, "start", args.out / "panel-start-landmarks.png")
+        mode.setCurrentIndex(mode.findData("clicks"))
+        show(widget, "register", args.out / "panel-register-ready.png")
+        if not args.no_registration:
+            widget.ui.applyButton.click()
+            step = widget.steps["register"]
+            pictured = False
+            while step._task is not None:
+                qt_standin.processEvents(20)
+                if not pictured and step._task is not None and step._task.progress > 0.45:
+                    pictured = True
+                    show(widget, "register", args.out / "panel-register.png")
+            show(widget, "register", args.out / "panel-register-done.png")
+        show(widget, "review", args.out / "panel-review.png")
+        show(widget, "about", args.out / "panel-about.png")
+        show(widget, None, args.out / "panel.png")
+    widget.cleanup()
+    for name in sorted(args.out.glob("panel*.png")):
+        print(name)
+
+
+if __name__ == "__main__":
+    main()
