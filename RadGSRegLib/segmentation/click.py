@@ -30,6 +30,7 @@ _SURE_FIT = 0.52
 _LEAST_INSIDE = 0.6
 _BODY_MARGIN_MM = np.array([8.0, 4.0, 6.0])  # osteophytes reach far to the sides
 _NEAR_MM = 3.0
+_CUT_MM2 = 40.0  # less is the tip of a process that happens to end there
 _REMEDY = "click inside the body of a vertebra"
 
 
@@ -86,7 +87,7 @@ def segment_vertebra(
         raise InputError(
             SOURCE, "only a small part of its vertebra is in the CT", "choose a vertebra inside it"
         )
-    if inside < 0.995:
+    if inside < 0.995 or _cut_area(ct, array) > _CUT_MM2:
         notes.append("the vertebra is cut by the edge of the CT")
     if best.score < _SURE_SCORE or bent.score < _SURE_FIT:
         notes.append("the fit is poor; check the mask")
@@ -124,6 +125,15 @@ def _checked(ct: Volume, point_lps: ArrayLike) -> NDArray[np.float64]:
     if hu < -30:
         raise InputError(SOURCE, "lies in fat, not in bone", _REMEDY)
     return point
+
+
+def _cut_area(ct: Volume, mask: NDArray[np.bool_]) -> float:
+    """How much of the mask lies on the outermost voxels of the CT, mm2."""
+    area = 0.0
+    for axis, step in enumerate(ct.spacing[::-1]):
+        face = float(ct.spacing.prod() / step)
+        area += face * sum(int(np.take(mask, end, axis).sum()) for end in (0, -1))
+    return area
 
 
 def _near(ct: Volume, mask: NDArray[np.bool_], point: NDArray[np.float64]) -> bool:
