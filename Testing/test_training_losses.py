@@ -53,9 +53,9 @@ def test_geodesic_loss_is_angle_plus_distance(angle, distance):
     axis = np.array([0.6, -0.48, 0.64])
     a = _pose([0.3, 0.2, -0.1], [1.0, 2.0, 3.0])
     b = a.clone()
-    b[0, :3, :3] = a[0, :3, :3] @ torch.from_numpy(
-        Rotation.from_rotvec(angle * axis).as_matrix()
-    ).float()
+    b[0, :3, :3] = (
+        a[0, :3, :3] @ torch.from_numpy(Rotation.from_rotvec(angle * axis).as_matrix()).float()
+    )
     b[0, :3, 3] += distance * torch.tensor([0.0, 0.6, 0.8])
     wanted = angle + distance / losses.TRANSLATION_MM
     assert float(losses.geodesic_loss(a, b)) == pytest.approx(wanted, abs=2e-3)

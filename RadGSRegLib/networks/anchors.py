@@ -45,7 +45,8 @@ class Anchors(nn.Module):
 
     Raw zeros are the anchors themselves. Positions stay within ``reach_mm`` of them (tanh), scales
     within a factor of two, densities are positive. ``embedding`` numbers per anchor are learned, so
-    that one network serves all of them.
+    that one network serves all of them; ``free`` anchors also learn raw numbers of their own, which
+    hold for all pictures.
     """
 
     means: Tensor
@@ -53,8 +54,11 @@ class Anchors(nn.Module):
     quaternions: Tensor
     densities: Tensor
 
-    def __init__(self, cloud: GaussianCloud, *, reach_mm: float, embedding: int) -> None:
+    def __init__(
+        self, cloud: GaussianCloud, *, reach_mm: float, embedding: int, free: bool = True
+    ) -> None:
         super().__init__()
+        self.free = free
         still = cloud.detach().to("cpu", torch.float32)
         for name, tensor in zip(
             ("means", "scales", "quaternions", "densities"), still.tensors, strict=True
@@ -76,7 +80,8 @@ class Anchors(nn.Module):
 
         The stretch acts along the anchors' own axes, before the pose.
         """
-        raw = raw + self.base
+        if self.free:
+            raw = raw + self.base
         offset = self.reach_mm * torch.tanh(raw[..., :3])
         sizes = self.scales * torch.exp(math.log(2.0) * torch.tanh(raw[..., 3:6]))
         turn = torch.nn.functional.normalize(

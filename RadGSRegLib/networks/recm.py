@@ -140,9 +140,12 @@ class RecM(nn.Module):
     def set_anchors(self, anchors: GaussianCloud) -> None:
         """Predict around other anchors from now on: the patient's own, for the third stage."""
         config = self.config
-        self.anchors = Anchors(anchors, reach_mm=config.reach_mm, embedding=config.embedding).to(
-            self.pose_head.weight.device
-        )
+        self.anchors = Anchors(
+            anchors,
+            reach_mm=config.reach_mm,
+            embedding=config.embedding,
+            free=config.residual,
+        ).to(self.pose_head.weight.device)
 
     def forward(self, batch: ViewBatch) -> Prediction:
         """Gaussians for pictures in which bone is bright."""

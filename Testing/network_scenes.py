@@ -1,0 +1,74 @@
+"""Small networks, clouds and batches that several tests of the networks share."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from RadGSRegLib.gaussians import GaussianCloud, rasterize
+from RadGSRegLib.geometry import Camera
+from RadGSRegLib.geometry.carm import carm_camera
+from RadGSRegLib.networks.crops import make_frame
+from RadGSRegLib.networks.model import ModelConfig, RadGSReg
+from RadGSRegLib.networks.recm import RecMConfig
+from RadGSRegLib.networks.regm import RegMConfig
+from RadGSRegLib.networks.views import ViewBatch, make_batch
+
+TINY = ModelConfig(
+    RecMConfig(size_px=32, pixel_mm=4.0, maps=3, hidden=24, embedding=4, per_anchor=16),
+    RegMConfig(voxels=16, box_mm=96.0, width=2, hidden=16),
+)
+
+
+def lopsided_cloud(count: int = 60) -> GaussianCloud:
+    """A cloud about the origin without any symmetry."""
+    rng = np.random.default_rng(4)
+    means = rng.normal(0.0, [14.0, 10.0, 7.0], (count, 3))
+    means[: count // 3] += [18.0, -12.0, 9.0]
+    means -= means.mean(axis=0)
+    unit = rng.normal(size=(count, 4))
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    tensors = (means, rng.uniform(2.0, 5.0, (count, 3)), unit, rng.uniform(0.01, 0.04, count))
+    return GaussianCloud(*(torch.from_numpy(t).float() for t in tensors))
+
+
+def cameras(angles: tuple[float, ...] = (4.0, 93.0)) -> list[Camera]:
+    """C-arm cameras at primary angles."""
+    return [carm_camera(1124, 750, a, 3.0, 488, 488, (0.61, 0.61)) for a in angles]
+
+
+def rendered_batch(
+    cloud: GaussianCloud,
+    angles: tuple[float, ...] = (4.0, 93.0),
+    config: RecMConfig = TINY.recm,
+    sign: float = 1.0,
+) -> ViewBatch:
+    """A batch of one: X-rays of a cloud in the box's frame, at full resolution first."""
+    factor = int(config.pixel_mm)
+    size = config.size_px * factor
+    frame = make_frame(cameras(angles), [0.0, 0.0, 0.0], size_px=size, pixel_mm=1.0)
+    images = torch.stack(
+        [rasterize(cloud, c.intrinsic, c.world_to_camera, c.size) for c in frame.cameras]
+    )[None]
+    return make_batch(
+        sign * images,
+        torch.ones_like(images),
+        frame.intrinsics()[None],
+        frame.extrinsics()[None],
+        config.pixel_mm,
+    )
+
+
+def shaken(model: torch.nn.Module, scale: float = 0.05) -> torch.nn.Module:
+    """The model with all its weights moved, so that no last layer is zero."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += scale * torch.randn(weight.shape, generator=generator)
+    return model
+
+
+def tiny_model(config: ModelConfig = TINY) -> RadGSReg:
+    """A small model around `lopsided_cloud`."""
+    torch.manual_seed(0)
+    return RadGSReg(config, lopsided_cloud())

@@ -1,0 +1,128 @@
+"""The whole model: registration network, polarity, files."""
+
+from __future__ import annotations
+
+import json
+
+import network_scenes as scenes
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.networks import load_model, save_model
+from RadGSRegLib.networks.model import ModelConfig
+from RadGSRegLib.networks.regm import RegM, move_volume
+from RadGSRegLib.networks.rigid import geodesic_angle
+from RadGSRegLib.networks.tensor_file import load_tensors, save_tensors
+
+
+def _pose() -> torch.Tensor:
+    pose = torch.eye(4)[None]
+    pose[0, :3, :3] = torch.from_numpy(
+        Rotation.from_euler("xyz", [20, -10, 15], degrees=True).as_matrix()
+    ).float()
+    pose[0, :3, 3] = torch.tensor([6.0, -4.0, 9.0])
+    return pose
+
+
+def test_a_moved_cube_is_the_moved_cloud():
+    model = scenes.tiny_model(ModelConfig(scenes.TINY.recm, scenes.TINY.regm))
+    cloud = scenes.lopsided_cloud()
+    still, moved = model.voxelize([cloud]), model.voxelize([cloud.transformed(_pose()[0])])
+    found = move_volume(still, _pose(), model.config.regm.box_mm)
+    error = (found - moved).abs().sum() / moved.sum()
+    # Voxels of 6 mm: what is left is interpolation.
+    assert error < 0.35
+    assert error < 0.5 * (still - moved).abs().sum() / moved.sum()
+
+
+def test_regm_is_the_identity_untrained_and_learns_a_pose():
+    torch.manual_seed(0)
+    model = scenes.tiny_model()
+    regm = RegM(scenes.TINY.regm)
+    cloud = scenes.lopsided_cloud()
+    ct = model.voxelize([cloud])
+    seen = model.voxelize([cloud.transformed(_pose()[0])])
+    with torch.no_grad():
+        assert torch.allclose(regm(seen, ct), torch.eye(4)[None], atol=1e-6)
+    optimizer = torch.optim.Adam(regm.parameters(), lr=5e-3)
+    for _ in range(40):
+        found = regm(seen, ct)
+        angle = geodesic_angle(found[:, :3, :3], _pose()[:, :3, :3]).mean()
+        loss = angle + 0.05 * (found[:, :3, 3] - _pose()[:, :3, 3]).norm()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.1
+    # The reconstruction's absolute scale does not matter.
+    with torch.no_grad():
+        assert torch.allclose(regm(3 * seen, ct), regm(seen, ct), atol=1e-4)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_polarity_is_found_by_trying_both(sign):
+    model = scenes.tiny_model()
+    batch = scenes.rendered_batch(scenes.lopsided_cloud(), sign=sign)
+    prediction, polarity, score = model.reconstruct(batch)
+    assert polarity[0] == sign
+    # Ranks are not line integrals, so this is far from one even at the true pose.
+    assert 0.3 < score[0] <= 1.0
+    assert torch.allclose(prediction.effect.poses[0], torch.eye(4), atol=1e-5)
+
+
+def test_a_model_comes_back_from_its_file(tmp_path):
+    model = scenes.shaken(scenes.tiny_model())
+    path = tmp_path / "model.safetensors"
+    save_model(path, model, {"what": "a test", "figures": {"SSIM": 0.5}})
+    again = load_model(path)
+    assert again.config == model.config
+    assert again.card["figures"] == {"SSIM": 0.5}
+    assert not again.training
+    batch = scenes.rendered_batch(scenes.lopsided_cloud())
+    ours, theirs = model.reconstruct(batch)[0], again.reconstruct(batch)[0]
+    assert torch.equal(ours.effect.raw, theirs.effect.raw)
+    cubes = model.voxelize([scenes.lopsided_cloud()])
+    assert torch.equal(model.align(ours, cubes), again.align(theirs, cubes))
+    text = path.with_suffix(".md").read_text()
+    assert "# model" in text
+    assert "SSIM: 0.5" in text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.md", "model.safetensors"]
+
+
+def test_files_that_are_no_model_are_refused_in_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        load_model(tmp_path / "none.safetensors")
+    junk = tmp_path / "junk.safetensors"
+    junk.write_bytes(b"no safetensors at all, but long enough to look at")
+    with pytest.raises(InputError, match="damaged"):
+        load_model(junk)
+    other = tmp_path / "other.safetensors"
+    save_tensors(other, {"a": torch.zeros(1)}, {"schema": "something/else"})
+    with pytest.raises(InputError, match="is not a model"):
+        load_model(other)
+
+    good = tmp_path / "good.safetensors"
+    save_model(good, scenes.tiny_model(), {})
+    tensors, facts = load_tensors(good)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(good.read_bytes()[:-1000])
+    with pytest.raises(InputError, match="damaged"):
+        load_model(cut)
+    newer = tmp_path / "newer.safetensors"
+    save_tensors(newer, tensors, {**facts, "version": 2})
+    with pytest.raises(InputError, match="version 2"):
+        load_model(newer)
+    strange = json.loads(json.dumps(facts))
+    strange["config"]["recm"]["layers_of_magic"] = 3
+    save_tensors(newer, tensors, strange)
+    with pytest.raises(InputError, match="layers_of_magic"):
+        load_model(newer)
+    fewer = dict(list(tensors.items())[:-1])
+    save_tensors(newer, fewer, facts)
+    with pytest.raises(InputError, match="does not fit"):
+        load_model(newer)
+    broken = {n: t * float("nan") if t.is_floating_point() else t for n, t in tensors.items()}
+    save_tensors(newer, broken, facts)
+    with pytest.raises(InputError, match="not finite"):
+        load_model(newer)

@@ -1,0 +1,267 @@
+"""Training: pairs by number, resuming after a kill, cancelling, budgets, several processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import network_scenes as scenes
+import numpy as np
+import pytest
+import torch
+
+from RadGSRegLib.errors import Cancelled, InputError
+from RadGSRegLib.geometry import Volume
+from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
+from RadGSRegLib.progress import Progress
+from RadGSRegLib.training.checkpoint import load_checkpoint
+from RadGSRegLib.training.config import PhaseShares, TrainingConfig, read_config
+from RadGSRegLib.training.objective import Objective
+from RadGSRegLib.training.pool import SamplePool, Simulated, stack_samples
+from RadGSRegLib.training.samples import SampleOptions, draw_sample, project_target
+from RadGSRegLib.training.stages import patient_model
+from RadGSRegLib.training.subjects import Subject, make_subject
+from RadGSRegLib.training.trainer import CHECKPOINT, Trainer
+
+ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = SampleOptions(level="realistic")
+CONFIG = TrainingConfig(
+    model=replace(scenes.TINY, recm=replace(scenes.TINY.recm, size_px=32, pixel_mm=4.0)),
+    samples=SampleOptions(size_px=128, pixel_mm=1.0),
+    shares=PhaseShares(0.5, 0.25, 0.25),
+    steps=8,
+    batch=3,
+    pairs=6,
+    first_pairs=4,
+    rendered=1,
+    render_every=2,
+    joint_cases=2,
+    gaussians=60,
+    final_gaussians=120,
+    validate=2,
+    validate_every=4,
+    checkpoint_every=4,
+)
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    """A coarse phantom vertebra."""
+    phantom = make_phantom(random_spine(5), 3.0, "L3")
+    return make_subject(phantom.ct, phantom.labels, LABELS["L3"], "phantom")
+
+
+@pytest.fixture(scope="module")
+def folder(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the pairs of all tests are kept."""
+    return tmp_path_factory.mktemp("pairs")
+
+
+def _pool(subject: Subject, folder: Path | None, config: TrainingConfig = CONFIG) -> SamplePool:
+    return SamplePool([Simulated("phantom", lambda: subject)], config.samples, 0, folder)
+
+
+def _trainer(
+    subject: Subject, folder: Path, work: Path | None, config: TrainingConfig = CONFIG
+) -> Trainer:
+    torch.manual_seed(0)
+    model = patient_model(subject, config)
+    return Trainer(
+        model, _pool(subject, folder, config), replace(config, model=model.config), folder=work
+    )
+
+
+def test_a_sample_shows_the_vertebra_where_its_truth_says(subject):
+    sample = draw_sample(subject, OPTIONS, 3)
+    again = draw_sample(subject, OPTIONS, 3)
+    for name, array in sample.to_arrays().items():
+        assert np.array_equal(array, again.to_arrays()[name])
+    assert sample.images.shape == (2, 128, 128)
+    # The truth's own projection is where the X-ray has its local contrast.
+    views, targets, _ = stack_samples([sample], 2.0, None)
+    fine = targets - torch.nn.functional.avg_pool2d(
+        targets, 9, stride=1, padding=4, count_include_pad=False
+    )
+    inside = targets > 0.1 * targets.max()
+    seen = views.pictures[:, :, 1]
+    right = torch.corrcoef(torch.stack([seen[inside], fine[inside]]))[0, 1]
+    off = torch.roll(fine, (9, 9), (2, 3))
+    wrong = torch.corrcoef(torch.stack([seen[inside], off[inside]]))[0, 1]
+    assert right > 0.4
+    assert right > wrong + 0.2
+
+
+def test_moving_the_box_keeps_the_truth(subject):
+    sample = draw_sample(subject, replace(OPTIONS, level="clean"), 4)
+    views, targets, poses = stack_samples([sample], 2.0, np.random.default_rng(1))
+    moved = poses[0].double().numpy()
+    assert np.linalg.norm(moved[:3, 3] - sample.centred_to_box[:3, 3]) > 0.5
+    from RadGSRegLib.geometry import Camera
+    from RadGSRegLib.geometry.pose import translation
+    from RadGSRegLib.networks.crops import Frame
+
+    cameras = tuple(
+        Camera(k.double().numpy(), e.double().numpy(), 64, 64)
+        for k, e in zip(views.intrinsics[0], views.extrinsics[0], strict=True)
+    )
+    wanted = project_target(
+        subject.excess, Frame(np.eye(4), cameras), moved @ translation(-subject.centre_ct)
+    )
+    error = np.abs(targets[0].numpy() - wanted).sum() / wanted.sum()
+    assert error < 0.1
+
+
+def test_pairs_follow_from_their_number_alone(subject, folder):
+    a, b = _pool(subject, None), _pool(subject, None)
+    first = a.sample(2)
+    b.sample(5)
+    assert np.array_equal(first.images, b.sample(2).images)
+    kept = _pool(subject, folder)
+    kept.sample(2)
+    read = _pool(subject, folder).sample(2)
+    assert np.array_equal(read.images, first.images)
+    assert np.allclose(read.targets, first.targets, atol=2e-3)
+    broken = folder / "0-999.npz"
+    broken.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="damaged"):
+        kept.sample(999)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(subject, folder, tmp_path):
+    whole = _trainer(subject, folder, tmp_path / "whole")
+    whole.run()
+
+    def kill(fraction: float, message: str) -> None:
+        if broken.step == 6:
+            raise RuntimeError("killed")
+
+    broken = _trainer(subject, folder, tmp_path / "broken")
+    with pytest.raises(RuntimeError, match="killed"):
+        broken.run(Progress(kill))
+    resumed = _trainer(subject, folder, tmp_path / "broken")
+    history = resumed.run()
+    assert resumed.step == whole.step == 8
+    assert [e["step"] for e in history.entries] == [4.0, 8.0]
+    state = resumed.model.state_dict()
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+    other = torch.nn.Linear(2, 3)
+    adam = torch.optim.Adam(other.parameters())
+    with pytest.raises(InputError, match="another network"):
+        load_checkpoint(tmp_path / "whole" / CHECKPOINT, other, adam)
+
+
+def test_cancelling_keeps_a_checkpoint_and_minutes_end_a_run(subject, folder, tmp_path):
+    trainer = _trainer(subject, folder, tmp_path)
+    with pytest.raises(Cancelled):
+        trainer.run(Progress(lambda fraction, message: trainer.step < 2))
+    assert (tmp_path / CHECKPOINT).is_file()
+    timed = _trainer(subject, folder, None, replace(CONFIG, steps=10**6))
+    history = timed.run(minutes=0.02)
+    assert 0 < timed.step < 1000
+    assert history.entries
+
+
+def test_a_step_learns(subject, folder):
+    trainer = _trainer(subject, folder, None)
+    batch = trainer._batch([0, 1, 2], None)
+    objective = Objective(trainer.model, CONFIG.extra).eval()
+    optimizer = torch.optim.Adam(trainer.model.parameters(), lr=2e-3)
+    for phase in ("recm", "regm", "joint"):
+        losses = []
+        for _ in range(12):
+            loss = objective(batch, phase, 1)["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        assert losses[-1] < 0.95 * losses[0], phase
+
+
+def test_half_precision_trains(subject, folder):
+    config = replace(CONFIG, precision="bfloat16", steps=2, shares=PhaseShares(1, 0, 0))
+    trainer = _trainer(subject, folder, None, config)
+    trainer.run()
+    assert all(torch.isfinite(t).all() for t in trainer.model.state_dict().values())
+
+
+def test_configurations_come_from_files(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text('{"batch": 5, "model": {"recm": {"encoder": "vit12"}}, "rate": 1}')
+    config = read_config(path)
+    assert (config.batch, config.model.recm.encoder, config.rate) == (5, "vit12", 1)
+    assert config.model.recm.pixel_mm == TrainingConfig().model.recm.pixel_mm
+    pytest.importorskip("yaml")
+    other = tmp_path / "c.yaml"
+    other.write_text("batch: 5\nmodel:\n  recm:\n    encoder: vit12\nrate: 1\n")
+    assert read_config(other) == config
+    for text, message in (
+        ('{"batches": 5}', "batches"),
+        ('{"batch": "five"}', "batch"),
+        ('{"batch": 0}', "batch"),
+        ('{"model": 3}', "model"),
+        ("{", "understood"),
+        ("[]", "set of options"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_config(path)
+
+
+_WORKER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1] + "/Testing")
+import torch
+torch.set_num_threads(1)
+import test_training_loop as t
+from dataclasses import replace
+phantom = t.make_phantom(t.random_spine(5), 3.0, "L3")
+subject = t.make_subject(phantom.ct, phantom.labels, t.LABELS["L3"], "phantom")
+config = replace(t.CONFIG, steps=4, batch=4, checkpoint_every=100, validate_every=100)
+trainer = t._trainer(subject, Path(sys.argv[2]), None, config)
+trainer.run()
+torch.distributed.barrier()
+total = sum(float(v.double().abs().sum()) for v in trainer.model.state_dict().values())
+print("RESULT", trainer.rank, trainer.world, trainer.step, f"{total:.9f}", flush=True)
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(subject, folder, tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(_WORKER)
+    for number in range(6):
+        _pool(subject, folder).sample(number)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        + [str(script), str(ROOT), str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert sorted(line[1] for line in lines) == ["0", "1"]
+    assert {line[2] for line in lines} == {"2"}
+    # The same weights in both, though each saw half of every batch.
+    assert len({line[4] for line in lines}) == 1
+
+
+def test_a_subject_needs_its_label(subject):
+    labels = subject.labels.with_array(np.zeros_like(subject.labels.array))
+    with pytest.raises(InputError, match="no label"):
+        make_subject(subject.ct, labels, 22)
+    with pytest.raises(InputError, match="another grid"):
+        make_subject(subject.ct, Volume(labels.array[1:], labels.index_to_physical), 22)
