@@ -381,6 +381,40 @@ def test_a_process_that_fails_says_so(client: ReviewClient) -> None:
     assert client.error == "case.json: cannot be read"
 
 
+def test_a_case_is_written_piece_by_piece_before_the_process_starts(client: ReviewClient) -> None:
+    done: list[int] = []
+
+    def pieces() -> Any:
+        for number in range(3):
+            time.sleep(0.03)
+            done.append(number)
+            yield
+
+    client.start(Path("case.json"), np.eye(4), pieces())
+    assert client.isRunning
+    assert client.processId is None
+    client.poll()
+    assert done == [0]  # a poll does no more than a moment's work
+    answers: list[dict[str, Any]] = []
+    client.ask(answers.append, "score", _pose(3.0))
+    assert client.wait(30.0)
+    assert done == [0, 1, 2]
+    assert answers[0]["x"] == 3.0
+
+
+def test_a_case_that_cannot_be_written_is_said(client: ReviewClient) -> None:
+    def pieces() -> Any:
+        yield
+        raise OSError("no space left")
+
+    client.start(Path("case.json"), np.eye(4), pieces())
+    answers: list[dict[str, Any]] = []
+    client.ask(answers.append, "score", np.eye(4))
+    assert not client.wait(10.0)
+    assert client.error == "no space left"
+    assert answers == [{"error": "no space left"}]
+
+
 def test_a_process_that_dies_answers_with_its_last_words(client: ReviewClient) -> None:
     client.start(Path("case.json"), np.eye(4))
     answers: list[dict[str, Any]] = []

@@ -45,6 +45,7 @@ class RegisterStep(Step):
         fillChoices(ui.methodComboBox, methods, "optimize")
         ui.effortComboBox.connect("currentIndexChanged(int)", self.onEffort)
         ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethod)
+        ui.modelPathLineEdit.connect("currentPathChanged(QString)", self.onModelPath)
         ui.applyButton.connect("clicked(bool)", self.onApply)
         ui.keepBestButton.connect("clicked(bool)", self.onKeepBest)
 
@@ -59,6 +60,8 @@ class RegisterStep(Step):
         ui, parameters = self.ui, self.parameters
         selectChoice(ui.effortComboBox, parameters.effort)
         selectChoice(ui.methodComboBox, parameters.method)
+        if ui.modelPathLineEdit.currentPath != parameters.modelPath:
+            ui.modelPathLineEdit.currentPath = parameters.modelPath
         learned = parameters.method == "learned"
         for widget in (ui.modelLabel, ui.modelPathLineEdit):
             widget.visible = learned
@@ -126,6 +129,10 @@ class RegisterStep(Step):
     def onMethod(self, *args: Any) -> None:
         if self.parameters is not None:
             self.parameters.method = str(self.ui.methodComboBox.currentData)
+
+    def onModelPath(self, *args: Any) -> None:
+        if self.parameters is not None:
+            self.parameters.modelPath = str(self.ui.modelPathLineEdit.currentPath or "")
 
     def onApply(self, *args: Any) -> None:
         if self._task is not None:

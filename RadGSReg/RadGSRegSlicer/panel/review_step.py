@@ -114,6 +114,8 @@ class ReviewStep(Step):
     def onLeave(self, *args: Any) -> None:
         def leave(review: Review) -> None:
             review.stopScoring()
+            if review.layoutBefore is None:  # the scene was opened in this layout
+                review.layoutBefore = views.CONVENTIONAL_LAYOUT_ID
             review.leaveLayout()
 
         self._act(leave)

@@ -19,18 +19,20 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from RadGSRegLib.errors import InputError
 
 from .. import environment
 
 Answer = dict[str, Any]
 Callback = Callable[[Answer], object]
 
+_TICK_S = 0.02
 _NEWEST_ONLY = ("score", "render")
 
 
@@ -40,13 +42,18 @@ class ReviewClient:
     def __init__(self, command: list[str] | None = None) -> None:
         """``command``: in place of the library's server, for tests."""
         self._command = command
-        self._temporary = tempfile.TemporaryDirectory(prefix="radgsreg-review-")
+        self._temporary = tempfile.TemporaryDirectory(
+            prefix="radgsreg-review-", ignore_cleanup_errors=True
+        )
         self.folder = Path(self._temporary.name)
         self.message = ""
         self.error = ""
         self.isReady = False
         self.views: list[str] = []
         self._process: subprocess.Popen[str] | None = None
+        self._prepare: Iterator[object] | None = None
+        self._case = Path()
+        self._started = False
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._errors: deque[str] = deque(maxlen=50)
         self._callbacks: dict[int, tuple[Any, Callback]] = {}
@@ -57,7 +64,7 @@ class ReviewClient:
     @property
     def isRunning(self) -> bool:
         """Whether the process is there (it may still be loading)."""
-        return self._process is not None and not self.error and not self._stopped
+        return self._started and not self.error and not self._stopped
 
     @property
     def isBusy(self) -> bool:
@@ -69,11 +76,28 @@ class ReviewClient:
         """The process's number, None before `start`."""
         return None if self._process is None else self._process.pid
 
-    def start(self, casePath: os.PathLike[str], poseLps: ArrayLike) -> None:
-        """Start the process on a case (case.json) and the pose (4, 4), LPS, to begin with."""
+    def start(
+        self,
+        casePath: os.PathLike[str],
+        poseLps: ArrayLike,
+        prepare: Iterator[object] | None = None,
+    ) -> None:
+        """Start the process on a case (case.json) and the pose (4, 4), LPS, to begin with.
+
+        ``prepare`` writes the case, a piece at each step; `poll` takes the steps, and the process
+        starts when they are done. What goes wrong there becomes `error`.
+        """
+        self._started = True
+        self._case, self._prepare = Path(casePath), prepare
         pose = self.folder / "pose.json"
         content = {"ct_to_world": np.asarray(poseLps, dtype=float).tolist()}
         pose.write_text(json.dumps(content), encoding="utf-8")
+        if prepare is None:
+            self._launch()
+        else:
+            self.message = "writing the case"
+
+    def _launch(self) -> None:
         command = self._command or [
             environment.pythonExecutable(),
             "-m",
@@ -84,7 +108,7 @@ class ReviewClient:
         if os.name == "nt":
             flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW  # type: ignore[attr-defined,unused-ignore]
         self._process = subprocess.Popen(
-            [*command, os.fspath(casePath), str(pose), str(self.folder)],
+            [*command, str(self._case), str(self.folder / "pose.json"), str(self.folder)],
             cwd=environment.libraryFolder(),
             env={**variables, "PYTHONIOENCODING": "utf-8"},
             stdin=subprocess.PIPE,
@@ -118,6 +142,9 @@ class ReviewClient:
 
     def poll(self) -> None:
         """Take in answers and call their callbacks. Never waits."""
+        if self._prepare is not None:
+            self._preparePart(self._prepare)
+            return
         while True:
             try:
                 line = self._lines.get_nowait()
@@ -150,6 +177,7 @@ class ReviewClient:
         atexit.unregister(self.stop)
         self._callbacks.clear()
         self._waiting.clear()
+        self._prepare = None  # closes what it was writing
         process = self._process
         if process is not None:
             with contextlib.suppress(OSError):
@@ -168,6 +196,30 @@ class ReviewClient:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(1.0)
         self._temporary.cleanup()
+
+    def _preparePart(self, prepare: Iterator[object]) -> None:
+        """Prepare for a moment; start the process when that is done."""
+        until = time.monotonic() + _TICK_S
+        try:
+            while time.monotonic() < until:
+                next(prepare)
+        except StopIteration:
+            self._prepare = None
+            try:
+                self._launch()
+            except (OSError, RuntimeError) as error:
+                self._fail(str(error))
+        except (OSError, InputError) as error:
+            self._prepare = None
+            self._fail(str(error))
+
+    def _fail(self, reason: str) -> None:
+        self.error = reason
+        waiting = [*self._callbacks.values(), *self._waiting.values()]
+        self._callbacks.clear()
+        self._waiting.clear()
+        for _, callback in waiting:
+            callback({"error": reason})
 
     def _send(self) -> None:
         if not self.isReady or not self.isRunning:
@@ -200,18 +252,11 @@ class ReviewClient:
 
     def _ended(self) -> None:
         """The process has gone by itself."""
-        if not self.error and not self._stopped:
+        reason = self.error
+        if not reason and not self._stopped:
             last = next((line for line in reversed(self._errors) if line.strip()), "")
-            self.error = (
-                f"the scoring process ended: {last.strip()}"
-                if last
-                else ("the scoring process ended")
-            )
-        waiting = [*self._callbacks.values(), *self._waiting.values()]
-        self._callbacks.clear()
-        self._waiting.clear()
-        for _, callback in waiting:
-            callback({"error": self.error})
+            reason = "the scoring process ended" + (f": {last.strip()}" if last else "")
+        self._fail(reason)
 
     def _read(self, stream: IO[str], take: Callable[[Any], object]) -> None:
         with contextlib.suppress(OSError, ValueError):

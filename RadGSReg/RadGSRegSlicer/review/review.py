@@ -12,6 +12,7 @@ import vtk
 from RadGSRegLib.errors import InputError
 
 from .. import casefolder, xray
+from ..staging import CASE, stageCase
 from ..tasks import TaskError
 from . import views
 from .client import Answer, ReviewClient, readRendering
@@ -228,14 +229,16 @@ class Review:
         if self._client is None:
             self._client = client or ReviewClient()
             try:
-                case = casefolder.writeCase(
+                folder = self._client.folder / "case"
+                folder.mkdir()
+                pieces = stageCase(
                     self.session.ctNode,
                     self.session.segmentationNode,
                     self.session.segment,
                     self.xrayNodes,
-                    self._client.folder / "case",
+                    folder,
                 )
-                self._client.start(case, self.session.poseLps)
+                self._client.start(folder / CASE, self.session.poseLps, pieces)
             except BaseException:
                 self.stopScoring()
                 raise

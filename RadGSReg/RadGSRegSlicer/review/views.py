@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LAYOUT_ID = 7353
 """Slicer's own layouts end at 100."""
+CONVENTIONAL_LAYOUT_ID = 2
 XRAY_VIEWS = ("RadGSRegA", "RadGSRegB")
 SLICE_VIEWS = ("Red", "Yellow")
 THREE_D_VIEW = "1"
