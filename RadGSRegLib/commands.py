@@ -140,6 +140,15 @@ def reconstruct(args: argparse.Namespace, progress: Progress, interrupt: Interru
             registration = result.registration
             cloud, volume = result.cloud_world, result.volume_world
             quality, timing_s = result.reconstruction_quality, result.timing_s
+        elif args.method == "learned":
+            from .networks import load_model, see
+            from .reconstruction.box import box_of_cloud
+
+            model = load_model(Path(args.model), _device(args.device))
+            seen = see(views, model, None, progress.part(0.05, 0.95))
+            cloud = seen.cloud_world.to("cpu")
+            volume = box_of_cloud(cloud, 1.0).voxelize(cloud)
+            quality, timing_s = {"agreement": seen.score, "gaussians": len(cloud)}, {}
         else:
             done = pipeline.reconstruct(
                 views, options=_reconstruction_options(args), progress=progress.part(0.05, 0.95)

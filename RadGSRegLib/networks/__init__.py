@@ -3,7 +3,7 @@
 from .model import ModelConfig, RadGSReg, load_model, save_model
 from .recm import Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
-from .start import LearnedStart, learned_start
+from .start import LearnedStart, Seen, learned_start, see
 from .views import ViewBatch, crop_views
 
 __all__ = [
@@ -15,9 +15,11 @@ __all__ = [
     "RecMConfig",
     "RegM",
     "RegMConfig",
+    "Seen",
     "ViewBatch",
     "crop_views",
     "learned_start",
     "load_model",
     "save_model",
+    "see",
 ]

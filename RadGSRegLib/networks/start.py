@@ -23,7 +23,7 @@ from ..gaussians import GaussianCloud
 from ..gaussians.fit import one_torch_thread
 from ..geometry import transform_points
 from ..geometry.camera import triangulate
-from ..geometry.pose import translation
+from ..geometry.pose import orthonormalize, translation
 from ..progress import Progress
 from ..registration.observation import PreparedView, prepare_view
 from ..registration.search import Candidate
@@ -45,20 +45,78 @@ _BATCH = 32
 
 
 @dataclass(frozen=True)
-class LearnedStart:
-    """What a model says about a case.
+class Seen:
+    """What a model sees in X-rays.
 
-    ``candidates``: poses to refine, RegM's after RecM's own where its anchors are the patient's.
-    ``centre_world`` (3,) mm; ``cloud`` the reconstruction in world mm; ``score`` how well the
-    X-rays agree with it, at most 1; ``attention`` (V, M, h, w) over the crops of ``frame``.
+    ``cloud_world``: the reconstruction, means in world mm, about ``centre_world`` (3,) mm;
+    ``score``: how well the X-rays agree with it, at most 1; ``signs``: +1 per view where bone is
+    bright, else -1; ``prediction``: RecM's answer for the crops of ``frame``, attention maps
+    included.
     """
 
-    candidates: tuple[Candidate, ...]
+    cloud_world: GaussianCloud
     centre_world: Array
-    cloud: GaussianCloud
     score: float
-    attention: Tensor
+    signs: tuple[int, ...]
+    prediction: Prediction
     frame: Frame
+
+
+@dataclass(frozen=True)
+class LearnedStart:
+    """What a model says about a case: poses to refine (RegM's, after RecM's own where its anchors
+    are the patient's) and the reconstruction they come from."""
+
+    candidates: tuple[Candidate, ...]
+    seen: Seen
+
+    @property
+    def cloud(self) -> GaussianCloud:
+        """The reconstruction, world mm."""
+        return self.seen.cloud_world
+
+    @property
+    def frame(self) -> Frame:
+        """The crops it was seen in."""
+        return self.seen.frame
+
+    @property
+    def attention(self) -> Tensor:
+        """Attention maps (V, M, h, w) over the crops, mean one over each."""
+        return self.seen.prediction.attention[0]
+
+
+def see(
+    views: Sequence[View],
+    model: RadGSReg,
+    guess: tuple[Array, Array] | None = None,
+    progress: Progress | None = None,
+) -> Seen:
+    """Reconstruct the vertebra from X-rays alone.
+
+    It is looked for where clicks say it is, else within 50 mm of a ``guess`` (centre (3,) mm and
+    axes (3, 3) in the world), else where the views' axes meet. Raises InputError where they meet
+    nowhere, and Cancelled when ``progress`` says so.
+    """
+    report = progress or Progress()
+    prepared = [prepare_view(view) for view in views]
+    reference = None if guess is None else guess[1]
+    with one_torch_thread():
+        found = _look(prepared, _centres(views, guess), reference, model, report.part(0.0, 0.6))
+        for turn in range(_RECENTRINGS):
+            again = [one.centre_world for one in found[:_RECENTRED]]
+            part = report.part(0.6 + 0.2 * turn, 0.8 + 0.2 * turn)
+            found = _look(prepared, again, reference, model, part)
+    best = found[0]
+    cloud = model.recm.clouds(best.prediction.effect)[0].detach()
+    return Seen(
+        cloud.transformed(best.frame.box_to_world),
+        best.centre_world,
+        best.score,
+        best.signs,
+        best.prediction,
+        best.frame,
+    )
 
 
 def learned_start(
@@ -67,45 +125,31 @@ def learned_start(
     start_ct_to_world: Array | None = None,
     progress: Progress | None = None,
 ) -> LearnedStart:
-    """Where the case's vertebra is, from clicks, else around a start, else from nothing.
+    """Where the case's vertebra is: RecM, voxelizer, RegM.
 
-    Raises InputError where the views meet nowhere or the label is not in the CT.
+    Raises InputError where `see` does, or where the label is not in the segmentation.
     """
     report = progress or Progress()
     mask = np.asarray(case.labels.array) == case.label
     if not mask.any():
         raise InputError(case.label_name, "is not in the segmentation", "check the label")
     centre_ct = case.labels.physical_points(np.argwhere(mask)[:, ::-1].astype(float)).mean(axis=0)
-    reference = None if start_ct_to_world is None else np.asarray(start_ct_to_world)[:3, :3]
-    views = [prepare_view(view) for view in case.views]
-    centres = _centres(case.views, start_ct_to_world, centre_ct)
+    guess = None
+    if start_ct_to_world is not None:
+        start = np.asarray(start_ct_to_world, dtype=float)
+        guess = (start[:3, :3] @ centre_ct + start[:3, 3], start[:3, :3])
+    seen = see(case.views, model, guess, report.part(0.0, 0.9))
+    report(0.9, "comparing the reconstruction with the CT")
+    excess = excess_attenuation(case.ct, case.labels, case.label)
+    cube = excess_cube(excess, centre_ct, model.config.regm)
     with one_torch_thread():
-        found = _look(views, centres, reference, model, report.part(0.0, 0.6))
-        for turn in range(_RECENTRINGS):
-            again = [one.centre_world for one in found[:_RECENTRED]]
-            part = report.part(0.6 + 0.15 * turn, 0.75 + 0.15 * turn)
-            found = _look(views, again, reference, model, part)
-        best = found[0]
-        report(0.9, "comparing the reconstruction with the CT")
-        excess = excess_attenuation(case.ct, case.labels, case.label)
-        cube = excess_cube(excess, centre_ct, model.config.regm)
-        aligned = model.align(best.prediction, cube[None])[0].double().cpu().numpy()
-    box_to_world = best.frame.box_to_world
-    to_centred = translation(-centre_ct)
-    poses = []
+        aligned = model.align(seen.prediction, cube[None])[0].double().cpu().numpy()
+    poses = [aligned]
     if model.is_patient_specific:
-        own = best.prediction.effect.poses[0].double().cpu().numpy()
-        poses.append(box_to_world @ own @ to_centred)
-    poses.append(box_to_world @ aligned @ to_centred)
-    cloud = model.recm.clouds(best.prediction.effect)[0]
-    return LearnedStart(
-        tuple(Candidate(pose, best.score, best.signs) for pose in poses),
-        best.centre_world,
-        cloud.transformed(box_to_world),
-        best.score,
-        best.prediction.attention[0],
-        best.frame,
-    )
+        poses.insert(0, seen.prediction.effect.poses[0].double().cpu().numpy())
+    to_centred = translation(-centre_ct)
+    worlds = [orthonormalize(seen.frame.box_to_world @ pose @ to_centred) for pose in poses]
+    return LearnedStart(tuple(Candidate(w, seen.score, seen.signs) for w in worlds), seen)
 
 
 @dataclass(frozen=True)
@@ -119,18 +163,15 @@ class _Found:
     signs: tuple[int, ...]
 
 
-def _centres(
-    views: Sequence[View], start_ct_to_world: Array | None, centre_ct: Array
-) -> list[Array]:
+def _centres(views: Sequence[View], guess: tuple[Array, Array] | None) -> list[Array]:
     """Where to look: the click, or a grid around a start or around where the views' axes meet."""
     clicked = [view for view in views if view.center_px is not None]
     try:
         if len(clicked) >= 2:
             pixels = np.array([view.center_px for view in clicked], dtype=float)
             return [triangulate([view.camera for view in clicked], pixels)[0]]
-        if start_ct_to_world is not None:
-            start = np.asarray(start_ct_to_world)
-            middle, steps = start[:3, :3] @ centre_ct + start[:3, 3], _START_STEPS
+        if guess is not None:
+            middle, steps = guess[0], _START_STEPS
         else:
             cameras = [view.camera for view in views]
             middles = [((c.columns - 1) / 2, (c.rows - 1) / 2) for c in cameras]
