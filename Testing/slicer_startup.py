@@ -11,6 +11,7 @@ none of them is Slicer's own.
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import shutil
 import sys
@@ -164,7 +165,6 @@ _BINDINGS = {
     "QCheckBox": (bool, "toggled(bool)", "checked"),
     "QPushButton": (bool, "toggled(bool)", "checked"),
     "QLineEdit": (str, "textChanged(QString)", "text"),
-    "ctkPathLineEdit": (str, "currentPathChanged(QString)", "currentPath"),
     "QSpinBox": (int, "valueChanged(int)", "value"),
     "QDoubleSpinBox": (float, "valueChanged(double)", "value"),
     "ctkSliderWidget": (float, "valueChanged(double)", "value"),
@@ -257,6 +257,13 @@ def _module(name: str, **content: Any) -> None:
     setattr(slicer, name.split(".", 1)[1], module)
 
 
+@functools.cache
+def _cacheFolder() -> str:
+    folder = tempfile.mkdtemp(prefix="radgsreg-cache-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def start() -> Any:
     """A new, empty scene as ``slicer.mrmlScene``, with logics and the substitutes; returns it."""
     scene = slicer.vtkMRMLScene()
@@ -268,6 +275,13 @@ def start() -> Any:
     for node in (slicer.vtkMRMLSelectionNode(), slicer.vtkMRMLInteractionNode()):
         node.SetSingletonTag("Singleton")
         scene.AddNode(node)
+    # A scene bundle (.mrb) is unpacked in the cache folder of these.
+    files, cache = slicer.vtkDataIOManager(), slicer.vtkCacheManager()
+    cache.SetRemoteCacheDirectory(_cacheFolder())
+    cache.SetMRMLScene(scene)
+    files.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(files)
     slicer.modules = types.SimpleNamespace()
     for name, kind in (
         ("volumes", slicer.vtkSlicerVolumesLogic),
@@ -279,7 +293,7 @@ def start() -> Any:
         logic.SetMRMLScene(scene)
         setattr(slicer.modules, name, types.SimpleNamespace(logic=lambda logic=logic: logic))
     # Kept alive by the scene's namespace: the logics observe the scene.
-    slicer.modules.kept = (application, colors)
+    slicer.modules.kept = (application, colors, files, cache)
     _module("slicer.i18n", tr=lambda text: text, translate=lambda context, text: text)
     _module("slicer.parameterNodeWrapper", parameterNodeWrapper=parameterNodeWrapper, Choice=Choice)
     _module(
