@@ -16,6 +16,8 @@ class Backdrop:
 
     def __init__(self, weight: Tensor) -> None:
         rows, columns = weight.shape
+        # In float64, so that what the linear algebra rounds one way or another does not show.
+        kind, weight = weight.dtype, weight.double()
         y = torch.linspace(-1.0, 1.0, rows, dtype=weight.dtype, device=weight.device)[:, None]
         x = torch.linspace(-1.0, 1.0, columns, dtype=weight.dtype, device=weight.device)[None]
         one = torch.ones_like(weight)
@@ -24,8 +26,8 @@ class Backdrop:
         # Orthonormal under the weight.
         basis = torch.linalg.qr((terms * root).reshape(6, -1).T)[0]
         coefficients = torch.linalg.lstsq((terms * root).reshape(6, -1).T, basis).solution
-        self._terms = torch.einsum("tk,trc->krc", coefficients, terms)
-        self._weight = weight
+        self._terms = torch.einsum("tk,trc->krc", coefficients, terms).to(kind)
+        self._weight = weight.to(kind)
 
     def of(self, difference: Tensor) -> Tensor:
         """The quadratic (rows, columns) nearest to ``difference``."""
