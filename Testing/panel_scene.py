@@ -29,6 +29,18 @@ if args[0] == "info":
     print("radgsreg of the test")
     sys.exit(0)
 here.with_name("arguments").write_text(json.dumps(args))
+if args[0] == "segment":
+    ct = sitk.ReadImage(args[1])
+    mask = sitk.GetArrayFromImage(ct) * 0
+    mask[4:12, 5:15, 6:18] = 1
+    image = sitk.GetImageFromArray(mask.astype("uint8"))
+    image.CopyInformation(ct)
+    print(json.dumps({"progress": 0.5, "message": "bending"}), flush=True)
+    if behaviour == "hang":
+        time.sleep(120)
+    sitk.WriteImage(image, args[args.index("--out") + 1])
+    print(json.dumps({"progress": 1.0, "message": "done; looks odd"}), flush=True)
+    sys.exit(0 if behaviour == "ok" else 3)
 case = json.loads(pathlib.Path(args[1]).read_text())
 views = json.loads(pathlib.Path(args[1]).with_name(case["views"]).read_text())
 here.with_name("views").write_text(json.dumps(views))

@@ -97,6 +97,8 @@ class Wrapped(metaclass=_Meta):
             _missing(type(thing), name)
         if name == "visible":
             value = qt_standin_widgets.visible_in_box(thing, bool(value))
+        if isinstance(value, tuple):
+            value = list(value)
         if not thing.setProperty(name, unwrap(value)):
             raise TypeError(f"{type(thing).__name__}.{name} cannot be {value!r}")
 

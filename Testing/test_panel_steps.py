@@ -160,6 +160,43 @@ def test_place_mode_follows_the_button(widget: Any, loaded: tuple[Any, Any]) -> 
     assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
 
 
+@pytest.mark.parametrize("behaviour", ["ok", "uncertain", "hang"])
+def test_segment_from_a_point(
+    widget: Any, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str
+) -> None:
+    library = panel_scene.quick_library(tmp_path, monkeypatch)
+    library.behave(behaviour)
+    ct = slicer_startup.load_volume(files / "ct.nii.gz")
+    ui, parameters = widget.ui, widget._parameterNode
+    ui.ctSelector.setCurrentNode(ct)
+    # A CT that is moved already: the point is taken where the CT is seen.
+    above = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    above.SetMatrixTransformToParent(frames.matrixFromArray(lps_to_ras(ball.POSE)))
+    ct.SetAndObserveTransformNodeID(above.GetID())
+    assert not ui.segmentGroupBox.collapsed
+    _choose(ui.newLevelComboBox, "L2")
+    ui.placeSegmentPointButton.click()
+    place = transform_points(ball.POSE, ball.CENTRE_CT[None])[0] * [-1, -1, 1]
+    parameters.segmentPoint.AddControlPointWorld(*(float(x) for x in place))
+    ui.segmentFromClickButton.click()
+    assert ui.segmentFromClickButton.text == "Cancel"
+    assert not ui.placeSegmentPointButton.checked
+    assert "Wait until" in ui.applyButton.toolTip or not ui.applyButton.enabled
+    if behaviour == "hang":
+        panel_scene.wait_until(lambda: ui.segmentProgressBar.value == 50)
+        ui.segmentFromClickButton.click()
+    panel_scene.wait_until(lambda: ui.segmentFromClickButton.text != "Cancel")
+    if behaviour == "hang":
+        assert parameters.segmentation is None
+        return
+    said = json.loads(library.read("arguments"))
+    point = [float(x) for x in said[said.index("--point") + 1].split(",")]
+    np.testing.assert_allclose(point, ball.CENTRE_CT, atol=1e-3)
+    assert levels.segmentLevel(parameters.segmentation, parameters.segmentId).level == "L2"
+    assert "L2" in _status(widget, "ct")
+    assert ("uncertain, look at it: looks odd" in _status(widget, "ct")) is (behaviour != "ok")
+
+
 def test_total_segmentator_with_one_button(
     widget: Any, loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
