@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 CELL_PX = 0.25
 _MOST_CELLS = 600  # along the longer side; a larger shadow gets larger cells
 _LEAST_FOLD_PX2 = 30.0
+_SLIVER_CELLS = 2  # folds of up to twice as many cells across come from the voxels, not the bone
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,11 @@ class SilhouetteProjector:
             (int(shape[1]), int(shape[0])),
         )
         silhouette = _contours(winding >= 1, origin, cell, 5, 4.0 * cell**2)
-        hidden = _contours(winding >= 2, origin, cell, 9, _LEAST_FOLD_PX2) if folds else ()
+        hidden = (
+            _contours(_opened(winding >= 2, _SLIVER_CELLS), origin, cell, 9, _LEAST_FOLD_PX2)
+            if folds
+            else ()
+        )
         return Outline(silhouette, hidden)
 
     def _boundary(self, matrix: Array) -> tuple[Array, Array, Array]:
@@ -133,6 +138,20 @@ def _winding(start: Array, end: Array, count: Array, shape: tuple[int, int]) -> 
     winding = np.cumsum(small, axis=1, dtype=np.int16)
     # Its sign says only which way round the picture is.
     return np.asarray(winding if int(winding.sum(dtype=np.int64)) >= 0 else -winding)
+
+
+def _opened(region: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """A region without what is narrower than twice ``reach`` cells."""
+    out = region.copy()
+    for join in (np.logical_and, np.logical_or):
+        for _ in range(reach):
+            grown = out.copy()
+            grown[1:] = join(grown[1:], out[:-1])
+            grown[:-1] = join(grown[:-1], out[1:])
+            grown[:, 1:] = join(grown[:, 1:], out[:, :-1])
+            grown[:, :-1] = join(grown[:, :-1], out[:, 1:])
+            out = grown
+    return out
 
 
 def _contours(
