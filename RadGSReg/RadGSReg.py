@@ -51,6 +51,7 @@ from RadGSRegSlicer.compute import ProgressCallback
 from RadGSRegSlicer.panel import STEPS
 from RadGSRegSlicer.panel.step import PanelContext
 from RadGSRegSlicer.results import OutputNodes, ReconstructionResult, RegistrationResult
+from RadGSRegSlicer.review.review import Review
 from RadGSRegSlicer.simulated import SimulatedNodes
 from RadGSRegSlicer.tasks import PoseCallback, Task
 
@@ -516,6 +517,32 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         """Load a folder of results and set the transform on the CT."""
         return results.loadRegistration(folder, ctNode, outputs, segmentationNode)
 
+    def review(
+        self,
+        ctNode: vtkMRMLScalarVolumeNode,
+        segmentationNode: vtkMRMLSegmentationNode,
+        segment: str,
+        xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
+        transformNode: vtkMRMLLinearTransformNode,
+        reconstruction: vtkMRMLScalarVolumeNode | None = None,
+        gaussians: vtkMRMLModelNode | None = None,
+    ) -> Review:
+        """Look at a result and correct it: outlines, scores, nudges, undo, accept, report.
+
+        Nothing waits for a window: ``review.startScoring().wait()`` and then
+        ``review.nudge("right", 1.0, xrayNode)``, ``review.client.wait()``, ``review.scores``;
+        ``review.close()`` takes all drawings out of the scene.
+        """
+        return Review(
+            ctNode,
+            segmentationNode,
+            segment,
+            list(xrayNodes),
+            transformNode,
+            reconstruction,
+            gaussians,
+        )
+
     def findSegment(self, segmentationNode: vtkMRMLSegmentationNode, wanted: str) -> str:
         """The ID of the segment that is meant by an ID, a name or a vertebra ("L3")."""
         return segments.findSegment(segmentationNode, wanted)
@@ -541,6 +568,8 @@ class RadGSRegTest(ScriptedLoadableModuleTest):
         self.test_geometryIsKept()
         self.setUp()
         self.test_badInputIsRefused()
+        self.setUp()
+        self.test_phantomToTransform()
 
     def _xray(self, name: str):
         import numpy as np
@@ -576,3 +605,22 @@ class RadGSRegTest(ScriptedLoadableModuleTest):
             with self.assertRaises(InputError):
                 logic.exportCase(None, None, "L3", [node], target)
             self.assertFalse(target.exists())
+
+    def test_phantomToTransform(self):
+        """The tutorial without a window: phantom, registration, error against the truth."""
+        missing = environment.missingPackages()
+        if missing:
+            self.delayDisplay("Left out, not installed: " + ", ".join(missing))
+            return
+        logic = RadGSRegLogic()
+        self.delayDisplay("Making the phantom")
+        nodes = logic.simulate(realism="clean", seed=sampledata.SEED)
+        where = nodes.ctNode, nodes.segmentationNode, "L3"
+        self.assertGreater(logic.errorAgainstTruth(*where), 2.0)
+        self.delayDisplay("Registering")
+        result = logic.register(*where, nodes.xrayNodes, device="cpu", effort="fast")
+        self.assertEqual(nodes.ctNode.GetTransformNodeID(), result.transformNode.GetID())
+        self.assertLess(logic.errorAgainstTruth(*where), 2.0)
+        self.assertIsNotNone(result.reconstructionNode.GetImageData())
+        self.assertGreater(result.gaussiansNode.GetPolyData().GetNumberOfPoints(), 0)
+        self.delayDisplay("Done")
