@@ -302,3 +302,18 @@ def test_a_review_without_xrays_is_refused() -> None:
     nodes["xrays"] = []
     with pytest.raises(InputError, match="X-rays"):
         _review(nodes)
+
+
+def test_a_review_from_the_python_console() -> None:
+    import RadGSReg
+
+    nodes = ball_nodes()
+    logic = RadGSReg.RadGSRegLogic()
+    review = logic.review(
+        nodes["ct"], nodes["segmentation"], "L3", nodes["xrays"], nodes["transform"]
+    )
+    review.nudge("right", 2.0, nodes["xrays"][0])
+    assert review.card().notes[0].startswith("Moved by hand since: 2.0 mm")
+    review.session.undo()
+    assert review.card().notes == []
+    review.close()
