@@ -117,13 +117,15 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--method", choices=("optimize",), default="optimize")
     evaluate.add_argument(
         "--start",
-        choices=("center", "start"),
+        choices=("center", "start", "none"),
         default="center",
-        help="start from the clicks (default), or from start.json with the clicks removed",
+        help="start from the clicks (default), or from start.json with the clicks removed; none: "
+        "from nothing (--protocol paper, models only)",
     )
     evaluate.add_argument(
         "--reconstruct", action="store_true", help="reconstruct too, for SSIM and PSNR"
     )
+    _add_paper(evaluate)
     _add_common(evaluate)
 
     _add_pretrain(commands.add_parser("pretrain", help="train a model: the three stages"))
@@ -247,6 +249,8 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--ct-prior", "is of use only with --method optimize")
     if args.command == "reconstruct" and args.start and not args.ct_prior:
         raise InputError("--start", "is of use only with --ct-prior")
+    if args.command == "evaluate":
+        _check_evaluate(args)
     if args.command == "simulate":
         volumes = {"--ct": args.ct, "--segmentation": args.segmentation}
         if args.case is not None and any((*volumes.values(), args.label)):
@@ -254,6 +258,50 @@ def _check(args: argparse.Namespace) -> None:
         given = [name for name, value in volumes.items() if value is not None]
         if len(given) == 1 or (given and args.label is None):
             raise InputError(given[0], "--ct, --segmentation and --label belong together")
+
+
+def _check_evaluate(args: argparse.Namespace) -> None:
+    if args.protocol == "paper":
+        if args.reconstruct:
+            raise InputError("--reconstruct", "is part of --protocol paper", "leave it out")
+        return
+    given = {"--methods": args.methods, "--model": args.model, "--draws": args.draws}
+    for name, value in given.items():
+        if value:
+            raise InputError(name, "is of use only with --protocol paper")
+    if args.effort != "normal":
+        raise InputError("--effort", "is of use only with --protocol paper")
+    if args.start == "none":
+        raise InputError("--start none", "is of use only with --protocol paper")
+
+
+def _add_paper(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--protocol",
+        choices=("cases", "paper"),
+        default="cases",
+        help="cases: our own method case by case (default); paper: tables 1 and 2 of the paper, "
+        "rivals included",
+    )
+    paper = parser.add_argument_group("with --protocol paper")
+    paper.add_argument(
+        "--methods", metavar="A,B,...", help="start, voxels, gaussians, descent, optimize, models"
+    )
+    paper.add_argument(
+        "--model",
+        metavar="[NAME=]M",
+        action="append",
+        help="trained weights, or a folder with CASE.safetensors for every case; may be repeated",
+    )
+    paper.add_argument(
+        "--draws", type=_natural, default=0, help="further starts per case, for CR (default 0)"
+    )
+    paper.add_argument(
+        "--effort",
+        choices=("fast", "normal", "careful"),
+        default="normal",
+        help="how many steps all methods take (default normal)",
+    )
 
 
 def _add_pretrain(parser: argparse.ArgumentParser) -> None:

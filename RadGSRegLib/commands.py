@@ -232,6 +232,8 @@ def segment(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) 
 
 def evaluate(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Metrics over a folder of cases: tables, JSON and plots."""
+    if args.protocol == "paper":
+        return _evaluate_paper(args, progress, interrupt)
     from .evaluation import protocol
 
     protocol.find_cases(Path(args.cases))
@@ -278,6 +280,33 @@ def evaluate(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
     )
     facts = {key: whole[key] for key in ("cases", "sr", "smsr", "silent_failures")}
     return Outcome(EXIT_OK, said, {"out": str(args.out), **facts})
+
+
+def _evaluate_paper(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """The paper's tables for our methods, models and rivals."""
+    from .evaluation.protocol import find_cases
+
+    find_cases(Path(args.cases))
+    device = _device(args.device)
+    with _results(args.out, interrupt) as stage:
+        from .evaluation.paper.protocol import PaperOptions, write_paper
+
+        names = (args.methods or "").split(",")
+        options = PaperOptions(
+            methods=tuple(name.strip() for name in names if name.strip()),
+            models=tuple(args.model or ()),
+            start=args.start,
+            draws=args.draws,
+            effort=args.effort,
+            seed=args.seed,
+            device=device,
+        )
+        result = write_paper(Path(args.cases), stage, options, progress)
+    cases = max(one.cases for one in result.summaries)
+    count = f"{len(result.summaries)} methods on {cases} case{'' if cases == 1 else 's'}"
+    said = (count, "", *result.text.splitlines(), "", f"results: {args.out}")
+    facts = {"cases": cases, "reference": result.reference, "out": str(args.out)}
+    return Outcome(EXIT_OK, said, facts)
 
 
 def pretrain(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
