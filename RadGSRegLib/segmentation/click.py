@@ -11,13 +11,12 @@ from scipy.ndimage import gaussian_filter
 
 from ..errors import InputError
 from ..geometry import Volume, transform_points
-from ..phantom import SIZES
 from ..progress import Progress, ProgressCallable
 from .boundary import distances_on_ct, find_mask, template_position
 from .deform import deform
 from .image import cut_patch
 from .pose import Placement, place
-from .template import CLIP_HU, SPACING_MM
+from .template import CLIP_HU, SPACING_MM, body_half, in_body
 
 SOURCE = "point"
 
@@ -28,7 +27,6 @@ _LEAST_FIT = 0.4
 _SURE_SCORE = 0.4
 _SURE_FIT = 0.52
 _LEAST_INSIDE = 0.6
-_BODY_MARGIN_MM = np.array([8.0, 4.0, 6.0])  # osteophytes reach far to the sides
 _NEAR_MM = 3.0
 _CUT_MM2 = 40.0  # less is the tip of a process that happens to end there
 _REMEDY = "click inside the body of a vertebra"
@@ -151,16 +149,7 @@ def _near(ct: Volume, mask: NDArray[np.bool_], point: NDArray[np.float64]) -> bo
 
 
 def _check_in_body(placement: Placement, at: NDArray[np.float64]) -> None:
-    size = SIZES[placement.template.level]
-    half = 0.5 * np.array(
-        [
-            max(size.width_upper, size.width_lower),
-            max(size.depth_upper, size.depth_lower),
-            max(size.height_anterior, size.height_posterior),
-        ]
-    )
-    if (np.abs(at) > half + _BODY_MARGIN_MM).any():
-        where = (
-            "in the vertebra's canal or arch" if at[1] > half[1] else "beside the vertebral body"
-        )
+    if not in_body(placement.template.level, at):
+        behind = at[1] > body_half(placement.template.level)[1]
+        where = "in the vertebra's canal or arch" if behind else "beside the vertebral body"
         raise InputError(SOURCE, f"lies {where}", _REMEDY)

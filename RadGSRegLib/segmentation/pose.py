@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from ..geometry import transform_points
 from ..progress import Progress
 from .image import Patch
-from .template import Template, grid_points, template
+from .template import Template, grid_points, in_body, template
 
 Array = NDArray[np.float64]
 
@@ -54,10 +54,16 @@ def place(patch: Patch, click: Array, progress: Progress) -> list[Placement]:
     for number, (score, mean, matrix) in enumerate(chosen):
         progress(0.5 + 0.4 * number / len(chosen), "looking for the vertebra around the click")
         placements.append(_refine(patch, Placement(mean, matrix, score)))
-    placements.sort(key=lambda found: -found.score)
+
+    def rank(found: Placement) -> tuple[bool, float]:
+        # A neighbour may fit better, but it is not the one that was clicked.
+        at = transform_points(np.linalg.inv(found.matrix), click[None])[0]
+        return in_body(found.template.level, at), found.score
+
+    placements.sort(key=rank, reverse=True)
     progress(0.9, "looking for the vertebra around the click")
     best = [_refine(patch, placement) for placement in placements[:2]]
-    return sorted(best, key=lambda found: -found.score)
+    return sorted(best, key=rank, reverse=True)
 
 
 def _different(

@@ -22,6 +22,8 @@ LOWER_MM = np.array([-58.0, -36.0, -46.0])
 SHAPE_XYZ = (59, 57, 47)
 LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5")
 
+_BODY_MARGIN_MM = np.array([8.0, 4.0, 6.0])  # osteophytes reach far to the sides
+
 CLIP_HU = (-120.0, 520.0)
 """What lies beyond tells bone from soft tissue no better, but weighs heavily in a correlation."""
 
@@ -81,6 +83,19 @@ def template(level: str) -> Template:
         weight,
         body,
     )
+
+
+def body_half(level: str) -> NDArray[np.float64]:
+    """Half the largest width, depth and height (3,) of a level's mean body, mm."""
+    size = SIZES[level]
+    width = max(size.width_upper, size.width_lower)
+    depth = max(size.depth_upper, size.depth_lower)
+    return 0.5 * np.array([width, depth, max(size.height_anterior, size.height_posterior)])
+
+
+def in_body(level: str, at: NDArray[np.float64]) -> bool:
+    """Whether a point (3,) of the template's frame is in the body, or in a spur beside it."""
+    return bool((np.abs(at) <= body_half(level) + _BODY_MARGIN_MM).all())
 
 
 def grid_points() -> NDArray[np.float64]:
