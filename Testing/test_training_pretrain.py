@@ -1,0 +1,138 @@
+"""The command: from a case to a model to a registration that needs no click."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from RadGSRegLib import cli
+from RadGSRegLib.cases import read_case
+from RadGSRegLib.geometry.pose import is_rigid
+from RadGSRegLib.networks import learned_start, load_model
+from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
+from RadGSRegLib.registration.register import RegistrationOptions, _reference
+from RadGSRegLib.registration.search import Candidate
+from RadGSRegLib.simulation import simulate_case, write_simulated_case
+
+OPTIONS = {
+    "model": {
+        "recm": {"size_px": 32, "pixel_mm": 4.0, "maps": 3, "hidden": 24, "per_anchor": 16},
+        "regm": {"voxels": 16, "width": 2, "hidden": 16},
+    },
+    "steps": 4,
+    "batch": 2,
+    "pairs": 3,
+    "first_pairs": 2,
+    "gaussians": 60,
+    "final_gaussians": 90,
+    "validate": 2,
+    "render_every": 2,
+    "joint_cases": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def case_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated case of a coarse phantom."""
+    folder = tmp_path_factory.mktemp("case")
+    phantom = make_phantom(random_spine(5), 3.0, "L3")
+    simulated = simulate_case(phantom.ct, phantom.labels, LABELS["L3"], "realistic", 1)
+    return write_simulated_case(simulated, folder / "case")
+
+
+@pytest.fixture(scope="module")
+def trained(case_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A patient-specific model of it, as good as untrained."""
+    folder = tmp_path_factory.mktemp("model")
+    config = folder / "options.json"
+    config.write_text(json.dumps(OPTIONS))
+    out = folder / "patient.safetensors"
+    status = cli.main(
+        ["pretrain", "--stage", "3", str(case_path), "--out", str(out), "--config", str(config)]
+    )
+    assert status == 0
+    return out
+
+
+def test_stage_3_writes_a_model_with_a_card(trained):
+    model = load_model(trained)
+    assert model.is_patient_specific
+    assert len(model.recm.anchors) <= OPTIONS["final_gaussians"]
+    assert model.card["training"]["steps"] == 4
+    assert len(model.card["data"]["patient"]) == 16
+    assert "Research only" in trained.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize("clicked", [True, False])
+def test_a_start_with_and_without_a_click(trained, case_path, clicked):
+    case = read_case(case_path)
+    if not clicked:
+        case = replace(case, views=tuple(replace(v, center_px=None) for v in case.views))
+    model = load_model(trained)
+    start = learned_start(case, model)
+    again = learned_start(case, model)
+    assert len(start.candidates) == 2
+    for one, other in zip(start.candidates, again.candidates, strict=True):
+        assert is_rigid(one.ct_to_world)
+        assert (one.ct_to_world == other.ct_to_world).all()
+        assert one.signs == start.seen.signs
+    assert start.attention.shape[:2] == (2, 3)
+    assert (start.attention > 0).all()
+    assert start.seen.score <= 1.0
+    assert len(start.cloud) == len(model.recm.anchors)
+
+
+def test_a_learned_pose_says_where_to_search(case_path):
+    case = read_case(case_path)
+    bare = replace(case, views=tuple(replace(v, center_px=None) for v in case.views))
+
+    class Model:
+        centre_ct = case.ct.physical_points([[5.0, 5.0, 5.0]])[0]
+
+    truth = json.loads((case_path.parent / "truth.json").read_text())
+    pose = np.asarray(truth["ct_to_world"])
+    learned = [Candidate(pose, 0.5, (1, 1))]
+    reference, search, near = _reference(bare, Model(), None, RegistrationOptions(), learned)  # type: ignore[arg-type]
+    assert near
+    assert np.allclose(reference, pose)
+    assert search.translation_range_mm == RegistrationOptions().click_range_mm
+
+
+def test_reconstruct_learned(trained, case_path, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["reconstruct", str(case_path), "--out", str(out), "--method", "learned"]
+    assert cli.main([*arguments, "--model", str(trained)]) == 0
+    record = json.loads((out / "reconstruction.json").read_text())
+    assert record["method"] == "learned"
+    assert (out / "gaussians.ply").is_file()
+    assert (out / "reconstruction.nii.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stage", "3"], "needs a case"),
+        (["--stage", "2"], "X-ray cases"),
+        (["--stage", "1"], "has no data"),
+        (["--stage", "1", "--cts", "nowhere"], "nowhere"),
+        (["--stage", "1", "--minutes", "0"], "minutes"),
+        (["--stage", "3", "missing.json"], "missing.json"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(arguments, message, tmp_path, capfd):
+    out = tmp_path / "m.safetensors"
+    assert cli.main(["pretrain", *arguments, "--out", str(out)]) == 2
+    assert message in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_name_is_refused_before_any_work(case_path, tmp_path, capfd):
+    arguments = ["pretrain", "--stage", "3", str(case_path), "--out"]
+    assert cli.main([*arguments, str(tmp_path / "model.pt")]) == 2
+    assert ".safetensors" in capfd.readouterr().err
+    assert cli.main([*arguments, str(tmp_path / "none" / "m.safetensors")]) == 2
+    assert "folder" in capfd.readouterr().err

@@ -1,0 +1,146 @@
+"""Where training data come from: phantoms, CT folders, VerSe'20's layout, real X-ray cases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from RadGSRegLib.cases.itk_image import volume_to_itk
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry.pose import rotation_angle_deg
+from RadGSRegLib.phantom import LABELS, Phantom, make_phantom, random_spine
+from RadGSRegLib.simulation import simulate_case, write_simulated_case
+from RadGSRegLib.training import readers
+from RadGSRegLib.training.samples import SampleOptions
+from RadGSRegLib.training.subjects import make_subject
+from RadGSRegLib.training.template import EDGE_MM, find_axes, mean_vertebra, template_cloud
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    """L2 to L4 at 3 mm; L2 and L4 whole, with room around."""
+    return make_phantom(random_spine(8), 3.0, ["L2", "L3", "L4"])
+
+
+def _write(phantom: Phantom, ct: Path, mask: Path) -> None:
+    ct.parent.mkdir(parents=True, exist_ok=True)
+    mask.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(volume_to_itk(phantom.ct), str(ct))
+    sitk.WriteImage(volume_to_itk(phantom.labels), str(mask))
+
+
+def test_a_folder_of_cts(phantom, tmp_path):
+    _write(phantom, tmp_path / "a_ct.nii.gz", tmp_path / "a_vertebrae.nii.gz")
+    (tmp_path / "b_ct.nii.gz").write_bytes(b"without labels: left alone")
+    sources = readers.ct_sources(tmp_path)
+    names = [source.name for source in sources]
+    # Neighbours that the border cuts are left out.
+    assert f"a_ct.nii.gz {LABELS['L3']}" in names
+    source = sources[names.index(f"a_ct.nii.gz {LABELS['L3']}")]
+    subject = source.subject()
+    wanted = make_subject(phantom.ct, phantom.labels, LABELS["L3"])
+    assert np.allclose(subject.centre_ct, wanted.centre_ct, atol=1e-3)
+    assert np.allclose(subject.excess.array, wanted.excess.array, atol=1e-5)
+    with pytest.raises(InputError, match="holds no NAME_ct"):
+        readers.ct_sources(tmp_path / "none")
+
+
+def test_verse20_in_its_own_layout(phantom, tmp_path):
+    part = tmp_path / "dataset-01training"
+    ct = part / "rawdata" / "sub-verse500" / "sub-verse500_dir-ax_ct.nii.gz"
+    place = part / "derivatives" / "sub-verse500"
+    _write(phantom, ct, place / "sub-verse500_dir-ax_seg-vert_msk.nii.gz")
+    sources = readers.verse_sources(tmp_path)
+    assert [s.name for s in sources] == [s.name for s in readers.verse_sources(part)]
+    assert f"sub-verse500_dir-ax_ct.nii.gz {LABELS['L3']}" in [s.name for s in sources]
+    assert LABELS["L3"] in readers.VERSE_LUMBAR
+    with pytest.raises(InputError, match="layout"):
+        readers.verse_sources(place)
+
+
+def test_phantoms_are_kept_and_know_their_axes(tmp_path, monkeypatch):
+    calls = []
+
+    def build(spine: object, spacing: float, region: str) -> Phantom:
+        calls.append(1)
+        return make_phantom(spine, 4.0, "lumbar")
+
+    monkeypatch.setattr(readers, "make_phantom", build)
+    sources = readers.phantom_sources(1, 3, folder=tmp_path)
+    assert len(sources) == 5
+    first = sources[4].subject()
+    again = sources[4].subject()
+    assert len(calls) == 1
+    assert np.array_equal(first.excess.array, again.excess.array)
+    # L5 leans by tens of degrees in the CT, and its axes say so.
+    assert 8 < rotation_angle_deg(first.anchors_to_centred) < 60
+
+
+def _real(phantom: Phantom, folder: Path, seed: int) -> None:
+    simulated = simulate_case(phantom.ct, phantom.labels, LABELS["L3"], "realistic", seed)
+    write_simulated_case(simulated, folder)
+
+
+def test_real_cases_give_samples_with_their_truth(phantom, tmp_path):
+    _real(phantom, tmp_path / "one", 1)
+    (case,) = readers.real_sources(tmp_path)
+    subject = case.subject()
+    options = SampleOptions()
+    sample = case.sample(subject, options, 7)
+    assert sample.images.shape == (2, 128, 128)
+    assert np.array_equal(sample.images, case.sample(subject, options, 7).images)
+    # The vertebra's centre is where the truth has it, in the box that is off by up to 8 mm.
+    offset = sample.centred_to_box[:3, 3]
+    assert 0 < np.linalg.norm(offset) <= 8.01
+    middle = sample.targets[0].sum(0) @ np.arange(128) / sample.targets[0].sum()
+    seen = sample.intrinsics[0] @ (sample.extrinsics[0] @ np.append(offset, 1.0))[:3]
+    assert middle == pytest.approx(seen[0] / seen[2], abs=12)
+    truth = tmp_path / "one" / "truth.json"
+    content = json.loads(truth.read_text())
+    truth.write_text(json.dumps({**content, "ct_to_world": [[2, 0], [0, 1]]}))
+    with pytest.raises(InputError, match="rigid"):
+        readers.real_sources(tmp_path)
+    with pytest.raises(InputError, match=r"truth\.json"):
+        readers.real_sources(tmp_path / "one")
+
+
+def test_folds_never_split_a_patient():
+    groups = list("aaabbcccddeefg")
+    parts = readers.folds(groups)
+    assert sorted(i for part in parts for i in part) == list(range(len(groups)))
+    for part in parts:
+        inside = {groups[i] for i in part}
+        others = {groups[i] for other in parts if other is not part for i in other}
+        assert not inside & others
+    assert parts == readers.folds(groups)
+    with pytest.raises(InputError, match="folds"):
+        readers.folds(list("aabb"))
+
+
+def test_the_mean_vertebra_and_its_axes(phantom):
+    subjects = [
+        make_subject(phantom.ct, phantom.labels, LABELS[level]) for level in ("L2", "L3", "L4")
+    ]
+    known = []
+    for subject, level in zip(subjects, ("L2", "L3", "L4"), strict=True):
+        axes = np.eye(4)
+        axes[:3, :3] = phantom.poses[level][:3, :3]
+        known.append(subject.with_axes(axes))
+    mean = mean_vertebra(known)
+    extent = np.array(mean.size) * mean.spacing
+    assert np.allclose(extent, EDGE_MM)
+    own = subjects[1].excess
+    mass = float(own.array.sum() * own.spacing.prod())
+    total = float(mean.array.sum() * mean.spacing.prod())
+    assert total == pytest.approx(mass, rel=0.25)
+    cloud = template_cloud(mean, 80)
+    assert float(cloud.mass()) == pytest.approx(total, rel=0.2)
+    # Told nothing, the vertebra's lean is found again.
+    found = find_axes(subjects[1], mean)
+    off = np.linalg.inv(found) @ known[1].anchors_to_centred
+    assert rotation_angle_deg(off) < 6
+    assert np.linalg.norm(off[:3, 3]) < 4
