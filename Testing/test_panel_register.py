@@ -408,3 +408,31 @@ def test_a_real_registration_through_the_panel(widget: Any, tmp_path: Path) -> N
     found = lps_to_ras(frames.transformMatrix(widget._parameterNode.ctToWorld))
     error = mtre(case.truth["points_ct"], found, case.truth["ct_to_world"])
     assert error < 2.0
+
+
+def test_segments_on_the_cts_voxels_are_pasted_as_slicer_exports_them() -> None:
+    from RadGSRegSlicer import segments
+
+    slicer_startup.start()
+    rng = np.random.default_rng(4)
+    ct = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
+    slicer.util.updateVolumeFromArray(ct, rng.integers(0, 9, (9, 10, 11)).astype(np.int16))
+    matrix = lps_to_ras(ball.POSE) @ np.diag([0.7, 0.8, 1.5, 1.0])
+    ct.SetIJKToRASMatrix(frames.matrixFromArray(matrix))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Spine")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(ct)
+    boxes = [np.s_[1:4, 2:8, 2:5], np.s_[5:8, 2:8, 2:5], np.s_[2:7, 3:6, 3:9], np.s_[0:2, 0:3, 8:]]
+    ids = []
+    for number, box in enumerate(boxes):
+        mask = np.zeros((9, 10, 11), np.uint8)
+        mask[box] = 1
+        id_ = node.GetSegmentation().AddEmptySegment(f"s{number}", f"s{number}")
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, id_, ct)
+        ids.append(id_)
+    pasted = segments._pasted(node, ids, ct)
+    assert pasted is not None
+    np.testing.assert_array_equal(pasted, segments._export(node, ids, ct))
+    assert sorted(np.unique(pasted)) == [0, 1, 2, 3, 4]
+    # On another grid the segments have to be resampled.
+    ct.SetSpacing(0.75, 0.8, 1.5)
+    assert segments._pasted(node, ids, ct) is None

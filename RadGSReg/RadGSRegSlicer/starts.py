@@ -43,8 +43,8 @@ def rasToPixel(geometry: XrayGeometry, pointRas: Sequence[float]) -> tuple[float
 
 def markupsOf(
     xrayNode: vtkMRMLScalarVolumeNode, role: str, name: str = ""
-) -> vtkMRMLMarkupsFiducialNode | None:
-    """The points that belong to an X-ray in a role; made anew if a name is given."""
+) -> Any:
+    """The points that belong to an X-ray in a role, or None; made anew if a name is given."""
     node = xrayNode.GetNodeReference(role)
     if node is None and name:
         scene = xrayNode.GetScene()

@@ -42,7 +42,7 @@ class PanelContext:
     update: Callable[[], None]
     addObserver: Callable[..., Any]
     removeObserver: Callable[..., Any]
-    steps: dict[str, Step] = field(default_factory=dict)
+    steps: dict[str, Any] = field(default_factory=dict)
     task: Task | None = None
     missingPackages: list[str] = field(default_factory=list)
 

@@ -236,7 +236,7 @@ class XrayStep(Step):
         with self.attempt():
             geometry = xray.getGeometry(node)
             before = self._carm(node, geometry)
-            numbers = {
+            numbers: dict[str, Any] = {
                 name: _edited(box, getattr(before, name)) for name, box in self._numbers.items()
             }
             right, anterior, superior = before.isocentre * np.array([-1.0, -1.0, 1.0])
