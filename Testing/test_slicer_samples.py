@@ -209,3 +209,21 @@ def test_a_cancelled_batch_keeps_what_was_done(cases: Path) -> None:
     assert isinstance(job.error, Cancelled)
     assert job.result is None
     assert (cases / "out" / batch.TABLE).read_text(encoding="utf-8").count("\n") == 2
+
+
+def test_the_quality_card_says_the_error(nodes: simulated.SimulatedNodes) -> None:
+    from RadGSRegSlicer.review.quality import qualityCard
+    from RadGSRegSlicer.review.session import ReviewSession
+
+    shift = np.eye(4)
+    shift[:3, 3] = [0.0, 3.0, 4.0]
+    found = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    true = frames.transformMatrix(nodes.truthNode)
+    found.SetMatrixTransformToParent(frames.matrixFromArray(shift @ true))
+    nodes.ctNode.SetAndObserveTransformNodeID(found.GetID())
+    session = ReviewSession(nodes.ctNode, nodes.segmentationNode, nodes.segmentId, found)
+    assert any("5.00 mm" in note for note in qualityCard(session).notes)
+    session.setPose(true)
+    assert any("0.00 mm" in note for note in qualityCard(session).notes)
+    slicer.mrmlScene.RemoveNode(nodes.truthNode)
+    assert not any("truth" in note for note in qualityCard(session).notes)

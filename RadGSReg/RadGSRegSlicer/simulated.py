@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import is_rigid, lps_to_ras
 
@@ -32,6 +32,8 @@ TRUTH = "RadGSReg.Truth"
 """Marks a transform node as the true CT to world."""
 TRUTH_CT = "RadGSReg.TruthCt"
 """The role in which a truth refers to its CT."""
+
+_SURFACE_POINTS = 4000
 
 REALISM = ("clean", "realistic", "hard")
 
@@ -135,24 +137,33 @@ def errorAgainstTruth(
     ``transformNode`` is the CT to world to judge; without it, what the CT is under. None where the
     scene holds no truth for this CT. Raises InputError where the segment cannot be used.
     """
-    truth = truthFor(ctNode)
-    if truth is None:
+    if truthFor(ctNode) is None:
         return None
-    from RadGSRegLib.evaluation.metrics import mtre, surface_points
+    from RadGSRegLib.evaluation.metrics import surface_points
 
     node = ctNode.GetParentTransformNode() if transformNode is None else transformNode
     found = np.eye(4) if node is None else transformMatrix(node)
     segmentId = segments.findSegment(segmentationNode, segment)
     labels = segments.labelsOnCt(segmentationNode, segmentId, ctNode)
     volume = casefolder.volumeFromCt(ctNode).with_array(labels.array)
-    points = surface_points(volume, labels.label, 4000) * [-1.0, -1.0, 1.0]
-    return mtre(points, found, transformMatrix(truth))
+    points = surface_points(volume, labels.label, _SURFACE_POINTS) * [-1.0, -1.0, 1.0]
+    return errorOfPose(ctNode, points, found)
 
 
-def _truthNode(
-    path: Path, ctNode: vtkMRMLScalarVolumeNode
-) -> tuple[NDArray[np.float64], Callable[[], Any]]:
-    """The true matrix (4, 4), RAS, and what makes its node."""
+def errorOfPose(
+    ctNode: vtkMRMLScalarVolumeNode, pointsRas: ArrayLike, ctToWorldRas: ArrayLike
+) -> float | None:
+    """`errorAgainstTruth` of a pose (4, 4) over points (N, 3) of the CT's own frame; quick."""
+    truth = truthFor(ctNode)
+    if truth is None:
+        return None
+    from RadGSRegLib.evaluation.metrics import mtre
+
+    return float(mtre(pointsRas, ctToWorldRas, transformMatrix(truth)))
+
+
+def _readTruth(path: Path) -> NDArray[np.float64]:
+    """The true CT to world (4, 4), RAS, of a case folder."""
     try:
         content = json.loads((path / "truth.json").read_text(encoding="utf-8"))
         matrix = np.array(content["ct_to_world"], dtype=float)
@@ -160,33 +171,33 @@ def _truthNode(
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(path / "truth.json", "holds no true pose") from error
-    ras = np.asarray(lps_to_ras(matrix))
+    return np.asarray(lps_to_ras(matrix))
 
-    def make() -> Any:
-        scene = ctNode.GetScene()
-        for old in iter(lambda: truthFor(ctNode), None):
-            scene.RemoveNode(old)
-        name = scene.GenerateUniqueName(f"{ctNode.GetName()}-to-world truth")
-        node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
-        node.SetMatrixTransformToParent(matrixFromArray(ras))
-        node.SetAttribute(TRUTH, "true")
-        node.SetNodeReferenceID(TRUTH_CT, ctNode.GetID())
-        return node
 
-    return ras, make
+def _truthNode(ras: NDArray[np.float64], ctNode: vtkMRMLScalarVolumeNode) -> Any:
+    """A new node that holds the truth for a CT; an older one goes."""
+    scene = ctNode.GetScene()
+    for old in iter(lambda: truthFor(ctNode), None):
+        scene.RemoveNode(old)
+    name = scene.GenerateUniqueName(f"{ctNode.GetName()}-to-world truth")
+    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+    node.SetMatrixTransformToParent(matrixFromArray(ras))
+    node.SetAttribute(TRUTH, "true")
+    node.SetNodeReferenceID(TRUTH_CT, ctNode.GetID())
+    return node
 
 
 def _loadXrays(path: Path, ctNode: Any, segmentationNode: Any, segmentId: str) -> SimulatedNodes:
-    _, make = _truthNode(path, ctNode)
+    truth = _readTruth(path)
     xrays = casefolder.importViews(path / "views.json", ctNode.GetScene())
-    return SimulatedNodes(ctNode, segmentationNode, segmentId, xrays, make())
+    return SimulatedNodes(ctNode, segmentationNode, segmentId, xrays, _truthNode(truth, ctNode))
 
 
 def _loadPhantom(path: Path, scene: vtkMRMLScene) -> SimulatedNodes:
     from RadGSRegLib.cases import read_case
     from RadGSRegLib.phantom import LABELS
 
-    case = read_case(path / "case.json")
+    case, truth = read_case(path / "case.json"), _readTruth(path)
     ctNode = scene.AddNewNodeByClass(
         "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("RadGSReg phantom CT")
     )
@@ -209,6 +220,5 @@ def _loadPhantom(path: Path, scene: vtkMRMLScene) -> SimulatedNodes:
         if number == case.label:
             chosen = segmentId
     segmentationNode.CreateClosedSurfaceRepresentation()
-    _, make = _truthNode(path, ctNode)
     xrays = casefolder.importViews(path / "views.json", scene)
-    return SimulatedNodes(ctNode, segmentationNode, chosen, xrays, make())
+    return SimulatedNodes(ctNode, segmentationNode, chosen, xrays, _truthNode(truth, ctNode))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from slicer.i18n import tr as _
 
+from ..simulated import errorOfPose
+
 if TYPE_CHECKING:
     from .session import ReviewSession
 
@@ -58,6 +60,12 @@ def qualityCard(session: ReviewSession, now: Mapping[str, Any] | None = None) ->
     record = session.record
     live = (now or {}).get("views", {})
     notes = []
+    error = None
+    if not session.isHardened:
+        error = errorOfPose(session.ctNode, session.surface.points, session.pose)
+    if error is not None:
+        text = _("Error against the truth in the scene: {error:.2f} mm (mTRE).")
+        notes.append(text.format(error=error))
     if session.isAccepted:
         notes.append(_("Accepted."))
     if session.isHardened:
