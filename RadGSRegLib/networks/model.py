@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..gaussians import GaussianCloud, coarsen, rasterize, voxelize
-from .anchors import grid_cloud
+from .anchors import Anchors, grid_cloud
 from .crops import CONTRAST_MM, local_contrast
 from .recm import Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
@@ -55,6 +55,7 @@ class RadGSReg(nn.Module):
         self.recm = RecM(config.recm, anchors)
         self.regm = RegM(config.regm)
         self.card: dict[str, Any] = {}
+        self._few: tuple[Anchors, GaussianCloud] | None = None
 
     @property
     def is_patient_specific(self) -> bool:
@@ -96,12 +97,23 @@ class RadGSReg(nn.Module):
             self.train(was)
         return poses
 
+    def _few_gaussians(self, prediction: Prediction) -> list[GaussianCloud]:
+        """The predicted clouds with few enough Gaussians to be rendered often."""
+        if not self.is_patient_specific:
+            clouds = self.recm.clouds(prediction.effect)
+            many = len(self.recm.anchors) > 2 * _JUDGES
+            return [coarsen(c, _JUDGES).to(c.device) if many else c for c in clouds]
+        anchors = self.recm.anchors
+        if self._few is None or self._few[0] is not anchors:
+            self._few = (anchors, coarsen(anchors.cloud(), _JUDGES))
+        few = self._few[1].to(prediction.effect.poses.device)
+        return [few.transformed(pose) for pose in prediction.effect.poses]
+
     def _agreement(self, prediction: Prediction, batch: ViewBatch) -> Tensor:
         """Correlation (B,) of the pictures' local contrast with that of the predicted vertebra."""
         size = (batch.size_px, batch.size_px)
         scores = []
-        for n, cloud in enumerate(self.recm.clouds(prediction.effect)):
-            few = coarsen(cloud, _JUDGES).to(cloud.device)
+        for n, few in enumerate(self._few_gaussians(prediction)):
             drawn = torch.stack(
                 [
                     rasterize(few, k, e, size)
