@@ -265,7 +265,7 @@ def _check_evaluate(args: argparse.Namespace) -> None:
         if args.reconstruct:
             raise InputError("--reconstruct", "is part of --protocol paper", "leave it out")
         return
-    given = {"--methods": args.methods, "--model": args.model, "--draws": args.draws}
+    given = {"--methods": args.methods, "--model": args.models, "--draws": args.draws}
     for name, value in given.items():
         if value:
             raise InputError(name, "is of use only with --protocol paper")
@@ -289,6 +289,7 @@ def _add_paper(parser: argparse.ArgumentParser) -> None:
     )
     paper.add_argument(
         "--model",
+        dest="models",
         metavar="[NAME=]M",
         action="append",
         help="trained weights, or a folder with CASE.safetensors for every case; may be repeated",

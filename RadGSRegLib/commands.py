@@ -294,7 +294,7 @@ def _evaluate_paper(args: argparse.Namespace, progress: Progress, interrupt: Int
         names = (args.methods or "").split(",")
         options = PaperOptions(
             methods=tuple(name.strip() for name in names if name.strip()),
-            models=tuple(args.model or ()),
+            models=tuple(args.models or ()),
             start=args.start,
             draws=args.draws,
             effort=args.effort,

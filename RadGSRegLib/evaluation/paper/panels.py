@@ -111,7 +111,10 @@ def registration_panel(found: CaseAnswers) -> bytes:
             if row == 0:
                 title = f"{method.label}\nmTRE {errors[method.key]:.2f} mm"
                 axes.set_title(_wrapped(title), fontsize=8, color="#334155")
-    figure.subplots_adjust(left=0.03, right=0.995, top=0.86, bottom=0.01, wspace=0.03, hspace=0.03)
+    left_part = 0.25 / figure.get_figwidth()
+    figure.subplots_adjust(
+        left=left_part, right=0.995, top=0.86, bottom=0.01, wspace=0.03, hspace=0.03
+    )
     return _png(figure)
 
 

@@ -46,7 +46,7 @@ def all_plots(runs: Runs, methods: Sequence[Method]) -> dict[str, bytes]:
 
 def error_against_start(rows: Sequence[Row], methods: Sequence[Method]) -> bytes:
     """mTRE of the result against mTRE of the start, all runs; above the dashed line: failures."""
-    figure, axes = _figure(7.4, 4.8)
+    figure, axes = _figure(7.0, 5.4)
     for number, method in enumerate(m for m in methods if m.key != "start"):
         shown = [
             row
@@ -68,11 +68,12 @@ def error_against_start(rows: Sequence[Row], methods: Sequence[Method]) -> bytes
             zorder=3,
         )
     _millimetres(axes)
-    limit = axes.get_xlim()[1]
+    limit, floor = axes.get_xlim()[1], axes.get_ylim()[0]
     line = np.linspace(_LEAST_MM, max(limit, 1.0), 200)
     axes.plot(line, line, color="#cbd5e1", linewidth=1.0, zorder=1)
     axes.text(line[-1], line[-1], "no better", fontsize=8, color="#94a3b8", ha="right", va="bottom")
     axes.set_xlim(0.0, limit)
+    axes.set_ylim(bottom=floor)
     axes.set(xlabel="mTRE of the start (mm)", ylabel="mTRE of the result (mm)")
     _key(axes)
     return _png(figure)
@@ -163,7 +164,7 @@ def _ticks(axis: Axis) -> None:
 
 
 def _key(axes: Axes) -> None:
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
 def _plain(axes: Axes) -> None:
