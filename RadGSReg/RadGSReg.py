@@ -189,6 +189,7 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.steps = {}
         self._parameterNode = None
         self._parameterNodeGuiTag = None
+        self._looksAgain = False
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
@@ -210,6 +211,8 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNode)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.onNode)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -237,6 +240,21 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndImport(self, caller, event) -> None:
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNode(self, caller, event, node) -> None:
+        """Volumes come and go, from the console too: look again when all of them are there."""
+        if self._parameterNode and not self._looksAgain and node.IsA("vtkMRMLScalarVolumeNode"):
+            import qt
+
+            self._looksAgain = True
+            qt.QTimer.singleShot(0, self.lookAgain)
+
+    def lookAgain(self) -> None:
+        self._looksAgain = False
+        if self._parameterNode:
+            self.steps["xray"].takeUpXrays()
+            self.update()
 
     def initializeParameterNode(self) -> None:
         self.setParameterNode(self.logic.getParameterNode())

@@ -241,6 +241,16 @@ def test_xrays_from_a_views_file(widget: Any, files: Path) -> None:
     ] or table.item(0, 3).text() == "calibrated"
 
 
+def test_xrays_that_come_and_go_in_the_console(widget: Any, files: Path) -> None:
+    nodes = widget.logic.importXray(files / "views.json")
+    panel_scene.wait_until(lambda: widget.ui.xrayTable.rowCount == 2)
+    assert list(widget._parameterNode.xrays) == nodes
+    slicer.mrmlScene.RemoveNode(nodes[0])
+    panel_scene.wait_until(lambda: widget.ui.xrayTable.rowCount == 1)
+    assert "Add one more X-ray" in _status(widget, "xray")
+    assert not widget.ui.applyButton.enabled
+
+
 def test_an_xray_that_is_not_ticked_is_not_used(widget: Any, files: Path) -> None:
     import qt
 

@@ -87,10 +87,13 @@ class XrayStep(Step):
             if self._drawings is not None:
                 self._drawings.clear()
             return
-        if not parameters.xrays:
-            found = xray.xrayNodes(slicer.mrmlScene)
-            if found:
-                parameters.xrays = found
+        self.takeUpXrays()
+
+    def takeUpXrays(self) -> None:
+        """Use the X-rays of the scene, unless some are in use already."""
+        found = xray.xrayNodes(slicer.mrmlScene)
+        if found and not any(self.parameters.xrays):
+            self.parameters.xrays = found
 
     def cleanup(self) -> None:
         self._observe([])
