@@ -51,7 +51,11 @@ def test_the_descriptions_agree() -> None:
     assert cmake["CONTRIBUTORS"] == s4ext["contributors"]
     assert cmake["DESCRIPTION"] == s4ext["description"]
     assert cmake["ICONURL"] == s4ext["iconurl"]
-    assert cmake.get("SCREENSHOTURLS", "") == s4ext["screenshoturls"]
+    assert cmake["SCREENSHOTURLS"] == s4ext["screenshoturls"]
+    raw = cmake["HOMEPAGE"].replace("github.com", "raw.githubusercontent.com") + "/main/"
+    for url in (cmake["ICONURL"], *cmake["SCREENSHOTURLS"].split()):
+        assert url.startswith(raw)
+        assert (ROOT / url.removeprefix(raw)).is_file()
     assert cmake["DEPENDS"].split() == s4ext["depends"].split() == catalog["build_dependencies"]
     assert s4ext["category"] == catalog["category"] == "Registration"
     assert s4ext["scmrevision"] == catalog["scm_revision"]
