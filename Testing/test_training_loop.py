@@ -17,6 +17,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.progress import Progress
+from RadGSRegLib.training.board import Board
 from RadGSRegLib.training.checkpoint import load_checkpoint
 from RadGSRegLib.training.config import PhaseShares, TrainingConfig, read_config
 from RadGSRegLib.training.objective import Objective
@@ -128,6 +129,32 @@ def test_pairs_follow_from_their_number_alone(subject, folder):
     broken.write_bytes(b"nothing")
     with pytest.raises(InputError, match="damaged"):
         kept.sample(999)
+
+
+def test_workers_change_nothing_but_the_waiting(subject):
+    alone = _pool(subject, None)
+    helped = SamplePool([Simulated("phantom", lambda: subject)], CONFIG.samples, 0, None, workers=2)
+    helped.prefetch(range(3))
+    try:
+        for number in range(3):
+            ours, theirs = alone.sample(number), helped.sample(number)
+            assert np.array_equal(ours.images, theirs.images)
+            assert np.array_equal(ours.targets, theirs.targets)
+    finally:
+        helped.close()
+
+
+def test_tensorboard_gets_what_was_measured(subject, folder, tmp_path):
+    pytest.importorskip("tensorboard")
+    with Board(tmp_path) as board:
+        trainer = _trainer(subject, folder, None, replace(CONFIG, steps=2))
+        trainer.log = board.write
+        trainer.run()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert "validation/recm_mm" in events.Tags()["scalars"]
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(subject, folder, tmp_path):

@@ -49,7 +49,8 @@ class TrainingConfig:
     steps (rendering costs more than the networks on a CPU); ``joint_cases``: those of a batch that
     the joint phase works on. ``gaussians``: anchors from a vertebra while training;
     ``final_gaussians``: those of a finished patient-specific model. ``validate``: held-out pairs.
-    ``precision``: "float32" or "bfloat16" (networks under autocast).
+    ``precision``: "float32" or "bfloat16" (networks under autocast). ``workers``: threads that make
+    pairs ahead of time (0: none), where there are cores for them.
     """
 
     model: ModelConfig = field(
@@ -77,6 +78,7 @@ class TrainingConfig:
     validate_every: int = 250
     checkpoint_every: int = 250
     precision: str = "float32"
+    workers: int = 0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "pairs", "first_pairs", "gaussians", "validate"):

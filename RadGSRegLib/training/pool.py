@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -60,11 +62,17 @@ class Simulated:
 class SamplePool:
     """Pairs by number: the same number always gives the same pair, whatever came before.
 
-    ``folder`` (None: memory alone) keeps them for the next run too.
+    ``folder`` (None: memory alone) keeps them for the next run too. ``workers`` threads make those
+    that `prefetch` asks for ahead of time, which changes nothing but how long one waits.
     """
 
     def __init__(
-        self, sources: Sequence[Source], options: SampleOptions, seed: int, folder: Path | None
+        self,
+        sources: Sequence[Source],
+        options: SampleOptions,
+        seed: int,
+        folder: Path | None,
+        workers: int = 0,
     ) -> None:
         if not sources:
             raise InputError("training data", "there is none", "give a case, CTs or phantoms")
@@ -74,6 +82,9 @@ class SamplePool:
         self.folder = folder
         self._samples: dict[int, Sample] = {}
         self._subjects: OrderedDict[int, Subject] = OrderedDict()
+        self._lock = threading.Lock()
+        self._coming: dict[int, Future[Sample]] = {}
+        self._executor = ThreadPoolExecutor(workers) if workers > 0 else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -84,18 +95,38 @@ class SamplePool:
     def subject(self, number: int) -> Subject:
         """The vertebra of a pair."""
         index = self.source_of(number)
-        if index not in self._subjects:
-            self._subjects[index] = self.sources[index].subject()
-            while len(self._subjects) > _KEPT_SUBJECTS:
-                self._subjects.popitem(last=False)
-        self._subjects.move_to_end(index)
-        return self._subjects[index]
+        with self._lock:
+            if index not in self._subjects:
+                self._subjects[index] = self.sources[index].subject()
+                while len(self._subjects) > _KEPT_SUBJECTS:
+                    self._subjects.popitem(last=False)
+            self._subjects.move_to_end(index)
+            return self._subjects[index]
 
     def sample(self, number: int) -> Sample:
         """The pair of a number."""
         if number not in self._samples:
-            self._samples[number] = self._read(number) or self._make(number)
+            coming = self._coming.pop(number, None)
+            self._samples[number] = self._fetch(number) if coming is None else coming.result()
         return self._samples[number]
+
+    def prefetch(self, numbers: Iterable[int]) -> None:
+        """Begin to make pairs that will be wanted soon; does nothing without workers."""
+        if self._executor is None:
+            return
+        for number in numbers:
+            if number not in self._samples and number not in self._coming:
+                self._coming[number] = self._executor.submit(self._fetch, number)
+
+    def close(self) -> None:
+        """End the workers; what they have not begun is dropped."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = None
+            self._coming.clear()
+
+    def _fetch(self, number: int) -> Sample:
+        return self._read(number) or self._make(number)
 
     def _make(self, number: int) -> Sample:
         source = self.sources[self.source_of(number)]

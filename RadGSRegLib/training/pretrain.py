@@ -83,14 +83,17 @@ def pretrain(
         with one_torch_thread():
             model = _model(asked, config, sources, base, work, report.part(0.0, 0.05))
         config = replace(config, model=model.config)
-        pool = SamplePool(sources, config.samples, config.seed, work / "pairs")
+        pool = SamplePool(sources, config.samples, config.seed, work / "pairs", config.workers)
         spent = (time.perf_counter() - began) / 60.0
         minutes = None if asked.minutes is None else max(asked.minutes - spent, 0.02)
         with Board(asked.board) as board:
             trainer = Trainer(
                 model, pool, config, device=asked.device, folder=work, log=board.write
             )
-            history = trainer.run(report.part(0.05, 0.98), minutes)
+            try:
+                history = trainer.run(report.part(0.05, 0.98), minutes)
+            finally:
+                pool.close()
         if asked.stage == 3:
             with one_torch_thread():
                 finish_patient_model(model, sources[0].subject(), config)

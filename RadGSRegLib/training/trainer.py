@@ -61,7 +61,12 @@ class Trainer:
         folder: Path | None = None,
         log: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
+        self.rank, self.world = _processes()
         self.device = torch.device(device)
+        if self.device.type == "cuda" and self.world > 1:
+            # One device per process, as torchrun numbers them.
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(self.device)
         self.model = model.to(self.device)
         self.pool = pool
         self.config = config
@@ -75,7 +80,6 @@ class Trainer:
         self._anchor_axes: dict[int, Tensor] = {}
         self.objective = Objective(self.model, config.extra)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.rate)
-        self.rank, self.world = _processes()
         self._shared: torch.nn.Module = self.objective
         if self.world > 1:
             self._shared = torch.nn.parallel.DistributedDataParallel(
@@ -122,7 +126,7 @@ class Trainer:
         now = (time.perf_counter() - began) / (60.0 * minutes)
         if self.world > 1:
             # All processes must stop at the same step.
-            flag = torch.tensor([now])
+            flag = torch.tensor([now], device=self.device)
             torch.distributed.broadcast(flag, 0)
             now = float(flag)
         return max(by_steps, now)
@@ -168,6 +172,8 @@ class Trainer:
             group["lr"] = warm * self._rate(share)
         numbers = numbers_of_step(config.seed, self.step, config.batch, self._known())
         mine = numbers[self.rank :: self.world]
+        known = self._known()
+        self.pool.prefetch(range(known, min(known + 4 * config.workers, config.pairs)))
         shuffle = np.random.default_rng([config.seed, self.step, 9, self.rank])
         batch = self._batch([int(n) for n in mine], shuffle).to(self.device)
         seed = config.seed * 1_000_003 + self.step * 64 + self.rank
