@@ -102,7 +102,7 @@ def test_apply_registers(filled: Any, library: Library) -> None:
     assert "--effort" not in arguments
     views = json.loads(library.read("views"))["views"]
     assert [view["center_px"] for view in views] == [[164.0, 147.0]] * 2
-    assert _leftovers() == []
+    wait_until(lambda: _leftovers() == [])
     # A second run goes into the same nodes.
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     _run(filled)
@@ -184,7 +184,7 @@ def test_cancel_ends_all_and_offers_the_best_pose(filled: Any, library: Library)
     assert parameters.ctToWorld.GetAttribute(STATUS) == "uncertain"
     assert parameters.ctVolume.GetParentTransformNode() is parameters.ctToWorld
     assert "uncertain" in ui.progressLabel.text
-    assert _leftovers() == []
+    wait_until(lambda: _leftovers() == [])
 
 
 def test_cancel_while_the_files_are_written(filled: Any, library: Library) -> None:
@@ -196,7 +196,7 @@ def test_cancel_while_the_files_are_written(filled: Any, library: Library) -> No
     assert task.job.processId is None
     assert "Cancelled" in filled.ui.progressLabel.text
     assert filled.ui.keepBestButton.isHidden()
-    assert _leftovers() == []
+    wait_until(lambda: _leftovers() == [])
 
 
 def test_closing_the_scene_ends_the_computation(filled: Any, library: Library) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -185,7 +186,7 @@ class Task(Generic[Result]):
         except Exception as error:
             self.error = error
         finally:
-            self._folder.remove()
+            self._removeFolder()
 
     def wait(self) -> Result:
         """Wait for the end, with a window kept alive, and return the result.
@@ -238,6 +239,13 @@ class Task(Generic[Result]):
     def _onPose(self, pose: Pose) -> None:
         if self._poseCallback is not None and self.bestPose is not None:
             self._poseCallback(self.bestPose)
+
+    def _removeFolder(self) -> None:
+        if self._timer is None:
+            self._folder.remove()
+        else:
+            # A CT's worth of files takes a slow disk longer than a window may wait.
+            threading.Thread(target=self._folder.remove).start()
 
     def _failure(self) -> Exception | None:
         if self.isDiscarded:
