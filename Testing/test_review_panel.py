@@ -15,7 +15,9 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("vtk")
-pytest.importorskip("PySide6", reason="PySide6 is not installed")
+pytest.importorskip(
+    "PySide6.QtWidgets", reason="PySide6 does not load here", exc_type=ImportError
+)
 
 import ball
 import qt_standin
