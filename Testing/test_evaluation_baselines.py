@@ -89,6 +89,8 @@ def test_the_slope_of_the_descent_is_the_similaritys() -> None:
     )
     found = descent.descend(scene.case, start, once)
     assert found.similarities[-1] > found.similarities[0]
+    again = descent.descend(scene.case, start, once)
+    assert np.array_equal(found.ct_to_world, again.ct_to_world)
 
 
 def test_a_start_outside_the_x_rays_is_refused() -> None:
