@@ -18,9 +18,7 @@ import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
-pytest.importorskip(
-    "PySide6.QtWidgets", reason="PySide6 does not load here", exc_type=ImportError
-)
+pytest.importorskip("PySide6.QtWidgets", reason="PySide6 does not load here", exc_type=ImportError)
 
 import ball
 import panel_scene

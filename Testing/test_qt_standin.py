@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
-pytest.importorskip(
-    "PySide6.QtWidgets", reason="PySide6 does not load here", exc_type=ImportError
-)
+pytest.importorskip("PySide6.QtWidgets", reason="PySide6 does not load here", exc_type=ImportError)
 
 import qt_standin
 import slicer_startup

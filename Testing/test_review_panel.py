@@ -15,9 +15,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("vtk")
-pytest.importorskip(
-    "PySide6.QtWidgets", reason="PySide6 does not load here", exc_type=ImportError
-)
+pytest.importorskip("PySide6.QtWidgets", reason="PySide6 does not load here", exc_type=ImportError)
 
 import ball
 import qt_standin
