@@ -39,7 +39,8 @@ Array = NDArray[np.float64]
 _SCAN_MM = 20.0
 _SCAN_STEPS = 1
 _START_STEPS = 2
-_RECENTRED = 3
+_PLACES = 3
+_APART_MM = 12.0
 _RECENTRINGS = 2
 _BATCH = 32
 
@@ -64,8 +65,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class LearnedStart:
-    """What a model says about a case: poses to refine (RegM's, after RecM's own where its anchors
-    are the patient's) and the reconstruction they come from."""
+    """What a model says about a case: poses to refine, and the likeliest reconstruction.
+
+    At each place, the likeliest first: RegM's pose, after RecM's own where its anchors are the
+    patient's. Without a click there are up to three places, because levels look alike.
+    """
 
     candidates: tuple[Candidate, ...]
     seen: Seen
@@ -98,25 +102,7 @@ def see(
     axes (3, 3) in the world), else where the views' axes meet. Raises InputError where they meet
     nowhere, and Cancelled when ``progress`` says so.
     """
-    report = progress or Progress()
-    prepared = [prepare_view(view) for view in views]
-    reference = None if guess is None else guess[1]
-    with one_torch_thread():
-        found = _look(prepared, _centres(views, guess), reference, model, report.part(0.0, 0.6))
-        for turn in range(_RECENTRINGS):
-            again = [one.centre_world for one in found[:_RECENTRED]]
-            part = report.part(0.6 + 0.2 * turn, 0.8 + 0.2 * turn)
-            found = _look(prepared, again, reference, model, part)
-    best = found[0]
-    cloud = model.recm.clouds(best.prediction.effect)[0].detach()
-    return Seen(
-        cloud.transformed(best.frame.box_to_world),
-        best.centre_world,
-        best.score,
-        best.signs,
-        best.prediction,
-        best.frame,
-    )
+    return _places(views, model, guess, progress or Progress())[0]
 
 
 def learned_start(
@@ -138,18 +124,64 @@ def learned_start(
     if start_ct_to_world is not None:
         start = np.asarray(start_ct_to_world, dtype=float)
         guess = (start[:3, :3] @ centre_ct + start[:3, 3], start[:3, :3])
-    seen = see(case.views, model, guess, report.part(0.0, 0.9))
+    places = _places(case.views, model, guess, report.part(0.0, 0.9))
     report(0.9, "comparing the reconstruction with the CT")
     excess = excess_attenuation(case.ct, case.labels, case.label)
     cube = excess_cube(excess, centre_ct, model.config.regm)
-    with one_torch_thread():
-        aligned = model.align(seen.prediction, cube[None])[0].double().cpu().numpy()
-    poses = [aligned]
-    if model.is_patient_specific:
-        poses.insert(0, seen.prediction.effect.poses[0].double().cpu().numpy())
     to_centred = translation(-centre_ct)
-    worlds = [orthonormalize(seen.frame.box_to_world @ pose @ to_centred) for pose in poses]
-    return LearnedStart(tuple(Candidate(w, seen.score, seen.signs) for w in worlds), seen)
+    candidates = []
+    for seen in places:
+        with one_torch_thread():
+            aligned = model.align(seen.prediction, cube[None])[0]
+        poses = [aligned.double().cpu().numpy()]
+        if model.is_patient_specific:
+            poses.insert(0, seen.prediction.effect.poses[0].double().cpu().numpy())
+        for pose in poses:
+            world = orthonormalize(seen.frame.box_to_world @ pose @ to_centred)
+            candidates.append(Candidate(world, seen.score, seen.signs))
+    return LearnedStart(tuple(candidates), places[0])
+
+
+def _places(
+    views: Sequence[View],
+    model: RadGSReg,
+    guess: tuple[Array, Array] | None,
+    report: Progress,
+) -> list[Seen]:
+    """Where the vertebra may be, the likeliest first; one place where clicks say it."""
+    prepared = [prepare_view(view) for view in views]
+    reference = None if guess is None else guess[1]
+    centres = _centres(views, guess)
+    with one_torch_thread():
+        found = _look(prepared, centres, reference, model, report.part(0.0, 0.6))
+        for turn in range(_RECENTRINGS):
+            again = [one.centre_world for one in _apart(found, len(centres))]
+            part = report.part(0.6 + 0.2 * turn, 0.8 + 0.2 * turn)
+            found = _look(prepared, again, reference, model, part)
+        out = []
+        for one in _apart(found, len(centres)):
+            cloud = model.recm.clouds(one.prediction.effect)[0].detach()
+            out.append(
+                Seen(
+                    cloud.transformed(one.frame.box_to_world),
+                    one.centre_world,
+                    one.score,
+                    one.signs,
+                    one.prediction,
+                    one.frame,
+                )
+            )
+    return out
+
+
+def _apart(found: list[_Found], looked: int) -> list[_Found]:
+    """The best few that do not mean the same place; the best alone if only one was looked at."""
+    kept: list[_Found] = []
+    for one in found:
+        far = all(np.linalg.norm(one.centre_world - k.centre_world) > _APART_MM for k in kept)
+        if far and len(kept) < (_PLACES if looked > 1 else 1):
+            kept.append(one)
+    return kept
 
 
 @dataclass(frozen=True)

@@ -305,7 +305,11 @@ def _reference(
             "give center_px in at least two views, or a start",
         )
     reference[:3, 3] = centre - reference[:3, :3] @ model.centre_ct
-    near = len(clicked) >= 2 or (start_ct_to_world is None and len(learned) > 0)
+    near = len(clicked) >= 2
+    if start_ct_to_world is None and learned and not near:
+        # Several places, as from a rough start, unless the model saw but one.
+        centres = [one.ct_to_world[:3] @ np.append(model.centre_ct, 1.0) for one in learned]
+        near = max(float(np.linalg.norm(c - centre)) for c in centres) < options.click_range_mm
     places = options.click_places if near else options.start_places
     ranges = replace(
         options.search,
