@@ -126,7 +126,7 @@ def attention_panel(found: CaseAnswers) -> bytes:
     first = shown[0][1].attention
     assert first is not None
     views = len(first.names)
-    figure = _figure(2.3 * (len(shown) + 1), 2.3 * views + 0.4)
+    figure = _figure(2.7 * (len(shown) + 1), 2.3 * views + 0.4)
     for row in range(views):
         plain = figure.add_subplot(views, len(shown) + 1, row * (len(shown) + 1) + 1)
         _crop(plain, first.crops[row])
@@ -153,7 +153,7 @@ def attention_panel(found: CaseAnswers) -> bytes:
             _bare(axes, "")
             if row == 0:
                 axes.set_title(_wrapped(method.label), fontsize=8, color="#334155")
-    figure.subplots_adjust(left=0.04, right=0.96, top=0.9, bottom=0.02, wspace=0.08, hspace=0.06)
+    figure.subplots_adjust(left=0.04, right=0.95, top=0.9, bottom=0.02, wspace=0.3, hspace=0.06)
     return _png(figure)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,29 +22,33 @@ from .run import Curve, Runs
 _LEAST_MM = 0.02
 _LEAST_S = 0.01
 _MARKERS = "osD^vPX*"
+_PANELS_ACROSS = 4
 
 
 def all_plots(runs: Runs, methods: Sequence[Method]) -> dict[str, bytes]:
     """File name to PNG, for what there is to show."""
     plots: dict[str, bytes] = {}
+    colours = {method.key: _colour(number) for number, method in enumerate(methods)}
     registering = [method for method in methods if method.registers]
     reconstructing = [method for method in methods if method.reconstructs]
     if registering:
-        plots["errors.png"] = by_method(runs.rows, registering, "mtre_mm")
+        plots["errors.png"] = by_method(runs.rows, registering, "mtre_mm", colours)
         if any(row.start_mtre_mm is not None for row in runs.rows):
-            plots["error_against_start.png"] = error_against_start(runs.rows, registering)
+            plots["error_against_start.png"] = error_against_start(runs.rows, registering, colours)
     moving = [
         m for m in registering if any(c.method == m.key and len(c.seconds) > 1 for c in runs.curves)
     ]
     moving = [method for method in moving if method.key != "start"]
     if moving:
-        plots["convergence.png"] = convergence(runs.curves, moving)
+        plots["convergence.png"] = convergence(runs.curves, moving, colours)
     if reconstructing:
-        plots["reconstructions.png"] = by_method(runs.rows, reconstructing, "ssim")
+        plots["reconstructions.png"] = by_method(runs.rows, reconstructing, "ssim", colours)
     return plots
 
 
-def error_against_start(rows: Sequence[Row], methods: Sequence[Method]) -> bytes:
+def error_against_start(
+    rows: Sequence[Row], methods: Sequence[Method], colours: Mapping[str, Any]
+) -> bytes:
     """mTRE of the result against mTRE of the start, all runs; above the dashed line: failures."""
     figure, axes = _figure(7.0, 5.4)
     for number, method in enumerate(m for m in methods if m.key != "start"):
@@ -59,7 +63,7 @@ def error_against_start(rows: Sequence[Row], methods: Sequence[Method]) -> bytes
             [float(row.start_mtre_mm or 0.0) for row in shown],
             [max(float(row.mtre_mm or 0.0), _LEAST_MM) for row in shown],
             s=34,
-            color=_colour(number),
+            color=colours[method.key],
             marker=_MARKERS[number % len(_MARKERS)],
             edgecolor="white",
             linewidth=0.5,
@@ -79,19 +83,26 @@ def error_against_start(rows: Sequence[Row], methods: Sequence[Method]) -> bytes
     return _png(figure)
 
 
-def convergence(curves: Sequence[Curve], methods: Sequence[Method]) -> bytes:
+def convergence(
+    curves: Sequence[Curve], methods: Sequence[Method], colours: Mapping[str, Any]
+) -> bytes:
     """mTRE of the best pose so far against seconds; one panel per method, one line per case."""
+    across = min(len(methods), _PANELS_ACROSS)
+    down = -(-len(methods) // across)
     figure = Figure(
-        figsize=(3.6 * len(methods) + 0.6, 3.9), facecolor="white", layout="constrained"
+        figsize=(3.4 * across + 0.6, 3.2 * down + 0.3), facecolor="white", layout="constrained"
     )
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(methods), sharex=True, sharey=True, squeeze=False)[0]
-    for number, (axes, method) in enumerate(zip(panels, methods, strict=True)):
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)
+    for axes in panels[len(methods) :]:
+        axes.set_axis_off()
+    for axes, method in zip(panels, methods, strict=False):
         for curve in (c for c in curves if c.method == method.key):
             axes.plot(
                 np.maximum(curve.seconds, _LEAST_S),
                 np.maximum(curve.errors_mm, _LEAST_MM),
-                color=_colour(number),
+                color=colours[method.key],
                 linewidth=1.2,
                 alpha=0.75,
                 drawstyle="steps-post",
@@ -100,7 +111,7 @@ def convergence(curves: Sequence[Curve], methods: Sequence[Method]) -> bytes:
                 max(curve.seconds[-1], _LEAST_S),
                 max(curve.errors_mm[-1], _LEAST_MM),
                 "o",
-                color=_colour(number),
+                color=colours[method.key],
                 markersize=4,
             )
         _plain(axes)
@@ -109,11 +120,15 @@ def convergence(curves: Sequence[Curve], methods: Sequence[Method]) -> bytes:
         _millimetres(axes)
         axes.set_title(method.label, fontsize=9, color="#334155")
         axes.set_xlabel("seconds")
-    panels[0].set_ylabel("mTRE (mm)")
+        axes.tick_params(labelbottom=True)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("mTRE (mm)")
     return _png(figure)
 
 
-def by_method(rows: Sequence[Row], methods: Sequence[Method], name: str) -> bytes:
+def by_method(
+    rows: Sequence[Row], methods: Sequence[Method], name: str, colours: Mapping[str, Any]
+) -> bytes:
     """Every case's ``name`` ("mtre_mm" or "ssim") as a dot, per method, with the median."""
     figure, axes = _figure(max(5.0, 1.3 * len(methods) + 1.5), 4.6)
     for place, method in enumerate(methods):
@@ -128,7 +143,7 @@ def by_method(rows: Sequence[Row], methods: Sequence[Method], name: str) -> byte
             place + aside[np.argsort(np.argsort(values, kind="stable"), kind="stable")],
             values,
             s=26,
-            color=_colour(place),
+            color=colours[method.key],
             edgecolor="white",
             linewidth=0.5,
             zorder=3,
