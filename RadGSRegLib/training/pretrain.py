@@ -29,6 +29,7 @@ from .trainer import History, Trainer
 
 _AVERAGED = 20
 _GRID_EDGE = 12
+_UNSEEN = 2
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,13 @@ def pretrain(
         minutes = None if asked.minutes is None else max(asked.minutes - spent, 0.02)
         with Board(asked.board) as board:
             trainer = Trainer(
-                model, pool, config, device=asked.device, folder=work, log=board.write
+                model,
+                pool,
+                config,
+                device=asked.device,
+                folder=work,
+                log=board.write,
+                unseen=_unseen(asked, config, work),
             )
             try:
                 history = trainer.run(report.part(0.05, 0.98), minutes)
@@ -139,6 +146,14 @@ def _sources(
     if not sources:
         raise InputError("--stage 1", "has no data", "give --phantoms, --cts or --verse")
     return sources, what
+
+
+def _unseen(asked: Pretraining, config: TrainingConfig, work: Path) -> SamplePool | None:
+    """In stage 1, phantoms that are never trained on."""
+    if asked.stage != 1:
+        return None
+    sources = phantom_sources(_UNSEEN, config.seed + 2 * 10**6, folder=work / "phantoms")
+    return SamplePool(sources, config.samples, config.seed + 1, work / "unseen")
 
 
 def _model(
@@ -213,7 +228,8 @@ def _card(
             "anchors": asked.anchors if asked.stage != 3 else "the patient's own",
             "went on from a model": asked.base is not None,
         },
-        "figures on held-out simulated pairs": {
+        "figures on held-out simulated pairs"
+        + (" of phantoms never trained on" if asked.stage == 1 else ""): {
             "RecM, median distance of surface points (mm)": round(last.get("recm_mm", -1.0), 2),
             "RegM, the same (mm)": round(last.get("regm_mm", -1.0), 2),
         },

@@ -49,6 +49,7 @@ class Trainer:
 
     ``folder`` (None: nowhere) is where checkpoints go; training goes on from one found there.
     ``log`` is called with (step, values by name) now and then, for TensorBoard or a test.
+    ``unseen``: where held-out pairs come from (None: other X-rays of the same vertebrae).
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         folder: Path | None = None,
         log: Callable[[int, dict[str, float]], None] | None = None,
+        unseen: SamplePool | None = None,
     ) -> None:
         self.rank, self.world = _processes()
         self.device = torch.device(device)
@@ -69,15 +71,14 @@ class Trainer:
             torch.cuda.set_device(self.device)
         self.model = model.to(self.device)
         self.pool = pool
+        self.unseen = unseen
         self.config = config
         self.folder = folder
         self.log = log
         self.history = History()
         self.step = 0
         self._best: dict[str, Tensor] = {}
-        self._cubes: dict[int, Tensor] = {}
-        self._points: dict[int, Tensor] = {}
-        self._anchor_axes: dict[int, Tensor] = {}
+        self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
         self.objective = Objective(self.model, config.extra)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.rate)
         self._shared: torch.nn.Module = self.objective
@@ -194,36 +195,42 @@ class Trainer:
         if self.log is not None and self.rank == 0 and self.step % 10 == 0:
             self.log(self.step, {f"train/{k}": float(v.detach()) for k, v in terms.items()})
 
-    def _batch(self, numbers: list[int], generator: np.random.Generator | None) -> Batch:
-        samples = [self.pool.sample(n) for n in numbers]
+    def _batch(
+        self,
+        numbers: list[int],
+        generator: np.random.Generator | None,
+        pool: SamplePool | None = None,
+    ) -> Batch:
+        pool = pool or self.pool
+        samples = [pool.sample(n) for n in numbers]
         pixel = self.config.model.recm.pixel_mm
         views, targets, poses = stack_samples(samples, pixel, generator)
-        cubes, points, axes = [], [], []
-        for number in numbers:
-            index = self.pool.source_of(number)
-            if index not in self._cubes:
-                subject = self.pool.subject(number)
-                self._cubes[index] = excess_cube(
-                    subject.excess, subject.centre_ct, self.config.model.regm
-                )
-                surface = subject.surface_points_ct - subject.centre_ct
-                chosen = np.linspace(0, len(surface) - 1, _POINTS).astype(int)
-                self._points[index] = torch.from_numpy(surface[chosen]).float()
-                axes_here = np.asarray(subject.anchors_to_centred)
-                self._anchor_axes[index] = torch.from_numpy(axes_here).float()
-            cubes.append(self._cubes[index])
-            points.append(self._points[index])
-            axes.append(self._anchor_axes[index])
-        return Batch(
-            views, targets, poses, torch.stack(axes), torch.stack(points), torch.stack(cubes)
-        )
+        known = [self._subject(pool, n) for n in numbers]
+        axes, points, cubes = (torch.stack(parts) for parts in zip(*known, strict=True))
+        return Batch(views, targets, poses, axes, points, cubes)
+
+    def _subject(self, pool: SamplePool, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of a pair's vertebra: anchors_to_centred, surface points, RegM's cube."""
+        key = (pool is self.pool, pool.source_of(number))
+        if key not in self._subjects:
+            subject = pool.subject(number)
+            surface = subject.surface_points_ct - subject.centre_ct
+            chosen = np.linspace(0, len(surface) - 1, _POINTS).astype(int)
+            axes = np.asarray(subject.anchors_to_centred)
+            self._subjects[key] = (
+                torch.from_numpy(axes).float(),
+                torch.from_numpy(surface[chosen]).float(),
+                excess_cube(subject.excess, subject.centre_ct, self.config.model.regm),
+            )
+        return self._subjects[key]
 
     @torch.no_grad()
     def _validate(self, phase: str, began: float) -> None:
         if self._validation is None:
             numbers = [VALIDATION + n for n in range(self.config.validate)]
             self._validation = [
-                self._batch(numbers[n : n + 8], None) for n in range(0, len(numbers), 8)
+                self._batch(numbers[n : n + 8], None, self.unseen)
+                for n in range(0, len(numbers), 8)
             ]
         found, registered = [], []
         for one in self._validation:
