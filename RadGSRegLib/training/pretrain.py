@@ -21,6 +21,7 @@ from ..networks.model import RadGSReg, load_model, save_model
 from ..progress import Progress
 from .board import Board
 from .config import TrainingConfig
+from .figures import reconstruction_figures
 from .pool import SamplePool, Source
 from .readers import ct_sources, folds, patient_of, phantom_sources, real_sources, verse_sources
 from .stages import finish_patient_model, patient_model, patient_source
@@ -30,6 +31,7 @@ from .trainer import History, Trainer
 _AVERAGED = 20
 _GRID_EDGE = 12
 _UNSEEN = 2
+_MEASURED = 12
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,12 @@ def pretrain(
                 finish_patient_model(model, sources[0].subject(), config)
         if trainer.rank == 0:
             minutes_taken = (time.perf_counter() - began) / 60.0
-            card = _card(asked, config, what, history, trainer.step, minutes_taken)
+            report(0.98, "measuring reconstructions")
+            with one_torch_thread():
+                quality = reconstruction_figures(
+                    model, trainer.unseen or pool, min(config.validate, _MEASURED)
+                )
+            card = _card(asked, config, what, history, quality, trainer.step, minutes_taken)
             save_model(asked.out, model, card)
     report(1.0, f"trained: {asked.out}")
     return history
@@ -210,6 +217,7 @@ def _card(
     config: TrainingConfig,
     what: dict[str, Any],
     history: History,
+    quality: dict[str, float],
     steps: int,
     minutes: float,
 ) -> dict[str, Any]:
@@ -232,6 +240,8 @@ def _card(
         + (" of phantoms never trained on" if asked.stage == 1 else ""): {
             "RecM, median distance of surface points (mm)": round(last.get("recm_mm", -1.0), 2),
             "RegM, the same (mm)": round(last.get("regm_mm", -1.0), 2),
+            "RecM, SSIM on the vertebra's box": round(quality["ssim"], 3),
+            "RecM, PSNR (dB)": round(quality["psnr_db"], 1),
         },
         "limits": "Simulated X-rays (the library's own physics); lumbar vertebrae; box within 13 "
         "mm of the vertebra's centre, the spine within 20 degrees about each axis.",
