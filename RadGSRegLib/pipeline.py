@@ -86,9 +86,8 @@ def run(
         case, start_ct_to_world, options.registration, report.part(0.0, 0.7), learned
     )
     registered = time.perf_counter()
-    anatomy = take_vertebra(case)
     reconstruction = reconstruct_registered(
-        case, registration, options.reconstruction, report.part(0.7, 1.0), anatomy=anatomy
+        case, registration, options.reconstruction, report.part(0.7, 1.0)
     )
     done = time.perf_counter()
     stages = {name: value for name, value in registration.timing_s.items() if name != "total"}
@@ -96,7 +95,7 @@ def run(
         registration=registration,
         cloud_world=reconstruction.cloud,
         volume_world=reconstruction.volume,
-        surface_points_ct=anatomy.surface_points_ct,
+        surface_points_ct=take_vertebra(case).surface_points_ct,
         timing_s={**stages, "reconstruct": done - registered, "total": done - began},
         reconstruction_quality=reconstruction.quality,
     )
@@ -124,12 +123,18 @@ def take_vertebra(case: Case) -> Anatomy:
 
 
 def posed_prior(
-    anatomy: Anatomy, registration: Registration, progress: Progress | None = None
+    case: Case, registration: Registration, progress: Progress | None = None
 ) -> GaussianCloud:
-    """From a vertebra and its pose to its Gaussians in world mm."""
+    """From a case's vertebra and its pose to its Gaussians in world mm.
+
+    Cut at the mask, without the shell around it that a registration takes along: what the
+    segmentation calls the vertebra is what is reconstructed.
+    """
+    from .drr import excess_attenuation
     from .gaussians import fit_vertebra
 
-    cloud = fit_vertebra(anatomy.target.excess, seed=registration.seed, progress=progress)
+    excess = excess_attenuation(case.ct, case.labels, case.label)
+    cloud = fit_vertebra(excess, seed=registration.seed, progress=progress)
     return cloud.transformed(registration.ct_to_world)
 
 
@@ -155,12 +160,10 @@ def reconstruct_registered(
     registration: Registration,
     options: ReconstructionOptions | None = None,
     progress: Progress | None = None,
-    *,
-    anatomy: Anatomy | None = None,
 ) -> Reconstruction:
     """From a registered case to Gaussians and volume: the last two arrows in one."""
     report = progress or Progress()
-    prior = posed_prior(anatomy or take_vertebra(case), registration, report.part(0.0, 0.2))
+    prior = posed_prior(case, registration, report.part(0.0, 0.2))
     return reconstruct(
         case.views,
         prior_cloud=prior,
