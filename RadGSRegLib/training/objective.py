@@ -21,11 +21,13 @@ class Objective(nn.Module):
     """The model with its losses as one module, so that its forward is what several processes share.
 
     ``forward(batch, phase, rendered)`` returns a dict of scalars; "loss" is the one to minimise.
-    ``rendered``: how many cases of the batch, from the first, enter eq. 2.
+    ``rendered``: how many cases of the batch, from the first, enter eq. 2. ``reduced``: the networks
+    run in bfloat16.
     """
 
-    def __init__(self, model: RadGSReg, extra: ExtraWeights) -> None:
+    def __init__(self, model: RadGSReg, extra: ExtraWeights, *, reduced: bool = False) -> None:
         super().__init__()
+        self.reduced = reduced
         self.model = model
         self.extra = extra
 
@@ -50,14 +52,15 @@ class Objective(nn.Module):
     ) -> tuple[dict[str, Tensor], list[GaussianCloud]]:
         """L_CAL-rec and what simulation adds; the effect's clouds of ``rendered`` cases."""
         recm = self.model.recm
-        found = recm(batch.views)
-        answers = [found.effect]
+        with self._networks(batch):
+            found = recm(batch.views)
+        answers = [_exact(found.effect)]
         if recm.config.counterfactual:
-            answers.append(found.factual)
+            answers.append(_exact(found.factual))
         truth = batch.centred_to_box @ batch.anchors_to_centred
         points = in_anchor_axes(batch.points, batch.anchors_to_centred)
         terms: dict[str, Tensor] = {}
-        loss = found.attention.new_zeros(())
+        loss = truth.new_zeros(())
         if recm.config.pose:
             apart = torch.stack(
                 [losses.point_distance(points, truth, a.poses).mean() for a in answers]
@@ -73,8 +76,12 @@ class Objective(nn.Module):
                 clouds = recm.clouds(_first(answer, rendered))
                 effects = effects or clouds
                 outputs.append((render(clouds, some), self.model.voxelize(clouds)))
-            second = outputs[-1]
-            eq2 = losses.counterfactual_reconstruction_loss(outputs[0], second, some.targets)
+            if recm.config.counterfactual:
+                effect, factual = outputs
+                eq2 = losses.counterfactual_reconstruction_loss(effect, factual, some.targets)
+            else:
+                images, volumes = outputs[0]
+                eq2 = losses.reconstruction_terms(images, some.targets, volumes)
             volume = torch.stack([losses.volume_l1(v, true_volume) for _, v in outputs]).mean()
             terms |= {"eq2": eq2.detach(), "volume": volume.detach()}
             loss = loss + eq2 + self.extra.volume * volume
@@ -82,7 +89,9 @@ class Objective(nn.Module):
         return terms, effects
 
     def _registration(self, batch: Batch, volumes: Tensor) -> dict[str, Tensor]:
-        found = self.model.regm(volumes, batch.ct)
+        with self._networks(batch):
+            found = self.model.regm(volumes, batch.ct)
+        found = found.float()
         moved = move_volume(batch.ct, found, self.model.config.regm.box_mm)
         truth = batch.centred_to_box
         eq3 = losses.registration_loss(moved, volumes, truth, found)
@@ -92,6 +101,12 @@ class Objective(nn.Module):
             "registered_mm": apart.detach(),
             "loss": eq3 + self.extra.points * apart / _POINT_MM,
         }
+
+    def _networks(self, batch: Batch) -> torch.autocast:
+        """Where the networks run: in half precision if asked for. Losses never do: SSIM is a
+        difference of nearly equal numbers."""
+        place = batch.targets.device.type
+        return torch.autocast(place, dtype=torch.bfloat16, enabled=self.reduced)
 
     def _ct_pair(self, batch: Batch) -> Tensor:
         """CT pairs, as the paper trains RegM alone: the CT moved by the true pose, imperfectly."""
@@ -118,6 +133,10 @@ def render(clouds: list[GaussianCloud], batch: Batch) -> Tensor:
             for cloud, ks, es in zip(clouds, views.intrinsics, views.extrinsics, strict=True)
         ]
     )
+
+
+def _exact(shape: Shape) -> Shape:
+    return Shape(shape.poses.float(), shape.stretch.float(), shape.raw.float())
 
 
 def _first(shape: Shape, count: int) -> Shape:

@@ -79,7 +79,7 @@ class Trainer:
         self.step = 0
         self._best: dict[str, Tensor] = {}
         self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
-        self.objective = Objective(self.model, config.extra)
+        self.objective = Objective(self.model, config.extra, reduced=config.precision == "bfloat16")
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.rate)
         self._shared: torch.nn.Module = self.objective
         if self.world > 1:
@@ -184,9 +184,7 @@ class Trainer:
             batch = batch.first(max(config.joint_cases // self.world, 1))
             rendered = len(batch.views)
         self.model.train()
-        half = config.precision == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            terms = self._shared(batch, phase, min(rendered, len(batch.views)))
+        terms = self._shared(batch, phase, min(rendered, len(batch.views)))
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
