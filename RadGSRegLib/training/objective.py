@@ -21,8 +21,8 @@ class Objective(nn.Module):
     """The model with its losses as one module, so that its forward is what several processes share.
 
     ``forward(batch, phase, rendered)`` returns a dict of scalars; "loss" is the one to minimise.
-    ``rendered``: how many cases of the batch, from the first, enter eq. 2. ``reduced``: the networks
-    run in bfloat16.
+    ``rendered``: how many cases of the batch, from the first, enter eq. 2. With ``reduced`` the
+    networks run in bfloat16.
     """
 
     def __init__(self, model: RadGSReg, extra: ExtraWeights, *, reduced: bool = False) -> None:
