@@ -106,6 +106,7 @@ class Task(Generic[Result]):
         self.isDiscarded = False
         self._isLoaded = False
         self._timer: Any = None
+        self._removal: threading.Thread | None = None
         self.job = Job(
             [pythonExecutable(), "-m", "RadGSRegLib", *arguments, "--progress"],
             workingFolder=libraryFolder(),
@@ -206,6 +207,8 @@ class Task(Generic[Result]):
             self.job.wait(3.0)
             self._folder.remove()
             raise
+        if self._removal is not None:
+            self._removal.join()
         if self.error is not None:
             raise self.error
         assert self.result is not None
@@ -245,7 +248,8 @@ class Task(Generic[Result]):
             self._folder.remove()
         else:
             # A CT's worth of files takes a slow disk longer than a window may wait.
-            threading.Thread(target=self._folder.remove).start()
+            self._removal = threading.Thread(target=self._folder.remove)
+            self._removal.start()
 
     def _failure(self) -> Exception | None:
         if self.isDiscarded:

@@ -249,8 +249,7 @@ def register(
     fine = _fine(job, middle, options, progress.part(0.65, 0.9))
     progress.pose(fine[0].ct_to_world)
     lap("fine")
-    progress(0.9, "checking the pose")
-    evidence = _evidence(job, fine, middle, options)
+    evidence = _evidence(job, fine, middle, options, progress.part(0.9, 1.0))
     lap("check")
     verdict = judge(evidence)
     timing["total"] = time.perf_counter() - began
@@ -416,7 +415,9 @@ def _by_place(
     return [members for _, members in groups]
 
 
-def _level_lead(job: Job, best: Hypothesis, options: RegistrationOptions) -> float:
+def _level_lead(
+    job: Job, best: Hypothesis, options: RegistrationOptions, progress: Progress
+) -> float:
     """How much better the pose scores than the target placed one level up or down.
 
     One level off, a spine fits its own picture fairly well, in every view at once; only trying the
@@ -433,7 +434,8 @@ def _level_lead(job: Job, best: Hypothesis, options: RegistrationOptions) -> flo
         neighbour_weight=options.click_places.neighbour_weight,
     )
     rivals = []
-    for step in level_steps(model):
+    for n, step in enumerate(level_steps(model)):
+        progress(0.4 * n, "trying the neighbouring levels")
         pose = np.array(best.ct_to_world)
         pose[:3, 3] += pose[:3, :3] @ step
         if not _in_sight(job, pose):
@@ -442,11 +444,13 @@ def _level_lead(job: Job, best: Hypothesis, options: RegistrationOptions) -> flo
         for candidate in search(model, job.views, pose, near)[:4]:
             arrangement = Arrangement.as_in_ct(candidate.ct_to_world, model)
             found.append(job.refine(options.coarse, arrangement, best.signs, Progress()))
-        for one in job.distinct(found, 1.0, 2):
+        for m, one in enumerate(job.distinct(found, 1.0, 2)):
+            progress(0.4 * n + 0.1 + 0.15 * m, "trying the neighbouring levels")
             arrangement = Arrangement.as_in_ct(one.ct_to_world, model)
             rivals.append(job.refine(options.middle, arrangement, best.signs, Progress()))
     if not rivals:
         return 1.0
+    progress(0.8, "trying the neighbouring levels")
     fresh = Arrangement.as_in_ct(best.ct_to_world, model)
     own = job.refine(options.middle, fresh, best.signs, Progress())
     return own.refined.score - max(rival.refined.score for rival in rivals)
@@ -485,8 +489,10 @@ def _evidence(
     fine: list[Hypothesis],
     middle: list[Hypothesis],
     options: RegistrationOptions,
+    progress: Progress,
 ) -> Evidence:
     """What speaks for and against the best hypothesis."""
+    progress(0.0, "checking the pose")
     best = fine[0]
     # Fitted again with wider neighbourhoods: a right pose does not care.
     wide = replace(
@@ -494,7 +500,7 @@ def _evidence(
         rounds=1,
         refine=replace(options.fine.refine, neighbourhoods_mm=(12.0,), iterations=5),
     )
-    again = job.refine(wide, best.refined.arrangement, best.signs, Progress())
+    again = job.refine(wide, best.refined.arrangement, best.signs, progress.part(0.0, 0.2))
     score = best.refined.score
 
     def far(found: list[Hypothesis]) -> list[float]:
@@ -519,5 +525,5 @@ def _evidence(
         disagreement_mm=job.distance_mm(again.ct_to_world, best.ct_to_world),
         lead=near(middle) - max(far(middle), default=near(middle) - 1.0),
         fine_lead=score - max(far(fine), default=score - 1.0),
-        level_lead=_level_lead(job, best, options),
+        level_lead=_level_lead(job, best, options, progress.part(0.2, 1.0)),
     )
