@@ -83,6 +83,8 @@ def register(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
 
         options = _options(args)
         learned = _learned(args, case, start, progress.part(0.05, 0.15))
+        if args.model is not None:
+            case = _with_input(case, Path(args.model))
         result = pipeline.run(case, start, options, progress.part(0.15, 0.9), learned)
         write_results(stage, case, result, progress=progress.part(0.9, 1.0))
     return _outcome(result.registration, args.out)
@@ -406,6 +408,15 @@ def _result_file(out: Path, interrupt: Interrupt) -> Iterator[Path]:
         part.replace(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_input(case: Case, path: Path) -> Case:
+    """The case with one more file among its inputs."""
+    from .cases import Ledger
+
+    ledger = Ledger()
+    ledger.add_file(path)
+    return replace(case, inputs={**case.inputs, **ledger.inputs})
 
 
 def _learned(args: argparse.Namespace, case: Case, start: Any, progress: Progress) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from RadGSRegLib import cli
+from RadGSRegLib import cli, commands
 from RadGSRegLib.cases import read_case
 from RadGSRegLib.geometry.pose import is_rigid
 from RadGSRegLib.networks import learned_start, load_model
@@ -105,6 +105,12 @@ def test_a_learned_pose_says_where_to_search(case_path):
     far[2, 3] += 36.0
     learned.append(Candidate(far, 0.4, (1, 1)))
     assert not _reference(bare, Model(), None, RegistrationOptions(), learned)[2]  # type: ignore[arg-type]
+
+
+def test_a_model_is_among_the_inputs(trained, case_path):
+    case = commands._with_input(read_case(case_path), trained)
+    assert len(case.inputs[trained.name]) == 64
+    assert len(case.inputs) > 4
 
 
 def test_reconstruct_learned(trained, case_path, tmp_path):
