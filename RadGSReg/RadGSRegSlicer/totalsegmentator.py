@@ -26,7 +26,8 @@ def segmentVertebrae(ctNode: Any) -> Any:
     name = scene.GenerateUniqueName(f"{ctNode.GetName()} vertebrae")
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     try:
-        logic.process(ctNode, node, fast=False, task="total", subset=_STRUCTURES)
+        # The third argument asks for full quality; its name is not the same in all versions.
+        logic.process(ctNode, node, False, task="total", subset=_STRUCTURES)
     except Exception:
         scene.RemoveNode(node)
         raise
