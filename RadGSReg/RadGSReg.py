@@ -17,7 +17,7 @@ from slicer import (
 )
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -169,8 +169,9 @@ class RadGSRegParameterNode:
     reviewAfter: bool = True
     reviewVolume: bool = False
     reviewGaussians: bool = False
-    reviewStepMm: float = 1.0
-    reviewStepDeg: float = 1.0
+    # Said here and not only in the form: binding a spin box sets its limits to those given here.
+    reviewStepMm: Annotated[float, WithinRange(0.1, 20.0)] = 1.0
+    reviewStepDeg: Annotated[float, WithinRange(0.1, 20.0)] = 1.0
     reviewKeys: bool = True
 
 

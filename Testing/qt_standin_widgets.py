@@ -142,10 +142,18 @@ class ctkCollapsibleGroupBox(QGroupBox):
 
 
 class ctkPathLineEdit(QWidget):
-    """A line for a path, with a button to browse."""
+    """A line for a path, with a button to browse.
+
+    As the real one, without name filters it tells of a path only while there is one: that it was
+    cleared is told by ``validInputChanged`` alone.
+    """
 
     currentPathChanged = Signal(str)
-    SIGNALS = {"currentPathChanged(QString)": "currentPathChanged"}  # noqa: RUF012
+    validInputChanged = Signal(bool)
+    SIGNALS = {  # noqa: RUF012
+        "currentPathChanged(QString)": "currentPathChanged",
+        "validInputChanged(bool)": "validInputChanged",
+    }
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -155,7 +163,15 @@ class ctkPathLineEdit(QWidget):
         browse.setText("...")
         row.addWidget(self._line)
         row.addWidget(browse)
-        self._line.textChanged.connect(self.currentPathChanged.emit)
+        self._valid = False
+        self._line.textChanged.connect(self._onText)
+
+    def _onText(self, text: str) -> None:
+        before, self._valid = self._valid, bool(text)
+        if text:
+            self.currentPathChanged.emit(text)
+        if self._valid != before:
+            self.validInputChanged.emit(self._valid)
 
     @invokable
     def setCurrentPath(self, path: str) -> None:
@@ -371,7 +387,11 @@ class qMRMLNodeComboBox(_SceneWatcher, QWidget):
 
 
 class qMRMLSegmentSelectorWidget(_SceneWatcher, qMRMLWidget):
-    """A list of segmentations and one of the segments of the chosen one."""
+    """A list of segmentations and one of the segments of the chosen one.
+
+    As the real one, it keeps the segment's identifier while there is no segmentation, and takes the
+    first segment by itself where the one it keeps is not there.
+    """
 
     currentNodeChanged = Signal(object)
     nodeValid = Signal(bool)
@@ -392,9 +412,10 @@ class qMRMLSegmentSelectorWidget(_SceneWatcher, qMRMLWidget):
         column.addWidget(self._nodes)
         column.addWidget(self._segments)
         self._ids: list[str] = []
+        self._current = ""
         self._observedSegmentation: tuple[Any, list[int]] = (None, [])
         self._nodes.currentNodeChanged.connect(self._onNode)
-        self._segments.activated.connect(self._onSegment)
+        self._segments.currentIndexChanged.connect(self._onSegment)
 
     def _setNoneEnabled(self, on: bool) -> None:
         self._nodes.noneEnabled = on
@@ -427,30 +448,33 @@ class qMRMLSegmentSelectorWidget(_SceneWatcher, qMRMLWidget):
             )
             tags = [segmentation.AddObserver(kind, lambda *_: self.refresh()) for kind in kinds]
             self._observedSegmentation = (segmentation, tags)
-        self.refresh(keep="")
+        self.refresh()
         self.currentNodeChanged.emit(node)
         self.nodeValid.emit(node is not None)
 
-    def refresh(self, keep: str | None = None) -> None:
-        node, before = self._nodes.currentNode(), self.currentSegmentID()
-        wanted = before if keep is None else keep
+    def refresh(self) -> None:
+        node, none = self._nodes.currentNode(), self._nodes.noneEnabled
+        self._segments.blockSignals(True)
         self._segments.clear()
         self._ids = []
-        if self._nodes.noneEnabled:
-            self._segments.addItem("None")
-            self._ids.append("")
-        if node is not None:
-            segmentation = node.GetSegmentation()
+        segmentation = None if node is None else node.GetSegmentation()
+        if segmentation is not None and segmentation.GetNumberOfSegments() > 0:
+            if none:
+                self._segments.addItem("None")
+                self._ids.append("")
             for index in range(segmentation.GetNumberOfSegments()):
                 self._segments.addItem(segmentation.GetNthSegment(index).GetName())
                 self._ids.append(segmentation.GetNthSegmentID(index))
-        if self._ids:
-            self._segments.setCurrentIndex(self._ids.index(wanted) if wanted in self._ids else 0)
-        if self.currentSegmentID() != before:
-            self.currentSegmentChanged.emit(self.currentSegmentID())
+        kept = self._current in self._ids
+        self._segments.setCurrentIndex(self._ids.index(self._current) if kept else -1)
+        self._segments.blockSignals(False)
+        if self._ids and not kept:
+            self._segments.setCurrentIndex(1 if none else 0)
 
     def _onSegment(self, index: int) -> None:
-        self.currentSegmentChanged.emit(self._ids[index])
+        if self._nodes.currentNode() is not None and 0 <= index < len(self._ids):
+            self._current = self._ids[index]
+            self.currentSegmentChanged.emit(self._current)
 
     @invokable
     def currentNode(self) -> Any:
@@ -470,8 +494,7 @@ class qMRMLSegmentSelectorWidget(_SceneWatcher, qMRMLWidget):
 
     @invokable
     def currentSegmentID(self) -> str:
-        index = self._segments.currentIndex()
-        return self._ids[index] if 0 <= index < len(self._ids) else ""
+        return self._current
 
     @invokable
     def segmentIDs(self) -> list[str]:
@@ -479,9 +502,8 @@ class qMRMLSegmentSelectorWidget(_SceneWatcher, qMRMLWidget):
 
     @invokable
     def setCurrentSegmentID(self, id_: str) -> None:
-        if id_ in self._ids and id_ != self.currentSegmentID():
+        if id_ in self._ids:
             self._segments.setCurrentIndex(self._ids.index(id_))
-            self.currentSegmentChanged.emit(id_)
 
 
 WIDGETS: tuple[type, ...] = (

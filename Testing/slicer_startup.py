@@ -87,6 +87,13 @@ class Choice:
         self.choices = choices
 
 
+class WithinRange:
+    """The annotation of Slicer's: a value outside is refused, and limits a bound spin box."""
+
+    def __init__(self, minimum: float, maximum: float) -> None:
+        self.minimum, self.maximum = minimum, maximum
+
+
 def _read(node: Any, name: str, kind: Any) -> Any:
     if typing.get_origin(kind) is list:
         count = int(node.GetParameter(f"{name}.len") or 0)
@@ -133,11 +140,15 @@ def parameterNodeWrapper(cls: type) -> type:
                 _write(parameterNode, name, kind, empty if default is None else default)
 
     def makeProperty(name: str, kind: Any, hint: Any) -> property:
-        choices = [a.choices for a in getattr(hint, "__metadata__", ()) if isinstance(a, Choice)]
+        notes = getattr(hint, "__metadata__", ())
+        choices = [a.choices for a in notes if isinstance(a, Choice)]
+        limits = [a for a in notes if isinstance(a, WithinRange)]
 
         def setter(self: Any, value: Any) -> None:
             if choices and value not in choices[0]:
                 raise ValueError(f"{name} must be one of {choices[0]}")
+            if limits and not limits[0].minimum <= value <= limits[0].maximum:
+                raise ValueError(f"{name} must be in {limits[0].minimum} to {limits[0].maximum}")
             with slicer.util.NodeModify(self.parameterNode):
                 _write(self.parameterNode, name, kind, value)
 
@@ -193,6 +204,13 @@ class _Binding:
             widget.clear()
             for choice in self.choices:
                 widget.addItem(str(choice))
+        if self.className in ("QSpinBox", "QDoubleSpinBox"):
+            # As Slicer's: whatever limits the form gave are gone.
+            notes = getattr(hint, "__metadata__", ())
+            limits = next((a for a in notes if isinstance(a, WithinRange)), None)
+            most = 2**31 - 1 if kind is int else 1e300
+            widget.minimum = -most if limits is None else limits.minimum
+            widget.maximum = most if limits is None else limits.maximum
         self.show()
         widget.connect(self.signal, self.changed)
 
@@ -295,7 +313,12 @@ def start() -> Any:
     # Kept alive by the scene's namespace: the logics observe the scene.
     slicer.modules.kept = (application, colors, files, cache)
     _module("slicer.i18n", tr=lambda text: text, translate=lambda context, text: text)
-    _module("slicer.parameterNodeWrapper", parameterNodeWrapper=parameterNodeWrapper, Choice=Choice)
+    _module(
+        "slicer.parameterNodeWrapper",
+        parameterNodeWrapper=parameterNodeWrapper,
+        Choice=Choice,
+        WithinRange=WithinRange,
+    )
     _module(
         "slicer.ScriptedLoadableModule",
         ScriptedLoadableModule=StandInModule,

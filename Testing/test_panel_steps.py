@@ -95,6 +95,33 @@ def test_ct_and_the_only_vertebra(widget: Any, loaded: tuple[Any, Any]) -> None:
     assert widget.ui.neighboursLabel.text == "no neighbours segmented"
 
 
+def test_a_segment_that_nobody_chose_is_not_taken(widget: Any, loaded: tuple[Any, Any]) -> None:
+    """The selector itself takes the first segment of what it is given."""
+    selector, parameters = widget.ui.segmentSelector, widget._parameterNode
+    chosen = parameters.segmentId
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Spine")
+    segments = other.GetSegmentation()
+    for name in ("vertebrae_L1", "vertebrae_L2", "vertebrae_L3"):
+        segments.AddEmptySegment(name, name)
+    selector.setCurrentNode(other)
+    assert (parameters.segmentation, parameters.segmentId) == (other, "")
+    assert selector.currentSegmentID() == ""
+    assert "Select the segment" in _status(widget, "ct")
+    selector.setCurrentSegmentID("vertebrae_L2")
+    assert parameters.segmentId == "vertebrae_L2"
+    segments.RemoveSegment("vertebrae_L2")
+    assert parameters.segmentId == ""
+    assert "Select the segment" in _status(widget, "ct")
+    selector.setCurrentSegmentID("vertebrae_L1")
+    assert parameters.segmentId == "vertebrae_L1"
+    selector.setCurrentNode(None)
+    assert (parameters.segmentation, parameters.segmentId) == (None, "")
+    selector.setCurrentNode(loaded[1])
+    assert (parameters.segmentation, parameters.segmentId) == (loaded[1], chosen)
+    loaded[1].GetSegmentation().RemoveAllSegments()
+    assert "The segment is gone" in _status(widget, "ct")
+
+
 def test_the_level_is_corrected_by_hand(widget: Any, loaded: tuple[Any, Any]) -> None:
     _, segmentation = loaded
     segments = segmentation.GetSegmentation()
@@ -209,8 +236,17 @@ def test_total_segmentator_with_one_button(
         def setupPythonRequirements(self) -> None:  # noqa: N802
             asked.append("requirements")
 
-        def process(self, ct: Any, node: Any, **how: Any) -> None:
-            asked.append((ct, how["task"], "vertebrae_L3" in how["subset"]))
+        def process(
+            self,
+            inputVolume: Any,
+            outputSegmentation: Any,
+            quality: Any = None,
+            cpu: bool = False,
+            task: str | None = None,
+            subset: list[str] | None = None,
+        ) -> None:
+            asked.append((inputVolume, quality, task, "vertebrae_L3" in (subset or [])))
+            node = outputSegmentation
             node.GetSegmentation().AddEmptySegment("vertebrae_L3", "vertebrae_L3")
 
     module = types.ModuleType("TotalSegmentator")
@@ -220,7 +256,7 @@ def test_total_segmentator_with_one_button(
     widget.update()
     assert button.enabled
     button.click()
-    assert asked == ["requirements", (loaded[0], "total", True)]
+    assert asked == ["requirements", (loaded[0], False, "total", True)]
     assert widget._parameterNode.segmentation is not loaded[1]
     assert "Select the segment" in _status(widget, "ct")
 
@@ -239,6 +275,23 @@ def test_xrays_from_a_views_file(widget: Any, files: Path) -> None:
         "-180.0\N{DEGREE SIGN}, 0.0\N{DEGREE SIGN}",
         "calibrated",
     ] or table.item(0, 3).text() == "calibrated"
+
+
+def test_a_path_that_is_cleared_is_gone(widget: Any, files: Path) -> None:
+    _load_xrays(widget, files)
+    ui, parameters = widget.ui, widget._parameterNode
+    for line, button in (
+        (ui.exportPathLineEdit, ui.exportButton),
+        (ui.viewsPathLineEdit, ui.importButton),
+    ):
+        line.currentPath = str(files)
+        assert button.enabled
+        line.currentPath = ""
+        assert not button.enabled
+    ui.modelPathLineEdit.currentPath = "weights"
+    assert parameters.modelPath == "weights"
+    ui.modelPathLineEdit.currentPath = ""
+    assert parameters.modelPath == ui.modelPathLineEdit.currentPath == ""
 
 
 def test_xrays_that_come_and_go_in_the_console(widget: Any, files: Path) -> None:

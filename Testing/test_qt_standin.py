@@ -117,3 +117,40 @@ def test_a_parameter_is_bound_only_to_what_slicer_can_bind(qt: Any) -> None:
     form.box.setProperty("SlicerParameterName", "size")
     with pytest.raises(RuntimeError, match="cannot be bound"):
         parameters.connectGui(form)
+
+
+def test_binding_a_spin_box_sets_its_limits(qt: Any) -> None:
+    """As Slicer's own binding does: what the form says of them is lost."""
+    from typing import Annotated
+
+    import slicer
+    from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+    hints = {"free": float, "held": Annotated[float, WithinRange(0.5, 4.0)]}
+    body = {"__annotations__": hints, "free": 1.0, "held": 1.0}
+    wrapped = parameterNodeWrapper(type("Parameters", (), body))
+    form = type("Form", (), {})()
+    for name in ("free", "held"):
+        box = qt.QDoubleSpinBox()
+        box.maximum = 2.0
+        box.setProperty("SlicerParameterName", name)
+        setattr(form, name, box)
+    parameters = wrapped(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    parameters.connectGui(form)
+    form.free.value = form.held.value = 9.0
+    assert (parameters.free, parameters.held) == (9.0, 4.0)
+    with pytest.raises(ValueError, match="held"):
+        parameters.held = 9.0
+
+
+def test_a_path_that_is_cleared_is_told_otherwise(qt: Any) -> None:
+    import qt_standin_widgets
+
+    got: list[Any] = []
+    line = qt_standin.classFor(qt_standin_widgets.ctkPathLineEdit)()
+    line.connect("currentPathChanged(QString)", got.append)
+    line.connect("validInputChanged(bool)", got.append)
+    line.currentPath = "a"
+    line.currentPath = "ab"
+    line.currentPath = ""
+    assert got == ["a", True, "ab", False]

@@ -159,6 +159,8 @@ def test_every_button_of_the_review(alone: Any, tmp_path: Path) -> None:
 def test_corrections_verdict_and_hardening(alone: Any) -> None:
     ui, session = alone.ui, _session(alone)
     start = session.pose
+    ui.reviewStepMmSpinBox.value = -3.0
+    assert alone._parameterNode.reviewStepMm == pytest.approx(0.1)
     ui.reviewStepMmSpinBox.value = 2.0
     ui.reviewRightPlusButton.click()
     assert session.movedByHand()[0] == pytest.approx(2.0, abs=1e-6)

@@ -41,9 +41,7 @@ def rasToPixel(geometry: XrayGeometry, pointRas: Sequence[float]) -> tuple[float
     return float(column), float(row)
 
 
-def markupsOf(
-    xrayNode: vtkMRMLScalarVolumeNode, role: str, name: str = ""
-) -> Any:
+def markupsOf(xrayNode: vtkMRMLScalarVolumeNode, role: str, name: str = "") -> Any:
     """The points that belong to an X-ray in a role, or None; made anew if a name is given."""
     node = xrayNode.GetNodeReference(role)
     if node is None and name:

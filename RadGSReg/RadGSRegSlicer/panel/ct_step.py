@@ -18,6 +18,7 @@ from .placing import Placing
 from .step import PanelContext, Step, fillChoices, modify, selectChoice
 
 _POINT_EVENTS = ("PointPositionDefinedEvent", "PointRemovedEvent")
+_SEGMENT_EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified")
 
 
 class CtStep(Step):
@@ -118,17 +119,32 @@ class CtStep(Step):
     def onSegmentChanged(self, *args: Any) -> None:
         if self.parameters is None or self._updating:
             return
-        selector = self.ui.segmentSelector
-        segmentation = selector.currentNode()
-        segmentId = selector.currentSegmentID() or ""
-        if segmentation is not None and not segmentId:
-            # Where there is but one vertebra, that is the one.
-            only = levels.vertebrae(segmentation)
-            if len(only) == 1 and segmentation != self.parameters.segmentation:
-                segmentId = next(iter(only))
+        segmentation = self.ui.segmentSelector.currentNode()
+        segmentId = self._chosenSegment(segmentation)
         with modify(self.parameters):
             self.parameters.segmentation = segmentation
             self.parameters.segmentId = segmentId
+
+    def _chosenSegment(self, segmentation: Any) -> str:
+        """The segment that the user has chosen in the selector; "" for one that nobody chose.
+
+        The selector takes the first segment by itself when another segmentation is chosen or the
+        present segment is removed, and keeps the last one when there is no segmentation.
+        """
+        if segmentation is None:
+            return ""
+        there, before = segmentIds(segmentation), self.parameters.segmentId
+        shown = self.ui.segmentSelector.currentSegmentID() or ""
+        if shown not in there:
+            shown = ""
+        if segmentation != self.parameters.segmentation:
+            if shown and shown == before:
+                return str(shown)
+            # Where there is but one vertebra, that is the one.
+            only = list(levels.vertebrae(segmentation))
+            return only[0] if len(only) == 1 else ""
+        isGone = before and before not in there
+        return "" if isGone and shown == there[0] else str(shown)
 
     def onLevel(self, *args: Any) -> None:
         level = self.ui.levelComboBox.currentData
@@ -257,14 +273,13 @@ class CtStep(Step):
         """Follow changes of the segments, which the parameter node knows nothing of."""
         if segmentation is self._observedSegmentation:
             return
-        event = slicer.vtkSegmentation.SegmentModified
-        if self._observedSegmentation is not None:
-            self.context.removeObserver(
-                self._observedSegmentation.GetSegmentation(), event, self._onPoints
-            )
-        self._observedSegmentation = segmentation
-        if segmentation is not None:
-            self.context.addObserver(segmentation.GetSegmentation(), event, self._onPoints)
+        old, self._observedSegmentation = self._observedSegmentation, segmentation
+        for name in _SEGMENT_EVENTS:
+            event = getattr(slicer.vtkSegmentation, name)
+            if old is not None:
+                self.context.removeObserver(old.GetSegmentation(), event, self._onPoints)
+            if segmentation is not None:
+                self.context.addObserver(segmentation.GetSegmentation(), event, self._onPoints)
 
 
 def _mayBeCt(node: Any) -> bool:

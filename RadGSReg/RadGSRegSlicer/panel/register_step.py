@@ -15,7 +15,7 @@ from ..compute import checkOutputs
 from ..preview import PosePreview
 from ..results import OutputNodes, RegistrationResult, keepPose
 from ..review.surface import vertebraSurface
-from .step import PanelContext, Step, fillChoices, modify, selectChoice
+from .step import PanelContext, Step, fillChoices, modify, onPath, selectChoice
 from .timing import TimeLeft
 
 
@@ -45,7 +45,7 @@ class RegisterStep(Step):
         fillChoices(ui.methodComboBox, methods, "optimize")
         ui.effortComboBox.connect("currentIndexChanged(int)", self.onEffort)
         ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethod)
-        ui.modelPathLineEdit.connect("currentPathChanged(QString)", self.onModelPath)
+        onPath(ui.modelPathLineEdit, self.onModelPath)
         ui.applyButton.connect("clicked(bool)", self.onApply)
         ui.keepBestButton.connect("clicked(bool)", self.onKeepBest)
 

@@ -16,7 +16,7 @@ from ..review import views
 from ..review.review import Review
 from .review_nudge import NudgeControls
 from .review_views import ViewControls
-from .step import PanelContext, Step
+from .step import PanelContext, Step, onPath
 from .timers import makeTimer
 
 _POLL_MS = 40
@@ -52,7 +52,7 @@ class ReviewStep(Step):
             ("Save", self.onSave),
         ):
             getattr(ui, f"review{name}Button").connect("clicked(bool)", handler)
-        ui.reviewReportPathLineEdit.connect("currentPathChanged(QString)", self.onFolder)
+        onPath(ui.reviewReportPathLineEdit, self.onFolder)
         # A scene may be opened that was saved in this layout.
         views.addLayout(slicer.mrmlScene)
 

@@ -123,6 +123,13 @@ class Step:
         return getattr(self.ui, f"{self.name}CollapsibleButton")
 
 
+def onPath(pathLineEdit: Any, handler: Callable[..., object]) -> None:
+    """Call a handler whenever the path in a ctkPathLineEdit is changed or cleared."""
+    # Of an empty line the first signal says nothing.
+    pathLineEdit.connect("currentPathChanged(QString)", handler)
+    pathLineEdit.connect("validInputChanged(bool)", handler)
+
+
 def fillChoices(comboBox: Any, choices: dict[str, str], current: str) -> None:
     """Fill a combo box with texts whose data are the keys, and select one; emits no signal."""
     blocked = comboBox.blockSignals(True)

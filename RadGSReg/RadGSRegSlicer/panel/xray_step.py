@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from .. import carm, casefolder, xray, xraysources
 from ..carm import CArm
 from ..drawing import XrayDrawings
-from .step import PanelContext, Step, fillChoices, selectChoice, setValue
+from .step import PanelContext, Step, fillChoices, onPath, selectChoice, setValue
 
 _LEAST_DEG = 5.0
 
@@ -57,9 +57,8 @@ class XrayStep(Step):
         ui.importButton.connect("clicked(bool)", self.onImport)
         ui.addVolumeButton.connect("clicked(bool)", self.onAddVolume)
         ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._updateButtons)
-        ui.viewsPathLineEdit.connect("currentPathChanged(QString)", self._updateButtons)
-        ui.geometryPathLineEdit.connect("currentPathChanged(QString)", self._updateButtons)
-        ui.exportPathLineEdit.connect("currentPathChanged(QString)", self._updateButtons)
+        for line in (ui.viewsPathLineEdit, ui.geometryPathLineEdit, ui.exportPathLineEdit):
+            onPath(line, self._updateButtons)
         ui.refreshDicomButton.connect("clicked(bool)", self.onRefreshDicom)
         ui.addDicomButton.connect("clicked(bool)", self.onAddDicom)
         ui.removeXrayButton.connect("clicked(bool)", self.onRemove)
