@@ -31,9 +31,7 @@ from .subjects import Subject, make_subject
 VERSE_LUMBAR = (20, 21, 22, 23, 24, 25)
 """VerSe numbers L1 to L6."""
 
-TOTALSEGMENTATOR_LUMBAR = (27, 28, 29, 30, 31)
-"""TotalSegmentator numbers L5 to L1."""
-
+_SACRUM = 26
 _PHANTOM_LEVELS = ("L1", "L2", "L3", "L4", "L5")
 _CT_NAME = re.compile(r"(.+?)_ct\.(nii\.gz|nii|mha|nrrd)$")
 _MASKS = ("{}_vertebrae", "{}_seg", "{}_seg-vert_msk", "{}_label")
@@ -90,7 +88,7 @@ def _phantom(
 
 def ct_sources(folder: Path) -> list[Source]:
     """Vertebrae of the CTs of a folder: ``NAME_ct.nii.gz`` beside ``NAME_vertebrae.nii.gz`` (or
-    ``_seg``). All labels that lie wholly inside the CT are taken.
+    ``_seg``). All labels that lie wholly inside the CT are taken, but the sacrum's (26).
 
     Raises InputError where there is none.
     """
@@ -141,7 +139,8 @@ def _vertebrae(ct_path: Path, mask_path: Path, wanted: Iterable[int] | None) -> 
     sources: list[Source] = []
     for label in segmentation.values():
         mask = (segmentation.array == label).any(axis=0)
-        if (wanted is not None and label not in wanted) or _is_cut(mask):
+        skipped = label == _SACRUM if wanted is None else label not in wanted
+        if skipped or _is_cut(mask):
             continue
         name = f"{ct_path.name} {label}"
         sources.append(Simulated(name, partial(_ct_subject, ct_path, mask_path, label, name)))
