@@ -108,9 +108,7 @@ def main() -> None:
     good = sum(row[6] < 2.0 for row in rows)
     silent = sum(row[6] >= 2.0 and row[7] == "ok" for row in rows)
     median = statistics.median(row[1] for row in rows)
-    print(
-        f"\n{good} of {len(rows)} under 2 mm, {silent} silent failures, start {median:.1f} mm"
-    )
+    print(f"\n{good} of {len(rows)} under 2 mm, {silent} silent failures, start {median:.1f} mm")
 
 
 if __name__ == "__main__":
