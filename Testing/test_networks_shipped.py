@@ -1,0 +1,57 @@
+"""The weights that are shipped: they load, they are small and quick, and they have learned."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from RadGSRegLib.networks import load_model
+from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
+from RadGSRegLib.training.losses import point_distance
+from RadGSRegLib.training.pool import stack_samples
+from RadGSRegLib.training.samples import SampleOptions, draw_sample
+from RadGSRegLib.training.subjects import make_subject
+
+FOLDER = Path(__file__).resolve().parent.parent / "Resources" / "Models"
+MODELS = sorted(FOLDER.glob("*.safetensors"))
+
+
+def test_they_are_there_and_small():
+    assert MODELS
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 40e6
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: p.name)
+def test_the_card_says_what_they_are(path):
+    card = load_model(path).card
+    assert {"what", "use", "data", "training", "limits"} <= set(card)
+    assert card["training"]["minutes"] > 0
+    assert "Research only" in path.with_suffix(".md").read_text()
+    # Nobody's own shape is shipped.
+    assert not load_model(path).is_patient_specific
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: p.name)
+def test_they_know_something_of_a_spine_never_seen(path):
+    model = load_model(path)
+    phantom = make_phantom(random_spine(987_654), 2.0, ["L2", "L3", "L4"])
+    subject = make_subject(phantom.ct, phantom.labels, LABELS["L3"])
+    axes = np.eye(4)
+    axes[:3, :3] = phantom.poses["L3"][:3, :3]
+    subject = subject.with_axes(axes)
+    samples = [draw_sample(subject, SampleOptions(level="realistic"), 50 + n) for n in range(6)]
+    views, _, poses = stack_samples(samples, model.config.recm.pixel_mm, None)
+    began = time.perf_counter()
+    found = model.recm.predict(views)
+    assert time.perf_counter() - began < 12.0  # six pairs; a busy test machine gets some slack
+    truth = poses @ torch.from_numpy(subject.anchors_to_centred).float()
+    points = torch.from_numpy(subject.surface_points_ct - subject.centre_ct).float()
+    points = points @ truth.new_tensor(subject.anchors_to_centred[:3, :3])
+    points = points[None].expand(len(samples), -1, -1)
+    error = point_distance(points, truth, found.effect.poses).mean()
+    untrained = point_distance(points, truth, torch.eye(4).repeat(len(samples), 1, 1)).mean()
+    assert error < 0.8 * untrained
