@@ -311,6 +311,19 @@ def test_a_saved_scene_comes_back_with_its_review(alone: Any, tmp_path: Path) ->
     widget.cleanup()
 
 
+def test_the_review_goes_on_after_another_module(alone: Any) -> None:
+    ui, review = alone.ui, alone.steps["review"].review
+    ui.reviewLayoutButton.click()
+    ui.reviewRightPlusButton.click()
+    alone.exit()
+    alone.enter()
+    assert alone.steps["review"].review is review
+    assert review.isLaidOut
+    assert ui.reviewUndoButton.enabled
+    ui.reviewUndoButton.click()
+    assert review.session.movedByHand()[0] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_a_scene_that_is_closed_ends_the_review(alone: Any) -> None:
     alone.ui.reviewLayoutButton.click()
     slicer.mrmlScene.Clear(False)

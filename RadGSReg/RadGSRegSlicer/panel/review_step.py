@@ -60,7 +60,9 @@ class ReviewStep(Step):
 
     def setParameterNode(self, parameters: Any) -> None:
         super().setParameterNode(parameters)
-        self._close()
+        # Back from another module, the review of the same nodes goes on, and can still be undone.
+        if parameters is None:
+            self._close()
 
     def setResult(self, result: RegistrationResult | None) -> None:
         """A registration has ended with this result (step 4 calls this)."""
