@@ -98,7 +98,20 @@ def test_install_asks_slicer_and_pytorch_for_what_is_missing(
         environment.installMissing()
         assert environment.missingPackages() == []
     else:
-        with pytest.raises(RuntimeError, match="PyTorch was not installed"):
+        with pytest.raises(environment.MissingPackagesError, match="PyTorch was not installed"):
             environment.installMissing()
     assert installed[0] == (environment.REQUIREMENTS, "RadGSReg")
     assert installed[1] == {"askConfirmation": True, "torchVersionRequirement": ">=2.4"}
+
+
+def test_a_user_who_declines_is_no_surprise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decline(requirements: Any, requester: str) -> None:
+        raise RuntimeError("User declined package installation")
+
+    packaging = types.ModuleType("slicer.packaging")
+    packaging.pip_ensure = decline  # type: ignore[attr-defined]
+    packaging.load_requirements = Path  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+    monkeypatch.setattr("slicer.packaging", packaging, raising=False)
+    with pytest.raises(environment.MissingPackagesError, match="User declined"):
+        environment.installMissing()

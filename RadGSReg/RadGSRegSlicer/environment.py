@@ -100,24 +100,28 @@ def installMissing() -> None:
     """Install what is missing, after asking the user. For handlers inside Slicer only.
 
     torch comes through the PyTorch extension, which picks the build for this computer's graphics
-    card; the rest through Slicer's own package helper. Raises RuntimeError if the user declines.
+    card; the rest through Slicer's own package helper. Raises `MissingPackagesError` if the user
+    declines or the PyTorch extension is not there.
     """
     import slicer.packaging
 
-    slicer.packaging.pip_ensure(
-        slicer.packaging.load_requirements(REQUIREMENTS), requester="RadGSReg"
-    )
+    try:
+        slicer.packaging.pip_ensure(
+            slicer.packaging.load_requirements(REQUIREMENTS), requester="RadGSReg"
+        )
+    except RuntimeError as error:
+        raise MissingPackagesError(str(error)) from error
     if importlib.util.find_spec("torch") is None:
         try:
             import PyTorchUtils
         except ImportError as error:
-            raise RuntimeError(
+            raise MissingPackagesError(
                 "The extension PyTorch is needed; install it in the Extensions Manager"
             ) from error
         torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
             askConfirmation=True, torchVersionRequirement=TORCH_VERSION
         )
         if torch is None:
-            raise RuntimeError("PyTorch was not installed")
+            raise MissingPackagesError("PyTorch was not installed")
     importlib.invalidate_caches()
     requirePackages()
