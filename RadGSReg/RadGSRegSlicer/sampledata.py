@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from . import simulated
 
@@ -34,7 +35,7 @@ def register(category: str, icon: Path) -> None:
 
 def make(source: Any = None) -> None:
     """Make the phantom in a child process and put it into the scene; returns at once."""
-    with slicer.util.tryWithErrorDisplay("The phantom could not be made.", waitCursor=False):
+    with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=False):
         task = simulated.simulate(seed=SEED, progressCallback=_tell, completedCallback=_completed)
         _running.append(task)
         task.start()
@@ -42,14 +43,15 @@ def make(source: Any = None) -> None:
 
 
 def _tell(fraction: float, message: str) -> None:
-    text = f"{SAMPLE}: {message} ({100 * fraction:.0f} %)"
+    text = _("{sample}: {message} ({percent} %)")
+    text = text.format(sample=SAMPLE, message=message, percent=round(100 * fraction))
     slicer.util.showStatusMessage(text, 2000)
 
 
 def _completed(task: Any) -> None:
     _running.remove(task)
-    with slicer.util.tryWithErrorDisplay("The phantom could not be made.", waitCursor=False):
+    with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=False):
         if task.error is not None:
             raise task.error
         slicer.util.setSliceViewerLayers(background=task.result.ctNode, fit=True)
-        slicer.util.showStatusMessage(f"{SAMPLE}: done", 3000)
+        slicer.util.showStatusMessage(_("{sample}: done").format(sample=SAMPLE), 3000)

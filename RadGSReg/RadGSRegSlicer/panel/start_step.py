@@ -267,14 +267,14 @@ class StartStep(Step):
     def _landmarkPose(self) -> tuple[NDArray[np.float64], float]:
         parameters = self.parameters
         if not parameters.ctLandmarks:
-            raise InputError("landmarks", "those in the CT are not chosen")
+            raise InputError(_("landmarks"), _("those in the CT are not chosen"))
         if not parameters.ctVolume:
-            raise InputError("landmarks", "the CT is not chosen")
+            raise InputError(_("landmarks"), _("the CT is not chosen"))
         inCt = starts.pointsInCt(parameters.ctLandmarks, parameters.ctVolume)
         if parameters.landmarkSource == "xrays":
             outside = starts.landmarksInXrays(self.nodes, len(inCt))
         elif not parameters.worldLandmarks:
-            raise InputError("landmarks", "those in the world are not chosen")
+            raise InputError(_("landmarks"), _("those in the world are not chosen"))
         else:
             outside = np.array(starts.definedPoints(parameters.worldLandmarks)).reshape(-1, 3)
         return starts.landmarkPose(inCt, outside)

@@ -160,7 +160,7 @@ class XrayStep(Step):
             self._series = []
             self._series = xraysources.dicomSeries()
             if not self._series:
-                raise InputError("DICOM database", "has no XA, RF, DX or CR series")
+                raise InputError(_("DICOM database"), _("has no XA, RF, DX or CR series"))
         choices = {series.uid: series.text for series in self._series}
         fillChoices(self.ui.dicomComboBox, choices, next(iter(choices), ""))
         self._updateButtons()
