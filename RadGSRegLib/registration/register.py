@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 # No wrong level has reached this in every view; below it the neighbouring levels are tried.
 CLEAR_SCORE = 0.8
 LEVEL_DISTANCE_MM = 36.0
+# Closer than this at the middle level, a neighbouring level is compared finely.
+CLOSE_LEVELS = 0.05
 
 
 @dataclass(frozen=True)
@@ -453,7 +455,13 @@ def _level_lead(
     progress(0.8, "trying the neighbouring levels")
     fresh = Arrangement.as_in_ct(best.ct_to_world, model)
     own = job.refine(options.middle, fresh, best.signs, Progress())
-    return own.refined.score - max(rival.refined.score for rival in rivals)
+    rival = max(rivals, key=lambda one: one.refined.score)
+    lead = own.refined.score - rival.refined.score
+    if abs(lead) < CLOSE_LEVELS:
+        progress(0.9, "trying the neighbouring levels")
+        finely = job.refine(options.fine, rival.refined.arrangement, rival.signs, Progress())
+        lead = best.refined.score - finely.refined.score
+    return lead
 
 
 def level_steps(model: RenderModel) -> list[Array]:
