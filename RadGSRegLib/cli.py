@@ -75,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--method",
         choices=("learned", "optimize"),
         default="optimize",
-        help="default optimize; learned needs --model and a case",
+        help="default optimize; learned needs --model",
     )
     reconstruct.add_argument("--model", metavar="M", help="trained weights, for --method learned")
     reconstruct.add_argument(
@@ -349,7 +349,12 @@ def _add_level(parser: argparse.ArgumentParser) -> None:
 
 def _add_common(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
     if device:
-        parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+        parser.add_argument(
+            "--device",
+            choices=("auto", "cpu", "cuda"),
+            default="auto",
+            help="for reconstruction and networks; the registration's search runs on the CPU",
+        )
     parser.add_argument("--seed", type=_natural, default=0, help="of all randomness (default 0)")
     _add_lines(parser)
 

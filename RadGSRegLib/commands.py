@@ -83,8 +83,7 @@ def register(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
 
         options = _options(args)
         learned = _learned(args, case, start, progress.part(0.05, 0.15))
-        if args.model is not None:
-            case = _with_input(case, Path(args.model))
+        case = replace(case, inputs=_with_inputs(case.inputs, args.start, args.model))
         result = pipeline.run(case, start, options, progress.part(0.15, 0.9), learned)
         write_results(stage, case, result, progress=progress.part(0.9, 1.0))
     return _outcome(result.registration, args.out)
@@ -132,6 +131,7 @@ def reconstruct(args: argparse.Namespace, progress: Progress, interrupt: Interru
     if args.ct_prior and case is None:
         raise InputError(path, "holds no CT, which --ct-prior needs", "give a case.json")
     start = None if args.start is None else read_start(Path(args.start))
+    inputs = _with_inputs(inputs, args.start, args.model)
     with _results(args.out, interrupt) as stage:
         from . import pipeline
         from .gaussians import write_ply
@@ -410,13 +410,15 @@ def _result_file(out: Path, interrupt: Interrupt) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _with_input(case: Case, path: Path) -> Case:
-    """The case with one more file among its inputs."""
+def _with_inputs(inputs: Mapping[str, str], *paths: str | None) -> dict[str, str]:
+    """The inputs with the hashes of further files, of those that were given."""
     from .cases import Ledger
 
     ledger = Ledger()
-    ledger.add_file(path)
-    return replace(case, inputs={**case.inputs, **ledger.inputs})
+    for path in paths:
+        if path is not None:
+            ledger.add_file(Path(path))
+    return {**inputs, **ledger.inputs}
 
 
 def _learned(args: argparse.Namespace, case: Case, start: Any, progress: Progress) -> Any:

@@ -120,9 +120,16 @@ number = st.floats(-1e4, 1e4)
         lambda s: s.strip() == s and not s.startswith(".") and s.lower() != "la"
     ),
     intensity=st.sampled_from(["attenuation", "transmission", "display"]),
+    nominal=st.booleans(),
 )
 def test_views_round_trip(
-    tmp_path: Path, twist: list[float], focal: Any, centre: Any, name: str, intensity: Any
+    tmp_path: Path,
+    twist: list[float],
+    focal: Any,
+    centre: Any,
+    name: str,
+    intensity: Any,
+    nominal: bool,
 ) -> None:
     """views -> views.json -> the same views, to the last bit of a double."""
     pose = exp_se3(np.array(twist) * [1, 1, 1, 200, 200, 200])
@@ -132,6 +139,7 @@ def test_views_round_trip(
         camera=Camera(intrinsic, pose, COLUMNS, ROWS),
         center_px=centre,
         intensity=intensity,
+        nominal=nominal,
     )
     turn = exp_se3([0.0, 1.3, 0, 400, 0, 0])
     second = make_view("LA", seed=1, camera=Camera(intrinsic, turn @ pose, COLUMNS, ROWS))
@@ -143,7 +151,7 @@ def test_views_round_trip(
             got.camera.world_to_camera, want.camera.world_to_camera, atol=1e-12
         )
         assert (got.name, got.intensity, got.center_px, got.pixel_spacing_mm, got.nominal) == (
-            want.name, want.intensity, want.center_px, want.pixel_spacing_mm, False,
+            want.name, want.intensity, want.center_px, want.pixel_spacing_mm, want.nominal,
         )  # fmt: skip
 
 
@@ -535,3 +543,10 @@ def test_shared_cases(shared_data: Path) -> None:
             assert view.center_px is not None
             off = view.camera.project(world[None])[0] - view.center_px
             assert np.abs(off).max() < 30, (place.name, view.name)
+
+
+def test_a_whole_number_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
+    path = write_views(tmp_path, [make_view("AP", 0), make_view("LA", 90, 1)])
+    path.write_text(path.read_text().replace('"version": 1', '"version": 1e400'))
+    with pytest.raises(InputError, match='"version" must be a whole number'):
+        read_views(path)

@@ -287,6 +287,15 @@ def test_layers(tmp_path: Path, label: str, kind: str) -> None:
     assert set(np.unique(labels.array)) == {0, 1, 2}  # both are there, told apart
 
 
+@pytest.mark.parametrize("field", ["LabelValue", "Layer"])
+def test_a_field_that_is_no_number_is_refused(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "spine.seg.nrrd"
+    segment = {"ID": "L3", "Name": "L3", "LabelValue": "1", "Layer": "0"} | {field: "one"}
+    write_layers(path, [two_blocks()], [segment])
+    with pytest.raises(InputError, match=f"'one' as Segment0_{field}, not a whole number"):
+        read_segmentation(path)
+
+
 def test_layers_by_number_is_ambiguous(tmp_path: Path) -> None:
     path = tmp_path / "spine.seg.nrrd"
     overlapping(path)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -238,6 +240,44 @@ def test_other_files_stay_and_ours_are_replaced(tmp_path: Path) -> None:
         "mine.txt": "keep", "a.txt": "new", "b.txt": "b",
     }  # fmt: skip
     assert names(tmp_path) == {"out", "out/mine.txt", "out/a.txt", "out/b.txt"}
+
+
+def test_an_existing_folder_may_be_a_mount_whose_parent_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    rename, replace = Path.rename, Path.replace
+
+    def guarded(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def moved(self: Path, target: Path) -> Path:
+            if (out in self.parents) != (out in Path(target).parents):
+                raise OSError(errno.EXDEV, "Invalid cross-device link")
+            return move(self, target)
+
+        return moved
+
+    monkeypatch.setattr(Path, "rename", guarded(rename))
+    monkeypatch.setattr(Path, "replace", guarded(replace))
+    with OutputFolder(out) as stage:
+        (stage / "a.txt").write_text("a")
+    assert names(tmp_path) == {"out", "out/a.txt"}
+
+
+def test_a_disk_that_fails_at_the_end_is_said_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def job() -> None:
+        with OutputFolder(tmp_path / "out") as stage:
+            (stage / "a.txt").write_text("a")
+            monkeypatch.setattr(Path, "rename", full)
+
+    with pytest.raises(InputError, match="No space left"):
+        job()
+    assert names(tmp_path) == set()
 
 
 def test_a_failing_commit_puts_the_old_files_back(

@@ -74,6 +74,25 @@ def test_each_case_once_by_name_with_its_errors(folder: Path) -> None:
     assert summary["levels"]["hard"]["sr"] == pytest.approx(0.5)
 
 
+def test_a_case_that_is_refused_counts_as_failed_and_the_others_go_on(folder: Path) -> None:
+    answers = iter([answer(0.3), InputError("views", "show nothing"), answer(0.4)])
+
+    def register(case: Case, start: np.ndarray | None, progress: Progress) -> Registration:
+        found = next(answers)
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+    trials = protocol.evaluate(folder, register)
+    assert [t.status for t in trials] == ["ok", "failed", "ok"]
+    assert "show nothing" in trials[1].reason
+    # The vertebra stays where the clicks put it.
+    assert trials[1].mtre_mm == trials[1].start_mtre_mm > 0.0
+    assert not trials[1].is_silent_failure
+    summary = protocol.summarize(trials)
+    json.dumps(tables.json_content(trials, summary), allow_nan=False)
+
+
 def test_from_the_start_file_the_clicks_are_hidden(folder: Path) -> None:
     def register(case: Case, start: np.ndarray | None, progress: Progress) -> Registration:
         assert not any(view.center_px for view in case.views)

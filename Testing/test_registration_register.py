@@ -77,6 +77,15 @@ def test_realistic_case() -> None:
     assert done.status == "ok"
 
 
+def test_nominal_geometry_is_never_ok() -> None:
+    case = simulated("clean")
+    first, second = case.case.views
+    done = register(replace(case.case, views=(first, replace(second, nominal=True))), None, QUICK)
+    assert (done.ct_to_world == _reported()[0].ct_to_world).all()
+    assert done.status == "uncertain"
+    assert "the geometry of LA is only nominal" in done.reason
+
+
 def test_what_a_registration_says() -> None:
     for case, done in (
         (simulated("clean"), _reported()[0]),

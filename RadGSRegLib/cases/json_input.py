@@ -106,7 +106,7 @@ class Fields:
     def integer(self, key: str) -> int:
         """A whole number."""
         value = self.need(key)
-        if not _is_number(value) or value != int(value):
+        if not _is_number(value) or (isinstance(value, float) and not value.is_integer()):
             self.refuse(f'"{key}" must be a whole number')
         return int(value)
 

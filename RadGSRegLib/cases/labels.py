@@ -66,7 +66,7 @@ class Segmentation:
         return np.asarray(self.array[segment.layer] == segment.value)
 
 
-def _segments_of(image: sitk.Image) -> tuple[Segment, ...]:
+def _segments_of(image: sitk.Image, path: Path) -> tuple[Segment, ...]:
     """Slicer's SegmentN_* header fields."""
     keys = set(image.GetMetaDataKeys())
     numbers = sorted(int(m[1]) for key in keys if (m := re.fullmatch(r"Segment(\d+)_ID", key)))
@@ -79,6 +79,12 @@ def _segments_of(image: sitk.Image) -> tuple[Segment, ...]:
         key = f"Segment{number}_{name}"
         return str(image.GetMetaData(key)).strip() if key in keys else default
 
+    def whole(number: int, name: str, default: str) -> int:
+        text = field(number, name, default)
+        if not re.fullmatch(r"-?\d{1,9}", text):
+            raise InputError(path, f"has '{text}' as Segment{number}_{name}, not a whole number")
+        return int(text)
+
     out = []
     for number in numbers:
         tags = field(number, "Tags", "")
@@ -87,8 +93,8 @@ def _segments_of(image: sitk.Image) -> tuple[Segment, ...]:
             Segment(
                 name=field(number, "Name", f"Segment_{number + 1}"),
                 identifier=field(number, "ID", f"Segment_{number + 1}"),
-                value=int(field(number, "LabelValue", str(number + 1))),
-                layer=int(field(number, "Layer", "0")),
+                value=whole(number, "LabelValue", str(number + 1)),
+                layer=whole(number, "Layer", "0"),
                 code=codes[0] if codes else "",
             )
         )
@@ -104,7 +110,7 @@ def read_segmentation(path: Path, ledger: Ledger | None = None) -> Segmentation:
     if not path.is_file():
         raise InputError(path, "is a folder, not a file" if path.is_dir() else "does not exist")
     image = read_itk(path)
-    segments = _segments_of(image)
+    segments = _segments_of(image, path)
     image = as_3d(image, path, "a segmentation")
     matrix = itk_index_to_physical(image)
     check_axes(matrix, path)

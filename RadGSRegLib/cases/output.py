@@ -15,9 +15,10 @@ from ..errors import InputError
 class OutputFolder:
     """A context manager: write into the staging folder it yields; leaving it moves all into place.
 
-    The staging folder stands beside ``folder`` (the same file system), so that a new result appears
-    by one rename. Where ``folder`` is there already, its other files stay, files of the same name
-    are replaced, and if that fails half-way the old ones are put back. On any exception, Ctrl-C
+    The staging folder stands beside ``folder``, so that a new result appears by one rename. Where
+    ``folder`` is there already, the staging folder stands inside it (it may be a mount, whose
+    parent is another file system), its other files stay, files of the same name are replaced, and
+    if that fails half-way the old ones are put back. On any exception, Ctrl-C
     included, nothing is left behind. Raises InputError where the folder cannot be written.
     """
 
@@ -37,7 +38,8 @@ class OutputFolder:
             for parent in reversed(missing):
                 parent.mkdir()
                 self._made.append(parent)
-            self._stage = Path(tempfile.mkdtemp(prefix=".radgsreg-", dir=target.parent))
+            place = target if target.is_dir() else target.parent
+            self._stage = Path(tempfile.mkdtemp(prefix=".radgsreg-", dir=place))
         except OSError as error:
             self._remove_made()
             raise InputError(
@@ -56,7 +58,12 @@ class OutputFolder:
             return
         try:
             if kind is None:
-                self._commit(stage)
+                try:
+                    self._commit(stage)
+                except OSError as problem:
+                    raise InputError(
+                        self.folder, f"cannot be written to ({problem.strerror or problem})"
+                    ) from problem
                 self._made.clear()
         finally:
             shutil.rmtree(stage, ignore_errors=True)
@@ -77,7 +84,7 @@ class OutputFolder:
             if place.is_dir() or in_the_way:
                 what = (in_the_way or [place])[0]
                 raise InputError(what, "is in the way of a result file; move it away")
-        self._replace(items, places, target.parent)
+        self._replace(items, places, target)
 
     @staticmethod
     def _replace(items: list[Path], places: list[Path], beside: Path) -> None:

@@ -41,6 +41,7 @@ _KEYS = {
     "geometry",
     "projection",
     "geometry_frame",
+    "nominal",
 }
 _EQUAL_DEG = 5.0
 
@@ -214,6 +215,15 @@ def _centre(fields: Fields, camera: Camera) -> tuple[float, float] | None:
     return float(u), float(v)
 
 
+def _said_nominal(fields: Fields) -> bool:
+    if "nominal" not in fields:
+        return False
+    value = fields.data["nominal"]
+    if not isinstance(value, bool):
+        fields.refuse('"nominal" must be true or false')
+    return value
+
+
 def _read_view(fields: Fields, ledger: Ledger) -> View:
     name = _name(fields)
     path = existing_file(fields.path("image"), fields.source.name)
@@ -223,6 +233,9 @@ def _read_view(fields: Fields, ledger: Ledger) -> View:
     _pixels(fields, image)
     spacing = _spacing(fields, image.tags)
     camera, nominal = _camera(fields, spacing, image, ledger)
+    if not nominal and _said_nominal(fields):
+        nominal = True
+        ledger.note(f"{name}: the geometry is said to be nominal, an uncalibrated guess")
     for note in image.notes:
         ledger.note(f"{name}: {path.name} {note}")
     return View(
@@ -317,6 +330,8 @@ def view_to_json(view: View, image: str) -> dict[str, Any]:
     }
     if view.center_px is not None:
         out["center_px"] = [float(c) for c in view.center_px]
+    if view.nominal:
+        out["nominal"] = True
     return out
 
 

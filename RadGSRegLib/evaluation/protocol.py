@@ -172,17 +172,21 @@ def run_case(
     """Register one case from its clicks ("center") or, with the clicks removed, its start.json."""
     case, given = _prepare(folder, start)
     truth = read_truth(folder / "truth.json")
+    points = truth.points_ct
+    if points is None or len(points) < _LEAST_POINTS:
+        points = metrics.surface_points(case.labels, case.label, POINTS)
+    first = given if given is not None else start_from_centres(case)
     began = time.perf_counter()
-    result = register(case, given, progress.part(0.0, 0.6) if reconstruct else progress)
+    try:
+        result = register(case, given, progress.part(0.0, 0.6) if reconstruct else progress)
+    except InputError as error:
+        # Readable, but it cannot be registered: a failure like others, and the rest goes on.
+        return _refused(folder, truth, points, first, str(error), start, method, is_warm)
     seconds = time.perf_counter() - began
     similarity: dict[str, float] = {}
     if reconstruct is not None:
         volume = reconstruct(case, result, progress.part(0.6, 1.0))
         similarity = _similarity(volume, case, truth)
-    points = truth.points_ct
-    if points is None or len(points) < _LEAST_POINTS:
-        points = metrics.surface_points(case.labels, case.label, POINTS)
-    first = given if given is not None else start_from_centres(case)
     return Trial(
         case=folder.resolve().name,
         level=truth.level,
@@ -202,6 +206,40 @@ def run_case(
         reason=result.reason,
         ssim=similarity.get("ssim"),
         psnr_db=similarity.get("psnr_db"),
+    )
+
+
+def _refused(
+    folder: Path,
+    truth: Truth,
+    points: Array,
+    first: Array | None,
+    reason: str,
+    start: StartKind,
+    method: str,
+    is_warm: bool,
+) -> Trial:
+    """A case that the registration refused: the vertebra stays where the start has put it."""
+    pose = np.eye(4) if first is None else first
+    centre = np.asarray(points).mean(axis=0)
+    start_mtre = metrics.mtre(points, pose, truth.ct_to_world)
+    return Trial(
+        case=folder.resolve().name,
+        level=truth.level,
+        method=method,
+        start=start,
+        status="failed",
+        mtre_mm=start_mtre,
+        rotation_error_deg=metrics.rotation_error_deg(pose, truth.ct_to_world),
+        centre_error_mm=metrics.centre_error_mm(centre, pose, truth.ct_to_world),
+        start_mtre_mm=None if first is None else start_mtre,
+        expected_error_mm=None,
+        score=None,
+        time_s=0.0,
+        is_warm=is_warm,
+        reason=reason,
+        ssim=None,
+        psnr_db=None,
     )
 
 

@@ -18,7 +18,7 @@ from .anatomy import build_anatomy
 from .clouds import build_model
 from .model import Arrangement, RenderModel
 from .observation import PreparedView, prepare_view, window
-from .quality import Evidence, judge
+from .quality import Evidence, Verdict, judge
 from .refine import LevelView, Refined, RefineOptions, prepare_level, refine, with_background
 from .search import Candidate, SearchOptions, search
 from .types import Registration
@@ -253,7 +253,7 @@ def register(
     lap("fine")
     evidence = _evidence(job, fine, middle, options, progress.part(0.9, 1.0))
     lap("check")
-    verdict = judge(evidence)
+    verdict = _mistrust_nominal(judge(evidence), case.views)
     timing["total"] = time.perf_counter() - began
     best = fine[0]
     return Registration(
@@ -274,6 +274,18 @@ def register(
         timing_s=timing,
         parameters={**case.to_parameters(), "registration": asdict(options)},
         seed=options.seed,
+    )
+
+
+def _mistrust_nominal(verdict: Verdict, views: tuple[View, ...]) -> Verdict:
+    """No bet on 2 mm where the geometry itself may be off by more, however well all fits."""
+    nominal = [view.name for view in views if view.nominal]
+    if verdict.status != "ok" or not nominal:
+        return verdict
+    return Verdict(
+        "uncertain",
+        f"all views agree with the CT at this pose, but the geometry of {', '.join(nominal)} is "
+        "only nominal and may be off by millimetres; calibrate it to be sure",
     )
 
 
