@@ -307,6 +307,23 @@ def test_a_new_result_takes_the_place_of_the_old(nodes: dict[str, Any], tmp_path
     assert recordOf(None) is None
 
 
+def test_a_result_without_a_report_drops_the_old_one(nodes: dict[str, Any], tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text("of the first pose")
+    transform = nodes["transform"]
+    keepRecord(transform, ResultRecord("ok", np.eye(4)), page)
+    text = transform.GetNodeReference(REPORT_ROLE)
+    keepRecord(transform, ResultRecord("uncertain", np.eye(4)))
+    assert reportOf(transform) is None
+    assert text.GetScene() is None
+    out = saveReport(_session(nodes), tmp_path / "saved")
+    assert not (out / "report.html").exists()
+    keepRecord(transform, ResultRecord("ok", np.eye(4)), page)
+    assert reportOf(transform) == "of the first pose"
+    keepRecord(transform, ResultRecord("ok", np.eye(4)), tmp_path / "missing.html")
+    assert reportOf(transform) is None
+
+
 # The card
 
 

@@ -55,7 +55,7 @@ class ResultRecord:
 
 
 def keepRecord(transformNode: Any, record: ResultRecord, reportPath: Path | None = None) -> None:
-    """Put a result on the transform that it gave, in place of an earlier one."""
+    """Put a result on the transform that it gave, in place of an earlier one and its report."""
     from RadGSRegLib.cases.results import to_json_value
 
     content = {
@@ -74,6 +74,8 @@ def keepRecord(transformNode: Any, record: ResultRecord, reportPath: Path | None
         and reportPath.stat().st_size < _MOST_REPORT_BYTES
     ):
         _keepReport(transformNode, reportPath.read_text(encoding="utf-8"))
+    else:
+        _dropReport(transformNode)
 
 
 def recordOf(transformNode: Any) -> ResultRecord | None:
@@ -110,6 +112,14 @@ def _keepReport(transformNode: Any, text: str) -> None:
         node.SetHideFromEditors(True)
         transformNode.SetNodeReferenceID(REPORT_ROLE, node.GetID())
     node.SetText(text)
+
+
+def _dropReport(transformNode: Any) -> None:
+    """An earlier result's report must not stand beside a pose that it says nothing of."""
+    node = transformNode.GetNodeReference(REPORT_ROLE)
+    transformNode.RemoveNodeReferenceIDs(REPORT_ROLE)
+    if node is not None:
+        transformNode.GetScene().RemoveNode(node)
 
 
 def _matrix(values: ArrayLike, shape: tuple[int, int]) -> Array:
