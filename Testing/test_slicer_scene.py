@@ -23,7 +23,7 @@ from RadGSRegLib.cases import (
     write_itk_transform,
     write_registration_json,
 )
-from RadGSRegLib.errors import InputError
+from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Camera, exp_se3, lps_to_ras, transform_points
 
 slicer_startup.start()
@@ -445,6 +445,88 @@ def test_a_failed_result_is_not_set_on_the_ct(
     assert nodes[0].GetParentTransformNode() is None
     np.testing.assert_allclose(frames.transformMatrix(result.transformNode), result.ctToWorld)
     assert "failed" in result.notes[0]
+
+
+@pytest.mark.parametrize("below", ["ct", "segmentation", "transform"])
+def test_a_failed_second_result_moves_nothing(
+    logic: Any, nodes: tuple[Any, Any], result_folder: tuple[Path, np.ndarray], below: str
+) -> None:
+    ct, segmentation = nodes
+    folder, ct_to_world = result_folder
+    first = _transform(exp_se3([0.3, 0, 0, 7.0, 8.0, 9.0]))
+    first.SetAndObserveTransformNodeID(_transform(exp_se3([0, 0, 0, 1.0, 0, 0]), "above").GetID())
+    between = _transform(np.eye(4), "between")
+    for node, above in {
+        "ct": [(ct, first)],
+        "segmentation": [(segmentation, first)],
+        "transform": [(ct, between), (between, first)],
+    }[below]:
+        node.SetAndObserveTransformNodeID(above.GetID())
+
+    def places() -> list[np.ndarray]:
+        corners = []
+        for node in (ct, segmentation, first):
+            to_world = vtk.vtkMatrix4x4()
+            parent = node.GetParentTransformNode()
+            if parent is not None:
+                parent.GetMatrixTransformToWorld(to_world)
+            corners.append(frames.arrayFromMatrix(to_world))
+        own = vtk.vtkMatrix4x4()
+        first.GetMatrixTransformToParent(own)
+        return [*corners, frames.arrayFromMatrix(own)]
+
+    before = places()
+    write_registration_json(
+        RegistrationRecord("failed", ct_to_world, None), folder / "registration.json"
+    )
+    outputs = results.OutputNodes(first)
+    result = logic.loadResult(folder, ct, segmentation, outputs)
+    np.testing.assert_allclose(places(), before, atol=1e-12)
+    assert result.transformNode is not first
+    assert first.GetAttribute(results.STATUS) is None
+    np.testing.assert_allclose(frames.transformMatrix(result.transformNode), result.ctToWorld)
+    # One that nothing is under takes the next failed result.
+    again = logic.loadResult(folder, ct, None, results.OutputNodes(result.transformNode))
+    assert again.transformNode is result.transformNode
+
+
+def test_a_ct_removed_meanwhile_ends_as_cancelled(
+    nodes: tuple[Any, Any], result_folder: tuple[Path, np.ndarray]
+) -> None:
+    ct, segmentation = nodes
+    slicer.mrmlScene.RemoveNode(ct)
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    with pytest.raises(Cancelled, match="the CT is no longer in the scene"):
+        results.loadRegistration(result_folder[0], ct, None, segmentation)
+    with pytest.raises(Cancelled, match="the CT is no longer in the scene"):
+        results.keepPose(np.eye(4), ct, None, segmentation)
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
+
+
+def test_nodes_removed_meanwhile_are_made_anew(
+    logic: Any, nodes: tuple[Any, Any], result_folder: tuple[Path, np.ndarray]
+) -> None:
+    ct, segmentation = nodes
+    folder = result_folder[0]
+    first = logic.loadResult(folder, ct, segmentation)
+    outputs = results.OutputNodes(
+        first.transformNode, first.reconstructionNode, first.gaussiansNode
+    )
+    for node in (
+        first.transformNode,
+        first.reconstructionNode,
+        first.gaussiansNode,
+        segmentation,
+    ):
+        slicer.mrmlScene.RemoveNode(node)
+    result = logic.loadResult(folder, ct, segmentation, outputs)
+    made = (result.transformNode, result.reconstructionNode, result.gaussiansNode)
+    assert all(node.GetScene() is slicer.mrmlScene for node in made)
+    assert ct.GetParentTransformNode() is result.transformNode
+    assert segmentation.GetTransformNodeID() is None
+    slicer.mrmlScene.RemoveNode(result.transformNode)
+    kept = results.keepPose(np.eye(4), ct, results.OutputNodes(result.transformNode), segmentation)
+    assert ct.GetParentTransformNode() is kept.transformNode
 
 
 @pytest.mark.parametrize(

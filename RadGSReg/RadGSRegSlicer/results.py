@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
-from RadGSRegLib.errors import InputError
+from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import lps_to_ras
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
@@ -64,11 +64,19 @@ class RegistrationResult:
 
 @dataclass
 class OutputNodes:
-    """Nodes to put results into; where one is None, a new node is made."""
+    """Nodes to put results into; where one is None or no longer in a scene, a new node is made."""
 
     transformNode: vtkMRMLLinearTransformNode | None = None
     reconstructionNode: vtkMRMLScalarVolumeNode | None = None
     gaussiansNode: vtkMRMLModelNode | None = None
+
+    def present(self) -> OutputNodes:
+        """Those of them that are still in a scene: a computation takes long enough to lose one."""
+        return OutputNodes(
+            _present(self.transformNode),
+            _present(self.reconstructionNode),
+            _present(self.gaussiansNode),
+        )
 
 
 def loadRegistration(
@@ -81,14 +89,16 @@ def loadRegistration(
 
     A segmentation that was under the same transform as the CT (or both under none) goes along. A
     transform that the CT is under is replaced (and named in the notes). The result of a failed
-    registration is loaded, but not set on the CT. Raises InputError where the folder is unusable.
+    registration is loaded, but moves nothing: where something is under the transform of
+    ``outputs``, a new one takes the result. Raises InputError where the folder is unusable, and
+    Cancelled where the CT is no longer in a scene.
     """
     from RadGSRegLib.cases import read_registration_json
 
     folder = Path(folder)
-    outputs = outputs or OutputNodes()
+    scene = _sceneOf(ctNode)
+    outputs = (outputs or OutputNodes()).present()
     record = read_registration_json(folder / "registration.json")
-    scene = ctNode.GetScene()
     name = ctNode.GetName()
     # Read before anything is added: an unreadable file leaves the scene as it was.
     cloud = _gaussians(folder / "gaussians.ply")
@@ -98,8 +108,11 @@ def loadRegistration(
     reconstructionNode = _loadVolume(volume, scene, outputs.reconstructionNode)
     gaussiansNode = None if cloud is None else _model(cloud, scene, outputs.gaussiansNode)
     ctToWorld = lps_to_ras(record.ct_to_world)
-    transformNode = _transform(outputs.transformNode, ctNode, notes)
     status = record.status
+    target = outputs.transformNode
+    if status == "failed" and target is not None and _carriesNodes(target):
+        target = None
+    transformNode = _transform(target, ctNode, notes)
     if status == "failed":
         notes = [f"the registration failed; its transform is not set on '{name}'"]
     else:
@@ -127,8 +140,12 @@ def keepPose(
     outputs: OutputNodes | None = None,
     segmentationNode: vtkMRMLSegmentationNode | None = None,
 ) -> RegistrationResult:
-    """Set a pose (4, 4), RAS, that nothing has checked on the CT, as an uncertain result."""
-    outputs = outputs or OutputNodes()
+    """Set a pose (4, 4), RAS, that nothing has checked on the CT, as an uncertain result.
+
+    Raises Cancelled where the CT is no longer in a scene.
+    """
+    _sceneOf(ctNode)
+    outputs = (outputs or OutputNodes()).present()
     notes = [note for note in [ctFrameNote(ctNode)] if note is not None]
     reason = "the registration was cancelled; this was its best pose until then, unchecked"
     transformNode = _transform(outputs.transformNode, ctNode, notes)
@@ -140,6 +157,25 @@ def keepPose(
     return RegistrationResult(
         "uncertain", ctToWorld, transformNode, None, None, quality, notes=[reason, *notes]
     )
+
+
+def _present(node: Any) -> Any:
+    """The node, or None where it has been removed from its scene."""
+    return None if node is None or node.GetScene() is None else node
+
+
+def _sceneOf(ctNode: vtkMRMLScalarVolumeNode) -> vtkMRMLScene:
+    scene = ctNode.GetScene()
+    if scene is None:
+        raise Cancelled("the CT is no longer in the scene")
+    return scene
+
+
+def _carriesNodes(transformNode: vtkMRMLLinearTransformNode) -> bool:
+    """Whether any node is directly under a transform, and would move with it."""
+    scene, id_ = transformNode.GetScene(), transformNode.GetID()
+    nodes = slicer.util.getNodesByClass("vtkMRMLTransformableNode", scene)
+    return any(node.GetTransformNodeID() == id_ for node in nodes)
 
 
 def _transform(
@@ -161,6 +197,7 @@ def _setOnCt(
     ctNode: vtkMRMLScalarVolumeNode,
     segmentationNode: vtkMRMLSegmentationNode | None,
 ) -> None:
+    segmentationNode = _present(segmentationNode)
     along = segmentationNode is not None and (
         segmentationNode.GetTransformNodeID() == ctNode.GetTransformNodeID()
     )
@@ -179,7 +216,7 @@ def loadReconstruction(
     Raises InputError where neither is there or one cannot be read.
     """
     folder = Path(folder)
-    outputs = outputs or OutputNodes()
+    outputs = (outputs or OutputNodes()).present()
     cloud = _gaussians(folder / "gaussians.ply")
     volume = folder / "reconstruction.nii.gz"
     if cloud is None and not volume.is_file():
