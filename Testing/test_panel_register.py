@@ -187,6 +187,101 @@ def test_cancel_ends_all_and_offers_the_best_pose(filled: Any, library: Library)
     wait_until(lambda: _leftovers() == [])
 
 
+def _cancelled(widget: Any, library: Library) -> None:
+    """Apply, and cancel as soon as there is a best pose."""
+    library.behave("hang")
+    widget.ui.applyButton.click()
+    wait_until(lambda: widget.steps["register"]._task.bestPose is not None)
+    widget.ui.applyButton.click()
+    wait_until(lambda: widget.ui.applyButton.text == "Apply")
+
+
+@pytest.mark.parametrize("what", ["CT", "segment", "X-rays"])
+def test_the_best_pose_is_kept_only_for_what_it_was_found_for(
+    filled: Any, library: Library, tmp_path: Path, what: str
+) -> None:
+    ui, parameters = filled.ui, filled._parameterNode
+    _cancelled(filled, library)
+    assert not ui.keepBestButton.isHidden()
+    ct, segment, xrays = parameters.ctVolume, parameters.segmentId, list(parameters.xrays)
+    other = slicer_startup.load_volume(tmp_path / "case" / "ct.nii.gz")
+    if what == "CT":
+        parameters.ctVolume = other
+    elif what == "segment":
+        parameters.segmentId = "another"
+    else:
+        parameters.xrays = xrays[::-1]
+    assert ui.keepBestButton.isHidden()
+    filled.steps["register"].onKeepBest()
+    assert other.GetParentTransformNode() is None
+    assert ct.GetParentTransformNode() is None
+    parameters.ctVolume, parameters.segmentId, parameters.xrays = ct, segment, xrays
+    assert not ui.keepBestButton.isHidden()
+    ui.keepBestButton.click()
+    assert ct.GetParentTransformNode() is parameters.ctToWorld
+
+
+def test_the_ct_is_removed_while_it_is_registered(filled: Any, library: Library) -> None:
+    ui = filled.ui
+    library.behave("hang")
+    ui.applyButton.click()
+    wait_until(lambda: filled.steps["register"]._task.bestPose is not None)
+    slicer.mrmlScene.RemoveNode(filled._parameterNode.ctVolume)
+    ui.applyButton.click()
+    wait_until(lambda: ui.applyButton.text == "Apply")
+    assert "the CT is no longer in the scene" in ui.registerStatusLabel.text
+    assert ui.keepBestButton.isHidden()
+
+
+def test_a_ct_removed_before_the_end_is_told(filled: Any, library: Library) -> None:
+    ui = filled.ui
+    ui.applyButton.click()
+    task = filled.steps["register"]._task
+    wait_until(lambda: task.job.state is not JobState.READY)
+    slicer.mrmlScene.RemoveNode(filled._parameterNode.ctVolume)
+    wait_until(lambda: ui.applyButton.text == "Apply")
+    assert "the CT is no longer in the scene" in ui.registerStatusLabel.text
+    assert "Unexpected" not in ui.registerStatusLabel.text
+
+
+def test_a_failed_second_run_leaves_the_ct_where_it_is(filled: Any, library: Library) -> None:
+    parameters = filled._parameterNode
+    _run(filled)
+    first = parameters.ctToWorld
+    moved = lps_to_ras(np.eye(4))
+    moved[:3, 3] = [1.0, 2.0, 3.0]
+    first.SetMatrixTransformToParent(frames.matrixFromArray(moved))
+    library.behave("failed")
+    _run(filled)
+    assert "the CT was not moved" in filled.ui.progressLabel.text
+    assert parameters.ctVolume.GetParentTransformNode() is first
+    np.testing.assert_allclose(frames.transformMatrix(first), moved)
+    assert parameters.ctToWorld is not first
+    library.behave("ok")
+    _run(filled)
+    assert parameters.ctVolume.GetParentTransformNode() is parameters.ctToWorld
+    np.testing.assert_allclose(frames.transformMatrix(parameters.ctToWorld), _pose(10.0))
+
+
+def test_trained_weights_need_no_clicks(filled: Any, library: Library, tmp_path: Path) -> None:
+    ui = filled.ui
+    for node in filled._parameterNode.xrays:
+        xray.setCenterPx(node, None)
+    filled.update()
+    assert not ui.applyButton.enabled
+    assert "Click the vertebra's centre" in ui.applyButton.toolTip
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"")
+    ui.methodComboBox.setCurrentIndex(ui.methodComboBox.findData("learned"))
+    ui.modelPathLineEdit.currentPath = str(weights)
+    assert "Without clicks" in ui.startStatusLabel.text
+    _run(filled)
+    assert "Registered" in ui.progressLabel.text
+    arguments = json.loads(library.read("arguments"))
+    assert arguments[arguments.index("--model") + 1] == str(weights)
+    assert all("center_px" not in view for view in json.loads(library.read("views"))["views"])
+
+
 def test_cancel_while_the_files_are_written(filled: Any, library: Library) -> None:
     filled.ui.applyButton.click()
     task = filled.steps["register"]._task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,16 @@ from .step import PanelContext, Step, fillChoices, modify, onPath, selectChoice
 from .timing import TimeLeft
 
 
+@dataclass(frozen=True)
+class _Order:
+    """What a registration was started with: its pose belongs to these nodes and to no others."""
+
+    ctNode: Any
+    segmentationNode: Any
+    outputs: OutputNodes
+    choices: tuple[str, ...]
+
+
 class RegisterStep(Step):
     """Starts and cancels the registration, and shows how far it is."""
 
@@ -29,6 +40,7 @@ class RegisterStep(Step):
         self.result: RegistrationResult | None = None
         self._fresh: RegistrationResult | None = None
         self.bestPose: NDArray[np.float64] | None = None
+        self._order: _Order | None = None
         self._task: Any = None
         self._timeLeft = TimeLeft()
         self._preview: PosePreview | None = None
@@ -65,7 +77,7 @@ class RegisterStep(Step):
         learned = parameters.method == "learned"
         for widget in (ui.modelLabel, ui.modelPathLineEdit):
             widget.visible = learned
-        ui.keepBestButton.visible = self.bestPose is not None and not self.context.busy
+        ui.keepBestButton.visible = self._canKeepBest() and not self.context.busy
         ui.progressBar.visible = self._task is not None
         button = ui.applyButton
         if self._task is not None:
@@ -145,6 +157,9 @@ class RegisterStep(Step):
             self.bestPose = None
             parameters = self.parameters
             start = self.context.steps["start"]
+            self._order = _Order(
+                parameters.ctVolume, parameters.segmentation, self._outputs(), self._choices()
+            )
             self._beginPreview()
             self._timeLeft = TimeLeft()
             task = self.logic.register(
@@ -157,7 +172,7 @@ class RegisterStep(Step):
                 device=parameters.device,
                 effort=parameters.effort,
                 model=parameters.modelPath if parameters.method == "learned" else None,
-                outputs=self._outputs(),
+                outputs=self._order.outputs,
                 waitForCompletion=False,
                 progressCallback=self.onProgress,
                 poseCallback=self.onPose,
@@ -188,6 +203,8 @@ class RegisterStep(Step):
             if task.isDiscarded:
                 pass  # the scene that it belonged to is gone
             elif isinstance(task.error, Cancelled):
+                if self._order is None or self._order.ctNode.GetScene() is None:
+                    raise Cancelled(_("the CT is no longer in the scene"))
                 self.ui.progressLabel.text = _("Cancelled; the scene is as it was")
                 self.bestPose = task.bestPose
             elif task.error is not None:
@@ -207,12 +224,25 @@ class RegisterStep(Step):
 
     def onKeepBest(self, *args: Any) -> None:
         with self.attempt():
+            if not self._canKeepBest():
+                return
             pose, self.bestPose = self.bestPose, None
-            if pose is not None:
-                parameters = self.parameters
-                outputs = OutputNodes(parameters.ctToWorld)
-                self._take(keepPose(pose, parameters.ctVolume, outputs, parameters.segmentation))
-                self._end()
+            order = self._order
+            outputs = OutputNodes(order.outputs.transformNode)
+            self._take(keepPose(pose, order.ctNode, outputs, order.segmentationNode))
+            self._end()
+
+    def _canKeepBest(self) -> bool:
+        """Whether there is a best pose, and it is still that of the chosen nodes."""
+        if self.bestPose is None or self._order is None or self.parameters is None:
+            return False
+        return self._order.choices == self._choices()
+
+    def _choices(self) -> tuple[str, ...]:
+        """What the registration depends on, to be compared."""
+        parameters = self.parameters
+        nodes = [parameters.ctVolume, parameters.segmentation, *parameters.xrays]
+        return (parameters.segmentId, *(node.GetID() if node else "" for node in nodes))
 
     def _take(self, result: RegistrationResult) -> None:
         self.result = self._fresh = result

@@ -138,6 +138,8 @@ class StartStep(Step):
         if len(self.nodes) - len(lacking) < 2:
             if not self.nodes:
                 return _("Add X-rays first")
+            if parameters.method == "learned":
+                return ""  # the trained weights find the vertebra alone
             return _("Click the vertebra's centre in {names}").format(names=", ".join(lacking))
         return ""
 
@@ -149,6 +151,8 @@ class StartStep(Step):
             text = _("The landmarks fit within {rms:.1f} mm (root mean square)")
             return text.format(rms=self._landmarkPose()[1])
         distance = starts.clickDistance([xray.getGeometry(node) for node in self.nodes])
+        if len([node for node in self.nodes if _center(node)]) < 2:
+            return _("Without clicks: the trained weights look for the vertebra")
         if distance is None:
             return _("Clicked")
         text = _("The clicks' rays pass each other at {distance:.1f} mm")
