@@ -11,6 +11,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "RadGSReg"))
 
+from RadGSRegSlicer import jobs
 from RadGSRegSlicer.jobs import Job, JobState, parseProgress
 
 TALKS = """
@@ -139,6 +140,35 @@ def test_poll_never_blocks_while_a_grandchild_holds_the_output(tmp_path: Path) -
     assert longest < 0.1
     assert list(job.outputLines) == ["bye"]
     assert job.returnCode == 0
+
+
+def test_ending_by_force_on_windows_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Process:
+        pid = 4711
+
+        def poll(self) -> int | None:
+            return None
+
+    started: list[list[str]] = []
+
+    def popen(arguments: list[str], **more: object) -> Process:
+        started.append(arguments)
+        return Process()
+
+    def run(*arguments: object, **more: object) -> None:
+        raise AssertionError("waits")
+
+    job = Job([sys.executable])
+    monkeypatch.setattr(job, "_process", Process())
+    monkeypatch.setattr(job, "state", JobState.RUNNING)
+    monkeypatch.setattr(jobs.os, "name", "nt")
+    monkeypatch.setattr(jobs.subprocess, "CREATE_NO_WINDOW", 0, raising=False)
+    monkeypatch.setattr(jobs.subprocess, "Popen", popen)
+    monkeypatch.setattr(jobs.subprocess, "run", run)
+    job.cancel()
+    job._kill()  # the first is still at it
+    monkeypatch.undo()
+    assert started == [["taskkill", "/PID", "4711", "/T", "/F"]]
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ class Job:
         self._lines: queue.SimpleQueue[tuple[bool, str]] = queue.SimpleQueue()
         self._readers: list[threading.Thread] = []
         self._killAt: float | None = None
+        self._killer: subprocess.Popen[bytes] | None = None
         self._endedAt: float | None = None
 
     @property
@@ -228,10 +229,14 @@ class Job:
         if self._process is None:
             return
         if os.name == "nt":
-            subprocess.run(
+            if self._killer is not None and self._killer.poll() is None:
+                return
+            # Not waited for: it takes a good part of a second, and a window is looking on.
+            self._killer = subprocess.Popen(
                 ["taskkill", "/PID", str(self._process.pid), "/T", "/F"],
-                capture_output=True,
-                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 creationflags=subprocess.CREATE_NO_WINDOW,  # type: ignore[attr-defined,unused-ignore]
             )
         else:
