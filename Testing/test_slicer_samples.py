@@ -211,6 +211,37 @@ def test_a_cancelled_batch_keeps_what_was_done(cases: Path) -> None:
     assert (cases / "out" / batch.TABLE).read_text(encoding="utf-8").count("\n") == 2
 
 
+def test_cases_that_differ_in_letter_case_get_folders_of_their_own() -> None:
+    cases = [Path(name, "case.json") for name in ("Case1", "case1", "CASE1", "case1-2")]
+    names = batch._names(cases)
+    assert len({name.lower() for name in names}) == 4
+    assert names[:2] == ["Case1", "case1-2"]
+
+
+def test_a_batch_ends_where_its_next_case_cannot_be_started(
+    cases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Any] = []
+    job = RadGSReg.RadGSRegLogic().batch(
+        [cases / "one", cases / "one"],
+        cases / "out",
+        waitForCompletion=False,
+        completedCallback=done.append,
+    )
+
+    def full(*args: Any) -> Any:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(batch, "WorkFolder", full)
+    with pytest.raises(OSError, match="no space left"):
+        job.wait()
+    assert job.isFinished
+    assert isinstance(job.error, OSError)
+    assert job.result is None
+    assert done == [job]
+    assert job.poll()
+
+
 def test_the_quality_card_says_the_error(nodes: simulated.SimulatedNodes) -> None:
     from RadGSRegSlicer.review.quality import qualityCard
     from RadGSRegSlicer.review.session import ReviewSession

@@ -101,7 +101,12 @@ class Batch:
         if self._cancelled or len(self._rows) == len(self._cases):
             self._end()
             return True
-        self._next()
+        try:
+            self._next()
+        except Exception as error:  # a timer would come here again and again
+            self.error = error
+            self._end()
+            return True
         return False
 
     def wait(self) -> list[Row]:
@@ -126,13 +131,14 @@ class Batch:
         case = self._cases[len(self._rows)]
         folder = WorkFolder(self._out / self._names[len(self._rows)])
         self._started = time.monotonic()
-        self._task = Task(
+        task = Task(
             ["register", str(case), "--out", str(folder.outputs), *self._arguments],
             folder,
             lambda path: _row(path, case),
             progressCallback=self._tell,
         )
-        self._task.start()
+        task.start()
+        self._task = task
 
     def _tell(self, fraction: float, message: str) -> object:
         number = len(self._rows)
@@ -166,7 +172,7 @@ class Batch:
             self._timer.stop()
         if self._cancelled:
             self.error = self.error or Cancelled(self.message or "cancelled")
-        else:
+        elif self.error is None:
             self.result = self._rows
         if self._completedCallback is not None:
             self._completedCallback(self)
@@ -180,15 +186,20 @@ def _caseFile(path: Path) -> Path:
 
 
 def _names(cases: Sequence[Path]) -> list[str]:
-    """A name for every case: its folder's, made different where several are alike."""
+    """A name for every case: its folder's, made different where several are alike.
+
+    Alike in any case of letters: Windows and macOS would put Case1 and case1 into one folder.
+    """
     names: list[str] = []
+    taken: set[str] = set()
     for case in cases:
         stem = case.parent.name if case.name == "case.json" else case.stem
         name = first = re.sub(r"[^\w.-]+", "_", stem) or "case"
         count = 1
-        while name in names:
+        while name.lower() in taken:
             count += 1
             name = f"{first}-{count}"
+        taken.add(name.lower())
         names.append(name)
     return names
 
