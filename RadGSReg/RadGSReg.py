@@ -371,6 +371,10 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         segmentationNode: vtkMRMLSegmentationNode | None = None,
         segment: str | None = None,
         method: str = "optimize",
+        startNode: vtkMRMLTransformNode | None = None,
+        startTransform: Any = None,
+        device: str = "auto",
+        model: str | None = None,
         outputFolder: str | os.PathLike | None = None,
         outputs: OutputNodes | None = None,
         waitForCompletion: bool = True,
@@ -380,7 +384,11 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         """Reconstruct Gaussians and a volume from X-rays alone, or with the CT as a prior.
 
         :param ctNode: with a segmentation and a segment: start from that vertebra of the CT.
-        :param method: "optimize" or "learned".
+        :param method: "optimize" or "learned"; the latter needs a model and leaves the CT out.
+        :param startNode: with a CT: an approximate pose, CT to world, as a linear transform node.
+        :param startTransform: the same as a matrix (4, 4), RAS mm.
+        :param device: "auto", "cpu" or "cuda".
+        :param model: a model of the library, as ``radgsreg reconstruct --model``.
         """
         task = compute.reconstruct(
             xrayNodes,
@@ -388,6 +396,10 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
             segmentationNode=segmentationNode,
             segment=segment,
             method=method,
+            startNode=startNode,
+            startTransform=startTransform,
+            device=device,
+            model=model,
             outputFolder=outputFolder,
             outputs=outputs,
             progressCallback=progressCallback,

@@ -40,6 +40,9 @@ args = sys.argv[1:]
 case = json.loads(pathlib.Path(args[1]).read_text())
 out = pathlib.Path(args[args.index("--out") + 1])
 pathlib.Path(__file__).with_name("arguments").write_text(json.dumps(args))
+if "--start" in args:
+    start = json.loads(pathlib.Path(args[args.index("--start") + 1]).read_text())["ct_to_world"]
+    pathlib.Path(__file__).with_name("start").write_text(json.dumps(start))
 print(json.dumps({"progress": 0.5, "message": "refining"}), flush=True)
 if behaviour == "bad":
     print("radgsreg: case.json: label 22 is not there", file=sys.stderr)
@@ -272,6 +275,57 @@ def test_reconstruct(library: Path, case: Any) -> None:
     assert "--ct-prior" in arguments
     with pytest.raises(InputError, match="'guess' is unknown"):
         logic.reconstruct(xrays, method="guess")
+
+
+def test_a_reconstruction_gets_a_model_or_a_start(library: Path, case: Any) -> None:
+    ct, segmentation, xrays = case
+    logic = RadGSReg.RadGSRegLogic()
+
+    def said() -> list[str]:
+        return list(json.loads(library.joinpath("arguments").read_text()))
+
+    logic.reconstruct(xrays, method="learned", model="weights", device="cpu")
+    assert said()[4:] == [
+        "--method",
+        "learned",
+        "--device",
+        "cpu",
+        "--model",
+        "weights",
+        "--progress",
+    ]
+    logic.reconstruct(xrays, method="learned", model="weights", ctNode=ct)
+    assert "--ct-prior" not in said()
+    prior = {"ctNode": ct, "segmentationNode": segmentation, "segment": "L3"}
+    start = exp_se3([0.1, 0.2, -0.1, 5, 6, 7])
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "start")
+    node.SetMatrixTransformToParent(frames.matrixFromArray(lps_to_ras(start)))
+    logic.reconstruct(xrays, startNode=node, **prior)
+    arguments = said()
+    assert "--ct-prior" in arguments
+    assert Path(arguments[arguments.index("--start") + 1]).name == "start.json"
+    np.testing.assert_allclose(json.loads(library.joinpath("start").read_text()), start)
+    for problem, keys in (
+        ("needs a model", {"method": "learned"}),
+        ("only with the method 'learned'", {"model": "weights"}),
+        ("only with the CT as a prior", {"startTransform": np.eye(4)}),
+        ("both as a node and as a matrix", {"startTransform": np.eye(4), "startNode": node}),
+        ("'tpu' is unknown", {"device": "tpu"}),
+    ):
+        with pytest.raises(InputError, match=problem):
+            logic.reconstruct(xrays, **keys)
+    assert _leftovers() == []
+
+
+def test_a_reconstruction_writes_its_case_while_it_is_polled(library: Path, case: Any) -> None:
+    ct, segmentation, xrays = case
+    task = RadGSReg.RadGSRegLogic().reconstruct(
+        xrays, ctNode=ct, segmentationNode=segmentation, segment="L3", waitForCompletion=False
+    )
+    (folder,) = _leftovers()
+    assert list(folder.rglob("*.*")) == []
+    assert task.wait().gaussiansNode is not None
+    assert _leftovers() == []
 
 
 @pytest.mark.slow

@@ -44,10 +44,7 @@ def register(
     if effort not in EFFORTS:
         raise InputError("effort", f"'{effort}' is unknown", f"use {', '.join(EFFORTS)}")
     checkOutputs(outputs, [ctNode, *xrayNodes])
-    if startNode is not None and startTransform is not None:
-        raise InputError("start", "is given both as a node and as a matrix")
-    if startNode is not None:
-        startTransform = frames.transformMatrix(startNode)
+    startTransform = _start(startNode, startTransform)
     folder = WorkFolder(outputFolder)
     try:
         prepare = stageCase(
@@ -89,6 +86,10 @@ def reconstruct(
     segmentationNode: Any = None,
     segment: str | None = None,
     method: str = "optimize",
+    startNode: Any = None,
+    startTransform: Any = None,
+    device: str = "auto",
+    model: str | None = None,
     outputFolder: str | os.PathLike[str] | None = None,
     outputs: OutputNodes | None = None,
     progressCallback: ProgressCallback | None = None,
@@ -98,21 +99,38 @@ def reconstruct(
     environment.requirePackages()
     if method not in ("optimize", "learned"):
         raise InputError("method", f"'{method}' is unknown", "use optimize or learned")
+    if method == "learned" and model is None:
+        raise InputError("method", "'learned' needs a model", "say which")
+    if method != "learned" and model is not None:
+        raise InputError("model", "is of use only with the method 'learned'", "leave it out")
+    checkDevice(device)
     checkOutputs(outputs, [ctNode, *xrayNodes])
+    startTransform = _start(startNode, startTransform)
+    # A learned reconstruction sees the X-rays alone; a CT and a start are of no use to it.
+    prior = ctNode is not None and method != "learned"
+    if startTransform is not None and not prior:
+        raise InputError("start", "is of use only with the CT as a prior", "leave it out")
     folder = WorkFolder(outputFolder)
+    prepare = None
     try:
-        if ctNode is None:
-            case = casefolder.writeViews(xrayNodes, folder.inputs)
-        else:
-            case = casefolder.writeCase(
-                ctNode, segmentationNode, segment or "", xrayNodes, folder.inputs
+        if prior:
+            case = folder.inputs / CASE
+            prepare = stageCase(
+                ctNode, segmentationNode, segment or "", xrayNodes, folder.inputs, startTransform
             )
+        else:
+            case = casefolder.writeViews(xrayNodes, folder.inputs)
     except BaseException:
         folder.remove()
         raise
     arguments = ["reconstruct", str(case), "--out", str(folder.outputs), "--method", method]
-    if ctNode is not None:
+    arguments += ["--device", device]
+    if prior:
         arguments.append("--ct-prior")
+    if startTransform is not None:
+        arguments += ["--start", str(case.with_name("start.json"))]
+    if model is not None:
+        arguments += ["--model", model]
     scene = xrayNodes[0].GetScene()
 
     def load(path: Path) -> ReconstructionResult:
@@ -125,9 +143,19 @@ def reconstruct(
         arguments,
         folder,
         load,
+        prepare=prepare,
         progressCallback=progressCallback,
         completedCallback=completedCallback,
     )
+
+
+def _start(node: Any, matrix: Any) -> Any:
+    """The start (4, 4), RAS, of a node or of a matrix; None of neither."""
+    if node is None:
+        return matrix
+    if matrix is not None:
+        raise InputError("start", "is given both as a node and as a matrix")
+    return frames.transformMatrix(node)
 
 
 def run(task: Task[Any], waitForCompletion: bool) -> Any:
