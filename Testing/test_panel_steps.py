@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("PySide6.QtWidgets", reason="PySide6 does not load here", exc_type=ImportError)
@@ -26,7 +27,7 @@ from RadGSRegLib.geometry import lps_to_ras, transform_points
 
 slicer_startup.start()
 
-from RadGSRegSlicer import carm, frames, levels, starts, xray
+from RadGSRegSlicer import carm, casefolder, frames, levels, starts, xray, xraysources
 
 
 @pytest.fixture
@@ -407,6 +408,77 @@ def test_a_geometry_from_files(widget: Any, files: Path, tmp_path: Path) -> None
     assert "matrix.txt" in _status(widget, "xray")
 
 
+def _write_rtk(path: Path, projection: np.ndarray, pixel_to_mm: np.ndarray) -> Path:
+    rows = "\n".join(" ".join(repr(float(x)) for x in row) for row in pixel_to_mm @ projection)
+    path.write_text(
+        "<RTKThreeDCircularGeometry version='3'><Projection><Matrix>"
+        f"{rows}</Matrix></Projection></RTKThreeDCircularGeometry>"
+    )
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mha", "nrrd", "nii.gz"])
+def test_an_rtk_geometry_takes_the_files_own_place(
+    widget: Any, files: Path, tmp_path: Path, suffix: str
+) -> None:
+    _, lateral = _load_xrays(widget, files)
+    wanted = xray.getGeometry(lateral).camera
+    image = sitk.GetImageFromArray(xray.getPixels(lateral).astype(np.float32))
+    image.SetSpacing((0.4, 0.5))
+    image.SetOrigin((-30.0, -90.0))
+    sitk.WriteImage(image, str(tmp_path / f"one.{suffix}"))
+    (node,) = xraysources.fromFile(tmp_path / f"one.{suffix}").nodes
+    nominal = xray.getGeometry(node)
+    assert nominal.pixelSpacing == pytest.approx((0.4, 0.5))
+    assert nominal.camera.intrinsic[0, 0] == pytest.approx(1000.0 / 0.4)
+    # As Slicer's C-arm boxes leave it, and as a saved scene has it.
+    xray.setGeometry(node, carm.CArm.of(nominal).applied(nominal))
+    to_mm = np.array([[0.4, 0, -30.0], [0, 0.5, -90.0], [0, 0, 1]])
+    if suffix == "nii.gz":  # ITK turns NIfTI's axes; the file says where it is all the same
+        read = sitk.ReadImage(str(tmp_path / f"one.{suffix}"))
+        to_mm[:2, 2] = read.GetOrigin()
+        to_mm[:2, :2] = np.reshape(read.GetDirection(), (2, 2)) * read.GetSpacing()
+    rtk = _write_rtk(tmp_path / "geometry.xml", wanted.projection, to_mm)
+    loaded = xraysources.geometryFromFile(rtk, node)
+    points = np.random.default_rng(0).normal(size=(5, 3)) * 40 + [20, -10, 20]
+    np.testing.assert_allclose(loaded.camera.project(points), wanted.project(points), atol=1e-3)
+    assert not loaded.nominal
+
+
+@pytest.mark.parametrize("suffix", ["tif", "mha"])
+def test_an_rtk_geometry_is_refused_while_the_spacing_is_a_guess(
+    widget: Any, files: Path, tmp_path: Path, suffix: str
+) -> None:
+    _, lateral = _load_xrays(widget, files)
+    wanted = xray.getGeometry(lateral).camera
+    path = next(files.glob("*.tif"))
+    if suffix == "mha":  # without a spacing of its own: ITK says 1 mm, and (0, 0)
+        image = sitk.GetImageFromArray(xray.getPixels(lateral).astype(np.float32))
+        path = tmp_path / "one.mha"
+        sitk.WriteImage(image, str(path))
+    ui = widget.ui
+    ui.viewsPathLineEdit.currentPath = str(path)
+    ui.importButton.click()
+    node = widget._parameterNode.xrays[-1]
+    to_mm = np.array([[0.61, 0, -0.61 * 159.5], [0, 0.61, -0.61 * 149.5], [0, 0, 1]])
+    rtk = _write_rtk(tmp_path / "geometry.xml", wanted.projection, to_mm)
+    ui.geometryPathLineEdit.currentPath = str(rtk)
+    ui.loadGeometryButton.click()
+    assert "set the pixel spacing first" in _status(widget, "xray")
+    assert xray.getGeometry(node).nominal
+    # Taken out and in again it is a guess still.
+    (other,) = xraysources.fromFile(path).nodes
+    xray.clearGeometry(other)
+    xraysources.fromVolume(other)
+    with pytest.raises(InputError, match="set the pixel spacing first"):
+        xraysources.geometryFromFile(rtk, other)
+    ui.columnSpacingSpinBox.value = 0.61
+    ui.rowSpacingSpinBox.value = 0.61
+    loaded = xraysources.geometryFromFile(rtk, node).camera
+    points = np.random.default_rng(0).normal(size=(5, 3)) * 40 + [20, -10, 20]
+    np.testing.assert_allclose(loaded.project(points), wanted.project(points), atol=1e-4)
+
+
 def test_the_geometry_is_written_again(widget: Any, files: Path, tmp_path: Path) -> None:
     _load_xrays(widget, files)
     widget.ui.exportPathLineEdit.currentPath = str(tmp_path / "saved")
@@ -504,6 +576,29 @@ def test_a_volume_of_slicers_dicom_plugin(widget: Any, dicom: Path) -> None:
     assert node is not volume
     assert node.GetName() == "101: XA X-ray"
     assert xray.getGeometry(node).nominal
+
+
+def test_a_dicom_files_name_does_not_get_out(widget: Any, tmp_path: Path) -> None:
+    from test_dicom_xray import GEOMETRY, picture, write_dicom
+
+    path = write_dicom(tmp_path / "SMITH_JOHN.dcm", picture(), **GEOMETRY)
+    nodes = [*xraysources.fromFile(path).nodes, *xraysources.fromFile(path).nodes]
+    nodes += widget.logic.importXray(path)
+    assert [node.GetName() for node in nodes] == ["X-ray 1", "X-ray 2", "X-ray 3"]
+    assert [casefolder.viewName(node) for node in nodes] == ["X-ray 1", "X-ray 2", "X-ray 3"]
+
+
+def test_a_broken_dicom_file_is_refused_in_one_sentence(
+    widget: Any, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = tmp_path / "xa.dcm"
+    start = b"\0" * 128 + b"DICM"
+    path.write_bytes(start + b"\x02\0\x10\0UI\x10\0abc")  # pydicom warns, and quotes it
+    assert xraysources.frameCount(path) == 1
+    path.write_bytes(start + b"\x08\0\x05\0SQ\0\0\xff\xff\xff\xff\1\2\3\4\5\6\7\x08")
+    with pytest.raises(InputError, match=r"xa\.dcm: cannot be read as DICOM"):
+        xraysources.frameCount(path)
+    assert not recwarn.list
 
 
 def test_without_a_dicom_database(widget: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,8 @@ def importImage(
 ) -> vtkMRMLScalarVolumeNode:
     """An X-ray node from one image file.
 
-    Without a ``geometry`` it is taken from DICOM tags and marked nominal. Raises InputError where
+    Without a ``geometry`` it is taken from DICOM tags and marked nominal. The node is named after
+    the file, one from DICOM "X-ray 1" and so on. Raises InputError where
     the file cannot be read or says nothing of its geometry.
     """
     from RadGSRegLib.cases import read_xray
@@ -169,7 +170,17 @@ def importImage(
             raise InputError(path, str(error), "use a views.json") from error
         camera = Camera(intrinsic, extrinsic, columns, rows)
         geometry = XrayGeometry(camera, tags.spacing_mm, image.intensity or "display", nominal=True)
-    return createXrayNode(path.stem, image.pixels, geometry, scene)
+    name = path.stem if image.tags is None else neutralName(scene)
+    return createXrayNode(name, image.pixels, geometry, scene)
+
+
+def neutralName(scene: vtkMRMLScene | None = None) -> str:
+    """A name for an X-ray from a DICOM file, whose own name may be the patient's."""
+    scene = slicer.mrmlScene if scene is None else scene
+    number = 1
+    while scene.GetFirstNodeByName(f"X-ray {number}") is not None:
+        number += 1
+    return f"X-ray {number}"
 
 
 def ctFrameNote(ctNode: vtkMRMLScalarVolumeNode) -> str | None:

@@ -6,23 +6,31 @@ What a file leaves open is filled with the numbers of a usual C-arm, marked nomi
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import slicer
 from RadGSRegLib.errors import InputError
 
 from .carm import nominalCArm
-from .casefolder import importViews
+from .casefolder import importViews, neutralName
 from .environment import requirePackages
 from .xray import XrayGeometry, createXrayNode, getGeometry, isXray, setGeometry
 
 if TYPE_CHECKING:
+    from RadGSRegLib.cases import DetectorGrid
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene
 
 XRAY_MODALITIES = ("XA", "RF", "DX", "CR")
+
+GRID = "RadGSReg.DetectorGrid"
+"""The attribute that keeps an image file's own place on the detector (JSON), for RTK."""
+GUESSED_SPACING = "RadGSReg.GuessedSpacing"
+"""The attribute that keeps the column step (mm) taken for a file that says none."""
 
 
 @dataclass
@@ -50,7 +58,8 @@ def fromFile(
 ) -> Imported:
     """X-rays from a ``views.json`` or one image file.
 
-    ``frame`` is the one to take of several (None: the middle one). Raises InputError for a file
+    ``frame`` is the one to take of several (None: the middle one). Without a ``name`` the node gets
+    that of the file, one from DICOM "X-ray 1" and so on. Raises InputError for a file
     that cannot be used.
     """
     path = Path(path)
@@ -68,8 +77,10 @@ def fromFile(
         out.notes.append(f"{path.name} has {frames} frames; number {frame + 1} is taken")
     image = read_xray(path, frame)
     rows, columns = image.pixels.shape
-    geometry, lacking = _nominal(image, columns, rows)
-    node = createXrayNode(name or path.stem, image.pixels, geometry, scene)
+    geometry, lacking, known = _nominal(image, columns, rows)
+    name = name or (path.stem if image.tags is None else neutralName(scene))
+    node = createXrayNode(name, image.pixels, geometry, scene)
+    _remember(node, geometry, known, _usableGrid(image))
     out.nodes.append(node)
     if lacking:
         out.notes.append(
@@ -99,9 +110,12 @@ def fromVolume(node: vtkMRMLScalarVolumeNode | None, frame: int | None = None) -
     if slices != 1 or min(columns, rows) < 2:
         raise InputError(name, f"is {columns} x {rows} x {slices}, but an X-ray has one slice")
     spacing = (float(node.GetSpacing()[0]), float(node.GetSpacing()[1]))
-    arm = nominalCArm(columns, rows, None if spacing == (1.0, 1.0) else spacing)
+    # A volume that was an X-ray before still has the spacing that was guessed then.
+    known = spacing != (1.0, 1.0) and not _isGuess(node, spacing)
+    arm = nominalCArm(columns, rows, spacing if known else None)
     geometry = XrayGeometry(arm.camera(columns, rows), arm.spacing, nominal=True)
     setGeometry(node, geometry)
+    _remember(node, geometry, known, _keptGrid(node))
     return Imported(
         [node], [f"{name}: a volume says nothing of its geometry; set the geometry below"]
     )
@@ -140,14 +154,23 @@ def dicomSeries() -> list[DicomSeries]:
 
 
 def frameCount(path: str | os.PathLike[str]) -> int:
-    """How many frames a DICOM file holds; 1 for any other file."""
-    from RadGSRegLib.cases.dicom_file import is_dicom_file, number_of_frames
+    """How many frames a DICOM file holds; 1 for any other file.
 
-    if not is_dicom_file(Path(path)):
+    Raises InputError for a DICOM file that cannot be read.
+    """
+    from RadGSRegLib.cases.dicom_file import is_dicom_file, number_of_frames, quiet_pydicom
+
+    path = Path(path)
+    if not is_dicom_file(path):
         return 1
     import pydicom
 
-    return int(number_of_frames(pydicom.dcmread(path, stop_before_pixels=True)))
+    with quiet_pydicom():
+        try:
+            dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        except Exception as error:  # bytes from anywhere make the parser raise anything
+            raise InputError(path, "cannot be read as DICOM; is it complete?") from error
+        return int(number_of_frames(dataset))
 
 
 def geometryFromFile(
@@ -158,11 +181,12 @@ def geometryFromFile(
     """The geometry for an X-ray's node from a views.json, an RTK geometry or a 3 x 4 matrix.
 
     Of several views that of the node's name is taken, else the one at ``place`` (from 0) among as
-    many X-rays. Raises InputError where the file is unusable or does not fit the image.
+    many X-rays. An RTK geometry is in mm: it needs the image file's own place on the detector, or
+    else the pixel spacing, with the image's middle at (0, 0). Raises InputError where the file is
+    unusable, does not fit the image, or the spacing is only guessed.
     """
     requirePackages()
     from RadGSRegLib.cases import (
-        DetectorGrid,
         camera_from_projection,
         read_projection_matrix,
         read_rtk_matrices,
@@ -190,7 +214,7 @@ def geometryFromFile(
             camera, spacing = view.camera, view.pixel_spacing_mm
         elif path.suffix.lower() == ".xml":
             matrices = read_rtk_matrices(path)
-            grid = DetectorGrid.centred(columns, rows, present.pixelSpacing)
+            grid = _grid(path, node, present)
             matrix = matrices[_chosen(path, len(matrices), place)]
             camera, spacing = rtk_camera(matrix, grid, columns, rows), present.pixelSpacing
         else:
@@ -211,14 +235,83 @@ def _chosen(path: Path, count: int, place: int | None) -> int:
     return place
 
 
-def _nominal(image: Any, columns: int, rows: int) -> tuple[XrayGeometry, list[str]]:
-    """A nominal geometry from DICOM tags, and what the tags lack."""
+def _grid(path: Path, node: Any, present: XrayGeometry) -> DetectorGrid:
+    """Where an X-ray's pixels lie on the detector, for RTK."""
+    from RadGSRegLib.cases import DetectorGrid
+
+    if present.nominal and _isGuess(node, present.pixelSpacing):
+        raise InputError(
+            path,
+            f"is in mm, and the pixel spacing of {node.GetName()} is only a guess",
+            "set the pixel spacing first, or say that the geometry is not nominal",
+        )
+    kept = _keptGrid(node)
+    # A spacing that was set by hand since overrules the file's.
+    if kept is not None and np.allclose(_steps(kept), present.pixelSpacing, rtol=1e-3):
+        return kept
+    return DetectorGrid.centred(*present.camera.size, present.pixelSpacing)
+
+
+def _steps(grid: DetectorGrid) -> tuple[float, float]:
+    column, row = np.linalg.norm(grid.axes_mm, axis=0)
+    return float(column), float(row)
+
+
+def _usableGrid(image: Any) -> DetectorGrid | None:
+    """The image file's place on the detector; None where it has none, or only ITK's defaults."""
+    grid: DetectorGrid | None = image.grid
+    if grid is None or (np.array_equal(grid.axes_mm, np.eye(2)) and not grid.origin_mm.any()):
+        return None
+    return grid
+
+
+def _remember(
+    node: Any, geometry: XrayGeometry, spacingIsKnown: bool, grid: DetectorGrid | None
+) -> None:
+    """Keep on a node what a geometry in mm needs, which its own geometry does not tell."""
+    node.RemoveAttribute(GUESSED_SPACING)
+    node.RemoveAttribute(GRID)
+    if not spacingIsKnown:
+        node.SetAttribute(GUESSED_SPACING, json.dumps(float(geometry.pixelSpacing[0])))
+    if grid is not None:
+        content = {"origin_mm": grid.origin_mm.tolist(), "axes_mm": grid.axes_mm.tolist()}
+        node.SetAttribute(GRID, json.dumps(content))
+
+
+def _isGuess(node: Any, spacing: tuple[float, float]) -> bool:
+    """Whether a spacing is still the one that was guessed for want of any."""
+    try:
+        guess = float(json.loads(node.GetAttribute(GUESSED_SPACING) or "null"))
+    except (ValueError, TypeError):
+        return False
+    return bool(np.isclose(guess, spacing[0], rtol=1e-6))
+
+
+def _keptGrid(node: Any) -> DetectorGrid | None:
+    from RadGSRegLib.cases import DetectorGrid
+
+    try:
+        content = json.loads(node.GetAttribute(GRID) or "null")
+        origin, axes = (np.array(content[key], dtype=float) for key in ("origin_mm", "axes_mm"))
+    except (ValueError, TypeError, KeyError):
+        return None
+    usable = origin.shape == (2,) and axes.shape == (2, 2) and abs(np.linalg.det(axes)) > 1e-12
+    return DetectorGrid(origin, axes) if usable else None
+
+
+def _nominal(image: Any, columns: int, rows: int) -> tuple[XrayGeometry, list[str], bool]:
+    """A nominal geometry, what the file lacks for a better one, and whether it tells the spacing.
+
+    The spacing is that of the DICOM tags or of the image file's own place.
+    """
     tags = image.tags
     intensity = image.intensity or "display"
-    usual = nominalCArm(columns, rows)
+    grid = _usableGrid(image)
+    usual = nominalCArm(columns, rows, None if grid is None else _steps(grid))
     if tags is None:
         camera = usual.camera(columns, rows)
-        return XrayGeometry(camera, usual.spacing, intensity, nominal=True), ["any geometry"]
+        geometry = XrayGeometry(camera, usual.spacing, intensity, nominal=True)
+        return geometry, ["any geometry"], grid is not None
     from RadGSRegLib.cases.dicom_geometry import nominal_extrinsic, nominal_intrinsic
     from RadGSRegLib.geometry import Camera
 
@@ -242,7 +335,8 @@ def _nominal(image: Any, columns: int, rows: int) -> tuple[XrayGeometry, list[st
         whole = replace(whole, orientation=None)
         intrinsic = nominal_intrinsic(whole, spacing, columns, rows)
         camera = Camera(intrinsic, nominal_extrinsic(whole), columns, rows)
-    return XrayGeometry(camera, spacing, intensity, nominal=True), lacking
+    geometry = XrayGeometry(camera, spacing, intensity, nominal=True)
+    return geometry, lacking, tags.spacing_mm is not None
 
 
 def _dicomFile(node: Any) -> str | None:
