@@ -159,15 +159,15 @@ def test_ending_by_force_on_windows_does_not_wait(monkeypatch: pytest.MonkeyPatc
         raise AssertionError("waits")
 
     job = Job([sys.executable])
-    monkeypatch.setattr(job, "_process", Process())
-    monkeypatch.setattr(job, "state", JobState.RUNNING)
-    monkeypatch.setattr(jobs.os, "name", "nt")
-    monkeypatch.setattr(jobs.subprocess, "CREATE_NO_WINDOW", 0, raising=False)
-    monkeypatch.setattr(jobs.subprocess, "Popen", popen)
-    monkeypatch.setattr(jobs.subprocess, "run", run)
-    job.cancel()
-    job._kill()  # the first is still at it
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:  # pytest itself looks at os.name when a test has failed
+        patch.setattr(job, "_process", Process())
+        patch.setattr(job, "state", JobState.RUNNING)
+        patch.setattr(jobs.os, "name", "nt")
+        patch.setattr(jobs.subprocess, "CREATE_NO_WINDOW", 0, raising=False)
+        patch.setattr(jobs.subprocess, "Popen", popen)
+        patch.setattr(jobs.subprocess, "run", run)
+        job.cancel()
+        job._kill()  # the first is still at it
     assert started == [["taskkill", "/PID", "4711", "/T", "/F"]]
 
 

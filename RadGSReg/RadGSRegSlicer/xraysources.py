@@ -305,7 +305,7 @@ def _nominal(image: Any, columns: int, rows: int) -> tuple[XrayGeometry, list[st
     The spacing is that of the DICOM tags or of the image file's own place.
     """
     tags = image.tags
-    intensity = image.intensity or "display"
+    intensity: Any = image.intensity or "display"
     grid = _usableGrid(image)
     usual = nominalCArm(columns, rows, None if grid is None else _steps(grid))
     if tags is None:
