@@ -107,10 +107,12 @@ def test_a_learned_pose_says_where_to_search(case_path):
     assert not _reference(bare, Model(), None, RegistrationOptions(), learned)[2]  # type: ignore[arg-type]
 
 
-def test_a_model_is_among_the_inputs(trained, case_path):
-    case = commands._with_input(read_case(case_path), trained)
-    assert len(case.inputs[trained.name]) == 64
-    assert len(case.inputs) > 4
+def test_model_and_start_are_among_the_inputs(trained, case_path):
+    start = case_path.with_name("start.json")
+    before = read_case(case_path).inputs
+    after = commands._with_inputs(before, str(start), None, str(trained))
+    assert set(after) - set(before) == {trained.name, start.name}
+    assert all(len(value) == 64 for value in after.values())
 
 
 def test_reconstruct_learned(trained, case_path, tmp_path):
