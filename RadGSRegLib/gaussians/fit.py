@@ -53,7 +53,7 @@ class FitOptions:
         """What holds 2 % from 4,000 Gaussians on; fewer than 2,500 are for a coarse search."""
         if count >= 6000 or count < 2500:
             return cls()
-        return cls(volume_steps=60, view_steps=240, views=48)
+        return cls(volume_steps=80, view_steps=480, views=96)
 
 
 def fit_vertebra(
