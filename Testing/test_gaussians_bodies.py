@@ -100,7 +100,7 @@ def test_a_body_behind_the_source_casts_nothing(bodies: Bodies) -> None:
 
 def test_wrong_numbers_of_bodies_are_refused(bodies: Bodies) -> None:
     intrinsic, pose = camera(64)
-    with pytest.raises(ValueError, match="3 bodies need as many moves"):
+    with pytest.raises(ValueError, match="3 bodies need as many poses"):
         rasterize_bodies(bodies, intrinsic, pose, MOVES[:2], SIZE)
     with pytest.raises(ValueError, match="at least one"):
         Bodies(())

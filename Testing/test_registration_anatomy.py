@@ -227,8 +227,8 @@ def test_finer_blocks_come_nearer_to_the_projection(case: Case, anatomy: Anatomy
 def test_a_models_fine_clouds_are_no_finer_than_the_voxels(case: Case, anatomy: Anatomy) -> None:
     model = build_model(anatomy, case.ct, coarse_mm=1.0, fine_mm=0.5)
     assert len(model.target.fine) <= np.count_nonzero(anatomy.target.excess.array)
-    assert model.target.level(True) is model.target.fine
-    assert model.target.level(False) is model.target.coarse
+    assert model.bodies(fine=True).clouds[0] is model.target.fine
+    assert model.bodies(fine=False).clouds[0] is model.target.coarse
 
 
 @given(

@@ -29,6 +29,8 @@ Reconstructor = Callable[[Case, Registration, Progress], Volume]
 
 POINTS = 2000
 _LEAST_POINTS = 1000
+# What a reconstruction scores that misses the vertebra, or that there is none of.
+_NOTHING = {"ssim": 0.0, "psnr_db": 0.0}
 
 
 @dataclass(frozen=True)
@@ -169,77 +171,53 @@ def run_case(
     progress: Progress,
     reconstruct: Reconstructor | None = None,
 ) -> Trial:
-    """Register one case from its clicks ("center") or, with the clicks removed, its start.json."""
+    """Register one case from its clicks ("center") or, with the clicks removed, its start.json.
+
+    One that the registration refuses counts as failed, at the pose it would have started from.
+    """
     case, given = _prepare(folder, start)
     truth = read_truth(folder / "truth.json")
     points = truth.points_ct
     if points is None or len(points) < _LEAST_POINTS:
         points = metrics.surface_points(case.labels, case.label, POINTS)
     first = given if given is not None else start_from_centres(case)
+    result: Registration | None = None
     began = time.perf_counter()
     try:
         result = register(case, given, progress.part(0.0, 0.6) if reconstruct else progress)
+        reason = result.reason
     except InputError as error:
         # Readable, but it cannot be registered: a failure like others, and the rest goes on.
-        return _refused(folder, truth, points, first, str(error), start, method, is_warm)
+        reason = str(error)
     seconds = time.perf_counter() - began
     similarity: dict[str, float] = {}
-    if reconstruct is not None:
+    if reconstruct is not None and result is not None:
         volume = reconstruct(case, result, progress.part(0.6, 1.0))
         similarity = _similarity(volume, case, truth)
+    elif reconstruct is not None:
+        similarity = dict(_NOTHING)
+    # Refused: the vertebra stays where the start has put it.
+    stays = np.eye(4) if first is None else first
+    ct_to_world = stays if result is None else result.ct_to_world
+    centre_ct = np.mean(points, axis=0) if result is None else result.centre_ct
+    quality = {} if result is None else result.quality
     return Trial(
         case=folder.resolve().name,
         level=truth.level,
         method=method,
         start=start,
-        status=result.status,
-        mtre_mm=metrics.mtre(points, result.ct_to_world, truth.ct_to_world),
-        rotation_error_deg=metrics.rotation_error_deg(result.ct_to_world, truth.ct_to_world),
-        centre_error_mm=metrics.centre_error_mm(
-            result.centre_ct, result.ct_to_world, truth.ct_to_world
-        ),
+        status="failed" if result is None else result.status,
+        mtre_mm=metrics.mtre(points, ct_to_world, truth.ct_to_world),
+        rotation_error_deg=metrics.rotation_error_deg(ct_to_world, truth.ct_to_world),
+        centre_error_mm=metrics.centre_error_mm(centre_ct, ct_to_world, truth.ct_to_world),
         start_mtre_mm=None if first is None else metrics.mtre(points, first, truth.ct_to_world),
-        expected_error_mm=_optional(result.quality.get("expected_error_mm")),
-        score=_optional(result.quality.get("score")),
+        expected_error_mm=_optional(quality.get("expected_error_mm")),
+        score=_optional(quality.get("score")),
         time_s=seconds,
         is_warm=is_warm,
-        reason=result.reason,
+        reason=reason,
         ssim=similarity.get("ssim"),
         psnr_db=similarity.get("psnr_db"),
-    )
-
-
-def _refused(
-    folder: Path,
-    truth: Truth,
-    points: Array,
-    first: Array | None,
-    reason: str,
-    start: StartKind,
-    method: str,
-    is_warm: bool,
-) -> Trial:
-    """A case that the registration refused: the vertebra stays where the start has put it."""
-    pose = np.eye(4) if first is None else first
-    centre = np.asarray(points).mean(axis=0)
-    start_mtre = metrics.mtre(points, pose, truth.ct_to_world)
-    return Trial(
-        case=folder.resolve().name,
-        level=truth.level,
-        method=method,
-        start=start,
-        status="failed",
-        mtre_mm=start_mtre,
-        rotation_error_deg=metrics.rotation_error_deg(pose, truth.ct_to_world),
-        centre_error_mm=metrics.centre_error_mm(centre, pose, truth.ct_to_world),
-        start_mtre_mm=None if first is None else start_mtre,
-        expected_error_mm=None,
-        score=None,
-        time_s=0.0,
-        is_warm=is_warm,
-        reason=reason,
-        ssim=None,
-        psnr_db=None,
     )
 
 
@@ -250,7 +228,7 @@ def _similarity(volume: Volume, case: Case, truth: Truth) -> dict[str, float]:
             volume, case.ct, case.labels, case.label, truth.ct_to_world
         )
     except ValueError:
-        return {"ssim": 0.0, "psnr_db": 0.0}
+        return dict(_NOTHING)
 
 
 def evaluate(

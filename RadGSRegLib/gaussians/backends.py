@@ -77,6 +77,8 @@ def warm_up(device: torch.device | str = "cpu") -> None:
     import warp as wp
 
     names = ["warp_kernels", "warp_voxel_kernels"]
+    if place.type == "cpu":
+        names.append("warp_setup_kernel")
     if place.type == "cuda":
         names.append("warp_gather_kernels")
     for name in names:

@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bodies:
-    """Rigid clouds in a common frame, and their numbers in one table for the kernels.
+    """Rigid clouds, each in its own coordinates, and their numbers in one table for the kernels.
 
     Raises ValueError where there is no cloud.
     """
@@ -69,24 +69,27 @@ def rasterize_bodies(
     bodies: Bodies,
     intrinsic: Array,
     frame_to_camera: Array,
-    moves: Sequence[Array],
+    bodies_to_frame: Sequence[Array],
     size: tuple[int, int],
     *,
     cutoff: float = DEFAULT_CUTOFF,
 ) -> Tensor:
-    """Line integrals (B, rows, columns) of each body, moved within the frame by ``moves`` (4, 4).
+    """Line integrals (B, rows, columns) of each body, placed in the frame by ``bodies_to_frame``.
 
+    Those are (4, 4), one for each body; the identity leaves it where its cloud has it.
     Otherwise as `rasterize`, without gradients.
     """
     if _fused(bodies):
         from . import warp_bodies
 
         inverse = inverse_intrinsic(intrinsic)
-        return warp_bodies.rasterize(bodies, inverse, frame_to_camera, moves, size, cutoff)
+        return warp_bodies.rasterize(
+            bodies, inverse, frame_to_camera, bodies_to_frame, size, cutoff
+        )
     with torch.no_grad():
         images = [
-            rasterize(cloud, intrinsic, frame_to_camera @ move, size, cutoff=cutoff)
-            for cloud, move in zip(bodies.clouds, moves, strict=True)
+            rasterize(cloud, intrinsic, frame_to_camera @ body_to_frame, size, cutoff=cutoff)
+            for cloud, body_to_frame in zip(bodies.clouds, bodies_to_frame, strict=True)
         ]
     return torch.stack(images)
 
@@ -95,7 +98,7 @@ def rasterize_bodies_with_jacobian(
     bodies: Bodies,
     intrinsic: Array,
     frame_to_camera: Array,
-    moves: Sequence[Array],
+    bodies_to_frame: Sequence[Array],
     size: tuple[int, int],
     centre_frame: Array,
     *,
@@ -104,7 +107,7 @@ def rasterize_bodies_with_jacobian(
     """Images (B, rows, columns) and their derivatives (B, 6, rows, columns).
 
     The derivative of each body's image is by a motion of the moved body in the frame:
-    ``frame_to_camera @ C @ exp(xi) @ C^-1 @ move`` at xi = 0, with C the translation by
+    ``frame_to_camera @ C @ exp(xi) @ C^-1 @ body_to_frame`` at xi = 0, with C the translation by
     ``centre_frame`` (3,) mm and xi = (rotation in radians, translation in mm).
     """
     if _fused(bodies):
@@ -112,12 +115,17 @@ def rasterize_bodies_with_jacobian(
 
         inverse = inverse_intrinsic(intrinsic)
         return warp_bodies.rasterize_with_jacobian(
-            bodies, inverse, frame_to_camera, moves, size, centre_frame, cutoff
+            bodies, inverse, frame_to_camera, bodies_to_frame, size, centre_frame, cutoff
         )
     images, jacobians = [], []
-    for cloud, move in zip(bodies.clouds, moves, strict=True):
+    for cloud, body_to_frame in zip(bodies.clouds, bodies_to_frame, strict=True):
         image, jacobian = rasterize_with_jacobian(
-            cloud.transformed(move), intrinsic, frame_to_camera, size, centre_frame, cutoff=cutoff
+            cloud.transformed(body_to_frame),
+            intrinsic,
+            frame_to_camera,
+            size,
+            centre_frame,
+            cutoff=cutoff,
         )
         images.append(image)
         jacobians.append(jacobian)

@@ -27,14 +27,18 @@ Array = NDArray[np.float64]
 
 
 def _set_up(
-    bodies: Bodies, inverse: Array, frame_to_camera: Array, moves: Sequence[Array], cutoff: float
+    bodies: Bodies,
+    inverse: Array,
+    frame_to_camera: Array,
+    bodies_to_frame: Sequence[Array],
+    cutoff: float,
 ) -> tuple[Tensor, Tensor]:
-    if len(moves) != len(bodies):
-        raise ValueError(f"{len(bodies)} bodies need as many moves, not {len(moves)}")
+    if len(bodies_to_frame) != len(bodies):
+        raise ValueError(f"{len(bodies)} bodies need as many poses, not {len(bodies_to_frame)}")
     count = len(bodies.table)
     coefficients = torch.empty(count, 12, dtype=torch.float32)
     motion = torch.empty(count, 7, dtype=torch.float32)
-    poses = torch.from_numpy((frame_to_camera @ np.stack(moves)).astype(np.float32))
+    poses = torch.from_numpy((frame_to_camera @ np.stack(bodies_to_frame)).astype(np.float32))
     launch(
         warp_setup_kernel.set_up,
         count,
@@ -57,14 +61,14 @@ def rasterize(
     bodies: Bodies,
     inverse: Array,
     frame_to_camera: Array,
-    moves: Sequence[Array],
+    bodies_to_frame: Sequence[Array],
     size: tuple[int, int],
     cutoff: float,
 ) -> Tensor:
     """See `bodies.rasterize_bodies`."""
     columns, rows = size
     stride = columns + kernels.LANES
-    coefficients, _ = _set_up(bodies, inverse, frame_to_camera, moves, cutoff)
+    coefficients, _ = _set_up(bodies, inverse, frame_to_camera, bodies_to_frame, cutoff)
     images = torch.zeros(len(bodies), rows, stride, dtype=torch.float32)
     for image, (begin, end) in zip(images, bodies.ranges, strict=True):
         launch(
@@ -89,7 +93,7 @@ def rasterize_with_jacobian(
     bodies: Bodies,
     inverse: Array,
     frame_to_camera: Array,
-    moves: Sequence[Array],
+    bodies_to_frame: Sequence[Array],
     size: tuple[int, int],
     centre_frame: Array,
     cutoff: float,
@@ -97,7 +101,7 @@ def rasterize_with_jacobian(
     """See `bodies.rasterize_bodies_with_jacobian`."""
     columns, rows = size
     stride = columns + kernels.LANES
-    coefficients, motion = _set_up(bodies, inverse, frame_to_camera, moves, cutoff)
+    coefficients, motion = _set_up(bodies, inverse, frame_to_camera, bodies_to_frame, cutoff)
     centre = frame_to_camera[:3, :3] @ centre_frame + frame_to_camera[:3, 3]
     planes = torch.zeros(len(bodies), 5, rows, stride, dtype=torch.float32)
     for body, (begin, end) in zip(planes, bodies.ranges, strict=True):

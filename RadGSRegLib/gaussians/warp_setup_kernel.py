@@ -10,9 +10,6 @@ import warp as wp
 
 wp.set_module_options({"enable_backward": False})
 
-# mean 3, M = diag(1/s) R' row by row 9, s^2 3, density 1
-RECORD = 16
-
 
 @wp.kernel
 def set_up(
@@ -25,7 +22,10 @@ def set_up(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     motion: wp.array(dtype=float),  # type: ignore[valid-type]
 ) -> None:
-    """Write coefficients (N, 12) and motion (N, 7) of the table's Gaussians (N, 16)."""
+    """Write coefficients (N, 12) and motion (N, 7) of the table's Gaussians (N, 16).
+
+    A row of the table: mean 3, M = diag(1/s) R' row by row 9, s^2 3, density 1.
+    """
     g = int(wp.tid())  # type: ignore[arg-type]
     r = g * 16
     pose = body_to_camera[body_of[g]]

@@ -27,10 +27,6 @@ class BodyClouds:
     vertebra: bool = True
     """False for bone without a label."""
 
-    def level(self, fine: bool) -> GaussianCloud:
-        """The cloud for a level of the search."""
-        return self.fine if fine else self.coarse
-
 
 @dataclass(frozen=True)
 class RenderModel:

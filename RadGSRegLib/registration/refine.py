@@ -60,7 +60,6 @@ class LevelView:
     """A window with its normalised image per neighbourhood, bone bright."""
 
     window: Window
-    intrinsic: Tensor
     world_to_camera: Array
     normalizers: tuple[LocalNormalization, ...]
     images: tuple[Tensor, ...]
@@ -111,7 +110,6 @@ def prepare_level(
         out.append(
             LevelView(
                 part,
-                torch.from_numpy(part.camera.intrinsic),
                 part.camera.world_to_camera,
                 tuple(normalizers),
                 tuple(images),

@@ -435,8 +435,9 @@ def _level_lead(
     """How much better the pose scores than the target placed one level up or down.
 
     One level off, a spine fits its own picture fairly well, in every view at once; only trying the
-    right level tells. There the search starts anew, with small turns. 1 where neither level is in
-    sight, or where the pose explains the views better than a wrong level ever did.
+    right level tells. There the search starts anew, with small turns, up to the middle level, and
+    to the fine one where that is close. 1 where neither level is in sight, or where the pose
+    explains the views better than a wrong level ever did.
     """
     if min(best.refined.evaluation.view_scores) >= CLEAR_SCORE:
         return 1.0
