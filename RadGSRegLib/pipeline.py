@@ -23,7 +23,6 @@ from .registration.types import Registration
 if TYPE_CHECKING:
     from .gaussians import GaussianCloud
     from .reconstruction import Reconstruction, ReconstructionOptions
-    from .registration.anatomy import Anatomy
     from .registration.register import RegistrationOptions
     from .registration.search import Candidate
 
@@ -79,6 +78,8 @@ def run(
     `networks.start.learned_start` found. Raises InputError for a case that cannot be registered and
     Cancelled when ``progress`` asks to stop.
     """
+    from .registration.anatomy import surface_points
+
     options = options or PipelineOptions()
     report = progress if isinstance(progress, Progress) else Progress(progress)
     began = time.perf_counter()
@@ -86,6 +87,7 @@ def run(
         case, start_ct_to_world, options.registration, report.part(0.0, 0.7), learned
     )
     registered = time.perf_counter()
+    mask = np.asarray(case.labels.array) == case.label
     reconstruction = reconstruct_registered(
         case, registration, options.reconstruction, report.part(0.7, 1.0)
     )
@@ -95,7 +97,7 @@ def run(
         registration=registration,
         cloud_world=reconstruction.cloud,
         volume_world=reconstruction.volume,
-        surface_points_ct=take_vertebra(case).surface_points_ct,
+        surface_points_ct=surface_points(case.ct, mask),
         timing_s={**stages, "reconstruct": done - registered, "total": done - began},
         reconstruction_quality=reconstruction.quality,
     )
@@ -113,13 +115,6 @@ def register_case(
 
     start = None if start_ct_to_world is None else np.asarray(start_ct_to_world, dtype=float)
     return register(case, start, options, progress, learned)
-
-
-def take_vertebra(case: Case) -> Anatomy:
-    """From a case to the vertebra (attenuation in a box, centre, surface) and the bone around."""
-    from .registration.anatomy import build_anatomy
-
-    return build_anatomy(case)
 
 
 def posed_prior(

@@ -11,6 +11,7 @@ from ball import CENTRE_CT, POSE, ball_case
 from RadGSRegLib import pipeline
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import transform_points
+from RadGSRegLib.registration.anatomy import build_anatomy, surface_points
 
 
 def test_the_clicks_say_where_to_look() -> None:
@@ -36,7 +37,10 @@ def test_parallel_views_meet_nowhere() -> None:
 
 
 def test_the_vertebra_of_a_case() -> None:
-    vertebra = pipeline.take_vertebra(ball_case())
+    case = ball_case()
+    vertebra = build_anatomy(case)
     assert np.allclose(vertebra.centre_ct, CENTRE_CT, atol=0.1)
-    distances = np.linalg.norm(vertebra.surface_points_ct - CENTRE_CT, axis=1)
+    alone = surface_points(case.ct, case.labels.array == case.label)
+    assert np.allclose(alone, vertebra.surface_points_ct)
+    distances = np.linalg.norm(alone - CENTRE_CT, axis=1)
     assert np.allclose(distances, 17.0, atol=1.6)

@@ -77,9 +77,15 @@ def build_anatomy(case: Case, *, reach_mm: float = 60.0) -> Anatomy:
     rest = _body("other bone", ct, ndimage.binary_opening(loose))
     if rest is not None:
         neighbours.append(replace(rest, labelled=False))
-    shell = drawn & ~ndimage.binary_erosion(drawn)
-    surface = ct.physical_points(np.argwhere(shell)[:, ::-1].astype(float))
-    return Anatomy(target, tuple(neighbours), surface)
+    return Anatomy(target, tuple(neighbours), surface_points(ct, drawn))
+
+
+def surface_points(ct: Volume, mask: NDArray[np.bool_]) -> Array:
+    """The centres (N, 3) of a mask's outermost voxels, mm in the CT frame."""
+    box = _reach_box(mask, ct.spacing, float(ct.spacing.max()))
+    inside = mask[box]
+    shell = inside & ~ndimage.binary_erosion(inside)
+    return np.asarray(_cut(ct, box).physical_points(np.argwhere(shell)[:, ::-1].astype(float)))
 
 
 def _with_shell(
