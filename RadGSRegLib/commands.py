@@ -20,12 +20,14 @@ import numpy as np
 
 from .cases import (
     Case,
+    CtCase,
     OutputFolder,
     View,
     is_views_file,
     labels_on_ct,
     read_case,
     read_ct,
+    read_ct_case,
     read_segmentation,
     read_start,
     read_views,
@@ -490,21 +492,10 @@ def _read_views_or_case(path: Path) -> tuple[Case | None, tuple[View, ...], Mapp
     return None, read_views(path, ledger), ledger.inputs
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What a simulation starts from."""
-
-    ct: Any
-    labels: Any
-    label: int
-    label_names: dict[int, str]
-
-
-def _read_source(args: argparse.Namespace) -> _Source | None:
+def _read_source(args: argparse.Namespace) -> CtCase | None:
     """CT and labels from --case or from --ct, --segmentation, --label; None for the phantom."""
     if args.case is not None:
-        case = read_case(Path(args.case))
-        return _Source(case.ct, case.labels, case.label, case.label_names)
+        return read_ct_case(Path(args.case))
     if args.ct is None:
         return None
     for path in (args.ct, args.segmentation):
@@ -514,4 +505,4 @@ def _read_source(args: argparse.Namespace) -> _Source | None:
     ct = read_ct(Path(args.ct))
     segmentation = Path(args.segmentation)
     labels, value, names = labels_on_ct(read_segmentation(segmentation), label, ct, segmentation)
-    return _Source(ct, labels, value, names)
+    return CtCase(ct, labels, value, label_names=names)

@@ -49,7 +49,7 @@ def ball_case(*, dark: bool = False) -> Case:
         pixels = (-image if dark else image).astype(np.float32)
         views.append(View(name, pixels, camera, (0.61, 0.61), center_px=(164.0, 147.0)))
     inputs = {"case.json": "0123456789abcdef" * 4}
-    return Case(ct, labels, 22, tuple(views), {22: "L3"}, inputs)
+    return Case(ct, labels, 22, tuple(views), label_names={22: "L3"}, inputs=inputs)
 
 
 def write_ball(folder: Path, *, level: str = "clean") -> Path:

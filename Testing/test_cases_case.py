@@ -19,6 +19,7 @@ from RadGSRegLib.cases import (
     View,
     is_views_file,
     read_case,
+    read_ct_case,
     read_start,
     read_views,
     read_xray,
@@ -97,6 +98,22 @@ def test_case_round_trip(folder: Path) -> None:
     assert is_views_file(folder / "views.json")
     assert not is_views_file(folder / "case.json")
     assert read_case(folder).label == 22
+
+
+def test_what_is_known_before_the_operation_needs_no_xrays(folder: Path) -> None:
+    whole = read_case(folder / "case.json")
+    (folder / "views.json").unlink()
+    known = read_ct_case(folder)  # the file that is mentioned is not even looked for
+    edit(folder / "case.json", lambda d: d.pop("views"))
+    for one in (known, read_ct_case(folder / "case.json")):
+        np.testing.assert_array_equal(one.ct.array, whole.ct.array)
+        np.testing.assert_array_equal(one.labels.array, whole.labels.array)
+        assert (one.label, one.label_name, one.notes) == (22, "22", ())
+        assert set(one.inputs) == {"case.json", "ct.nii.gz", "seg.nii.gz"}
+    refused(folder / "case.json", 'has no "views"', read_case)
+    edit(folder / "case.json", lambda d: d.pop("segmentation"))
+    refused(folder / "case.json", 'has no "segmentation"', read_ct_case)
+    refused(folder / "nowhere.json", "does not exist", read_ct_case)
 
 
 def test_named_labels_round_trip(tmp_path: Path) -> None:

@@ -1,6 +1,14 @@
 """Reading and writing of cases, X-rays and results, as promised in the outside contract."""
 
-from .case import is_views_file, read_case, read_start, write_case, write_segmentation, write_start
+from .case import (
+    is_views_file,
+    read_case,
+    read_ct_case,
+    read_start,
+    write_case,
+    write_segmentation,
+    write_start,
+)
 from .ct import read_ct
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger
@@ -19,12 +27,13 @@ from .results import (
     write_volume_nifti,
 )
 from .rtk import DetectorGrid, read_rtk_matrices, rtk_camera
-from .types import Case, Intensity, View
+from .types import Case, CtCase, Intensity, View
 from .views import check_views, file_stem, read_views, write_views
 from .xray import XrayImage, read_xray
 
 __all__ = [
     "Case",
+    "CtCase",
     "DetectorGrid",
     "Intensity",
     "Ledger",
@@ -41,6 +50,7 @@ __all__ = [
     "labels_on_ct",
     "read_case",
     "read_ct",
+    "read_ct_case",
     "read_itk_transform",
     "read_projection_matrix",
     "read_registration_json",

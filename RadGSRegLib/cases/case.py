@@ -17,7 +17,7 @@ from .itk_image import place_like, volume_to_itk
 from .json_input import Fields, read_json_object, rigid_problem
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger
-from .types import Case, View
+from .types import Case, CtCase, View
 from .views import read_views, write_views
 
 Array = NDArray[np.float64]
@@ -42,6 +42,17 @@ def read_case(path: Path) -> Case:
     ``series`` (a DICOM SeriesNumber) chooses among several CT volumes of one folder. Raises
     InputError, one sentence that names the file, for anything that is missing or senseless.
     """
+    known, views = _read(path, ("ct", "segmentation", "views"))
+    return Case(views=views, **vars(known))
+
+
+def read_ct_case(path: Path) -> CtCase:
+    """`read_case` for what needs no X-rays: ``views`` may be missing and is not looked at."""
+    return _read(path, ("ct", "segmentation"))[0]
+
+
+def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]]:
+    """The part of a case that is known before the operation, and the X-rays if they are needed."""
     path = Path(path)
     if path.is_dir() and (path / "case.json").is_file():
         path = path / "case.json"
@@ -55,25 +66,24 @@ def read_case(path: Path) -> Case:
     label = fields.need("label")
     if isinstance(label, bool) or not isinstance(label, int | str) or not str(label).strip():
         fields.refuse('"label" must be a whole number or a segment\'s name')
-    ct_path, seg_path = fields.path("ct"), fields.path("segmentation")
-    views_path = fields.path("views")
-    for needed in (ct_path, seg_path, views_path):
-        if not needed.exists():
-            raise InputError(needed, f"does not exist (mentioned in {path.name})")
-    views = read_views(views_path, ledger)
+    paths = {key: fields.path(key) for key in needed}
+    for mentioned in paths.values():
+        if not mentioned.exists():
+            raise InputError(mentioned, f"does not exist (mentioned in {path.name})")
+    views = read_views(paths["views"], ledger) if "views" in paths else ()
     series = fields.integer("series") if "series" in fields else None
-    ct = read_ct(ct_path, ledger, series)
-    segmentation = read_segmentation(seg_path, ledger)
-    labels, value, names = labels_on_ct(segmentation, label, ct, seg_path, ledger)
-    return Case(
+    ct = read_ct(paths["ct"], ledger, series)
+    segmentation = read_segmentation(paths["segmentation"], ledger)
+    labels, value, names = labels_on_ct(segmentation, label, ct, paths["segmentation"], ledger)
+    known = CtCase(
         ct=ct,
         labels=labels,
         label=value,
-        views=views,
         label_names=names,
         inputs=ledger.inputs,
         notes=tuple(ledger.notes),
     )
+    return known, tuple(views)
 
 
 def read_start(path: Path) -> Array:

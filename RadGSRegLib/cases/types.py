@@ -35,8 +35,8 @@ class View:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A CT (HU), a label map on the CT's grid, the label to register, and at least two X-rays.
+class CtCase:
+    """What is known before the operation: a CT (HU), a label map on its grid, the label meant.
 
     ``inputs`` maps the name of every file that was read to its SHA-256.
     """
@@ -44,15 +44,21 @@ class Case:
     ct: Volume
     labels: Volume
     label: int
-    views: tuple[View, ...]
-    label_names: dict[int, str] = field(default_factory=dict)
-    inputs: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    label_names: dict[int, str] = field(default_factory=dict, kw_only=True)
+    inputs: dict[str, str] = field(default_factory=dict, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def label_name(self) -> str:
         """The name of the label to register, or its number."""
         return self.label_names.get(self.label, str(self.label))
+
+
+@dataclass(frozen=True)
+class Case(CtCase):
+    """The whole input of a registration: at least two X-rays too."""
+
+    views: tuple[View, ...]
 
     def to_parameters(self) -> dict[str, Any]:
         """What a result records of the case itself (no identity of a patient)."""

@@ -182,7 +182,7 @@ def simulate_case(
         "spine_ct_to_world": poses[0].tolist(),
         "seed": int(seed),
     }
-    case = Case(ct, labels, int(label), tuple(views), dict(label_names or {}))
+    case = Case(ct, labels, int(label), tuple(views), label_names=dict(label_names or {}))
     report(1.0, "simulated")
     return SimulatedCase(case, truth, grey)
 
