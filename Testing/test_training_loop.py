@@ -62,7 +62,7 @@ def folder(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _pool(subject: Subject, folder: Path | None, config: TrainingConfig = CONFIG) -> SamplePool:
-    return SamplePool([Simulated("phantom", lambda: subject)], config.samples, 0, folder)
+    return SamplePool([Simulated("phantom", lambda wide: subject)], config.samples, 0, folder)
 
 
 def _trainer(
@@ -133,7 +133,7 @@ def test_pairs_follow_from_their_number_alone(subject, folder):
 
 def test_workers_change_nothing_but_the_waiting(subject):
     alone = _pool(subject, None)
-    helped = SamplePool([Simulated("phantom", lambda: subject)], CONFIG.samples, 0, None, workers=2)
+    helped = SamplePool([Simulated("phantom", lambda wide: subject)], CONFIG.samples, 0, None, workers=2)
     helped.prefetch(range(3))
     try:
         for number in range(3):

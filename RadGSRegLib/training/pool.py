@@ -36,8 +36,8 @@ class Source(Protocol):
     def name(self) -> str:
         """What it is called in messages."""
 
-    def subject(self) -> Subject:
-        """The vertebra."""
+    def subject(self, wide: bool = False) -> Subject:
+        """The vertebra; with more around it, and coarser, if ``wide`` (`make_subject`)."""
 
     def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
         """A pair of X-rays of it."""
@@ -48,11 +48,12 @@ class Simulated:
     """A source whose X-rays are simulated."""
 
     name: str
-    load: Callable[[], Subject]
+    load: Callable[[bool], Subject]
+    """Makes the vertebra, given whether it is to be a wide one."""
 
-    def subject(self) -> Subject:
+    def subject(self, wide: bool = False) -> Subject:
         """The vertebra."""
-        return self.load()
+        return self.load(wide)
 
     def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
         """A simulated pair; the same seed gives the same."""
@@ -97,7 +98,7 @@ class SamplePool:
         index = self.source_of(number)
         with self._lock:
             if index not in self._subjects:
-                self._subjects[index] = self.sources[index].subject()
+                self._subjects[index] = self.sources[index].subject(self.options.whole)
                 while len(self._subjects) > _KEPT_SUBJECTS:
                     self._subjects.popitem(last=False)
             self._subjects.move_to_end(index)

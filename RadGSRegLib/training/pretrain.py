@@ -201,8 +201,8 @@ class _WithAxes:
     def name(self) -> str:
         return self.inner.name
 
-    def subject(self) -> Any:
-        return self.inner.subject().with_axes(self.axes)
+    def subject(self, wide: bool = False) -> Any:
+        return self.inner.subject(wide).with_axes(self.axes)
 
     def sample(self, subject: Any, options: Any, seed: int) -> Any:
         return self.inner.sample(subject, options, seed)

@@ -19,7 +19,7 @@ from ..cases import read_case, read_ct, read_segmentation
 from ..cases.labels import labels_on_ct
 from ..cases.types import Case
 from ..errors import InputError
-from ..geometry import Volume, invert_rigid, is_rigid
+from ..geometry import Volume, invert_rigid, is_rigid, transform_points
 from ..geometry.pose import translation
 from ..networks.crops import make_frame, resample
 from ..phantom import LABELS, make_phantom, random_spine
@@ -52,9 +52,11 @@ def phantom_sources(
     return sources
 
 
-def _phantom_subject(seed: int, level: str, spacing_mm: float, folder: Path | None) -> Subject:
+def _phantom_subject(
+    seed: int, level: str, spacing_mm: float, folder: Path | None, wide: bool
+) -> Subject:
     ct, labels, poses = _phantom(seed, spacing_mm, folder)
-    subject = make_subject(ct, labels, LABELS[level], f"phantom {seed} {level}")
+    subject = make_subject(ct, labels, LABELS[level], f"phantom {seed} {level}", wide=wide)
     local_to_ct = poses[_PHANTOM_LEVELS.index(level)]
     axes = np.eye(4)
     axes[:3, :3] = local_to_ct[:3, :3]
@@ -152,10 +154,10 @@ def _is_cut(mask: NDArray[np.bool_]) -> bool:
     return any(bool(face.any()) for face in faces) or int(np.count_nonzero(mask)) < 200
 
 
-def _ct_subject(ct_path: Path, mask_path: Path, label: int, name: str) -> Subject:
+def _ct_subject(ct_path: Path, mask_path: Path, label: int, name: str, wide: bool) -> Subject:
     ct = read_ct(ct_path)
     labels, value, _ = labels_on_ct(read_segmentation(mask_path), label, ct, mask_path)
-    return make_subject(ct, labels, value, name)
+    return make_subject(ct, labels, value, name, wide=wide)
 
 
 @dataclass(frozen=True)
@@ -166,15 +168,17 @@ class RealCase:
     case: Case
     ct_to_world: NDArray[np.float64]
 
-    def subject(self) -> Subject:
+    def subject(self, wide: bool = False) -> Subject:
         """The vertebra."""
-        return make_subject(self.case.ct, self.case.labels, self.case.label, self.name)
+        case = self.case
+        return make_subject(case.ct, case.labels, case.label, self.name, wide=wide)
 
     def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
         """Its X-rays about a point that is off as clicks are; the same seed gives the same."""
         rng = np.random.default_rng([seed, 78])
         offset = rng.standard_normal(3)
         offset *= options.centre_mm * rng.uniform() ** (1 / 3) / np.linalg.norm(offset)
+        offset[2] += options.along_mm * rng.uniform(-1.0, 1.0)
         centre = self.ct_to_world[:3, :3] @ subject.centre_ct + self.ct_to_world[:3, 3]
         frame = make_frame(
             [view.camera for view in self.case.views],
@@ -198,6 +202,8 @@ class RealCase:
             intrinsics=frame.intrinsics().numpy(),
             extrinsics=frame.extrinsics().numpy(),
             centred_to_box=(ct_to_box @ translation(subject.centre_ct)).astype(np.float32),
+            # The others' own poses are not known: as far off as the spine has bent.
+            centres=transform_points(ct_to_box, subject.centroids_ct).astype(np.float32),
         )
 
 

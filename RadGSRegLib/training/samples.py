@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..drr import project_volume
 from ..errors import InputError
-from ..geometry import Camera, Volume, invert_rigid
+from ..geometry import Camera, Volume, invert_rigid, transform_points
 from ..geometry.pose import translation
 from ..networks.crops import PIXEL_MM, SIZE_PX, Frame, make_frame
 from ..registration.observation import prepare_view
@@ -27,7 +27,8 @@ class Sample:
     ``targets`` (V, H, W) the line integrals of the vertebra alone (excess attenuation).
 
     ``intrinsics`` (V, 3, 3) and ``extrinsics`` (V, 4, 4) box_to_camera; ``centred_to_box`` (4, 4)
-    the vertebra's true pose from CT axes about its centre; all float32, mm.
+    the vertebra's true pose from CT axes about its centre; ``centres`` (N, 3) in the box of all
+    labelled vertebrae, the vertebra's own first; all float32, mm.
     """
 
     images: Images
@@ -36,6 +37,7 @@ class Sample:
     intrinsics: Images
     extrinsics: Images
     centred_to_box: Images
+    centres: Images
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """For an ``.npz``: images as float16 once scaled (ranks survive), the rest as it is."""
@@ -46,12 +48,16 @@ class Sample:
             "intrinsics": self.intrinsics,
             "extrinsics": self.extrinsics,
             "centred_to_box": self.centred_to_box,
+            "centres": self.centres,
         }
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Sample:
         """What `to_arrays` gave. Raises InputError where something is missing."""
-        names = ("images", "valid", "targets", "intrinsics", "extrinsics", "centred_to_box")
+        names = [field.name for field in fields(cls)]
+        if "centres" not in arrays and "centred_to_box" in arrays:
+            # Written before others' centres were kept.
+            arrays = {**arrays, "centres": arrays["centred_to_box"][None, :3, 3]}
         missing = [name for name in names if name not in arrays]
         if missing:
             raise InputError("sample", f"holds no {missing[0]}")
@@ -64,7 +70,9 @@ class SampleOptions:
 
     ``centre_mm``: how far the middle of the box may lie from the vertebra (clicks and detectors
     err); ``rotation_deg``, ``primary_deg`` and ``secondary_deg``: the spine's turn about each axis
-    and the views' about the nominal AP and lateral (math.md 3: 20 and 15 degrees).
+    and the views' about the nominal AP and lateral (math.md 3: 20 and 15 degrees). ``along_mm``:
+    how far it may lie off along the patient's axis besides. ``whole``: whole views, not crops; the
+    subjects are wide ones.
     """
 
     level: str = "mixed"
@@ -74,6 +82,8 @@ class SampleOptions:
     secondary_deg: float = 10.0
     size_px: int = SIZE_PX
     pixel_mm: float = PIXEL_MM
+    along_mm: float = 0.0
+    whole: bool = False
 
 
 def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters:
@@ -111,6 +121,7 @@ def draw_sample(subject: Subject, options: SampleOptions, seed: int) -> Sample:
     rng = np.random.default_rng([seed, 77])
     offset = rng.standard_normal(3)
     offset *= options.centre_mm * rng.uniform() ** (1.0 / 3.0) / np.linalg.norm(offset)
+    offset[2] += options.along_mm * rng.uniform(-1.0, 1.0)
     frames: list[Frame] = []
 
     def frame(cameras: dict[str, Camera], at: Array) -> dict[str, Camera]:
@@ -147,7 +158,18 @@ def draw_sample(subject: Subject, options: SampleOptions, seed: int) -> Sample:
         intrinsics=made.intrinsics().numpy(),
         extrinsics=made.extrinsics().numpy(),
         centred_to_box=(ct_to_box @ translation(subject.centre_ct)).astype(np.float32),
+        centres=_centres(simulated.truth, subject, invert_rigid(made.box_to_world)),
     )
+
+
+def _centres(truth: dict[str, Any], subject: Subject, world_to_box: Array) -> Images:
+    """`Sample.centres`: every vertebra has a pose of its own."""
+    poses = {int(label): np.asarray(pose) for label, pose in truth["neighbours"].items()}
+    order = [subject.label, *sorted(poses)]
+    poses[subject.label] = np.asarray(truth["ct_to_world"])
+    centroids = subject.scene.centroids
+    points = [transform_points(world_to_box @ poses[n], centroids[n][None])[0] for n in order]
+    return np.stack(points).astype(np.float32)
 
 
 def project_target(excess: Volume, frame: Frame, ct_to_box: Array) -> Images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 from ..cases import Case
 from ..gaussians import GaussianCloud, fit_vertebra
@@ -20,8 +21,12 @@ def own_anchors(subject: Subject, count: int) -> GaussianCloud:
 
 def patient_source(case: Case) -> Source:
     """Stage 3: the target vertebra of one CT."""
-    subject = make_subject(case.ct, case.labels, case.label, case.label_name)
-    return Simulated(case.label_name, lambda: subject)
+
+    @cache
+    def load(wide: bool) -> Subject:
+        return make_subject(case.ct, case.labels, case.label, case.label_name, wide=wide)
+
+    return Simulated(case.label_name, load)
 
 
 def patient_model(

@@ -18,6 +18,9 @@ Array = NDArray[np.float64]
 _REACH_MM = 70.0
 # Backdrops are seen through millimetre pixels.
 _BACKDROP_MM = 2.5
+# Whole views show this much, through pixels as coarse as these voxels.
+_WIDE_REACH_MM = 170.0
+_WIDE_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ class Subject:
     centre_ct: Array
     anchors_to_centred: Array = field(default_factory=lambda: np.eye(4))
 
+    @property
+    def centroids_ct(self) -> Array:
+        """The centroids (N, 3) of all labelled vertebrae, this one's first, the rest by label."""
+        others = [c for n, c in sorted(self.scene.centroids.items()) if n != self.label]
+        return np.stack([self.scene.centroids[self.label], *others])
+
     def with_axes(self, anchors_to_centred: Array) -> Subject:
         """The same with other ``anchors_to_centred``."""
         return replace(self, anchors_to_centred=np.asarray(anchors_to_centred, dtype=float))
@@ -55,10 +64,13 @@ class Subject:
         return self.excess.physical_points(kji[:, ::-1].astype(float))
 
 
-def make_subject(ct: Volume, labels: Volume, label: int, name: str = "") -> Subject:
+def make_subject(
+    ct: Volume, labels: Volume, label: int, name: str = "", *, wide: bool = False
+) -> Subject:
     """A subject from a CT (HU) and its label map on the same grid.
 
-    Raises InputError where the grids differ or the label is absent or holds no bone.
+    A ``wide`` one is for whole views: with more around it, in voxels of about 3 mm. Raises
+    InputError where the grids differ or the label is absent or holds no bone.
     """
     if ct.array.shape != labels.array.shape:
         raise InputError(name or "label map", "lies on another grid than the CT", "resample it")
@@ -66,11 +78,32 @@ def make_subject(ct: Volume, labels: Volume, label: int, name: str = "") -> Subj
     if not mask.any():
         raise InputError(name or "label map", f"holds no label {label}")
     kji = np.argwhere(mask)
-    pad = np.ceil(_REACH_MM / ct.spacing)
+    pad = np.ceil((_WIDE_REACH_MM if wide else _REACH_MM) / ct.spacing)
     low, high = kji.min(axis=0)[::-1] - pad, kji.max(axis=0)[::-1] + 1 + pad
     part, around = ct.crop(low, high), labels.crop(low, high)
+    if wide:
+        part, around = _coarser(part, around)
     excess = excess_attenuation(part, around, label)
     if not (excess.array > 0).any():
         raise InputError(name or "label map", f"label {label} covers no bone in the CT")
-    scene = take_apart(part, around, _BACKDROP_MM)
+    scene = take_apart(part, around, _WIDE_MM if wide else _BACKDROP_MM)
     return Subject(name, part, around, int(label), scene, excess, scene.centroids[label])
+
+
+def _coarser(ct: Volume, labels: Volume) -> tuple[Volume, Volume]:
+    """Both on a grid of about `_WIDE_MM`: the CT averaged over blocks, the labels from the voxel at
+    their middle."""
+    steps = np.maximum(np.floor(_WIDE_MM / ct.spacing + 0.25).astype(int), 1)
+    if steps.max() == 1:
+        return ct, labels
+    size = np.array(ct.size) // steps
+    k, j, i = size[::-1]
+    whole = ct.crop((0, 0, 0), size * steps).array.astype(np.float32)
+    mean = whole.reshape(k, steps[2], j, steps[1], i, steps[0]).mean(axis=(1, 3, 5))
+    middle = (steps - 1) // 2
+    part = labels.crop((0, 0, 0), size * steps).array
+    kept = part[middle[2] :: steps[2], middle[1] :: steps[1], middle[0] :: steps[0]]
+    matrix = ct.index_to_physical.copy()
+    matrix[:3, 3] = ct.physical_points((steps - 1)[None] / 2.0)[0]
+    matrix[:3, :3] = matrix[:3, :3] * steps
+    return Volume(mean, matrix), Volume(kept, matrix)
