@@ -185,7 +185,12 @@ def _run(args: argparse.Namespace, interrupt: Interrupt) -> int:
             if lines:
                 _emit(out, furthest, latest, ct_to_world=ct_to_world.tolist())
 
-        outcome = commands.run(args, Progress(tell, on_pose=tell_pose), interrupt)
+        def tell_figures(figures: dict[str, float]) -> None:
+            if lines:
+                _emit(out, furthest, latest, figures=figures)
+
+        progress = Progress(tell, on_pose=tell_pose, on_figures=tell_figures)
+        outcome = commands.run(args, progress, interrupt)
     _finish(outcome, out if lines else None)
     return outcome.exit_status
 
@@ -330,6 +335,9 @@ def _add_pretrain(parser: argparse.ArgumentParser) -> None:
         help="of stages 1 and 2: a mean vertebra (default), or the paper's grid",
     )
     parser.add_argument("--work", metavar="DIR", help="checkpoints; an interrupted run goes on")
+    parser.add_argument(
+        "--stop", metavar="FILE", help="end with the best so far as soon as this file appears"
+    )
     parser.add_argument("--board", metavar="DIR", help="logs for TensorBoard")
     _add_common(parser)
 

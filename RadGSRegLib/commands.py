@@ -341,6 +341,7 @@ def pretrain(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
         base=path("base"),
         minutes=args.minutes,
         work=path("work"),
+        stop=path("stop"),
         board=path("board"),
         device=device,
         anchors=args.anchors,

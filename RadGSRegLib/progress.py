@@ -4,7 +4,8 @@ A *progress callable* takes ``(fraction, message)`` with the fraction in [0, 1] 
 ``False`` to ask the job to stop; any other return value (also ``None``) lets it go on.
 
 A *pose callable* takes the best ct_to_world (4, 4) so far: what a registration would have to answer
-if it had to stop now.
+if it had to stop now. A *figures callable* takes what a training has measured of its best so far, by
+name.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ProgressCallable = Callable[[float, str], bool | None]
 PoseCallable: TypeAlias = "Callable[[NDArray[np.float64]], object]"
+FiguresCallable = Callable[[dict[str, float]], object]
 
 
 class Progress:
@@ -32,9 +34,11 @@ class Progress:
         start: float = 0.0,
         stop: float = 1.0,
         on_pose: PoseCallable | None = None,
+        on_figures: FiguresCallable | None = None,
     ) -> None:
         self._callback = callback
         self._on_pose = on_pose
+        self._on_figures = on_figures
         self._start = start
         self._stop = stop
 
@@ -52,8 +56,13 @@ class Progress:
         if self._on_pose is not None:
             self._on_pose(ct_to_world)
 
+    def figures(self, figures: dict[str, float]) -> None:
+        """Report what was measured of the best model so far (errors in mm, by name)."""
+        if self._on_figures is not None:
+            self._on_figures(figures)
+
     def part(self, start: float, stop: float) -> Progress:
         """A reporter for the stretch from ``start`` to ``stop`` of this one's range."""
         width = self._stop - self._start
         first, last = self._start + width * start, self._start + width * stop
-        return Progress(self._callback, first, last, self._on_pose)
+        return Progress(self._callback, first, last, self._on_pose, self._on_figures)

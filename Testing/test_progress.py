@@ -34,6 +34,23 @@ def test_a_pose_comes_through_parts() -> None:
     Progress().pose(np.eye(4))  # nobody listens
 
 
+def test_figures_come_through_parts_to_a_line_of_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(args: Any, progress: Progress, interrupt: Any) -> commands.Outcome:
+        progress(0.25, "training")
+        progress.part(0.0, 0.5).part(0.1, 0.2).figures({"recm_mm": 3.5})
+        return commands.Outcome(0, ("done",), {})
+
+    Progress().figures({"recm_mm": 3.5})  # nobody listens
+    monkeypatch.setattr(commands, "run", work)
+    arguments = ["pretrain", "--stage", "3", "case.json", "--out", "m.safetensors", "--progress"]
+    assert cli.main(arguments) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == {"progress": 0.25, "message": "training", "figures": {"recm_mm": 3.5}}
+    assert "figures" not in lines[0]
+
+
 def test_a_pose_is_a_line_of_progress(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,9 +14,12 @@ from RadGSRegLib.cases import read_case
 from RadGSRegLib.geometry.pose import is_rigid
 from RadGSRegLib.networks import learned_start, load_model
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
+from RadGSRegLib.progress import Progress
 from RadGSRegLib.registration.register import RegistrationOptions, _reference
 from RadGSRegLib.registration.search import Candidate
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
+from RadGSRegLib.training.config import TrainingConfig, from_mapping
+from RadGSRegLib.training.pretrain import Pretraining, pretrain
 
 OPTIONS = {
     "model": {
@@ -65,6 +68,52 @@ def test_stage_3_writes_a_model_with_a_card(trained):
     assert model.card["training"]["steps"] == 4
     assert len(model.card["data"]["patient"]) == 16
     assert "Research only" in trained.with_suffix(".md").read_text()
+
+
+@pytest.fixture
+def before_operation(case_path: Path, tmp_path: Path) -> Path:
+    """The same case when nobody has taken an X-ray yet."""
+    content = json.loads(case_path.read_text())
+    whole = {key: str(case_path.parent / content[key]) for key in ("ct", "segmentation")}
+    path = tmp_path / "case.json"
+    path.write_text(json.dumps({**whole, "label": content["label"]}))
+    return path
+
+
+def test_no_xrays_are_needed(before_operation, trained, tmp_path, capfd):
+    config, out = tmp_path / "options.json", tmp_path / "m.safetensors"
+    config.write_text(json.dumps({**OPTIONS, "validate_every": 2}))
+    arguments = ["pretrain", "--stage", "3", str(before_operation), "--out", str(out)]
+    arguments += ["--config", str(config), "--progress"]
+    assert cli.main(arguments) == 0
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    figures = [line["figures"] for line in lines if "figures" in line]
+    assert [set(one) >= {"recm_mm", "regm_mm", "step"} for one in figures] == [True, True]
+    assert any("error" in line["message"] for line in lines)
+    # The same CT: the same patient as with the X-rays.
+    assert load_model(out).card["data"] == load_model(trained).card["data"]
+    # A file that is left over must not end the next training before it begins.
+    assert cli.main([*arguments, "--stop", str(config)]) == 2
+    assert "is there already" in capfd.readouterr().err
+
+
+def test_a_file_ends_it_with_the_best_so_far(before_operation, tmp_path):
+    config = from_mapping(TrainingConfig, OPTIONS, "test", TrainingConfig())
+    config = replace(config, steps=10**6, validate_every=3)
+    stop, out = tmp_path / "stop", tmp_path / "patient.safetensors"
+    told: list[dict[str, float]] = []
+
+    def enough(figures: dict[str, float]) -> None:
+        told.append(figures)
+        stop.touch()
+
+    asked = Pretraining(3, out, case=before_operation, minutes=60.0, stop=stop)
+    history = pretrain(asked, config, Progress(on_figures=enough))
+    assert [one["step"] for one in told] == [3]
+    assert told[0]["recm_mm"] == history.best()["recm_mm"] > 0.0
+    model = load_model(out)
+    assert model.card["training"]["steps"] == 3
+    assert model.is_patient_specific
 
 
 @pytest.mark.parametrize("clicked", [True, False])

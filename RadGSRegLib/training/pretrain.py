@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..cases import read_case
+from ..cases import read_ct_case
 from ..errors import InputError
 from ..gaussians.fit import one_torch_thread
 from ..networks.anchors import grid_cloud
@@ -42,7 +42,8 @@ class Pretraining:
     2: ``cases``, a folder of X-ray cases with truth, of which fold ``fold`` of five is held out
     (None: nothing is); 3: ``case``, a case.json. ``base``: a model to go on from. ``minutes``: the
     budget (None: all steps). ``work``: a folder for checkpoints and data, from which an interrupted
-    run goes on (None: a temporary one). ``board``: a folder for TensorBoard.
+    run goes on (None: a temporary one). ``stop``: a file; once it is there, training ends as if the
+    minutes were over. ``board``: a folder for TensorBoard.
     """
 
     stage: int
@@ -56,6 +57,7 @@ class Pretraining:
     base: Path | None = None
     minutes: float | None = None
     work: Path | None = None
+    stop: Path | None = None
     board: Path | None = None
     device: str = "cpu"
     anchors: str = "template"
@@ -74,6 +76,8 @@ def pretrain(
         raise InputError(asked.out, "is not a model's name", "let it end in .safetensors")
     if not asked.out.parent.is_dir():
         raise InputError(asked.out, "its folder does not exist")
+    if asked.stop is not None and asked.stop.exists():
+        raise InputError(asked.stop, "is there already and would end the training", "remove it")
     began = time.perf_counter()
     temporary = TemporaryDirectory(prefix="radgsreg-") if asked.work is None else nullcontext()
     with temporary as folder:
@@ -100,7 +104,8 @@ def pretrain(
                 unseen=_unseen(asked, config, work),
             )
             try:
-                history = trainer.run(report.part(0.05, 0.98), minutes)
+                enough = None if asked.stop is None else asked.stop.exists
+                history = trainer.run(report.part(0.05, 0.98), minutes, enough)
             finally:
                 pool.close()
         if asked.stage == 3:
@@ -126,7 +131,7 @@ def _sources(
     if asked.stage == 3:
         if asked.case is None:
             raise InputError("--stage 3", "needs a case", "name a case.json")
-        case = read_case(asked.case)
+        case = read_ct_case(asked.case)
         return [patient_source(case)], {"patient": patient_of(case), "label": case.label_name}
     if asked.stage == 2:
         if asked.cases is None:

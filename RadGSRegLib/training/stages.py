@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
-from ..cases import Case
+from ..cases import CtCase
 from ..gaussians import GaussianCloud, fit_vertebra
 from ..geometry.pose import translation
 from ..networks.model import RadGSReg
@@ -19,7 +19,7 @@ def own_anchors(subject: Subject, count: int) -> GaussianCloud:
     return fit_vertebra(subject.excess, count).transformed(translation(-subject.centre_ct))
 
 
-def patient_source(case: Case) -> Source:
+def patient_source(case: CtCase) -> Source:
     """Stage 3: the target vertebra of one CT."""
 
     @cache

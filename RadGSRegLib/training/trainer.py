@@ -88,17 +88,24 @@ class Trainer:
             )
         self._validation: list[Batch] | None = None
 
-    def run(self, progress: Progress | None = None, minutes: float | None = None) -> History:
+    def run(
+        self,
+        progress: Progress | None = None,
+        minutes: float | None = None,
+        enough: Callable[[], bool] | None = None,
+    ) -> History:
         """Train to the end of the steps, or until the minutes are over; the best weights are kept.
 
-        Raises Cancelled when ``progress`` says so (the checkpoint of the last step stays).
+        ``enough`` is asked at every step and ends training just so when it says yes. What is
+        measured on the way goes to ``progress.figures``. Raises Cancelled when ``progress`` says so
+        (the checkpoint of the last step stays).
         """
         report = progress or Progress()
         began = time.perf_counter()
         self._resume()
         with one_torch_thread():
             while True:
-                share = self._share(began, minutes)
+                share = self._share(began, minutes, enough)
                 if share >= 1.0:
                     break
                 phase = self._phase(share)
@@ -110,6 +117,7 @@ class Trainer:
                 self._one(phase, share)
                 if self.step % self.config.validate_every == 0:
                     self._validate(phase, began)
+                    report.figures(self.history.best())
                 if self.step % self.config.checkpoint_every == 0:
                     self._checkpoint()
             if not self.history.entries or self.history.entries[-1]["step"] != self.step:
@@ -119,12 +127,16 @@ class Trainer:
             self.model.load_state_dict(self._best)
         return self.history
 
-    def _share(self, began: float, minutes: float | None) -> float:
+    def _share(
+        self, began: float, minutes: float | None, enough: Callable[[], bool] | None = None
+    ) -> float:
         """How much of the run is over, in [0, 1]: by steps, or by the clock if that is sooner."""
         by_steps = self.step / self.config.steps
-        if minutes is None:
+        if minutes is None and enough is None:
             return by_steps
-        now = (time.perf_counter() - began) / (60.0 * minutes)
+        now = 0.0 if minutes is None else (time.perf_counter() - began) / (60.0 * minutes)
+        if enough is not None and enough():
+            now = 1.0
         if self.world > 1:
             # All processes must stop at the same step.
             flag = torch.tensor([now], device=self.device)
