@@ -25,7 +25,9 @@ OPTIONS = {
     "model": {
         "recm": {"size_px": 32, "pixel_mm": 4.0, "maps": 3, "hidden": 24, "per_anchor": 16},
         "regm": {"voxels": 16, "width": 2, "hidden": 16},
+        "detector": {"size_px": 32, "pixel_mm": 7.5, "width": 4},
     },
+    "detection": {"steps": 3, "batch": 2, "pairs": 3, "first_pairs": 2, "validate": 2},
     "steps": 4,
     "batch": 2,
     "pairs": 3,
@@ -66,6 +68,10 @@ def test_stage_3_writes_a_model_with_a_card(trained):
     assert model.is_patient_specific
     assert len(model.recm.anchors) <= OPTIONS["final_gaussians"]
     assert model.card["training"]["steps"] == 4
+    assert model.detector is not None
+    detection = model.card["detector on held-out simulated pairs of whole views"]
+    assert detection["steps"] == 3
+    assert 0.0 <= detection["one of the first 6 is (share)"] <= 1.0
     assert len(model.card["data"]["patient"]) == 16
     assert "Research only" in trained.with_suffix(".md").read_text()
 

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..gaussians import GaussianCloud, coarsen, rasterize, voxelize
 from .anchors import Anchors, grid_cloud
 from .crops import CONTRAST_MM, local_contrast
+from .detector import Detector, DetectorConfig
 from .recm import Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
 from .tensor_file import load_tensors, save_tensors
@@ -27,10 +28,11 @@ _JUDGES = 400
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shapes of both networks."""
+    """The shapes of the networks; ``detector`` is None where the model has none."""
 
     recm: RecMConfig = field(default_factory=RecMConfig)
     regm: RegMConfig = field(default_factory=RegMConfig)
+    detector: DetectorConfig | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All values by name."""
@@ -41,21 +43,37 @@ class ModelConfig:
         """The inverse of `to_json`; what is left out is at its default. Raises InputError for
         unknown names and values of the wrong kind."""
         try:
-            return cls(RecMConfig(**values.get("recm", {})), RegMConfig(**values.get("regm", {})))
+            seen = values.get("detector")
+            return cls(
+                RecMConfig(**values.get("recm", {})),
+                RegMConfig(**values.get("regm", {})),
+                None if seen is None else DetectorConfig(**seen),
+            )
         except TypeError as error:
             raise InputError("model", f"its configuration is not ours ({error})") from None
 
 
 class RadGSReg(nn.Module):
-    """RecM and RegM. ``anchors``: the cloud, in centred CT axes (mm), that RecM predicts around."""
+    """RecM, RegM and, where the configuration has one, the detector that finds the vertebra.
+
+    ``anchors``: the cloud, in centred CT axes (mm), that RecM predicts around.
+    """
 
     def __init__(self, config: ModelConfig, anchors: GaussianCloud) -> None:
         super().__init__()
         self.config = config
         self.recm = RecM(config.recm, anchors)
         self.regm = RegM(config.regm)
+        self.detector = None if config.detector is None else Detector(config.detector)
         self.card: dict[str, Any] = {}
         self._few: tuple[Anchors, GaussianCloud] | None = None
+
+    def with_detector(self, config: DetectorConfig | None) -> RadGSReg:
+        """This model; given an untrained detector if it has none and ``config`` says what kind."""
+        if self.detector is None and config is not None:
+            self.detector = Detector(config).to(next(self.parameters()).device)
+            self.config = replace(self.config, detector=config)
+        return self
 
     @property
     def is_patient_specific(self) -> bool:

@@ -1,9 +1,10 @@
 """A start for registration from a trained model: RecM, voxelizer, RegM; with no click if need be.
 
-Without a click the vertebra is found by the network itself: crops all over the place where the
-views' axes meet are reconstructed, and the one whose pictures agree best with what they were taken
-to show is kept. Each answer says where the vertebra's centre is, so that crops are moved there and
-looked at again.
+Without a click a small detector says where the vertebra may be. Crops about these places are
+reconstructed; how well their pictures agree with what they were taken to show, and the detector
+itself, say which is the likeliest. Each answer says where the vertebra's centre is, so that crops
+are moved there and looked at again. A model without a detector looks at crops all over the place
+where the views' axes meet instead.
 """
 
 from __future__ import annotations
@@ -30,12 +31,18 @@ from ..registration.search import Candidate
 from .crops import Frame
 from .cubes import excess_cube
 from .model import RadGSReg
+from .places import Sighting, sight
 from .recm import Prediction
 from .views import concatenate, crop_prepared
 
 Array = NDArray[np.float64]
 
-# A crop about a point this far off still shows the vertebra, if not in its middle.
+_DETECTED = 6
+# How much a place's logarithm of probability counts beside the agreement of its pictures.
+_TRUST = 0.1
+
+# Without a detector: a crop about a point this far off still shows the vertebra, if not in its
+# middle.
 _SCAN_MM = 20.0
 _SCAN_STEPS = 1
 _START_STEPS = 2
@@ -151,13 +158,13 @@ def _places(
     """Where the vertebra may be, the likeliest first; one place where clicks say it."""
     prepared = [prepare_view(view) for view in views]
     reference = None if guess is None else guess[1]
-    centres = _centres(views, guess)
     with one_torch_thread():
-        found = _look(prepared, centres, reference, model, report.part(0.0, 0.6))
+        centres, sighting = _centres(views, prepared, guess, model)
+        found = _look(prepared, centres, reference, model, sighting, report.part(0.0, 0.6))
         for turn in range(_RECENTRINGS):
             again = [one.centre_world for one in _apart(found, len(centres))]
             part = report.part(0.6 + 0.2 * turn, 0.8 + 0.2 * turn)
-            found = _look(prepared, again, reference, model, part)
+            found = _look(prepared, again, reference, model, sighting, part)
         out = []
         for one in _apart(found, len(centres)):
             cloud = model.recm.clouds(one.prediction.effect)[0].detach()
@@ -186,8 +193,9 @@ def _apart(found: list[_Found], looked: int) -> list[_Found]:
 
 @dataclass(frozen=True)
 class _Found:
-    """One crop's answer."""
+    """One crop's answer; ``rank`` orders them, the highest first."""
 
+    rank: float
     score: float
     centre_world: Array
     prediction: Prediction
@@ -195,23 +203,33 @@ class _Found:
     signs: tuple[int, ...]
 
 
-def _centres(views: Sequence[View], guess: tuple[Array, Array] | None) -> list[Array]:
-    """Where to look: the click, or a grid around a start or around where the views' axes meet."""
+def _centres(
+    views: Sequence[View],
+    prepared: Sequence[PreparedView],
+    guess: tuple[Array, Array] | None,
+    model: RadGSReg,
+) -> tuple[list[Array], Sighting | None]:
+    """Where to look: the click, else what the detector sees around a start or around where the
+    views' axes meet (and that), else a grid there."""
     clicked = [view for view in views if view.center_px is not None]
     try:
         if len(clicked) >= 2:
             pixels = np.array([view.center_px for view in clicked], dtype=float)
-            return [triangulate([view.camera for view in clicked], pixels)[0]]
+            return [triangulate([view.camera for view in clicked], pixels)[0]], None
         if guess is not None:
             middle, steps = guess[0], _START_STEPS
         else:
             cameras = [view.camera for view in views]
             middles = [((c.columns - 1) / 2, (c.rows - 1) / 2) for c in cameras]
             middle, steps = triangulate(cameras, middles)[0], _SCAN_STEPS
+        if model.detector is not None:
+            near, axes = (None, None) if guess is None else guess
+            sighting = sight(prepared, model.detector, middle, axes, near)
+            return list(sighting.places(_DETECTED)[0]) or [middle], sighting
     except ValueError as error:
         raise InputError("views", str(error), "give views from different sides") from None
     axis = _SCAN_MM * np.arange(-steps, steps + 1)
-    return [middle + np.array(offset) for offset in itertools.product(axis, repeat=3)]
+    return [middle + np.array(offset) for offset in itertools.product(axis, repeat=3)], None
 
 
 def _look(
@@ -219,6 +237,7 @@ def _look(
     centres: Sequence[Array],
     reference: Array | None,
     model: RadGSReg,
+    sighting: Sighting | None,
     report: Progress,
 ) -> list[_Found]:
     """The answers of crops about several points, the best first."""
@@ -243,5 +262,7 @@ def _look(
             world = transform_points(frame.box_to_world, centre[None])[0]
             sign = 1 if float(polarity[n]) > 0 else -1
             signs = tuple(view.sign or sign for view in views)
-            found.append(_Found(float(scores[n]), world, one, frame, signs))
-    return sorted(found, key=lambda one: -one.score)
+            score = float(scores[n])
+            rank = score if sighting is None else score + _TRUST * sighting.score_at(world)
+            found.append(_Found(rank, score, world, one, frame, signs))
+    return sorted(found, key=lambda one: -one.rank)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError
+from ..networks.detector import DetectorConfig
 from ..networks.model import ModelConfig
 from ..networks.recm import RecMConfig
 from ..networks.regm import RegMConfig
@@ -39,6 +40,32 @@ class PhaseShares:
 
 
 @dataclass(frozen=True)
+class DetectionOptions:
+    """How the detector is trained, before the rest: a ``share`` of the minutes, or ``steps`` of
+    ``batch`` pairs of whole views if that is sooner; ``pairs`` different ones at most, one more
+    every ``steps_per_pair`` steps after the first ``first_pairs``. ``validate``: held-out pairs.
+    """
+
+    share: float = 0.15
+    steps: int = 600
+    batch: int = 8
+    pairs: int = 300
+    first_pairs: int = 32
+    steps_per_pair: float = 2.0
+    rate: float = 2e-3
+    validate: int = 16
+    validate_every: int = 100
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "pairs", "first_pairs", "validate"):
+            if getattr(self, name) < 1:
+                raise InputError("detection", f"{name} is {getattr(self, name)}, not at least 1")
+        if not 0 <= self.share < 1 or not self.rate > 0 or not self.steps_per_pair > 0:
+            raise InputError("detection", "a share is in [0, 1), rate and pairs positive")
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """One stage of training. The defaults are for CPUs; `paper` gives the paper's own.
 
@@ -55,12 +82,15 @@ class TrainingConfig:
 
     model: ModelConfig = field(
         default_factory=lambda: ModelConfig(
-            RecMConfig(size_px=64, pixel_mm=2.0), RegMConfig(voxels=32, box_mm=96.0)
+            RecMConfig(size_px=64, pixel_mm=2.0),
+            RegMConfig(voxels=32, box_mm=96.0),
+            DetectorConfig(),
         )
     )
     samples: SampleOptions = field(default_factory=SampleOptions)
     shares: PhaseShares = field(default_factory=PhaseShares)
     extra: ExtraWeights = field(default_factory=ExtraWeights)
+    detection: DetectionOptions = field(default_factory=DetectionOptions)
     seed: int = 0
     steps: int = 4000
     batch: int = 12
@@ -94,7 +124,10 @@ class TrainingConfig:
         """The paper's: 128 px, batch 8, Adam halved every 50 of 300 epochs, every case rendered."""
         steps = 300 * 1800 // 8
         return cls(
-            model=ModelConfig(RecMConfig(encoder=encoder), RegMConfig(voxels=64, box_mm=128.0)),
+            model=ModelConfig(
+                RecMConfig(encoder=encoder), RegMConfig(voxels=64, box_mm=128.0), DetectorConfig()
+            ),
+            detection=DetectionOptions(steps=4000, batch=16, pairs=1800),
             steps=steps,
             batch=8,
             steps_per_pair=1.0,

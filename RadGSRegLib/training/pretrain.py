@@ -21,9 +21,11 @@ from ..networks.model import RadGSReg, load_model, save_model
 from ..progress import Progress
 from .board import Board
 from .config import TrainingConfig
+from .detection import FOUND_MM, PLACES, DetectorTrainer, whole_views
 from .figures import reconstruction_figures
 from .pool import SamplePool, Source
 from .readers import ct_sources, folds, patient_of, phantom_sources, real_sources, verse_sources
+from .samples import SampleOptions
 from .stages import finish_patient_model, patient_model, patient_source
 from .template import find_axes, mean_vertebra, template_cloud
 from .trainer import History, Trainer
@@ -101,11 +103,21 @@ def pretrain(
                 device=asked.device,
                 folder=work,
                 log=board.write,
-                unseen=_unseen(asked, config, work),
+                unseen=_unseen(asked, config, config.samples, work / "unseen"),
             )
+            enough = None if asked.stop is None else asked.stop.exists
+            share = 0.0 if model.detector is None else config.detection.share
+            parts = report.part(0.05, 0.05 + 0.93 * share), report.part(0.05 + 0.93 * share, 0.98)
+            detection: list[dict[str, float]] = []
             try:
-                enough = None if asked.stop is None else asked.stop.exists
-                history = trainer.run(report.part(0.05, 0.98), minutes, enough)
+                if share > 0:
+                    detector = _detector_trainer(asked, config, sources, trainer, work)
+                    budget = None if minutes is None else share * minutes
+                    detection = detector.run(parts[0], budget, enough)
+                    spent = (time.perf_counter() - began) / 60.0
+                    minutes = None if asked.minutes is None else max(asked.minutes - spent, 0.02)
+                history = trainer.run(parts[1], minutes, enough)
+                history.detection = detection
             finally:
                 pool.close()
         if asked.stage == 3:
@@ -160,12 +172,39 @@ def _sources(
     return sources, what
 
 
-def _unseen(asked: Pretraining, config: TrainingConfig, work: Path) -> SamplePool | None:
+def _unseen(
+    asked: Pretraining, config: TrainingConfig, options: SampleOptions, folder: Path
+) -> SamplePool | None:
     """In stage 1, phantoms that are never trained on."""
     if asked.stage != 1:
         return None
-    sources = phantom_sources(_UNSEEN, config.seed + 2 * 10**6, folder=work / "phantoms")
-    return SamplePool(sources, config.samples, config.seed + 1, work / "unseen")
+    phantoms = folder.with_name("phantoms")
+    sources = phantom_sources(_UNSEEN, config.seed + 2 * 10**6, folder=phantoms)
+    return SamplePool(sources, options, config.seed + 1, folder)
+
+
+def _detector_trainer(
+    asked: Pretraining,
+    config: TrainingConfig,
+    sources: list[Source],
+    trainer: Trainer,
+    work: Path,
+) -> DetectorTrainer:
+    """What trains the detector of the trainer's model, on whole views of the same sources."""
+    detector = trainer.model.detector
+    assert detector is not None
+    options = whole_views(config.samples, detector.config)
+    return DetectorTrainer(
+        detector,
+        SamplePool(sources, options, config.seed, work / "views"),
+        config.detection,
+        own=trainer.model.is_patient_specific,
+        seed=config.seed,
+        device=trainer.device,
+        folder=work if trainer.rank == 0 else None,
+        log=trainer.log,
+        unseen=_unseen(asked, config, options, work / "unseen-views"),
+    )
 
 
 def _model(
@@ -190,7 +229,7 @@ def _model(
             subject = source.subject()
             sources[n] = _with_axes(source, find_axes(subject, mean))
     if base is not None:
-        return base.train()
+        return base.with_detector(config.model.detector).train()
     if asked.anchors == "grid":
         return RadGSReg(config.model, grid_cloud(_GRID_EDGE))
     return RadGSReg(config.model, template_cloud(mean, config.gaussians))
@@ -248,11 +287,30 @@ def _card(
             "RecM, SSIM on the vertebra's box": round(quality["ssim"], 3),
             "RecM, PSNR (dB)": round(quality["psnr_db"], 1),
         },
+        **_detection_figures(history),
         "limits": "Simulated X-rays (the library's own physics); lumbar vertebrae; box within 13 "
         "mm of the vertebra's centre, the spine within 20 degrees about each axis.",
         "history": [
             {k: round(v, 3) for k, v in entry.items()} for entry in _thinned(history.entries)
         ],
+    }
+
+
+def _detection_figures(history: History) -> dict[str, Any]:
+    """What the card says of the detector, if there is one."""
+    if not history.detection:
+        return {}
+    last = history.detection[-1]
+    return {
+        "detector on held-out simulated pairs of whole views": {
+            "steps": int(last["step"]),
+            "pairs": int(last["pairs"]),
+            "first place, median distance from a wanted vertebra (mm)": round(last["first_mm"], 1),
+            f"first place within {FOUND_MM:.0f} mm of the vertebra (share)": round(
+                last["first"], 3
+            ),
+            f"one of the first {PLACES} is (share)": round(last["among"], 3),
+        }
     }
 
 

@@ -109,6 +109,8 @@ def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters
         secondary_deg=options.secondary_deg,
         # A whole detector's collimator seldom reaches into a crop.
         collimator=("none", "none", "none", "round") if level == "hard" else ("none",),
+        # A CT may end where the body does not, or the picture may show little of the rest.
+        trunk=base.trunk and not (options.whole and seed % 3 == 0),
     )
 
 

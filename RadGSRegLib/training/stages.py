@@ -38,7 +38,11 @@ def patient_model(
     """
     anchors = own_anchors(subject, config.gaussians)
     shapes = config.model if base is None else base.config
-    known = replace(shapes, recm=replace(shapes.recm, residual=False, stretch=False))
+    known = replace(
+        shapes,
+        recm=replace(shapes.recm, residual=False, stretch=False),
+        detector=shapes.detector or config.model.detector,
+    )
     model = RadGSReg(known, anchors)
     if base is not None:
         state = {

@@ -35,9 +35,10 @@ _WARM_UP = 30
 
 @dataclass
 class History:
-    """What was measured on the way: one entry per validation."""
+    """What was measured on the way: one entry per validation; ``detection``: of the detector."""
 
     entries: list[dict[str, float]] = field(default_factory=list)
+    detection: list[dict[str, float]] = field(default_factory=list)
 
     def best(self) -> dict[str, float]:
         """The entry with the least error so far (empty before the first)."""

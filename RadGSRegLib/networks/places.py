@@ -1,0 +1,154 @@
+"""Where in space a vertebra may be, from what each view says about where its centre projects."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from ..geometry import invert_rigid, transform_points
+from ..registration.observation import PreparedView
+from .anchors import project
+from .detector import Detector, is_lateral, log_shares, sample_map
+from .views import crop_prepared
+
+Array = NDArray[np.float64]
+
+APART_MM = 12.0
+_GRID_MM = 5.0
+# A rough start's centre is trusted so far (one standard deviation).
+_NEAR_MM = 50.0
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What a detector sees.
+
+    ``logs`` (V, h, w): the logarithm of the distribution over each view's picture, whose cameras
+    are ``intrinsics`` (V, 3, 3) and ``extrinsics`` (V, 4, 4) box_to_camera, and which is
+    ``size_px`` wide and high, with pixels of ``pixel_mm`` at the box's middle. ``box_to_world``
+    (4, 4). ``near_world``: the point (3,) mm that the vertebra is known to be roughly near (None:
+    nothing is known).
+    """
+
+    logs: Tensor
+    intrinsics: Tensor
+    extrinsics: Tensor
+    size_px: int
+    pixel_mm: float
+    box_to_world: Array
+    near_world: Array | None = None
+
+    def scores(self, points_box: Tensor) -> Tensor:
+        """How likely places (P, 3) in the frame's box are: the mean over the views of the
+        logarithm there, less what a rough start holds against them. -inf where a view's picture
+        ends."""
+        pixels = project(points_box[None], self.intrinsics[None], self.extrinsics[None])[0]
+        score = sample_map(self.logs, pixels, self.size_px).mean(0)
+        inside = ((pixels > -0.5) & (pixels < self.size_px - 0.5)).all(-1).all(0)
+        if self.near_world is not None:
+            near = transform_points(invert_rigid(self.box_to_world), self.near_world[None])
+            away = points_box - torch.from_numpy(near).to(points_box)
+            score = score - 0.5 * (away / _NEAR_MM).square().sum(-1)
+        return torch.where(inside, score, -torch.inf)
+
+    def score_at(self, point_world: Array) -> float:
+        """`scores` of one point (3,) in the world."""
+        point = transform_points(invert_rigid(self.box_to_world), point_world[None])
+        return float(self.scores(torch.from_numpy(point).float())[0])
+
+    def places(self, count: int) -> tuple[Array, Array]:
+        """The ``count`` likeliest points (K, 3) mm in the world, at least `APART_MM` from each
+        other, and their scores (K,), the best first; fewer where there are no more."""
+        steps = int(0.5 * self.size_px * self.pixel_mm / _GRID_MM)
+        axis = torch.arange(-steps, steps + 1) * _GRID_MM
+        grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
+        score = self.scores(grid.reshape(-1, 3)).view(grid.shape[:3])
+        around = functional.max_pool3d(score[None, None], 3, stride=1, padding=1)[0, 0]
+        peaks = torch.argwhere((score >= around) & score.isfinite())
+        order = score[tuple(peaks.T)].argsort(descending=True, stable=True)
+        points: list[Array] = []
+        values: list[float] = []
+        for index in peaks[order].tolist():
+            if len(points) == count:
+                break
+            point, value = _refined(score, index, axis)
+            if all(np.linalg.norm(point - other) >= APART_MM for other in points):
+                points.append(point)
+                values.append(value)
+        rank = np.argsort(-np.array(values), kind="stable")
+        world = transform_points(self.box_to_world, np.array(points).reshape(-1, 3))
+        return world[rank], np.array(values)[rank]
+
+
+def _refined(score: Tensor, index: Sequence[int], axis: Tensor) -> tuple[Array, float]:
+    """A peak between grid points: the maximum of the quadratic through its 26 neighbours."""
+    place = np.asarray(index)
+    point = axis[place].double().numpy()
+    value = float(score[tuple(place)])
+    if (place < 1).any() or (place > len(axis) - 2).any():
+        return point, value
+    low = place - 1
+    part = score[tuple(slice(n, n + 3) for n in low)].double().numpy().ravel()
+    if not np.isfinite(part).all():
+        return point, value
+    coefficients = _FIT @ part
+    gradient = coefficients[1:4]
+    xx, yy, zz, xy, xz, yz = coefficients[4:]
+    hessian = np.array([[2 * xx, xy, xz], [xy, 2 * yy, yz], [xz, yz, 2 * zz]])
+    if np.linalg.eigvalsh(hessian).max() > -1e-6:
+        return point, value
+    step = np.clip(np.linalg.solve(hessian, -gradient), -1.0, 1.0)
+    return point + _GRID_MM * step, max(value, float(_basis(step[None])[0] @ coefficients))
+
+
+def _basis(x: Array) -> Array:
+    """The monomials (N, 10) up to degree two of points (N, 3)."""
+    a, b, c = x.T
+    return np.stack([np.ones(len(x)), a, b, c, a * a, b * b, c * c, a * b, a * c, b * c], axis=1)
+
+
+_AROUND = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
+_FIT = np.linalg.pinv(_basis(_AROUND))
+
+
+def sight(
+    views: Sequence[PreparedView],
+    detector: Detector,
+    centre_world: Array,
+    reference: Array | None = None,
+    near_world: Array | None = None,
+) -> Sighting:
+    """What a detector sees in X-rays about ``centre_world`` (3,) mm; see `crops.make_frame`.
+
+    Raises ValueError for views that are parallel or look along the spine.
+    """
+    config = detector.config
+    batch, frame = crop_prepared(
+        views, centre_world, reference, size_px=config.size_px, pixel_mm=config.pixel_mm
+    )
+    device = next(detector.parameters()).device
+    was = detector.training
+    detector.eval()
+    with torch.no_grad():
+        logits = detector(
+            batch.pictures[0].to(device),
+            batch.valid[0].to(device),
+            is_lateral(batch.extrinsics[0]).to(device),
+        )
+    detector.train(was)
+    return Sighting(
+        log_shares(logits).cpu(),
+        batch.intrinsics[0],
+        batch.extrinsics[0],
+        config.size_px,
+        config.pixel_mm,
+        frame.box_to_world,
+        near_world,
+    )
