@@ -16,7 +16,7 @@ from RadGSRegLib.networks.views import ViewBatch, make_batch
 
 TINY = ModelConfig(
     RecMConfig(size_px=32, pixel_mm=4.0, maps=3, hidden=24, embedding=4, per_anchor=16),
-    RegMConfig(voxels=16, box_mm=96.0, width=2, hidden=16),
+    RegMConfig(voxels=16, box_mm=96.0, width=2),
 )
 
 

@@ -133,7 +133,9 @@ def test_pairs_follow_from_their_number_alone(subject, folder):
 
 def test_workers_change_nothing_but_the_waiting(subject):
     alone = _pool(subject, None)
-    helped = SamplePool([Simulated("phantom", lambda wide: subject)], CONFIG.samples, 0, None, workers=2)
+    helped = SamplePool(
+        [Simulated("phantom", lambda wide: subject)], CONFIG.samples, 0, None, workers=2
+    )
     helped.prefetch(range(3))
     try:
         for number in range(3):

@@ -24,7 +24,7 @@ from RadGSRegLib.training.pretrain import Pretraining, pretrain
 OPTIONS = {
     "model": {
         "recm": {"size_px": 32, "pixel_mm": 4.0, "maps": 3, "hidden": 24, "per_anchor": 16},
-        "regm": {"voxels": 16, "width": 2, "hidden": 16},
+        "regm": {"voxels": 16, "width": 2},
         "detector": {"size_px": 32, "pixel_mm": 7.5, "width": 4},
     },
     "detection": {"steps": 3, "batch": 2, "pairs": 3, "first_pairs": 2, "validate": 2},

@@ -72,9 +72,9 @@ class TrainingConfig:
     ``steps`` of ``batch`` pairs in all phases together; ``pairs`` different ones at most, one more
     every ``steps_per_pair`` steps after the first ``first_pairs``. ``rate`` of Adam, which falls to
     zero along a cosine, or is halved every ``halve_every`` steps where that is not zero.
-    ``rendered``: cases of a batch whose images and volumes enter eq. 2, every ``render_every``
-    steps (rendering costs more than the networks on a CPU); ``joint_cases``: those of a batch that
-    the joint phase works on. ``gaussians``: anchors from a vertebra while training;
+    ``rendered``: cases of a batch whose images and volumes enter eq. 2 and 3, every
+    ``render_every`` steps (these cost more than the networks on a CPU); ``joint_cases``: those of a
+    batch that the joint phase works on. ``gaussians``: anchors from a vertebra while training;
     ``final_gaussians``: those of a finished patient-specific model. ``validate``: held-out pairs.
     ``precision``: "float32" or "bfloat16" (networks under autocast). ``workers``: threads that make
     pairs ahead of time (0: none), where there are cores for them.

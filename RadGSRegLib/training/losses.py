@@ -120,12 +120,12 @@ class ExtraWeights:
     """What simulation allows beyond the paper: the true volume and pose are known.
 
     ``points``: distance of the vertebra's surface points from their true places, relative to where
-    the pass began; ``flow``: the same per anchor and view in the picture; ``volume``: L1 of the
-    volume over `DENSE_BONE`. Zero switches one off.
+    the pass began; ``displacements``: distance of where RegM sees each cell of bone from its true
+    place; ``volume``: L1 of the volume over `DENSE_BONE`. Zero switches one off.
     """
 
     points: float = 1.0
-    flow: float = 1.0
+    displacements: float = 1.0
     volume: float = 1.0
 
 

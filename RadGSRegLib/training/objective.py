@@ -21,8 +21,8 @@ class Objective(nn.Module):
     """The model with its losses as one module, so that its forward is what several processes share.
 
     ``forward(batch, phase, rendered)`` returns a dict of scalars; "loss" is the one to minimise.
-    ``rendered``: how many cases of the batch, from the first, enter eq. 2. With ``reduced`` the
-    networks run in bfloat16.
+    ``rendered``: how many cases of the batch, from the first, enter eq. 2 and 3. With
+    ``reduced`` the networks run in bfloat16.
     """
 
     def __init__(self, model: RadGSReg, extra: ExtraWeights, *, reduced: bool = False) -> None:
@@ -36,11 +36,11 @@ class Objective(nn.Module):
         if phase == "recm":
             terms, _ = self._reconstruction(batch, rendered)
         elif phase == "regm":
-            terms = self._registration(batch, self._ct_pair(batch))
+            terms = self._registration(batch, self._ct_pair(batch), rendered)
         elif phase == "joint":
             terms, effects = self._reconstruction(batch, max(rendered, 1))
             volumes = self.model.voxelize(effects)
-            found = self._registration(batch.first(len(effects)), volumes)
+            found = self._registration(batch.first(len(effects)), volumes, len(effects))
             whole = losses.total_loss(found.pop("loss"), terms.pop("loss"))
             terms = {**terms, **found, "loss": whole}
         else:
@@ -88,19 +88,29 @@ class Objective(nn.Module):
         terms["loss"] = loss
         return terms, effects
 
-    def _registration(self, batch: Batch, volumes: Tensor) -> dict[str, Tensor]:
+    def _registration(self, batch: Batch, volumes: Tensor, compared: int) -> dict[str, Tensor]:
+        """``compared``: how many cases, from the first, enter eq. 3."""
+        regm = self.model.regm
+        # Half of the steps learn from nothing known, half from what a first pass has left.
+        passes = 1 + int(torch.randint(2, (), generator=self.model.recm.generator))
         with self._networks(batch):
-            found = self.model.regm(volumes, batch.ct)
-        found = found.float()
-        moved = move_volume(batch.ct, found, self.model.config.regm.box_mm)
+            found, before, seen = regm.trace(volumes, batch.ct, passes)
         truth = batch.centred_to_box
-        eq3 = losses.registration_loss(moved, volumes, truth, found)
+        rest = truth @ torch.linalg.inv(before)
+        wanted = seen.places @ rest[:, :3, :3].transpose(1, 2) + rest[:, None, :3, 3] - seen.places
+        share = seen.mass / seen.mass.sum(1, keepdim=True).clamp_min(1e-9)
+        off = ((seen.offsets - wanted).square().sum(-1) + 1e-8).sqrt()
         apart = losses.point_distance(batch.points, truth, found).mean()
-        return {
-            "eq3": eq3.detach(),
-            "registered_mm": apart.detach(),
-            "loss": eq3 + self.extra.points * apart / _POINT_MM,
-        }
+        extra = self.extra.points * apart + self.extra.displacements * (share * off).sum(1).mean()
+        terms = {"registered_mm": apart.detach(), "loss": extra / _POINT_MM}
+        if compared > 0:
+            moved = move_volume(batch.ct[:compared], found[:compared], regm.config.box_mm)
+            eq3 = losses.registration_loss(
+                moved, volumes[:compared], truth[:compared], found[:compared]
+            )
+            terms["eq3"] = eq3.detach()
+            terms["loss"] = terms["loss"] + eq3
+        return terms
 
     def _networks(self, batch: Batch) -> torch.autocast:
         """Where the networks run: in half precision if asked for. Losses never do: SSIM is a
