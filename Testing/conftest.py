@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before torch is loaded: its idle threads should sleep, not spin, or tests beside other work crawl.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -24,6 +26,28 @@ def shared_data() -> Path:
     if not (folder / "cases").is_dir():
         pytest.skip(f"no shared data at {folder}; set RADGSREG_DATA to run this test")
     return folder
+
+
+@pytest.fixture
+def widget() -> Iterator[Any]:
+    """The module's panel on the stand-in for Qt, in a new scene; none of its handlers may fail."""
+    import qt_standin
+    import slicer_startup
+
+    slicer_startup.start_panel()
+    widget = slicer_startup.make_widget()
+    yield widget
+    widget.cleanup()
+    slicer_startup.stop_panel()
+    assert qt_standin.errors == []
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A quick program in the library's place (`panel_scene.Library`)."""
+    import panel_scene
+
+    return panel_scene.quick_library(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ pytest.importorskip("PySide6.QtWidgets", reason="PySide6 does not load here", ex
 
 import ball
 import panel_scene
-import qt_standin
 import slicer_startup
 
 from RadGSRegLib.errors import InputError
@@ -28,16 +26,6 @@ from RadGSRegLib.geometry import lps_to_ras, transform_points
 slicer_startup.start()
 
 from RadGSRegSlicer import carm, casefolder, frames, levels, starts, xray, xraysources
-
-
-@pytest.fixture
-def widget() -> Iterator[Any]:
-    slicer_startup.start_panel()
-    widget = slicer_startup.make_widget()
-    yield widget
-    widget.cleanup()
-    slicer_startup.stop_panel()
-    assert qt_standin.errors == []
 
 
 @pytest.fixture
