@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 import tempfile
@@ -39,6 +40,7 @@ from RadGSRegSlicer import (
     clicked,
     compute,
     environment,
+    pretraining,
     results,
     sampledata,
     segments,
@@ -50,6 +52,7 @@ from RadGSRegSlicer.clicked import ClickedSegment
 from RadGSRegSlicer.compute import ProgressCallback
 from RadGSRegSlicer.panel import STEPS
 from RadGSRegSlicer.panel.step import PanelContext
+from RadGSRegSlicer.pretraining import PretrainingTask, TrainedModel
 from RadGSRegSlicer.results import OutputNodes, ReconstructionResult, RegistrationResult
 from RadGSRegSlicer.review.review import Review
 from RadGSRegSlicer.simulated import SimulatedNodes
@@ -111,6 +114,8 @@ class RadGSRegParameterNode:
     segmentId - The segment of the vertebra to register.
     segmentPoint - Points to segment a vertebra from; the last one counts.
     newLevel - What the next vertebra that is segmented from a point is.
+    trainMinutes - How long to train for one patient.
+    trainPath - Where the trained model goes; empty: beside the scene.
     xrays - The X-rays in use, at least two, each with its geometry.
     showGeometry - Whether source, beam and detector of the X-rays are drawn in 3D.
     startMode - Where the search begins: clicks in the X-rays, a transform, or landmarks.
@@ -142,6 +147,8 @@ class RadGSRegParameterNode:
     segmentId: str = ""
     segmentPoint: vtkMRMLMarkupsFiducialNode
     newLevel: str = "L3"
+    trainMinutes: Annotated[int, WithinRange(1, 600)] = 20
+    trainPath: str = ""
     xrays: list[vtkMRMLScalarVolumeNode]
     showGeometry: bool = False
     startMode: Annotated[str, Choice(["clicks", "transform", "landmarks"])] = "clicks"
@@ -231,7 +238,8 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._disconnectParameterNode()
 
     def onSceneStartClose(self, caller, event) -> None:
-        self.steps["register"].discard()
+        for step in self.steps.values():
+            step.discard()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event) -> None:
@@ -436,6 +444,47 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         )
         return compute.run(task, waitForCompletion)
 
+    def pretrain(
+        self,
+        ctNode: vtkMRMLScalarVolumeNode,
+        segmentationNode: vtkMRMLSegmentationNode,
+        segment: str,
+        modelPath: str | os.PathLike,
+        *,
+        minutes: float = 20.0,
+        device: str = "auto",
+        base: str | os.PathLike | None = None,
+        config: str | os.PathLike | None = None,
+        waitForCompletion: bool = True,
+        progressCallback: ProgressCallback | None = None,
+        completedCallback: Callable[[Task], object] | None = None,
+    ) -> TrainedModel | PretrainingTask:
+        """Train a model for one vertebra of one CT, before there are X-rays.
+
+        Returns its path and its card; the path is what `register` takes as ``model``. The task's
+        ``finish`` ends the training with the best so far.
+
+        :param segment: the vertebra, by segment ID, name or level ("L3").
+        :param modelPath: the file to write (``.safetensors`` is added where it is missing); its
+          card goes beside it (``.md``).
+        :param minutes: stop then, with the best so far.
+        :param base: a model to go on from, as ``radgsreg pretrain --base``.
+        :param config: a file of options, as ``radgsreg pretrain --config``.
+        """
+        task = pretraining.pretrain(
+            ctNode,
+            segmentationNode,
+            segment,
+            modelPath,
+            minutes=minutes,
+            device=device,
+            base=base,
+            config=config,
+            progressCallback=progressCallback,
+            completedCallback=completedCallback,
+        )
+        return compute.run(task, waitForCompletion)
+
     def simulate(
         self,
         ctNode: vtkMRMLScalarVolumeNode | None = None,
@@ -591,6 +640,23 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
 class RadGSRegTest(ScriptedLoadableModuleTest):
     """The self test: no network, no patient, nothing to install."""
 
+    # As little training as there can be: whether it runs, not whether it learns.
+    BRIEFLY = {  # noqa: RUF012
+        "model": {
+            "recm": {"size_px": 32, "pixel_mm": 4.0, "hidden": 24},
+            "regm": {"voxels": 16, "hidden": 16},
+            "detector": {"size_px": 32, "pixel_mm": 7.5, "width": 4},
+        },
+        "detection": {"steps": 2, "batch": 2, "pairs": 2, "first_pairs": 2, "validate": 1},
+        "steps": 3,
+        "batch": 2,
+        "pairs": 2,
+        "first_pairs": 2,
+        "gaussians": 60,
+        "final_gaussians": 60,
+        "validate": 1,
+    }
+
     def setUp(self):
         slicer.mrmlScene.Clear()
 
@@ -654,4 +720,13 @@ class RadGSRegTest(ScriptedLoadableModuleTest):
         self.assertLess(logic.errorAgainstTruth(*where), 2.0)
         self.assertIsNotNone(result.reconstructionNode.GetImageData())
         self.assertGreater(result.gaussiansNode.GetPolyData().GetNumberOfPoints(), 0)
+        self.delayDisplay("Training for this patient, as briefly as can be")
+        with tempfile.TemporaryDirectory() as folder:
+            options = Path(folder) / "options.json"
+            options.write_text(json.dumps(self.BRIEFLY), encoding="utf-8")
+            model = logic.pretrain(
+                *where, Path(folder) / "patient", minutes=1, device="cpu", config=options
+            )
+            self.assertTrue(model.path.is_file())
+            self.assertEqual(model.card["data"]["label"], "L3")
         self.delayDisplay("Done")

@@ -2,8 +2,8 @@
 
 The form is the module's own, its look is not Slicer's.
 
-A small phantom is registered for it (a minute of computing), so that every step shows what it shows
-in use.
+A small phantom is trained for and registered for it (some minutes of computing), so that every step
+shows what it shows in use.
 
     python Testing/panel_pictures.py --out DIR
 """
@@ -21,12 +21,13 @@ _TESTING = Path(__file__).resolve().parent
 sys.path[:0] = [str(_TESTING), str(_TESTING.parent)]
 
 import qt_standin  # noqa: E402
+import slicer  # noqa: E402
 import slicer_startup  # noqa: E402
 from registration_scenes import simulated  # noqa: E402
 
 from RadGSRegLib.simulation import write_simulated_case  # noqa: E402
 
-STEPS = ("ct", "xray", "start", "register", "review", "about")
+STEPS = ("ct", "train", "xray", "start", "register", "review", "about")
 WIDTH = 480
 
 
@@ -51,6 +52,26 @@ def fill(widget: Any, folder: Path) -> None:
     widget.ui.viewsPathLineEdit.currentPath = "views.json"
 
 
+def train(widget: Any, minutes: int, out: Path) -> None:
+    """Pictures of a training under way, once it has measured something, and at its end."""
+    ui, step = widget.ui, widget.steps["train"]
+    models = Path(tempfile.gettempdir()) / "models"  # its name is in the pictures
+    models.mkdir(exist_ok=True)
+    slicer.mrmlScene.SetRootDirectory(str(models))
+    ui.trainMinutesSpinBox.value = minutes
+    show(widget, "train", out / "panel-train-ready.png")
+    ui.trainButton.click()
+    pictured = False
+    while step._task is not None:
+        qt_standin.processEvents(20)
+        if not pictured and step._task is not None and step._task.figures:
+            pictured = True
+            show(widget, "train", out / "panel-train.png")
+    show(widget, "train", out / "panel-train-done.png")
+    # The other pictures are of the way without trained weights.
+    widget._parameterNode.method = "optimize"
+
+
 def show(widget: Any, step: str | None, path: Path) -> None:
     """A picture of one step alone, or of the whole panel with all steps folded."""
     for name in STEPS:
@@ -68,6 +89,7 @@ def show(widget: Any, step: str | None, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Pictures of the panel, step by step.")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=int, default=0, help="train that long (0: not at all)")
     parser.add_argument("--no-registration", action="store_true", help="leave the last steps empty")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -77,6 +99,8 @@ def main() -> None:
     show(widget, None, args.out / "panel-empty.png")
     with tempfile.TemporaryDirectory() as folder:
         fill(widget, Path(folder))
+        if args.minutes:
+            train(widget, args.minutes, args.out)
         for step in ("ct", "xray", "start"):
             show(widget, step, args.out / f"panel-{step}.png")
         widget.ui.geometryGroupBox.collapsed = False

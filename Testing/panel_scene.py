@@ -6,6 +6,7 @@ answers as the contract says, at once, so that a test of the panel need not comp
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -41,12 +42,39 @@ if args[0] == "segment":
     sitk.WriteImage(image, args[args.index("--out") + 1])
     print(json.dumps({"progress": 1.0, "message": "done; looks odd"}), flush=True)
     sys.exit(0 if behaviour == "ok" else 3)
+def say(fraction, message, **facts):
+    print(json.dumps({"progress": fraction, "message": message, **facts}), flush=True)
+if args[0] == "pretrain":
+    case = pathlib.Path(args[3])
+    here.with_name("case").write_text(case.read_text())
+    header = case.with_name("seg.seg.nrrd").read_bytes()[:4000].decode("ascii", "ignore")
+    names = [line.split(":=")[1] for line in header.splitlines() if "_Name:=" in line]
+    here.with_name("names").write_text(json.dumps(names))
+    say(0.1, "training reconstruction: step 20")
+    if behaviour == "bad":
+        print("radgsreg: seg.seg.nrrd: holds no bone", file=sys.stderr)
+        sys.exit(2)
+    if behaviour == "mute":
+        time.sleep(120)
+    say(0.2, "training reconstruction: step 40, error 4.1 mm",
+        figures={"recm_mm": 4.1, "regm_mm": 7.9})
+    stop = pathlib.Path(args[args.index("--stop") + 1])
+    while behaviour == "hang" and not stop.exists():
+        time.sleep(0.02)
+    card = {"data": {"patient": "0123456789abcdef", "label": names[0]},
+            "training": {"minutes": 1.5, "steps": 40},
+            "figures on held-out pairs": {"RecM (mm)": 4.1}}
+    header = {"__metadata__": {"radgsreg": json.dumps({"card": card})}}
+    header = json.dumps(header).encode()
+    out = pathlib.Path(args[args.index("--out") + 1])
+    out.write_bytes(len(header).to_bytes(8, "little") + header)
+    out.with_suffix(".md").write_text("card")
+    say(1.0, "trained")
+    sys.exit(0)
 case = json.loads(pathlib.Path(args[1]).read_text())
 views = json.loads(pathlib.Path(args[1]).with_name(case["views"]).read_text())
 here.with_name("views").write_text(json.dumps(views))
 out = pathlib.Path(args[args.index("--out") + 1])
-def say(fraction, message, **facts):
-    print(json.dumps({"progress": fraction, "message": message, **facts}), flush=True)
 def pose(x):
     return [[1, 0, 0, x], [0, 1, 0, 20], [0, 0, 1, 30], [0, 0, 0, 1]]
 say(0.1, "searching")
@@ -81,12 +109,23 @@ class Library:
         self.folder = folder
 
     def behave(self, how: str) -> None:
-        """``ok``, ``uncertain``, ``failed``, ``bad`` (unusable input) or ``hang``."""
+        """``ok``, ``uncertain``, ``failed``, ``bad`` (unusable input) or ``hang``.
+
+        A training that is to ``hang`` ends when it is told to stop; ``mute`` is one that hangs
+        before it has measured anything.
+        """
         (self.folder / "behaviour").write_text(how)
 
     def read(self, name: str) -> str:
-        """What it has written down: ``arguments``, ``views`` or ``sleeper``."""
+        """What it has written down: ``arguments``, ``views``, ``case``, ``names``, ``sleeper``."""
         return (self.folder / name).read_text()
+
+
+def write_model(path: Path, card: dict[str, Any]) -> Path:
+    """A model's file that holds a card and nothing else."""
+    header = json.dumps({"__metadata__": {"radgsreg": json.dumps({"card": card})}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    return path
 
 
 def quick_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Library:

@@ -10,7 +10,6 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ pytest.importorskip("PySide6.QtWidgets", reason="PySide6 does not load here", ex
 
 import ball
 import panel_scene
-import qt_standin
 import slicer_startup
 from panel_scene import Library, wait_until
 
@@ -35,21 +33,6 @@ from RadGSRegSlicer import environment, frames, staging, xray
 from RadGSRegSlicer.jobs import JobState
 from RadGSRegSlicer.panel.timing import TimeLeft
 from RadGSRegSlicer.results import STATUS
-
-
-@pytest.fixture
-def widget() -> Iterator[Any]:
-    slicer_startup.start_panel()
-    widget = slicer_startup.make_widget()
-    yield widget
-    widget.cleanup()
-    slicer_startup.stop_panel()
-    assert qt_standin.errors == []
-
-
-@pytest.fixture
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
-    return panel_scene.quick_library(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -271,9 +254,16 @@ def test_trained_weights_need_no_clicks(filled: Any, library: Library, tmp_path:
     assert not ui.applyButton.enabled
     assert "Click the vertebra's centre" in ui.applyButton.toolTip
     weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(b"")
     ui.methodComboBox.setCurrentIndex(ui.methodComboBox.findData("learned"))
+    assert "Choose the trained weights" in ui.applyButton.toolTip  # none is chosen unasked
     ui.modelPathLineEdit.currentPath = str(weights)
+    assert "is not there" in ui.applyButton.toolTip
+    weights.write_bytes(b"no model")
+    filled.update()
+    assert "not one of our models" in ui.applyButton.toolTip
+    panel_scene.write_model(weights, {"training": {"minutes": 3, "steps": 50}})
+    filled.update()
+    assert "for any patient, trained for 3 minutes, 50 steps" in ui.modelInfoLabel.text
     assert "Without clicks" in ui.startStatusLabel.text
     _run(filled)
     assert "Registered" in ui.progressLabel.text

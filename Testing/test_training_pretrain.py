@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_stage_3_writes_a_model_with_a_card(trained):
     assert model.detector is not None
     detection = model.card["detector on held-out simulated pairs of whole views"]
     assert detection["steps"] == 3
-    assert 0.0 <= detection["one of the first 6 is (share)"] <= 1.0
+    assert 0.0 <= detection["one of the first 8 is (share)"] <= 1.0
     assert len(model.card["data"]["patient"]) == 16
     assert "Research only" in trained.with_suffix(".md").read_text()
 
@@ -86,7 +87,9 @@ def before_operation(case_path: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_no_xrays_are_needed(before_operation, trained, tmp_path, capfd):
+def test_no_xrays_are_needed(before_operation, trained, tmp_path, capfd, monkeypatch):
+    for optional in ("einops", "monai", "tensorboard", "torchvision", "yaml"):
+        monkeypatch.setitem(sys.modules, optional, None)  # as where only the required is installed
     config, out = tmp_path / "options.json", tmp_path / "m.safetensors"
     config.write_text(json.dumps({**OPTIONS, "validate_every": 2}))
     arguments = ["pretrain", "--stage", "3", str(before_operation), "--out", str(out)]

@@ -48,8 +48,8 @@ class Job:
     ``progressCallback`` gets (fraction in [0, 1], message) for every progress line of the child, a
     JSON object such as ``{"progress": 0.42, "message": "..."}``; if it returns False the job is
     cancelled. A line that also holds a ``ct_to_world`` sets `bestPose`, and ``poseCallback`` gets
-    it. Everything else that the child writes is kept in `outputLines` and `errorLines` (the last
-    few hundred).
+    it; ``figures`` (numbers by name) of such a line are kept in `figures`. Everything else that the
+    child writes is kept in `outputLines` and `errorLines` (the last few hundred).
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Job:
         poseCallback: Callable[[Pose], object] | None = None,
     ) -> None:
         self.bestPose: Pose | None = None
+        self.figures: dict[str, float] = {}
         self._poseCallback = poseCallback
         self.arguments = [os.fspath(argument) for argument in arguments]
         self.progress = 0.0
@@ -207,6 +208,7 @@ class Job:
                 (self.errorLines if isError else self.outputLines).append(line)
                 continue
             self.progress, self.message = report
+            self.figures = parseFigures(line) or self.figures
             pose = parsePose(line)
             if pose is not None:
                 self.bestPose = pose
@@ -263,3 +265,12 @@ def parsePose(line: str) -> Pose | None:
     except (ValueError, KeyError, TypeError):
         return None
     return pose if [len(row) for row in pose] == [4, 4, 4, 4] else None
+
+
+def parseFigures(line: str) -> dict[str, float]:
+    """What a progress line says was measured so far, by name; empty if it says nothing."""
+    try:
+        figures = json.loads(line)["figures"]
+        return {str(name): float(value) for name, value in figures.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}

@@ -33,26 +33,31 @@ def stageCase(
     ctNode: vtkMRMLScalarVolumeNode | None,
     segmentationNode: vtkMRMLSegmentationNode | None,
     segment: str,
-    xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
+    xrayNodes: Sequence[vtkMRMLScalarVolumeNode] | None,
     folder: Path,
     startRas: ArrayLike | None = None,
     clicks: bool = True,
+    name: str | None = None,
 ) -> Iterator[None]:
     """Write a case into an existing folder, a piece at each step of the iterator returned.
 
-    Arguments as `casefolder.writeCase`; without ``clicks`` the X-rays' centres are left out. What
-    cannot be used raises InputError here, before the first step.
+    Arguments as `casefolder.writeCase`; ``xrayNodes`` None: a case without X-rays, for what needs
+    none. Without ``clicks`` the X-rays' centres are left out. ``name`` is what the vertebra is
+    called in the files, in place of all the segments' own names. What cannot be used raises
+    InputError here, before the first step.
     """
     ct = volumeFromCt(ctNode)
     assert ctNode is not None
     if segmentationNode is None:
         raise InputError("segmentation", "none is chosen")
     segmentId = findSegment(segmentationNode, segment)
-    views = viewsFromXrays(xrayNodes)
-    if not clicks:
+    views = None if xrayNodes is None else viewsFromXrays(xrayNodes)
+    if views is not None and not clicks:
         views = [replace(view, center_px=None) for view in views]
     start = None if startRas is None else startToLps(startRas)
     labels = exportLabels(segmentationNode, segmentId, ctNode)
+    if name is not None:
+        labels = replace(labels, names={labels.label: name})
     low, high = ctNode.GetImageData().GetScalarRange()
     whole = np.issubdtype(ct.array.dtype, np.integer) and low >= -(2**15) and high < 2**15
     return _write(folder, ct, np.int16 if whole else np.float32, labels, views, start)
@@ -63,12 +68,19 @@ def _write(
     ct: Volume,
     kind: type,
     labels: ExportedLabels,
-    views: list[View],
+    views: list[View] | None,
     start: NDArray[np.float64] | None,
 ) -> Iterator[None]:
     from RadGSRegLib.cases import write_start, write_views
 
-    write_views(folder, views)
+    content: dict[str, object] = {
+        "ct": "ct.nrrd",
+        "segmentation": "seg.seg.nrrd",
+        "label": labels.label,
+    }
+    if views is not None:
+        write_views(folder, views)
+        content["views"] = "views.json"
     yield
     yield from writeNrrd(folder / "ct.nrrd", ct, kind)
     with (folder / "seg.seg.nrrd").open("wb") as file:
@@ -76,12 +88,6 @@ def _write(
         yield from _pieces(file, labels.counted, np.dtype(np.int16), labels.table)
     if start is not None:
         write_start(folder / "start.json", start)
-    content = {
-        "ct": "ct.nrrd",
-        "segmentation": "seg.seg.nrrd",
-        "label": labels.label,
-        "views": "views.json",
-    }
     (folder / CASE).write_text(json.dumps(content), encoding="utf-8")
 
 

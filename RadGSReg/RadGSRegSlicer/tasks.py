@@ -44,6 +44,7 @@ class WorkFolder:
     """Where a task keeps its files: temporary, and results moved to a folder of the user's choice.
 
     The child never writes into the user's folder itself: one that is ended by force leaves nothing.
+    ``scratch``, which is not made here, is for what the child itself keeps on the way.
     """
 
     def __init__(self, outputFolder: str | os.PathLike[str] | None = None) -> None:
@@ -51,6 +52,7 @@ class WorkFolder:
         self._target = None if outputFolder is None else Path(outputFolder).resolve()
         self.inputs = self._temporary / "case"
         self.outputs = self._temporary / "results"
+        self.scratch = self._temporary / "scratch"
         self.inputs.mkdir()
 
     @property
@@ -132,6 +134,11 @@ class Task(Generic[Result]):
     def message(self) -> str:
         """What the command is doing."""
         return self.job.message
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the command has measured so far, by name (a training's errors, mm)."""
+        return self.job.figures
 
     def start(self) -> None:
         """Start to prepare, and then the child process; returns at once."""

@@ -5,6 +5,7 @@ from .ct_step import CtStep
 from .register_step import RegisterStep
 from .review_step import ReviewStep
 from .start_step import StartStep
+from .train_step import TrainStep
 from .xray_step import XrayStep
 
-STEPS = (CtStep, XrayStep, StartStep, RegisterStep, ReviewStep, AboutStep)
+STEPS = (CtStep, TrainStep, XrayStep, StartStep, RegisterStep, ReviewStep, AboutStep)

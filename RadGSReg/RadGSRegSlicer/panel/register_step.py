@@ -13,11 +13,13 @@ from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
 from ..compute import checkOutputs
+from ..modelcard import describe, knownCard, trainedFor
+from ..pretraining import vertebraName
 from ..preview import PosePreview
 from ..results import OutputNodes, RegistrationResult, keepPose
 from ..review.surface import vertebraSurface
 from .step import PanelContext, Step, fillChoices, modify, onPath, selectChoice
-from .timing import TimeLeft
+from .timing import ProgressDisplay
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class RegisterStep(Step):
         self.bestPose: NDArray[np.float64] | None = None
         self._order: _Order | None = None
         self._task: Any = None
-        self._timeLeft = TimeLeft()
+        self._progress = ProgressDisplay(ui.progressBar, ui.progressLabel)
         self._preview: PosePreview | None = None
         efforts = {
             "fast": _("fast: fewer tries"),
@@ -75,8 +77,9 @@ class RegisterStep(Step):
         if ui.modelPathLineEdit.currentPath != parameters.modelPath:
             ui.modelPathLineEdit.currentPath = parameters.modelPath
         learned = parameters.method == "learned"
-        for widget in (ui.modelLabel, ui.modelPathLineEdit):
+        for widget in (ui.modelLabel, ui.modelPathLineEdit, ui.modelInfoLabel):
             widget.visible = learned
+        ui.modelInfoLabel.text = self._modelInfo() if learned else ""
         ui.keepBestButton.visible = self._canKeepBest() and not self.context.busy
         ui.progressBar.visible = self._task is not None
         button = ui.applyButton
@@ -100,6 +103,11 @@ class RegisterStep(Step):
         parameters = self.parameters
         if parameters.method == "learned" and not parameters.modelPath:
             return _("Choose the trained weights, or the method without them")
+        if parameters.method == "learned":
+            try:
+                knownCard(parameters.modelPath)
+            except InputError as error:
+                return str(error)
         try:
             checkOutputs(self._outputs(), [parameters.ctVolume, *parameters.xrays])
         except InputError as error:
@@ -113,7 +121,25 @@ class RegisterStep(Step):
         if packages:
             text = _("Apply installs first what is missing: {packages}")
             return text.format(packages=", ".join(packages))
-        return _("Ready to register")
+        return self._otherLevel() or _("Ready to register")
+
+    def _modelInfo(self) -> str:
+        """Whom the chosen model is for; nothing where it cannot be read."""
+        try:
+            return describe(knownCard(self.parameters.modelPath))[0]
+        except InputError:
+            return ""
+
+    def _otherLevel(self) -> str:
+        """A warning where the model was trained for another vertebra than the chosen one."""
+        if self.parameters.method != "learned":
+            return ""
+        trained = trainedFor(knownCard(self.parameters.modelPath))
+        chosen = vertebraName(self.parameters.segmentation, self.parameters.segmentId)
+        if trained in ("", chosen):
+            return ""
+        text = _("Look: the model was trained for {trained}, the chosen vertebra is {chosen}")
+        return text.format(trained=trained, chosen=chosen)
 
     def cancel(self) -> None:
         """Stop what is being computed, if anything is, and keep its best pose."""
@@ -151,9 +177,7 @@ class RegisterStep(Step):
             self.cancel()
             return
         with self.attempt():
-            if self.context.lookForPackages():
-                self.logic.installDependencies()
-                self.context.lookForPackages()
+            self.installMissing()
             self.bestPose = None
             parameters = self.parameters
             start = self.context.steps["start"]
@@ -161,7 +185,6 @@ class RegisterStep(Step):
                 parameters.ctVolume, parameters.segmentation, self._outputs(), self._choices()
             )
             self._beginPreview()
-            self._timeLeft = TimeLeft()
             task = self.logic.register(
                 parameters.ctVolume,
                 parameters.segmentation,
@@ -174,20 +197,14 @@ class RegisterStep(Step):
                 model=parameters.modelPath if parameters.method == "learned" else None,
                 outputs=self._order.outputs,
                 waitForCompletion=False,
-                progressCallback=self.onProgress,
+                progressCallback=self._progress.show,
                 poseCallback=self.onPose,
                 completedCallback=self.onCompleted,
             )
             self._task = self.context.task = task
-            self.onProgress(0.0, _("preparing the files"))
+            self._progress.begin(_("preparing the files"))
         if self._task is None:
             self._endPreview()
-
-    def onProgress(self, fraction: float, message: str) -> None:
-        self.ui.progressBar.value = round(100 * fraction)
-        left = self._timeLeft.text(fraction)
-        text = message[:1].upper() + message[1:]
-        self.ui.progressLabel.text = f"{text} \N{MIDDLE DOT} {left}" if left else text
 
     def onPose(self, ctToWorld: NDArray[np.float64]) -> None:
         if self._preview is not None:
@@ -197,8 +214,7 @@ class RegisterStep(Step):
         import qt
 
         self._endPreview()
-        self.ui.progressBar.value = 0
-        self.ui.progressLabel.text = ""
+        self._progress.end()
         with self.attempt():
             if task.isDiscarded:
                 pass  # the scene that it belonged to is gone

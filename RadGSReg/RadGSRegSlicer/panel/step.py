@@ -33,9 +33,9 @@ class PanelContext:
 
     ``resourcePath`` gives the path of a file of the module's Resources; ``update`` refreshes every
     step; ``addObserver`` and ``removeObserver`` are the widget's (`VTKObservationMixin`), so that
-    all observers go when the widget goes. ``steps`` holds the steps by name ("ct", "xray", "start",
-    "register", "review", "about"), ``task`` what is being computed, or None, ``missingPackages``
-    what `lookForPackages` last found to be missing.
+    all observers go when the widget goes. ``steps`` holds the steps by name ("ct", "train", "xray",
+    "start", "register", "review", "about"), ``task`` what is being computed, or None,
+    ``missingPackages`` what `lookForPackages` last found to be missing.
     """
 
     resourcePath: Callable[[str], str]
@@ -90,6 +90,9 @@ class Step:
         """What to show when nothing is missing."""
         return _("Ready")
 
+    def discard(self) -> None:
+        """Stop what is being computed here and forget it: the scene is closing."""
+
     def cleanup(self) -> None:
         """The panel goes away."""
 
@@ -104,6 +107,12 @@ class Step:
         label = getattr(self.ui, f"{self.name}StatusLabel")
         if label.text != text:
             label.text = text
+
+    def installMissing(self) -> None:
+        """Install, after asking, the packages that a computation lacks."""
+        if self.context.lookForPackages():
+            self.logic.installDependencies()
+            self.context.lookForPackages()
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:

@@ -1,0 +1,138 @@
+"""Train for one patient: CT, segmentation and label go to a child process, a model comes back."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from RadGSRegLib.errors import InputError
+
+from . import environment
+from .compute import checkDevice
+from .levels import segmentLevel
+from .modelcard import Card, readCard
+from .segments import findSegment
+from .staging import CASE, stageCase
+from .tasks import Task, WorkFolder
+
+if TYPE_CHECKING:
+    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+
+SUFFIX = ".safetensors"
+_STOP = "stop"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model's file and what it says of itself (data, training, figures, limits)."""
+
+    path: Path
+    card: Card
+
+
+class PretrainingTask(Task[TrainedModel]):
+    """A training; it can be ended before its time with the best so far."""
+
+    stopFile: Path
+
+    def finish(self) -> None:
+        """End now, with the best so far.
+
+        Raises InputError before anything was measured (`figures`): then there is no best.
+        """
+        if not self.figures:
+            raise InputError("training", "has measured nothing yet", "wait a little, or cancel it")
+        self.stopFile.touch()
+
+
+def pretrain(
+    ctNode: vtkMRMLScalarVolumeNode | None,
+    segmentationNode: vtkMRMLSegmentationNode | None,
+    segment: str,
+    path: str | os.PathLike[str],
+    *,
+    minutes: float = 20.0,
+    device: str = "auto",
+    base: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    progressCallback: Callable[[float, str], object] | None = None,
+    completedCallback: Callable[[Task[TrainedModel]], object] | None = None,
+) -> PretrainingTask:
+    """The task, not started yet. Arguments as in ``RadGSRegLogic.pretrain``."""
+    environment.requirePackages()
+    checkDevice(device)
+    if not 0.0 < minutes < 1e5:
+        raise InputError("minutes", f"{minutes} is no positive number of minutes")
+    target = modelPath(path)
+    try:
+        # Better refused now than after the training.
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise InputError(target.parent, f"cannot be written to ({error.strerror})") from error
+    folder = WorkFolder(target.parent)
+    try:
+        name = vertebraName(segmentationNode, segment)
+        prepare = stageCase(ctNode, segmentationNode, segment, None, folder.inputs, name=name)
+    except BaseException:
+        folder.remove()
+        raise
+    folder.outputs.mkdir()
+    arguments: list[Any] = ["pretrain", "--stage", "3", folder.inputs / CASE]
+    arguments += ["--out", folder.outputs / target.name, "--minutes", f"{minutes:g}"]
+    arguments += ["--device", device, "--work", folder.scratch, "--stop", folder.inputs / _STOP]
+    for option, value in (("--base", base), ("--config", config)):
+        if value is not None:
+            arguments += [option, Path(value).resolve()]
+    task = PretrainingTask(
+        arguments,
+        folder,
+        lambda _: TrainedModel(target, readCard(target)),
+        prepare=prepare,
+        progressCallback=progressCallback,
+        completedCallback=completedCallback,
+    )
+    task.stopFile = folder.inputs / _STOP
+    return task
+
+
+def vertebraName(segmentationNode: vtkMRMLSegmentationNode | None, segment: str) -> str:
+    """What the vertebra is called in the model: its level, never a name that somebody typed."""
+    if segmentationNode is None:
+        raise InputError("segmentation", "none is chosen")
+    level = segmentLevel(segmentationNode, findSegment(segmentationNode, segment))
+    return "vertebra" if level is None else level.level
+
+
+def modelPath(path: str | os.PathLike[str]) -> Path:
+    """Where a model goes that is to be at ``path``; the ending is added where it is missing.
+
+    Raises InputError where that is no place for a file.
+    """
+    target = Path(path).expanduser().resolve()
+    if target.is_dir():
+        raise InputError(target, "is a folder", "name a file")
+    if target.suffix != SUFFIX:
+        target = target.with_name(target.name + SUFFIX)
+    if not target.parent.is_dir():
+        raise InputError(target, "its folder does not exist", "make it first")
+    return target
+
+
+def defaultPath(name: str) -> Path:
+    """Where a model of a vertebra goes if nobody says: beside the scene, under a new name."""
+    folder = Path(slicer.mrmlScene.GetRootDirectory() or Path.home())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        folder = Path.home()
+    number = 1
+    while True:
+        ending = SUFFIX if number == 1 else f"-{number}{SUFFIX}"
+        path = folder / f"radgsreg-{name}{ending}"
+        if not path.exists():
+            return path
+        number += 1
