@@ -291,7 +291,7 @@ def test_a_reconstruction_gets_a_model_or_a_start(library: Path, case: Any) -> N
         "--device",
         "cpu",
         "--model",
-        "weights",
+        str(Path("weights").resolve()),  # the child works in another folder
         "--progress",
     ]
     logic.reconstruct(xrays, method="learned", model="weights", ctNode=ct)

@@ -29,7 +29,7 @@ def register(
     startNode: Any = None,
     startTransform: Any = None,
     device: str = "auto",
-    model: str | None = None,
+    model: str | os.PathLike[str] | None = None,
     effort: str = "normal",
     clicks: bool = True,
     outputFolder: str | os.PathLike[str] | None = None,
@@ -60,7 +60,7 @@ def register(
     if effort != "normal":
         arguments += ["--effort", effort]
     if model is not None:
-        arguments += ["--model", model]
+        arguments += ["--model", str(Path(model).resolve())]
 
     def load(path: Path) -> RegistrationResult:
         result = results.loadRegistration(path, ctNode, outputs, segmentationNode)
@@ -89,7 +89,7 @@ def reconstruct(
     startNode: Any = None,
     startTransform: Any = None,
     device: str = "auto",
-    model: str | None = None,
+    model: str | os.PathLike[str] | None = None,
     outputFolder: str | os.PathLike[str] | None = None,
     outputs: OutputNodes | None = None,
     progressCallback: ProgressCallback | None = None,
@@ -130,7 +130,7 @@ def reconstruct(
     if startTransform is not None:
         arguments += ["--start", str(case.with_name("start.json"))]
     if model is not None:
-        arguments += ["--model", model]
+        arguments += ["--model", str(Path(model).resolve())]
     scene = xrayNodes[0].GetScene()
 
     def load(path: Path) -> ReconstructionResult:
