@@ -13,7 +13,7 @@ Pictures come bone bright. Where the polarity is unknown, `polarity.py` tries bo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -96,6 +96,11 @@ class Prediction:
             for one in (self.effect, self.factual)
         )
         return Prediction(effect, factual, self.attention[part])
+
+    def moved(self, step_box: Tensor) -> Prediction:
+        """The same with the answer moved rigidly by ``step_box`` (4, 4) in the box's frame."""
+        step = step_box.to(self.effect.poses)
+        return replace(self, effect=replace(self.effect, poses=step @ self.effect.poses))
 
 
 class _Raw(NamedTuple):

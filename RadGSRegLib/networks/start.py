@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from ..drr import excess_attenuation
 from ..errors import InputError
 from ..gaussians import GaussianCloud
 from ..gaussians.fit import one_torch_thread
-from ..geometry import transform_points
+from ..geometry import invert_rigid, transform_points
 from ..geometry.camera import triangulate
 from ..geometry.pose import orthonormalize, translation
 from ..progress import Progress
@@ -33,6 +34,7 @@ from .cubes import excess_cube
 from .model import RadGSReg
 from .places import Sighting, sight
 from .recm import Prediction
+from .settle import settle
 from .views import concatenate, crop_prepared
 
 Array = NDArray[np.float64]
@@ -160,25 +162,36 @@ def _places(
     reference = None if guess is None else guess[1]
     with one_torch_thread():
         centres, sighting = _centres(views, prepared, guess, model)
-        found = _look(prepared, centres, reference, model, sighting, report.part(0.0, 0.6))
+        found = _look(prepared, centres, reference, model, sighting, report.part(0.0, 0.4))
         for turn in range(_RECENTRINGS):
             again = [one.centre_world for one in _apart(found, len(centres))]
-            part = report.part(0.6 + 0.2 * turn, 0.8 + 0.2 * turn)
+            part = report.part(0.4 + 0.1 * turn, 0.5 + 0.1 * turn)
             found = _look(prepared, again, reference, model, sighting, part)
-        out = []
-        for one in _apart(found, len(centres)):
-            cloud = model.recm.clouds(one.prediction.effect)[0].detach()
-            out.append(
-                Seen(
-                    cloud.transformed(one.frame.box_to_world),
-                    one.centre_world,
-                    one.score,
-                    one.signs,
-                    one.prediction,
-                    one.frame,
-                )
-            )
-    return out
+    chosen = _apart(found, len(centres))
+    settled = [
+        _settled(one, model, prepared, report.part(0.6 + 0.4 * n / len(chosen), 1.0))
+        for n, one in enumerate(chosen)
+    ]
+    return sorted(settled, key=lambda one: -one.score)
+
+
+def _settled(
+    found: _Found, model: RadGSReg, views: Sequence[PreparedView], report: Progress
+) -> Seen:
+    """A crop's answer, moved as one piece to where the X-rays agree best."""
+    report(0.0, "fitting the reconstruction to the X-rays")
+    to_world = found.frame.box_to_world
+    cloud = model.recm.clouds(found.prediction.effect)[0].detach().transformed(to_world)
+    done = settle(cloud, found.centre_world, views, found.signs, report)
+    step_box = invert_rigid(to_world) @ done.step_world @ to_world
+    return Seen(
+        cloud.transformed(done.step_world),
+        transform_points(done.step_world, found.centre_world[None])[0],
+        done.score,
+        found.signs,
+        found.prediction.moved(torch.from_numpy(step_box).float()),
+        found.frame,
+    )
 
 
 def _apart(found: list[_Found], looked: int) -> list[_Found]:

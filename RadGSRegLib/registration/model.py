@@ -30,13 +30,12 @@ class BodyClouds:
 
 @dataclass(frozen=True)
 class RenderModel:
-    """The target and its neighbours as clouds."""
+    """The target and its neighbours as clouds; ``background`` None where there is no CT around."""
 
     anatomy: Anatomy
     target: BodyClouds
     neighbours: tuple[BodyClouds, ...]
-
-    background: Background
+    background: Background | None
 
     @property
     def centre_ct(self) -> Array:

@@ -301,7 +301,13 @@ def with_background(
     arrangement: Arrangement,
     options: RefineOptions,
 ) -> tuple[LevelView, ...]:
-    """The views with the background rendered at its pose, weighted as explains them best."""
+    """The views with the background rendered at its pose, weighted as explains them best.
+
+    Raises ValueError for a model without a background.
+    """
+    background = model.background
+    if background is None:
+        raise ValueError("the model has no background")
     pose = arrangement.background_to_world
     out = []
     for view in views:
@@ -317,7 +323,7 @@ def with_background(
         )
         target, others = images[0], images[1:].sum(0)
         weight = _weight(target, others, view.window, options)
-        parts = model.background.render(camera, pose)
+        parts = background.render(camera, pose)
         normalizer, observed = view.normalizers[0], view.images[0]
         best = (-2.0, (0.0, 0.0))
         for pair in itertools.product(COEFFICIENTS, COEFFICIENTS):
@@ -325,7 +331,7 @@ def with_background(
             floor = _contrast_floor(normalizer, image, weight, options)
             score = _correlation(weight, observed, normalizer.normalize(image, floor))
             best = max(best, (score, pair))
-        rendered = render_linear(model.background, best[1], camera, pose, model.centre_ct)
+        rendered = render_linear(background, best[1], camera, pose, model.centre_ct)
         out.append(replace(view, background=rendered))
     return tuple(out)
 
