@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from RadGSRegLib.cases import View
 from RadGSRegLib.gaussians import GaussianCloud, rasterize
 from RadGSRegLib.geometry import Camera
 from RadGSRegLib.geometry.carm import carm_camera
@@ -57,6 +58,19 @@ def rendered_batch(
         frame.extrinsics()[None],
         config.pixel_mm,
     )
+
+
+def xrays(
+    angles: tuple[float, ...] = (4.0, 93.0), cloud: GaussianCloud | None = None
+) -> list[View]:
+    """X-rays without a click of a cloud (`lopsided_cloud`), bone bright."""
+    views = []
+    for n, camera in enumerate(cameras(angles)):
+        pixels = rasterize(
+            cloud or lopsided_cloud(), camera.intrinsic, camera.world_to_camera, camera.size
+        ).numpy()
+        views.append(View(str(n), pixels, camera, (0.61, 0.61), "attenuation", None))
+    return views
 
 
 def shaken(model: torch.nn.Module, scale: float = 0.05) -> torch.nn.Module:

@@ -11,9 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from RadGSRegLib.cases import View
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.gaussians import rasterize
 from RadGSRegLib.geometry.camera import triangulate
 from RadGSRegLib.networks import load_model, save_model, see, start
 from RadGSRegLib.networks.anchors import project
@@ -27,6 +25,7 @@ from RadGSRegLib.networks.detector import (
     sample_map,
 )
 from RadGSRegLib.networks.places import APART_MM, Sighting, sight
+from RadGSRegLib.networks.settle import Settled
 from RadGSRegLib.registration.observation import prepare_view
 
 CONFIG = DetectorConfig(size_px=96, pixel_mm=2.5, width=4)
@@ -127,17 +126,6 @@ def test_sizes_that_do_not_fit_are_refused():
         DetectorConfig(size_px=90)
 
 
-def _views(angles: tuple[float, ...] = (4.0, 93.0)) -> list[View]:
-    """X-rays without a click of a cloud at the origin, bone bright."""
-    views = []
-    for n, camera in enumerate(scenes.cameras(angles)):
-        pixels = rasterize(
-            scenes.lopsided_cloud(), camera.intrinsic, camera.world_to_camera, camera.size
-        ).numpy()
-        views.append(View(str(n), pixels, camera, (0.61, 0.61), "attenuation", None))
-    return views
-
-
 def _with_detector():
     torch.manual_seed(0)
     return scenes.tiny_model(replace(scenes.TINY, detector=SMALL))
@@ -145,7 +133,7 @@ def _with_detector():
 
 def test_x_rays_are_looked_at_about_a_point_in_the_world():
     detector = scenes.shaken(Detector(SMALL))
-    prepared = [prepare_view(view) for view in _views((4.0, 93.0, 50.0))]
+    prepared = [prepare_view(view) for view in scenes.xrays((4.0, 93.0, 50.0))]
     sighting = sight(prepared, detector, np.array([10.0, 5.0, -5.0]))
     assert sighting.logs.shape == (3, 16, 16)
     assert np.allclose(sighting.box_to_world[:3, 3], [10.0, 5.0, -5.0])
@@ -171,7 +159,8 @@ def test_a_start_without_a_click_looks_where_the_detector_says(monkeypatch):
         return inner(views, centre, reference, **sizes)
 
     monkeypatch.setattr(start, "crop_prepared", crop)
-    model, views = _with_detector(), _views()
+    monkeypatch.setattr(start, "settle", lambda *asked: Settled(np.eye(4), 0.5))
+    model, views = _with_detector(), scenes.xrays()
     seen = see(views, model)
     assert np.linalg.norm(looked[0] - wanted) < 1.0
     # Untrained, RecM moves nothing.
@@ -201,6 +190,6 @@ def test_a_detector_goes_with_the_model_and_may_be_missing(tmp_path):
     bare = load_model(tmp_path / "without.safetensors")
     assert bare.detector is None
     assert bare.config.detector is None
-    assert np.isfinite(see(_views(), bare).centre_world).all()
+    assert np.isfinite(see(scenes.xrays(), bare).centre_world).all()
     assert bare.with_detector(SMALL).config.detector == SMALL
     assert again.with_detector(CONFIG).config.detector == SMALL
