@@ -86,6 +86,25 @@ class Detector(nn.Module):
         return out
 
 
+@torch.no_grad()
+def look(detector: Detector, pictures: Tensor, valid: Tensor, extrinsics: Tensor) -> Tensor:
+    """What a detector says of one case's views: `log_shares` (V, h, w) on the CPU.
+
+    Inputs as for `Detector.forward`, and box_to_camera (V, 4, 4). The pictures are shown as they
+    are, inverted, mirrored and both, and the answers averaged: training shows all of these too.
+    """
+    device = next(detector.parameters()).device
+    signs = torch.cat([pictures, -pictures])
+    shown = torch.cat([signs, signs.flip(-1)]).to(device)
+    seen = torch.cat([valid, valid, valid.flip(-1), valid.flip(-1)]).to(device)
+    was = detector.training
+    detector.eval()
+    logits = detector(shown, seen, is_lateral(extrinsics).repeat(4).to(device))
+    detector.train(was)
+    straight, mirrored = logits.unflatten(0, (2, 2, -1))
+    return log_shares(torch.cat([straight, mirrored.flip(-1)]).mean(0)).cpu()
+
+
 def is_lateral(extrinsics: Tensor) -> Tensor:
     """1 for views (box_to_camera (..., 4, 4)) rather along the box's x axis than y, else 0."""
     axis = extrinsics[..., 2, :2].abs()

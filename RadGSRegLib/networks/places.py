@@ -15,12 +15,14 @@ from torch.nn import functional
 from ..geometry import invert_rigid, transform_points
 from ..registration.observation import PreparedView
 from .anchors import project
-from .detector import Detector, is_lateral, log_shares, sample_map
+from .detector import Detector, look, sample_map
 from .views import crop_prepared
 
 Array = NDArray[np.float64]
 
 APART_MM = 12.0
+PLACES = 8
+"""So many places are looked at: as many vertebrae as a picture may show."""
 _GRID_MM = 5.0
 # A rough start's centre is trusted so far (one standard deviation).
 _NEAR_MM = 50.0
@@ -133,18 +135,8 @@ def sight(
     batch, frame = crop_prepared(
         views, centre_world, reference, size_px=config.size_px, pixel_mm=config.pixel_mm
     )
-    device = next(detector.parameters()).device
-    was = detector.training
-    detector.eval()
-    with torch.no_grad():
-        logits = detector(
-            batch.pictures[0].to(device),
-            batch.valid[0].to(device),
-            is_lateral(batch.extrinsics[0]).to(device),
-        )
-    detector.train(was)
     return Sighting(
-        log_shares(logits).cpu(),
+        look(detector, batch.pictures[0], batch.valid[0], batch.extrinsics[0]),
         batch.intrinsics[0],
         batch.extrinsics[0],
         config.size_px,

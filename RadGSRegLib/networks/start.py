@@ -32,16 +32,17 @@ from ..registration.search import Candidate
 from .crops import Frame
 from .cubes import excess_cube
 from .model import RadGSReg
-from .places import Sighting, sight
+from .places import PLACES, Sighting, sight
 from .recm import Prediction
 from .settle import settle
 from .views import concatenate, crop_prepared
 
 Array = NDArray[np.float64]
 
-_DETECTED = 6
 # How much a place's logarithm of probability counts beside the agreement of its pictures.
 _TRUST = 0.1
+# Places this far behind the first are seen by one view alone, or by none.
+_HOPELESS = 3.5
 
 # Without a detector: a crop about a point this far off still shows the vertebra, if not in its
 # middle.
@@ -238,7 +239,9 @@ def _centres(
         if model.detector is not None:
             near, axes = (None, None) if guess is None else guess
             sighting = sight(prepared, model.detector, middle, axes, near)
-            return list(sighting.places(_DETECTED)[0]) or [middle], sighting
+            places, scores = sighting.places(PLACES)
+            worth = places[scores > scores.max(initial=-np.inf) - _HOPELESS]
+            return list(worth) or [middle], sighting
     except ValueError as error:
         raise InputError("views", str(error), "give views from different sides") from None
     axis = _SCAN_MM * np.arange(-steps, steps + 1)

@@ -51,7 +51,7 @@ class DetectionOptions:
     batch: int = 8
     pairs: int = 300
     first_pairs: int = 32
-    steps_per_pair: float = 2.0
+    steps_per_pair: float = 3.0
     rate: float = 2e-3
     validate: int = 16
     validate_every: int = 100

@@ -17,8 +17,8 @@ from ..errors import Cancelled
 from ..gaussians.fit import one_torch_thread
 from ..networks.anchors import project
 from ..networks.crops import standardize
-from ..networks.detector import STRIDE, Detector, DetectorConfig, is_lateral, log_shares
-from ..networks.places import Sighting
+from ..networks.detector import STRIDE, Detector, DetectorConfig, is_lateral, look
+from ..networks.places import PLACES, Sighting
 from ..progress import Progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import DetectionOptions
@@ -26,7 +26,6 @@ from .pool import VALIDATION, SamplePool, numbers_of_step
 from .samples import Sample, SampleOptions
 
 CHECKPOINT = "detector.safetensors"
-PLACES = 6
 FOUND_MM = 15.0
 
 # The wanted distribution about a vertebra's centre, one standard deviation.
@@ -34,8 +33,8 @@ _SIGMA_MM = 5.0
 # Simulated pictures are wider than the detector's by this, so that they can be shifted.
 _MARGIN_PX = 32
 _WARM_UP = 20
-# Shades over the pictures, of their own deviation.
-_SHADE = 0.7
+# Shades over the pictures, of their own deviation; wide ones, or vertebrae would drown in them.
+_SHADE = 0.6
 # What a sample's own vertebra has of the wanted distribution where it alone is to be found: the
 # others keep a little, so that they come next.
 _OWN = 0.75
@@ -332,7 +331,6 @@ def detection_loss(detector: Detector, shown: Shown, device: torch.device | str 
     return -(wanted * log).sum() / wanted.sum().clamp_min(1.0)
 
 
-@torch.no_grad()
 def measure(detector: Detector, samples: Sequence[Sample], own: bool) -> dict[str, float]:
     """How well places are found in samples' whole views, undisguised.
 
@@ -340,21 +338,18 @@ def measure(detector: Detector, samples: Sequence[Sample], own: bool) -> dict[st
     and ``among``: the share of samples whose first place, or any of the first `PLACES`, lies within
     `FOUND_MM` of the sample's own vertebra.
     """
-    detector.eval()
-    device = next(detector.parameters()).device
     config = detector.config
     away, first, among = [], [], []
     for sample in samples:
         shown = show([sample], config, own, None)
-        logs = log_shares(
-            detector(shown.pictures.to(device), shown.valid.to(device), shown.lateral.to(device))
-        ).cpu()
+        extrinsics = torch.from_numpy(sample.extrinsics)
+        logs = look(detector, shown.pictures, shown.valid, extrinsics)
         intrinsics = torch.from_numpy(sample.intrinsics).clone()
         intrinsics[:, :2, 2] -= (sample.images.shape[-1] - config.size_px) / 2.0
         sighting = Sighting(
             logs,
             intrinsics,
-            torch.from_numpy(sample.extrinsics),
+            extrinsics,
             config.size_px,
             config.pixel_mm,
             np.eye(4),

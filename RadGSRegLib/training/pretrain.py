@@ -18,10 +18,11 @@ from ..errors import InputError
 from ..gaussians.fit import one_torch_thread
 from ..networks.anchors import grid_cloud
 from ..networks.model import RadGSReg, load_model, save_model
+from ..networks.places import PLACES
 from ..progress import Progress
 from .board import Board
 from .config import TrainingConfig
-from .detection import FOUND_MM, PLACES, DetectorTrainer, whole_views
+from .detection import FOUND_MM, DetectorTrainer, whole_views
 from .figures import reconstruction_figures
 from .pool import SamplePool, Source
 from .readers import ct_sources, folds, patient_of, phantom_sources, real_sources, verse_sources

@@ -90,7 +90,8 @@ def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters
     """The simulation's ranges for one sample, its detector as coarse as the crops."""
     level = options.level
     if level == "mixed":
-        level = ("realistic", "realistic", "realistic", "hard")[seed % 4]
+        last = ("realistic", "clean")[options.whole]
+        level = ("realistic", "realistic", last, "hard")[seed % 4]
     base = PRESETS.get(level)
     if base is None:
         raise InputError("samples", f"there is no level {level!r}", "clean, realistic, hard, mixed")
