@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from RadGSRegLib import cli, commands
 from RadGSRegLib.cases import read_case
@@ -123,6 +124,26 @@ def test_a_file_ends_it_with_the_best_so_far(before_operation, tmp_path):
     model = load_model(out)
     assert model.card["training"]["steps"] == 3
     assert model.is_patient_specific
+
+
+@pytest.mark.parametrize("where", ["training detection: step 2", "training reconstruction: step 1"])
+def test_a_killed_pretraining_goes_on_to_the_same_model(before_operation, trained, tmp_path, where):
+    detection = {**OPTIONS["detection"], "checkpoint_every": 1}  # type: ignore[dict-item]
+    options = {**OPTIONS, "detection": detection, "checkpoint_every": 1}
+    config = from_mapping(TrainingConfig, options, "test", TrainingConfig())
+    out, work = tmp_path / "again.safetensors", tmp_path / "work"
+    asked = Pretraining(3, out, case=before_operation, work=work)
+
+    def kill(fraction: float, message: str) -> None:
+        if message.startswith(where):
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        pretrain(asked, config, Progress(kill))
+    assert not out.exists()
+    pretrain(asked, config)
+    whole, again = load_model(trained).state_dict(), load_model(out).state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
 
 
 @pytest.mark.parametrize("clicked", [True, False])
