@@ -643,9 +643,9 @@ class RadGSRegTest(ScriptedLoadableModuleTest):
     # As little training as there can be: whether it runs, not whether it learns.
     BRIEFLY = {  # noqa: RUF012
         "model": {
-            "recm": {"size_px": 32, "pixel_mm": 4.0, "hidden": 24},
-            "regm": {"voxels": 16, "hidden": 16},
-            "detector": {"size_px": 32, "pixel_mm": 7.5, "width": 4},
+            "recm": {"size_px": 32, "pixel_mm": 4.0},
+            "regm": {"voxels": 16},
+            "detector": {"size_px": 32, "pixel_mm": 7.5},
         },
         "detection": {"steps": 2, "batch": 2, "pairs": 2, "first_pairs": 2, "validate": 1},
         "steps": 3,

@@ -312,7 +312,8 @@ def test_a_real_training_through_the_panel(
     monkeypatch.setattr(planned.logic, "pretrain", briefly)
     planned.ui.deviceComboBox.setCurrentIndex(1)
     planned.ui.trainButton.click()
-    wait_until(lambda: _measured(planned), 90.0)
+    wait_until(lambda: _measured(planned) or planned.steps["train"].problem, 90.0)
+    assert planned.steps["train"].problem == ""
     assert "error" in planned.ui.trainProgressLabel.text
     planned.ui.finishTrainingButton.click()
     wait_until(lambda: planned.ui.trainButton.text == "Train for this patient", 90.0)
