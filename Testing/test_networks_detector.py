@@ -135,11 +135,27 @@ def test_x_rays_are_looked_at_about_a_point_in_the_world():
     detector = scenes.shaken(Detector(SMALL))
     prepared = [prepare_view(view) for view in scenes.xrays((4.0, 93.0, 50.0))]
     sighting = sight(prepared, detector, np.array([10.0, 5.0, -5.0]))
-    assert sighting.logs.shape == (3, 16, 16)
+    assert sighting.logs.shape == (3, 24, 24)
     assert np.allclose(sighting.box_to_world[:3, 3], [10.0, 5.0, -5.0])
     found, _ = sighting.places(5)
     assert 0 < len(found) <= 5
     assert np.isfinite(found).all()
+
+
+def test_a_wide_detector_is_seen_whole():
+    detector = Detector(SMALL)
+    views = scenes.xrays()
+    wide = [v.camera.window(-160.0, -160.0, 808, 808) for v in views]
+    wider = [
+        prepare_view(replace(v, camera=c, pixels=np.pad(v.pixels, 160)))
+        for v, c in zip(views, wide, strict=True)
+    ]
+    near = sight([prepare_view(v) for v in views], detector, np.zeros(3))
+    far = sight(wider, detector, np.zeros(3))
+    # 198 mm and 329 mm at the middle, in pixels of 6 mm, whole blocks of 16.
+    assert (near.size_px, far.size_px) == (48, 64)
+    assert near.score_at(np.array([0.0, 0.0, 155.0])) == -np.inf
+    assert far.score_at(np.array([0.0, 0.0, 155.0])) > -np.inf
 
 
 def test_a_start_without_a_click_looks_where_the_detector_says(monkeypatch):

@@ -21,7 +21,7 @@ from .encoders import Residual, norm
 # Rank, local contrast, what is valid, and whether the view is a lateral one.
 _INPUTS = 4
 STRIDE = 2
-_DEEPEST = 16
+MULTIPLE = 16
 # So much of the distribution is spread evenly: no view alone rules a place out.
 _EVEN = 0.02
 
@@ -35,7 +35,7 @@ class DetectorConfig:
     width: int = 16
 
     def __post_init__(self) -> None:
-        if self.size_px < 32 or self.size_px % _DEEPEST or self.width < 1 or not self.pixel_mm > 0:
+        if self.size_px < 32 or self.size_px % MULTIPLE or self.width < 1 or not self.pixel_mm > 0:
             raise InputError(
                 "detector", f"{self.size_px} px, width {self.width}", "a size is a multiple of 16"
             )

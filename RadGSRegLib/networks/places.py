@@ -15,7 +15,7 @@ from torch.nn import functional
 from ..geometry import invert_rigid, transform_points
 from ..registration.observation import PreparedView
 from .anchors import project
-from .detector import Detector, look, sample_map
+from .detector import MULTIPLE, Detector, DetectorConfig, look, sample_map
 from .views import crop_prepared
 
 Array = NDArray[np.float64]
@@ -132,15 +132,27 @@ def sight(
     Raises ValueError for views that are parallel or look along the spine.
     """
     config = detector.config
+    size = _picture_px(views, centre_world, config)
     batch, frame = crop_prepared(
-        views, centre_world, reference, size_px=config.size_px, pixel_mm=config.pixel_mm
+        views, centre_world, reference, size_px=size, pixel_mm=config.pixel_mm
     )
     return Sighting(
         look(detector, batch.pictures[0], batch.valid[0], batch.extrinsics[0]),
         batch.intrinsics[0],
         batch.extrinsics[0],
-        config.size_px,
+        size,
         config.pixel_mm,
         frame.box_to_world,
         near_world,
     )
+
+
+def _picture_px(views: Sequence[PreparedView], centre_world: Array, config: DetectorConfig) -> int:
+    """How many pixels show all of the widest view: the configured size, or up to twice that."""
+    widest = 0.0
+    for view in views:
+        camera = view.camera
+        depth = float(transform_points(camera.world_to_camera, centre_world[None])[0, 2])
+        widest = max(widest, max(camera.size) * abs(depth / camera.intrinsic[0, 0]))
+    blocks = int(np.ceil(widest / config.pixel_mm / MULTIPLE))
+    return int(np.clip(MULTIPLE * blocks, config.size_px, 2 * config.size_px))
