@@ -64,7 +64,7 @@ def train(widget: Any, minutes: int, out: Path) -> None:
     pictured = False
     while step._task is not None:
         qt_standin.processEvents(20)
-        if not pictured and step._task is not None and step._task.figures:
+        if not pictured and "error" in ui.trainProgressLabel.text:
             pictured = True
             show(widget, "train", out / "panel-train.png")
     show(widget, "train", out / "panel-train-done.png")

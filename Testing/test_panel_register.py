@@ -263,7 +263,7 @@ def test_trained_weights_need_no_clicks(filled: Any, library: Library, tmp_path:
     assert "not one of our models" in ui.applyButton.toolTip
     panel_scene.write_model(weights, {"training": {"minutes": 3, "steps": 50}})
     filled.update()
-    assert "for any patient, trained for 3 minutes, 50 steps" in ui.modelInfoLabel.text
+    assert "For any patient, trained for 3 minutes, 50 steps" in ui.modelInfoLabel.text
     assert "Without clicks" in ui.startStatusLabel.text
     _run(filled)
     assert "Registered" in ui.progressLabel.text

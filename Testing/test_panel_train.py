@@ -92,11 +92,11 @@ def test_a_model_is_trained_and_used(planned: Any, library: Library, models: Pat
     _end(planned)
     assert _names(models) == ["radgsreg-L3.md", "radgsreg-L3.safetensors"]
     assert f"Step 4 uses this model: {path}" in ui.trainProgressLabel.text
-    assert "for one patient: L3, trained for 1.5 minutes, 40 steps" in ui.trainResultLabel.text
+    assert "For one patient: L3, trained for 1.5 minutes, 40 steps" in ui.trainResultLabel.text
     assert "RecM (mm): 4.1" in ui.trainResultLabel.text
     assert (parameters.modelPath, parameters.method) == (str(path), "learned")
     assert ui.modelPathLineEdit.currentPath == str(path)
-    assert "for one patient: L3" in ui.modelInfoLabel.text
+    assert "For one patient: L3" in ui.modelInfoLabel.text
     arguments = json.loads(library.read("arguments"))
     assert arguments[:3] == ["pretrain", "--stage", "3"]
     assert arguments[arguments.index("--minutes") + 1] == "2"
@@ -273,7 +273,7 @@ def test_cards(tmp_path: Path) -> None:
     path = panel_scene.write_model(tmp_path / "m.safetensors", {"data": {"phantom spines": 3}})
     card = readCard(path)
     assert trainedFor(card) == ""
-    assert describe(card) == ["for any patient"]
+    assert describe(card) == ["For any patient"]
     whole = path.read_bytes()
     for broken in (b"", whole[:20], b"\xff" * 30, (2).to_bytes(8, "little") + b"{}"):
         path.write_bytes(broken)
@@ -283,7 +283,7 @@ def test_cards(tmp_path: Path) -> None:
         readCard(tmp_path / "none")
     shipped = Path(__file__).parents[1] / "Resources" / "Models" / "population.safetensors"
     lines = describe(readCard(shipped))
-    assert lines[0].startswith("for any patient, trained for ")
+    assert lines[0].startswith("For any patient, trained for ")
     assert any(line.startswith("RecM") for line in lines)
 
 

@@ -62,13 +62,13 @@ def trainedFor(card: Card) -> str:
 def describe(card: Card) -> list[str]:
     """A card as lines: the first says for whom and how long, the others its figures."""
     label = trainedFor(card)
-    lines = [_("for one patient: {label}").format(label=label) if label else _("for any patient")]
+    lines = [_("For one patient: {label}").format(label=label) if label else _("For any patient")]
     training = card.get("training")
     if isinstance(training, dict) and {"minutes", "steps"} <= set(training):
         text = _("trained for {minutes} minutes, {steps} steps")
         lines[0] += ", " + text.format(minutes=training["minutes"], steps=training["steps"])
     for heading, values in card.items():
-        if "held-out" in heading and isinstance(values, dict):
-            lines.append(f"{heading}:")
+        if heading.startswith("figures") and isinstance(values, dict):
+            lines.append(f"{heading[0].upper()}{heading[1:]}:")
             lines += [f"{name}: {value}" for name, value in values.items()]
     return lines

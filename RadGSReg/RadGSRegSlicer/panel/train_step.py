@@ -155,7 +155,9 @@ class TrainStep(Step):
         else:
             text = _("Trained, for a vertebra that is no longer the chosen one: {path}")
         self.ui.trainProgressLabel.text = text.format(path=model.path)
-        self.ui.trainResultLabel.text = "\n".join(describe(model.card))
+        lines = describe(model.card)
+        lines.append(_("More in {name}").format(name=model.path.with_suffix(".md").name))
+        self.ui.trainResultLabel.text = "\n".join(lines)
 
     def _target(self) -> Any:
         """Where the model goes. Raises InputError where nothing can be written there."""
