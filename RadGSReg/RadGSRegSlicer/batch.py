@@ -16,6 +16,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 
 from . import environment
 from .tasks import Task, WorkFolder, processEvents
+from .timers import makeTimer
 
 ProgressCallback = Callable[[float, str], object]
 Row = dict[str, Any]
@@ -76,11 +77,7 @@ class Batch:
 
     def startTimer(self, interval_ms: int = 50) -> None:
         """Let a Qt timer call `poll` until the end (inside Slicer only)."""
-        import qt
-
-        self._timer = qt.QTimer()
-        self._timer.setInterval(interval_ms)
-        self._timer.connect("timeout()", self.poll)
+        self._timer = makeTimer(interval_ms, self.poll)
         self._timer.start()
 
     def cancel(self) -> None:

@@ -22,6 +22,7 @@ from RadGSRegLib.geometry import is_rigid, lps_to_ras
 
 from .environment import childEnvironment, libraryFolder, pythonExecutable
 from .jobs import Job, JobState, Pose, ProgressCallback
+from .timers import makeTimer
 
 Result = TypeVar("Result")
 
@@ -147,11 +148,7 @@ class Task(Generic[Result]):
 
     def startTimer(self, interval_ms: int = 50) -> None:
         """Let a Qt timer call `poll` until the end (inside Slicer only)."""
-        import qt
-
-        self._timer = qt.QTimer()
-        self._timer.setInterval(interval_ms)
-        self._timer.connect("timeout()", self.poll)
+        self._timer = makeTimer(interval_ms, self.poll)
         self._timer.start()
 
     def cancel(self) -> None:

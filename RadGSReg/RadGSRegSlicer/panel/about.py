@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from .. import environment
 from ..jobs import Job
+from ..timers import makeTimer
 from .step import PanelContext, Step
 
 
@@ -55,14 +56,10 @@ class AboutStep(Step):
     def onAbout(self, *args: Any) -> None:
         """Ask the library itself, in a child process: loading torch takes seconds."""
         with self.attempt():
-            import qt
-
             self._job = environment.infoJob()
             self._job.start()
             self.ui.aboutLabel.text = _("Asking...")
-            self._timer = qt.QTimer()
-            self._timer.setInterval(100)
-            self._timer.connect("timeout()", self._poll)
+            self._timer = makeTimer(100, self._poll)
             self._timer.start()
 
     def cleanup(self) -> None:

@@ -14,10 +14,10 @@ from .. import environment, xray
 from ..results import RegistrationResult
 from ..review import views
 from ..review.review import Review
+from ..timers import makeTimer
 from .review_nudge import NudgeControls
 from .review_views import ViewControls
 from .step import PanelContext, Step, onPath
-from .timers import makeTimer
 
 _POLL_MS = 40
 

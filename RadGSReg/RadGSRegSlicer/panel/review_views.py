@@ -11,8 +11,8 @@ from RadGSRegLib.errors import InputError
 from slicer.i18n import tr as _
 
 from ..frames import transformMatrix
+from ..timers import makeTimer
 from .step import fillChoices, selectChoice
-from .timers import makeTimer
 
 if TYPE_CHECKING:
     from ..review.review import Review

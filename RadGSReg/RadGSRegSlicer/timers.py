@@ -1,4 +1,4 @@
-"""Timers of the panel."""
+"""Timers of a window."""
 
 from __future__ import annotations
 
