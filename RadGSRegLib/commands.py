@@ -327,8 +327,7 @@ def pretrain(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
     if args.config is not None:
         config = read_config(Path(args.config), config)
     if args.minutes is not None and args.config is None:
-        # The clock decides, not the number of steps.
-        config = replace(config, steps=10**7)
+        config = config.by_clock()
     asked = Pretraining(
         stage=args.stage,
         out=Path(args.out),

@@ -217,6 +217,12 @@ def test_half_precision_trains(subject, folder):
     assert all(torch.isfinite(t).all() for t in trainer.model.state_dict().values())
 
 
+def test_the_clock_alone_may_end_a_training():
+    config = CONFIG.by_clock()
+    assert min(config.steps, config.detection.steps) > 10**6
+    assert replace(config, steps=CONFIG.steps, detection=CONFIG.detection) == CONFIG
+
+
 def test_configurations_come_from_files(tmp_path):
     path = tmp_path / "c.json"
     path.write_text('{"batch": 5, "model": {"recm": {"encoder": "vit12"}}, "rate": 1}')

@@ -17,6 +17,7 @@ from .losses import ExtraWeights
 from .samples import SampleOptions
 
 PHASES = ("recm", "regm", "joint")
+_ENDLESS = 10**7
 
 T = TypeVar("T")
 
@@ -140,6 +141,11 @@ class TrainingConfig:
             final_gaussians=10000,
             validate=64,
         )
+
+    def by_clock(self) -> TrainingConfig:
+        """The same without an end by steps: the minutes decide."""
+        detection = replace(self.detection, steps=_ENDLESS)
+        return replace(self, steps=_ENDLESS, detection=detection)
 
     def to_json(self) -> dict[str, Any]:
         """All values by name."""
