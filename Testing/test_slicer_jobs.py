@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "RadGSReg"))
 
-from RadGSRegSlicer import jobs
 from RadGSRegSlicer.jobs import Job, JobState, parseProgress
 
 TALKS = """
@@ -162,10 +162,10 @@ def test_ending_by_force_on_windows_does_not_wait(monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:  # pytest itself looks at os.name when a test has failed
         patch.setattr(job, "_process", Process())
         patch.setattr(job, "state", JobState.RUNNING)
-        patch.setattr(jobs.os, "name", "nt")
-        patch.setattr(jobs.subprocess, "CREATE_NO_WINDOW", 0, raising=False)
-        patch.setattr(jobs.subprocess, "Popen", popen)
-        patch.setattr(jobs.subprocess, "run", run)
+        patch.setattr(os, "name", "nt")
+        patch.setattr(subprocess, "CREATE_NO_WINDOW", 0, raising=False)
+        patch.setattr(subprocess, "Popen", popen)
+        patch.setattr(subprocess, "run", run)
         job.cancel()
         job._kill()  # the first is still at it
     assert started == [["taskkill", "/PID", "4711", "/T", "/F"]]

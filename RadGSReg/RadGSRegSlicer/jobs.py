@@ -11,7 +11,6 @@ where the tree below it (PythonSlicer is only a launcher) cannot be ended as a w
 from __future__ import annotations
 
 import atexit
-import contextlib
 import enum
 import json
 import os
@@ -22,7 +21,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO
+from functools import partial
+
+from .processes import endTree, followLines, signalTree, startChild
 
 ProgressCallback = Callable[[float, str], object]
 Pose = list[list[float]]  # 4 x 4, as the child writes it: LPS
@@ -104,31 +105,13 @@ class Job:
         """Start the child. Raises OSError where the program cannot be started."""
         if self.state is not JobState.READY:
             raise RuntimeError("a job runs only once")
-        environment = {**self._environment, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
-        flags = 0
-        if os.name == "nt":
-            flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW  # type: ignore[attr-defined,unused-ignore]
-        self._process = subprocess.Popen(
-            self.arguments,
-            cwd=self._workingFolder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            # A session of its own: every process of the tree can then be reached at once.
-            start_new_session=os.name != "nt",
-            creationflags=flags,
+        self._process = startChild(
+            self.arguments, workingFolder=self._workingFolder, environment=self._environment
         )
         self.state = JobState.RUNNING
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
         for stream, isError in ((self._process.stdout, False), (self._process.stderr, True)):
-            reader = threading.Thread(target=self._read, args=(stream, isError), daemon=True)
-            reader.start()
-            self._readers.append(reader)
+            take = partial(self._note, isError)
+            self._readers.append(followLines(stream, take))
         atexit.register(self._kill)
 
     def poll(self) -> bool:
@@ -170,7 +153,8 @@ class Job:
         if os.name == "nt":
             self._kill()
         else:
-            self._signalTree(signal.SIGINT)
+            assert self._process is not None
+            signalTree(self._process, signal.SIGINT)
 
     def wait(
         self,
@@ -191,11 +175,8 @@ class Job:
             time.sleep(interval_s)
         return True
 
-    def _read(self, stream: IO[str], isError: bool) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            for line in stream:
-                self._lines.put((isError, line.rstrip("\r\n")))
-            stream.close()
+    def _note(self, isError: bool, line: str) -> None:
+        self._lines.put((isError, line))
 
     def _takeLines(self) -> None:
         while True:
@@ -221,28 +202,10 @@ class Job:
             ):
                 self.cancel()
 
-    def _signalTree(self, number: int) -> None:
-        assert self._process is not None
-        # The child leads its own group, and the group's number stays taken while any member lives.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
-
     def _kill(self) -> None:
-        if self._process is None:
+        if self._process is None or (self._killer is not None and self._killer.poll() is None):
             return
-        if os.name == "nt":
-            if self._killer is not None and self._killer.poll() is None:
-                return
-            # Not waited for: it takes a good part of a second, and a window is looking on.
-            self._killer = subprocess.Popen(
-                ["taskkill", "/PID", str(self._process.pid), "/T", "/F"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                creationflags=subprocess.CREATE_NO_WINDOW,  # type: ignore[attr-defined,unused-ignore]
-            )
-        else:
-            self._signalTree(signal.SIGKILL)
+        self._killer = endTree(self._process)
 
 
 def parseProgress(line: str) -> tuple[float, str] | None:

@@ -13,21 +13,20 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import InputError
 
 from .. import environment
+from ..processes import endTree, followLines, startChild
 
 Answer = dict[str, Any]
 Callback = Callable[[Answer], object]
@@ -103,28 +102,14 @@ class ReviewClient:
             "-m",
             "RadGSRegLib.review.server",
         ]
-        variables = {**environment.childEnvironment(), "PYTHONUNBUFFERED": "1"}
-        flags = 0
-        if os.name == "nt":
-            flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW  # type: ignore[attr-defined,unused-ignore]
-        self._process = subprocess.Popen(
+        self._process = startChild(
             [*command, str(self._case), str(self.folder / "pose.json"), str(self.folder)],
-            cwd=environment.libraryFolder(),
-            env={**variables, "PYTHONIOENCODING": "utf-8"},
+            workingFolder=environment.libraryFolder(),
+            environment=environment.childEnvironment(),
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=os.name != "nt",
-            creationflags=flags,
         )
-        for stream, take in (
-            (self._process.stdout, self._lines.put),
-            (self._process.stderr, self._errors.append),
-        ):
-            threading.Thread(target=self._read, args=(stream, take), daemon=True).start()
+        followLines(self._process.stdout, self._lines.put, lambda: self._lines.put(None))
+        followLines(self._process.stderr, self._errors.append)
         atexit.register(self.stop)
 
     def ask(self, callback: Callback, do: str, poseLps: ArrayLike, **fields: Any) -> None:
@@ -183,18 +168,10 @@ class ReviewClient:
             with contextlib.suppress(OSError):
                 if process.stdin is not None:
                     process.stdin.close()
-            if os.name == "nt":
-                subprocess.run(
-                    ["taskkill", "/PID", str(process.pid), "/T", "/F"],
-                    capture_output=True,
-                    check=False,
-                    creationflags=subprocess.CREATE_NO_WINDOW,  # type: ignore[attr-defined,unused-ignore]
-                )
-            else:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(1.0)
+            for ending in (endTree(process), process):
+                if ending is not None:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        ending.wait(1.0)
         self._temporary.cleanup()
 
     def _preparePart(self, prepare: Iterator[object]) -> None:
@@ -257,14 +234,6 @@ class ReviewClient:
             last = next((line for line in reversed(self._errors) if line.strip()), "")
             reason = "the scoring process ended" + (f": {last.strip()}" if last else "")
         self._fail(reason)
-
-    def _read(self, stream: IO[str], take: Callable[[Any], object]) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            for line in stream:
-                take(line.rstrip("\r\n"))
-            stream.close()
-        if stream is (self._process.stdout if self._process else None):
-            self._lines.put(None)
 
 
 def readRendering(answer: Answer) -> NDArray[np.float32]:
