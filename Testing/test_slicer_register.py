@@ -286,10 +286,10 @@ def test_a_reconstruction_gets_a_model_or_a_start(library: Path, case: Any) -> N
 
     logic.reconstruct(xrays, method="learned", model="weights", device="cpu")
     assert said()[4:] == [
-        "--method",
-        "learned",
         "--device",
         "cpu",
+        "--method",
+        "learned",
         "--model",
         str(Path("weights").resolve()),  # the child works in another folder
         "--progress",

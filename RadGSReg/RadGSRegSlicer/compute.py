@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import slicer
 from RadGSRegLib.errors import InputError
@@ -16,6 +16,8 @@ from .staging import CASE, stageCase
 from .tasks import PoseCallback, Task, WorkFolder
 
 ProgressCallback = Callable[[float, str], object]
+
+_Result = TypeVar("_Result", RegistrationResult, ReconstructionResult)
 
 EFFORTS = ("fast", "normal", "careful")
 
@@ -53,25 +55,14 @@ def register(
     except BaseException:
         folder.remove()
         raise
-    case = folder.inputs / CASE
-    arguments = ["register", str(case), "--out", str(folder.outputs), "--device", device]
-    if startTransform is not None:
-        arguments += ["--start", str(case.with_name("start.json"))]
-    if effort != "normal":
-        arguments += ["--effort", effort]
-    if model is not None:
-        arguments += ["--model", str(Path(model).resolve())]
-
-    def load(path: Path) -> RegistrationResult:
-        result = results.loadRegistration(path, ctNode, outputs, segmentationNode)
-        if not folder.keep:
-            result.outputFolder = None
-        return result
-
-    return Task(
-        arguments,
+    return _task(
+        ["register", folder.inputs / CASE],
         folder,
-        load,
+        lambda path: results.loadRegistration(path, ctNode, outputs, segmentationNode),
+        device=device,
+        model=model,
+        hasStart=startTransform is not None,
+        options=[] if effort == "normal" else ["--effort", effort],
         prepare=prepare,
         progressCallback=progressCallback,
         poseCallback=poseCallback,
@@ -123,18 +114,44 @@ def reconstruct(
     except BaseException:
         folder.remove()
         raise
-    arguments = ["reconstruct", str(case), "--out", str(folder.outputs), "--method", method]
-    arguments += ["--device", device]
-    if prior:
-        arguments.append("--ct-prior")
-    if startTransform is not None:
-        arguments += ["--start", str(case.with_name("start.json"))]
-    if model is not None:
-        arguments += ["--model", str(Path(model).resolve())]
     scene = xrayNodes[0].GetScene()
+    return _task(
+        ["reconstruct", case],
+        folder,
+        lambda path: results.loadReconstruction(path, scene, outputs),
+        device=device,
+        model=model,
+        hasStart=startTransform is not None,
+        options=["--method", method, *(["--ct-prior"] if prior else [])],
+        prepare=prepare,
+        progressCallback=progressCallback,
+        completedCallback=completedCallback,
+    )
 
-    def load(path: Path) -> ReconstructionResult:
-        result = results.loadReconstruction(path, scene, outputs)
+
+def _task(
+    command: Sequence[str | os.PathLike[str]],
+    folder: WorkFolder,
+    load: Callable[[Path], _Result],
+    *,
+    device: str,
+    model: str | os.PathLike[str] | None,
+    hasStart: bool,
+    options: Sequence[str],
+    prepare: Iterator[None] | None,
+    progressCallback: ProgressCallback | None,
+    poseCallback: PoseCallback | None = None,
+    completedCallback: Callable[[Task[_Result]], object] | None,
+) -> Task[_Result]:
+    """A command on a case, with what registration and reconstruction share."""
+    arguments = [*command, "--out", folder.outputs, "--device", device, *options]
+    if hasStart:
+        arguments += ["--start", folder.inputs / "start.json"]
+    if model is not None:
+        arguments += ["--model", Path(model).resolve()]  # the child works in another folder
+
+    def loadKept(path: Path) -> _Result:
+        result = load(path)
         if not folder.keep:
             result.outputFolder = None
         return result
@@ -142,9 +159,10 @@ def reconstruct(
     return Task(
         arguments,
         folder,
-        load,
+        loadKept,
         prepare=prepare,
         progressCallback=progressCallback,
+        poseCallback=poseCallback,
         completedCallback=completedCallback,
     )
 
