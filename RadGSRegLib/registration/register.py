@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -30,6 +30,8 @@ CLEAR_SCORE = 0.8
 LEVEL_DISTANCE_MM = 36.0
 # Closer than this at the middle level, a neighbouring level is compared finely.
 CLOSE_LEVELS = 0.05
+# The fine level raises a view's score by about this at most.
+_FINE_GAIN = 0.15
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,15 @@ class RegistrationOptions:
         survivors=2,
         finals=3,
     )
+    learned_places: Places = Places(
+        count=3,
+        candidates=2,
+        positions_per_rotation=1,
+        keep=2,
+        survivors=1,
+        finals=2,
+    )
+    """For the poses of a model, tried before any search."""
     fine_candidates: int = 2
     fine_lead: float = 0.1
     """A second pose is refined finely only if it scores within this of the best."""
@@ -203,7 +214,8 @@ def register(
     axis), from clicks (`View.center_px`) in at least two views, or from both: then the rotation of
     the one and the position of the other. Without a start the CT's axes are taken as parallel to
     the world's within 25 degrees about each. ``learned`` poses (`networks.learned_start`) are tried
-    beside those that the search finds, and say where to search where nothing else does.
+    first; where the best of them is not beyond doubt they are tried again beside those that the
+    search finds, and say where to search where nothing else does.
 
     Raises InputError where there is nothing to start from or nothing to be seen there, and
     Cancelled when ``progress`` says so.
@@ -223,36 +235,12 @@ def register(
     )
     job = Job(model, [prepare_view(view) for view in case.views])
     lap("prepare")
-    reference, search_options, clicked = _reference(
-        case, model, start_ct_to_world, options, learned
-    )
-    found = search(model, job.views, reference, search_options, progress.part(0.05, 0.2))
-    candidates = [*learned, *found]
-    if not candidates:
-        raise InputError(
-            "views",
-            "the X-rays show nothing where the clicks or the start say the vertebra is",
-            "check center_px, the start and the geometry",
-        )
-    progress.pose(candidates[0].ct_to_world)
-    lap("search")
-    places = options.click_places if clicked else options.start_places
-    coarse = _coarse(job, candidates, places, options, progress.part(0.2, 0.45))
-    progress.pose(coarse[0].ct_to_world)
-    lap("coarse")
-    middle = []
-    for n, one in enumerate(coarse):
-        part = progress.part(0.45 + 0.2 * n / len(coarse), 0.45 + 0.2 * (n + 1) / len(coarse))
-        middle.append(job.refine(options.middle, one.refined.arrangement, one.signs, part))
-    middle += _started_afresh(job, middle, places, options)
-    middle = job.distinct(middle, 1.0, len(middle))
-    progress.pose(middle[0].ct_to_world)
-    lap("middle")
-    fine = _fine(job, middle, options, progress.part(0.65, 0.9))
-    progress.pose(fine[0].ct_to_world)
-    lap("fine")
-    evidence = _evidence(job, fine, middle, options, progress.part(0.9, 1.0))
-    lap("check")
+    found = _from_learned(job, learned, options, progress.part(0.05, 0.3))
+    if learned:
+        lap("learned")
+    if found is None:
+        found = _from_search(case, job, start_ct_to_world, options, learned, progress, lap)
+    fine, evidence = found
     verdict = _mistrust_nominal(judge(evidence), case.views)
     timing["total"] = time.perf_counter() - began
     best = fine[0]
@@ -275,6 +263,75 @@ def register(
         parameters={**case.to_parameters(), "registration": asdict(options)},
         seed=options.seed,
     )
+
+
+Found = tuple[list[Hypothesis], Evidence]
+
+
+def _from_learned(
+    job: Job, learned: Sequence[Candidate], options: RegistrationOptions, progress: Progress
+) -> Found | None:
+    """The best of a model's poses, where it is beyond doubt; else None, and a search must follow.
+
+    Beyond doubt: `ok`, and every view explained better than a wrong level ever was. With fewer
+    rivals than a search finds, nothing less will do.
+    """
+    if not learned:
+        return None
+    places = options.learned_places
+    coarse = _coarse(job, list(learned), places, options, progress.part(0.0, 0.2))
+    progress.pose(coarse[0].ct_to_world)
+    middle = _middle(job, coarse, options, progress.part(0.2, 0.5))
+    if min(middle[0].refined.evaluation.view_scores) < CLEAR_SCORE - _FINE_GAIN:
+        return None
+    fine = _fine(job, middle, options, progress.part(0.5, 0.9))
+    progress.pose(fine[0].ct_to_world)
+    if min(fine[0].refined.evaluation.view_scores) < CLEAR_SCORE:
+        return None
+    evidence = _evidence(job, fine, middle, options, progress.part(0.9, 1.0))
+    return (fine, evidence) if judge(evidence).status == "ok" else None
+
+
+def _from_search(
+    case: Case,
+    job: Job,
+    start_ct_to_world: Array | None,
+    options: RegistrationOptions,
+    learned: Sequence[Candidate],
+    progress: Progress,
+    lap: Callable[[str], None],
+) -> Found:
+    """The best pose of those that a search finds and, beside them, a model's."""
+    model = job.model
+    reference, search_options, clicked = _reference(
+        case, model, start_ct_to_world, options, learned
+    )
+    first = 0.3 if learned else 0.05
+    found = search(model, job.views, reference, search_options, progress.part(first, 0.35))
+    candidates = [*learned, *found]
+    if not candidates:
+        raise InputError(
+            "views",
+            "the X-rays show nothing where the clicks or the start say the vertebra is",
+            "check center_px, the start and the geometry",
+        )
+    progress.pose(candidates[0].ct_to_world)
+    lap("search")
+    places = options.click_places if clicked else options.start_places
+    coarse = _coarse(job, candidates, places, options, progress.part(0.35, 0.55))
+    progress.pose(coarse[0].ct_to_world)
+    lap("coarse")
+    middle = _middle(job, coarse, options, progress.part(0.55, 0.7))
+    middle += _started_afresh(job, middle, places, options)
+    middle = job.distinct(middle, 1.0, len(middle))
+    progress.pose(middle[0].ct_to_world)
+    lap("middle")
+    fine = _fine(job, middle, options, progress.part(0.7, 0.9))
+    progress.pose(fine[0].ct_to_world)
+    lap("fine")
+    evidence = _evidence(job, fine, middle, options, progress.part(0.9, 1.0))
+    lap("check")
+    return fine, evidence
 
 
 def _mistrust_nominal(verdict: Verdict, views: tuple[View, ...]) -> Verdict:
@@ -370,6 +427,17 @@ def _coarse(
     found.sort(key=lambda poses: -poses[0].refined.score)
     survivors = [pose for poses in found[: places.keep] for pose in poses]
     return job.distinct(survivors, 1.0, len(survivors))
+
+
+def _middle(
+    job: Job, coarse: list[Hypothesis], options: RegistrationOptions, progress: Progress
+) -> list[Hypothesis]:
+    """All poses refined at the middle level, the best first."""
+    middle = []
+    for n, one in enumerate(coarse):
+        part = progress.part(n / len(coarse), (n + 1) / len(coarse))
+        middle.append(job.refine(options.middle, one.refined.arrangement, one.signs, part))
+    return job.distinct(middle, 1.0, len(middle))
 
 
 def _started_afresh(
