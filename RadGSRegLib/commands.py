@@ -11,7 +11,7 @@ import contextlib
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,9 +41,11 @@ from .interrupt import Interrupt
 from .progress import Progress
 
 if TYPE_CHECKING:
+    from .gaussians import GaussianCloud
     from .pipeline import PipelineOptions
     from .reconstruction import ReconstructionOptions
     from .registration.register import RegistrationOptions
+    from .registration.search import Candidate
     from .registration.types import Registration
 
 EXIT_OK = 0
@@ -84,9 +86,9 @@ def register(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
         from .evaluation.results import write_results
 
         options = _options(args)
-        learned = _learned(args, case, start, progress.part(0.05, 0.15))
+        learned, prior_ct = _learned(args, case, start, progress.part(0.05, 0.15))
         case = replace(case, inputs=_with_inputs(case.inputs, args.start, args.model))
-        result = pipeline.run(case, start, options, progress.part(0.15, 0.9), learned)
+        result = pipeline.run(case, start, options, progress.part(0.15, 0.9), learned, prior_ct)
         write_results(stage, case, result, progress=progress.part(0.9, 1.0))
     return _outcome(result.registration, args.out)
 
@@ -423,15 +425,27 @@ def _with_inputs(inputs: Mapping[str, str], *paths: str | None) -> dict[str, str
     return {**inputs, **ledger.inputs}
 
 
-def _learned(args: argparse.Namespace, case: Case, start: Any, progress: Progress) -> Any:
-    """Poses that the model of --model sees; none without a model."""
+def _learned(
+    args: argparse.Namespace, case: Case, start: Any, progress: Progress
+) -> tuple[Sequence[Candidate], GaussianCloud | None]:
+    """Poses that the model of --model sees, and the vertebra's Gaussians if it holds them; nothing
+    without a model.
+
+    Raises InputError for a model of another patient or another of his vertebrae.
+    """
     if args.model is None:
-        return ()
+        return (), None
     device = _device(args.device)
-    from .networks import learned_start, load_model
+    from .networks import is_trained_for, learned_start, load_model, patient_cloud
 
     model = load_model(Path(args.model), device)
-    return learned_start(case, model, start, progress).candidates
+    if model.is_patient_specific and not is_trained_for(case, model):
+        raise InputError(
+            args.model,
+            f"was trained for another CT, or for another vertebra than {case.label_name}",
+            "train one for this CT and label (radgsreg pretrain --stage 3), or leave --model out",
+        )
+    return learned_start(case, model, start, progress).candidates, patient_cloud(case, model)
 
 
 def _outcome(registration: Registration, out: str) -> Outcome:

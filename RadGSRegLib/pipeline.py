@@ -71,12 +71,14 @@ def run(
     options: PipelineOptions | None = None,
     progress: Progress | ProgressCallable | None = None,
     learned: Sequence[Candidate] = (),
+    prior_ct: GaussianCloud | None = None,
 ) -> PipelineResult:
     """Register the case's vertebra, then reconstruct it from the X-rays with the CT as prior.
 
     ``start_ct_to_world`` (4, 4): an approximate pose, as from start.json; ``learned``: what
-    `networks.start.learned_start` found. Raises InputError for a case that cannot be registered and
-    Cancelled when ``progress`` asks to stop.
+    `networks.start.learned_start` found; ``prior_ct``: the vertebra's Gaussians in the CT frame
+    where there are some already (`networks.start.patient_cloud`). Raises InputError for a case that
+    cannot be registered and Cancelled when ``progress`` asks to stop.
     """
     from .registration.anatomy import surface_points
 
@@ -89,7 +91,7 @@ def run(
     registered = time.perf_counter()
     mask = np.asarray(case.labels.array) == case.label
     reconstruction = reconstruct_registered(
-        case, registration, options.reconstruction, report.part(0.7, 1.0)
+        case, registration, options.reconstruction, report.part(0.7, 1.0), prior_ct
     )
     done = time.perf_counter()
     stages = {name: value for name, value in registration.timing_s.items() if name != "total"}
@@ -155,10 +157,17 @@ def reconstruct_registered(
     registration: Registration,
     options: ReconstructionOptions | None = None,
     progress: Progress | None = None,
+    prior_ct: GaussianCloud | None = None,
 ) -> Reconstruction:
-    """From a registered case to Gaussians and volume: the last two arrows in one."""
+    """From a registered case to Gaussians and volume: the last two arrows in one.
+
+    ``prior_ct``: the vertebra's Gaussians in the CT frame, if they are known; else they are fitted.
+    """
     report = progress or Progress()
-    prior = posed_prior(case, registration, report.part(0.0, 0.2))
+    if prior_ct is None:
+        prior = posed_prior(case, registration, report.part(0.0, 0.2))
+    else:
+        prior = prior_ct.transformed(registration.ct_to_world)
     return reconstruct(
         case.views,
         prior_cloud=prior,

@@ -2,6 +2,7 @@
 
 from .case import (
     is_views_file,
+    patient_of,
     read_case,
     read_ct_case,
     read_start,
@@ -48,6 +49,7 @@ __all__ = [
     "file_stem",
     "is_views_file",
     "labels_on_ct",
+    "patient_of",
     "read_case",
     "read_ct",
     "read_ct_case",

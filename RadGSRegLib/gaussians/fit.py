@@ -26,6 +26,7 @@ from ..drr import project_volume
 from ..errors import InputError
 from ..geometry import Volume
 from ..progress import Progress, ProgressCallable
+from .adam import Adam
 from .cloud import GaussianCloud
 from .moments import cluster, match_moments
 from .rasterizer import rasterize
@@ -156,7 +157,7 @@ class _Parameters:
         self.free = [torch.zeros_like(t).requires_grad_() for t in self.start]
         self.narrowest = math.log(narrowest_mm)
         self.rate, self.steps = rate, steps
-        self.optimizer = torch.optim.Adam(self.free, lr=rate, betas=(0.85, 0.95))
+        self.optimizer = Adam(self.free, betas=(0.85, 0.95))
 
     def cloud(self) -> GaussianCloud:
         means, scales, quaternions, densities = (
@@ -167,11 +168,7 @@ class _Parameters:
         return GaussianCloud(means, narrow, quaternions, densities.exp())
 
     def step(self, number: int, loss: Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * (1.0 - 0.97 * number / self.steps)
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self.optimizer.step()
+        self.optimizer.step(loss, self.rate * (1.0 - 0.97 * number / self.steps))
 
 
 def _coarseness(cloud: GaussianCloud) -> float:

@@ -3,7 +3,7 @@
 from .model import ModelConfig, RadGSReg, load_model, save_model
 from .recm import Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
-from .start import LearnedStart, Seen, learned_start, see
+from .start import LearnedStart, Seen, is_trained_for, learned_start, patient_cloud, see
 from .views import ViewBatch, crop_views
 
 __all__ = [
@@ -18,8 +18,10 @@ __all__ = [
     "Seen",
     "ViewBatch",
     "crop_views",
+    "is_trained_for",
     "learned_start",
     "load_model",
+    "patient_cloud",
     "save_model",
     "see",
 ]

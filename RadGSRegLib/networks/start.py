@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..cases import Case, View
+from ..cases import Case, View, patient_of
 from ..drr import excess_attenuation
 from ..errors import InputError
 from ..gaussians import GaussianCloud
@@ -126,10 +126,7 @@ def learned_start(
     Raises InputError where `see` does, or where the label is not in the segmentation.
     """
     report = progress or Progress()
-    mask = np.asarray(case.labels.array) == case.label
-    if not mask.any():
-        raise InputError(case.label_name, "is not in the segmentation", "check the label")
-    centre_ct = case.labels.physical_points(np.argwhere(mask)[:, ::-1].astype(float)).mean(axis=0)
+    centre_ct = _centre(case)
     guess = None
     if start_ct_to_world is not None:
         start = np.asarray(start_ct_to_world, dtype=float)
@@ -150,6 +147,31 @@ def learned_start(
             world = orthonormalize(seen.frame.box_to_world @ pose @ to_centred)
             candidates.append(Candidate(world, seen.score, seen.signs))
     return LearnedStart(tuple(candidates), places[0])
+
+
+def patient_cloud(case: Case, model: RadGSReg) -> GaussianCloud | None:
+    """The vertebra's Gaussians in the CT frame that a model was trained around.
+
+    None for a model of many vertebrae, and for one that its card says is of another CT or label.
+    """
+    if not is_trained_for(case, model):
+        return None
+    return model.recm.anchors.cloud().to("cpu").transformed(translation(_centre(case)))
+
+
+def is_trained_for(case: Case, model: RadGSReg) -> bool:
+    """Whether a model is patient-specific, and of this very CT and label."""
+    data = model.card.get("data", {})
+    wanted = {"patient": patient_of(case), "label": case.label_name}
+    return model.is_patient_specific and {k: data.get(k) for k in wanted} == wanted
+
+
+def _centre(case: Case) -> Array:
+    mask = np.asarray(case.labels.array) == case.label
+    if not mask.any():
+        raise InputError(case.label_name, "is not in the segmentation", "check the label")
+    points = case.labels.physical_points(np.argwhere(mask)[:, ::-1].astype(float))
+    return np.asarray(points.mean(axis=0))
 
 
 def _places(

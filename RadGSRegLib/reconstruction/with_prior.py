@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..gaussians import GaussianCloud, rasterize, voxelize
+from ..gaussians.adam import Adam
 from ..progress import Progress
 from .calibration import Target
 from .deadline import Deadline
@@ -176,14 +177,13 @@ def _fit(
     progress: Progress,
 ) -> SmoothChange:
     change = SmoothChange(prior)
-    optimizer = torch.optim.Adam([change.free], betas=(0.8, 0.95))
+    optimizer = Adam([change.free], betas=(0.8, 0.95))
     generator = np.random.default_rng(options.seed)
     typical = prior.densities.median().clamp_min(1e-9)
     for step in range(options.prior_steps):
         if deadline.passed:
             break
         progress(step / options.prior_steps, "fitting the vertebra to the X-rays")
-        optimizer.param_groups[0]["lr"] = _RATE_MM * (1.0 - 0.9 * step / options.prior_steps)
         cloud = change.cloud()
         loss = options.anchor * change.free.square().mean()
         for target in targets:
@@ -192,9 +192,7 @@ def _fit(
             block, size = _random_block(prior, generator), (_BLOCK_VOXELS,) * 3
             difference = voxelize(cloud, block, size) - voxelize(prior, block, size)
             loss = loss + options.weight_tv * total_variation(difference / typical)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
+        optimizer.step(loss, _RATE_MM * (1.0 - 0.9 * step / options.prior_steps))
     return change
 
 

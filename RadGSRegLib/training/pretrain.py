@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..cases import read_ct_case
+from ..cases import patient_of, read_ct_case
 from ..errors import InputError
 from ..gaussians.fit import one_torch_thread
 from ..networks.anchors import grid_cloud
@@ -25,7 +25,7 @@ from .config import TrainingConfig
 from .detection import FOUND_MM, DetectorTrainer, whole_views
 from .figures import reconstruction_figures
 from .pool import SamplePool, Source
-from .readers import ct_sources, folds, patient_of, phantom_sources, real_sources, verse_sources
+from .readers import ct_sources, folds, phantom_sources, real_sources, verse_sources
 from .samples import SampleOptions
 from .stages import finish_patient_model, patient_model, patient_source
 from .template import find_axes, mean_vertebra, template_cloud

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..cases import read_case, read_ct, read_segmentation
 from ..cases.labels import labels_on_ct
-from ..cases.types import Case, CtCase
+from ..cases.types import Case
 from ..errors import InputError
 from ..geometry import Volume, invert_rigid, is_rigid, transform_points
 from ..geometry.pose import translation
@@ -246,8 +245,3 @@ def folds(groups: Sequence[str], count: int = 5) -> list[list[int]]:
     for group in sorted(members, key=lambda g: (-len(members[g]), g)):
         min(out, key=len).extend(members[group])
     return [sorted(fold) for fold in out]
-
-
-def patient_of(case: CtCase) -> str:
-    """A name for the patient of a case that says nothing about him: the digest of the CT."""
-    return hashlib.sha256(np.ascontiguousarray(case.ct.array).tobytes()).hexdigest()[:16]
