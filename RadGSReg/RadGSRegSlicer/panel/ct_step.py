@@ -29,7 +29,6 @@ class CtStep(Step):
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
         self._updating = False
-        self._task: Any = None
         self._observedSegmentation: Any = None
         self._observedPoints: Any = None
         self._unfolded = False
@@ -49,8 +48,6 @@ class CtStep(Step):
             self._placing.stop()
             self._observe(None)
             self._watchPoints(None)
-            if self._task is not None:
-                self._task.cancel()
             return
         self._unfolded = False
         if not parameters.ctVolume:
@@ -112,9 +109,7 @@ class CtStep(Step):
         self._placing.stop()
         self._observe(None)
         self._watchPoints(None)
-        if self._task is not None:
-            self._task.cancel()
-            self._task.job.wait(2.0)
+        super().cleanup()
 
     def onSegmentChanged(self, *args: Any) -> None:
         if self.parameters is None or self._updating:
@@ -226,10 +221,12 @@ class CtStep(Step):
         )
         if not problem and not placed:
             problem = _("Place a point inside the vertebra first")
-        button = ui.segmentFromClickButton
-        button.text = _("Cancel") if running else _("Segment from the point")
-        button.enabled = running or not problem
-        button.toolTip = problem or _("Segment the vertebra around the point")
+        self.showTaskButton(
+            ui.segmentFromClickButton,
+            problem,
+            (_("Segment from the point"), _("Segment the vertebra around the point")),
+            _("Stop segmenting"),
+        )
         ui.segmentProgressBar.visible = running
 
     def _level(self) -> levels.SegmentLevel | None:

@@ -43,7 +43,6 @@ class RegisterStep(Step):
         self._fresh: RegistrationResult | None = None
         self.bestPose: NDArray[np.float64] | None = None
         self._order: _Order | None = None
-        self._task: Any = None
         self._progress = ProgressDisplay(ui.progressBar, ui.progressLabel)
         self._preview: PosePreview | None = None
         efforts = {
@@ -82,18 +81,12 @@ class RegisterStep(Step):
         ui.modelInfoLabel.text = self._modelInfo() if learned else ""
         ui.keepBestButton.visible = self._canKeepBest() and not self.context.busy
         ui.progressBar.visible = self._task is not None
-        button = ui.applyButton
-        if self._task is not None:
-            button.text = _("Cancel")
-            button.toolTip = _("Stop the registration")
-            button.enabled = True
-            return
-        problem = self.missing()
-        if not problem and self.context.busy:
-            problem = _("Wait until the present computation is done")
-        button.text = _("Apply")
-        button.toolTip = problem or _("Register the vertebra to the X-rays")
-        button.enabled = not problem
+        self.showTaskButton(
+            ui.applyButton,
+            self.missing(),
+            (_("Apply"), _("Register the vertebra to the X-rays")),
+            _("Stop the registration"),
+        )
 
     def missing(self) -> str:
         for number, name in enumerate(("ct", "xray", "start"), start=1):
@@ -147,15 +140,8 @@ class RegisterStep(Step):
             self.ui.progressLabel.text = _("Stopping...")
             self._task.cancel()
 
-    def discard(self) -> None:
-        """Stop what is being computed and forget it: the scene is closing."""
-        if self._task is not None:
-            self._task.discard()
-
     def cleanup(self) -> None:
-        if self._task is not None:
-            self._task.discard()
-            self._task.job.wait(2.0)
+        super().cleanup()
         self._endPreview()
 
     # Handlers

@@ -58,10 +58,11 @@ class PanelContext:
 
 
 class Step:
-    """One numbered step of the panel.
+    """One step of the panel.
 
     A subclass sets `name`, the prefix of its widgets in the form (``ctCollapsibleButton``,
-    ``ctStatusLabel``), connects its widgets in ``__init__`` and overrides what it needs.
+    ``ctStatusLabel``), connects its widgets in ``__init__`` and overrides what it needs. One that
+    computes keeps its task in ``_task`` as long as that runs.
     """
 
     name = ""
@@ -72,6 +73,7 @@ class Step:
         self.context = context
         self.parameters: Any = None
         self.problem = ""
+        self._task: Any = None
         self._title = str(self._button.text)
 
     def setParameterNode(self, parameters: Any) -> None:
@@ -92,9 +94,14 @@ class Step:
 
     def discard(self) -> None:
         """Stop what is being computed here and forget it: the scene is closing."""
+        if self._task is not None:
+            self._task.discard()
 
     def cleanup(self) -> None:
-        """The panel goes away."""
+        """The panel goes away; no process may stay behind."""
+        if self._task is not None:
+            self._task.discard()
+            self._task.job.wait(2.0)
 
     def showStatus(self) -> None:
         """Say in the step's title and label what is missing, or what went wrong last."""
@@ -107,6 +114,20 @@ class Step:
         label = getattr(self.ui, f"{self.name}StatusLabel")
         if label.text != text:
             label.text = text
+
+    def showTaskButton(
+        self, button: Any, problem: str, start: tuple[str, str], cancelTip: str
+    ) -> None:
+        """Show a button that starts this step's task, or cancels it.
+
+        ``start`` is its text and tool tip where no ``problem`` keeps it from starting.
+        """
+        running = self._task is not None
+        if not problem and self.context.busy:
+            problem = _("Wait until the present computation is done")
+        button.text = _("Cancel") if running else start[0]
+        button.enabled = running or not problem
+        button.toolTip = cancelTip if running else problem or start[1]
 
     def installMissing(self) -> None:
         """Install, after asking, the packages that a computation lacks."""

@@ -8,7 +8,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
 from ..modelcard import describe
-from ..pretraining import PretrainingTask, TrainedModel, defaultPath, modelPath, vertebraName
+from ..pretraining import TrainedModel, defaultPath, modelPath, vertebraName
 from .step import PanelContext, Step, modify, onPath
 from .timing import ProgressDisplay
 
@@ -20,7 +20,6 @@ class TrainStep(Step):
 
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
-        self._task: PretrainingTask | None = None
         self._finishing = False
         self._choices: tuple[str, ...] = ()
         self._progress = ProgressDisplay(ui.trainProgressBar, ui.trainProgressLabel)
@@ -43,16 +42,12 @@ class TrainStep(Step):
         ui.trainMinutesSpinBox.enabled = not running
         ui.trainPathLineEdit.enabled = not running
         self._updateFinish()
-        problem = self.missing()
-        if not problem and self.context.busy and not running:
-            problem = _("Wait until the present computation is done")
-        button = ui.trainButton
-        button.text = _("Cancel") if running else _("Train for this patient")
-        button.enabled = running or not problem
-        if running:
-            button.toolTip = _("Stop the training; nothing is written")
-        else:
-            button.toolTip = problem or _("Train weights for this vertebra, from CT and labels")
+        self.showTaskButton(
+            ui.trainButton,
+            self.missing(),
+            (_("Train for this patient"), _("Train weights for this vertebra, from CT and labels")),
+            _("Stop the training; nothing is written"),
+        )
 
     def missing(self) -> str:
         problem = self.context.steps["ct"].missing()
@@ -71,15 +66,6 @@ class TrainStep(Step):
         if path.exists():
             return _("Ready; this model will be replaced: {path}").format(path=path)
         return _("Ready; the model will be {path}").format(path=path)
-
-    def discard(self) -> None:
-        if self._task is not None:
-            self._task.discard()
-
-    def cleanup(self) -> None:
-        if self._task is not None:
-            self._task.discard()
-            self._task.job.wait(2.0)
 
     # Handlers
 
