@@ -43,30 +43,26 @@ def fill(widget: Any, folder: Path) -> None:
     segmentation.SetName("Phantom segmentation")
     widget.ui.ctSelector.setCurrentNode(ct)
     widget.ui.segmentSelector.setCurrentNode(segmentation)
-    segments = segmentation.GetSegmentation()
-    for index in range(segments.GetNumberOfSegments()):
-        if segments.GetNthSegment(index).GetLabelValue() == case.case.label:
-            widget.ui.segmentSelector.setCurrentSegmentID(segments.GetNthSegmentID(index))
+    slicer_startup.choose_label(widget, segmentation, case.case.label)
     widget.ui.viewsPathLineEdit.currentPath = str(path.parent / "views.json")
     widget.ui.importButton.click()
     widget.ui.viewsPathLineEdit.currentPath = "views.json"
 
 
-def train(widget: Any, minutes: int, out: Path) -> None:
-    """Pictures of a training under way, once it has measured something, and at its end."""
+def train(widget: Any, out: Path) -> None:
+    """Pictures of a training once it has measured something, and of its end, made early."""
     ui, step = widget.ui, widget.steps["train"]
     models = Path(tempfile.gettempdir()) / "models"  # its name is in the pictures
     models.mkdir(exist_ok=True)
     slicer.mrmlScene.SetRootDirectory(str(models))
-    ui.trainMinutesSpinBox.value = minutes
     show(widget, "train", out / "panel-train-ready.png")
     ui.trainButton.click()
-    pictured = False
     while step._task is not None:
         qt_standin.processEvents(20)
-        if not pictured and "error" in ui.trainProgressLabel.text:
-            pictured = True
+        ready = ui.finishTrainingButton.enabled and "error" in ui.trainProgressLabel.text
+        if step._task is not None and ready:
             show(widget, "train", out / "panel-train.png")
+            ui.finishTrainingButton.click()
     show(widget, "train", out / "panel-train-done.png")
     # The other pictures are of the way without trained weights.
     widget._parameterNode.method = "optimize"
@@ -89,7 +85,7 @@ def show(widget: Any, step: str | None, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Pictures of the panel, step by step.")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=int, default=0, help="train that long (0: not at all)")
+    parser.add_argument("--no-training", action="store_true", help="leave its step empty")
     parser.add_argument("--no-registration", action="store_true", help="leave the last steps empty")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -99,8 +95,8 @@ def main() -> None:
     show(widget, None, args.out / "panel-empty.png")
     with tempfile.TemporaryDirectory() as folder:
         fill(widget, Path(folder))
-        if args.minutes:
-            train(widget, args.minutes, args.out)
+        if not args.no_training:
+            train(widget, args.out)
         for step in ("ct", "xray", "start"):
             show(widget, step, args.out / f"panel-{step}.png")
         widget.ui.geometryGroupBox.collapsed = False

@@ -391,6 +391,17 @@ def make_widget() -> Any:
     return widget
 
 
+def choose_label(widget: Any, segmentation: Any, label: int) -> None:
+    """Choose the segment with a label value in the form of `make_widget`."""
+    segments = segmentation.GetSegmentation()
+    (own,) = [
+        segments.GetNthSegmentID(index)
+        for index in range(segments.GetNumberOfSegments())
+        if segments.GetNthSegment(index).GetLabelValue() == label
+    ]
+    widget.ui.segmentSelector.setCurrentSegmentID(own)
+
+
 def load_volume(path: str | Path, kind: str = "vtkMRMLScalarVolumeNode") -> Any:
     """A volume node from a file, through Slicer's own storage node."""
     node = slicer.mrmlScene.AddNewNodeByClass(kind, Path(path).name.split(".")[0])

@@ -471,17 +471,10 @@ def test_a_real_registration_through_the_panel(widget: Any, tmp_path: Path) -> N
     files = path.parent
     content = json.loads(path.read_text())
     ct = slicer_startup.load_volume(files / content["ct"])
-    label = case.case.label
     segmentation = slicer_startup.load_segmentation(files / content["segmentation"])
     widget.ui.ctSelector.setCurrentNode(ct)
     widget.ui.segmentSelector.setCurrentNode(segmentation)
-    segments = segmentation.GetSegmentation()
-    (own,) = [
-        segments.GetNthSegmentID(n)
-        for n in range(segments.GetNumberOfSegments())
-        if segments.GetNthSegment(n).GetLabelValue() == label
-    ]
-    widget.ui.segmentSelector.setCurrentSegmentID(own)
+    slicer_startup.choose_label(widget, segmentation, case.case.label)
     widget.ui.viewsPathLineEdit.currentPath = str(files / "views.json")
     widget.ui.importButton.click()
     widget.ui.effortComboBox.setCurrentIndex(widget.ui.effortComboBox.findData("fast"))

@@ -72,10 +72,7 @@ def fill(widget: Any, folder: Path, slices: int) -> None:
     slicer.mrmlScene.RemoveNode(small)
     widget.ui.ctSelector.setCurrentNode(ct)
     widget.ui.segmentSelector.setCurrentNode(segmentation)
-    segments = segmentation.GetSegmentation()
-    for index in range(segments.GetNumberOfSegments()):
-        if segments.GetNthSegment(index).GetLabelValue() == case.case.label:
-            widget.ui.segmentSelector.setCurrentSegmentID(segments.GetNthSegmentID(index))
+    slicer_startup.choose_label(widget, segmentation, case.case.label)
     widget.ui.viewsPathLineEdit.currentPath = str(path.parent / "views.json")
     widget.ui.importButton.click()
 
