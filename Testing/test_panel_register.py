@@ -24,7 +24,7 @@ import panel_scene
 import slicer_startup
 from panel_scene import Library, wait_until
 
-from RadGSRegLib.cases import read_case
+from RadGSRegLib.cases import patient_of, read_case
 from RadGSRegLib.geometry import lps_to_ras
 
 slicer_startup.start()
@@ -442,6 +442,7 @@ def test_the_staged_case_is_the_exported_one(filled: Any, tmp_path: Path) -> Non
         )
         np.testing.assert_array_equal(case.labels.array, wanted.labels.array)
         assert (case.label, case.label_name) == (wanted.label, "L3")
+        assert patient_of(case) == patient_of(wanted)  # a model trained for one is for the other
         assert len(case.views) == 2
 
 

@@ -14,7 +14,8 @@ import torch
 from RadGSRegLib import cli, commands
 from RadGSRegLib.cases import read_case
 from RadGSRegLib.geometry.pose import is_rigid
-from RadGSRegLib.networks import learned_start, load_model
+from RadGSRegLib.networks import is_trained_for, learned_start, load_model, patient_cloud
+from RadGSRegLib.networks.start import CENTRE
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.progress import Progress
 from RadGSRegLib.registration.register import RegistrationOptions, _reference
@@ -105,6 +106,36 @@ def test_no_xrays_are_needed(before_operation, trained, tmp_path, capfd, monkeyp
     # A file that is left over must not end the next training before it begins.
     assert cli.main([*arguments, "--stop", str(config)]) == 2
     assert "is there already" in capfd.readouterr().err
+
+
+def test_a_model_knows_its_vertebra_by_its_place(trained, case_path):
+    case, model = read_case(case_path), load_model(trained)
+    cloud = patient_cloud(case, model)
+    assert cloud is not None
+    labels = np.asarray(case.labels.array)
+    vertebra = np.argwhere(labels == case.label)
+    inside = vertebra * case.ct.spacing[::-1]
+    assert np.ptp(cloud.means.numpy(), axis=0).max() < np.ptp(inside, axis=0).max() + 10.0
+    # Whatever it is called, and with a mended mask, its Gaussians are where they were.
+    mended = labels.copy()
+    mended[tuple(vertebra[: len(vertebra) // 8].T)] = 0
+    changed = replace(
+        case, labels=case.labels.with_array(mended), label_names={case.label: "another name"}
+    )
+    assert is_trained_for(changed, model)
+    again = patient_cloud(changed, model)
+    assert again is not None
+    assert (again.means == cloud.means).all()
+    others = [int(n) for n in np.unique(labels) if n not in (0, case.label)]
+    assert others
+    for other in others:
+        assert not is_trained_for(replace(case, label=other), model)
+    brighter = case.ct.with_array(np.asarray(case.ct.array) + 1)
+    assert patient_cloud(replace(case, ct=brighter), model) is None
+    # A card that says no place: the label's name decides.
+    model.card["data"] = {k: v for k, v in model.card["data"].items() if k != CENTRE}
+    assert is_trained_for(case, model)
+    assert not is_trained_for(changed, model)
 
 
 def test_a_file_ends_it_with_the_best_so_far(before_operation, tmp_path):

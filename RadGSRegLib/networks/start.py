@@ -39,6 +39,12 @@ from .views import concatenate, crop_prepared
 
 Array = NDArray[np.float64]
 
+CENTRE = "centre (CT, LPS mm)"
+"""What a patient's card says of where the vertebra is, under "data"."""
+
+# Centres nearer than this are of one vertebra, its mask mended; neighbours are 20 mm apart or more.
+_SAME_MM = 10.0
+
 # How much a place's logarithm of probability counts beside the agreement of its pictures.
 _TRUST = 0.1
 # Places this far behind the first are seen by one view alone, or by none.
@@ -152,18 +158,27 @@ def learned_start(
 def patient_cloud(case: Case, model: RadGSReg) -> GaussianCloud | None:
     """The vertebra's Gaussians in the CT frame that a model was trained around.
 
-    None for a model of many vertebrae, and for one that its card says is of another CT or label.
+    None for a model of many vertebrae, and for one that its card says is of another CT or vertebra.
     """
     if not is_trained_for(case, model):
         return None
-    return model.recm.anchors.cloud().to("cpu").transformed(translation(_centre(case)))
+    # Where they were: the mask may have been mended since.
+    centre = model.card["data"].get(CENTRE, _centre(case))
+    return model.recm.anchors.cloud().to("cpu").transformed(translation(np.asarray(centre)))
 
 
 def is_trained_for(case: Case, model: RadGSReg) -> bool:
-    """Whether a model is patient-specific, and of this very CT and label."""
+    """Whether a model is patient-specific, and of this very CT and vertebra.
+
+    The vertebra is known by its place, since one program's "22" is another's "L3 vertebra"; by the
+    label where a card says no place.
+    """
     data = model.card.get("data", {})
-    wanted = {"patient": patient_of(case), "label": case.label_name}
-    return model.is_patient_specific and {k: data.get(k) for k in wanted} == wanted
+    if not model.is_patient_specific or data.get("patient") != patient_of(case):
+        return False
+    if CENTRE not in data:
+        return bool(data.get("label") == case.label_name)
+    return bool(np.linalg.norm(_centre(case) - np.asarray(data[CENTRE])) < _SAME_MM)
 
 
 def _centre(case: Case) -> Array:

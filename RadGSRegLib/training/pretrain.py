@@ -19,6 +19,7 @@ from ..gaussians.fit import one_torch_thread
 from ..networks.anchors import grid_cloud
 from ..networks.model import RadGSReg, load_model, save_model
 from ..networks.places import PLACES
+from ..networks.start import CENTRE
 from ..progress import Progress
 from .board import Board
 from .config import TrainingConfig
@@ -145,7 +146,10 @@ def _sources(
         if asked.case is None:
             raise InputError("--stage 3", "needs a case", "name a case.json")
         case = read_ct_case(asked.case)
-        return [patient_source(case)], {"patient": patient_of(case), "label": case.label_name}
+        source = patient_source(case)
+        centre = [round(float(x), 2) for x in source.subject().centre_ct]
+        data = {"patient": patient_of(case), "label": case.label_name, CENTRE: centre}
+        return [source], data
     if asked.stage == 2:
         if asked.cases is None:
             raise InputError("--stage 2", "needs a folder of X-ray cases with truth", "--cases DIR")

@@ -13,11 +13,12 @@ from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
 from ..compute import checkOutputs
+from ..levels import segmentLevel
 from ..modelcard import describe, knownCard, trainedFor
-from ..pretraining import vertebraName
 from ..preview import PosePreview
 from ..results import OutputNodes, RegistrationResult, keepPose
 from ..review.surface import vertebraSurface
+from ..segments import vertebraLevel
 from .step import PanelContext, Step, fillChoices, modify, onPath, selectChoice
 from .timing import ProgressDisplay
 
@@ -127,12 +128,12 @@ class RegisterStep(Step):
         """A warning where the model was trained for another vertebra than the chosen one."""
         if self.parameters.method != "learned":
             return ""
-        trained = trainedFor(knownCard(self.parameters.modelPath))
-        chosen = vertebraName(self.parameters.segmentation, self.parameters.segmentId)
-        if trained in ("", chosen):
+        trained = vertebraLevel(trainedFor(knownCard(self.parameters.modelPath)))
+        chosen = segmentLevel(self.parameters.segmentation, self.parameters.segmentId)
+        if trained is None or chosen is None or trained == chosen.level:
             return ""
         text = _("Look: the model was trained for {trained}, the chosen vertebra is {chosen}")
-        return text.format(trained=trained, chosen=chosen)
+        return text.format(trained=trained, chosen=chosen.level)
 
     def cancel(self) -> None:
         """Stop what is being computed, if anything is, and keep its best pose."""
