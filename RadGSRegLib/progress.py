@@ -4,8 +4,8 @@ A *progress callable* takes ``(fraction, message)`` with the fraction in [0, 1] 
 ``False`` to ask the job to stop; any other return value (also ``None``) lets it go on.
 
 A *pose callable* takes the best ct_to_world (4, 4) so far: what a registration would have to answer
-if it had to stop now. A *figures callable* takes what a training has measured of its best so far, by
-name.
+if it had to stop now. A *figures callable* takes what a training has measured of its best so far,
+by name.
 """
 
 from __future__ import annotations
