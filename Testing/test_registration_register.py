@@ -23,9 +23,11 @@ from RadGSRegLib.cases import Case, View
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import compose_about, is_rigid, transform_points
 from RadGSRegLib.progress import Progress
+from RadGSRegLib.registration import register as register_module
 from RadGSRegLib.registration.anatomy import build_anatomy
 from RadGSRegLib.registration.clouds import build_model
 from RadGSRegLib.registration.register import RegistrationOptions, level_steps, register
+from RadGSRegLib.registration.search import Candidate
 from RadGSRegLib.registration.types import Registration
 from RadGSRegLib.simulation import SimulatedCase
 
@@ -331,3 +333,36 @@ def test_a_start_far_away_is_never_a_silent_failure() -> None:
     silent = with_views(case.case, lambda view: replace(view, center_px=None))
     done = register(silent, start, QUICK)
     assert done.status != "ok" or error_mm(case, done.ct_to_world) < 2.0
+
+
+def _learned(case: SimulatedCase, off_mm: float) -> list[Candidate]:
+    pose = np.array(truth(case))
+    pose[:3, 3] += off_mm * np.array([0.6, 0.0, -0.8])
+    return [Candidate(pose, 0.5, (1, 1))]
+
+
+def test_a_learned_pose_beyond_doubt_needs_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = simulated("clean")
+    monkeypatch.setattr(register_module, "search", lambda *asked: pytest.fail("searched"))
+    bare = with_views(case.case, lambda view: replace(view, center_px=None))
+    found = register(bare, None, QUICK, learned=_learned(case, 3.0))
+    assert found.status == "ok"
+    assert error_mm(case, found.ct_to_world) < 0.5
+    assert "search" not in found.timing_s
+    assert found.timing_s["learned"] > 0
+
+
+def test_a_wrong_learned_pose_does_no_harm() -> None:
+    # A level off, as a network may be: the search from the clicks follows and wins.
+    case = simulated("clean")
+    found = register(case.case, None, QUICK, learned=_learned(case, 35.0))
+    assert found.status == "ok"
+    assert error_mm(case, found.ct_to_world) < 0.5
+    assert "search" in found.timing_s
+
+
+def test_a_wrong_learned_pose_alone_is_never_ok() -> None:
+    case = simulated("realistic")
+    bare = with_views(case.case, lambda view: replace(view, center_px=None))
+    found = register(bare, None, QUICK, learned=_learned(case, 60.0))
+    assert found.status != "ok" or error_mm(case, found.ct_to_world) < 2.0
