@@ -90,20 +90,26 @@ class RadGSReg(nn.Module):
         return torch.stack([voxelize(c, config.index_to_box(), size) for c in clouds])
 
     @torch.no_grad()
-    def reconstruct(self, batch: ViewBatch) -> tuple[Prediction, Tensor, Tensor]:
+    def reconstruct(
+        self, batch: ViewBatch, *, bone_is_bright: bool = False
+    ) -> tuple[Prediction, Tensor, Tensor]:
         """RecM's answer, the polarity (B,) that it was found with (+1 as given, -1 inverted), and
         how well the pictures agree with it (B,), at most 1.
 
-        Both polarities are tried; the one in which the pictures agree better with what they were
-        taken to show is kept.
+        Unless ``bone_is_bright`` is known, both polarities are tried; the one in which the pictures
+        agree better with what they were taken to show is kept.
         """
+        if bone_is_bright:
+            found = self.recm.predict(batch)
+            agree = self._agreement(found, batch)
+            return found, torch.ones_like(agree), agree
         other = replace(batch, pictures=-batch.pictures)
-        found = [self.recm.predict(batch), self.recm.predict(other)]
-        agree = torch.stack(
-            [self._agreement(one, seen) for one, seen in zip(found, (batch, other), strict=True)]
+        both = [self.recm.predict(batch), self.recm.predict(other)]
+        agrees = torch.stack(
+            [self._agreement(one, seen) for one, seen in zip(both, (batch, other), strict=True)]
         )
-        first = agree[0] >= agree[1]
-        return _where(first, *found), torch.where(first, 1.0, -1.0), agree.amax(dim=0)
+        first = agrees[0] >= agrees[1]
+        return _where(first, *both), torch.where(first, 1.0, -1.0), agrees.amax(dim=0)
 
     @torch.no_grad()
     def align(self, prediction: Prediction, ct: Tensor) -> Tensor:

@@ -297,6 +297,7 @@ def _look(
     config = model.config.recm
     device = next(model.parameters()).device
     found: list[_Found] = []
+    known = all(view.sign for view in views)
     for first in range(0, len(centres), _BATCH):
         report(first / len(centres), "looking for the vertebra")
         some = centres[first : first + _BATCH]
@@ -308,7 +309,7 @@ def _look(
         except ValueError as error:
             raise InputError("views", str(error), "give views from different sides") from None
         batch = concatenate([b for b, _ in crops]).to(device)
-        prediction, polarity, scores = model.reconstruct(batch)
+        prediction, polarity, scores = model.reconstruct(batch, bone_is_bright=known)
         for n, (_, frame) in enumerate(crops):
             one = prediction.case(n)
             centre = one.effect.poses[0, :3, 3].double().cpu().numpy()

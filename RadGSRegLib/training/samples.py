@@ -90,8 +90,10 @@ def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters
     """The simulation's ranges for one sample, its detector as coarse as the crops."""
     level = options.level
     if level == "mixed":
+        # Whole views differ more between the levels than crops do.
         last = ("realistic", "clean")[options.whole]
-        level = ("realistic", "realistic", last, "hard")[seed % 4]
+        mix = ("realistic", "realistic", last, "hard", "realistic", "realistic", "clean", "hard")
+        level = mix[seed % len(mix)]
     base = PRESETS.get(level)
     if base is None:
         raise InputError("samples", f"there is no level {level!r}", "clean, realistic, hard, mixed")
