@@ -300,12 +300,19 @@ def test_a_model_is_two_rows_and_a_folder_holds_one_per_case(folder: Path, tmp_p
     one = tmp_path / "each" / "a.safetensors"
     asked = protocol.PaperOptions(models=(f"full={one}", str(one)), effort="fast")
     chosen = protocol.choose_methods(asked, ["a"])
-    assert [m.key for m in chosen][-4:] == ["full", "full+refined", "a", "a+refined"]
+    assert [m.key for m in chosen][-6:] == [
+        "full",
+        "full+fitted",
+        "full+refined",
+        "a",
+        "a+fitted",
+        "a+refined",
+    ]
     assert chosen[-4].facts["card"] == {"data": "none"}
     assert protocol.reference_of(chosen) == "full+refined"
     assert protocol.reference_of(chosen[:5]) == "optimize"
     none = protocol.choose_methods(protocol.PaperOptions(models=(str(one),), start="none"), ["a"])
-    assert [m.key for m in none] == ["a", "a+refined"]
+    assert [m.key for m in none] == ["a", "a+fitted", "a+refined"]
     with pytest.raises(InputError, match=r"c\.safetensors"):
         protocol.choose_methods(
             protocol.PaperOptions(models=(f"each={one.parent}",)), ["a", "b", "c"]

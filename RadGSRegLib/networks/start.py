@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -111,14 +111,19 @@ def see(
     model: RadGSReg,
     guess: tuple[Array, Array] | None = None,
     progress: Progress | None = None,
+    *,
+    fit: bool = True,
 ) -> Seen:
     """Reconstruct the vertebra from X-rays alone.
+
+    With ``fit`` what RecM predicts is moved as one piece to where the X-rays agree best with it
+    (`networks.settle`); without, it stays as predicted.
 
     It is looked for where clicks say it is, else within 50 mm of a ``guess`` (centre (3,) mm and
     axes (3, 3) in the world), else where the views' axes meet. Raises InputError where they meet
     nowhere, and Cancelled when ``progress`` says so.
     """
-    return _places(views, model, guess, progress or Progress())[0]
+    return _places(views, model, guess, progress or Progress(), fit)[0]
 
 
 def learned_start(
@@ -126,8 +131,11 @@ def learned_start(
     model: RadGSReg,
     start_ct_to_world: Array | None = None,
     progress: Progress | None = None,
+    *,
+    fit: bool = True,
 ) -> LearnedStart:
-    """Where the case's vertebra is: RecM, voxelizer, RegM.
+    """Where the case's vertebra is: RecM (moved to fit the X-rays unless ``fit`` is off),
+    voxelizer, RegM.
 
     Raises InputError where `see` does, or where the label is not in the segmentation.
     """
@@ -137,7 +145,7 @@ def learned_start(
     if start_ct_to_world is not None:
         start = np.asarray(start_ct_to_world, dtype=float)
         guess = (start[:3, :3] @ centre_ct + start[:3, 3], start[:3, :3])
-    places = _places(case.views, model, guess, report.part(0.0, 0.9))
+    places = _places(case.views, model, guess, report.part(0.0, 0.9), fit)
     report(0.9, "comparing the reconstruction with the CT")
     excess = excess_attenuation(case.ct, case.labels, case.label)
     cube = excess_cube(excess, centre_ct, model.config.regm)
@@ -194,6 +202,7 @@ def _places(
     model: RadGSReg,
     guess: tuple[Array, Array] | None,
     report: Progress,
+    fit: bool,
 ) -> list[Seen]:
     """Where the vertebra may be, the likeliest first; one place where clicks say it."""
     prepared = [prepare_view(view) for view in views]
@@ -206,6 +215,8 @@ def _places(
             part = report.part(0.4 + 0.1 * turn, 0.5 + 0.1 * turn)
             found = _look(prepared, again, reference, model, sighting, part)
     chosen = _apart(found, len(centres))
+    if not fit:
+        return [_as_predicted(one, model) for one in chosen]
     settled = [
         _settled(one, model, prepared, report.part(0.6 + 0.4 * n / len(chosen), 1.0))
         for n, one in enumerate(chosen)
@@ -213,22 +224,33 @@ def _places(
     return sorted(settled, key=lambda one: -one.score)
 
 
+def _as_predicted(found: _Found, model: RadGSReg) -> Seen:
+    cloud = model.recm.clouds(found.prediction.effect)[0].detach()
+    return Seen(
+        cloud.transformed(found.frame.box_to_world),
+        found.centre_world,
+        found.score,
+        found.signs,
+        found.prediction,
+        found.frame,
+    )
+
+
 def _settled(
     found: _Found, model: RadGSReg, views: Sequence[PreparedView], report: Progress
 ) -> Seen:
     """A crop's answer, moved as one piece to where the X-rays agree best."""
     report(0.0, "fitting the reconstruction to the X-rays")
-    to_world = found.frame.box_to_world
-    cloud = model.recm.clouds(found.prediction.effect)[0].detach().transformed(to_world)
-    done = settle(cloud, found.centre_world, views, found.signs, report)
+    seen = _as_predicted(found, model)
+    done = settle(seen.cloud_world, seen.centre_world, views, seen.signs, report)
+    to_world = seen.frame.box_to_world
     step_box = invert_rigid(to_world) @ done.step_world @ to_world
-    return Seen(
-        cloud.transformed(done.step_world),
-        transform_points(done.step_world, found.centre_world[None])[0],
-        done.score,
-        found.signs,
-        found.prediction.moved(torch.from_numpy(step_box).float()),
-        found.frame,
+    return replace(
+        seen,
+        cloud_world=seen.cloud_world.transformed(done.step_world),
+        centre_world=transform_points(done.step_world, seen.centre_world[None])[0],
+        score=done.score,
+        prediction=seen.prediction.moved(torch.from_numpy(step_box).float()),
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...networks.start import LearnedStart
 
 SUFFIX = ".safetensors"
+FITTED = "+fitted"
 REFINED = "+refined"
 _SPACING_MM = 1.0
 
@@ -72,7 +73,8 @@ def check_models(sources: list[ModelSource], cases: list[str], device: str) -> N
 
 
 def model_methods(source: ModelSource, effort: str, device: str) -> list[Method]:
-    """The networks alone ("NAME"), and our search and refinement from there ("NAME+refined")."""
+    """The networks alone ("NAME"), their Gaussians moved as one piece to fit the X-rays
+    ("NAME+fitted"), and our refinement and, at need, search from there ("NAME+refined")."""
     facts = {} if source.path.is_dir() else _facts(_load(source.path, device))
     return [
         Method(
@@ -81,7 +83,17 @@ def model_methods(source: ModelSource, effort: str, device: str) -> list[Method]
             "model",
             True,
             True,
-            lambda task, progress: _networks(task, source, device, progress),
+            lambda task, progress: _networks(task, source, device, progress, fit=False),
+            needs_start=False,
+            facts=facts,
+        ),
+        Method(
+            source.name + FITTED,
+            f"{source.name}, fitted",
+            "model",
+            True,
+            True,
+            lambda task, progress: _networks(task, source, device, progress, fit=True),
             needs_start=False,
             facts=facts,
         ),
@@ -115,18 +127,27 @@ def _facts(model: RadGSReg) -> dict[str, Any]:
     }
 
 
-def _look(task: Task, source: ModelSource, device: str, progress: Progress) -> tuple[Any, float]:
+def own_name(key: str) -> str:
+    """The model's name in a method's key."""
+    return key.removesuffix(REFINED).removesuffix(FITTED)
+
+
+def _look(
+    task: Task, source: ModelSource, device: str, progress: Progress, *, fit: bool
+) -> tuple[Any, float]:
     """What the networks see, and the seconds that took (the model being in memory)."""
     from ...networks import learned_start
 
     model = _load(source.file(task.name), device)
     began = time.perf_counter()
-    seen = learned_start(task.case, model, task.given, progress)
+    seen = learned_start(task.case, model, task.given, progress, fit=fit)
     return seen, time.perf_counter() - began
 
 
-def _networks(task: Task, source: ModelSource, device: str, progress: Progress) -> Answer:
-    seen, seconds = _look(task, source, device, progress)
+def _networks(
+    task: Task, source: ModelSource, device: str, progress: Progress, *, fit: bool
+) -> Answer:
+    seen, seconds = _look(task, source, device, progress, fit=fit)
     progress.pose(seen.candidates[0].ct_to_world)
     answer = Answer(seen.candidates[0].ct_to_world, seconds)
     if not task.wants_volume:
@@ -141,7 +162,7 @@ def _networks(task: Task, source: ModelSource, device: str, progress: Progress) 
 def _refined(
     task: Task, source: ModelSource, effort: str, device: str, progress: Progress
 ) -> Answer:
-    seen, seconds = _look(task, source, device, progress.part(0.0, 0.1))
+    seen, seconds = _look(task, source, device, progress.part(0.0, 0.1), fit=True)
     return optimize(task, effort, device, progress.part(0.1, 1.0), seen.candidates, seconds)
 
 

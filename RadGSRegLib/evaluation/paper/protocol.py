@@ -53,7 +53,7 @@ def choose_methods(options: PaperOptions, cases: Sequence[str]) -> list[Method]:
     sources = models.model_sources(list(options.models))
     known = [*BUILT_IN]
     for source in sources:
-        known += [source.name, source.name + models.REFINED]
+        known += [source.name + kind for kind in ("", models.FITTED, models.REFINED)]
     for key in options.methods:
         if key not in known:
             raise InputError("--methods", f"'{key}' is unknown", f"there are {', '.join(known)}")
@@ -125,8 +125,8 @@ def _split(
 ) -> tuple[list[compare.Summary], list[compare.Summary]]:
     """Table 1: rivals, ours and the first model; table 2: all models, if there are any."""
     keys = [m.key for m in methods if m.group == "model"]
-    first_name = keys[0].removesuffix(models.REFINED) if keys else ""
-    others = {k for k in keys if k.removesuffix(models.REFINED) != first_name}
+    first_name = models.own_name(keys[0]) if keys else ""
+    others = {key for key in keys if models.own_name(key) != first_name}
     first = [s for s in summaries if s.method not in others]
     return first, [s for s in summaries if s.method in keys]
 
