@@ -49,6 +49,8 @@ _SAME_MM = 10.0
 _TRUST = 0.1
 # Places this far behind the first are seen by one view alone, or by none.
 _HOPELESS = 3.5
+# The detector errs by a level, or by half of one: RecM looks there too.
+_LEVEL_STEPS_MM = (-36.0, -18.0, 18.0, 36.0)
 
 # Without a detector: a crop about a point this far off still shows the vertebra, if not in its
 # middle.
@@ -299,8 +301,9 @@ def _centres(
             near, axes = (None, None) if guess is None else guess
             sighting = sight(prepared, model.detector, middle, axes, near)
             places, scores = sighting.places(PLACES)
-            worth = places[scores > scores.max(initial=-np.inf) - _HOPELESS]
-            return list(worth) or [middle], sighting
+            worth = list(places[scores > scores.max(initial=-np.inf) - _HOPELESS]) or [middle]
+            spine = sighting.box_to_world[:3, 2]
+            return [*worth, *(worth[0] + step * spine for step in _LEVEL_STEPS_MM)], sighting
     except ValueError as error:
         raise InputError("views", str(error), "give views from different sides") from None
     axis = _SCAN_MM * np.arange(-steps, steps + 1)
