@@ -59,6 +59,8 @@ _SCAN_STEPS = 1
 _START_STEPS = 2
 _PLACES = 3
 _APART_MM = 12.0
+# Fitted to the X-rays, a place that agrees less than this share of the best one is given up.
+_LIKELY = 0.4
 _RECENTRINGS = 2
 _BATCH = 32
 
@@ -223,7 +225,9 @@ def _places(
         _settled(one, model, prepared, report.part(0.6 + 0.4 * n / len(chosen), 1.0))
         for n, one in enumerate(chosen)
     ]
-    return sorted(settled, key=lambda one: -one.score)
+    best = max(one.score for one in settled)
+    likely = [one for one in settled if one.score >= _LIKELY * best]
+    return sorted(likely, key=lambda one: -one.score)
 
 
 def _as_predicted(found: _Found, model: RadGSReg) -> Seen:

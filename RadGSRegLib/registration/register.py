@@ -126,6 +126,16 @@ class RegistrationOptions:
         finals=2,
     )
     """For the poses of a model, tried before any search."""
+    learned_search_places: Places = Places(
+        count=3,
+        candidates=8,
+        positions_per_rotation=1,
+        neighbour_weight=0.5,
+        keep=3,
+        survivors=2,
+        finals=3,
+    )
+    """For a search around each of several places that a model has seen."""
     fine_candidates: int = 2
     fine_lead: float = 0.1
     """A second pose is refined finely only if it scores within this of the best."""
@@ -302,12 +312,14 @@ def _from_search(
     lap: Callable[[str], None],
 ) -> Found:
     """The best pose of those that a search finds and, beside them, a model's."""
-    model = job.model
-    reference, search_options, clicked = _reference(
-        case, model, start_ct_to_world, options, learned
-    )
-    first = 0.3 if learned else 0.05
-    found = search(model, job.views, reference, search_options, progress.part(first, 0.35))
+    clicked = sum(view.center_px is not None for view in case.views) >= 2
+    part = progress.part(0.3 if learned else 0.05, 0.35)
+    if learned and start_ct_to_world is None and not clicked:
+        found, places = _around_learned(job, learned, options, part)
+    else:
+        places = options.click_places if clicked else options.start_places
+        reference, ranges = _reference(case, job.model, start_ct_to_world, options)
+        found = search(job.model, job.views, reference, _ranged(ranges, places), part)
     candidates = [*learned, *found]
     if not candidates:
         raise InputError(
@@ -317,7 +329,6 @@ def _from_search(
         )
     progress.pose(candidates[0].ct_to_world)
     lap("search")
-    places = options.click_places if clicked else options.start_places
     coarse = _coarse(job, candidates, places, options, progress.part(0.35, 0.55))
     progress.pose(coarse[0].ct_to_world)
     lap("coarse")
@@ -346,14 +357,47 @@ def _mistrust_nominal(verdict: Verdict, views: tuple[View, ...]) -> Verdict:
     )
 
 
+def _around_learned(
+    job: Job, learned: Sequence[Candidate], options: RegistrationOptions, progress: Progress
+) -> tuple[list[Candidate], Places]:
+    """What a search around each of a model's places finds, the best first, as from a click."""
+    centre_ct = job.model.centre_ct
+    seen: list[Candidate] = []
+    for one in learned:
+        centre = transform_points(one.ct_to_world, centre_ct[None])[0]
+        others = [transform_points(k.ct_to_world, centre_ct[None])[0] for k in seen]
+        if all(np.linalg.norm(centre - other) > options.click_range_mm for other in others):
+            seen.append(one)
+    places = options.click_places if len(seen) == 1 else options.learned_search_places
+    ranges = replace(
+        options.search,
+        rotation_range_deg=options.rotation_range_deg,
+        translation_range_mm=options.click_range_mm,
+    )
+    found = []
+    for n, one in enumerate(seen):
+        part = progress.part(n / len(seen), (n + 1) / len(seen))
+        found += search(job.model, job.views, one.ct_to_world, _ranged(ranges, places), part)
+    return sorted(found, key=lambda c: -c.score), places
+
+
+def _ranged(ranges: SearchOptions, places: Places) -> SearchOptions:
+    """A search's options with what its kind of places needs."""
+    return replace(
+        ranges,
+        positions_per_rotation=places.positions_per_rotation,
+        neighbour_weight=places.neighbour_weight,
+        apart_mm=places.apart_mm,
+    )
+
+
 def _reference(
     case: Case,
     model: RenderModel,
     start_ct_to_world: Array | None,
     options: RegistrationOptions,
-    learned: Sequence[Candidate],
-) -> tuple[Array, SearchOptions, bool]:
-    """The pose in the middle of the search, the search's ranges, and whether clicks say where."""
+) -> tuple[Array, SearchOptions]:
+    """The pose in the middle of the search, and the search's ranges."""
     clicked = [view for view in case.views if view.center_px is not None]
     reference = np.eye(4) if start_ct_to_world is None else np.array(start_ct_to_world, dtype=float)
     centre = reference[:3, :3] @ model.centre_ct + reference[:3, 3]
@@ -365,9 +409,6 @@ def _reference(
         centre = _clicked_centre(clicked)
     elif start_ct_to_world is not None:
         reach = options.start_range_mm
-    elif learned:
-        reference = learned[0].ct_to_world.copy()
-        centre = reference[:3, :3] @ model.centre_ct + reference[:3, 3]
     else:
         raise InputError(
             "views",
@@ -375,21 +416,7 @@ def _reference(
             "give center_px in at least two views, or a start",
         )
     reference[:3, 3] = centre - reference[:3, :3] @ model.centre_ct
-    near = len(clicked) >= 2
-    if start_ct_to_world is None and learned and not near:
-        # Several places, as from a rough start, unless the model saw but one.
-        centres = [one.ct_to_world[:3] @ np.append(model.centre_ct, 1.0) for one in learned]
-        near = max(float(np.linalg.norm(c - centre)) for c in centres) < options.click_range_mm
-    places = options.click_places if near else options.start_places
-    ranges = replace(
-        options.search,
-        rotation_range_deg=turn,
-        translation_range_mm=reach,
-        positions_per_rotation=places.positions_per_rotation,
-        neighbour_weight=places.neighbour_weight,
-        apart_mm=places.apart_mm,
-    )
-    return reference, ranges, near
+    return reference, replace(options.search, rotation_range_deg=turn, translation_range_mm=reach)
 
 
 def _clicked_centre(clicked: list[View]) -> Array:
