@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import network_scenes as scenes
 import numpy as np
@@ -112,6 +113,15 @@ def test_the_polarity_is_found_by_trying_both(sign):
     assert torch.allclose(prediction.effect.poses[0], torch.eye(4), atol=1e-5)
 
 
+def test_a_view_of_known_polarity_is_not_inverted():
+    model = scenes.tiny_model()
+    batch = scenes.rendered_batch(scenes.lopsided_cloud())
+    mixed = replace(batch, pictures=batch.pictures * torch.tensor([1.0, -1.0])[:, None, None, None])
+    _, polarity, score = model.reconstruct(mixed, [True, False])
+    assert polarity[0] == -1
+    assert torch.allclose(score, model.reconstruct(batch, [True, True])[2], atol=1e-5)
+
+
 def test_a_model_comes_back_from_its_file(tmp_path):
     model = scenes.shaken(scenes.tiny_model())
     path = tmp_path / "model.safetensors"
@@ -152,8 +162,8 @@ def test_files_that_are_no_model_are_refused_in_one_sentence(tmp_path):
     with pytest.raises(InputError, match="damaged"):
         load_model(cut)
     newer = tmp_path / "newer.safetensors"
-    save_tensors(newer, tensors, {**facts, "version": 2})
-    with pytest.raises(InputError, match="version 2"):
+    save_tensors(newer, tensors, {**facts, "version": 3})
+    with pytest.raises(InputError, match="version 3"):
         load_model(newer)
     strange = json.loads(json.dumps(facts))
     strange["config"]["recm"]["layers_of_magic"] = 3

@@ -211,7 +211,8 @@ def test_a_step_learns(subject, folder):
 
 
 def test_half_precision_trains(subject, folder):
-    config = replace(CONFIG, precision="bfloat16", steps=2, shares=PhaseShares(1, 0, 0))
+    # Enough steps of RegM that some make a second pass.
+    config = replace(CONFIG, precision="bfloat16", steps=8, shares=PhaseShares(1, 2, 1))
     trainer = _trainer(subject, folder, None, config)
     trainer.run()
     assert all(torch.isfinite(t).all() for t in trainer.model.state_dict().values())

@@ -18,7 +18,8 @@ from RadGSRegLib.networks import is_trained_for, learned_start, load_model, pati
 from RadGSRegLib.networks.start import CENTRE
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.progress import Progress
-from RadGSRegLib.registration.register import RegistrationOptions, _reference
+from RadGSRegLib.registration import register as register_module
+from RadGSRegLib.registration.register import RegistrationOptions
 from RadGSRegLib.registration.search import Candidate
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
 from RadGSRegLib.training.config import TrainingConfig, from_mapping
@@ -197,24 +198,36 @@ def test_a_start_with_and_without_a_click(trained, case_path, clicked):
     assert len(start.cloud) == len(model.recm.anchors)
 
 
-def test_a_learned_pose_says_where_to_search(case_path):
-    case = read_case(case_path)
-    bare = replace(case, views=tuple(replace(v, center_px=None) for v in case.views))
-
-    class Model:
-        centre_ct = case.ct.physical_points([[5.0, 5.0, 5.0]])[0]
-
+def test_learned_poses_say_where_to_search(case_path, monkeypatch):
     truth = json.loads((case_path.parent / "truth.json").read_text())
     pose = np.asarray(truth["ct_to_world"])
-    learned = [Candidate(pose, 0.5, (1, 1))]
-    reference, search, near = _reference(bare, Model(), None, RegistrationOptions(), learned)  # type: ignore[arg-type]
-    assert near
-    assert np.allclose(reference, pose)
-    assert search.translation_range_mm == RegistrationOptions().click_range_mm
     far = pose.copy()
     far[2, 3] += 36.0
+    searched = []
+
+    def search(model, views, reference, options, progress):
+        searched.append(reference)
+        assert options.translation_range_mm == RegistrationOptions().click_range_mm
+        return [Candidate(reference, 0.1 * len(searched), (1, 1))]
+
+    monkeypatch.setattr(register_module, "search", search)
+
+    class Around:
+        centre_ct = np.array([5.0, 5.0, 5.0])
+
+    job = register_module.Job(Around(), [])  # type: ignore[arg-type]
+    learned = [Candidate(pose, 0.5, (1, 1)), Candidate(pose, 0.5, (1, 1))]
+    options = RegistrationOptions()
+    found, places = register_module._around_learned(job, learned, options, Progress())
+    assert len(found) == 1
+    assert np.allclose(searched[0], pose)
+    assert places == options.click_places
     learned.append(Candidate(far, 0.4, (1, 1)))
-    assert not _reference(bare, Model(), None, RegistrationOptions(), learned)[2]  # type: ignore[arg-type]
+    found, places = register_module._around_learned(job, learned, options, Progress())
+    assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
+    assert np.allclose(searched[2], far)
+    assert len(found) == 2
+    assert places == options.learned_search_places
 
 
 def test_model_and_start_are_among_the_inputs(trained, case_path):

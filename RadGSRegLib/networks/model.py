@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from .tensor_file import load_tensors, save_tensors
 from .views import ViewBatch
 
 SCHEMA = "radgsreg/model"
-VERSION = 1
+VERSION = 2
 
 _JUDGES = 400
 # Weights of this many numbers and more are stored in half precision.
@@ -91,19 +92,20 @@ class RadGSReg(nn.Module):
 
     @torch.no_grad()
     def reconstruct(
-        self, batch: ViewBatch, *, bone_is_bright: bool = False
+        self, batch: ViewBatch, known: Sequence[bool] = ()
     ) -> tuple[Prediction, Tensor, Tensor]:
         """RecM's answer, the polarity (B,) that it was found with (+1 as given, -1 inverted), and
         how well the pictures agree with it (B,), at most 1.
 
-        Unless ``bone_is_bright`` is known, both polarities are tried; the one in which the pictures
-        agree better with what they were taken to show is kept.
+        Both polarities are tried, of all views but those that are ``known`` to be bone bright; the
+        one in which the pictures agree better with what they were taken to show is kept.
         """
-        if bone_is_bright:
+        if known and all(known):
             found = self.recm.predict(batch)
             agree = self._agreement(found, batch)
             return found, torch.ones_like(agree), agree
-        other = replace(batch, pictures=-batch.pictures)
+        turn = batch.pictures.new_tensor([1.0 if k else -1.0 for k in known] or [-1.0])
+        other = replace(batch, pictures=batch.pictures * turn[:, None, None, None])
         both = [self.recm.predict(batch), self.recm.predict(other)]
         agrees = torch.stack(
             [self._agreement(one, seen) for one, seen in zip(both, (batch, other), strict=True)]

@@ -8,7 +8,8 @@ there zero means "as the anchors are", so Y(A) - Y(A_bar) is what attention adds
 activated parameters (densities, scales) a difference would mean nothing, and on the pooled input
 the head could undo it by its bias.
 
-Pictures come bone bright. Where the polarity is unknown, `polarity.py` tries both.
+Pictures come bone bright. Where the polarity is unknown, `model.RadGSReg.reconstruct` tries
+both.
 """
 
 from __future__ import annotations

@@ -111,11 +111,14 @@ class RegM(nn.Module):
         poses = torch.eye(4, device=ct.device).repeat(len(ct), 1, 1)
         with torch.no_grad():
             for _ in range(passes - 1):
-                moved = move_volume(ct, poses, self.config.box_mm)
-                poses = fit_rigid(self.compare(reconstructed, moved)) @ poses
-        moved = move_volume(ct, poses, self.config.box_mm) if passes > 1 else ct
-        seen = self.compare(reconstructed, moved)
-        return fit_rigid(seen) @ poses, poses, seen
+                seen = self.compare(reconstructed, self._moved(ct, poses))
+                poses = _composed(fit_rigid(seen), poses)
+        seen = self.compare(reconstructed, self._moved(ct, poses) if passes > 1 else ct)
+        return _composed(fit_rigid(seen), poses), poses, seen
+
+    def _moved(self, ct: Tensor, poses: Tensor) -> Tensor:
+        with torch.autocast(ct.device.type, enabled=False):
+            return move_volume(ct.float(), poses, self.config.box_mm)
 
     def compare(self, reconstructed: Tensor, ct: Tensor) -> Displacements:
         """Where the bone of each cell of one cube lies in the other."""
@@ -152,6 +155,12 @@ def fit_rigid(seen: Displacements) -> Tensor:
     top = torch.cat([turn, shift], dim=2)
     bottom = top.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(top), 1, 4)
     return torch.cat([top, bottom], dim=1).float()
+
+
+def _composed(step: Tensor, poses: Tensor) -> Tensor:
+    """``step @ poses`` in full precision: autocast would round millimetres to eight bits."""
+    with torch.autocast(poses.device.type, enabled=False):
+        return step @ poses
 
 
 def move_volume(volumes: Tensor, poses: Tensor, box_mm: float) -> Tensor:

@@ -141,10 +141,12 @@ def learned_start(
     """Where the case's vertebra is: RecM (moved to fit the X-rays unless ``fit`` is off),
     voxelizer, RegM.
 
-    Raises InputError where `see` does, or where the label is not in the segmentation.
+    A patient's model of another CT or vertebra has no pose of its own to offer, only RegM's. Raises
+    InputError where `see` does, or where the label is not in the segmentation.
     """
     report = progress or Progress()
     centre_ct = _centre(case)
+    own = _trained_centre(case, model)
     guess = None
     if start_ct_to_world is not None:
         start = np.asarray(start_ct_to_world, dtype=float)
@@ -159,8 +161,10 @@ def learned_start(
         with one_torch_thread():
             aligned = model.align(seen.prediction, cube[None])[0]
         poses = [aligned.double().cpu().numpy()]
-        if model.is_patient_specific:
-            poses.insert(0, seen.prediction.effect.poses[0].double().cpu().numpy())
+        if own is not None:
+            pose = seen.prediction.effect.poses[0].double().cpu().numpy()
+            # RecM's axes begin where the mask's centre was when it was trained.
+            poses.insert(0, pose @ translation(centre_ct - own))
         for pose in poses:
             world = orthonormalize(seen.frame.box_to_world @ pose @ to_centred)
             candidates.append(Candidate(world, seen.score, seen.signs))
@@ -172,11 +176,18 @@ def patient_cloud(case: Case, model: RadGSReg) -> GaussianCloud | None:
 
     None for a model of many vertebrae, and for one that its card says is of another CT or vertebra.
     """
+    centre = _trained_centre(case, model)
+    if centre is None:
+        return None
+    return model.recm.anchors.cloud().to("cpu").transformed(translation(centre))
+
+
+def _trained_centre(case: Case, model: RadGSReg) -> Array | None:
+    """Where the vertebra's centre (3,) was in the CT when a patient's model was trained on it; the
+    mask may have been mended since. None for a model of anything else."""
     if not is_trained_for(case, model):
         return None
-    # Where they were: the mask may have been mended since.
-    centre = model.card["data"].get(CENTRE, _centre(case))
-    return model.recm.anchors.cloud().to("cpu").transformed(translation(np.asarray(centre)))
+    return np.asarray(model.card["data"].get(CENTRE, _centre(case)), dtype=float)
 
 
 def is_trained_for(case: Case, model: RadGSReg) -> bool:
@@ -222,7 +233,12 @@ def _places(
     if not fit:
         return [_as_predicted(one, model) for one in chosen]
     settled = [
-        _settled(one, model, prepared, report.part(0.6 + 0.4 * n / len(chosen), 1.0))
+        _settled(
+            one,
+            model,
+            prepared,
+            report.part(0.6 + 0.4 * n / len(chosen), 0.6 + 0.4 * (n + 1) / len(chosen)),
+        )
         for n, one in enumerate(chosen)
     ]
     best = max(one.score for one in settled)
@@ -326,7 +342,7 @@ def _look(
     config = model.config.recm
     device = next(model.parameters()).device
     found: list[_Found] = []
-    known = all(view.sign for view in views)
+    known = [view.sign != 0 for view in views]
     for first in range(0, len(centres), _BATCH):
         report(first / len(centres), "looking for the vertebra")
         some = centres[first : first + _BATCH]
@@ -338,7 +354,7 @@ def _look(
         except ValueError as error:
             raise InputError("views", str(error), "give views from different sides") from None
         batch = concatenate([b for b, _ in crops]).to(device)
-        prediction, polarity, scores = model.reconstruct(batch, bone_is_bright=known)
+        prediction, polarity, scores = model.reconstruct(batch, known)
         for n, (_, frame) in enumerate(crops):
             one = prediction.case(n)
             centre = one.effect.poses[0, :3, 3].double().cpu().numpy()

@@ -217,6 +217,7 @@ class DetectorTrainer:
         seed: int = 0,
         device: torch.device | str = "cpu",
         folder: Path | None = None,
+        writes: bool = True,
         log: Callable[[int, dict[str, float]], None] | None = None,
         unseen: SamplePool | None = None,
     ) -> None:
@@ -225,6 +226,7 @@ class DetectorTrainer:
         self.pool, self.unseen = pool, unseen
         self.options, self.own, self.seed = options, own, seed
         self.folder = folder
+        self.writes = writes
         self.log = log
         self.step = 0
         self.entries: list[dict[str, float]] = []
@@ -307,7 +309,7 @@ class DetectorTrainer:
             self.log(self.step, {f"detection/{k}": v for k, v in entry.items()})
 
     def _checkpoint(self, done: bool) -> None:
-        if self.folder is None:
+        if self.folder is None or not self.writes:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         facts = {"step": self.step, "entries": self.entries, "done": done}

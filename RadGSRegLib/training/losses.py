@@ -119,9 +119,9 @@ def total_loss(registration: Tensor, reconstruction: Tensor) -> Tensor:
 class ExtraWeights:
     """What simulation allows beyond the paper: the true volume and pose are known.
 
-    ``points``: distance of the vertebra's surface points from their true places, relative to where
-    the pass began; ``displacements``: distance of where RegM sees each cell of bone from its true
-    place; ``volume``: L1 of the volume over `DENSE_BONE`. Zero switches one off.
+    ``points``: distance of the vertebra's surface points from their true places;
+    ``displacements``: distance of where RegM sees each cell of bone from its true place;
+    ``volume``: L1 of the volume over `DENSE_BONE`. Zero switches one off.
     """
 
     points: float = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -91,6 +92,9 @@ def pretrain(
         torch.manual_seed(config.seed)
         report(0.0, "preparing the data")
         sources, what = _sources(asked, config, work)
+        if config.detection.share == 0.0:
+            # One that was never trained must not be trusted: without it, crops are scanned.
+            config = replace(config, model=replace(config.model, detector=None))
         with one_torch_thread():
             model = _model(asked, config, sources, base, work, report.part(0.0, 0.05))
         config = replace(config, model=model.config)
@@ -118,7 +122,12 @@ def pretrain(
                     detection = detector.run(parts[0], budget, enough)
                     spent = (time.perf_counter() - began) / 60.0
                     minutes = None if asked.minutes is None else max(asked.minutes - spent, 0.02)
+                seen = model.detector
+                found = None if seen is None else copy.deepcopy(seen.state_dict())
                 history = trainer.run(parts[1], minutes, enough)
+                if seen is not None and found is not None:
+                    # A checkpoint of the rest may hold an earlier state of the detector.
+                    seen.load_state_dict(found)
                 history.detection = detection
             finally:
                 pool.close()
@@ -206,7 +215,8 @@ def _detector_trainer(
         own=trainer.model.is_patient_specific,
         seed=config.seed,
         device=trainer.device,
-        folder=work if trainer.rank == 0 else None,
+        folder=work,
+        writes=trainer.rank == 0,
         log=trainer.log,
         unseen=_unseen(asked, config, options, work / "unseen-views"),
     )

@@ -1,4 +1,4 @@
-"""Trained models as methods: the networks alone, and with our refinement after them."""
+"""Trained models as methods: the networks alone, fitted to the X-rays, and refined."""
 
 from __future__ import annotations
 
