@@ -12,7 +12,11 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "RadGSReg"))
 
+from RadGSRegSlicer import jobs
 from RadGSRegSlicer.jobs import Job, JobState, parseProgress
+
+# A child may take so long to start and to end on a busy machine.
+PATIENCE_S = 60.0
 
 TALKS = """
 import json, sys
@@ -39,8 +43,8 @@ time.sleep(120)
 
 POLITE = """
 import json, sys, time
-print(json.dumps({"progress": 0.5, "message": "working"}), flush=True)
 try:
+    print(json.dumps({"progress": 0.5, "message": "working"}), flush=True)
     time.sleep(120)
 except KeyboardInterrupt:
     sys.exit(130)
@@ -72,7 +76,7 @@ def test_progress_lines_and_exit_status(tmp_path: Path, status: int) -> None:
     )
     assert job.state is JobState.READY
     job.start()
-    assert job.wait(10)
+    assert job.wait(PATIENCE_S)
     assert job.state is JobState.DONE
     assert job.returnCode == status
     assert seen == [(0.25, "reading"), (1.0, "done")]
@@ -87,7 +91,7 @@ def test_cancel_ends_the_whole_tree_within_two_seconds(tmp_path: Path) -> None:
     job = Job([sys.executable, _script(tmp_path, STUBBORN), note])
     job.start()
     begin = time.monotonic()
-    while job.progress == 0.0 and time.monotonic() - begin < 20:
+    while job.progress == 0.0 and time.monotonic() - begin < PATIENCE_S:
         job.poll()
         time.sleep(0.02)
     grandchild = int(note.read_text())
@@ -101,7 +105,7 @@ def test_cancel_ends_the_whole_tree_within_two_seconds(tmp_path: Path) -> None:
     returned = time.monotonic() - begin
     assert job.wait(2.0)
     assert time.monotonic() - begin < 2.0
-    assert returned < 0.1
+    assert returned < 0.5 * jobs._GRACE_S  # it does not wait for the child
     assert job.state is JobState.CANCELLED
     while _alive(grandchild) and time.monotonic() - begin < 2.0:
         time.sleep(0.02)
@@ -110,13 +114,17 @@ def test_cancel_ends_the_whole_tree_within_two_seconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends the tree by force")
-def test_a_callback_that_says_no_cancels_politely(tmp_path: Path) -> None:
+def test_a_callback_that_says_no_cancels_politely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A busy machine may not let the child answer in the usual time; force would give -9, not 130.
+    monkeypatch.setattr(jobs, "_GRACE_S", 2 * PATIENCE_S)
     job = Job(
         [sys.executable, _script(tmp_path, POLITE)],
         progressCallback=lambda fraction, message: False,
     )
     job.start()
-    assert job.wait(10)
+    assert job.wait(PATIENCE_S)
     assert job.state is JobState.CANCELLED
     assert job.returnCode == 130
 
@@ -131,13 +139,14 @@ def test_poll_never_blocks_while_a_grandchild_holds_the_output(tmp_path: Path) -
     job.start()
     longest, begin = 0.0, time.monotonic()
     finished = False
-    while not finished and time.monotonic() - begin < 10:
+    while not finished and time.monotonic() - begin < PATIENCE_S:
         before = time.monotonic()
         finished = job.poll()
         longest = max(longest, time.monotonic() - before)
         time.sleep(0.02)
     assert finished
-    assert longest < 0.1
+    # Less than what it waits for in turns: the last lines of a child that has ended.
+    assert longest < 0.8 * jobs._STRAGGLER_S
     assert list(job.outputLines) == ["bye"]
     assert job.returnCode == 0
 
