@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import InputError
 from ...progress import Progress
 from ...reconstruction.box import box_of_cloud
-from .answers import Answer, Attention, Method, Task
+from .answers import Answer, Attention, Method, Solver, Task
 from .methods import BUILT_IN, optimize
 
 if TYPE_CHECKING:
@@ -76,37 +76,23 @@ def model_methods(source: ModelSource, effort: str, device: str) -> list[Method]
     """The networks alone ("NAME"), their Gaussians moved as one piece to fit the X-rays
     ("NAME+fitted"), and our refinement and, at need, search from there ("NAME+refined")."""
     facts = {} if source.path.is_dir() else _facts(_load(source.path, device))
+    solvers: dict[str, Solver] = {
+        "": partial(_networks, source, device, fit=False),
+        FITTED: partial(_networks, source, device, fit=True),
+        REFINED: partial(_refined, source, effort, device),
+    }
     return [
         Method(
-            source.name,
-            source.name,
+            source.name + kind,
+            source.name + kind.replace("+", ", "),
             "model",
-            True,
-            True,
-            lambda task, progress: _networks(task, source, device, progress, fit=False),
+            registers=True,
+            reconstructs=True,
+            solve=solve,
             needs_start=False,
             facts=facts,
-        ),
-        Method(
-            source.name + FITTED,
-            f"{source.name}, fitted",
-            "model",
-            True,
-            True,
-            lambda task, progress: _networks(task, source, device, progress, fit=True),
-            needs_start=False,
-            facts=facts,
-        ),
-        Method(
-            source.name + REFINED,
-            f"{source.name}, refined",
-            "model",
-            True,
-            True,
-            lambda task, progress: _refined(task, source, effort, device, progress),
-            needs_start=False,
-            facts=facts,
-        ),
+        )
+        for kind, solve in solvers.items()
     ]
 
 
@@ -145,7 +131,7 @@ def _look(
 
 
 def _networks(
-    task: Task, source: ModelSource, device: str, progress: Progress, *, fit: bool
+    source: ModelSource, device: str, task: Task, progress: Progress, *, fit: bool
 ) -> Answer:
     seen, seconds = _look(task, source, device, progress, fit=fit)
     progress.pose(seen.candidates[0].ct_to_world)
@@ -160,7 +146,7 @@ def _networks(
 
 
 def _refined(
-    task: Task, source: ModelSource, effort: str, device: str, progress: Progress
+    source: ModelSource, effort: str, device: str, task: Task, progress: Progress
 ) -> Answer:
     seen, seconds = _look(task, source, device, progress.part(0.0, 0.1), fit=True)
     return optimize(task, effort, device, progress.part(0.1, 1.0), seen.candidates, seconds)
