@@ -295,6 +295,19 @@ def test_two_processes_train_one_model(subject, folder, tmp_path):
     assert said[0][3] == said[1][3]
 
 
+def test_surface_points_reach_from_end_to_end(subject):
+    points = subject.surface_points_ct
+    assert len(points) == 500
+    kji = np.argwhere(subject.excess.array > 0)
+    whole = subject.excess.physical_points(kji[:, ::-1].astype(float))
+    for quantity in (np.min, np.max):
+        ends = quantity(points, axis=0) - quantity(whole, axis=0)
+        assert np.abs(ends).max() <= subject.excess.spacing.max()
+    half = whole[:, 2] > np.median(whole[:, 2])
+    upper = points[:, 2] > np.median(whole[:, 2])
+    assert abs(upper.mean() - half.mean()) < 0.1
+
+
 def test_a_subject_needs_its_label(subject):
     labels = subject.labels.with_array(np.zeros_like(subject.labels.array))
     with pytest.raises(InputError, match="no label"):

@@ -21,6 +21,7 @@ _BACKDROP_MM = 2.5
 # Whole views show this much, through pixels as coarse as these voxels.
 _WIDE_REACH_MM = 170.0
 _WIDE_MM = 3.0
+_SURFACE_POINTS = 500
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,14 @@ class Subject:
 
     @property
     def surface_points_ct(self) -> Array:
-        """At most 500 points (N, 3) of the vertebra, spread over its outer voxels."""
+        """At most 500 points (N, 3) mm of the vertebra, spread over its outer voxels."""
         occupied = self.excess.array > 0
         inner = occupied.copy()
         for axis in range(3):
             inner &= np.roll(occupied, 1, axis) & np.roll(occupied, -1, axis)
         kji = np.argwhere(occupied & ~inner)
-        kji = kji[:: max(len(kji) // 500, 1)][:500]
+        # From the first to the last: they are in the order of height.
+        kji = kji[np.linspace(0, len(kji) - 1, min(len(kji), _SURFACE_POINTS)).astype(int)]
         return self.excess.physical_points(kji[:, ::-1].astype(float))
 
 
