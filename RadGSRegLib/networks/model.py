@@ -18,6 +18,7 @@ from .crops import CONTRAST_MM, local_contrast
 from .detector import Detector, DetectorConfig
 from .recm import Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
+from .shapes import Shapes
 from .tensor_file import load_tensors, save_tensors
 from .views import ViewBatch
 
@@ -31,11 +32,17 @@ _LARGE = 4096
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shapes of the networks; ``detector`` is None where the model has none."""
+    """The shapes of the networks; ``detector`` is None where the model has none, ``modes`` how many
+    shape modes of a population it knows."""
 
     recm: RecMConfig = field(default_factory=RecMConfig)
     regm: RegMConfig = field(default_factory=RegMConfig)
     detector: DetectorConfig | None = None
+    modes: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.modes, int) or not 0 <= self.modes < 1000:
+            raise InputError("model", f"{self.modes} shape modes are not possible")
 
     def to_json(self) -> dict[str, Any]:
         """All values by name."""
@@ -51,13 +58,15 @@ class ModelConfig:
                 RecMConfig(**values.get("recm", {})),
                 RegMConfig(**values.get("regm", {})),
                 None if seen is None else DetectorConfig(**seen),
+                values.get("modes", 0),
             )
         except TypeError as error:
             raise InputError("model", f"its configuration is not ours ({error})") from None
 
 
 class RadGSReg(nn.Module):
-    """RecM, RegM and, where the configuration has one, the detector that finds the vertebra.
+    """RecM, RegM and, where the configuration has them, the detector that finds the vertebra and
+    the modes in which a population's vertebrae differ.
 
     ``anchors``: the cloud, in centred CT axes (mm), that RecM predicts around.
     """
@@ -68,6 +77,7 @@ class RadGSReg(nn.Module):
         self.recm = RecM(config.recm, anchors)
         self.regm = RegM(config.regm)
         self.detector = None if config.detector is None else Detector(config.detector)
+        self.shapes = Shapes(config.modes, len(anchors)) if config.modes else None
         self.card: dict[str, Any] = {}
         self._few: tuple[Anchors, GaussianCloud] | None = None
 
@@ -76,6 +86,12 @@ class RadGSReg(nn.Module):
         if self.detector is None and config is not None:
             self.detector = Detector(config).to(next(self.parameters()).device)
             self.config = replace(self.config, detector=config)
+        return self
+
+    def with_shapes(self, shapes: Shapes) -> RadGSReg:
+        """This model; with ``shapes`` over its anchors from now on."""
+        self.shapes = shapes.to(next(self.parameters()).device)
+        self.config = replace(self.config, modes=len(shapes))
         return self
 
     @property
@@ -186,12 +202,11 @@ def save_model(path: Path, model: RadGSReg, card: dict[str, Any]) -> None:
         "anchors": len(model.recm.anchors),
         "card": card,
     }
-    large = {
-        name
-        for name, weight in model.named_parameters()
-        if weight.numel() >= _LARGE and not name.startswith("recm.anchors.")
-    }
-    state = {name: t.half() if name in large else t for name, t in model.state_dict().items()}
+    weights = {name for name, _ in model.named_parameters()} | {"shapes.modes"}
+    state = model.state_dict()
+    for name, weight in state.items():
+        if name in weights and weight.numel() >= _LARGE and not name.startswith("recm.anchors."):
+            state[name] = weight.half()
     save_tensors(path, state, facts)
     path.with_suffix(".md").write_text(card_text(path.stem, card), encoding="utf-8")
 
@@ -199,7 +214,8 @@ def save_model(path: Path, model: RadGSReg, card: dict[str, Any]) -> None:
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> RadGSReg:
     """A model that `save_model` wrote, ready for inference; its card in ``model.card``.
 
-    Raises InputError for a file that is missing, damaged, no model of ours, or of a newer version.
+    Raises InputError for a file that is missing, damaged, no model of ours, or of another version
+    of the format.
     """
     path = Path(path)
     tensors, facts = load_tensors(path)

@@ -1,10 +1,11 @@
 """A start for registration from a trained model: RecM, voxelizer, RegM; with no click if need be.
 
 Without a click a small detector says where the vertebra may be. Crops about these places are
-reconstructed; how well their pictures agree with what they were taken to show, and the detector
-itself, say which is the likeliest. Each answer says where the vertebra's centre is, so that crops
-are moved there and looked at again. A model without a detector looks at crops all over the place
-where the views' axes meet instead.
+reconstructed, and each answer says where the vertebra's centre is, so that crops are moved there
+and looked at again. How well the pictures agree with what they were taken to show, and the
+detector itself, choose a few of these places; once their Gaussians have been fitted to the X-rays,
+agreement alone says which is the likeliest. A model without a detector looks at crops all over the
+place where the views' axes meet instead.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ..geometry.pose import orthonormalize, translation
 from ..progress import Progress
 from ..registration.observation import PreparedView, prepare_view
 from ..registration.search import Candidate
+from .bend import bend
 from .crops import Frame
 from .cubes import excess_cube
 from .model import RadGSReg
@@ -59,7 +61,8 @@ _SCAN_STEPS = 1
 _START_STEPS = 2
 _PLACES = 3
 _APART_MM = 12.0
-# Fitted to the X-rays, a place that agrees less than this share of the best one is given up.
+# Fitted to the X-rays, a place that agrees less than this share of the best one is given up; where
+# even the best does not agree at all, there is nothing to choose by.
 _LIKELY = 0.4
 _RECENTRINGS = 2
 _BATCH = 32
@@ -70,9 +73,10 @@ class Seen:
     """What a model sees in X-rays.
 
     ``cloud_world``: the reconstruction, means in world mm, about ``centre_world`` (3,) mm;
-    ``score``: how well the X-rays agree with it, at most 1; ``signs``: +1 per view where bone is
-    bright, else -1; ``prediction``: RecM's answer for the crops of ``frame``, attention maps
-    included.
+    ``score``: how well it agrees, at most 1: its pictures with the crops as predicted, or with the
+    X-rays themselves once it was moved to fit them; ``signs``: +1 per view where bone is bright,
+    else -1; ``prediction``: RecM's answer for the crops of ``frame`` (fitted, if it was), attention
+    maps included.
     """
 
     cloud_world: GaussianCloud
@@ -121,11 +125,12 @@ def see(
     """Reconstruct the vertebra from X-rays alone.
 
     With ``fit`` what RecM predicts is moved as one piece to where the X-rays agree best with it
-    (`networks.settle`); without, it stays as predicted.
+    (`networks.settle`), and bent as the vertebrae of a population differ where the model knows how
+    (`networks.bend`); without, it stays as predicted.
 
-    It is looked for where clicks say it is, else within 50 mm of a ``guess`` (centre (3,) mm and
-    axes (3, 3) in the world), else where the views' axes meet. Raises InputError where they meet
-    nowhere, and Cancelled when ``progress`` says so.
+    It is looked for where clicks say it is, else preferably near a ``guess`` (centre (3,) mm and
+    axes (3, 3) in the world; some 50 mm off is likely enough), else where the views' axes meet.
+    Raises InputError where they meet nowhere, and Cancelled when ``progress`` says so.
     """
     return _places(views, model, guess, progress or Progress(), fit)[0]
 
@@ -138,7 +143,7 @@ def learned_start(
     *,
     fit: bool = True,
 ) -> LearnedStart:
-    """Where the case's vertebra is: RecM (moved to fit the X-rays unless ``fit`` is off),
+    """Where the case's vertebra is: RecM (fitted to the X-rays as in `see` unless ``fit`` is off),
     voxelizer, RegM.
 
     A patient's model of another CT or vertebra has no pose of its own to offer, only RegM's. Raises
@@ -219,7 +224,8 @@ def _places(
     report: Progress,
     fit: bool,
 ) -> list[Seen]:
-    """Where the vertebra may be, the likeliest first; one place where clicks say it."""
+    """Where the vertebra may be, at least one place, the likeliest first; just one where clicks say
+    it. Fitted to the X-rays if ``fit``."""
     prepared = [prepare_view(view) for view in views]
     reference = None if guess is None else guess[1]
     with one_torch_thread():
@@ -232,18 +238,23 @@ def _places(
     chosen = _apart(found, len(centres))
     if not fit:
         return [_as_predicted(one, model) for one in chosen]
-    settled = [
-        _settled(
-            one,
-            model,
-            prepared,
-            report.part(0.6 + 0.4 * n / len(chosen), 0.6 + 0.4 * (n + 1) / len(chosen)),
-        )
-        for n, one in enumerate(chosen)
-    ]
+    settled = []
+    for n, one in enumerate(chosen):
+        part = report.part(0.6 + 0.2 * n / len(chosen), 0.6 + 0.2 * (n + 1) / len(chosen))
+        settled.append(_settled(one, model, prepared, part))
+    likely = _likely(settled)
+    bent = []
+    for n, seen in enumerate(likely):
+        part = report.part(0.8 + 0.2 * n / len(likely), 0.8 + 0.2 * (n + 1) / len(likely))
+        bent.append(_bent(seen, model, prepared, part))
+    return bent
+
+
+def _likely(settled: Sequence[Seen]) -> list[Seen]:
+    """Those that agree hardly less than the best, the best first."""
     best = max(one.score for one in settled)
-    likely = [one for one in settled if one.score >= _LIKELY * best]
-    return sorted(likely, key=lambda one: -one.score)
+    least = _LIKELY * best if best > 0.0 else -np.inf
+    return sorted((one for one in settled if one.score >= least), key=lambda one: -one.score)
 
 
 def _as_predicted(found: _Found, model: RadGSReg) -> Seen:
@@ -273,6 +284,29 @@ def _settled(
         centre_world=transform_points(done.step_world, seen.centre_world[None])[0],
         score=done.score,
         prediction=seen.prediction.moved(torch.from_numpy(step_box).float()),
+    )
+
+
+def _bent(seen: Seen, model: RadGSReg, views: Sequence[PreparedView], report: Progress) -> Seen:
+    """The same in the shape that fits the X-rays best, for a model that knows shapes.
+
+    The score stays that of the unbent one: a wrong place can be bent to look right.
+    """
+    if model.shapes is None:
+        return seen
+    anchors = model.recm.anchors
+    with one_torch_thread():
+        prediction = bend(
+            seen.prediction, anchors, model.shapes, seen.frame, views, seen.signs, report
+        )
+        cloud = model.recm.clouds(prediction.effect)[0].detach()
+    to_world = seen.frame.box_to_world
+    centre = prediction.effect.poses[0, :3, 3].double().cpu().numpy()
+    return replace(
+        seen,
+        cloud_world=cloud.transformed(to_world),
+        centre_world=transform_points(to_world, centre[None])[0],
+        prediction=prediction,
     )
 
 

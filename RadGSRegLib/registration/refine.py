@@ -201,7 +201,7 @@ def _evaluate_view(
     cost = weight_total = 0.0
     scores = []
     for normalizer, observed in zip(view.normalizers, view.images, strict=True):
-        floor = _contrast_floor(normalizer, image, weight, options)
+        floor = contrast_floor(normalizer, image, weight, options)
         rendered, slope = normalizer.normalize_with_jacobian(image, stacked, floor)
         residual = observed - rendered
         square = (residual / options.robust_scale) ** 2
@@ -213,7 +213,7 @@ def _evaluate_view(
         weighted = flat * robust.reshape(1, -1)
         hessian += (weighted @ flat.T).double().numpy()
         gradient += (weighted @ residual.reshape(-1)).double().numpy()
-        scores.append(_correlation(weight, observed, rendered))
+        scores.append(correlation(weight, observed, rendered))
     return hessian, gradient, cost, weight_total, float(np.mean(scores))
 
 
@@ -275,22 +275,24 @@ def _render_bodies(
 
 
 def _weight(target: Tensor, others: Tensor, part: Window, options: RefineOptions) -> Tensor:
-    weight = _footprint(target, part, options.margin_mm)
+    weight = footprint(target, part, options.margin_mm)
     if options.neighbour_weight > 0.0:
-        weight = torch.maximum(weight, options.neighbour_weight * _footprint(others, part, 0.0))
+        weight = torch.maximum(weight, options.neighbour_weight * footprint(others, part, 0.0))
     return weight * part.valid
 
 
-def _contrast_floor(
+def contrast_floor(
     normalizer: LocalNormalization, image: Tensor, weight: Tensor, options: RefineOptions
 ) -> float:
-    """A share of the typical contrast where it counts: flat places are not blown up to noise."""
+    """A share of the typical contrast where ``weight`` is above zero: added in quadrature to the
+    local deviation, it keeps flat places from being blown up to noise."""
     deviation = normalizer.deviation(image)[weight > 0]
     typical = float(deviation.mean()) if deviation.numel() else 0.0
     return options.contrast_floor * typical + 1e-9
 
 
-def _correlation(weight: Tensor, a: Tensor, b: Tensor) -> float:
+def correlation(weight: Tensor, a: Tensor, b: Tensor) -> float:
+    """The weighted correlation of two images (rows, columns) of mean zero, in [-1, 1]."""
     energy = float((weight * a * a).sum()) * float((weight * b * b).sum())
     return float((weight * a * b).sum()) / math.sqrt(max(energy, 1e-12))
 
@@ -328,15 +330,15 @@ def with_background(
         best = (-2.0, (0.0, 0.0))
         for pair in itertools.product(COEFFICIENTS, COEFFICIENTS):
             image = target + others + pair[0] * parts[0] + pair[1] * parts[1]
-            floor = _contrast_floor(normalizer, image, weight, options)
-            score = _correlation(weight, observed, normalizer.normalize(image, floor))
+            floor = contrast_floor(normalizer, image, weight, options)
+            score = correlation(weight, observed, normalizer.normalize(image, floor))
             best = max(best, (score, pair))
         rendered = render_linear(background, best[1], camera, pose, model.centre_ct)
         out.append(replace(view, background=rendered))
     return tuple(out)
 
 
-def _footprint(render: Tensor, part: Window, margin_mm: float) -> Tensor:
+def footprint(render: Tensor, part: Window, margin_mm: float) -> Tensor:
     """Where a body projects, in [0, 1], grown by a margin so that its outline counts fully."""
     covered = (render > 0.02 * float(render.max()) + 1e-9).float()[None, None]
     reach = round(margin_mm / part.pixel_mm)

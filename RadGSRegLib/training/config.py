@@ -15,6 +15,7 @@ from ..networks.recm import RecMConfig
 from ..networks.regm import RegMConfig
 from .losses import ExtraWeights
 from .samples import SampleOptions
+from .shapes import ShapeOptions
 
 PHASES = ("recm", "regm", "joint")
 _ENDLESS = 10**7
@@ -40,6 +41,24 @@ class PhaseShares:
         return self.recm + self.regm + self.joint
 
 
+def _check_counts(what: str, options: DetectionOptions | TrainingConfig) -> None:
+    """What both kinds of training count is at least one, and their rates are positive."""
+    for name in (
+        "steps",
+        "batch",
+        "pairs",
+        "first_pairs",
+        "validate",
+        "validate_every",
+        "checkpoint_every",
+    ):
+        if getattr(options, name) < 1:
+            raise InputError(what, f"{name} is {getattr(options, name)}, not at least 1")
+    for name in ("rate", "steps_per_pair"):
+        if not getattr(options, name) > 0:
+            raise InputError(what, f"{name} is {getattr(options, name)}, not positive")
+
+
 @dataclass(frozen=True)
 class DetectionOptions:
     """How the detector is trained, before the rest: a ``share`` of the minutes, or ``steps`` of
@@ -59,11 +78,9 @@ class DetectionOptions:
     checkpoint_every: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "pairs", "first_pairs", "validate"):
-            if getattr(self, name) < 1:
-                raise InputError("detection", f"{name} is {getattr(self, name)}, not at least 1")
-        if not 0 <= self.share < 1 or not self.rate > 0 or not self.steps_per_pair > 0:
-            raise InputError("detection", "a share is in [0, 1), rate and pairs positive")
+        _check_counts("detection", self)
+        if not 0 <= self.share < 1:
+            raise InputError("detection", f"share is {self.share}, not in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -76,7 +93,8 @@ class TrainingConfig:
     ``rendered``: cases of a batch whose images and volumes enter eq. 2 and 3, every
     ``render_every`` steps (these cost more than the networks on a CPU); ``joint_cases``: those of a
     batch that the joint phase works on. ``gaussians``: anchors from a vertebra while training;
-    ``final_gaussians``: those of a finished patient-specific model. ``validate``: held-out pairs.
+    ``final_gaussians``: those of a finished patient-specific model. ``shapes``: how a population's
+    vertebrae are learned to differ, in the first stage. ``validate``: held-out pairs.
     ``precision``: "float32" or "bfloat16" (networks under autocast). ``workers``: threads that make
     pairs ahead of time (0: none), where there are cores for them.
     """
@@ -92,6 +110,7 @@ class TrainingConfig:
     shares: PhaseShares = field(default_factory=PhaseShares)
     extra: ExtraWeights = field(default_factory=ExtraWeights)
     detection: DetectionOptions = field(default_factory=DetectionOptions)
+    shapes: ShapeOptions = field(default_factory=ShapeOptions)
     seed: int = 0
     steps: int = 4000
     batch: int = 12
@@ -112,11 +131,10 @@ class TrainingConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "pairs", "first_pairs", "gaussians", "validate"):
+        _check_counts("training", self)
+        for name in ("gaussians", "final_gaussians", "render_every", "joint_cases"):
             if getattr(self, name) < 1:
                 raise InputError("training", f"{name} is {getattr(self, name)}, not at least 1")
-        if not self.rate > 0 or not self.steps_per_pair > 0:
-            raise InputError("training", "rate and steps_per_pair are positive")
         if self.precision not in ("float32", "bfloat16"):
             raise InputError("training", f"there is no precision {self.precision!r}")
 
@@ -165,7 +183,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], source: str, base: T)
         now = getattr(base, name)
         if is_dataclass(now) and not isinstance(now, type):
             if not isinstance(value, Mapping):
-                raise InputError(source, f"{name} is a group of options")
+                raise InputError(source, f"{name} is a group of options, not {value!r}")
             changed[name] = from_mapping(type(now), value, source, now)
             continue
         wanted: Any = type(now)

@@ -29,6 +29,7 @@ from .figures import reconstruction_figures
 from .pool import SamplePool, Source
 from .readers import ct_sources, folds, phantom_sources, real_sources, verse_sources
 from .samples import SampleOptions
+from .shapes import shapes_of
 from .stages import finish_patient_model, patient_model, patient_source
 from .template import find_axes, mean_vertebra, template_cloud
 from .trainer import History, Trainer
@@ -238,16 +239,30 @@ def _model(
     if not known:
         known = phantom_sources(4, config.seed + 10**6, folder=work / "phantoms")
     chosen = known[:: max(len(known) // _AVERAGED, 1)][:_AVERAGED]
-    mean = mean_vertebra([s.subject() for s in chosen], report)
+    mean = mean_vertebra([s.subject() for s in chosen], report.part(0.0, 0.1))
     for n, source in enumerate(sources):
         if not source.name.startswith("phantom"):
             subject = source.subject()
             sources[n] = _with_axes(source, find_axes(subject, mean))
-    if base is not None:
-        return base.with_detector(config.model.detector).train()
-    if asked.anchors == "grid":
-        return RadGSReg(config.model, grid_cloud(_GRID_EDGE))
-    return RadGSReg(config.model, template_cloud(mean, config.gaussians))
+    shapes = replace(config.model, modes=0)
+    if base is None and asked.anchors == "grid":
+        return RadGSReg(shapes, grid_cloud(_GRID_EDGE))
+    if base is None:
+        model = RadGSReg(shapes, template_cloud(mean, config.gaussians))
+    else:
+        model = base.with_detector(config.model.detector).train()
+    if asked.stage == 1 and asked.anchors != "grid" and model.shapes is None:
+        learned = shapes_of(
+            model.recm.anchors,
+            sources,
+            config.shapes,
+            seed=config.seed,
+            folder=work,
+            minutes=asked.minutes,
+            progress=report.part(0.1, 1.0),
+        )
+        model = model if learned is None else model.with_shapes(learned)
+    return model
 
 
 class _WithAxes:

@@ -41,6 +41,7 @@ def patient_model(
     known = replace(
         shapes,
         recm=replace(shapes.recm, residual=False, stretch=False),
+        modes=0,
         detector=shapes.detector or config.model.detector,
     )
     model = RadGSReg(known, anchors)

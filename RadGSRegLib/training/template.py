@@ -41,7 +41,7 @@ def mean_vertebra(subjects: Sequence[Subject], progress: Progress | None = None)
         one = resampled(subject, axes, SPACING_MM)
         total = one if total is None else total + one
     assert total is not None
-    return Volume((total / len(subjects)).astype(np.float32), _index_to_box(SPACING_MM))
+    return Volume((total / len(subjects)).astype(np.float32), index_to_box(SPACING_MM))
 
 
 def template_cloud(mean: Volume, count: int) -> GaussianCloud:
@@ -56,7 +56,7 @@ def resampled(subject: Subject, axes: Array, spacing_mm: float) -> Array:
     to_index = excess.physical_to_index
     to_physical = np.eye(4)
     to_physical[:3, 3] = subject.centre_ct
-    matrix = to_index @ to_physical @ axes @ _index_to_box(spacing_mm)
+    matrix = to_index @ to_physical @ axes @ index_to_box(spacing_mm)
     sigma = 0.4 * np.sqrt(np.maximum((spacing_mm / excess.spacing) ** 2 - 1.0, 0.0))[::-1]
     edge = round(EDGE_MM / spacing_mm)
     return np.asarray(
@@ -102,7 +102,8 @@ def find_axes(subject: Subject, mean: Volume) -> Array:
     return matrix(found.x)
 
 
-def _index_to_box(spacing_mm: float) -> Array:
+def index_to_box(spacing_mm: float) -> Array:
+    """(4, 4): voxel (i, j, k) of the anchors' grid to mm in the anchors' axes."""
     edge = round(EDGE_MM / spacing_mm)
     out = np.diag([spacing_mm] * 3 + [1.0])
     out[:3, 3] = -spacing_mm * (edge - 1) / 2.0

@@ -1,0 +1,162 @@
+"""A population's vertebra bent, turned and moved until it looks as the X-rays do.
+
+The unknowns are the coefficients of `Shapes` and a pose; the residual is that of the registration's
+refinement (images normalised in their neighbourhoods, a robust loss). Coefficients are held near
+the population's mean by their own distribution, because two views do not say everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..gaussians import GaussianCloud, rasterize
+from ..gaussians.adam import Adam
+from ..progress import Progress
+from ..registration.observation import PreparedView, window
+from ..registration.refine import (
+    LevelView,
+    RefineOptions,
+    contrast_floor,
+    footprint,
+    prepare_level,
+)
+from .anchors import Anchors
+from .crops import Frame
+from .recm import Prediction, Shape
+from .rigid import POSE_NUMBERS, apply_step, step_from_raw
+from .shapes import Shapes
+
+_HALF_WIDTH_MM = 55.0
+_RATE = 0.15
+# Of a coefficient's square beside the mean squared residual, which is about one.
+_PRIOR = 2e-3
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Pixels and blur in mm at the vertebra, and ``steps`` of Adam."""
+
+    pixel_mm: float
+    blur_mm: float
+    steps: int
+    options: RefineOptions
+
+
+_LEVELS = (
+    _Level(
+        2.0,
+        1.0,
+        40,
+        RefineOptions(
+            neighbourhoods_mm=(8.0,), robust_scale=2.0, contrast_floor=0.3, margin_mm=2.0
+        ),
+    ),
+    _Level(
+        1.0,
+        0.9,
+        30,
+        RefineOptions(neighbourhoods_mm=(6.0,), contrast_floor=0.3, margin_mm=2.0),
+    ),
+)
+
+
+def bend(
+    prediction: Prediction,
+    anchors: Anchors,
+    shapes: Shapes,
+    frame: Frame,
+    views: Sequence[PreparedView],
+    signs: Sequence[int],
+    progress: Progress | None = None,
+) -> Prediction:
+    """RecM's answer (a batch of one) with the shape and the pose that fit the views best.
+
+    It begins at the answer's pose and at the shape of the population that is nearest to it.
+    ``signs``: +1 per view where bone is bright, else -1. Raises Cancelled when ``progress`` says
+    so.
+    """
+    report = progress or Progress()
+    effect = prediction.effect
+    coefficients = shapes.nearest(_positions(effect, anchors)).cpu()
+    unknowns = [coefficients.requires_grad_(), torch.zeros(1, POSE_NUMBERS, requires_grad=True)]
+    still = _Body(anchors, shapes, effect.poses.detach().cpu())
+    box_to_world = torch.from_numpy(frame.box_to_world).float()
+    done, total = 0, sum(level.steps for level in _LEVELS)
+    for level in _LEVELS:
+        with torch.no_grad():
+            means = still.cloud(*unknowns).means.mean(0)
+            centre = box_to_world[:3, :3] @ means + box_to_world[:3, 3]
+        windows = [
+            window(view, centre.double().numpy(), _HALF_WIDTH_MM, level.pixel_mm, level.blur_mm)
+            for view in views
+        ]
+        prepared = prepare_level(windows, list(signs), level.options)
+        adam = Adam(unknowns, (0.8, 0.95))
+        for step in range(level.steps):
+            report(done / total, "bending the vertebra to the X-rays")
+            cloud = still.cloud(*unknowns)
+            loss = _misfit(cloud, box_to_world, prepared, level.options)
+            loss = loss + _PRIOR * unknowns[0].square().sum()
+            adam.step(loss, _RATE * (1.0 - step / level.steps) + 0.005)
+            done += 1
+    with torch.no_grad():
+        shape = still.shape(*unknowns)
+    device = effect.poses.device
+    found = Shape(shape.poses.to(device), shape.stretch.to(device), shape.raw.to(device))
+    return Prediction(found, prediction.factual, prediction.attention)
+
+
+class _Body:
+    """Anchors and modes on the CPU; unknowns to a shape."""
+
+    def __init__(self, anchors: Anchors, shapes: Shapes, poses: Tensor) -> None:
+        self.anchors, self.shapes, self.poses = anchors, shapes, poses
+        self.base = anchors.base.detach() if anchors.free else torch.zeros_like(anchors.base)
+
+    def shape(self, coefficients: Tensor, step: Tensor) -> Shape:
+        """Shape and pose of coefficients (K,) and a raw step (1, 9)."""
+        poses = apply_step(self.poses, *step_from_raw(step))
+        # What the anchors add of their own is in the shapes already.
+        raw = self.shapes.raw(coefficients[None]) - self.base
+        return Shape(poses, torch.ones(1, 3), raw)
+
+    def cloud(self, coefficients: Tensor, step: Tensor) -> GaussianCloud:
+        """The same as Gaussians in the box's frame."""
+        shape = self.shape(coefficients, step)
+        return self.anchors.decode(shape.raw, shape.poses, shape.stretch)[0]
+
+
+def _positions(effect: Shape, anchors: Anchors) -> Tensor:
+    """Raw positions (N, 3) of where an answer puts the Gaussians, stretch included."""
+    base = anchors.base.detach() if anchors.free else 0.0
+    offset = anchors.reach_mm * torch.tanh((effect.raw[0] + base)[:, :3])
+    moved = (anchors.means + offset) * effect.stretch[0] - anchors.means
+    return torch.atanh((moved / anchors.reach_mm).clamp(-0.95, 0.95))
+
+
+def _misfit(
+    cloud: GaussianCloud,
+    box_to_world: Tensor,
+    views: Sequence[LevelView],
+    options: RefineOptions,
+) -> Tensor:
+    """The weighted mean robust residual of a cloud in the box's frame."""
+    cost = torch.zeros(())
+    weights = 0.0
+    for view in views:
+        to_camera = torch.from_numpy(view.world_to_camera).float() @ box_to_world
+        camera = view.window.camera
+        drawn = rasterize(cloud, camera.intrinsic, to_camera, camera.size)
+        still = drawn.detach()
+        weight = footprint(still, view.window, options.margin_mm) * view.window.valid
+        for normalizer, observed in zip(view.normalizers, view.images, strict=True):
+            floor = contrast_floor(normalizer, still, weight, options)
+            residual = observed - normalizer.normalize(drawn, floor)
+            square = (residual / options.robust_scale) ** 2
+            cost = cost + (weight * square / (1.0 + square)).sum() * options.robust_scale**2
+            weights += float(weight.sum())
+    return cost / max(weights, 1e-9)

@@ -1,0 +1,49 @@
+"""How the vertebrae of a population differ: a linear model of shape over the anchors.
+
+Every vertebra is the anchors moved and resized by ``mean + coefficients @ modes``, in the raw
+numbers that `Anchors.decode` takes. One network that moves 500 Gaussians one by one hardly learns
+in minutes how they move together; some dozen coefficients say it (statistical shape models, Cootes
+et al. 1995), few enough to be fitted to two X-rays (`networks.bend`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .anchors import NUMBERS
+
+# Ridge that keeps coefficients small where what is asked for is no shape of the population.
+_RIDGE = 0.3
+
+
+class Shapes(nn.Module):
+    """``count`` modes over ``anchors`` Gaussians; zeros until they are learned
+    (`training.shapes`).
+
+    ``mean`` (N, 11) and ``modes`` (K, N, 11) are raw numbers; coefficients have mean zero and
+    standard deviation one over the population.
+    """
+
+    mean: Tensor
+    modes: Tensor
+
+    def __init__(self, count: int, anchors: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(anchors, NUMBERS))
+        self.register_buffer("modes", torch.zeros(count, anchors, NUMBERS))
+
+    def __len__(self) -> int:
+        return int(self.modes.shape[0])
+
+    def raw(self, coefficients: Tensor) -> Tensor:
+        """Raw numbers (B, N, 11) of shapes (B, K)."""
+        return self.mean + torch.einsum("bk,kna->bna", coefficients, self.modes)
+
+    def nearest(self, positions: Tensor) -> Tensor:
+        """The coefficients (K,) whose raw positions are about ``positions`` (N, 3)."""
+        basis = self.modes[:, :, :3].flatten(1)
+        wanted = (positions - self.mean[:, :3]).flatten()
+        normal = basis @ basis.T + _RIDGE * torch.eye(len(self)).to(basis)
+        found: Tensor = torch.linalg.solve(normal, basis @ wanted)
+        return found
