@@ -20,6 +20,7 @@ from RadGSRegLib.progress import Progress
 from RadGSRegLib.training.board import Board
 from RadGSRegLib.training.checkpoint import load_checkpoint
 from RadGSRegLib.training.config import PhaseShares, TrainingConfig, read_config
+from RadGSRegLib.training.kept import keep, read_kept
 from RadGSRegLib.training.objective import Objective
 from RadGSRegLib.training.pool import SamplePool, Simulated, stack_samples
 from RadGSRegLib.training.samples import SampleOptions, draw_sample, project_target
@@ -125,10 +126,36 @@ def test_pairs_follow_from_their_number_alone(subject, folder):
     read = _pool(subject, folder).sample(2)
     assert np.array_equal(read.images, first.images)
     assert np.allclose(read.targets, first.targets, atol=2e-3)
+    # Whatever has happened to a file, the sentence names it.
+    whole = (folder / "0-2.npz").read_bytes()
+    turned = whole[:200] + bytes([whole[200] ^ 255]) + whole[201:]
     broken = folder / "0-999.npz"
-    broken.write_bytes(b"nothing")
-    with pytest.raises(InputError, match="damaged"):
-        kept.sample(999)
+    for content in (b"", b"nothing", whole[: len(whole) // 2], whole[:-10], turned):
+        broken.write_bytes(content)
+        with pytest.raises(InputError, match=r"0-999\.npz: is damaged"):
+            kept.sample(999)
+    broken.unlink()
+
+
+def test_arrays_are_kept_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a.npz"
+    assert read_kept(path) is None
+    keep(path, {"a": np.arange(3), "b": np.eye(2)})
+    again = read_kept(path)
+    assert again is not None
+    assert {name: array.tolist() for name, array in again.items()} == {
+        "a": [0, 1, 2],
+        "b": [[1.0, 0.0], [0.0, 1.0]],
+    }
+
+    class Unwritable:
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        keep(path, {"a": Unwritable()})  # type: ignore[dict-item]
+    assert [file.name for file in path.parent.iterdir()] == ["a.npz"]
+    assert list(read_kept(path) or {}) == ["a", "b"]
 
 
 def test_workers_change_nothing_but_the_waiting(subject):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..networks.views import ViewBatch, make_batch
+from .kept import keep, read_kept
 from .samples import Sample, SampleOptions, draw_sample
 from .subjects import Subject
 
@@ -86,8 +85,6 @@ class SamplePool:
         self._lock = threading.Lock()
         self._coming: dict[int, Future[Sample]] = {}
         self._executor = ThreadPoolExecutor(workers) if workers > 0 else None
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
 
     def source_of(self, number: int) -> int:
         """Which source a pair belongs to."""
@@ -135,10 +132,7 @@ class SamplePool:
         sample = source.sample(self.subject(number), self.options, seed)
         path = self._path(number)
         if path is not None:
-            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-            os.close(handle)
-            np.savez_compressed(name, **sample.to_arrays())  # type: ignore[arg-type]
-            Path(name).replace(path)
+            keep(path, sample.to_arrays())
             # What is read back must be what was used before a kill.
             sample = self._read(number) or sample
         return sample
@@ -148,13 +142,8 @@ class SamplePool:
 
     def _read(self, number: int) -> Sample | None:
         path = self._path(number)
-        if path is None or not path.is_file():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return Sample.from_arrays(dict(arrays))
-        except (OSError, ValueError) as error:
-            raise InputError(path, f"is damaged ({error})", "delete it") from None
+        arrays = None if path is None else read_kept(path)
+        return None if arrays is None else Sample.from_arrays(arrays)
 
 
 @dataclass(frozen=True)

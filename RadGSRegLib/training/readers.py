@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +21,7 @@ from ..geometry.pose import translation
 from ..networks.crops import make_frame, resample
 from ..phantom import LABELS, make_phantom, random_spine
 from ..registration.observation import prepare_view
+from .kept import keep, read_kept
 from .pool import Simulated, Source
 from .samples import Sample, SampleOptions, project_target
 from .subjects import Subject, make_subject
@@ -66,24 +65,20 @@ def _phantom(
     seed: int, spacing_mm: float, folder: Path | None
 ) -> tuple[Volume, Volume, NDArray[np.float64]]:
     path = None if folder is None else folder / f"phantom-{seed}-{spacing_mm:g}.npz"
-    if path is not None and path.is_file():
-        with np.load(path, allow_pickle=False) as kept:
-            matrix = kept["index_to_physical"]
-            return Volume(kept["ct"], matrix), Volume(kept["labels"], matrix), kept["poses"]
+    kept = None if path is None else read_kept(path)
+    if kept is not None:
+        matrix = kept["index_to_physical"]
+        return Volume(kept["ct"], matrix), Volume(kept["labels"], matrix), kept["poses"]
     made = make_phantom(random_spine(seed), spacing_mm, "lumbar")
     poses = np.stack([made.poses[level] for level in _PHANTOM_LEVELS])
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-        os.close(handle)
-        np.savez_compressed(
-            name,
-            ct=made.ct.array,
-            labels=made.labels.array,
-            index_to_physical=made.ct.index_to_physical,
-            poses=poses,
-        )
-        Path(name).replace(path)
+        arrays = {
+            "ct": made.ct.array,
+            "labels": made.labels.array,
+            "index_to_physical": made.ct.index_to_physical,
+            "poses": poses,
+        }
+        keep(path, arrays)
     return made.ct, made.labels, poses
 
 
