@@ -13,6 +13,7 @@ import torch
 
 from RadGSRegLib import cli, commands
 from RadGSRegLib.cases import read_case
+from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry.pose import is_rigid
 from RadGSRegLib.networks import is_trained_for, learned_start, load_model, patient_cloud
 from RadGSRegLib.networks.start import CENTRE
@@ -22,8 +23,10 @@ from RadGSRegLib.registration import register as register_module
 from RadGSRegLib.registration.register import RegistrationOptions
 from RadGSRegLib.registration.search import Candidate
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
+from RadGSRegLib.training import shapes as shapes_module
 from RadGSRegLib.training.config import TrainingConfig, from_mapping
 from RadGSRegLib.training.pretrain import Pretraining, pretrain
+from RadGSRegLib.training.shapes import ShapeOptions, shapes_of
 
 OPTIONS = {
     "model": {
@@ -246,6 +249,52 @@ def test_reconstruct_learned(trained, case_path, tmp_path):
     assert record["method"] == "learned"
     assert (out / "gaussians.ply").is_file()
     assert (out / "reconstruction.nii.gz").is_file()
+
+
+@pytest.fixture(scope="module")
+def population(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of stage 1, as good as untrained but for the shapes; "work" lies beside them."""
+    folder = tmp_path_factory.mktemp("population")
+    options = folder / "options.json"
+    few = {"modes": 8, "phantoms": 1, "epochs": 1}
+    options.write_text(json.dumps({**OPTIONS, "shapes": few}))
+    out = folder / "population.safetensors"
+    arguments = ["--stage", "1", "--phantoms", "1", "--out", str(out), "--config", str(options)]
+    assert cli.main(["pretrain", *arguments, "--work", str(folder / "work")]) == 0
+    return out
+
+
+def test_stage_1_learns_how_vertebrae_differ(population, case_path):
+    model = load_model(population)
+    assert not model.is_patient_specific
+    # Ten vertebrae of two phantoms are enough for three modes, not for eight.
+    assert len(model.shapes) == 3
+    assert bool(model.shapes.modes.any())
+    found = learned_start(read_case(case_path), model)
+    assert is_rigid(found.candidates[0].ct_to_world)
+    assert len(found.cloud) == len(model.recm.anchors)
+
+
+def test_shapes_that_were_learned_are_kept(population, monkeypatch):
+    work = population.parent / "work"
+    monkeypatch.setattr(shapes_module, "phantom_sources", None)
+    model = load_model(population)
+    asked = ShapeOptions()
+    again = shapes_of(model.recm.anchors, [], asked, seed=0, folder=work)
+    assert torch.allclose(again.modes, model.shapes.modes, atol=1e-3)
+    other = load_model(population).recm.anchors
+    other.means = other.means[:-1]
+    with pytest.raises(InputError, match="another training"):
+        shapes_of(other, [], asked, seed=0, folder=work)
+
+
+def test_a_patient_has_one_shape(population, case_path, tmp_path):
+    config = tmp_path / "options.json"
+    config.write_text(json.dumps(OPTIONS))
+    out = tmp_path / "patient.safetensors"
+    arguments = ["--base", str(population), "--out", str(out), "--config", str(config)]
+    assert cli.main(["pretrain", "--stage", "3", str(case_path), *arguments]) == 0
+    assert load_model(out).shapes is None
 
 
 @pytest.mark.parametrize(

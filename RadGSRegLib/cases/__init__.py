@@ -13,7 +13,7 @@ from .case import (
 from .ct import read_ct
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger
-from .output import OutputFolder
+from .output import OutputFolder, output_file
 from .patient_pixels import attenuation_like
 from .projection_matrix import camera_from_projection, read_projection_matrix
 from .results import (
@@ -49,6 +49,7 @@ __all__ = [
     "file_stem",
     "is_views_file",
     "labels_on_ct",
+    "output_file",
     "patient_of",
     "read_case",
     "read_ct",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -120,3 +121,23 @@ class OutputFolder:
             with suppress(OSError):
                 parent.rmdir()
         self._made.clear()
+
+
+@contextmanager
+def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Where to write a file that takes its place at ``path`` once it is whole.
+
+    On any exception nothing is left behind. Raises InputError where the file cannot be written.
+    """
+    path = Path(path)
+    folder: Path | None = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".radgsreg-", dir=path.parent))
+        part = folder / path.name
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise InputError(path, f"cannot be written ({error.strerror or error})") from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)

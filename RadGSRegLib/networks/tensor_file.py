@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ..cases import output_file
 from ..errors import InputError
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write tensors, and JSON values in the file's header."""
+    """Write tensors, and JSON values in the file's header.
+
+    Raises InputError where the file cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path = Path(path)
     still = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".radgsreg-", suffix=path.suffix)
-    os.close(handle)
+    header = {"radgsreg": json.dumps(facts, allow_nan=False)}
     try:
-        save_file(still, name, metadata={"radgsreg": json.dumps(facts, allow_nan=False)})
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        with output_file(path) as part:
+            save_file(still, part, metadata=header)
+    except SafetensorError as error:
+        raise InputError(path, f"cannot be written ({error})") from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -13,22 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cases import output_file
 from ..errors import InputError
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def keep(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays by name, compressed; the folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".radgsreg-", suffix=".npz")
-    os.close(handle)
+    """Write arrays by name, compressed; the folder is made where it is missing.
+
+    Raises InputError where the file cannot be written.
+    """
     try:
-        np.savez_compressed(name, **arrays)  # type: ignore[arg-type]
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(path.parent, f"cannot be made ({error.strerror})") from error
+    with output_file(path) as part:
+        np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
 
 
 def read_kept(path: Path) -> Arrays | None:
