@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from RadGSRegLib.cases import (
     OutputFolder,
     RegistrationRecord,
+    output_file,
     read_itk_transform,
     read_registration_json,
     write_itk_transform,
@@ -333,3 +334,27 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="out"), OutputFolder(place):
             pass
     assert names(tmp_path) == {"out"}
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), OSError(28, "full")])
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "a b.txt"
+    path.write_text("old")
+
+    def write() -> None:
+        with output_file(path) as part:
+            part.write_text("ne")
+            raise error
+
+    wanted = InputError if isinstance(error, OSError) else type(error)
+    with pytest.raises(wanted, match="written .full" if wanted is InputError else None):
+        write()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with output_file(path) as part:
+        part.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(InputError, match="cannot be written"), output_file(path / "c.txt"):
+        pass

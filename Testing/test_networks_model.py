@@ -178,6 +178,8 @@ def test_files_that_are_no_model_are_refused_in_one_sentence(tmp_path):
     save_tensors(newer, broken, facts)
     with pytest.raises(InputError, match="not finite"):
         load_model(newer)
+    with pytest.raises(InputError, match="cannot be written"):
+        save_tensors(tmp_path / "nowhere" / "m.safetensors", tensors, facts)
 
 
 def test_large_weights_are_stored_in_half_precision_and_anchors_are_not(tmp_path):

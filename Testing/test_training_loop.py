@@ -152,10 +152,12 @@ def test_arrays_are_kept_whole_or_not_at_all(tmp_path):
         def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
             raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="disk is full"):
+    with pytest.raises(InputError, match=r"a\.npz: cannot be written .the disk is full"):
         keep(path, {"a": Unwritable()})  # type: ignore[dict-item]
     assert [file.name for file in path.parent.iterdir()] == ["a.npz"]
     assert list(read_kept(path) or {}) == ["a", "b"]
+    with pytest.raises(InputError, match=r"a\.npz: cannot be made"):
+        keep(path / "b.npz", {})
 
 
 def test_workers_change_nothing_but_the_waiting(subject):
