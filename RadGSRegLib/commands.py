@@ -319,7 +319,7 @@ def pretrain(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
     """One of the three stages of training; a model and its card."""
     device = _device(args.device)
     from .training.config import TrainingConfig, read_config
-    from .training.pretrain import Pretraining, pretrain
+    from .training.pretrain import Pretraining, measured_on, pretrain
 
     def path(name: str) -> Path | None:
         value = getattr(args, name)
@@ -350,7 +350,7 @@ def pretrain(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
     best = pretrain(asked, config, progress).best()
     summary = (
         f"trained for {best['minutes']:.1f} minutes, {best['step']:.0f} steps",
-        f"error on held-out simulated X-rays: reconstruction {best['recm_mm']:.1f} mm, "
+        f"error on {measured_on(asked)}: reconstruction {best['recm_mm']:.1f} mm, "
         f"registration {best['regm_mm']:.1f} mm (medians, before any refinement)",
         f"model: {args.out} (its card: {Path(args.out).with_suffix('.md')})",
     )

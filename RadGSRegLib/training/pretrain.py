@@ -45,8 +45,9 @@ class Pretraining:
     """What `pretrain` is asked for.
 
     ``stage`` 1: ``phantoms`` (how many spines), ``cts`` (a folder), ``verse`` (VerSe'20's folder);
-    2: ``cases``, a folder of X-ray cases with truth, of which fold ``fold`` of five is held out
-    (None: nothing is); 3: ``case``, a case.json. ``base``: a model to go on from. ``minutes``: the
+    2: ``cases``, a folder of X-ray cases with truth, of which fold ``fold`` of five is held out,
+    for choosing the best weights and for the card (None: nothing is, and both know no X-rays but
+    those trained on); 3: ``case``, a case.json. ``base``: a model to go on from. ``minutes``: the
     budget (None: all steps). ``work``: a folder for checkpoints and data, from which an interrupted
     run goes on (None: a temporary one). ``stop``: a file; once it is there, training ends as if the
     minutes were over. ``board``: a folder for TensorBoard.
@@ -92,12 +93,12 @@ def pretrain(
         base = None if asked.base is None else load_model(asked.base)
         torch.manual_seed(config.seed)
         report(0.0, "preparing the data")
-        sources, what = _sources(asked, config, work)
+        sources, held, what = _sources(asked, config, work)
         if config.detection.share == 0.0:
             # One that was never trained must not be trusted: without it, crops are scanned.
             config = replace(config, model=replace(config.model, detector=None))
         with one_torch_thread():
-            model = _model(asked, config, sources, base, work, report.part(0.0, 0.05))
+            model = _model(asked, config, sources, held, base, work, report.part(0.0, 0.05))
         config = replace(config, model=model.config)
         pool = SamplePool(sources, config.samples, config.seed, work / "pairs", config.workers)
         spent = (time.perf_counter() - began) / 60.0
@@ -110,7 +111,7 @@ def pretrain(
                 device=asked.device,
                 folder=work,
                 log=board.write,
-                unseen=_unseen(asked, config, config.samples, work / "unseen"),
+                unseen=_unseen(asked, held, config, config.samples, work / "unseen"),
             )
             enough = None if asked.stop is None else asked.stop.exists
             share = 0.0 if model.detector is None else config.detection.share
@@ -118,7 +119,7 @@ def pretrain(
             detection: list[dict[str, float]] = []
             try:
                 if share > 0:
-                    detector = _detector_trainer(asked, config, sources, trainer, work)
+                    detector = _detector_trainer(asked, config, sources, held, trainer, work)
                     budget = None if minutes is None else share * minutes
                     detection = detector.run(parts[0], budget, enough)
                     spent = (time.perf_counter() - began) / 60.0
@@ -150,8 +151,8 @@ def pretrain(
 
 def _sources(
     asked: Pretraining, config: TrainingConfig, work: Path
-) -> tuple[list[Source], dict[str, Any]]:
-    """The sources of a stage, and what the card says of them (nobody's name)."""
+) -> tuple[list[Source], list[Source], dict[str, Any]]:
+    """The sources of a stage, those held out, and what the card says of them (nobody's name)."""
     if asked.stage == 3:
         if asked.case is None:
             raise InputError("--stage 3", "needs a case", "name a case.json")
@@ -159,16 +160,20 @@ def _sources(
         source = patient_source(case)
         centre = [round(float(x), 2) for x in source.subject().centre_ct]
         data = {"patient": patient_of(case), "label": case.label_name, CENTRE: centre}
-        return [source], data
+        return [source], [], data
     if asked.stage == 2:
         if asked.cases is None:
             raise InputError("--stage 2", "needs a folder of X-ray cases with truth", "--cases DIR")
-        real = real_sources(asked.cases)
+        real: list[Source] = []
+        held: list[Source] = []
+        cases = real_sources(asked.cases)
+        out: set[int] = set()
         if asked.fold is not None:
-            parts = folds([patient_of(one.case) for one in real])
-            held = set(parts[asked.fold])
-            real = [one for n, one in enumerate(real) if n not in held]
-        return list(real), {"X-ray cases": len(real), "held-out fold": asked.fold}
+            out = set(folds([patient_of(one.case) for one in cases])[asked.fold])
+        for number, one in enumerate(cases):
+            (held if number in out else real).append(one)
+        counts = {"X-ray cases": len(real), "X-ray cases held out": len(held)}
+        return real, held, {**counts, "held-out fold": asked.fold}
     sources: list[Source] = []
     what: dict[str, Any] = {}
     if asked.phantoms:
@@ -184,17 +189,23 @@ def _sources(
         what["VerSe'20 vertebrae"] = len(found)
     if not sources:
         raise InputError("--stage 1", "has no data", "give --phantoms, --cts or --verse")
-    return sources, what
+    return sources, [], what
 
 
 def _unseen(
-    asked: Pretraining, config: TrainingConfig, options: SampleOptions, folder: Path
+    asked: Pretraining,
+    held: list[Source],
+    config: TrainingConfig,
+    options: SampleOptions,
+    folder: Path,
 ) -> SamplePool | None:
-    """In stage 1, phantoms that are never trained on."""
-    if asked.stage != 1:
+    """In stage 1, phantoms that are never trained on; in stage 2, the held-out fold."""
+    sources = held
+    if asked.stage == 1:
+        phantoms = folder.with_name("phantoms")
+        sources = phantom_sources(_UNSEEN, config.seed + 2 * 10**6, folder=phantoms)
+    if not sources:
         return None
-    phantoms = folder.with_name("phantoms")
-    sources = phantom_sources(_UNSEEN, config.seed + 2 * 10**6, folder=phantoms)
     return SamplePool(sources, options, config.seed + 1, folder)
 
 
@@ -202,6 +213,7 @@ def _detector_trainer(
     asked: Pretraining,
     config: TrainingConfig,
     sources: list[Source],
+    held: list[Source],
     trainer: Trainer,
     work: Path,
 ) -> DetectorTrainer:
@@ -219,7 +231,7 @@ def _detector_trainer(
         folder=work,
         writes=trainer.rank == 0,
         log=trainer.log,
-        unseen=_unseen(asked, config, options, work / "unseen-views"),
+        unseen=_unseen(asked, held, config, options, work / "unseen-views"),
     )
 
 
@@ -227,11 +239,12 @@ def _model(
     asked: Pretraining,
     config: TrainingConfig,
     sources: list[Source],
+    held: list[Source],
     base: RadGSReg | None,
     work: Path,
     report: Progress,
 ) -> RadGSReg:
-    """The model to train; in stage 1 and 2 the sources are given the anchors' axes."""
+    """The model to train; in stage 1 and 2 all sources are given the anchors' axes."""
     if asked.stage == 3:
         return patient_model(sources[0].subject(), config, base)
     # A phantom's axes are known, so the mean is theirs; other vertebrae are compared with it.
@@ -240,10 +253,10 @@ def _model(
         known = phantom_sources(4, config.seed + 10**6, folder=work / "phantoms")
     chosen = known[:: max(len(known) // _AVERAGED, 1)][:_AVERAGED]
     mean = mean_vertebra([s.subject() for s in chosen], report.part(0.0, 0.1))
-    for n, source in enumerate(sources):
-        if not source.name.startswith("phantom"):
-            subject = source.subject()
-            sources[n] = _with_axes(source, find_axes(subject, mean))
+    for some in (sources, held):
+        for n, source in enumerate(some):
+            if not source.name.startswith("phantom"):
+                some[n] = _with_axes(source, find_axes(source.subject(), mean))
     shapes = replace(config.model, modes=0)
     if base is None and asked.anchors == "grid":
         return RadGSReg(shapes, grid_cloud(_GRID_EDGE))
@@ -296,6 +309,9 @@ def _card(
     minutes: float,
 ) -> dict[str, Any]:
     last = history.best()
+    known = "Simulated X-rays (the library's own physics)"
+    if asked.stage == 2:
+        known = "The X-rays of the cases it was given, and what the model knew that it went on from"
     return {
         "what": f"RadGS-Reg, stage {asked.stage}, encoder {config.model.recm.encoder}",
         "use": "Research only, not for clinical decisions.",
@@ -310,15 +326,14 @@ def _card(
             "anchors": asked.anchors if asked.stage != 3 else "the patient's own",
             "went on from a model": asked.base is not None,
         },
-        "figures on held-out simulated pairs"
-        + (" of phantoms never trained on" if asked.stage == 1 else ""): {
+        f"figures on {measured_on(asked)}": {
             "RecM, median distance of surface points (mm)": round(last.get("recm_mm", -1.0), 2),
             "RegM, the same (mm)": round(last.get("regm_mm", -1.0), 2),
             "RecM, SSIM on the vertebra's box": round(quality["ssim"], 3),
             "RecM, PSNR (dB)": round(quality["psnr_db"], 1),
         },
-        **_detection_figures(history),
-        "limits": "Simulated X-rays (the library's own physics); lumbar vertebrae; box within 13 "
+        **_detection_figures(history, asked),
+        "limits": f"{known}; lumbar vertebrae; box within 13 "
         "mm of the vertebra's centre, the spine within 20 degrees about each axis.",
         "history": [
             {k: round(v, 3) for k, v in entry.items()} for entry in _thinned(history.entries)
@@ -326,13 +341,26 @@ def _card(
     }
 
 
-def _detection_figures(history: History) -> dict[str, Any]:
+def measured_on(asked: Pretraining) -> str:
+    """What the figures of a training are about."""
+    if asked.stage == 2 and asked.fold is None:
+        return "other crops of the X-rays trained on"
+    if asked.stage == 2:
+        return "X-rays of the held-out fold"
+    unseen = " of phantoms never trained on" if asked.stage == 1 else ""
+    return f"held-out simulated pairs{unseen}"
+
+
+def _detection_figures(history: History, asked: Pretraining) -> dict[str, Any]:
     """What the card says of the detector, if there is one."""
     if not history.detection:
         return {}
     last = history.detection[-1]
+    views = "held-out simulated pairs of whole views"
+    if asked.stage == 2:
+        views = f"whole views, {measured_on(asked)}"
     return {
-        "detector on held-out simulated pairs of whole views": {
+        f"detector on {views}": {
             "steps": int(last["step"]),
             "pairs": int(last["pairs"]),
             "first place, median distance from a wanted vertebra (mm)": round(last["first_mm"], 1),
