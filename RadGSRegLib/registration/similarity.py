@@ -19,12 +19,14 @@ def spread_matrix(length: int, cell: int, sigma_px: float) -> Tensor:
     """The matrix (length, cells) that spreads sums over cells of ``cell`` pixels as a Gaussian.
 
     Each cell's sum counts as lying at its centre, which a Gaussian of two cells or more cannot tell
-    from the pixels themselves. Zero beyond the line's ends.
+    from the pixels themselves. Zero beyond the line's ends, and where a Gaussian is under a
+    billionth of its peak: products with its denormal tail take processors ten times as long.
     """
     cells = -(-length // cell)
     centres = cell * torch.arange(cells, dtype=torch.float32) + (cell - 1) / 2.0
     offsets = torch.arange(length, dtype=torch.float32)[:, None] - centres[None, :]
     weights = torch.exp(-0.5 * (offsets / sigma_px) ** 2)
+    weights[weights < 1e-9] = 0.0
     return weights / (sigma_px * math.sqrt(2.0 * math.pi))
 
 
@@ -51,7 +53,7 @@ class LocalNormalization:
             stack = stack.reshape(-1, 1, *stack.shape[-2:])
             sums = torch.nn.functional.avg_pool2d(stack, cell) * float(cell * cell)
             images = sums.reshape(*images.shape[:-2], *sums.shape[-2:])
-        return self._rows @ images @ self._columns
+        return self._rows @ (images @ self._columns)
 
     def mean(self, images: Tensor) -> Tensor:
         """The mean over the valid part of each pixel's neighbourhood."""
