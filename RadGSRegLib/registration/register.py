@@ -30,7 +30,7 @@ CLEAR_SCORE = 0.8
 LEVEL_DISTANCE_MM = 36.0
 # Closer than this at the middle level, a neighbouring level is compared finely.
 CLOSE_LEVELS = 0.05
-# The fine level raises a view's score by about this at most.
+# So far below it at the middle level, a view is not given the chance to reach it at the fine one.
 _FINE_GAIN = 0.15
 
 
@@ -363,11 +363,13 @@ def _around_learned(
     """What a search around each of a model's places finds, the best first, as from a click."""
     centre_ct = job.model.centre_ct
     seen: list[Candidate] = []
+    centres_world: list[Array] = []
     for one in learned:
-        centre = transform_points(one.ct_to_world, centre_ct[None])[0]
-        others = [transform_points(k.ct_to_world, centre_ct[None])[0] for k in seen]
-        if all(np.linalg.norm(centre - other) > options.click_range_mm for other in others):
+        centre_world = transform_points(one.ct_to_world, centre_ct[None])[0]
+        apart_mm = [np.linalg.norm(centre_world - other) for other in centres_world]
+        if min(apart_mm, default=np.inf) > options.click_range_mm:
             seen.append(one)
+            centres_world.append(centre_world)
     places = options.click_places if len(seen) == 1 else options.learned_search_places
     ranges = replace(
         options.search,
