@@ -161,6 +161,21 @@ class Task(Generic[Result]):
         self.isDiscarded = True
         self.cancel()
 
+    def end(self) -> None:
+        """`discard`, and return when the child is gone and no file is left, within two seconds.
+
+        For when nobody polls any more, as when the application closes; tells nobody.
+        """
+        self.discard()
+        if self._timer is not None:
+            self._timer.stop()
+        self._prepare = None  # closes what it was writing
+        self.job.wait(2.0)
+        self._folder.remove()
+        if self.result is None and self.error is None:
+            self.error = Cancelled("discarded")
+        self.isFinished = True
+
     def poll(self) -> bool:
         """Take in progress and, at the end, load the results. Returns whether all is finished."""
         if self.isFinished:
@@ -207,9 +222,7 @@ class Task(Generic[Result]):
                     idle()
         except BaseException:
             # Ctrl-C in a console: the child must not stay behind.
-            self.cancel()
-            self.job.wait(3.0)
-            self._folder.remove()
+            self.end()
             raise
         if self._removal is not None:
             self._removal.join()

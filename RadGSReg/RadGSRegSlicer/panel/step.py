@@ -98,10 +98,9 @@ class Step:
             self._task.discard()
 
     def cleanup(self) -> None:
-        """The panel goes away; no process may stay behind."""
+        """The panel goes away; no process may stay behind, and no copy of the patient's CT."""
         if self._task is not None:
-            self._task.discard()
-            self._task.job.wait(2.0)
+            self._task.end()
 
     def showStatus(self) -> None:
         """Say in the step's title and label what is missing, or what went wrong last."""
