@@ -22,13 +22,13 @@ import panel_scene
 import slicer_startup
 from panel_scene import Library, wait_until
 
-from RadGSRegLib.errors import InputError
+from RadGSRegLib.errors import Cancelled, InputError
 
 slicer_startup.start()
 
 from RadGSRegSlicer import levels
 from RadGSRegSlicer.jobs import parseFigures
-from RadGSRegSlicer.modelcard import describe, readCard, trainedFor
+from RadGSRegSlicer.modelcard import describe, knownCard, readCard, trainedFor
 
 import RadGSReg
 
@@ -173,10 +173,70 @@ def test_the_user_chooses_where_it_goes(planned: Any, library: Library, tmp_path
     assert f"the model will be {chosen}" in ui.trainStatusLabel.text
     _train(planned)
     assert trainedFor(readCard(chosen)) == "L3"
-    assert f"this model will be replaced: {chosen}" in ui.trainStatusLabel.text
+    assert f"this file will be replaced: {chosen}" in ui.trainStatusLabel.text
     first = chosen.stat().st_mtime_ns
     _train(planned)
     assert chosen.stat().st_mtime_ns != first
+
+
+@pytest.mark.parametrize("path", ["~nobody of that name/m", "m" * 300, "a\0b"])
+def test_whatever_is_typed_as_a_path_is_refused_in_the_step(planned: Any, path: str) -> None:
+    ui, parameters = planned.ui, planned._parameterNode
+    ui.trainPathLineEdit.currentPath = path
+    assert not ui.trainButton.enabled
+    assert "cannot be used" in ui.trainStatusLabel.text
+    ui.trainPathLineEdit.currentPath = ""
+    parameters.method = "learned"
+    ui.modelPathLineEdit.currentPath = path
+    with pytest.raises(InputError, match="is not there"):
+        knownCard(path)
+    # The steps below are brought up to date all the same.
+    assert "Step 2" in ui.registerStatusLabel.text
+
+
+def test_no_text_of_the_users_is_written_over_unasked(
+    planned: Any, library: Library, models: Path
+) -> None:
+    (models / "radgsreg-L3.md").write_text("mine")
+    planned.update()
+    assert f"the model will be {models / 'radgsreg-L3-2.safetensors'}" in (
+        planned.ui.trainStatusLabel.text
+    )
+    planned.ui.trainPathLineEdit.currentPath = str(models / "radgsreg-L3")
+    assert f"will be replaced: {models / 'radgsreg-L3.md'}" in planned.ui.trainStatusLabel.text
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_closing_the_application_leaves_no_copy_of_the_ct(
+    planned: Any, library: Library, models: Path, measured: bool
+) -> None:
+    library.behave("hang")
+    planned.ui.trainButton.click()
+    if measured:
+        wait_until(lambda: _measured(planned))
+    task = planned.steps["train"]._task
+    assert list(Path(tempfile.gettempdir()).glob("radgsreg-*"))
+    planned.cleanup()
+    assert not list(Path(tempfile.gettempdir()).glob("radgsreg-*"))
+    assert task.poll()
+    assert isinstance(task.error, Cancelled)
+    assert not task.job.isRunning
+    assert _names(models) == []
+
+
+def test_a_training_that_has_just_ended_need_not_be_stopped(
+    planned: Any, library: Library, models: Path
+) -> None:
+    logic, parameters = planned.logic, planned._parameterNode
+    where = parameters.ctVolume, parameters.segmentation, "L3"
+    task = logic.pretrain(*where, models / "m", waitForCompletion=False)
+    while not task._isLoaded:
+        task.poll()
+    assert task._removal is not None
+    task._removal.join()
+    task.finish()
+    wait_until(lambda: task.isFinished)
+    assert task.error is None
 
 
 def test_another_vertebra_does_not_get_the_model(

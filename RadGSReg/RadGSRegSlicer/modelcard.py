@@ -23,8 +23,6 @@ def readCard(path: str | Path) -> Card:
     ours.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "is not there")
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -33,6 +31,8 @@ def readCard(path: str | Path) -> Card:
             header = json.loads(file.read(length))
         card = json.loads(header["__metadata__"]["radgsreg"])["card"]
         return dict(card)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise InputError(path, "is not there") from None
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError):
@@ -42,9 +42,10 @@ def readCard(path: str | Path) -> Card:
 def knownCard(path: str | Path) -> Card:
     """`readCard`, which looks into the file only where that has changed: for a form."""
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "is not there")
-    seen = path.stat()
+    try:
+        seen = path.stat()
+    except (OSError, ValueError):
+        raise InputError(path, "is not there") from None
     return _readOnce(path, seen.st_mtime_ns, seen.st_size)
 
 

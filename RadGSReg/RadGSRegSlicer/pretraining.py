@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -47,7 +48,9 @@ class PretrainingTask(Task[TrainedModel]):
         """
         if not self.figures:
             raise InputError("training", "has measured nothing yet", "wait a little, or cancel it")
-        self.stopFile.touch()
+        # Where its folder is gone, the training has ended by itself a moment ago.
+        with contextlib.suppress(FileNotFoundError):
+            self.stopFile.touch()
 
 
 def pretrain(
@@ -71,10 +74,10 @@ def pretrain(
     target = modelPath(path)
     try:
         # Better refused now than after the training.
-        with tempfile.TemporaryFile(dir=target.parent):
+        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=target.name):
             pass
     except OSError as error:
-        raise InputError(target.parent, f"cannot be written to ({error.strerror})") from error
+        raise InputError(target, f"cannot be written ({error.strerror})") from error
     folder = WorkFolder(target.parent)
     try:
         name = vertebraName(segmentationNode, segment)
@@ -114,25 +117,36 @@ def modelPath(path: str | os.PathLike[str]) -> Path:
 
     Raises InputError where that is no place for a file.
     """
-    target = Path(path).expanduser().resolve()
-    if target.is_dir():
-        raise InputError(target, "is a folder", "name a file")
-    if target.suffix != SUFFIX:
-        target = target.with_name(target.name + SUFFIX)
-    if not target.parent.is_dir():
-        raise InputError(target, "its folder does not exist", "make it first")
+    try:
+        target = Path(path).expanduser().resolve()
+        if target.is_dir():
+            raise InputError(target, "is a folder", "name a file")
+        if target.suffix != SUFFIX:
+            target = target.with_name(target.name + SUFFIX)
+        if not target.parent.is_dir():
+            raise InputError(target, "its folder does not exist", "make it first")
+        for file in filesOf(target):
+            file.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        # Names that are too long, folders that may not be looked into, "~somebody", ...
+        raise InputError(path, f"cannot be used ({getattr(error, 'strerror', error)})") from error
     return target
 
 
 def defaultPath(name: str) -> Path:
     """Where a model of a vertebra goes if nobody says: beside the scene, under a new name."""
     folder = Path(slicer.mrmlScene.GetRootDirectory() or Path.home())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK | os.X_OK):
         folder = Path.home()
     number = 1
     while True:
         ending = SUFFIX if number == 1 else f"-{number}{SUFFIX}"
         path = folder / f"radgsreg-{name}{ending}"
-        if not path.exists():
+        if not any(file.exists() for file in filesOf(path)):
             return path
         number += 1
+
+
+def filesOf(path: Path) -> tuple[Path, Path]:
+    """The files that a model at ``path`` consists of: itself, and its card as text."""
+    return path, path.with_suffix(".md")

@@ -8,7 +8,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
 from ..modelcard import describe
-from ..pretraining import TrainedModel, defaultPath, modelPath, vertebraName
+from ..pretraining import TrainedModel, defaultPath, filesOf, modelPath, vertebraName
 from .step import PanelContext, Step, modify, onPath
 from .timing import ProgressDisplay
 
@@ -63,8 +63,9 @@ class TrainStep(Step):
         if self._task is not None:
             return _("Training; the rest of Slicer can be used")
         path = self._target()
-        if path.exists():
-            return _("Ready; this model will be replaced: {path}").format(path=path)
+        there = [file for file in filesOf(path) if file.exists()]
+        if there:
+            return _("Ready; this file will be replaced: {path}").format(path=there[0])
         return _("Ready; the model will be {path}").format(path=path)
 
     # Handlers
@@ -142,7 +143,7 @@ class TrainStep(Step):
             text = _("Trained, for a vertebra that is no longer the chosen one: {path}")
         self.ui.trainProgressLabel.text = text.format(path=model.path)
         lines = describe(model.card)
-        lines.append(_("More in {name}").format(name=model.path.with_suffix(".md").name))
+        lines.append(_("More in {name}").format(name=filesOf(model.path)[1].name))
         self.ui.trainResultLabel.text = "\n".join(lines)
 
     def _target(self) -> Any:
