@@ -125,7 +125,7 @@ class TrainingConfig:
     gaussians: int = 500
     final_gaussians: int = 4000
     validate: int = 16
-    validate_every: int = 250
+    validate_every: int = 100
     checkpoint_every: int = 250
     precision: str = "float32"
     workers: int = 0
