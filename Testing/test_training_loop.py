@@ -203,6 +203,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(subject, folder, tmp_path):
     history = resumed.run()
     assert resumed.step == whole.step == 8
     assert [e["step"] for e in history.entries] == [4.0, 8.0]
+    # The time before the kill counts too.
+    assert 0.0 < history.entries[0]["minutes"] < history.entries[1]["minutes"]
     state = resumed.model.state_dict()
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, state[name]), name

@@ -1,7 +1,8 @@
 """The loop: steps, phases, validation, checkpoints, a budget of minutes, several processes.
 
-The same configuration and data give the same weights, also across a kill: everything random follows
-from the seed and the step's number, and checkpoints hold the rest.
+The same configuration and data give the same weights, also across a kill, where steps and not minutes
+end a run: everything random follows from the seed and the step's number, and checkpoints hold the
+rest.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ class Trainer:
         self.log = log
         self.history = History()
         self.step = 0
+        self._began = time.perf_counter()
+        self._earlier = 0.0
         self._best: dict[str, Tensor] = {}
         self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
         self.objective = Objective(self.model, config.extra, reduced=config.precision == "bfloat16")
@@ -102,11 +105,11 @@ class Trainer:
         (the checkpoint of the last step stays).
         """
         report = progress or Progress()
-        began = time.perf_counter()
         self._resume()
+        self._began = time.perf_counter()
         with one_torch_thread():
             while True:
-                share = self._share(began, minutes, enough)
+                share = self._share(minutes, enough)
                 if share >= 1.0:
                     break
                 phase = self._phase(share)
@@ -117,25 +120,28 @@ class Trainer:
                     raise
                 self._one(phase, share)
                 if self.step % self.config.validate_every == 0:
-                    self._validate(phase, began)
+                    self._validate()
                     report.figures(self.history.best())
                 if self.step % self.config.checkpoint_every == 0:
                     self._checkpoint()
             if not self.history.entries or self.history.entries[-1]["step"] != self.step:
-                self._validate("end", began)
+                self._validate()
         self._checkpoint()
         if self._best:
             self.model.load_state_dict(self._best)
         return self.history
 
-    def _share(
-        self, began: float, minutes: float | None, enough: Callable[[], bool] | None = None
-    ) -> float:
+    @property
+    def _minutes(self) -> float:
+        """How long this run has lasted; those before a kill are in `_earlier`."""
+        return (time.perf_counter() - self._began) / 60.0
+
+    def _share(self, minutes: float | None, enough: Callable[[], bool] | None = None) -> float:
         """How much of the run is over, in [0, 1]: by steps, or by the clock if that is sooner."""
         by_steps = self.step / self.config.steps
         if minutes is None and enough is None:
             return by_steps
-        now = 0.0 if minutes is None else (time.perf_counter() - began) / (60.0 * minutes)
+        now = 0.0 if minutes is None else self._minutes / minutes
         if enough is not None and enough():
             now = 1.0
         if self.world > 1:
@@ -236,7 +242,7 @@ class Trainer:
         return self._subjects[key]
 
     @torch.no_grad()
-    def _validate(self, phase: str, began: float) -> None:
+    def _validate(self) -> None:
         if self._validation is None:
             numbers = [VALIDATION + n for n in range(self.config.validate)]
             self._validation = [
@@ -255,7 +261,7 @@ class Trainer:
         errors, aligned = torch.cat(found), torch.cat(registered)
         entry = {
             "step": float(self.step),
-            "minutes": (time.perf_counter() - began) / 60.0,
+            "minutes": self._earlier + self._minutes,
             "recm_mm": float(errors.median()),
             "regm_mm": float(aligned.median()),
             "error_mm": float(errors.mean() + aligned.mean()),
@@ -281,6 +287,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         facts = {
             "step": self.step,
+            "minutes": self._earlier + self._minutes,
             "history": self.history.entries,
             "config": self.config.to_json(),
         }
@@ -293,6 +300,7 @@ class Trainer:
         path = self.folder / CHECKPOINT
         facts, self._best = load_checkpoint(path, self.model, self.optimizer)
         self.step = int(facts["step"])
+        self._earlier = float(facts.get("minutes", 0.0))
         self.history = History([dict(entry) for entry in facts["history"]])
 
 
