@@ -1,8 +1,8 @@
 """The loop: steps, phases, validation, checkpoints, a budget of minutes, several processes.
 
-The same configuration and data give the same weights, also across a kill, where steps and not minutes
-end a run: everything random follows from the seed and the step's number, and checkpoints hold the
-rest.
+Where steps and not minutes end a run, the same configuration and data give the same weights, also
+across a kill: everything random follows from the seed and the step's number, and checkpoints hold
+the rest.
 """
 
 from __future__ import annotations
