@@ -256,6 +256,8 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--start", "is of use only with --ct-prior")
     if args.command == "evaluate":
         _check_evaluate(args)
+    if args.command == "pretrain":
+        _check_pretrain(args)
     if args.command == "simulate":
         volumes = {"--ct": args.ct, "--segmentation": args.segmentation}
         if args.case is not None and any((*volumes.values(), args.label)):
@@ -278,6 +280,23 @@ def _check_evaluate(args: argparse.Namespace) -> None:
         raise InputError("--effort", "is of use only with --protocol paper")
     if args.start == "none":
         raise InputError("--start none", "is of use only with --protocol paper")
+
+
+def _check_pretrain(args: argparse.Namespace) -> None:
+    """No option of another stage: that would be left out unsaid."""
+    given = {
+        "--phantoms": (1, args.phantoms or None),
+        "--cts": (1, args.cts),
+        "--verse": (1, args.verse),
+        "--cases": (2, args.cases),
+        "--fold": (2, args.fold),
+        "CASE.json": (3, args.case),
+    }
+    for name, (stage, value) in given.items():
+        if value is not None and args.stage != stage:
+            raise InputError(name, f"is of use only with --stage {stage}", "leave it out")
+    if args.anchors != "template" and (args.stage == 3 or args.base is not None):
+        raise InputError("--anchors", "is of use only with --stage 1 or 2 and without --base")
 
 
 def _add_paper(parser: argparse.ArgumentParser) -> None:

@@ -306,6 +306,11 @@ def test_a_patient_has_one_shape(population, case_path, tmp_path):
         (["--stage", "1", "--cts", "nowhere"], "nowhere"),
         (["--stage", "1", "--minutes", "0"], "minutes"),
         (["--stage", "3", "missing.json"], "missing.json"),
+        (["--stage", "3", "c.json", "--phantoms", "2"], "only with --stage 1"),
+        (["--stage", "1", "--phantoms", "2", "--fold", "0"], "only with --stage 2"),
+        (["--stage", "2", "--cases", "x", "c.json"], "only with --stage 3"),
+        (["--stage", "3", "c.json", "--anchors", "grid"], "--anchors"),
+        (["--stage", "1", "--anchors", "grid", "--base", "x"], "--anchors"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(arguments, message, tmp_path, capfd):
