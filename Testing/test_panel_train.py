@@ -26,7 +26,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 
 slicer_startup.start()
 
-from RadGSRegSlicer import levels
+from RadGSRegSlicer import levels, tasks
 from RadGSRegSlicer.jobs import parseFigures
 from RadGSRegSlicer.modelcard import describe, knownCard, readCard, trainedFor
 
@@ -221,6 +221,33 @@ def test_closing_the_application_leaves_no_copy_of_the_ct(
     assert task.poll()
     assert isinstance(task.error, Cancelled)
     assert not task.job.isRunning
+    assert _names(models) == []
+
+
+def test_without_a_python_nothing_is_left(
+    planned: Any, library: Library, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> str:
+        raise RuntimeError("PythonSlicer was not found")
+
+    monkeypatch.setattr(tasks, "pythonExecutable", missing)
+    planned.ui.trainButton.click()
+    assert "PythonSlicer was not found" in planned.ui.trainStatusLabel.text
+    assert not list(Path(tempfile.gettempdir()).glob("radgsreg-*"))
+    assert planned.ui.trainButton.enabled
+
+
+def test_ctrl_c_in_the_console_leaves_nothing(planned: Any, library: Library, models: Path) -> None:
+    library.behave("hang")
+
+    def interrupt(fraction: float, message: str) -> None:
+        raise KeyboardInterrupt
+
+    parameters = planned._parameterNode
+    where = parameters.ctVolume, parameters.segmentation, "L3"
+    with pytest.raises(KeyboardInterrupt):
+        planned.logic.pretrain(*where, models / "m", progressCallback=interrupt)
+    assert not list(Path(tempfile.gettempdir()).glob("radgsreg-*"))
     assert _names(models) == []
 
 

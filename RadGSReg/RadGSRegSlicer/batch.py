@@ -117,7 +117,7 @@ class Batch:
         except BaseException:
             self.cancel()
             if self._task is not None:
-                self._task.job.wait(3.0)
+                self._task.end()
             raise
         if self.error is not None:
             raise self.error

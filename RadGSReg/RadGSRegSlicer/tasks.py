@@ -83,7 +83,8 @@ class Task(Generic[Result]):
     on the thread that polls. ``prepare`` writes the inputs, a little at each step; the command
     starts when it is through. ``poseCallback`` gets the best pose so far (4, 4), RAS, whenever the
     command tells of one. ``completedCallback`` gets the task when it has ended, however that was.
-    After the end exactly one of `result` and `error` is set.
+    After the end exactly one of `result` and `error` is set. The folder is the task's own: it is
+    removed at the end, and where the task cannot be made (RuntimeError, no Python is found).
     """
 
     def __init__(
@@ -110,8 +111,13 @@ class Task(Generic[Result]):
         self._isLoaded = False
         self._timer: Any = None
         self._removal: threading.Thread | None = None
+        try:
+            python = pythonExecutable()
+        except RuntimeError:
+            folder.remove()
+            raise
         self.job = Job(
-            [pythonExecutable(), "-m", "RadGSRegLib", *arguments, "--progress"],
+            [python, "-m", "RadGSRegLib", *arguments, "--progress"],
             workingFolder=libraryFolder(),
             environment=childEnvironment(),
             progressCallback=progressCallback,
