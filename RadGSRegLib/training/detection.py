@@ -203,8 +203,9 @@ class DetectorTrainer:
     """Trains a detector on a pool of whole views; resumable as `Trainer` is.
 
     ``own``: it is to find the vertebra of the samples alone, not any labelled one. ``folder``
-    (None: nowhere) is where the checkpoint goes; ``log`` is called with (step, values by name) now
-    and then; ``unseen``: where held-out pairs come from (None: other X-rays of the same vertebrae).
+    (None: nowhere) is where the checkpoint goes, which this process writes if it ``writes``;
+    ``log`` is called with (step, values by name) now and then; ``unseen``: where held-out pairs
+    come from (None: other X-rays of the same vertebrae).
     """
 
     def __init__(

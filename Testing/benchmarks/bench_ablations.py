@@ -12,7 +12,7 @@ fitted to the X-rays. "all" is the whole method; each other variant differs from
 - BASE (with --base NAME=PATH): networks that go on from a model, as stage 3 does after 1 or 1+2.
 
 Prints a table in Markdown: medians, Wilcoxon's signed-rank test against "all" pair by pair, seconds
-per step. Everything trained is kept in --work, and is not trained again.
+per step. Everything trained is kept in --work, and is not trained again: a folder is for one case.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def train(variant: Variant, seed: int, pool: SamplePool, work: Path) -> tuple[Ra
     """The trained model and its time, read back where it was trained before."""
     from RadGSRegLib.networks import save_model
 
-    path = work / f"{variant.name.replace(' ', '-')}-{seed}.safetensors"
+    name = f"{variant.name.replace(' ', '-')}-{variant.config.steps}-{seed}"
+    path = work / f"{name}.safetensors"
     if path.is_file():
         model = load_model(path)
         return model, dict(model.card)

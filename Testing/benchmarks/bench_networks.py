@@ -96,10 +96,13 @@ def main() -> None:
     parser.add_argument("prefix", nargs="?", default="")
     parser.add_argument("--clicks", action="store_true", help="keep the cases' clicks")
     asked = parser.parse_args()
+    paths = sorted(asked.cases.glob(f"{asked.prefix}*/case.json"))
+    if not paths:
+        parser.error(f"there is no {asked.cases}/{asked.prefix}*/case.json")
     model = load_model(asked.model)
     print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
     rows = []
-    for path in sorted(asked.cases.glob(f"{asked.prefix}*/case.json")):
+    for path in paths:
         row = one(path.parent, model, asked.clicks)
         rows.append(row)
         shown = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in row]
