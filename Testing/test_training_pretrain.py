@@ -326,3 +326,26 @@ def test_a_bad_name_is_refused_before_any_work(case_path, tmp_path, capfd):
     assert ".safetensors" in capfd.readouterr().err
     assert cli.main([*arguments, str(tmp_path / "none" / "m.safetensors")]) == 2
     assert "folder" in capfd.readouterr().err
+
+
+def test_a_work_folder_serves_one_training(case_path, trained, tmp_path, capfd):
+    work, out = tmp_path / "work", tmp_path / "m.safetensors"
+    config = tmp_path / "options.json"
+    config.write_text(json.dumps(OPTIONS))
+    arguments = ["--out", str(out), "--work", str(work), "--config", str(config)]
+    first = ["pretrain", "--stage", "3", str(case_path), *arguments]
+    assert cli.main(first) == 0
+    assert cli.main(first) == 0
+    text = (work / "training.json").read_text()
+    assert set(json.loads(text)) == {"data", "base", "options"}
+    written = out.read_bytes()
+    neighbour = case_path.with_name("neighbour.json")
+    content = json.loads(case_path.read_text())
+    neighbour.write_text(json.dumps({**content, "label": LABELS["L2"]}))
+    other = ["pretrain", "--stage", "3", str(neighbour), *arguments]
+    assert cli.main([*other, "--base", str(trained)]) == 2
+    assert "holds another training, with other data and base" in capfd.readouterr().err
+    config.write_text(json.dumps({**OPTIONS, "seed": 5}))
+    assert cli.main(first) == 2
+    assert "other options" in capfd.readouterr().err
+    assert out.read_bytes() == written

@@ -12,7 +12,7 @@ from .case import (
 )
 from .ct import read_ct
 from .labels import labels_on_ct, read_segmentation
-from .ledger import Ledger
+from .ledger import Ledger, sha256_of_file
 from .output import OutputFolder, output_file
 from .patient_pixels import attenuation_like
 from .projection_matrix import camera_from_projection, read_projection_matrix
@@ -63,6 +63,7 @@ __all__ = [
     "read_views",
     "read_xray",
     "rtk_camera",
+    "sha256_of_file",
     "software_versions",
     "write_case",
     "write_itk_transform",

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..cases import output_file
 from ..errors import InputError
 from ..gaussians import GaussianCloud, coarsen, rasterize, voxelize
 from .anchors import Anchors, grid_cloud
@@ -208,7 +209,8 @@ def save_model(path: Path, model: RadGSReg, card: dict[str, Any]) -> None:
         if name in weights and weight.numel() >= _LARGE and not name.startswith("recm.anchors."):
             state[name] = weight.half()
     save_tensors(path, state, facts)
-    path.with_suffix(".md").write_text(card_text(path.stem, card), encoding="utf-8")
+    with output_file(path.with_suffix(".md")) as text:
+        text.write_text(card_text(path.stem, card), encoding="utf-8")
 
 
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> RadGSReg:

@@ -35,6 +35,10 @@ class Source(Protocol):
     def name(self) -> str:
         """What it is called in messages."""
 
+    @property
+    def axes_known(self) -> bool:
+        """Whether its subjects know the anchors' axes, as a phantom's do."""
+
     def subject(self, wide: bool = False) -> Subject:
         """The vertebra; with more around it, and coarser, if ``wide`` (`make_subject`)."""
 
@@ -49,6 +53,7 @@ class Simulated:
     name: str
     load: Callable[[bool], Subject]
     """Makes the vertebra, given whether it is to be a wide one."""
+    axes_known: bool = False
 
     def subject(self, wide: bool = False) -> Subject:
         """The vertebra."""

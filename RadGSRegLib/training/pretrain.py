@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..cases import patient_of, read_ct_case
+from ..cases import patient_of, read_ct_case, sha256_of_file
 from ..errors import InputError
 from ..gaussians.fit import one_torch_thread
 from ..networks.anchors import grid_cloud
@@ -33,6 +34,7 @@ from .shapes import shapes_of
 from .stages import finish_patient_model, patient_model, patient_source
 from .template import find_axes, mean_vertebra, template_cloud
 from .trainer import History, Trainer
+from .work import claim
 
 _AVERAGED = 20
 _GRID_EDGE = 12
@@ -83,6 +85,8 @@ def pretrain(
         raise InputError(asked.out, "is not a model's name", "let it end in .safetensors")
     if not asked.out.parent.is_dir():
         raise InputError(asked.out, "its folder does not exist")
+    if not os.access(asked.out.parent, os.W_OK):
+        raise InputError(asked.out, "its folder cannot be written to", "name another one")
     if asked.stop is not None and asked.stop.exists():
         raise InputError(asked.stop, "is there already and would end the training", "remove it")
     began = time.perf_counter()
@@ -94,6 +98,7 @@ def pretrain(
         torch.manual_seed(config.seed)
         report(0.0, "preparing the data")
         sources, held, what = _sources(asked, config, work)
+        claim(work, _identity(asked, config, sources, what))
         if config.detection.share == 0.0:
             # One that was never trained must not be trusted: without it, crops are scanned.
             config = replace(config, model=replace(config.model, detector=None))
@@ -192,6 +197,19 @@ def _sources(
     return sources, [], what
 
 
+def _identity(
+    asked: Pretraining, config: TrainingConfig, sources: Sequence[Source], what: dict[str, Any]
+) -> dict[str, Any]:
+    """What an interrupted training must have in common with the one that goes on."""
+    fixed = ("model", "samples", "shapes", "gaussians", "seed", "batch")
+    values = config.to_json()
+    return {
+        "data": [asked.stage, what, [source.name for source in sources]],
+        "base": None if asked.base is None else sha256_of_file(asked.base),
+        "options": [asked.anchors, {name: values[name] for name in fixed}],
+    }
+
+
 def _unseen(
     asked: Pretraining,
     held: list[Source],
@@ -248,14 +266,14 @@ def _model(
     if asked.stage == 3:
         return patient_model(sources[0].subject(), config, base)
     # A phantom's axes are known, so the mean is theirs; other vertebrae are compared with it.
-    known = [s for s in sources if s.name.startswith("phantom")]
+    known = [s for s in sources if s.axes_known]
     if not known:
         known = phantom_sources(4, config.seed + 10**6, folder=work / "phantoms")
     chosen = known[:: max(len(known) // _AVERAGED, 1)][:_AVERAGED]
     mean = mean_vertebra([s.subject() for s in chosen], report.part(0.0, 0.1))
     for some in (sources, held):
         for n, source in enumerate(some):
-            if not source.name.startswith("phantom"):
+            if not source.axes_known:
                 some[n] = _with_axes(source, find_axes(source.subject(), mean))
     shapes = replace(config.model, modes=0)
     if base is None and asked.anchors == "grid":
@@ -287,6 +305,10 @@ class _WithAxes:
     @property
     def name(self) -> str:
         return self.inner.name
+
+    @property
+    def axes_known(self) -> bool:
+        return True
 
     def subject(self, wide: bool = False) -> Any:
         return self.inner.subject(wide).with_axes(self.axes)

@@ -46,7 +46,7 @@ def phantom_sources(
     for number in range(count):
         for level in _PHANTOM_LEVELS:
             load = partial(_phantom_subject, seed + number, level, spacing_mm, folder)
-            sources.append(Simulated(f"phantom {seed + number} {level}", load))
+            sources.append(Simulated(f"phantom {seed + number} {level}", load, axes_known=True))
     return sources
 
 
@@ -161,6 +161,7 @@ class RealCase:
     name: str
     case: Case
     ct_to_world: NDArray[np.float64]
+    axes_known: bool = False
 
     def subject(self, wide: bool = False) -> Subject:
         """The vertebra."""

@@ -1,0 +1,49 @@
+"""What a work folder belongs to: an interrupted training goes on only with its own data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..cases import output_file
+from ..errors import InputError
+
+FILE = "training.json"
+
+
+def claim(folder: Path, parts: Mapping[str, Any]) -> None:
+    """Mark ``folder`` as that of a training, or check that it is.
+
+    ``parts``: what must be the same, JSON values by what people call them; their digests alone are
+    written, so that nothing says whose data they are. Raises InputError, naming the parts, for a
+    folder of another training.
+    """
+    path = folder / FILE
+    own = {name: _digest(value) for name, value in parts.items()}
+    if not path.is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(folder, f"cannot be made ({error.strerror})") from error
+        with output_file(path) as part:
+            part.write_text(json.dumps(own, indent=1), encoding="utf-8")
+        return
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"cannot be read ({error})", "name another --work") from None
+    changed = [name for name in own if not isinstance(kept, dict) or kept.get(name) != own[name]]
+    if changed:
+        raise InputError(
+            folder,
+            f"holds another training, with other {' and '.join(changed)}",
+            "name another --work, or remove it",
+        )
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
