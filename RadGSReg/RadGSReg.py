@@ -468,7 +468,8 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         :param modelPath: the file to write (``.safetensors`` is added where it is missing); its
           card goes beside it (``.md``).
         :param minutes: stop then, with the best so far.
-        :param base: a model to go on from, as ``radgsreg pretrain --base``.
+        :param base: a model to go on from, as ``radgsreg pretrain --base``: if it is left out, the
+          weights that come with the program; ``"none"`` for none.
         :param config: a file of options, as ``radgsreg pretrain --config``.
         """
         task = pretraining.pretrain(

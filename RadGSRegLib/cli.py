@@ -295,7 +295,7 @@ def _check_pretrain(args: argparse.Namespace) -> None:
     for name, (stage, value) in given.items():
         if value is not None and args.stage != stage:
             raise InputError(name, f"is of use only with --stage {stage}", "leave it out")
-    if args.anchors != "template" and (args.stage == 3 or args.base is not None):
+    if args.anchors != "template" and (args.stage == 3 or args.base not in (None, "none")):
         raise InputError("--anchors", "is of use only with --stage 1 or 2 and without --base")
 
 
@@ -341,7 +341,12 @@ def _add_pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="MODEL.safetensors", required=True)
     parser.add_argument("--minutes", type=_minutes, help="stop then, with the best so far")
     parser.add_argument("--config", metavar="FILE", help="options as JSON or YAML")
-    parser.add_argument("--base", metavar="MODEL", help="go on from this model")
+    parser.add_argument(
+        "--base",
+        metavar="MODEL",
+        help="go on from this model; none: from scratch (default: the weights that come with the "
+        "program for --stage 3 with their networks, else none)",
+    )
     parser.add_argument("--phantoms", type=_natural, default=0, help="spines, for --stage 1")
     parser.add_argument("--cts", metavar="DIR", help="CTs with label maps, for --stage 1")
     parser.add_argument("--verse", metavar="DIR", help="VerSe'20, for --stage 1")

@@ -320,6 +320,7 @@ def pretrain(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
     device = _device(args.device)
     from .training.config import TrainingConfig, read_config
     from .training.pretrain import Pretraining, measured_on, pretrain
+    from .training.stages import shipped_base
 
     def path(name: str) -> Path | None:
         value = getattr(args, name)
@@ -330,6 +331,9 @@ def pretrain(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
         config = read_config(Path(args.config), config)
     if args.minutes is not None and args.config is None:
         config = config.by_clock()
+    base = None if args.base == "none" else path("base")
+    if args.base is None and args.stage == 3:
+        base = shipped_base(config)
     asked = Pretraining(
         stage=args.stage,
         out=Path(args.out),
@@ -339,7 +343,7 @@ def pretrain(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
         verse=path("verse"),
         cases=path("cases"),
         fold=args.fold,
-        base=path("base"),
+        base=base,
         minutes=args.minutes,
         work=path("work"),
         stop=path("stop"),
@@ -352,6 +356,7 @@ def pretrain(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
         f"trained for {best['minutes']:.1f} minutes, {best['step']:.0f} steps",
         f"error on {measured_on(asked)}: reconstruction {best['recm_mm']:.1f} mm, "
         f"registration {best['regm_mm']:.1f} mm (medians, before any refinement)",
+        "began from scratch" if base is None else f"went on from: {base}",
         f"model: {args.out} (its card: {Path(args.out).with_suffix('.md')})",
     )
     return Outcome(EXIT_OK, summary, {"out": str(args.out), **best})

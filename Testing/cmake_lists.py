@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SCRIPTS = "PYTHON_SCRIPTS"
 RESOURCES = "PYTHON_RESOURCES"
+MODELS = "MODELS"
 
 
 def files_of(folder: str) -> list[str]:
@@ -31,7 +32,10 @@ def wanted(folder: str) -> dict[str, list[str]]:
     scripts = [f for f in files if f.endswith(".py")]
     if folder == "RadGSReg":  # the module itself comes first
         scripts.sort(key=lambda name: ("/" in name, name))
-    return {SCRIPTS: scripts, RESOURCES: [f for f in files if not f.endswith(".py")]}
+    lists = {SCRIPTS: scripts, RESOURCES: [f for f in files if not f.endswith(".py")]}
+    if folder == "RadGSRegLib":
+        lists[MODELS] = files_of("Resources/Models")
+    return lists
 
 
 def _pattern(kind: str) -> re.Pattern[str]:
@@ -42,7 +46,7 @@ def listed(folder: str) -> dict[str, list[str]]:
     """What the lists of a folder's CMakeLists.txt hold."""
     text = (ROOT / folder / "CMakeLists.txt").read_text(encoding="utf-8")
     out = {}
-    for kind in (SCRIPTS, RESOURCES):
+    for kind in wanted(folder):
         match = _pattern(kind).search(text)
         if match is None:
             raise ValueError(f"{folder}/CMakeLists.txt has no list {kind}")

@@ -101,6 +101,8 @@ def test_a_model_is_trained_and_used(planned: Any, library: Library, models: Pat
     assert arguments[:3] == ["pretrain", "--stage", "3"]
     assert arguments[arguments.index("--minutes") + 1] == "2"
     assert arguments[arguments.index("--device") + 1] == "cpu"
+    # The library goes on from the weights that come with it.
+    assert "--base" not in arguments
     assert set(json.loads(library.read("case"))) == {"ct", "segmentation", "label"}
     wait_until(lambda: not list(Path(tempfile.gettempdir()).glob("radgsreg-*")))
     # The next one does not take its place unasked.
@@ -335,6 +337,11 @@ def test_from_the_console(planned: Any, library: Library, tmp_path: Path) -> Non
     assert model.path == target.with_suffix(".safetensors")
     assert model.card["training"]["steps"] == 40
     assert "training reconstruction: step 40, error 4.1 mm" in said
+    assert "--base" not in json.loads(library.read("arguments"))
+    for base, given in (("none", "none"), (target, str(target))):
+        logic.pretrain(*where, target, base=base)
+        arguments = json.loads(library.read("arguments"))
+        assert arguments[arguments.index("--base") + 1] == given
     library.behave("mute")
     task = logic.pretrain(*where, target, waitForCompletion=False)
     with pytest.raises(InputError, match="measured nothing yet"):

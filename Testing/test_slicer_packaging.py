@@ -28,6 +28,34 @@ def test_cmake_names_every_file(folder: str) -> None:
     assert len(wanted[cmake_lists.SCRIPTS]) > 5
 
 
+def test_cmake_installs_the_weights() -> None:
+    assert "population.safetensors" in cmake_lists.listed("RadGSRegLib")[cmake_lists.MODELS]
+
+
+def test_pip_installs_the_weights(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", reason="pip brings its own to build with")
+    lib, info = tmp_path / "lib", tmp_path / "info"
+    info.mkdir()
+    build = ["setup.py", "-q", "egg_info", "-e", str(info), "build_py", "-d", str(lib)]
+    subprocess.run([sys.executable, *build], cwd=ROOT, timeout=120, check=True, text=True)
+    (sources,) = info.glob("*.egg-info/SOURCES.txt")
+    ask = "from RadGSRegLib.networks.shipped import *; print(shipped_weights())"
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); " + ask, str(lib)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    installed = lib / "RadGSRegLib" / "Models" / "population.safetensors"
+    assert Path(done.stdout.strip()) == installed
+    assert installed.with_suffix(".md").is_file()
+    shipped = Path("Resources", "Models", "population.safetensors")
+    assert installed.read_bytes() == (ROOT / shipped).read_bytes()
+    assert shipped.as_posix() in sources.read_text().splitlines()
+
+
 def test_cmake_globs_nothing() -> None:
     for path in (ROOT / "CMakeLists.txt", *ROOT.glob("RadGS*/CMakeLists.txt")):
         assert "GLOB" not in path.read_text()

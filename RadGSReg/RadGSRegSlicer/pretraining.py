@@ -89,9 +89,10 @@ def pretrain(
     arguments: list[Any] = ["pretrain", "--stage", "3", folder.inputs / CASE]
     arguments += ["--out", folder.outputs / target.name, "--minutes", f"{minutes:g}"]
     arguments += ["--device", device, "--work", folder.scratch, "--stop", folder.inputs / _STOP]
-    for option, value in (("--base", base), ("--config", config)):
-        if value is not None:
-            arguments += [option, Path(value).resolve()]
+    if base is not None:
+        arguments += ["--base", base if base == "none" else Path(base).resolve()]
+    if config is not None:
+        arguments += ["--config", Path(config).resolve()]
     task = PretrainingTask(
         arguments,
         folder,

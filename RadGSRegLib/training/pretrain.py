@@ -21,6 +21,7 @@ from ..gaussians.fit import one_torch_thread
 from ..networks.anchors import grid_cloud
 from ..networks.model import RadGSReg, load_model, save_model
 from ..networks.places import PLACES
+from ..networks.shipped import shipped_name
 from ..networks.start import CENTRE
 from ..progress import Progress
 from .board import Board
@@ -148,7 +149,7 @@ def pretrain(
                 quality = reconstruction_figures(
                     model, trainer.unseen or pool, min(config.validate, _MEASURED)
                 )
-            card = _card(asked, config, what, history, quality, trainer.step, minutes_taken)
+            card = _card(asked, base, config, what, history, quality, trainer.step, minutes_taken)
             save_model(asked.out, model, card)
     report(1.0, f"trained: {asked.out}")
     return history
@@ -282,7 +283,10 @@ def _model(
         model = RadGSReg(shapes, template_cloud(mean, config.gaussians))
     else:
         model = base.with_detector(config.model.detector).train()
-    if asked.stage == 1 and asked.anchors != "grid" and model.shapes is None:
+    begun_from = asked.anchors if base is None else base.card.get("training", {}).get("anchors")
+    # Modes are of vertebrae, not of a grid, and a patient's shape is known.
+    bendable = begun_from != "grid" and not model.is_patient_specific
+    if asked.stage == 1 and bendable and model.shapes is None:
         learned = shapes_of(
             model.recm.anchors,
             sources,
@@ -291,6 +295,7 @@ def _model(
             folder=work,
             minutes=asked.minutes,
             progress=report.part(0.1, 1.0),
+            enough=None if asked.stop is None else asked.stop.exists,
         )
         model = model if learned is None else model.with_shapes(learned)
     return model
@@ -323,6 +328,7 @@ def _with_axes(source: Source, axes: Any) -> Source:
 
 def _card(
     asked: Pretraining,
+    base: RadGSReg | None,
     config: TrainingConfig,
     what: dict[str, Any],
     history: History,
@@ -346,7 +352,7 @@ def _card(
             "device": asked.device,
             "seed": config.seed,
             "anchors": asked.anchors if asked.stage != 3 else "the patient's own",
-            "went on from a model": asked.base is not None,
+            "went on from a model": _base_name(asked, base),
         },
         f"figures on {measured_on(asked)}": {
             "RecM, median distance of surface points (mm)": round(last.get("recm_mm", -1.0), 2),
@@ -361,6 +367,13 @@ def _card(
             {k: round(v, 3) for k, v in entry.items()} for entry in _thinned(history.entries)
         ],
     }
+
+
+def _base_name(asked: Pretraining, base: RadGSReg | None) -> str | bool:
+    """What the card says of the base: never a name that somebody typed, nor a path."""
+    if asked.base is None or base is None:
+        return False
+    return shipped_name(asked.base, base.card) or True
 
 
 def measured_on(asked: Pretraining) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 from ..cases import CtCase
 from ..gaussians import GaussianCloud, fit_vertebra
 from ..geometry.pose import translation
-from ..networks.model import RadGSReg
+from ..networks.model import ModelConfig, RadGSReg, load_model
+from ..networks.shipped import shipped_weights
 from .config import TrainingConfig
 from .pool import Simulated, Source
 from .subjects import Subject, make_subject
@@ -29,6 +31,18 @@ def patient_source(case: CtCase) -> Source:
     return Simulated(case.label_name, load)
 
 
+def shipped_base(config: TrainingConfig) -> Path | None:
+    """The shipped weights, if a patient's model can go on from them with the networks that
+    ``config`` asks for (a base's shapes win, so other networks have to begin from scratch).
+
+    Raises InputError where they are damaged.
+    """
+    weights = shipped_weights()
+    if weights is None or _of_patient(load_model(weights).config) != _of_patient(config.model):
+        return None
+    return weights
+
+
 def patient_model(
     subject: Subject, config: TrainingConfig, base: RadGSReg | None = None
 ) -> RadGSReg:
@@ -38,12 +52,7 @@ def patient_model(
     """
     anchors = own_anchors(subject, config.gaussians)
     shapes = config.model if base is None else base.config
-    known = replace(
-        shapes,
-        recm=replace(shapes.recm, residual=False, stretch=False),
-        modes=0,
-        detector=shapes.detector or config.model.detector,
-    )
+    known = replace(_of_patient(shapes), detector=shapes.detector or config.model.detector)
     model = RadGSReg(known, anchors)
     if base is not None:
         state = {
@@ -53,6 +62,11 @@ def patient_model(
         }
         model.load_state_dict(state, strict=False)
     return model
+
+
+def _of_patient(shapes: ModelConfig) -> ModelConfig:
+    """The networks' shapes where the vertebra's own is known."""
+    return replace(shapes, recm=replace(shapes.recm, residual=False, stretch=False), modes=0)
 
 
 def finish_patient_model(model: RadGSReg, subject: Subject, config: TrainingConfig) -> None:

@@ -1,0 +1,35 @@
+"""The weights that come with the program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+NAME = "population"
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def shipped_weights() -> Path | None:
+    """Weights of many vertebrae, or None where they were not installed.
+
+    They stand in the library's own folder in a built extension and where pip has installed it, and
+    in the Resources beside that folder in a checkout.
+    """
+    for folder in (_PACKAGE / "Models", _PACKAGE.parent / "Resources" / "Models"):
+        path = folder / f"{NAME}.safetensors"
+        if path.is_file():
+            return path
+    return None
+
+
+def shipped_name(path: Path, card: Mapping[str, Any]) -> str | None:
+    """What the model at ``path`` is called, with its date, if it came with the program.
+
+    None for all others: what users call their files may be somebody's name.
+    """
+    weights = shipped_weights()
+    if weights is None or Path(path).resolve() != weights.resolve():
+        return None
+    return f"{NAME}, {card.get('date', 'no date')}"
