@@ -283,10 +283,7 @@ def _model(
         model = RadGSReg(shapes, template_cloud(mean, config.gaussians))
     else:
         model = base.with_detector(config.model.detector).train()
-    begun_from = asked.anchors if base is None else base.card.get("training", {}).get("anchors")
-    # Modes are of vertebrae, not of a grid, and a patient's shape is known.
-    bendable = begun_from != "grid" and not model.is_patient_specific
-    if asked.stage == 1 and bendable and model.shapes is None:
+    if asked.stage == 1 and asked.anchors != "grid" and model.shapes is None:
         learned = shapes_of(
             model.recm.anchors,
             sources,
@@ -295,7 +292,6 @@ def _model(
             folder=work,
             minutes=asked.minutes,
             progress=report.part(0.1, 1.0),
-            enough=None if asked.stop is None else asked.stop.exists,
         )
         model = model if learned is None else model.with_shapes(learned)
     return model
