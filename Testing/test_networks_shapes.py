@@ -13,7 +13,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.gaussians import GaussianCloud, rasterize, voxelize
 from RadGSRegLib.networks import load_model, save_model, see
 from RadGSRegLib.networks.anchors import Anchors
-from RadGSRegLib.networks.bend import bend
+from RadGSRegLib.networks.bend import _positions, bend
 from RadGSRegLib.networks.crops import make_frame
 from RadGSRegLib.networks.model import RadGSReg
 from RadGSRegLib.networks.recm import Prediction, Shape
@@ -90,6 +90,26 @@ def test_a_vertebra_is_bent_and_moved_to_what_the_xrays_show(free):
     assert torch.equal(found.factual.poses, start.poses)
 
 
+def test_what_the_views_do_not_say_stays_as_in_the_population():
+    body = anchors()
+    shapes = wide_and_long(body)
+    views = [prepare_view(view) for view in scenes.xrays()]
+    blank = [replace(v, valid=np.zeros_like(v.valid)) for v in views]
+    frame = make_frame([view.camera for view in views], [0.0] * 3, size_px=64, pixel_mm=2.0)
+    # Stretched along z by a tenth: what RecM says is where the fit begins.
+    stretched = Shape(torch.eye(4)[None], torch.tensor([[1.0, 1.0, 1.1]]), torch.zeros(1, 60, 11))
+    prediction = Prediction(stretched, stretched, torch.zeros(1))
+
+    def length(views) -> float:
+        raw = bend(prediction, body, shapes, frame, views, (1, 1)).effect.raw
+        return float((decoded(body, raw).means[:, 2] / body.means[:, 2]).median())
+
+    begun = float(shapes.nearest(_positions(stretched, body))[1])
+    assert begun > 0.5
+    # Without anything to be seen, only the prior draws: towards the mean, which is the anchors.
+    assert abs(length(blank) - 1.0) < 0.02
+
+
 def test_bending_can_be_cancelled():
     body = anchors()
     views = [prepare_view(view) for view in scenes.xrays()]
@@ -133,6 +153,23 @@ def _fitted(body: Anchors, shapes: Shapes, target: torch.Tensor) -> float:
     )
 
 
+def test_learning_ends_when_it_is_told_to():
+    body = anchors()
+    told = iter([False, False, True])
+    kept = [volume(body.cloud()).numpy().astype(np.float16)] * 12
+    options = ShapeOptions(modes=2, epochs=2)
+    assert learn_shapes(body, kept, options, enough=lambda: next(told)) is None
+    assert next(told, None) is None
+
+
+def test_an_empty_volume_and_few_gaussians_are_no_trouble():
+    few = scenes.lopsided_cloud(5)
+    body = Anchors(few, reach_mm=8.0, embedding=2, free=False)
+    kept = [volume(few).numpy().astype(np.float16), np.zeros((EDGE, EDGE, EDGE), np.float16)]
+    learned = learn_shapes(body, kept, ShapeOptions(modes=1, epochs=1))
+    assert torch.isfinite(learned.modes).all()
+
+
 def test_too_few_vertebrae_are_refused():
     few = [np.zeros((EDGE, EDGE, EDGE), np.float16)]
     with pytest.raises(InputError, match="1 vertebrae are too few for 2 modes"):
@@ -145,15 +182,33 @@ def test_wrong_options_are_refused(wrong):
         ShapeOptions(**wrong)
 
 
-def test_a_model_keeps_its_modes(tmp_path):
-    model = scenes.tiny_model()
+def test_a_model_keeps_its_modes_in_half_precision(tmp_path):
+    torch.manual_seed(0)
+    model = RadGSReg(scenes.TINY, scenes.lopsided_cloud(300))
     shapes = wide_and_long(model.recm.anchors)
     path = tmp_path / "population.safetensors"
     save_model(path, model.with_shapes(shapes), {})
     again = load_model(path)
     assert again.config.modes == 2
     assert again.shapes is not None
-    assert torch.allclose(again.shapes.modes, shapes.modes, atol=1e-3)
+    assert torch.equal(again.shapes.modes, shapes.modes.half().float())
+    assert not torch.equal(again.shapes.modes, shapes.modes)
+    assert torch.equal(again.shapes.mean, shapes.mean)
+
+
+def test_bending_works_where_the_networks_are_elsewhere():
+    """The model's own tensors stay where they are, and the answer goes where they are."""
+    body = anchors().double()
+    shapes = wide_and_long(body).double()
+    views = [prepare_view(view) for view in scenes.xrays()]
+    frame = make_frame([view.camera for view in views], [0.0] * 3, size_px=64, pixel_mm=2.0)
+    start = Shape(
+        torch.eye(4).double()[None], torch.ones(1, 3).double(), torch.zeros(1, 60, 11).double()
+    )
+    prediction = Prediction(start, start, torch.zeros(1))
+    found = bend(prediction, body, shapes, frame, views, (1, 1))
+    assert found.effect.raw.dtype == torch.float64
+    assert body.means.dtype == torch.float64
 
 
 def test_a_model_that_knows_shapes_sees_the_one_that_is_there():

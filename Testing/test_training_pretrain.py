@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -269,7 +270,8 @@ def test_stage_1_learns_how_vertebrae_differ(population, case_path):
     assert not model.is_patient_specific
     # Ten vertebrae of two phantoms are enough for three modes, not for eight.
     assert len(model.shapes) == 3
-    assert bool(model.shapes.modes.any())
+    facts = model.card["how vertebrae differ"]
+    assert facts == {"modes": 3, "vertebrae": 10, "of them from phantoms made for this": 5}
     found = learned_start(read_case(case_path), model)
     assert is_rigid(found.candidates[0].ct_to_world)
     assert len(found.cloud) == len(model.recm.anchors)
@@ -286,6 +288,37 @@ def test_shapes_that_were_learned_are_kept(population, monkeypatch):
     other.means = other.means[:-1]
     with pytest.raises(InputError, match="another training"):
         shapes_of(other, [], asked, seed=0, folder=work)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "made", "used"), [(None, 9, 40), (1.0, 4, 20), (0.5, 2, 10), (0.1, 0, 2)]
+)
+def test_the_minutes_bound_how_many_vertebrae_are_learned(
+    population, tmp_path, monkeypatch, minutes, made, used
+):
+    asked_for, learned_from = [], []
+
+    def phantoms(count, seed, folder):
+        asked_for.append(count)
+        return []
+
+    monkeypatch.setattr(shapes_module, "phantom_sources", phantoms)
+    monkeypatch.setattr(shapes_module, "volume_of", lambda subject: subject)
+    monkeypatch.setattr(
+        shapes_module, "learn_shapes", lambda a, volumes, *_, **__: learned_from.extend(volumes)
+    )
+    sources = [SimpleNamespace(subject=lambda n=n: n) for n in range(40)]
+    anchors = load_model(population).recm.anchors
+    options = ShapeOptions(phantoms=9)
+    found = shapes_of(anchors, sources, options, seed=0, folder=tmp_path, minutes=minutes)
+    assert found is None
+    assert asked_for == [made]
+    # Fewer than three vertebrae make up no mode.
+    assert len(learned_from) == (used if used > 2 else 0)
+    ended = shapes_of(anchors, sources, options, seed=0, folder=tmp_path, enough=lambda: True)
+    assert ended is None
+    assert shapes_of(anchors, sources, ShapeOptions(modes=0), seed=0, folder=tmp_path) is None
+    assert len(learned_from) == (used if used > 2 else 0)
 
 
 def test_a_patient_has_one_shape(population, case_path, tmp_path):

@@ -7,8 +7,9 @@ the population's mean by their own distribution, because two views do not say ev
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,9 +31,11 @@ from .recm import Prediction, Shape
 from .rigid import POSE_NUMBERS, apply_step, step_from_raw
 from .shapes import Shapes
 
+# Of a lumbar vertebra with its processes, and what is around it.
 _HALF_WIDTH_MM = 55.0
+# Of Adam: in coefficients a share of a standard deviation, in the pose a millimetre and a degree.
 _RATE = 0.15
-# Of a coefficient's square beside the mean squared residual, which is about one.
+# What a coefficient's square costs beside the mean robust residual, which is below one.
 _PRIOR = 2e-3
 
 
@@ -81,37 +84,40 @@ def bend(
     """
     report = progress or Progress()
     effect = prediction.effect
-    coefficients = shapes.nearest(_positions(effect, anchors)).cpu()
+    # The X-rays are compared on the CPU, wherever the networks are.
+    anchors = copy.deepcopy(anchors).to("cpu", torch.float32)
+    shapes = copy.deepcopy(shapes).to("cpu", torch.float32)
+    begin = Shape(*(t.to("cpu", torch.float32) for t in (effect.poses, effect.stretch, effect.raw)))
+    coefficients = shapes.nearest(_positions(begin, anchors))
     unknowns = [coefficients.requires_grad_(), torch.zeros(1, POSE_NUMBERS, requires_grad=True)]
-    still = _Body(anchors, shapes, effect.poses.detach().cpu())
+    body = _Body(anchors, shapes, begin.poses)
     box_to_world = torch.from_numpy(frame.box_to_world).float()
     done, total = 0, sum(level.steps for level in _LEVELS)
     for level in _LEVELS:
         with torch.no_grad():
-            means = still.cloud(*unknowns).means.mean(0)
-            centre = box_to_world[:3, :3] @ means + box_to_world[:3, 3]
+            middle_box = body.cloud(*unknowns).means.mean(0)
+        centre_world = (box_to_world[:3, :3] @ middle_box + box_to_world[:3, 3]).double().numpy()
         windows = [
-            window(view, centre.double().numpy(), _HALF_WIDTH_MM, level.pixel_mm, level.blur_mm)
+            window(view, centre_world, _HALF_WIDTH_MM, level.pixel_mm, level.blur_mm)
             for view in views
         ]
         prepared = prepare_level(windows, list(signs), level.options)
         adam = Adam(unknowns, (0.8, 0.95))
         for step in range(level.steps):
             report(done / total, "bending the vertebra to the X-rays")
-            cloud = still.cloud(*unknowns)
+            cloud = body.cloud(*unknowns)
             loss = _misfit(cloud, box_to_world, prepared, level.options)
             loss = loss + _PRIOR * unknowns[0].square().sum()
             adam.step(loss, _RATE * (1.0 - step / level.steps) + 0.005)
             done += 1
     with torch.no_grad():
-        shape = still.shape(*unknowns)
-    device = effect.poses.device
-    found = Shape(shape.poses.to(device), shape.stretch.to(device), shape.raw.to(device))
-    return Prediction(found, prediction.factual, prediction.attention)
+        shape = body.shape(*unknowns)
+    found = Shape(*(t.to(effect.poses) for t in (shape.poses, shape.stretch, shape.raw)))
+    return replace(prediction, effect=found)
 
 
 class _Body:
-    """Anchors and modes on the CPU; unknowns to a shape."""
+    """Unknowns to a shape and a cloud; ``poses`` (1, 4, 4) anchors to box, before any step."""
 
     def __init__(self, anchors: Anchors, shapes: Shapes, poses: Tensor) -> None:
         self.anchors, self.shapes, self.poses = anchors, shapes, poses
@@ -148,9 +154,9 @@ def _misfit(
     cost = torch.zeros(())
     weights = 0.0
     for view in views:
-        to_camera = torch.from_numpy(view.world_to_camera).float() @ box_to_world
+        box_to_camera = torch.from_numpy(view.world_to_camera).float() @ box_to_world
         camera = view.window.camera
-        drawn = rasterize(cloud, camera.intrinsic, to_camera, camera.size)
+        drawn = rasterize(cloud, camera.intrinsic, box_to_camera, camera.size)
         still = drawn.detach()
         weight = footprint(still, view.window, options.margin_mm) * view.window.valid
         for normalizer, observed in zip(view.normalizers, view.images, strict=True):

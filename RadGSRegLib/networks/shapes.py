@@ -1,9 +1,8 @@
 """How the vertebrae of a population differ: a linear model of shape over the anchors.
 
 Every vertebra is the anchors moved and resized by ``mean + coefficients @ modes``, in the raw
-numbers that `Anchors.decode` takes. One network that moves 500 Gaussians one by one hardly learns
-in minutes how they move together; some dozen coefficients say it (statistical shape models, Cootes
-et al. 1995), few enough to be fitted to two X-rays (`networks.bend`).
+numbers that `Anchors.decode` takes (statistical shape models, Cootes et al. 1995). Some dozen
+coefficients are few enough to be fitted to two X-rays (`networks.bend`).
 """
 
 from __future__ import annotations

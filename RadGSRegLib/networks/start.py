@@ -301,11 +301,11 @@ def _bent(seen: Seen, model: RadGSReg, views: Sequence[PreparedView], report: Pr
         )
         cloud = model.recm.clouds(prediction.effect)[0].detach()
     to_world = seen.frame.box_to_world
-    centre = prediction.effect.poses[0, :3, 3].double().cpu().numpy()
+    centre_box = prediction.effect.poses[0, :3, 3].double().cpu().numpy()
     return replace(
         seen,
         cloud_world=cloud.transformed(to_world),
-        centre_world=transform_points(to_world, centre[None])[0],
+        centre_world=transform_points(to_world, centre_box[None])[0],
         prediction=prediction,
     )
 

@@ -31,7 +31,7 @@ from .figures import reconstruction_figures
 from .pool import SamplePool, Source
 from .readers import ct_sources, folds, phantom_sources, real_sources, verse_sources
 from .samples import SampleOptions
-from .shapes import shapes_of
+from .shapes import SHAPES, shape_facts, shapes_of
 from .stages import finish_patient_model, patient_model, patient_source
 from .template import find_axes, mean_vertebra, template_cloud
 from .trainer import History, Trainer
@@ -150,6 +150,9 @@ def pretrain(
                     model, trainer.unseen or pool, min(config.validate, _MEASURED)
                 )
             card = _card(asked, base, config, what, history, quality, trainer.step, minutes_taken)
+            if model.shapes is not None:
+                kept = {} if base is None else base.card.get(SHAPES, {})
+                card[SHAPES] = shape_facts(work) or kept
             save_model(asked.out, model, card)
     report(1.0, f"trained: {asked.out}")
     return history
@@ -283,7 +286,9 @@ def _model(
         model = RadGSReg(shapes, template_cloud(mean, config.gaussians))
     else:
         model = base.with_detector(config.model.detector).train()
-    if asked.stage == 1 and asked.anchors != "grid" and model.shapes is None:
+    # Modes are of vertebrae, not of a grid, and a patient's shape is known.
+    bendable = _anchors(asked, base) != "grid" and not model.is_patient_specific
+    if asked.stage == 1 and bendable and model.shapes is None:
         learned = shapes_of(
             model.recm.anchors,
             sources,
@@ -292,9 +297,16 @@ def _model(
             folder=work,
             minutes=asked.minutes,
             progress=report.part(0.1, 1.0),
+            enough=None if asked.stop is None else asked.stop.exists,
         )
         model = model if learned is None else model.with_shapes(learned)
     return model
+
+
+def _anchors(asked: Pretraining, base: RadGSReg | None) -> str:
+    """What a population's anchors are: those of the model that it goes on from, if there is one."""
+    kept = {} if base is None else base.card.get("training", {})
+    return str(kept.get("anchors", asked.anchors))
 
 
 class _WithAxes:
@@ -347,7 +359,7 @@ def _card(
             "pairs": int(last.get("pairs", 0)),
             "device": asked.device,
             "seed": config.seed,
-            "anchors": asked.anchors if asked.stage != 3 else "the patient's own",
+            "anchors": _anchors(asked, base) if asked.stage != 3 else "the patient's own",
             "went on from a model": _base_name(asked, base),
         },
         f"figures on {measured_on(asked)}": {

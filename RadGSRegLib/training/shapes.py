@@ -1,17 +1,19 @@
 """Learning how vertebrae differ: the modes of `networks.shapes.Shapes`, from volumes.
 
-Modes and every vertebra's coefficients are found together, by gradient descent on the difference of
-voxelized Gaussians and volumes (an auto-decoder whose decoder is linear). Fitting each vertebra for
-itself and taking principal components afterwards explains less on vertebrae not fitted, because
-each fit moves single Gaussians its own way.
+Modes and every vertebra's coefficients are found together, by gradient descent on the difference
+of voxelized Gaussians and volumes (an auto-decoder whose decoder is linear). Fitted each for
+itself, two vertebrae that are alike may be said by Gaussians that moved in two different ways; what
+all of them share is asked for here instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,15 +35,19 @@ _EDGE = round(EDGE_MM / SPACING_MM)
 _NEIGHBOURS = 8
 _PER_MODE = 3
 _PHANTOMS_PER_MINUTE = 4
+_SOURCES_PER_MINUTE = 20
 _SEED = 3 * 10**6
 FILE = "shapes.safetensors"
+SHAPES = "how vertebrae differ"
+"""Where a card says what the modes were learned from."""
 
 
 @dataclass(frozen=True)
 class ShapeOptions:
     """``modes`` of shape (0: none are learned), from the stage's vertebrae and from those of
     ``phantoms`` more spines, in ``epochs`` over them, ``batch`` at a time. There are at least three
-    vertebrae to a mode, and at most four phantoms to a minute of the budget.
+    vertebrae to a mode, and at most four more phantoms and twenty of the stage's vertebrae to a
+    minute of the budget.
 
     ``smooth``: how much neighbouring Gaussians should move alike; ``near``: how much coefficients
     should be small.
@@ -71,12 +77,14 @@ def shapes_of(
     folder: Path,
     minutes: float | None = None,
     progress: Progress | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> Shapes | None:
-    """Modes from the sources' vertebrae and more phantoms; None where there are too few for any.
+    """Modes from the sources' vertebrae and more phantoms; None where there are too few for any,
+    or where ``enough`` says that the training is to end.
 
     ``minutes``: the budget of the whole training, if there is one. What was learned is kept in
-    ``folder``, so that an interrupted training does not learn it again. Raises Cancelled when
-    ``progress`` says so.
+    ``folder``, the training's own, so that an interrupted one does not learn it again. Raises
+    Cancelled when ``progress`` says so.
     """
     report = progress or Progress()
     if options.modes == 0:
@@ -84,31 +92,47 @@ def shapes_of(
     path = folder / FILE
     if path.is_file():
         return _read(path, len(anchors))
-    more = options.phantoms
+    more, step = options.phantoms, 1
     if minutes is not None:
         more = min(more, int(_PHANTOMS_PER_MINUTE * minutes))
+        step = math.ceil(len(sources) / max(_SOURCES_PER_MINUTE * minutes, 1.0))
+    over = enough or (lambda: False)
     with TemporaryDirectory(prefix="radgsreg-") as name:
-        every = [*sources, *phantom_sources(more, seed + _SEED, folder=Path(name))]
+        every = [*sources[::step], *phantom_sources(more, seed + _SEED, folder=Path(name))]
         volumes = []
         for number, source in enumerate(every):
+            if over():
+                return None
             report(0.5 * number / len(every), "gathering vertebrae")
             volumes.append(volume_of(source.subject()))
     modes = min(options.modes, len(volumes) // _PER_MODE)
     if modes == 0:
         return None
     part = report.part(0.5, 1.0)
-    shapes = learn_shapes(anchors, volumes, replace(options, modes=modes), seed=seed, progress=part)
+    chosen = replace(options, modes=modes)
+    shapes = learn_shapes(anchors, volumes, chosen, seed=seed, progress=part, enough=over)
+    if shapes is None:
+        return None
     folder.mkdir(parents=True, exist_ok=True)
-    save_tensors(path, shapes.state_dict(), {"vertebrae": len(volumes)})
+    facts = {"vertebrae": len(volumes), "of them from phantoms made for this": 5 * more}
+    save_tensors(path, shapes.state_dict(), facts)
     return shapes
+
+
+def shape_facts(folder: Path) -> dict[str, Any]:
+    """What a card says of the modes that `shapes_of` kept in ``folder``; empty if it did not."""
+    if not (folder / FILE).is_file():
+        return {}
+    tensors, facts = load_tensors(folder / FILE)
+    return {"modes": len(tensors["modes"]), **facts}
 
 
 def _read(path: Path, anchors: int) -> Shapes:
     tensors, _ = load_tensors(path)
-    shapes = Shapes(len(tensors["modes"]), anchors)
     try:
+        shapes = Shapes(len(tensors["modes"]), anchors)
         shapes.load_state_dict(tensors)
-    except RuntimeError:
+    except (KeyError, RuntimeError):
         raise InputError(
             path, "belongs to another training", "remove it or name another --work"
         ) from None
@@ -127,8 +151,10 @@ def learn_shapes(
     *,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Shapes:
-    """Modes over ``anchors`` from volumes (K, J, I) of `volume_of`, 1/mm.
+    enough: Callable[[], bool] | None = None,
+) -> Shapes | None:
+    """Modes over ``anchors`` from volumes (K, J, I) of `volume_of`, 1/mm; None once ``enough``
+    says that it is to end.
 
     Raises InputError for fewer volumes than modes, and Cancelled when ``progress`` says so.
     """
@@ -143,10 +169,16 @@ def learn_shapes(
     coefficients = torch.zeros(known, count)
     slopes, squares = torch.zeros_like(coefficients), torch.zeros(known, 1)
     adam = torch.optim.Adam([mean, modes], lr=options.rate, betas=(0.9, 0.99))
-    near = torch.cdist(still.means, still.means).topk(_NEIGHBOURS + 1, largest=False).indices[:, 1:]
-    order = np.concatenate([random.permutation(known) for _ in range(options.epochs)])
-    batches = [order[n : n + options.batch] for n in range(0, len(order), options.batch)]
+    among = min(_NEIGHBOURS + 1, len(anchors))
+    near = torch.cdist(still.means, still.means).topk(among, largest=False).indices[:, 1:]
+    batches = [
+        part
+        for _ in range(options.epochs)
+        for part in np.split(random.permutation(known), range(options.batch, known, options.batch))
+    ]
     for number, chosen in enumerate(batches):
+        if enough is not None and enough():
+            return None
         report(number / len(batches), "learning how vertebrae differ")
         rate = 0.5 + 0.5 * np.cos(np.pi * number / len(batches))
         adam.param_groups[0]["lr"] = options.rate * rate + 1e-5
@@ -190,7 +222,8 @@ def _misfit(anchors: Anchors, raw: Tensor, targets: Sequence[Tensor]) -> Tensor:
     clouds = anchors.decode(raw, torch.eye(4).expand(count, 4, 4), torch.ones(count, 3))
     grid, size = index_to_box(SPACING_MM), (_EDGE, _EDGE, _EDGE)
     costs = [
-        (voxelize(cloud, grid, size) - target).square().mean() / target.square().mean()
+        (voxelize(cloud, grid, size) - target).square().mean()
+        / target.square().mean().clamp_min(1e-12)
         for cloud, target in zip(clouds, targets, strict=True)
     ]
     return torch.stack(costs).mean()
