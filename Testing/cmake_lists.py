@@ -33,9 +33,14 @@ def wanted(folder: str) -> dict[str, list[str]]:
     if folder == "RadGSReg":  # the module itself comes first
         scripts.sort(key=lambda name: ("/" in name, name))
     lists = {SCRIPTS: scripts, RESOURCES: [f for f in files if not f.endswith(".py")]}
-    if folder == "RadGSRegLib":
+    if MODELS in _kinds(folder):
         lists[MODELS] = files_of("Resources/Models")
     return lists
+
+
+def _kinds(folder: str) -> tuple[str, ...]:
+    """The lists that a folder's CMakeLists.txt has."""
+    return (SCRIPTS, RESOURCES, MODELS) if folder == "RadGSRegLib" else (SCRIPTS, RESOURCES)
 
 
 def _pattern(kind: str) -> re.Pattern[str]:
@@ -46,7 +51,7 @@ def listed(folder: str) -> dict[str, list[str]]:
     """What the lists of a folder's CMakeLists.txt hold."""
     text = (ROOT / folder / "CMakeLists.txt").read_text(encoding="utf-8")
     out = {}
-    for kind in wanted(folder):
+    for kind in _kinds(folder):
         match = _pattern(kind).search(text)
         if match is None:
             raise ValueError(f"{folder}/CMakeLists.txt has no list {kind}")
