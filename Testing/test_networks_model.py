@@ -195,3 +195,11 @@ def test_large_weights_are_stored_in_half_precision_and_anchors_are_not(tmp_path
             assert torch.equal(kept, weight)
         else:
             assert torch.allclose(kept, weight, rtol=1e-3, atol=1e-6)
+
+
+def test_a_model_file_is_as_readable_as_any_other(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_model(path, scenes.tiny_model(), {})
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert path.stat().st_mode == plain.stat().st_mode
