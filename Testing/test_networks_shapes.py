@@ -237,6 +237,7 @@ def test_there_is_always_a_likeliest_place():
     def kept(*scores: float) -> list[float]:
         return [one.score for one in _likely([replace(seen, score=s) for s in scores])]
 
-    assert kept(0.1, 0.5, 0.3) == [0.5, 0.3]
+    assert kept(0.5, 0.1, 0.3) == [0.5, 0.3]
+    assert kept(0.1, 0.5, 0.3, 0.15) == [0.5, 0.3, 0.1]
     assert kept(-0.3, -0.1) == [-0.1, -0.3]
     assert kept(0.0) == [0.0]

@@ -61,8 +61,8 @@ _SCAN_STEPS = 1
 _START_STEPS = 2
 _PLACES = 3
 _APART_MM = 12.0
-# Fitted to the X-rays, a place that agrees less than this share of the best one is given up; where
-# even the best does not agree at all, there is nothing to choose by.
+# Fitted to the X-rays, a place that agrees less than this share of the best one is given up, unless
+# it was the likeliest before; where even the best does not agree at all, nothing is.
 _LIKELY = 0.4
 _RECENTRINGS = 2
 _BATCH = 32
@@ -251,10 +251,12 @@ def _places(
 
 
 def _likely(settled: Sequence[Seen]) -> list[Seen]:
-    """Those that agree hardly less than the best, the best first."""
+    """Those that agree hardly less than the best, the best first, of places of which the first was
+    the likeliest: it stays, because a fit may go astray."""
     best = max(one.score for one in settled)
     least = _LIKELY * best if best > 0.0 else -np.inf
-    return sorted((one for one in settled if one.score >= least), key=lambda one: -one.score)
+    kept = [one for n, one in enumerate(settled) if n == 0 or one.score >= least]
+    return sorted(kept, key=lambda one: -one.score)
 
 
 def _as_predicted(found: _Found, model: RadGSReg) -> Seen:

@@ -30,8 +30,10 @@ CLEAR_SCORE = 0.8
 LEVEL_DISTANCE_MM = 36.0
 # Closer than this at the middle level, a neighbouring level is compared finely.
 CLOSE_LEVELS = 0.05
-# So far below it at the middle level, a view is not given the chance to reach it at the fine one.
-_FINE_GAIN = 0.15
+# A model's pose must explain each view so well at the middle level to be finished at all, and so
+# well when finished to stand without a search: a wrong pose has no rivals but the levels beside it.
+_WORTH_FINISHING = 0.5
+_STANDS_ALONE = 0.65
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ def register(
     axis), from clicks (`View.center_px`) in at least two views, or from both: then the rotation of
     the one and the position of the other. Without a start the CT's axes are taken as parallel to
     the world's within 25 degrees about each. ``learned`` poses (`networks.learned_start`) are tried
-    first; where the best of them is not beyond doubt they are tried again beside those that the
+    first; where the best of them does not stand alone they are tried again beside those that the
     search finds, and say where to search where nothing else does.
 
     Raises InputError where there is nothing to start from or nothing to be seen there, and
@@ -281,10 +283,11 @@ Found = tuple[list[Hypothesis], Evidence]
 def _from_learned(
     job: Job, learned: Sequence[Candidate], options: RegistrationOptions, progress: Progress
 ) -> Found | None:
-    """The best of a model's poses, where it is beyond doubt; else None, and a search must follow.
+    """The best of a model's poses, where it is `ok` and explains each view well; else None, and a
+    search must follow.
 
-    Beyond doubt: `ok`, and every view explained better than a wrong level ever was. With fewer
-    rivals than a search finds, nothing less will do.
+    `ok` includes that the neighbouring levels were tried wherever a view is not explained better
+    than a wrong level ever was.
     """
     if not learned:
         return None
@@ -292,11 +295,11 @@ def _from_learned(
     coarse = _coarse(job, list(learned), places, options, progress.part(0.0, 0.2))
     progress.pose(coarse[0].ct_to_world)
     middle = _middle(job, coarse, options, progress.part(0.2, 0.5))
-    if min(middle[0].refined.evaluation.view_scores) < CLEAR_SCORE - _FINE_GAIN:
+    if min(middle[0].refined.evaluation.view_scores) < _WORTH_FINISHING:
         return None
     fine = _fine(job, middle, options, progress.part(0.5, 0.9))
     progress.pose(fine[0].ct_to_world)
-    if min(fine[0].refined.evaluation.view_scores) < CLEAR_SCORE:
+    if min(fine[0].refined.evaluation.view_scores) < _STANDS_ALONE:
         return None
     evidence = _evidence(job, fine, middle, options, progress.part(0.9, 1.0))
     return (fine, evidence) if judge(evidence).status == "ok" else None
