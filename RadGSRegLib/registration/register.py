@@ -295,8 +295,12 @@ def _from_learned(
     coarse = _coarse(job, list(learned), places, options, progress.part(0.0, 0.2))
     progress.pose(coarse[0].ct_to_world)
     middle = _middle(job, coarse, options, progress.part(0.2, 0.5))
-    if min(middle[0].refined.evaluation.view_scores) < _WORTH_FINISHING:
+    weakest = min(middle[0].refined.evaluation.view_scores)
+    if weakest < _WORTH_FINISHING:
         return None
+    if weakest < CLEAR_SCORE:
+        middle += _started_afresh(job, middle, places, options)
+        middle = job.distinct(middle, 1.0, len(middle))
     fine = _fine(job, middle, options, progress.part(0.5, 0.9))
     progress.pose(fine[0].ct_to_world)
     if min(fine[0].refined.evaluation.view_scores) < _STANDS_ALONE:
