@@ -41,8 +41,11 @@ print(json.dumps({"progress": 0.1, "message": "working"}), flush=True)
 time.sleep(120)
 """
 
+# A shell's job in the background ignores SIGINT, and so does every child of it that, unlike
+# `radgsreg`, does not say what to do with it.
 POLITE = """
-import json, sys, time
+import json, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     print(json.dumps({"progress": 0.5, "message": "working"}), flush=True)
     time.sleep(120)
