@@ -20,6 +20,13 @@ TINY = ModelConfig(
     RegMConfig(voxels=16, box_mm=96.0, width=2),
 )
 
+# The same for a training's configuration file, with a detector.
+TINY_NETWORKS = {
+    "recm": {"size_px": 32, "pixel_mm": 4.0, "maps": 3, "hidden": 24, "per_anchor": 16},
+    "regm": {"voxels": 16, "width": 2},
+    "detector": {"size_px": 32, "pixel_mm": 7.5, "width": 4},
+}
+
 
 def lopsided_cloud(count: int = 60) -> GaussianCloud:
     """A cloud about the origin without any symmetry."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import network_scenes as scenes
 import numpy as np
 import pytest
 import torch
@@ -30,11 +31,7 @@ from RadGSRegLib.training.pretrain import Pretraining, pretrain
 from RadGSRegLib.training.shapes import ShapeOptions, shapes_of
 
 OPTIONS = {
-    "model": {
-        "recm": {"size_px": 32, "pixel_mm": 4.0, "maps": 3, "hidden": 24, "per_anchor": 16},
-        "regm": {"voxels": 16, "width": 2},
-        "detector": {"size_px": 32, "pixel_mm": 7.5, "width": 4},
-    },
+    "model": scenes.TINY_NETWORKS,
     "detection": {"steps": 3, "batch": 2, "pairs": 3, "first_pairs": 2, "validate": 2},
     "steps": 4,
     "batch": 2,

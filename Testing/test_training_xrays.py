@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import network_scenes as scenes
 import pytest
 
 from RadGSRegLib import cli
@@ -17,11 +18,7 @@ from RadGSRegLib.training import pretrain as stage
 from RadGSRegLib.training.pool import SamplePool
 
 OPTIONS = {
-    "model": {
-        "recm": {"size_px": 32, "pixel_mm": 4.0, "maps": 3, "hidden": 24, "per_anchor": 16},
-        "regm": {"voxels": 16, "width": 2},
-        "detector": {"size_px": 32, "pixel_mm": 7.5, "width": 4},
-    },
+    "model": scenes.TINY_NETWORKS,
     "detection": {"steps": 2, "batch": 2, "pairs": 2, "first_pairs": 2, "validate": 2},
     "steps": 2,
     "batch": 2,

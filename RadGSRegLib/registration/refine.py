@@ -213,7 +213,7 @@ def _evaluate_view(
         weighted = flat * robust.reshape(1, -1)
         hessian += (weighted @ flat.T).double().numpy()
         gradient += (weighted @ residual.reshape(-1)).double().numpy()
-        scores.append(correlation(weight, observed, rendered))
+        scores.append(_correlation(weight, observed, rendered))
     return hessian, gradient, cost, weight_total, float(np.mean(scores))
 
 
@@ -291,7 +291,7 @@ def contrast_floor(
     return options.contrast_floor * typical + 1e-9
 
 
-def correlation(weight: Tensor, a: Tensor, b: Tensor) -> float:
+def _correlation(weight: Tensor, a: Tensor, b: Tensor) -> float:
     """The weighted correlation of two images (rows, columns) of mean zero, in [-1, 1]."""
     energy = float((weight * a * a).sum()) * float((weight * b * b).sum())
     return float((weight * a * b).sum()) / math.sqrt(max(energy, 1e-12))
@@ -331,7 +331,7 @@ def with_background(
         for pair in itertools.product(COEFFICIENTS, COEFFICIENTS):
             image = target + others + pair[0] * parts[0] + pair[1] * parts[1]
             floor = contrast_floor(normalizer, image, weight, options)
-            score = correlation(weight, observed, normalizer.normalize(image, floor))
+            score = _correlation(weight, observed, normalizer.normalize(image, floor))
             best = max(best, (score, pair))
         rendered = render_linear(background, best[1], camera, pose, model.centre_ct)
         out.append(replace(view, background=rendered))

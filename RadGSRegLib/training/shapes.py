@@ -98,7 +98,8 @@ def shapes_of(
         step = math.ceil(len(sources) / max(_SOURCES_PER_MINUTE * minutes, 1.0))
     over = enough or (lambda: False)
     with TemporaryDirectory(prefix="radgsreg-") as name:
-        every = [*sources[::step], *phantom_sources(more, seed + _SEED, folder=Path(name))]
+        made = phantom_sources(more, seed + _SEED, folder=Path(name))
+        every = [*sources[::step], *made]
         volumes = []
         for number, source in enumerate(every):
             if over():
@@ -114,7 +115,7 @@ def shapes_of(
     if shapes is None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {"vertebrae": len(volumes), "of them from phantoms made for this": 5 * more}
+    facts = {"vertebrae": len(volumes), "of them from phantoms made for this": len(made)}
     save_tensors(path, shapes.state_dict(), facts)
     return shapes
 
