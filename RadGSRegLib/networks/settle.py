@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..gaussians import GaussianCloud, coarsen
+from ..gaussians.fit import one_torch_thread
 from ..progress import Progress
 from ..reconstruction.box import box_of_cloud
 from ..registration.anatomy import Anatomy, Body
@@ -34,7 +35,7 @@ _LEVELS = (
         2.0,
         1.0,
         RefineOptions(
-            iterations=20, robust_scale=10.0, contrast_floor=0.5, margin_mm=0.0, fine=True
+            iterations=8, robust_scale=10.0, contrast_floor=0.5, margin_mm=0.0, fine=True
         ),
         background=False,
         rounds=2,
@@ -42,7 +43,7 @@ _LEVELS = (
     Level(
         1.0,
         0.9,
-        RefineOptions(fine=True, iterations=10, neighbourhoods_mm=(6.0,)),
+        RefineOptions(fine=True, iterations=6, neighbourhoods_mm=(6.0,)),
         background=False,
         rounds=2,
     ),
@@ -74,10 +75,11 @@ def settle(
     job = Job(_as_model(cloud_world, centre_world), list(views))
     arrangement = Arrangement.as_in_ct(np.eye(4), job.model)
     score = 0.0
-    for n, level in enumerate(_LEVELS):
-        part = report.part(n / len(_LEVELS), (n + 1) / len(_LEVELS))
-        found = job.refine(level, arrangement, signs, part).refined
-        arrangement, score = found.arrangement, found.score
+    with one_torch_thread():
+        for n, level in enumerate(_LEVELS):
+            part = report.part(n / len(_LEVELS), (n + 1) / len(_LEVELS))
+            found = job.refine(level, arrangement, signs, part).refined
+            arrangement, score = found.arrangement, found.score
     return Settled(arrangement.ct_to_world, score)
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,10 +22,11 @@ from ..drr import project_volume_with_jacobian
 from ..gaussians import rasterize_bodies, rasterize_bodies_with_jacobian
 from ..geometry.pose import skew
 from ..progress import Progress
-from ..warp_runtime import worker_count
 from .background import COEFFICIENTS, RenderedBackground, render_linear
+from .descent import Descent
 from .model import Arrangement, RenderModel, shifted
 from .observation import Window
+from .parallel import over_views
 from .similarity import LocalNormalization
 
 Array = NDArray[np.float64]
@@ -51,7 +50,6 @@ class RefineOptions:
     robust_scale: float = 1.0
     contrast_floor: float = 0.08
     iterations: int = 12
-    damping: float = 1e-2
     tolerance_mm: float = 0.01
 
 
@@ -138,8 +136,7 @@ def evaluate(
     def one(view: LevelView) -> tuple[Array, Array, float, float, float]:
         return _evaluate_view(model, view, arrangement, options, count)
 
-    # The views do not wait for each other; their sum is taken in order, so nothing else changes.
-    for part in _view_pool().map(one, views):
+    for part in over_views(one, views):
         hessian += part[0]
         gradient += part[1]
         cost += part[2]
@@ -158,11 +155,6 @@ def evaluate(
         hessian,
         weight_sum,
     )
-
-
-@lru_cache(maxsize=1)
-def _view_pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=worker_count(), thread_name_prefix="radgsreg-view")
 
 
 def _evaluate_view(
@@ -311,11 +303,11 @@ def with_background(
     if background is None:
         raise ValueError("the model has no background")
     pose = arrangement.background_to_world
-    out = []
-    for view in views:
+    shifts = arrangement.shifts_ct[: len(model.neighbours)]
+
+    def one(view: LevelView) -> LevelView:
         camera = view.window.camera
         to_camera = view.world_to_camera @ arrangement.ct_to_world
-        shifts = arrangement.shifts_ct[: len(model.neighbours)]
         images = rasterize_bodies(
             model.bodies(options.fine),
             camera.intrinsic,
@@ -334,8 +326,9 @@ def with_background(
             score = _correlation(weight, observed, normalizer.normalize(image, floor))
             best = max(best, (score, pair))
         rendered = render_linear(background, best[1], camera, pose, model.centre_ct)
-        out.append(replace(view, background=rendered))
-    return tuple(out)
+        return replace(view, background=rendered)
+
+    return tuple(over_views(one, views))
 
 
 def footprint(render: Tensor, part: Window, margin_mm: float) -> Tensor:
@@ -384,37 +377,25 @@ def refine(
     options: RefineOptions,
     progress: Progress | None = None,
 ) -> Refined:
-    """Levenberg-Marquardt with gain-ratio damping (Nielsen 1999) from ``start``."""
+    """Down the cost from ``start`` by stretched Gauss-Newton steps (`descent`)."""
     current = start
     state = evaluate(model, views, current, options)
-    damping, factor = options.damping, 2.0
+    descent = Descent()
     radius = model.anatomy.radius_mm
     done = 0
     for done in range(1, options.iterations + 1):
         if progress is not None:
             progress(done / options.iterations, "refining the pose")
-        step = _solve(state, damping)
+        step = descent.step(state.gradient, state.hessian)
         target_twist, other_twists = step[:6], step[6:].reshape(-1, 6)
         if len(other_twists) == 0:
             other_twists = np.zeros((len(model.movable_centres_ct), 6))
         trial = current.moved(target_twist, other_twists, model)
-        trial_state = evaluate(model, views, trial, options)
-        predicted = float(step @ (damping * np.diag(state.hessian) * step + state.gradient))
-        gain = (state.cost - trial_state.cost) / max(predicted, 1e-12)
+        tried = evaluate(model, views, trial, options)
+        if not descent.learn(step, state.cost - tried.cost, state.gradient, tried.gradient):
+            continue
+        current, state = trial, tried
         size = radius * float(np.linalg.norm(step[:3])) + float(np.linalg.norm(step[3:6]))
-        if gain > 0.0:
-            current, state = trial, trial_state
-            damping *= max(1.0 / 3.0, 1.0 - (2.0 * min(gain, 1.5) - 1.0) ** 3)
-            factor = 2.0
-        else:
-            damping *= factor
-            factor *= 2.0
-        if size < options.tolerance_mm or damping > 1e6:
+        if size < options.tolerance_mm:
             break
     return Refined(current, state, done)
-
-
-def _solve(state: Evaluation, damping: float) -> Array:
-    diagonal = np.diag(state.hessian).copy()
-    diagonal = np.maximum(diagonal, 1e-6 * diagonal.max() + 1e-12)
-    return np.asarray(np.linalg.solve(state.hessian + damping * np.diag(diagonal), state.gradient))

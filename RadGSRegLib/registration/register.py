@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..cases import Case, View
 from ..errors import InputError
+from ..gaussians.fit import one_torch_thread
 from ..geometry import transform_points
 from ..geometry.camera import triangulate
 from ..progress import Progress
@@ -81,11 +82,11 @@ class RegistrationOptions:
     fine_cloud_mm: float = 3.0
     search: SearchOptions = field(default_factory=SearchOptions)
     coarse: Level = field(
-        default_factory=lambda: Level(2.0, 1.8, RefineOptions(iterations=8), background=False)
+        default_factory=lambda: Level(2.0, 1.8, RefineOptions(iterations=5), background=False)
     )
     middle: Level = field(
         default_factory=lambda: Level(
-            1.3, 0.9, RefineOptions(fine=True, move_neighbours=True, iterations=10)
+            1.3, 0.9, RefineOptions(fine=True, move_neighbours=True, iterations=6)
         )
     )
     fine: Level = field(
@@ -97,9 +98,9 @@ class RegistrationOptions:
                 voxels=True,
                 move_neighbours=True,
                 neighbourhoods_mm=(6.0,),
-                iterations=6,
+                iterations=5,
             ),
-            rounds=8,
+            rounds=5,
         )
     )
     click_places: Places = Places(
@@ -162,6 +163,7 @@ class Job:
     def __init__(self, model: RenderModel, views: list[PreparedView]) -> None:
         self.model = model
         self.views = views
+        self._refined: dict[tuple[Level, tuple[int, ...], bytes], Hypothesis] = {}
 
     def distance_mm(self, a: Array, b: Array) -> float:
         """Mean distance of the target's surface between two poses."""
@@ -186,7 +188,17 @@ class Job:
     def refine(
         self, level: Level, arrangement: Arrangement, signs: tuple[int, ...], progress: Progress
     ) -> Hypothesis:
-        """Refine at a level, rendering the background anew each round."""
+        """Refine at a level, rendering the background anew each round; what was refined in the same
+        way before (a model's poses are tried twice) is remembered."""
+        poses = (arrangement.ct_to_world, *arrangement.shifts_ct)
+        key = (level, signs, b"".join(pose.tobytes() for pose in poses))
+        if key not in self._refined:
+            self._refined[key] = self._refine(level, arrangement, signs, progress)
+        return self._refined[key]
+
+    def _refine(
+        self, level: Level, arrangement: Arrangement, signs: tuple[int, ...], progress: Progress
+    ) -> Hypothesis:
         result: Refined | None = None
         score = -1.0
         for n in range(level.rounds):
@@ -232,8 +244,23 @@ def register(
     Raises InputError where there is nothing to start from or nothing to be seen there, and
     Cancelled when ``progress`` says so.
     """
-    options = options or RegistrationOptions()
-    progress = progress or Progress()
+    with one_torch_thread():
+        return _register(
+            case,
+            start_ct_to_world,
+            options or RegistrationOptions(),
+            progress or Progress(),
+            learned,
+        )
+
+
+def _register(
+    case: Case,
+    start_ct_to_world: Array | None,
+    options: RegistrationOptions,
+    progress: Progress,
+    learned: Sequence[Candidate],
+) -> Registration:
     began = time.perf_counter()
     timing: dict[str, float] = {}
 

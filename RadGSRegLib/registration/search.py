@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,9 +22,13 @@ from ..geometry.pose import translation
 from ..progress import Progress
 from .model import RenderModel
 from .observation import PreparedView, window
+from .parallel import over_views
 from .refine import LevelView, RefineOptions, prepare_level
 
 Array = NDArray[np.float64]
+
+# So many poses at a time, then one may cancel.
+_POSES = 32
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def search(
     The reference fixes the centre of both grids: rotations are applied before its own, about the
     target's centre; positions are searched around where it puts that centre.
     """
+    report = progress or Progress()
     centre_ct = model.centre_ct
     centre_world = reference_ct_to_world[:3, :3] @ centre_ct + reference_ct_to_world[:3, 3]
     half = model.anatomy.radius_mm + options.translation_range_mm
@@ -85,11 +91,16 @@ def search(
         pose[:3, :3] = rotation @ reference_ct_to_world[:3, :3]
         pose[:3, 3] = centre_world - pose[:3, :3] @ centre_ct
         poses.append(pose)
-    maps = []
-    for n, view in enumerate(level):
-        if progress is not None:
-            progress(n / len(level), "searching rotations and positions")
-        maps.append(_correlation_maps(model, view, poses, options.neighbour_weight))
+    parts = []
+    for first in range(0, len(poses), _POSES):
+        report(0.9 * first / len(poses), "searching rotations and positions")
+        some = poses[first : first + _POSES]
+        correlate = partial(
+            _correlation_maps, model, poses=some, neighbour_weight=options.neighbour_weight
+        )
+        parts.append(over_views(correlate, level))
+    maps = [torch.cat(maps_of_view) for maps_of_view in zip(*parts, strict=True)]
+    report(0.9, "searching rotations and positions")
     offsets = _offset_grid(options)
     found = _agreeing_positions(maps, level, offsets, centre_world, views, options)
     candidates = [
@@ -107,7 +118,7 @@ def _offset_grid(options: SearchOptions) -> Array:
 
 
 def _correlation_maps(
-    model: RenderModel, view: LevelView, poses: list[Array], neighbour_weight: float
+    model: RenderModel, view: LevelView, *, poses: list[Array], neighbour_weight: float
 ) -> Tensor:
     """Local normalised correlation (poses, rows, columns) of the template shifted by (row, column).
 
