@@ -23,7 +23,7 @@ def registration_options(effort: str = "normal", *, seed: int = 0) -> Registrati
     if effort == "fast":
         return replace(
             options,
-            fine=replace(options.fine, rounds=3),
+            fine=replace(options.fine, rounds=2),
             click_places=replace(options.click_places, candidates=8, survivors=2),
             start_places=replace(options.start_places, count=5, keep=3, survivors=1),
         )

@@ -1,4 +1,4 @@
-"""Refinement: Levenberg-Marquardt on SE(3) with Gaussians as the renderer (math.md 4).
+"""Refinement: least squares on SE(3) with Gaussians as the renderer (math.md 4, `descent`).
 
 The target and its neighbours are moved together: what a neighbour casts on the target's picture is
 explained by the neighbour, instead of pulling the target. Neighbours are held near their place in
@@ -33,6 +33,8 @@ Array = NDArray[np.float64]
 
 # Weak: a tenth of what held neighbours so fast that they pulled the target with them.
 PRIOR_STRENGTH = 2e-4
+# With fewer pixels, views on threads would mostly wait for the interpreter.
+_SMALL = 8000
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def evaluate(
     def one(view: LevelView) -> tuple[Array, Array, float, float, float]:
         return _evaluate_view(model, view, arrangement, options, count)
 
-    for part in over_views(one, views):
+    small = views[0].window.valid.numel() < _SMALL
+    for part in map(one, views) if small else over_views(one, views):
         hessian += part[0]
         gradient += part[1]
         cost += part[2]
@@ -376,11 +379,15 @@ def refine(
     start: Arrangement,
     options: RefineOptions,
     progress: Progress | None = None,
+    descent: Descent | None = None,
 ) -> Refined:
-    """Down the cost from ``start`` by stretched Gauss-Newton steps (`descent`)."""
+    """Down the cost from ``start`` by stretched Gauss-Newton steps.
+
+    ``descent``: what is known from the steps before, of nearly the same cost; it learns on.
+    """
     current = start
     state = evaluate(model, views, current, options)
-    descent = Descent()
+    descent = descent or Descent()
     radius = model.anatomy.radius_mm
     done = 0
     for done in range(1, options.iterations + 1):

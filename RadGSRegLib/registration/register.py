@@ -17,6 +17,7 @@ from ..geometry.camera import triangulate
 from ..progress import Progress
 from .anatomy import build_anatomy
 from .clouds import build_model
+from .descent import Descent
 from .model import Arrangement, RenderModel
 from .observation import PreparedView, prepare_view, window
 from .quality import Evidence, Verdict, judge
@@ -131,7 +132,7 @@ class RegistrationOptions:
     """For the poses of a model, tried before any search."""
     learned_search_places: Places = Places(
         count=3,
-        candidates=8,
+        candidates=5,
         positions_per_rotation=1,
         neighbour_weight=0.5,
         keep=3,
@@ -144,7 +145,7 @@ class RegistrationOptions:
     """A second pose is refined finely only if it scores within this of the best."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hypothesis:
     """A refined arrangement with the views' signs."""
 
@@ -164,6 +165,7 @@ class Job:
         self.model = model
         self.views = views
         self._refined: dict[tuple[Level, tuple[int, ...], bytes], Hypothesis] = {}
+        self._finished: list[Hypothesis] = []
 
     def distance_mm(self, a: Array, b: Array) -> float:
         """Mean distance of the target's surface between two poses."""
@@ -200,12 +202,13 @@ class Job:
         self, level: Level, arrangement: Arrangement, signs: tuple[int, ...], progress: Progress
     ) -> Hypothesis:
         result: Refined | None = None
+        descent = Descent()
         score = -1.0
         for n in range(level.rounds):
             views = self.level_views(level, arrangement, signs)
             part = progress.part(n / level.rounds, (n + 1) / level.rounds)
             before = arrangement
-            result = refine(self.model, views, arrangement, level.refine, part)
+            result = refine(self.model, views, arrangement, level.refine, part, descent)
             arrangement = result.arrangement
             moved = self.distance_mm(before.ct_to_world, arrangement.ct_to_world)
             if moved < 0.02 or result.score < score + 0.003:
@@ -213,6 +216,21 @@ class Job:
             score = result.score
         assert result is not None
         return Hypothesis(result, signs)
+
+    def finish(self, level: Level, one: Hypothesis, progress: Progress) -> Hypothesis:
+        """The best pose refined to its end, unless it is there already."""
+        if one not in self._finished:
+            one = self.refine(level, one.refined.arrangement, one.signs, progress)
+            self._finished.append(one)
+        return one
+
+    def finished_near(self, one: Hypothesis, near_mm: float = 1.0) -> Hypothesis | None:
+        """What was refined to its end within ``near_mm`` of a pose."""
+        for known in self._finished:
+            same = known.signs == one.signs
+            if same and self.distance_mm(known.ct_to_world, one.ct_to_world) < near_mm:
+                return known
+        return None
 
     def distinct(self, found: list[Hypothesis], apart_mm: float, count: int) -> list[Hypothesis]:
         """The best ``count`` that lie at least ``apart_mm`` from each other."""
@@ -530,12 +548,13 @@ def _fine(
     found = []
     for n, one in enumerate(rivals):
         part = progress.part(0.5 * n / len(rivals), 0.5 * (n + 1) / len(rivals))
-        found.append(job.refine(first, one.refined.arrangement, one.signs, part))
+        found.append(
+            job.finished_near(one) or job.refine(first, one.refined.arrangement, one.signs, part)
+        )
     found = job.distinct(found, 1.0, len(found))
     progress.pose(found[0].ct_to_world)
     rest = replace(options.fine, rounds=options.fine.rounds - 1)
-    best = job.refine(rest, found[0].refined.arrangement, found[0].signs, progress.part(0.5, 1.0))
-    return [best, *found[1:]]
+    return [job.finish(rest, found[0], progress.part(0.5, 1.0)), *found[1:]]
 
 
 def _by_place(

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -22,7 +22,6 @@ from ..geometry.pose import translation
 from ..progress import Progress
 from .model import RenderModel
 from .observation import PreparedView, window
-from .parallel import over_views
 from .refine import LevelView, RefineOptions, prepare_level
 
 Array = NDArray[np.float64]
@@ -91,22 +90,26 @@ def search(
         pose[:3, :3] = rotation @ reference_ct_to_world[:3, :3]
         pose[:3, 3] = centre_world - pose[:3, :3] @ centre_ct
         poses.append(pose)
-    parts = []
-    for first in range(0, len(poses), _POSES):
-        report(0.9 * first / len(poses), "searching rotations and positions")
-        some = poses[first : first + _POSES]
-        correlate = partial(
-            _correlation_maps, model, poses=some, neighbour_weight=options.neighbour_weight
-        )
-        parts.append(over_views(correlate, level))
-    maps = [torch.cat(maps_of_view) for maps_of_view in zip(*parts, strict=True)]
-    report(0.9, "searching rotations and positions")
     offsets = _offset_grid(options)
-    found = _agreeing_positions(maps, level, offsets, centre_world, views, options)
-    candidates = [
-        Candidate(translation(offset) @ poses[pose], score, signs)
-        for pose, score, offset, signs in found
+    shifts = [
+        view.window.camera.project(centre_world + offsets)
+        - view.window.camera.project(centre_world[None])
+        for view in level
     ]
+    candidates = []
+    for first in range(0, len(poses), _POSES):
+        report(first / len(poses), "searching rotations and positions")
+        some = poses[first : first + _POSES]
+        # One view after the other: threads would mostly wait for the interpreter.
+        sampled = [
+            _correlations(model, view, some, options.neighbour_weight, of_view)
+            for view, of_view in zip(level, shifts, strict=True)
+        ]
+        candidates += [
+            Candidate(translation(offset) @ some[pose], score, signs)
+            for pose, score, offset, signs in _agreeing_positions(sampled, offsets, views, options)
+        ]
+    report(1.0, "searching rotations and positions")
     candidates.sort(key=lambda c: -c.score)
     return candidates
 
@@ -117,12 +120,30 @@ def _offset_grid(options: SearchOptions) -> Array:
     return np.array(list(itertools.product(axis, repeat=3)))
 
 
+def _correlations(
+    model: RenderModel,
+    view: LevelView,
+    poses: list[Array],
+    neighbour_weight: float,
+    shifts: Array,
+) -> Tensor:
+    """Local normalised correlation (poses, M) of the template shifted by (M, 2) pixels (column,
+    row)."""
+    maps = _correlation_maps(model, view, poses, neighbour_weight, shifts)
+    return _sample_wrapped(maps, shifts)
+
+
 def _correlation_maps(
-    model: RenderModel, view: LevelView, *, poses: list[Array], neighbour_weight: float
+    model: RenderModel,
+    view: LevelView,
+    poses: list[Array],
+    neighbour_weight: float,
+    shifts: Array,
 ) -> Tensor:
     """Local normalised correlation (poses, rows, columns) of the template shifted by (row, column).
 
-    Shifts wrap: entry (-r, -c) is a shift up and left.
+    Shifts wrap: entry (-r, -c) is a shift up and left. Only shifts up to the largest of ``shifts``
+    (M, 2) hold.
     """
     part = view.window
     rows, columns = part.valid.shape
@@ -132,20 +153,23 @@ def _correlation_maps(
     free = type(normalizer)(torch.ones_like(part.valid), normalizer.sigma_px)
     bodies = model.bodies(fine=False)
     still = [np.eye(4)] * len(bodies)
-    templates, weights = [], []
-    for pose in poses:
-        to_camera = view.world_to_camera @ pose
-        images = rasterize_bodies(bodies, camera.intrinsic, to_camera, still, camera.size)
-        target, image = images[0], images.sum(0)
-        floor = 0.08 * float(free.deviation(image).max()) + 1e-9
-        weight = (target > 0.02 * float(target.max())).float()
-        if neighbour_weight > 0.0:
-            others = (image - target > 0.02 * float(target.max())).float()
-            weight = torch.maximum(weight, neighbour_weight * others)
-        templates.append(weight * free.normalize(image, floor))
-        weights.append(weight)
-    template, weight = torch.stack(templates), torch.stack(weights)
-    size = (2 * rows, 2 * columns)
+    pictures = torch.stack(
+        [
+            rasterize_bodies(bodies, camera.intrinsic, view.world_to_camera @ p, still, camera.size)
+            for p in poses
+        ]
+    )
+    target, image = pictures[:, 0], pictures.sum(1)
+    floor = 0.08 * free.deviation(image).amax(dim=(1, 2), keepdim=True) + 1e-9
+    visible = 0.02 * target.amax(dim=(1, 2), keepdim=True)
+    weight = (target > visible).float()
+    if neighbour_weight > 0.0:
+        others = (image - target > visible).float()
+        weight = torch.maximum(weight, neighbour_weight * others)
+    template = weight * free.normalize(image, floor)
+    # Room for the largest shift, and for the pixel after it.
+    reach = int(np.ceil(np.abs(shifts).max(initial=0.0))) + 2
+    size = tuple(next_fast_len(n + min(reach, n), real=True) for n in (rows, columns))
     valid = part.valid
     f_template = torch.fft.rfft2(template, s=size).conj()
     f_weight = torch.fft.rfft2(weight, s=size).conj()
@@ -164,23 +188,16 @@ def _correlation_maps(
 
 
 def _agreeing_positions(
-    maps: list[Tensor],
-    level: tuple[LevelView, ...],
+    sampled: list[Tensor],
     offsets: Array,
-    centre_world: Array,
     views: list[PreparedView],
     options: SearchOptions,
 ) -> list[tuple[int, float, Array, tuple[int, ...]]]:
     """(pose's index, score, offset, signs) of the best positions for each pose.
 
-    Positions of one pose are at least ``apart_mm`` from each other; views of unknown polarity take
-    the signs that score best.
+    From each view's correlations (poses, M) at the offsets (M, 3). Positions of one pose are at
+    least ``apart_mm`` from each other; views of unknown polarity take the signs that score best.
     """
-    sampled = []
-    for correlation, view in zip(maps, level, strict=True):
-        camera = view.window.camera
-        shift = camera.project(centre_world + offsets) - camera.project(centre_world[None])
-        sampled.append(_sample_wrapped(correlation, shift))
     choices = _sign_choices([view.sign for view in views])
     totals = torch.stack(
         [
@@ -199,7 +216,7 @@ def _agreeing_positions(
             if score <= 0.0:
                 break
             found.append((pose, score, offsets[index], choices[int(chosen[pose, index])]))
-            left[(places - places[index]).norm(dim=1) < options.apart_mm] = -1.0
+            left[(places - places[index]).square().sum(1) < options.apart_mm**2] = -1.0
     return found
 
 

@@ -4,7 +4,7 @@ An X-ray and a rendering are compared after each has been normalised in a Gaussi
 subtract the local mean, divide by the local standard deviation. A smooth monotone display curve,
 scatter and a smooth background change an image locally by a gain and an offset, which this removes.
 The squared difference of two such images is two minus twice their local normalised correlation, so
-Levenberg-Marquardt can work on the difference as its residual.
+refinement can work on the difference as its residual.
 """
 
 from __future__ import annotations
@@ -64,11 +64,12 @@ class LocalNormalization:
         high = image - self.mean(image)
         return (self.mean(high * high) - self.mean(high) ** 2).clamp_min(0.0).sqrt()
 
-    def normalize(self, image: Tensor, floor: float) -> Tensor:
-        """The normalised image; ``floor`` is added in quadrature to the standard deviation."""
+    def normalize(self, image: Tensor, floor: float | Tensor) -> Tensor:
+        """The normalised image; ``floor`` (for several images, (..., 1, 1)) is added in quadrature
+        to the standard deviation."""
         return self._normalize(image, floor)[0]
 
-    def _normalize(self, image: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _normalize(self, image: Tensor, floor: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         high = image - self.mean(image)
         residual_mean = self.mean(high)
         variance = (self.mean(high * high) - residual_mean**2).clamp_min(0.0)

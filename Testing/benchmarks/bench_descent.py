@@ -1,0 +1,169 @@
+"""How many evaluations refinement needs: its own steps beside Levenberg-Marquardt's.
+
+    python Testing/benchmarks/bench_descent.py CASES_DIR [PREFIX] [--starts 2]
+
+Each case is refined from poses drawn about the truth (coarse: 6 degrees and 3 mm per axis, one
+standard deviation; middle: 4 and 2; fine: 2 and 1), in both ways and with the same number of
+evaluations. Per level, a table in Markdown: how far the cost is above the lowest that either found,
+as a share of what it was above that at the start, and the error (mTRE), both means, after so many
+evaluations. Levenberg-Marquardt's damping is Nielsen's (1999), as this project had it before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from RadGSRegLib.cases import Case, read_case
+from RadGSRegLib.evaluation.metrics import mtre
+from RadGSRegLib.gaussians.fit import one_torch_thread
+from RadGSRegLib.registration import refine as refinement
+from RadGSRegLib.registration.anatomy import build_anatomy
+from RadGSRegLib.registration.clouds import build_model
+from RadGSRegLib.registration.descent import Descent
+from RadGSRegLib.registration.model import Arrangement, RenderModel
+from RadGSRegLib.registration.observation import prepare_view
+from RadGSRegLib.registration.register import Job, Level, RegistrationOptions
+
+Array = NDArray[np.float64]
+OPTIONS = RegistrationOptions()
+LEVELS = {"coarse": (6.0, 3.0), "middle": (4.0, 2.0), "fine": (2.0, 1.0)}
+SHOWN = (2, 4, 6, 8, 12, 16, 24)
+
+
+class LevenbergMarquardt:
+    """Gauss-Newton's steps, damped by the gain that they bring; in the place of a `Descent`."""
+
+    def __init__(self) -> None:
+        self.damping, self.factor = 1e-2, 2.0
+        self.predicted = 0.0
+
+    def step(self, gradient: Array, matrix: Array) -> Array:
+        """The damped step (P,)."""
+        diagonal = np.maximum(np.diag(matrix), 1e-6 * np.diag(matrix).max() + 1e-12)
+        step = np.linalg.solve(matrix + self.damping * np.diag(diagonal), gradient)
+        self.predicted = float(step @ (self.damping * diagonal * step + gradient))
+        return np.asarray(step)
+
+    def learn(self, step: Array, fall: float, before: Array, after: Array) -> bool:
+        """Whether to take the step; damps the next one accordingly."""
+        gain = fall / max(self.predicted, 1e-12)
+        if fall > 0.0:
+            self.damping *= max(1.0 / 3.0, 1.0 - (2.0 * min(gain, 1.5) - 1.0) ** 3)
+            self.factor = 2.0
+        else:
+            self.damping *= self.factor
+            self.factor *= 2.0
+        return fall > 0.0
+
+
+def drawn(truth: Array, centre_ct: Array, deg: float, mm: float, seed: int) -> Array:
+    """A pose (4, 4) near the truth, turned about the target's centre."""
+    rng = np.random.default_rng(seed)
+    turn = Rotation.from_rotvec(np.radians(rng.normal(0.0, deg, 3))).as_matrix()
+    pose = truth.copy()
+    pose[:3, :3] = turn @ truth[:3, :3]
+    centre = truth[:3, :3] @ centre_ct + truth[:3, 3] + rng.normal(0.0, mm, 3)
+    pose[:3, 3] = centre - pose[:3, :3] @ centre_ct
+    return pose
+
+
+def jobs(case: Case, truth: Array, starts: int) -> Iterator[tuple[str, Job, Level, Arrangement]]:
+    """All refinements of a case: level's name, job, level, start."""
+    anatomy = build_anatomy(case, reach_mm=OPTIONS.reach_mm)
+    model = build_model(
+        anatomy, case.ct, coarse_mm=OPTIONS.coarse_cloud_mm, fine_mm=OPTIONS.fine_cloud_mm
+    )
+    job = Job(model, [prepare_view(view) for view in case.views])
+    for (name, (deg, mm)), seed in itertools.product(LEVELS.items(), range(starts)):
+        pose = drawn(truth, model.centre_ct, deg, mm, seed)
+        yield name, job, getattr(OPTIONS, name), Arrangement.as_in_ct(pose, model)
+
+
+def signs_at(job: Job, truth: Array) -> tuple[int, ...]:
+    """The polarities with which the X-rays fit best at the truth."""
+    arrangement = Arrangement.as_in_ct(truth, job.model)
+    options = OPTIONS.coarse.refine
+
+    def score(signs: tuple[int, ...]) -> float:
+        views = job.level_views(OPTIONS.coarse, arrangement, signs)
+        return refinement.evaluate(job.model, views, arrangement, options).score
+
+    choices = itertools.product(*[(v.sign,) if v.sign else (1, -1) for v in job.views])
+    return max(choices, key=score)
+
+
+def followed(
+    model: RenderModel,
+    views: tuple[refinement.LevelView, ...],
+    start: Arrangement,
+    options: refinement.RefineOptions,
+    steps: Descent | LevenbergMarquardt,
+) -> tuple[list[float], list[Array]]:
+    """Cost and pose after each evaluation, the start's first."""
+    here, state = start, refinement.evaluate(model, views, start, options)
+    costs, poses = [state.cost], [here.ct_to_world]
+    for _ in range(max(SHOWN)):
+        step = steps.step(state.gradient, state.hessian)
+        others = step[6:].reshape(-1, 6)
+        if len(others) == 0:
+            others = np.zeros((len(model.movable_centres_ct), 6))
+        there = here.moved(step[:6], others, model)
+        tried = refinement.evaluate(model, views, there, options)
+        if steps.learn(step, state.cost - tried.cost, state.gradient, tried.gradient):
+            here, state = there, tried
+        costs.append(state.cost)
+        poses.append(here.ct_to_world)
+    return costs, poses
+
+
+def main() -> None:
+    """Run all and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", type=Path)
+    parser.add_argument("prefix", nargs="?", default="")
+    parser.add_argument("--starts", type=int, default=2)
+    asked = parser.parse_args()
+    paths = sorted(asked.cases.glob(f"{asked.prefix}*/case.json"))
+    if not paths:
+        parser.error(f"there is no {asked.cases}/{asked.prefix}*/case.json")
+    ways = {"Levenberg-Marquardt": LevenbergMarquardt, "stretched": Descent}
+    left: dict[tuple[str, str], list[list[float]]] = {}
+    errors: dict[tuple[str, str], list[list[float]]] = {}
+    with one_torch_thread():
+        for path in paths:
+            case = read_case(path)
+            told = json.loads((path.parent / "truth.json").read_text())
+            truth = np.asarray(told["ct_to_world"])
+            for name, job, level, start in jobs(case, truth, asked.starts):
+                views = job.level_views(level, start, signs_at(job, truth))
+                found = {
+                    way: followed(job.model, views, start, level.refine, steps())
+                    for way, steps in ways.items()
+                }
+                lowest = min(costs[-1] for costs, _ in found.values())
+                for way, (costs, poses) in found.items():
+                    share = [(c - lowest) / max(costs[0] - lowest, 1e-12) for c in costs]
+                    left.setdefault((name, way), []).append(share)
+                    error = [mtre(told["points_ct"], pose, truth) for pose in poses]
+                    errors.setdefault((name, way), []).append(error)
+    for name in LEVELS:
+        runs = len(left[name, "stretched"])
+        print(f"\n{name}, {runs} runs: share of the cost left; error in mm\n")
+        print("| evaluations | " + " | ".join(str(n) for n in SHOWN) + " |")
+        print("|" + " --- |" * (len(SHOWN) + 1))
+        for way in ways:
+            share, error = np.mean(left[name, way], axis=0), np.mean(errors[name, way], axis=0)
+            cells = [f"{100 * share[n]:.0f} %; {error[n]:.2f}" for n in SHOWN]
+            print(f"| {way} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Steps down a cost: to the end of what is quadratic, and fast where the matrix is too stiff."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from RadGSRegLib.registration.descent import Descent
+
+Array = NDArray[np.float64]
+Cost = Callable[[Array], tuple[float, Array, Array]]
+"""The cost at a place (P,), minus half its derivative (P,), and Gauss-Newton's matrix (P, P)."""
+
+
+def descend(cost: Cost, start: Array, steps: int) -> tuple[Array, list[float]]:
+    """Where ``steps`` steps end, and the cost after each."""
+    descent = Descent()
+    place, (value, gradient, matrix) = start, cost(start)
+    values = []
+    for _ in range(steps):
+        step = descent.step(gradient, matrix)
+        tried = cost(place + step)
+        if descent.learn(step, value - tried[0], gradient, tried[1]):
+            place, (value, gradient, matrix) = place + step, tried
+        values.append(value)
+    return place, values
+
+
+def plainly(cost: Cost, start: Array, steps: int) -> float:
+    """The cost after as many of Gauss-Newton's own steps."""
+    place = start
+    for _ in range(steps):
+        _, gradient, matrix = cost(place)
+        place = place + np.linalg.solve(matrix, gradient)
+    return cost(place)[0]
+
+
+def bowl(seed: int, stiffness: float) -> tuple[Cost, Array]:
+    """A quadratic cost whose matrix is said to be ``stiffness`` times what it is, and its lowest
+    place."""
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=(12, 6)) * rng.uniform(0.3, 3.0, 6)
+    true = factor.T @ factor
+    lowest = rng.normal(size=6)
+
+    def cost(place: Array) -> tuple[float, Array, Array]:
+        away = place - lowest
+        return float(away @ true @ away), -true @ away, stiffness * true
+
+    return cost, lowest
+
+
+def regression(seed: int) -> tuple[Cost, Callable[[Array], float], Array]:
+    """A curve through points of which a third are wild, under the robust loss of `refine`: with
+    Gauss-Newton's reweighted matrix, and as a function for scipy. From a start."""
+    rng = np.random.default_rng(seed)
+    x = np.linspace(-2.0, 2.0, 90)
+    truth = np.array([0.8, -0.5, 1.7, 0.4])
+    basis = np.stack([np.sin(2.0 * x), np.cos(3.0 * x), x, np.ones_like(x)], axis=1)
+    observed = basis @ truth + 0.1 * rng.normal(size=90)
+    observed[::3] += rng.uniform(-6.0, 6.0, 30)
+    start = truth + 0.4 * rng.normal(size=4)
+
+    def residual(place: Array) -> Array:
+        return np.asarray(observed - basis @ place)
+
+    def cost(place: Array) -> tuple[float, Array, Array]:
+        rest = residual(place)
+        weight = 1.0 / (1.0 + rest**2) ** 2
+        return value(place), basis.T @ (weight * rest), (basis.T * weight) @ basis
+
+    def value(place: Array) -> float:
+        square = residual(place) ** 2
+        return float((square / (1.0 + square)).sum())
+
+    return cost, value, start
+
+
+@given(st.integers(0, 10_000))
+def test_a_quadratic_is_followed_to_its_end(seed: int) -> None:
+    cost, lowest = bowl(seed, 1.0)
+    start = np.zeros(6)
+    place, values = descend(cost, start, 12)
+    assert values[-1] < 1e-6 * cost(start)[0]
+    assert np.linalg.norm(place - lowest) < 0.1
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.3, 2.0, 5.0, 12.0]))
+def test_a_wrong_stiffness_is_found_out(seed: int, stiffness: float) -> None:
+    cost, _ = bowl(seed, stiffness)
+    start = np.zeros(6)
+    _, values = descend(cost, start, 12)
+    assert values[-1] < 1e-3 * cost(start)[0]
+
+
+def test_a_matrix_far_too_stiff_costs_gauss_newton_many_times_the_steps() -> None:
+    cost, _ = bowl(3, 12.0)
+    start = np.zeros(6)
+    _, values = descend(cost, start, 8)
+    assert values[-1] < 0.1 * plainly(cost, start, 16)
+
+
+@given(st.integers(0, 10_000))
+def test_the_cost_never_rises(seed: int) -> None:
+    cost, _, start = regression(seed)
+    _, values = descend(cost, start, 20)
+    assert (np.diff([cost(start)[0], *values]) <= 0.0).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_it_ends_where_scipy_does(seed: int) -> None:
+    cost, value, start = regression(seed)
+    expected = minimize(value, start, method="BFGS", options={"gtol": 1e-8})
+    place, values = descend(cost, start, 25)
+    assert values[-1] == pytest.approx(expected.fun, rel=1e-6)
+    assert place == pytest.approx(expected.x, abs=1e-3)
+
+
+def test_after_a_rise_comes_a_shorter_step_from_the_same_place() -> None:
+    descent = Descent()
+    gradient, matrix = np.array([1.0, -2.0]), np.diag([2.0, 3.0])
+    first = descent.step(gradient, matrix)
+    assert not descent.learn(first, -1.0, gradient, -gradient)
+    again = descent.step(gradient, matrix)
+    assert np.linalg.norm(again) <= 0.5 * np.linalg.norm(first)
+    assert again @ gradient > 0.0
+
+
+def test_a_flat_direction_is_left_alone() -> None:
+    """What no picture shows has no curvature and no slope: it must not move."""
+    step = Descent().step(np.array([1.0, 0.0]), np.diag([4.0, 0.0]))
+    assert np.isfinite(step).all()
+    assert step[1] == 0.0
