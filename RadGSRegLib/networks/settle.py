@@ -43,7 +43,7 @@ _LEVELS = (
     Level(
         1.0,
         0.9,
-        RefineOptions(fine=True, iterations=6, neighbourhoods_mm=(6.0,)),
+        RefineOptions(fine=True, iterations=8, neighbourhoods_mm=(6.0,)),
         background=False,
         rounds=2,
     ),
