@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,21 @@ def _has_cuda_driver() -> bool:
     return False
 
 
-@lru_cache(maxsize=1)
+_STARTING = Lock()
+
+
 def start() -> None:
     """Initialise warp once, without banner or warnings on the terminal.
 
     Raises ImportError where warp is not installed or does not load.
     """
+    # Two threads at a time would take each other's silence for the terminal.
+    with _STARTING:
+        _start()
+
+
+@lru_cache(maxsize=1)
+def _start() -> None:
     import warp as wp
 
     config: Any = wp.config

@@ -122,14 +122,36 @@ def test_it_ends_where_scipy_does(seed: int) -> None:
     assert place == pytest.approx(expected.x, abs=1e-3)
 
 
-def test_after_a_rise_comes_a_shorter_step_from_the_same_place() -> None:
+@given(st.integers(0, 10_000), st.integers(1, 12))
+def test_after_a_rise_comes_a_shorter_step_from_the_same_place(seed: int, steps: int) -> None:
+    cost, _, start = regression(seed)
+    descent, place = Descent(), start
+    value, gradient, matrix = cost(place)
+    for _ in range(steps):
+        step = descent.step(gradient, matrix)
+        tried = cost(place + step)
+        if descent.learn(step, value - tried[0], gradient, tried[1]):
+            place, (value, gradient, matrix) = place + step, tried
+    rejected = descent.step(gradient, matrix)
+    assert not descent.learn(rejected, -1.0, gradient, gradient)
+    again = descent.step(gradient, matrix)
+
+    def length(step: Array) -> float:
+        return float(step @ matrix @ step)
+
+    assert length(again) <= 0.51**2 * length(rejected)
+    assert again @ gradient > 0.0
+
+
+@pytest.mark.parametrize("fall", [np.nan, -np.inf])
+def test_what_is_no_number_is_a_rise(fall: float) -> None:
     descent = Descent()
     gradient, matrix = np.array([1.0, -2.0]), np.diag([2.0, 3.0])
     first = descent.step(gradient, matrix)
-    assert not descent.learn(first, -1.0, gradient, -gradient)
+    assert not descent.learn(first, fall, gradient, np.full(2, np.nan))
     again = descent.step(gradient, matrix)
-    assert np.linalg.norm(again) <= 0.5 * np.linalg.norm(first)
-    assert again @ gradient > 0.0
+    assert np.isfinite(again).all()
+    assert np.linalg.norm(again) <= 0.2 * np.linalg.norm(first)
 
 
 def test_a_flat_direction_is_left_alone() -> None:

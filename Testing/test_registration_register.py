@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from registration_scenes import (
     QUICK,
     error_mm,
+    model,
     one_thread,
     simulated,
     truth,
@@ -22,11 +24,14 @@ from registration_scenes import (
 from RadGSRegLib.cases import Case, View
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import compose_about, is_rigid, transform_points
+from RadGSRegLib.geometry.pose import translation
 from RadGSRegLib.progress import Progress
 from RadGSRegLib.registration import register as register_module
 from RadGSRegLib.registration.anatomy import build_anatomy
 from RadGSRegLib.registration.clouds import build_model
-from RadGSRegLib.registration.register import RegistrationOptions, level_steps, register
+from RadGSRegLib.registration.model import Arrangement
+from RadGSRegLib.registration.observation import prepare_view
+from RadGSRegLib.registration.register import Job, RegistrationOptions, level_steps, register
 from RadGSRegLib.registration.search import Candidate
 from RadGSRegLib.registration.types import Registration
 from RadGSRegLib.simulation import SimulatedCase
@@ -366,3 +371,31 @@ def test_a_wrong_learned_pose_alone_is_never_ok() -> None:
     bare = with_views(case.case, lambda view: replace(view, center_px=None))
     found = register(bare, None, QUICK, learned=_learned(case, 60.0))
     assert found.status != "ok" or error_mm(case, found.ct_to_world) < 2.0
+
+
+def test_what_was_refined_is_remembered_and_only_that() -> None:
+    job = Job(model(), [prepare_view(view) for view in simulated("clean").case.views])
+    start = Arrangement.as_in_ct(truth(simulated("clean")), job.model)
+    level = replace(QUICK.coarse, refine=replace(QUICK.coarse.refine, iterations=1))
+    bright = (1,) * len(job.views)
+    first = job.refine(level, start, bright, Progress())
+    assert job.refine(level, start, bright, Progress()) is first
+    moved = replace(start, shifts_ct=(translation([0.0, 0.0, 1.0]), *start.shifts_ct[1:]))
+    assert job.refine(level, moved, bright, Progress()) is not first
+    assert job.refine(level, start, (-1,) * len(job.views), Progress()) is not first
+    assert job.refine(replace(level, blur_mm=2.5), start, bright, Progress()) is not first
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_torch_has_its_threads_back_also_when_cancelled(after: int) -> None:
+    calls = 0
+
+    def stop(fraction: float, message: str) -> bool:
+        nonlocal calls
+        calls += 1
+        return calls <= after
+
+    torch.set_num_threads(2)
+    with pytest.raises(Cancelled):
+        register(simulated("clean").case, None, QUICK, Progress(stop))
+    assert torch.get_num_threads() == 2

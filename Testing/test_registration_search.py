@@ -16,11 +16,13 @@ from RadGSRegLib.errors import Cancelled
 from RadGSRegLib.geometry import compose_about, is_rigid, rotation_angle_deg, transform_points
 from RadGSRegLib.geometry.pose import translation
 from RadGSRegLib.progress import Progress
-from RadGSRegLib.registration.observation import PreparedView, prepare_view
+from RadGSRegLib.registration.observation import PreparedView, prepare_view, window
+from RadGSRegLib.registration.refine import RefineOptions, prepare_level
 from RadGSRegLib.registration.register import Places, _by_place
 from RadGSRegLib.registration.search import (
     Candidate,
     SearchOptions,
+    _correlation_maps,
     _sample_wrapped,
     _sign_choices,
     rotation_grid,
@@ -179,6 +181,24 @@ def test_search_reports_and_stops() -> None:
         seen.append(fraction)
         return len(seen) < 2
 
+    many = SearchOptions(rotation_range_deg=20.0, rotation_step_deg=10.0, translation_range_mm=5.0)
     with pytest.raises(Cancelled):
-        search(model(), _prepared(), truth(simulated()), STILL, Progress(stop))
+        search(model(), _prepared(), truth(simulated()), many, Progress(stop))
+    # Between two batches of its 125 rotations, long before the end.
     assert len(seen) == 2
+    assert 0.0 < seen[1] < 0.5
+
+
+def test_maps_for_small_shifts_are_those_for_large_ones() -> None:
+    done, views = model(), _prepared()
+    centre = _centre(truth(simulated()))
+    view = prepare_level([window(views[0], centre, 50.0, 2.0, 2.5)], [1], RefineOptions())[0]
+    rows, columns = view.window.valid.shape
+    poses = [truth(simulated()), translation([3.0, -2.0, 4.0]) @ truth(simulated())]
+    near = np.array([[0.0, 0.0], [6.3, -4.2], [-7.0, 7.0]])
+    far = np.array([[float(columns), float(rows)]])
+    small = _correlation_maps(done, view, poses, 0.5, near)
+    large = _correlation_maps(done, view, poses, 0.5, far)
+    assert small.shape[1] < large.shape[1]
+    expected = _sample_wrapped(large, near)
+    assert torch.allclose(_sample_wrapped(small, near), expected, atol=2e-3)

@@ -1,15 +1,17 @@
-"""Steps down a sum of squares whose residuals stay large: Gauss-Newton, stretched and bent.
+"""Steps down a sum of squares whose residuals stay large: Gauss-Newton, stretched and turned.
 
 No motion explains all of an X-ray, so that residuals stay large at the best pose too, and a robust
 loss takes the largest of them out. Gauss-Newton's matrix then holds far more curvature than the
 cost has: its steps have the right direction and are several times too short (along them the cost
 falls as a straight line). So a factor learned from the cost along the steps before stretches them,
 and secant pairs (limited-memory BFGS with the stretched matrix as its first guess: Nocedal and
-Wright, Numerical Optimization, 2nd ed., algorithm 7.4) turn them.
+Wright, Numerical Optimization, 2nd ed., algorithm 7.4) turn them. How far a step may go follows
+from how the one before did, as in a trust region.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,13 +21,12 @@ Array = NDArray[np.float64]
 
 # A parabola through three numbers of a rough cost is believed so far in one go.
 _GROWTH = 3.0
+_SHRINKAGE = 0.1
 _SHORTEST = 0.05
 _LONGEST = 16.0
 # The first steps go far, where nothing that they tell holds.
 _STRAIGHT_STEPS = 4
 _PAIRS = 6
-# Turned steps are so much longer than straight ones at most, in the matrix's norm.
-_REACH = 3.0
 _DAMPING = 1e-3
 
 
@@ -34,32 +35,31 @@ class Descent:
     """Where to step next, from what the steps before have brought.
 
     The cost's derivative is -2 ``gradient``, and ``matrix`` what Gauss-Newton takes for half its
-    second derivative, as `refine.Evaluation` has them.
+    second derivative, as `refine.Evaluation` has them. ``stretch``: how much longer than
+    Gauss-Newton's the next step should be; what one descent has found serves the next.
     """
 
     stretch: float = 3.0
-    _caution: float = 1.0
     _steps: int = 0
     _pairs: list[tuple[Array, Array]] = field(default_factory=list)
+    _length: float = 0.0
+    """Of the last step, in the matrix's norm, as is the next one's limit."""
+    _limit: float = math.inf
 
     def step(self, gradient: Array, matrix: Array) -> Array:
         """The step (P,) to try from a place with this gradient (P,) and matrix (P, P)."""
         diagonal: Array = np.diag(matrix)
         floor = 1e-6 * float(np.max(diagonal)) + 1e-12
-        stiff = (matrix + _DAMPING * np.diag(np.maximum(diagonal, floor))) / self.stretch
-        straight = np.asarray(np.linalg.solve(stiff, gradient))
-        if not self._turning:
-            return straight
-        turned = self._turned(gradient, stiff)
-        if turned @ gradient <= 0.0:
-            return straight
-        longest = _REACH * float(np.sqrt(straight @ stiff @ straight))
-        length = float(np.sqrt(turned @ stiff @ turned))
-        return np.asarray(self._caution * min(1.0, longest / length) * turned)
-
-    @property
-    def _turning(self) -> bool:
-        return self._steps >= _STRAIGHT_STEPS and len(self._pairs) > 0
+        stiff = matrix + _DAMPING * np.diag(np.maximum(diagonal, floor))
+        straight = np.asarray(self.stretch * np.linalg.solve(stiff, gradient))
+        chosen, most = straight, self._limit
+        if self._steps >= _STRAIGHT_STEPS and self._pairs:
+            turned = self._turned(gradient, stiff / self.stretch)
+            if turned @ gradient > 0.0:
+                chosen, most = turned, min(most, _GROWTH * _length(straight, stiff))
+        length = _length(chosen, stiff)
+        self._length = min(length, most)
+        return np.asarray(chosen * (self._length / length if length > most else 1.0))
 
     def _turned(self, gradient: Array, stiff: Array) -> Array:
         rest = gradient.copy()
@@ -76,23 +76,30 @@ class Descent:
     def learn(self, step: Array, fall: float, before: Array, after: Array) -> bool:
         """What a step brought: how much the cost fell, and the gradients before and after.
 
-        Returns whether to take it. Next comes a step from where it led, or, where the cost rose, a
-        shorter one from the same place.
+        Returns whether to take it. Next comes a step from where it led, or, where the cost rose or
+        is no number, a shorter one from the same place.
         """
-        turned = self._turning
         self._steps += 1
+        if not (math.isfinite(fall) and np.isfinite(after).all()):
+            self._shorten(_SHRINKAGE)
+            return False
         steepness = max(2.0 * float(before @ step), 1e-12)
         # Where a parabola of this slope and fall is lowest, in lengths of the step.
         best = 0.5 / max(1.0 - fall / steepness, 1e-3)
         change = before - after
         if step @ change > 1e-2 * float(step @ before):
             self._pairs = [*self._pairs, (step, change)][-_PAIRS:]
-        if fall > 0.0:
-            self._caution = min(1.0, 2.0 * self._caution)
-            factor = float(np.clip(best, 0.5, _GROWTH))
-        else:
-            factor = float(np.clip(best, 0.1, 0.5))
-            if turned:
-                self._caution *= factor
-        self.stretch = float(np.clip(factor * self.stretch, _SHORTEST, _LONGEST))
-        return fall > 0.0
+        if fall <= 0.0:
+            self._shorten(max(best, _SHRINKAGE))
+            return False
+        self.stretch = min(min(best, _GROWTH) * self.stretch, _LONGEST)
+        self._limit = _GROWTH * self._length
+        return True
+
+    def _shorten(self, factor: float) -> None:
+        self.stretch = max(factor * self.stretch, _SHORTEST)
+        self._limit = factor * self._length
+
+
+def _length(step: Array, matrix: Array) -> float:
+    return math.sqrt(max(float(step @ matrix @ step), 0.0))

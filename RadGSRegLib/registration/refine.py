@@ -35,6 +35,7 @@ Array = NDArray[np.float64]
 PRIOR_STRENGTH = 2e-4
 # With fewer pixels, views on threads would mostly wait for the interpreter.
 _SMALL = 8000
+_IN_VIEW = 0.3
 
 
 @dataclass(frozen=True)
@@ -383,7 +384,8 @@ def refine(
 ) -> Refined:
     """Down the cost from ``start`` by stretched Gauss-Newton steps.
 
-    ``descent``: what is known from the steps before, of nearly the same cost; it learns on.
+    ``descent``: what is known of the steps' length; it learns on. A step after which hardly
+    anything of the target is in view any more is no step down.
     """
     current = start
     state = evaluate(model, views, current, options)
@@ -399,10 +401,17 @@ def refine(
             other_twists = np.zeros((len(model.movable_centres_ct), 6))
         trial = current.moved(target_twist, other_twists, model)
         tried = evaluate(model, views, trial, options)
-        if not descent.learn(step, state.cost - tried.cost, state.gradient, tried.gradient):
-            continue
-        current, state = trial, tried
-        size = radius * float(np.linalg.norm(step[:3])) + float(np.linalg.norm(step[3:6]))
-        if size < options.tolerance_mm:
+        seen = tried.effective_pixels >= _IN_VIEW * state.effective_pixels
+        fall = state.cost - tried.cost if seen else -math.inf
+        if descent.learn(step, fall, state.gradient, tried.gradient):
+            current, state = trial, tried
+        if _size_mm(step, radius) < options.tolerance_mm:
             break
     return Refined(current, state, done)
+
+
+def _size_mm(step: Array, radius_mm: float) -> float:
+    """How far the twists (6 M,) of M bodies of a radius move what they move the furthest."""
+    twists = step.reshape(-1, 6)
+    turns, shifts = np.linalg.norm(twists[:, :3], axis=1), np.linalg.norm(twists[:, 3:], axis=1)
+    return float((radius_mm * turns + shifts).max())

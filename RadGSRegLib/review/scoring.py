@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..cases import Case
+from ..gaussians.fit import one_torch_thread
 from ..geometry import invert_rigid
 from ..progress import Progress
 from ..registration.anatomy import Anatomy, build_anatomy
@@ -39,6 +40,7 @@ class PoseScorer:
     moved by hand. The score is the one that a registration reports at its finest level.
     """
 
+    @one_torch_thread()
     def __init__(
         self,
         case: Case,
@@ -83,6 +85,7 @@ class PoseScorer:
         """Per view +1 where bone is bright, -1 where it is dark."""
         return self._signs
 
+    @one_torch_thread()
     def score(self, ct_to_world: ArrayLike) -> PoseScore:
         """The scores with the vertebra at a pose (4, 4)."""
         arrangement = self._at(np.asarray(ct_to_world, dtype=float), self._around)
@@ -93,6 +96,7 @@ class PoseScorer:
         views = dict(zip(names, evaluation.view_scores, strict=True))
         return PoseScore(evaluation.score, views)
 
+    @one_torch_thread()
     def refine(self, ct_to_world: ArrayLike, progress: Progress | None = None) -> Array:
         """The best pose near one (4, 4): the last stage of a registration, from here."""
         report = progress or Progress()
