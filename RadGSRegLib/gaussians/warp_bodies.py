@@ -1,6 +1,6 @@
 """Bodies on warp kernels, CPU: one set-up for all, then each body scatters into its own image.
 
-Runs on the calling thread alone: a registration calls it for its views side by side.
+Runs on the calling thread alone: a registration may call it for its views side by side.
 """
 
 from __future__ import annotations
