@@ -101,10 +101,10 @@ def search(
         report(first / len(poses), "searching rotations and positions")
         some = poses[first : first + _POSES]
         # One view after the other: threads would mostly wait for the interpreter.
-        sampled = [
-            _correlations(model, view, some, options.neighbour_weight, of_view)
-            for view, of_view in zip(level, shifts, strict=True)
-        ]
+        sampled = []
+        for view, of_view in zip(level, shifts, strict=True):
+            maps = _correlation_maps(model, view, some, options.neighbour_weight, of_view)
+            sampled.append(_sample_wrapped(maps, of_view))
         candidates += [
             Candidate(translation(offset) @ some[pose], score, signs)
             for pose, score, offset, signs in _agreeing_positions(sampled, offsets, views, options)
@@ -118,19 +118,6 @@ def _offset_grid(options: SearchOptions) -> Array:
     steps = int(np.ceil(options.translation_range_mm / options.translation_step_mm))
     axis = np.linspace(-options.translation_range_mm, options.translation_range_mm, 2 * steps + 1)
     return np.array(list(itertools.product(axis, repeat=3)))
-
-
-def _correlations(
-    model: RenderModel,
-    view: LevelView,
-    poses: list[Array],
-    neighbour_weight: float,
-    shifts: Array,
-) -> Tensor:
-    """Local normalised correlation (poses, M) of the template shifted by (M, 2) pixels (column,
-    row)."""
-    maps = _correlation_maps(model, view, poses, neighbour_weight, shifts)
-    return _sample_wrapped(maps, shifts)
 
 
 def _correlation_maps(
