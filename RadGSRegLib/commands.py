@@ -11,6 +11,7 @@ import contextlib
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,9 +87,12 @@ def register(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
         from .evaluation.results import write_results
 
         options = _options(args)
-        learned, prior_ct = _learned(args, case, start, progress.part(0.05, 0.15))
+        learned, prior_ct, see_s = _learned(args, case, start, progress.part(0.05, 0.15))
         case = replace(case, inputs=_with_inputs(case.inputs, args.start, args.model))
         result = pipeline.run(case, start, options, progress.part(0.15, 0.9), learned, prior_ct)
+        if learned:
+            total = see_s + result.timing_s["total"]
+            result = replace(result, timing_s={"see": see_s, **result.timing_s, "total": total})
         write_results(stage, case, result, progress=progress.part(0.9, 1.0))
     return _outcome(result.registration, args.out)
 
@@ -432,14 +436,14 @@ def _with_inputs(inputs: Mapping[str, str], *paths: str | None) -> dict[str, str
 
 def _learned(
     args: argparse.Namespace, case: Case, start: Any, progress: Progress
-) -> tuple[Sequence[Candidate], GaussianCloud | None]:
-    """Poses that the model of --model sees, and the vertebra's Gaussians if it holds them; nothing
-    without a model.
+) -> tuple[Sequence[Candidate], GaussianCloud | None, float]:
+    """Poses that the model of --model sees, the vertebra's Gaussians if it holds them, and how many
+    seconds seeing took; nothing without a model.
 
     Raises InputError for a model of another patient or another of his vertebrae.
     """
     if args.model is None:
-        return (), None
+        return (), None, 0.0
     device = _device(args.device)
     from .networks import is_trained_for, learned_start, load_model, patient_cloud
 
@@ -450,7 +454,9 @@ def _learned(
             f"was trained for another CT, or for another vertebra than {case.label_name}",
             "train one for this CT and label (radgsreg pretrain --stage 3), or leave --model out",
         )
-    return learned_start(case, model, start, progress).candidates, patient_cloud(case, model)
+    began = time.perf_counter()
+    seen = learned_start(case, model, start, progress)
+    return seen.candidates, patient_cloud(case, model), time.perf_counter() - began
 
 
 def _outcome(registration: Registration, out: str) -> Outcome:

@@ -16,6 +16,7 @@ import torch
 from RadGSRegLib import cli, commands
 from RadGSRegLib.cases import read_case
 from RadGSRegLib.errors import InputError
+from RadGSRegLib.evaluation.metrics import mtre
 from RadGSRegLib.geometry.pose import is_rigid
 from RadGSRegLib.networks import is_trained_for, learned_start, load_model, patient_cloud
 from RadGSRegLib.networks.start import CENTRE
@@ -237,6 +238,23 @@ def test_model_and_start_are_among_the_inputs(trained, case_path):
     after = commands._with_inputs(before, str(start), None, str(trained))
     assert set(after) - set(before) == {trained.name, start.name}
     assert all(len(value) == 64 for value in after.values())
+
+
+def test_register_with_a_model(trained, case_path, tmp_path):
+    """From the command to its files; a model after so few steps cannot help, but must not harm."""
+    out = tmp_path / "out"
+    arguments = ["register", str(case_path), "--out", str(out)]
+    assert cli.main([*arguments, "--model", str(trained)]) in (0, 3)
+    record = json.loads((out / "registration.json").read_text())
+    assert trained.name in record["inputs"]
+    seconds = record["timing_s"]
+    assert seconds["see"] > 0.0
+    assert seconds["learned"] > 0.0
+    stages = sum(value for name, value in seconds.items() if name != "total")
+    assert seconds["total"] == pytest.approx(stages, abs=0.5)
+    if record["status"] == "ok":
+        truth = json.loads(case_path.with_name("truth.json").read_text())
+        assert mtre(truth["points_ct"], record["ct_to_world"], truth["ct_to_world"]) < 2.0
 
 
 def test_reconstruct_learned(trained, case_path, tmp_path):
