@@ -90,13 +90,16 @@ def windowed(view: View, shadow: Shadow, sign: float) -> Array:
     return np.asarray(np.clip((image - low) / max(high - low, 1e-12), 0.0, 1.0) ** 1.1)
 
 
-def overlay_png(view: View, shadow: Shadow, sign: float | None = None) -> bytes:
-    """The whole X-ray with the vertebra's outline, a scale bar and the view's name."""
-    sign = polarity(view, shadow) if sign is None else sign
+def overlay_png(view: View, shadow: Shadow, seen: Array | None = None) -> bytes:
+    """The whole X-ray with the vertebra's outline, a scale bar and the view's name.
+
+    ``seen``: the X-ray as `windowed` shows it, where it is known already.
+    """
+    seen = windowed(view, shadow, polarity(view, shadow)) if seen is None else seen
     rows, columns = view.pixels.shape
     longer = 7.2
     figure, axes = _frame(columns * longer / max(rows, columns), rows * longer / max(rows, columns))
-    axes.imshow(windowed(view, shadow, sign), cmap="gray", vmin=0, vmax=1)
+    axes.imshow(seen, cmap="gray", vmin=0, vmax=1)
     _draw_lines(axes, shadow)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     _label(axes, view.name, shadow.pixels_per_mm)
@@ -123,13 +126,14 @@ def plain_png(view: View) -> bytes:
     return _png(figure, 130)
 
 
-def comparison_png(view: View, shadow: Shadow, sign: float | None = None) -> bytes:
-    """Four looks at the vertebra: X-ray, rendering, checkerboard of both, and both as colours."""
-    sign = polarity(view, shadow) if sign is None else sign
+def comparison_png(view: View, shadow: Shadow, seen: Array | None = None) -> bytes:
+    """Four looks at the vertebra: X-ray, rendering, checkerboard of both, and both as colours.
+
+    ``seen``: the X-ray as `windowed` shows it, where it is known already.
+    """
+    seen = windowed(view, shadow, polarity(view, shadow)) if seen is None else seen
     pixels = np.stack(np.meshgrid(shadow.columns, shadow.rows), axis=-1)
-    xray = ndimage.map_coordinates(
-        windowed(view, shadow, sign), [pixels[..., 1], pixels[..., 0]], order=1, cval=0.0
-    )
+    xray = ndimage.map_coordinates(seen, [pixels[..., 1], pixels[..., 0]], order=1, cval=0.0)
     rendered = shadow.attenuation / max(float(np.percentile(shadow.attenuation, 99.7)), 1e-12)
     rendered = np.clip(rendered, 0.0, 1.0) ** 0.8
     tile = 10.0 * shadow.pixels_per_mm
@@ -139,8 +143,8 @@ def comparison_png(view: View, shadow: Shadow, sign: float | None = None) -> byt
     background = float(np.median(xray[shadow.attenuation <= 0.0])) if shadow.outline else 0.0
     background = min(background, 0.8)
     checker = np.where(cells % 2 == 0, xray, background + (1.0 - background) * rendered)
-    seen = np.clip((xray - background) / (1.0 - background), 0.0, 1.0)
-    colours = np.stack([rendered, 0.45 * rendered + 0.55 * seen, seen], axis=-1)
+    blue = np.clip((xray - background) / (1.0 - background), 0.0, 1.0)
+    colours = np.stack([rendered, 0.45 * rendered + 0.55 * blue, blue], axis=-1)
     figure = _figure(14.0, 14.0 / 4 * len(shadow.rows) / len(shadow.columns) + 0.42)
     images = [
         (f"{view.name}: X-ray", xray),

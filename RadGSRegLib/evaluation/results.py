@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from ..cases.results import (
 from ..cases.types import Case
 from ..progress import Progress
 from ..registration.types import Registration
+from ..warp_runtime import worker_count
 from . import overlay
 from .report import ReportPictures, report_html
 from .shadow import Shadow, cast_shadow
@@ -90,17 +93,20 @@ def draw_pictures(
     case: Case, registration: Registration, result: PipelineResult, progress: Progress
 ) -> ReportPictures:
     """Overlays and comparisons of every view, and the slices of the reconstruction."""
+    progress(0.0, "casting shadows")
+    with ThreadPoolExecutor(worker_count()) as pool:
+        cast = partial(_shadow, case, registration.ct_to_world)
+        shadows = list(pool.map(cast, range(len(case.views))))
     overlays, comparisons = [], []
-    for number, view in enumerate(case.views):
-        progress(number / (len(case.views) + 1), f"drawing {view.name}")
-        shadow = _shadow(case, registration.ct_to_world, number)
+    for number, (view, shadow) in enumerate(zip(case.views, shadows, strict=True), start=1):
+        progress(number / (len(case.views) + 2), f"drawing {view.name}")
         if shadow is None:
             overlays.append(overlay.plain_png(view))
             comparisons.append(b"")
             continue
-        sign = overlay.polarity(view, shadow)
-        overlays.append(overlay.overlay_png(view, shadow, sign))
-        comparisons.append(overlay.comparison_png(view, shadow, sign))
+        seen = overlay.windowed(view, shadow, overlay.polarity(view, shadow))
+        overlays.append(overlay.overlay_png(view, shadow, seen))
+        comparisons.append(overlay.comparison_png(view, shadow, seen))
     slices = overlay.slices_png(
         result.volume_world, case.ct, case.labels, case.label, registration.ct_to_world
     )
