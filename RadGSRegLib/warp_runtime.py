@@ -35,6 +35,7 @@ def _has_cuda_driver() -> bool:
 _STARTING = Lock()
 
 
+@lru_cache(maxsize=1)
 def start() -> None:
     """Initialise warp once, without banner or warnings on the terminal.
 

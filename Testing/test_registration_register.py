@@ -396,6 +396,9 @@ def test_torch_has_its_threads_back_also_when_cancelled(after: int) -> None:
         return calls <= after
 
     torch.set_num_threads(2)
-    with pytest.raises(Cancelled):
-        register(simulated("clean").case, None, QUICK, Progress(stop))
-    assert torch.get_num_threads() == 2
+    try:
+        with pytest.raises(Cancelled):
+            register(simulated("clean").case, None, QUICK, Progress(stop))
+        assert torch.get_num_threads() == 2
+    finally:
+        one_thread()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +17,10 @@ from ..cases.results import (
     write_registration_json,
     write_volume_nifti,
 )
-from ..cases.types import Case
+from ..cases.types import Case, View
 from ..progress import Progress
+from ..registration.parallel import over_views
 from ..registration.types import Registration
-from ..warp_runtime import worker_count
 from . import overlay
 from .report import ReportPictures, report_html
 from .shadow import Shadow, cast_shadow
@@ -94,9 +93,7 @@ def draw_pictures(
 ) -> ReportPictures:
     """Overlays and comparisons of every view, and the slices of the reconstruction."""
     progress(0.0, "casting shadows")
-    with ThreadPoolExecutor(worker_count()) as pool:
-        cast = partial(_shadow, case, registration.ct_to_world)
-        shadows = list(pool.map(cast, range(len(case.views))))
+    shadows = over_views(partial(_shadow, case, registration.ct_to_world), case.views)
     overlays, comparisons = [], []
     for number, (view, shadow) in enumerate(zip(case.views, shadows, strict=True), start=1):
         progress(number / (len(case.views) + 2), f"drawing {view.name}")
@@ -113,10 +110,10 @@ def draw_pictures(
     return ReportPictures(overlays, comparisons, slices)
 
 
-def _shadow(case: Case, ct_to_world: NDArray[np.float64], number: int) -> Shadow | None:
+def _shadow(case: Case, ct_to_world: NDArray[np.float64], view: View) -> Shadow | None:
     """None where a failed registration has put the vertebra behind the source."""
     try:
-        return cast_shadow(case.ct, case.labels, case.label, ct_to_world, case.views[number].camera)
+        return cast_shadow(case.ct, case.labels, case.label, ct_to_world, view.camera)
     except ValueError:
         return None
 

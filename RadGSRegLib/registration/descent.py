@@ -40,11 +40,11 @@ class Descent:
     """
 
     stretch: float = 3.0
-    _steps: int = 0
-    _pairs: list[tuple[Array, Array]] = field(default_factory=list)
-    _length: float = 0.0
+    _steps: int = field(default=0, init=False)
+    _pairs: list[tuple[Array, Array]] = field(default_factory=list, init=False)
+    _length: float = field(default=0.0, init=False)
     """Of the last step, in the matrix's norm, as is the next one's limit."""
-    _limit: float = math.inf
+    _limit: float = field(default=math.inf, init=False)
 
     def step(self, gradient: Array, matrix: Array) -> Array:
         """The step (P,) to try from a place with this gradient (P,) and matrix (P, P)."""
@@ -56,8 +56,8 @@ class Descent:
         if self._steps >= _STRAIGHT_STEPS and self._pairs:
             turned = self._turned(gradient, stiff / self.stretch)
             if turned @ gradient > 0.0:
-                chosen, most = turned, min(most, _GROWTH * _length(straight, stiff))
-        length = _length(chosen, stiff)
+                chosen, most = turned, min(most, _GROWTH * _norm(straight, stiff))
+        length = _norm(chosen, stiff)
         self._length = min(length, most)
         return np.asarray(chosen * (self._length / length if length > most else 1.0))
 
@@ -101,5 +101,5 @@ class Descent:
         self._limit = factor * self._length
 
 
-def _length(step: Array, matrix: Array) -> float:
+def _norm(step: Array, matrix: Array) -> float:
     return math.sqrt(max(float(step @ matrix @ step), 0.0))

@@ -16,9 +16,9 @@ R = TypeVar("R")
 def over_views(function: Callable[[T], R], views: Iterable[T]) -> list[R]:
     """``function`` of each view, on as many threads as this process may use.
 
-    Not to be called by such a function itself: it would wait for a thread that waits for it. To be
-    called within `gaussians.fit.one_torch_thread`: else each of these threads has torch's threads
-    too, and keeps them for ever.
+    Not to be called by such a function itself: it would wait for a thread that waits for it. What
+    computes with torch is to be called within `gaussians.fit.one_torch_thread`: else each of these
+    threads has torch's threads too, and keeps them for ever.
     """
     return list(_pool().map(function, views))
 

@@ -90,9 +90,9 @@ def search(
         pose[:3, :3] = rotation @ reference_ct_to_world[:3, :3]
         pose[:3, 3] = centre_world - pose[:3, :3] @ centre_ct
         poses.append(pose)
-    offsets = _offset_grid(options)
-    shifts = [
-        view.window.camera.project(centre_world + offsets)
+    offsets_world = _offset_grid(options)
+    shifts_px = [
+        view.window.camera.project(centre_world + offsets_world)
         - view.window.camera.project(centre_world[None])
         for view in level
     ]
@@ -102,12 +102,14 @@ def search(
         some = poses[first : first + _POSES]
         # One view after the other: threads would mostly wait for the interpreter.
         sampled = []
-        for view, of_view in zip(level, shifts, strict=True):
-            maps = _correlation_maps(model, view, some, options.neighbour_weight, of_view)
-            sampled.append(_sample_wrapped(maps, of_view))
+        for view, of_view_px in zip(level, shifts_px, strict=True):
+            maps = _correlation_maps(model, view, some, options.neighbour_weight, of_view_px)
+            sampled.append(_sample_wrapped(maps, of_view_px))
         candidates += [
             Candidate(translation(offset) @ some[pose], score, signs)
-            for pose, score, offset, signs in _agreeing_positions(sampled, offsets, views, options)
+            for pose, score, offset, signs in _agreeing_positions(
+                sampled, offsets_world, views, options
+            )
         ]
     report(1.0, "searching rotations and positions")
     candidates.sort(key=lambda c: -c.score)
@@ -125,12 +127,12 @@ def _correlation_maps(
     view: LevelView,
     poses: list[Array],
     neighbour_weight: float,
-    shifts: Array,
+    shifts_px: Array,
 ) -> Tensor:
     """Local normalised correlation (poses, rows, columns) of the template shifted by (row, column).
 
-    Shifts wrap: entry (-r, -c) is a shift up and left. Only shifts up to the largest of ``shifts``
-    (M, 2) hold.
+    Shifts wrap: entry (-r, -c) is a shift up and left. Only shifts up to the largest of
+    ``shifts_px`` (M, 2) hold.
     """
     part = view.window
     rows, columns = part.valid.shape
@@ -155,7 +157,7 @@ def _correlation_maps(
         weight = torch.maximum(weight, neighbour_weight * others)
     template = weight * free.normalize(image, floor)
     # Room for the largest shift, and for the pixel after it.
-    reach = int(np.ceil(np.abs(shifts).max(initial=0.0))) + 2
+    reach = int(np.ceil(np.abs(shifts_px).max(initial=0.0))) + 2
     size = tuple(next_fast_len(n + min(reach, n), real=True) for n in (rows, columns))
     valid = part.valid
     f_template = torch.fft.rfft2(template, s=size).conj()
@@ -176,14 +178,15 @@ def _correlation_maps(
 
 def _agreeing_positions(
     sampled: list[Tensor],
-    offsets: Array,
+    offsets_world: Array,
     views: list[PreparedView],
     options: SearchOptions,
 ) -> list[tuple[int, float, Array, tuple[int, ...]]]:
     """(pose's index, score, offset, signs) of the best positions for each pose.
 
-    From each view's correlations (poses, M) at the offsets (M, 3). Positions of one pose are at
-    least ``apart_mm`` from each other; views of unknown polarity take the signs that score best.
+    From each view's correlations (poses, M) at ``offsets_world`` (M, 3) mm. Positions of one pose
+    are at least ``apart_mm`` from each other; views of unknown polarity take the signs that score
+    best.
     """
     choices = _sign_choices([view.sign for view in views])
     totals = torch.stack(
@@ -193,7 +196,7 @@ def _agreeing_positions(
         ]
     ) / len(views)
     total, chosen = totals.max(dim=0)
-    places = torch.from_numpy(offsets.astype(np.float32))
+    places = torch.from_numpy(offsets_world.astype(np.float32))
     found = []
     for pose in range(len(total)):
         left = total[pose].clone()
@@ -202,7 +205,7 @@ def _agreeing_positions(
             score = float(left[index])
             if score <= 0.0:
                 break
-            found.append((pose, score, offsets[index], choices[int(chosen[pose, index])]))
+            found.append((pose, score, offsets_world[index], choices[int(chosen[pose, index])]))
             left[(places - places[index]).square().sum(1) < options.apart_mm**2] = -1.0
     return found
 

@@ -64,18 +64,20 @@ class LevenbergMarquardt:
         return fall > 0.0
 
 
-def drawn(truth: Array, centre_ct: Array, deg: float, mm: float, seed: int) -> Array:
-    """A pose (4, 4) near the truth, turned about the target's centre."""
+def drawn(true_ct_to_world: Array, centre_ct: Array, deg: float, mm: float, seed: int) -> Array:
+    """A ct_to_world (4, 4) near the true one, turned about the target's centre."""
     rng = np.random.default_rng(seed)
     turn = Rotation.from_rotvec(np.radians(rng.normal(0.0, deg, 3))).as_matrix()
-    pose = truth.copy()
-    pose[:3, :3] = turn @ truth[:3, :3]
-    centre = truth[:3, :3] @ centre_ct + truth[:3, 3] + rng.normal(0.0, mm, 3)
+    pose = true_ct_to_world.copy()
+    pose[:3, :3] = turn @ true_ct_to_world[:3, :3]
+    centre = true_ct_to_world[:3, :3] @ centre_ct + true_ct_to_world[:3, 3] + rng.normal(0.0, mm, 3)
     pose[:3, 3] = centre - pose[:3, :3] @ centre_ct
     return pose
 
 
-def jobs(case: Case, truth: Array, starts: int) -> Iterator[tuple[str, Job, Level, Arrangement]]:
+def jobs(
+    case: Case, true_ct_to_world: Array, starts: int
+) -> Iterator[tuple[str, Job, Level, Arrangement]]:
     """All refinements of a case: level's name, job, level, start."""
     anatomy = build_anatomy(case, reach_mm=OPTIONS.reach_mm)
     model = build_model(
@@ -83,13 +85,13 @@ def jobs(case: Case, truth: Array, starts: int) -> Iterator[tuple[str, Job, Leve
     )
     job = Job(model, [prepare_view(view) for view in case.views])
     for (name, (deg, mm)), seed in itertools.product(LEVELS.items(), range(starts)):
-        pose = drawn(truth, model.centre_ct, deg, mm, seed)
+        pose = drawn(true_ct_to_world, model.centre_ct, deg, mm, seed)
         yield name, job, getattr(OPTIONS, name), Arrangement.as_in_ct(pose, model)
 
 
-def signs_at(job: Job, truth: Array) -> tuple[int, ...]:
-    """The polarities with which the X-rays fit best at the truth."""
-    arrangement = Arrangement.as_in_ct(truth, job.model)
+def signs_at(job: Job, true_ct_to_world: Array) -> tuple[int, ...]:
+    """The polarities with which the X-rays fit best at the true pose."""
+    arrangement = Arrangement.as_in_ct(true_ct_to_world, job.model)
     options = OPTIONS.coarse.refine
 
     def score(signs: tuple[int, ...]) -> float:
@@ -141,9 +143,9 @@ def main() -> None:
         for path in paths:
             case = read_case(path)
             told = json.loads((path.parent / "truth.json").read_text())
-            truth = np.asarray(told["ct_to_world"])
-            for name, job, level, start in jobs(case, truth, asked.starts):
-                views = job.level_views(level, start, signs_at(job, truth))
+            true_ct_to_world = np.asarray(told["ct_to_world"])
+            for name, job, level, start in jobs(case, true_ct_to_world, asked.starts):
+                views = job.level_views(level, start, signs_at(job, true_ct_to_world))
                 found = {
                     way: followed(job.model, views, start, level.refine, steps())
                     for way, steps in ways.items()
@@ -152,7 +154,7 @@ def main() -> None:
                 for way, (costs, poses) in found.items():
                     share = [(c - lowest) / max(costs[0] - lowest, 1e-12) for c in costs]
                     left.setdefault((name, way), []).append(share)
-                    error = [mtre(told["points_ct"], pose, truth) for pose in poses]
+                    error = [mtre(told["points_ct"], pose, true_ct_to_world) for pose in poses]
                     errors.setdefault((name, way), []).append(error)
     for name in LEVELS:
         runs = len(left[name, "stretched"])
