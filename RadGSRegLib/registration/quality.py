@@ -19,8 +19,8 @@ Array = NDArray[np.float64]
 CORRELATION_AREA_MM2 = 9.0
 
 # In 104 trials with a label one level off (31 cases, with and without a model) the weakest view's
-# score reached 0.71 and the confidence 0.245; of nine right poses in hard X-rays eight had 0.28 or
-# more, one 0.03.
+# score reached 0.71 and the confidence 0.245; of fourteen right poses in hard X-rays eleven had
+# 0.28 or more, one 0.25, two 0.03.
 SURE_CONFIDENCE = 0.25
 # Right poses had up to 1.5 mm, wrong levels 0.2 to 3.5 mm: it tells of a loosely held pose, not of
 # a wrong level, and is bounded near the 2 mm that `ok` bets on.
