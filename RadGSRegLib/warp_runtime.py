@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from .parallel import core_count
+
 
 def _has_cuda_driver() -> bool:
     names = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so", "libcuda.so.1")
@@ -72,16 +74,8 @@ def _start() -> None:
 
 
 @lru_cache(maxsize=1)
-def worker_count() -> int:
-    """How many CPU threads a call may use: the cores this process may run on, at most 16."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, min(16, len(os.sched_getaffinity(0))))
-    return max(1, min(16, os.cpu_count() or 1))
-
-
-@lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=worker_count(), thread_name_prefix="radgsreg")
+    return ThreadPoolExecutor(max_workers=core_count(), thread_name_prefix="radgsreg-kernel")
 
 
 def run_jobs(jobs: Sequence[Callable[[], object]]) -> None:

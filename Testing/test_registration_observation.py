@@ -182,6 +182,40 @@ def test_what_a_window_shows_is_where_its_camera_sees_it(
     assert part.valid.numpy().ravel()[inside].all()
 
 
+@given(
+    of_camera=cameras,
+    point=points,
+    blur_mm=st.sampled_from([0.0, 0.5, 1.8]),
+    masked=st.booleans(),
+)
+def test_a_window_is_scipys_blur_and_interpolation(
+    of_camera: dict, point: np.ndarray, blur_mm: float, masked: bool
+) -> None:
+    pixels, seen = _attenuation(), np.ones((ROWS, COLUMNS), dtype=bool)
+    if masked:
+        seen = _disc(60.0)
+    view = _prepared(pixels, seen, **of_camera)
+    part = window(view, point, 30.0, 1.5, blur_mm)
+    middle = view.camera.project(point[None])[0]
+    step = (view.camera.project(point[None] + view.camera.world_to_camera[0, :3])[0] - middle)[0]
+    step = 1.5 * abs(step)
+    sigma = np.sqrt(max((blur_mm * step / 1.5) ** 2 - 0.3**2, 0.0))
+    count = part.camera.rows
+    away = step * (np.arange(count) - (count - 1) / 2)
+    positions = np.stack(np.meshgrid(middle[1] + away, middle[0] + away, indexing="ij"))
+
+    def sampled(image: np.ndarray) -> np.ndarray:
+        if sigma > 0.25:
+            image = ndimage.gaussian_filter(image, sigma, mode="constant", truncate=3.0)
+        return ndimage.map_coordinates(image, positions, order=1, mode="constant")
+
+    weight = sampled(seen.astype(float))
+    wanted = sampled(seen * view.pixels.astype(float)) / np.maximum(weight, 1e-6)
+    valid = part.valid.numpy() > 0
+    assert (valid == (weight > 0.7))[np.abs(weight - 0.7) > 1e-4].all()
+    assert part.image.numpy()[valid] == pytest.approx(wanted[valid], abs=2e-5)
+
+
 def test_a_window_knows_what_is_outside_and_what_is_masked() -> None:
     valid = np.ones((ROWS, COLUMNS), dtype=bool)
     valid[:, 110:] = False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from registration_scenes import error_mm, model, one_thread, simulated, truth
 
+from RadGSRegLib.drr import project_volume
 from RadGSRegLib.errors import Cancelled
 from RadGSRegLib.geometry import compose_about, exp_se3, is_rigid, transform_points, twist_about
 from RadGSRegLib.progress import Progress
+from RadGSRegLib.registration import refine as refinement
 from RadGSRegLib.registration.background import RenderedBackground, render_linear
+from RadGSRegLib.registration.descent import Descent
 from RadGSRegLib.registration.model import Arrangement, shifted
 from RadGSRegLib.registration.observation import prepare_view, window
 from RadGSRegLib.registration.quality import pose_covariance
 from RadGSRegLib.registration.refine import (
+    Evaluation,
     LevelView,
     Refined,
     RefineOptions,
@@ -28,7 +33,7 @@ from RadGSRegLib.registration.refine import (
     with_background,
 )
 from RadGSRegLib.registration.register import Level, RegistrationOptions
-from RadGSRegLib.registration.similarity import LocalNormalization
+from RadGSRegLib.registration.similarity import Contrast, LocalNormalization, Normalized
 
 OPTIONS = RegistrationOptions()
 
@@ -39,16 +44,28 @@ def _one_thread() -> None:
 
 
 class Recorder(LocalNormalization):
-    """Keeps what it was last given and gave, with one floor for all, so that slopes compare."""
+    """Keeps what it was last made to give, with one floor for all, so that slopes compare."""
 
     result: torch.Tensor
     slopes: torch.Tensor
 
-    def normalize_with_jacobian(
-        self, image: torch.Tensor, jacobian: torch.Tensor, floor: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        self.result, self.slopes = super().normalize_with_jacobian(image, jacobian, 0.02)
-        return self.result, self.slopes
+    def contrast(self, image: torch.Tensor) -> Contrast:
+        plain = super().contrast(image)
+        return _Recorded(*[getattr(plain, f.name) for f in fields(Contrast)])
+
+
+class _Recorded(Contrast):
+    def normalized(self, floor: float | torch.Tensor) -> Normalized:
+        plain = super().normalized(0.02)
+        return _RecordedNormalized(*[getattr(plain, f.name) for f in fields(Normalized)])
+
+
+class _RecordedNormalized(Normalized):
+    def push(self, jacobian: torch.Tensor) -> torch.Tensor:
+        recorder = self._contrast.normalizer
+        assert isinstance(recorder, Recorder)
+        recorder.result, recorder.slopes = self.image, super().push(jacobian)
+        return recorder.slopes
 
 
 def _views(level: Level, arrangement: Arrangement) -> tuple[LevelView, ...]:
@@ -122,6 +139,29 @@ def _background(view: LevelView, at: Arrangement, mix: tuple[float, float]) -> R
     return render_linear(done.background, mix, camera, at.background_to_world, done.centre_ct)
 
 
+def test_the_background_between_every_second_pixel_is_what_all_pixels_show() -> None:
+    done, arrangement = model(), _shuffled(2)
+    assert done.background is not None
+    options = RefineOptions(fine=True)
+    for pixel_mm in (OPTIONS.middle.pixel_mm, OPTIONS.fine.pixel_mm):
+        (view,) = _views(Level(pixel_mm, 1.0, options), arrangement)[:1]
+        camera, pose = view.window.camera, arrangement.background_to_world
+        found = done.background.render(camera, pose)
+        linear = render_linear(done.background, (1.0, 0.5), camera, pose, done.centre_ct)
+        for volume, image in zip(
+            (done.background.excess, done.background.field), found, strict=True
+        ):
+            to_camera = camera.world_to_camera @ pose
+            step_mm = float(volume.spacing.min())
+            every = project_volume(
+                volume, camera.intrinsic, to_camera, camera.size, step_mm=step_mm
+            )
+            error = float((image - every).norm() / (every - every.mean()).norm())
+            assert error < 0.08 * pixel_mm, pixel_mm
+        mixed = found[0] + 0.5 * found[1]
+        assert torch.allclose(linear.image, mixed, atol=1e-4 * float(mixed.abs().max()))
+
+
 def test_the_backgrounds_linear_forecast_is_near_its_true_picture() -> None:
     arrangement = _shuffled(5)
     (view,) = _views(Level(2.0, 1.5, RefineOptions(fine=True)), arrangement)[:1]
@@ -154,6 +194,37 @@ def test_normal_equations_are_those_of_the_residual() -> None:
     measured = (costs[1] - costs[0]) / 0.1
     # The footprint's weights move a little with the pose, which the gradient leaves out.
     assert measured == pytest.approx(-2.0 * float(state.gradient @ direction), rel=0.25)
+
+
+def test_a_matrix_handed_on_is_kept_and_changes_nothing_else() -> None:
+    done, start = model(), _shuffled(8)
+    views = _views(OPTIONS.middle, start)
+    options = OPTIONS.middle.refine
+    own = evaluate(done, views, start, options)
+    other = 2.0 * own.hessian
+    kept = evaluate(done, views, start, options, other)
+    assert kept.hessian is other
+    assert kept.gradient == pytest.approx(own.gradient, abs=1e-9)
+    assert (kept.cost, kept.view_scores) == (own.cost, own.view_scores)
+
+
+@pytest.mark.parametrize(("every", "matrices"), [(1, 5), (2, 3), (4, 2), (9, 1)])
+def test_the_hessian_is_computed_anew_as_often_as_asked(
+    every: int, matrices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def counted(*args: Any) -> Evaluation:
+        asked.append(len(args) < 5 or args[4] is None)
+        return evaluate(*args)
+
+    monkeypatch.setattr(refinement, "evaluate", counted)
+    monkeypatch.setattr(Descent, "learn", lambda *_: True)
+    start = _shuffled(1)
+    options = replace(OPTIONS.middle.refine, iterations=4, steps_per_matrix=every, tolerance_mm=0.0)
+    refine(model(), _views(OPTIONS.middle, start), start, options)
+    assert len(asked) == 5
+    assert sum(asked) == matrices
 
 
 twists = st.tuples(*[st.floats(-0.3, 0.3)] * 3, *[st.floats(-10.0, 10.0)] * 3).map(np.array)

@@ -105,8 +105,9 @@ def test_a_smooth_change_of_gain_and_offset_changes_little() -> None:
 def test_jacobian_is_the_slope_of_the_normalised_picture(seed: int, sigma: float) -> None:
     image, normalizer, floor = _picture(seed), LocalNormalization(_mask(seed), sigma), 0.1
     directions = torch.stack([_picture(seed + 100 + n) for n in range(3)])
-    value, slopes = normalizer.normalize_with_jacobian(image, directions, floor)
-    assert torch.equal(value, normalizer.normalize(image, floor))
+    done = normalizer.contrast(image).normalized(floor)
+    slopes = done.push(directions)
+    assert torch.equal(done.image, normalizer.normalize(image, floor))
     step = 3e-3
     for direction, slope in zip(directions, slopes, strict=True):
         ahead = normalizer.normalize(image + step * direction, floor)
@@ -126,12 +127,25 @@ def test_masked_pixels_have_no_influence(seed: int, garbage: float, sigma: float
     normalizer = LocalNormalization(valid, sigma)
     soiled = torch.where(valid > 0, image, garbage * _picture(seed + 2))
     soiled_direction = torch.where(valid > 0, direction, torch.tensor(garbage))
-    clean = normalizer.normalize_with_jacobian(image, direction, 0.1)
-    other = normalizer.normalize_with_jacobian(soiled, soiled_direction, 0.1)
+    clean = normalizer.contrast(image).normalized(0.1)
+    other = normalizer.contrast(soiled).normalized(0.1)
     seen = valid > 0
-    assert torch.equal(clean[0][seen], other[0][seen])
-    assert torch.equal(clean[1][0][seen], other[1][0][seen])
+    assert torch.equal(clean.image[seen], other.image[seen])
+    slope, soiled_slope = clean.push(direction)[0], other.push(soiled_direction)[0]
+    assert torch.equal(slope[seen], soiled_slope[seen])
     assert torch.equal(normalizer.mean(image)[seen], normalizer.mean(soiled)[seen])
+
+
+@given(seed=st.integers(0, 50), sigma=st.sampled_from([1.5, 3.0, 4.0, 6.15, 9.0]))
+def test_pull_is_the_transpose_of_push(seed: int, sigma: float) -> None:
+    valid = _mask(seed)
+    done = LocalNormalization(valid, sigma).contrast(_picture(seed)).normalized(0.1)
+    directions = torch.stack([_picture(seed + 100 + n) for n in range(3)])
+    weights = valid * torch.randn(ROWS, COLUMNS, generator=torch.Generator().manual_seed(seed))
+    forwards = (weights * done.push(directions)).double().sum((-2, -1))
+    backwards = (done.pull(weights) * directions).double().sum((-2, -1))
+    size = float(weights.norm() * done.push(directions).norm())
+    assert torch.allclose(forwards, backwards, atol=1e-5 * size)
 
 
 def test_nothing_valid_and_flat_pictures_stay_finite() -> None:

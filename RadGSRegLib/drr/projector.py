@@ -133,7 +133,7 @@ def project_volume_with_jacobian(
     depth = float((pose[:3, :3] @ centre + pose[:3, 3])[2])
     module = _choose(backend, voxels)
     value, flat, lever = module.project_with_moments(voxels, matrix, directions, lattice, depth)
-    columns = []
+    changes = []
     for index in range(6):
         # Moving the volume by xi moves the ray by exp(-xi) about the centre, in its frame.
         generator = np.zeros((4, 4))
@@ -144,11 +144,11 @@ def project_volume_with_jacobian(
             generator[index - 3, 3] = 1.0
         generator = translation(centre) @ generator @ translation(-centre)
         change = -physical_to_index @ generator @ camera_to_physical
-        linear = torch.as_tensor(change[:3, :3]).to(voxels)
-        # z L d + t = (z - depth) L d + (depth L d + t)
-        offset = torch.as_tensor(change[:3, 3]).to(voxels)
-        turn = directions @ linear.T
-        columns.append((lever * turn).sum(1) + (flat * (depth * turn + offset)).sum(1))
+        # z L d + t = (z - depth) L d + (depth L d + t): linear in these twelve numbers of L and t.
+        changes.append(np.concatenate([change[:3, :3].ravel(), change[:3, 3]]))
+    turns = (lever + depth * flat)[:, :, None] * directions[:, None, :]
+    moments = torch.cat([turns.reshape(-1, 9), flat], dim=1)
+    jacobian = torch.as_tensor(np.array(changes)).to(moments) @ moments.T
     lengths = directions.norm(dim=1)
     image = (value * lengths).reshape(size[1], size[0])
-    return image, (torch.stack(columns) * lengths).reshape(6, size[1], size[0])
+    return image, (jacobian * lengths).reshape(6, size[1], size[0])

@@ -18,8 +18,8 @@ from ..cases.results import (
     write_volume_nifti,
 )
 from ..cases.types import Case, View
+from ..parallel import side_by_side
 from ..progress import Progress
-from ..registration.parallel import over_views
 from ..registration.types import Registration
 from . import overlay
 from .report import ReportPictures, report_html
@@ -93,7 +93,7 @@ def draw_pictures(
 ) -> ReportPictures:
     """Overlays and comparisons of every view, and the slices of the reconstruction."""
     progress(0.0, "casting shadows")
-    shadows = over_views(partial(_shadow, case, registration.ct_to_world), case.views)
+    shadows = side_by_side(partial(_shadow, case, registration.ct_to_world), case.views)
     overlays, comparisons = [], []
     for number, (view, shadow) in enumerate(zip(case.views, shadows, strict=True), start=1):
         progress(number / (len(case.views) + 2), f"drawing {view.name}")

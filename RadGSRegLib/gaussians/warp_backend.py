@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..parallel import worker_count
 from ..warp_runtime import (
     balanced_edges,
     flat_array,
@@ -23,7 +24,6 @@ from ..warp_runtime import (
     run_jobs,
     split,
     start,
-    worker_count,
 )
 from . import warp_gather
 from . import warp_kernels as kernels

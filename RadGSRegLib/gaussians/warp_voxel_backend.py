@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ..parallel import worker_count
 from ..warp_runtime import (
     balanced_edges,
     flat_array,
@@ -16,7 +17,6 @@ from ..warp_runtime import (
     run_jobs,
     split,
     start,
-    worker_count,
 )
 from .cloud import GaussianCloud
 from .voxel_setup import index_coefficients

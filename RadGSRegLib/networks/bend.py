@@ -123,7 +123,7 @@ def _misfit(cloud: GaussianCloud, box_to_world: Tensor, views: Sequence[LevelVie
         still = drawn.detach()
         weight = footprint(still, view.window, _OPTIONS.margin_mm) * view.window.valid
         for normalizer, observed in zip(view.normalizers, view.images, strict=True):
-            floor = contrast_floor(normalizer, still, weight, _OPTIONS)
+            floor = contrast_floor(normalizer.contrast(still), weight, _OPTIONS)
             residual = observed - normalizer.normalize(drawn, floor)
             square = residual**2
             cost = cost + (weight * square / (1.0 + square)).sum()

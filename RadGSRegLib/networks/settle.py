@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..gaussians import GaussianCloud, coarsen
-from ..gaussians.fit import one_torch_thread
 from ..progress import Progress
 from ..reconstruction.box import box_of_cloud
 from ..registration.anatomy import Anatomy, Body
@@ -75,11 +74,10 @@ def settle(
     job = Job(_as_model(cloud_world, centre_world), list(views))
     arrangement = Arrangement.as_in_ct(np.eye(4), job.model)
     score = 0.0
-    with one_torch_thread():
-        for n, level in enumerate(_LEVELS):
-            part = report.part(n / len(_LEVELS), (n + 1) / len(_LEVELS))
-            found = job.refine(level, arrangement, signs, part).refined
-            arrangement, score = found.arrangement, found.score
+    for n, level in enumerate(_LEVELS):
+        part = report.part(n / len(_LEVELS), (n + 1) / len(_LEVELS))
+        found = job.refine(level, arrangement, signs, part).refined
+        arrangement, score = found.arrangement, found.score
     return Settled(arrangement.ct_to_world, score)
 
 

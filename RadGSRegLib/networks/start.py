@@ -27,6 +27,7 @@ from ..gaussians.fit import one_torch_thread
 from ..geometry import invert_rigid, transform_points
 from ..geometry.camera import triangulate
 from ..geometry.pose import orthonormalize, translation
+from ..parallel import side_by_side_reporting
 from ..progress import Progress
 from ..registration.observation import PreparedView, prepare_view
 from ..registration.search import Candidate
@@ -238,16 +239,18 @@ def _places(
     chosen = _apart(found, len(centres))
     if not fit:
         return [_as_predicted(one, model) for one in chosen]
-    settled = []
-    for n, one in enumerate(chosen):
-        part = report.part(0.6 + 0.2 * n / len(chosen), 0.6 + 0.2 * (n + 1) / len(chosen))
-        settled.append(_settled(one, model, prepared, part))
-    likely = _likely(settled)
-    bent = []
-    for n, seen in enumerate(likely):
-        part = report.part(0.8 + 0.2 * n / len(likely), 0.8 + 0.2 * (n + 1) / len(likely))
-        bent.append(_bent(seen, model, prepared, part))
-    return bent
+
+    def fitted(one: _Found, part: Progress) -> Seen:
+        return _settled(one, model, prepared, part)
+
+    def shaped(seen: Seen, part: Progress) -> Seen:
+        return _bent(seen, model, prepared, part)
+
+    with one_torch_thread():
+        part, message = report.part(0.6, 0.8), "fitting the reconstruction to the X-rays"
+        likely = _likely(side_by_side_reporting(fitted, chosen, part, message))
+        part, message = report.part(0.8, 1.0), "bending the vertebra to the X-rays"
+        return side_by_side_reporting(shaped, likely, part, message)
 
 
 def _likely(settled: Sequence[Seen]) -> list[Seen]:
@@ -297,11 +300,8 @@ def _bent(seen: Seen, model: RadGSReg, views: Sequence[PreparedView], report: Pr
     if model.shapes is None:
         return seen
     anchors = model.recm.anchors
-    with one_torch_thread():
-        prediction = bend(
-            seen.prediction, anchors, model.shapes, seen.frame, views, seen.signs, report
-        )
-        cloud = model.recm.clouds(prediction.effect)[0].detach()
+    prediction = bend(seen.prediction, anchors, model.shapes, seen.frame, views, seen.signs, report)
+    cloud = model.recm.clouds(prediction.effect)[0].detach()
     to_world = seen.frame.box_to_world
     centre_box = prediction.effect.poses[0, :3, 3].double().cpu().numpy()
     return replace(

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from ..gaussians import GaussianCloud, rasterize, voxelize
 from ..gaussians.adam import Adam
+from ..parallel import side_by_side_reporting
 from ..progress import Progress
 from .calibration import Target
 from .deadline import Deadline
@@ -53,6 +54,7 @@ _RATE_MM = 0.15
 _CUTOFF = 3.5
 _BLOCK_VOXELS = 32
 _BLOCK_MM = 1.5
+_FITTING = "fitting the vertebra to the X-rays"
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,17 @@ def fit_with_prior(
         return PriorFit(prior, {**quality, "reason": reason})
     parts = len(folds) + 1
     changes, predicted = [], np.zeros(len(_SHARES))
-    for number, (fitted, held_out) in enumerate(folds):
-        part = progress.part(number / parts, (number + 1) / parts)
-        changes.append(_fit(prior, [usable[i] for i in fitted], options, deadline, part))
-        for index in held_out:
-            predicted += _prediction(changes[-1], usable[index], options.weight_dssim)
+
+    def fit(fold: tuple[list[int], list[int]], part: Progress) -> tuple[SmoothChange, Array]:
+        fitted, held_out = fold
+        change = _fit(prior, [usable[i] for i in fitted], options, deadline, part)
+        losses = [_prediction(change, usable[i], options.weight_dssim) for i in held_out]
+        return change, np.sum(losses, axis=0)
+
+    part = progress.part(0.0, 1.0 - 1.0 / parts)
+    for change, losses in side_by_side_reporting(fit, folds, part, _FITTING):
+        changes.append(change)
+        predicted += losses
     quality["steps"] = options.prior_steps
     gains = 1.0 - predicted / predicted[0]
     best = int(gains.argmax())
@@ -183,7 +191,7 @@ def _fit(
     for step in range(options.prior_steps):
         if deadline.passed:
             break
-        progress(step / options.prior_steps, "fitting the vertebra to the X-rays")
+        progress(step / options.prior_steps, _FITTING)
         cloud = change.cloud()
         loss = options.anchor * change.free.square().mean()
         for target in targets:

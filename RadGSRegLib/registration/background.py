@@ -35,20 +35,38 @@ class Background:
     field: Volume
 
     def render(self, camera: Camera, ct_to_world: Array) -> Tensor:
-        """The two line-integral images (2, rows, columns) with the CT at a pose."""
-        to_camera = camera.world_to_camera @ ct_to_world
-        return torch.stack(
-            [
-                project_volume(
-                    volume,
-                    camera.intrinsic,
-                    to_camera,
-                    camera.size,
-                    step_mm=float(volume.spacing.min()),
-                )
-                for volume in (self.excess, self.field)
-            ]
-        )
+        """The two line-integral images (2, rows, columns) with the CT at a pose.
+
+        Soft tissue is smooth: every second pixel is rendered, and the others lie between.
+        """
+        wide = every_second(camera)
+        to_camera = wide.world_to_camera @ ct_to_world
+        images = [
+            project_volume(
+                volume,
+                wide.intrinsic,
+                to_camera,
+                wide.size,
+                step_mm=float(volume.spacing.min()),
+            )
+            for volume in (self.excess, self.field)
+        ]
+        return between(torch.stack(images), camera)
+
+
+def every_second(camera: Camera) -> Camera:
+    """The camera of every second pixel, and of one beyond the last row and column if need be."""
+    return camera.window(0.0, 0.0, camera.columns // 2 + 1, camera.rows // 2 + 1, 2.0)
+
+
+def between(images: Tensor, camera: Camera) -> Tensor:
+    """Images (N, ...) of `every_second` pixel, interpolated to all of a camera's (N, rows,
+    columns)."""
+    size = [2 * length - 1 for length in images.shape[-2:]]
+    whole = torch.nn.functional.interpolate(
+        images[None], size=size, mode="bilinear", align_corners=True
+    )
+    return whole[0, :, : camera.rows, : camera.columns]
 
 
 @dataclass(frozen=True)
@@ -118,12 +136,15 @@ def render_linear(
         image = torch.zeros(camera.rows, camera.columns)
         jacobian = torch.zeros(6, camera.rows, camera.columns)
     else:
+        wide = every_second(camera)
         image, jacobian = project_volume_with_jacobian(
             mixed,
-            camera.intrinsic,
-            camera.world_to_camera @ background_to_world,
-            camera.size,
+            wide.intrinsic,
+            wide.world_to_camera @ background_to_world,
+            wide.size,
             pivot_ct,
             step_mm=float(mixed.spacing.min()),
         )
+        whole = between(torch.cat([image[None], jacobian]), camera)
+        image, jacobian = whole[0], whole[1:]
     return RenderedBackground(image, jacobian, background_to_world, pivot_ct, coefficients)

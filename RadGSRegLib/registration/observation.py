@@ -92,23 +92,54 @@ def window(
     part = camera.window(column - half, row - half, count, count, step)
 
     sigma = np.sqrt(max((blur_mm * per_mm) ** 2 - 0.3**2, 0.0))
-    weight = view.valid.astype(np.float32)
-    if sigma > 0.25:
-        smooth_weight = ndimage.gaussian_filter(weight, sigma, mode="constant", truncate=3.0)
-        smooth = ndimage.gaussian_filter(
-            view.pixels * weight, sigma, mode="constant", truncate=3.0
-        ) / np.maximum(smooth_weight, 1e-3)
-    else:
-        smooth_weight, smooth = weight, view.pixels
-    rows, columns = np.mgrid[0:count, 0:count].astype(np.float64)
-    positions = [row - half + step * rows, column - half + step * columns]
-    image = ndimage.map_coordinates(smooth, positions, order=1, mode="nearest")
-    valid = ndimage.map_coordinates(smooth_weight, positions, order=1, mode="constant")
+    positions = step * np.arange(count) - half
+    rows = _Samples(row + positions, view.pixels.shape[0], sigma)
+    columns = _Samples(column + positions, view.pixels.shape[1], sigma)
+    weight = torch.from_numpy(view.valid[rows.part, columns.part]).float()
+    pixels = torch.from_numpy(view.pixels[rows.part, columns.part])
+    smooth_weight, smooth = rows.matrix @ torch.stack([weight, weight * pixels]) @ columns.matrix.T
+    # Where nothing is valid within reach, the nearest pixels stand in.
+    plain = pixels[rows.nearest][:, columns.nearest]
+    image = torch.where(smooth_weight > 1e-3, smooth / smooth_weight.clamp_min(1e-3), plain)
+    inside = torch.outer(rows.inside, columns.inside)
     effective = max(1.0, 2.0 * np.sqrt(np.pi) * sigma)
     return Window(
         camera=part,
-        image=torch.from_numpy(image.astype(np.float32)),
-        valid=torch.from_numpy((valid > 0.7).astype(np.float32)),
+        image=image,
+        valid=inside * (smooth_weight > 0.7).float(),
         noise=view.noise / effective,
         pixel_mm=pixel_mm,
     )
+
+
+class _Samples:
+    """A line blurred and sampled at positions: a ``matrix`` (positions, n) by the n pixels of
+    ``part``.
+
+    A Gaussian of ``sigma`` pixels, cut off at three, then linear interpolation; positions beyond
+    the line's ends count as at the end, and ``inside`` says which are not.
+    """
+
+    def __init__(self, positions: NDArray[np.float64], length: int, sigma: float) -> None:
+        self.inside = torch.from_numpy((positions >= 0.0) & (positions <= length - 1.0)).float()
+        held = np.clip(positions, 0.0, length - 1.0)
+        low = np.minimum(held.astype(int), max(length - 2, 0))
+        high = np.minimum(low + 1, length - 1)
+        reach = int(3.0 * sigma + 0.5) if sigma > 0.25 else 0
+        first, stop = max(int(low.min()) - reach, 0), min(int(high.max()) + reach + 1, length)
+        self.part = slice(first, stop)
+        self.nearest = torch.from_numpy(np.round(held).astype(int) - first)
+        pixels = np.arange(first, stop)
+        share = held - low
+        matrix = (1.0 - share[:, None]) * _gaussian(pixels - low[:, None], sigma, reach)
+        matrix += share[:, None] * _gaussian(pixels - high[:, None], sigma, reach)
+        self.matrix = torch.from_numpy(matrix.astype(np.float32))
+
+
+def _gaussian(offsets: NDArray[np.int_], sigma: float, reach: int) -> NDArray[np.float64]:
+    """Weights of pixels at these offsets, which sum to one over all within ``reach``."""
+    if reach == 0:
+        return np.asarray(offsets == 0, dtype=float)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel = np.concatenate([[0.0], kernel / kernel.sum(), [0.0]])
+    return np.asarray(kernel[np.clip(offsets, -reach - 1, reach + 1) + reach + 1])

@@ -21,13 +21,13 @@ from torch import Tensor
 from ..drr import project_volume_with_jacobian
 from ..gaussians import rasterize_bodies, rasterize_bodies_with_jacobian
 from ..geometry.pose import skew
+from ..parallel import side_by_side
 from ..progress import Progress
 from .background import COEFFICIENTS, RenderedBackground, render_linear
 from .descent import Descent
 from .model import Arrangement, RenderModel, shifted
 from .observation import Window
-from .parallel import over_views
-from .similarity import LocalNormalization
+from .similarity import Contrast, LocalNormalization
 
 Array = NDArray[np.float64]
 
@@ -53,6 +53,9 @@ class RefineOptions:
     robust_scale: float = 1.0
     contrast_floor: float = 0.08
     iterations: int = 12
+    steps_per_matrix: int = 1
+    """The Hessian is computed anew after so many steps. From near, the first one serves as well
+    (`Testing/benchmarks/bench_descent.py`), in half the time."""
     tolerance_mm: float = 0.01
 
 
@@ -124,11 +127,14 @@ def evaluate(
     views: tuple[LevelView, ...],
     arrangement: Arrangement,
     options: RefineOptions,
+    matrix: Array | None = None,
 ) -> Evaluation:
     """Cost, scores and normal equations at an arrangement.
 
     Unknowns: the target's twist, then one per neighbour and one for the background if those move.
     The cost is the weighted mean robust residual plus the prior of all that moves with the target.
+    ``matrix`` (P, P): a Hessian to hand on instead of computing this place's own, which takes as
+    long as all the rest.
     """
     count = 6 * (1 + (len(model.movable_centres_ct) if options.move_neighbours else 0))
     hessian = np.zeros((count, count))
@@ -136,16 +142,17 @@ def evaluate(
     cost = weight_sum = 0.0
     view_scores = []
 
-    def one(view: LevelView) -> tuple[Array, Array, float, float, float]:
-        return _evaluate_view(model, view, arrangement, options, count)
+    def one(view: LevelView) -> _ViewSums:
+        return _evaluate_view(model, view, arrangement, options, matrix is None)
 
     small = views[0].window.valid.numel() < _SMALL
-    for part in map(one, views) if small else over_views(one, views):
-        hessian += part[0]
-        gradient += part[1]
-        cost += part[2]
-        weight_sum += part[3]
-        view_scores.append(part[4])
+    for part in map(one, views) if small else side_by_side(one, views):
+        if part.hessian is not None:
+            hessian += part.hessian
+        gradient += part.gradient
+        cost += part.cost
+        weight_sum += part.weight
+        view_scores.append(part.score)
     scale = 1.0 / max(weight_sum, 1e-9)
     hessian, gradient, cost = hessian * scale, gradient * scale, cost * scale
     if options.move_neighbours:
@@ -156,9 +163,20 @@ def evaluate(
         float(np.mean(view_scores)),
         tuple(view_scores),
         gradient,
-        hessian,
+        hessian if matrix is None else matrix,
         weight_sum,
     )
+
+
+@dataclass(frozen=True)
+class _ViewSums:
+    """One view's share of the normal equations, its sum of weights and its score."""
+
+    gradient: Array
+    hessian: Array | None
+    cost: float
+    weight: float
+    score: float
 
 
 def _evaluate_view(
@@ -166,51 +184,67 @@ def _evaluate_view(
     view: LevelView,
     arrangement: Arrangement,
     options: RefineOptions,
-    count: int,
-) -> tuple[Array, Array, float, float, float]:
+    with_hessian: bool,
+) -> _ViewSums:
     to_camera = view.world_to_camera @ arrangement.ct_to_world
-    centre = model.centre_ct
     images, jacobians = _render_bodies(model, view, to_camera, arrangement, options)
     target, others = images[0], images[1:].sum(0)
-    columns = [jacobians.sum(0)]
-    if options.move_neighbours:
-        for body, shift, around_target in zip(
-            model.neighbours, arrangement.shifts_ct, jacobians[1:], strict=False
-        ):
-            offset = shifted(body.centre_ct, shift) - centre
-            columns.append(_combine(_about(np.eye(3), offset), around_target))
     image = target + others
     if view.background is not None:
-        shift = arrangement.shifts_ct[-1]
         image = image + view.background.moved_to(arrangement.background_to_world)
-        back = shift[:3, :3].T
-        lever = back @ (centre - shift[:3, 3]) - view.background.pivot_ct
-        columns[0] = columns[0] + _combine(_about(back, lever), view.background.jacobian)
-        if options.move_neighbours:
-            columns.append(_combine(_about(back, np.zeros(3)), view.background.jacobian))
-    elif options.move_neighbours:
-        columns.append(torch.zeros_like(columns[0]))
-    stacked = torch.cat(columns)
+        jacobians = torch.cat([jacobians, view.background.jacobian[None]])
+    unknowns_to_motions = _motions(model, view, arrangement, options)
+    slopes = jacobians.reshape(len(unknowns_to_motions), -1)
     weight = _weight(target, others, view.window, options)
-    hessian = np.zeros((count, count))
+    count = unknowns_to_motions.shape[1]
+    hessian = np.zeros((count, count)) if with_hessian else None
     gradient = np.zeros(count)
     cost = weight_total = 0.0
     scores = []
     for normalizer, observed in zip(view.normalizers, view.images, strict=True):
-        floor = contrast_floor(normalizer, image, weight, options)
-        rendered, slope = normalizer.normalize_with_jacobian(image, stacked, floor)
-        residual = observed - rendered
+        contrast = normalizer.contrast(image)
+        rendered = contrast.normalized(contrast_floor(contrast, weight, options))
+        residual = observed - rendered.image
         square = (residual / options.robust_scale) ** 2
         robust = weight / (1.0 + square) ** 2
         # Geman-McClure: what no rendering can explain stops counting.
         cost += float((weight * square / (1.0 + square)).sum()) * options.robust_scale**2
         weight_total += float(weight.sum())
-        flat = slope.reshape(count, -1)
-        weighted = flat * robust.reshape(1, -1)
-        hessian += (weighted @ flat.T).double().numpy()
-        gradient += (weighted @ residual.reshape(-1)).double().numpy()
-        scores.append(_correlation(weight, observed, rendered))
-    return hessian, gradient, cost, weight_total, float(np.mean(scores))
+        pulled = (slopes @ rendered.pull(robust * residual).reshape(-1)).double().numpy()
+        gradient += unknowns_to_motions.T @ pulled
+        if hessian is not None:
+            columns = torch.from_numpy(unknowns_to_motions.T).float() @ slopes
+            pushed = rendered.push(columns.reshape(count, *image.shape)).reshape(count, -1)
+            hessian += ((pushed * robust.reshape(1, -1)) @ pushed.T).double().numpy()
+        scores.append(float(_correlation(weight, observed, rendered.image)))
+    return _ViewSums(gradient, hessian, cost, weight_total, float(np.mean(scores)))
+
+
+def _motions(
+    model: RenderModel, view: LevelView, arrangement: Arrangement, options: RefineOptions
+) -> Array:
+    """The matrix (M, P) from the unknowns' twists to those that the derivatives are by.
+
+    Bodies are differentiated by twists about the target's centre in the CT frame, as if the CT
+    moved with each; the background by twists about its own pivot.
+    """
+    centre = model.centre_ct
+    bodies = 1 + len(model.neighbours)
+    rows = bodies + (view.background is not None)
+    columns = 1 + (len(model.movable_centres_ct) if options.move_neighbours else 0)
+    out = np.zeros((rows, 6, columns, 6))
+    out[:bodies, :, 0] = np.eye(6)
+    for n in range(1, bodies if options.move_neighbours else 1):
+        offset = shifted(model.neighbours[n - 1].centre_ct, arrangement.shifts_ct[n - 1]) - centre
+        out[n, :, n] = _about(np.eye(3), offset)
+    if view.background is not None:
+        shift = arrangement.shifts_ct[-1]
+        back = shift[:3, :3].T
+        lever = back @ (centre - shift[:3, 3]) - view.background.pivot_ct
+        out[bodies, :, 0] = _about(back, lever)
+        if options.move_neighbours:
+            out[bodies, :, -1] = _about(back, np.zeros(3))
+    return out.reshape(6 * rows, 6 * columns)
 
 
 def _about(turn: Array, lever: Array) -> Array:
@@ -223,11 +257,6 @@ def _about(turn: Array, lever: Array) -> Array:
     out[:3, :3] = out[3:, 3:] = turn
     out[3:, :3] = skew(lever) @ turn
     return out
-
-
-def _combine(matrix: Array, jacobian: Tensor) -> Tensor:
-    """A Jacobian (6, rows, columns) by the twists that ``matrix`` (6, 6) takes to its own."""
-    return torch.einsum("oi,orc->irc", torch.from_numpy(matrix.astype(np.float32)), jacobian)
 
 
 def _render_bodies(
@@ -277,20 +306,20 @@ def _weight(target: Tensor, others: Tensor, part: Window, options: RefineOptions
     return weight * part.valid
 
 
-def contrast_floor(
-    normalizer: LocalNormalization, image: Tensor, weight: Tensor, options: RefineOptions
-) -> float:
+def contrast_floor(contrast: Contrast, weight: Tensor, options: RefineOptions) -> Tensor:
     """A share of the typical contrast where ``weight`` is above zero: added in quadrature to the
-    local deviation, it keeps flat places from being blown up to noise."""
-    deviation = normalizer.deviation(image)[weight > 0]
-    typical = float(deviation.mean()) if deviation.numel() else 0.0
-    return options.contrast_floor * typical + 1e-9
+    local deviation, it keeps flat places from being blown up to noise. (..., 1, 1)."""
+    counts = weight > 0
+    typical = (contrast.deviation * counts).sum((-2, -1)) / counts.sum().clamp_min(1)
+    return (options.contrast_floor * typical + 1e-9)[..., None, None]
 
 
-def _correlation(weight: Tensor, a: Tensor, b: Tensor) -> float:
-    """The weighted correlation of two images (rows, columns) of mean zero, in [-1, 1]."""
-    energy = float((weight * a * a).sum()) * float((weight * b * b).sum())
-    return float((weight * a * b).sum()) / math.sqrt(max(energy, 1e-12))
+def _correlation(weight: Tensor, observed: Tensor, rendered: Tensor) -> Tensor:
+    """The weighted correlation (...) of an image of mean zero with others (..., rows, columns), in
+    [-1, 1]."""
+    weighted = weight * observed
+    energy = (weighted * observed).sum() * (weight * rendered * rendered).sum((-2, -1))
+    return (weighted * rendered).sum((-2, -1)) / energy.clamp_min(1e-12).sqrt()
 
 
 def with_background(
@@ -308,6 +337,8 @@ def with_background(
         raise ValueError("the model has no background")
     pose = arrangement.background_to_world
     shifts = arrangement.shifts_ct[: len(model.neighbours)]
+    pairs = list(itertools.product(COEFFICIENTS, COEFFICIENTS))
+    mixes = torch.tensor(pairs)
 
     def one(view: LevelView) -> LevelView:
         camera = view.window.camera
@@ -322,17 +353,14 @@ def with_background(
         target, others = images[0], images[1:].sum(0)
         weight = _weight(target, others, view.window, options)
         parts = background.render(camera, pose)
-        normalizer, observed = view.normalizers[0], view.images[0]
-        best = (-2.0, (0.0, 0.0))
-        for pair in itertools.product(COEFFICIENTS, COEFFICIENTS):
-            image = target + others + pair[0] * parts[0] + pair[1] * parts[1]
-            floor = contrast_floor(normalizer, image, weight, options)
-            score = _correlation(weight, observed, normalizer.normalize(image, floor))
-            best = max(best, (score, pair))
-        rendered = render_linear(background, best[1], camera, pose, model.centre_ct)
-        return replace(view, background=rendered)
+        mixed = target + others + torch.einsum("nb,brc->nrc", mixes, parts)
+        contrast = view.normalizers[0].contrast(mixed)
+        rendered = contrast.normalized(contrast_floor(contrast, weight, options)).image
+        best = int(_correlation(weight, view.images[0], rendered).argmax())
+        drawn = render_linear(background, pairs[best], camera, pose, model.centre_ct)
+        return replace(view, background=drawn)
 
-    return tuple(over_views(one, views))
+    return tuple(side_by_side(one, views))
 
 
 def footprint(render: Tensor, part: Window, margin_mm: float) -> Tensor:
@@ -340,8 +368,9 @@ def footprint(render: Tensor, part: Window, margin_mm: float) -> Tensor:
     covered = (render > 0.02 * float(render.max()) + 1e-9).float()[None, None]
     reach = round(margin_mm / part.pixel_mm)
     if reach > 0:
-        size = 2 * reach + 1
-        covered = torch.nn.functional.max_pool2d(covered, size, stride=1, padding=reach)
+        # Rows, then columns: the same square in a fifth of the time.
+        for size, padding in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
+            covered = torch.nn.functional.max_pool2d(covered, size, stride=1, padding=padding)
     return covered[0, 0]
 
 
@@ -389,6 +418,7 @@ def refine(
     """
     current = start
     state = evaluate(model, views, current, options)
+    age = 0
     descent = descent or Descent()
     radius = model.anatomy.radius_mm
     done = 0
@@ -400,11 +430,13 @@ def refine(
         if len(other_twists) == 0:
             other_twists = np.zeros((len(model.movable_centres_ct), 6))
         trial = current.moved(target_twist, other_twists, model)
-        tried = evaluate(model, views, trial, options)
+        keep = age + 1 < options.steps_per_matrix
+        tried = evaluate(model, views, trial, options, state.hessian if keep else None)
         seen = tried.effective_pixels >= _IN_VIEW * state.effective_pixels
         fall = state.cost - tried.cost if seen else -math.inf
         if descent.learn(step, fall, state.gradient, tried.gradient):
             current, state = trial, tried
+            age = age + 1 if keep else 0
         if _size_mm(step, radius) < options.tolerance_mm:
             break
     return Refined(current, state, done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +15,7 @@ from ..errors import InputError
 from ..gaussians.fit import one_torch_thread
 from ..geometry import transform_points
 from ..geometry.camera import triangulate
+from ..parallel import side_by_side_reporting
 from ..progress import Progress
 from .anatomy import build_anatomy
 from .clouds import build_model
@@ -88,7 +90,9 @@ class RegistrationOptions:
     )
     middle: Level = field(
         default_factory=lambda: Level(
-            1.3, 0.9, RefineOptions(fine=True, move_neighbours=True, iterations=6)
+            1.3,
+            0.9,
+            RefineOptions(fine=True, move_neighbours=True, iterations=6, steps_per_matrix=6),
         )
     )
     fine: Level = field(
@@ -101,6 +105,7 @@ class RegistrationOptions:
                 move_neighbours=True,
                 neighbourhoods_mm=(6.0,),
                 iterations=5,
+                steps_per_matrix=5,
             ),
             rounds=4,
         )
@@ -327,12 +332,13 @@ def _from_learned(
     places = options.learned_places
     coarse = _coarse(job, list(learned), places, options, progress.part(0.0, 0.2))
     progress.pose(coarse[0].ct_to_world)
-    middle = _middle(job, coarse, options, progress.part(0.2, 0.5))
+    middle = _middle(job, coarse, options, progress.part(0.2, 0.4))
     weakest = min(middle[0].refined.evaluation.view_scores)
     if weakest < _WORTH_FINISHING:
         return None
     if weakest < CLEAR_SCORE:
-        middle += _started_afresh(job, middle, places, options)
+        part = progress.part(0.4, 0.5)
+        middle += _started_afresh(job, middle, places, options, part)
         middle = job.distinct(middle, 1.0, len(middle))
     fine = _fine(job, middle, options, progress.part(0.5, 0.9))
     progress.pose(fine[0].ct_to_world)
@@ -372,8 +378,8 @@ def _from_search(
     coarse = _coarse(job, candidates, places, options, progress.part(0.35, 0.55))
     progress.pose(coarse[0].ct_to_world)
     lap("coarse")
-    middle = _middle(job, coarse, options, progress.part(0.55, 0.7))
-    middle += _started_afresh(job, middle, places, options)
+    middle = _middle(job, coarse, options, progress.part(0.55, 0.65))
+    middle += _started_afresh(job, middle, places, options, progress.part(0.65, 0.7))
     middle = job.distinct(middle, 1.0, len(middle))
     progress.pose(middle[0].ct_to_world)
     lap("middle")
@@ -416,11 +422,12 @@ def _around_learned(
         rotation_range_deg=options.rotation_range_deg,
         translation_range_mm=options.click_range_mm,
     )
-    found = []
-    for n, one in enumerate(seen):
-        part = progress.part(n / len(seen), (n + 1) / len(seen))
-        found += search(job.model, job.views, one.ct_to_world, _ranged(ranges, places), part)
-    return sorted(found, key=lambda c: -c.score), places
+
+    def around(one: Candidate, part: Progress) -> list[Candidate]:
+        return search(job.model, job.views, one.ct_to_world, _ranged(ranges, places), part)
+
+    found = side_by_side_reporting(around, seen, progress, "looking around the model's poses")
+    return sorted(itertools.chain(*found), key=lambda c: -c.score), places
 
 
 def _ranged(ranges: SearchOptions, places: Places) -> SearchOptions:
@@ -485,14 +492,17 @@ def _coarse(
 ) -> list[Hypothesis]:
     """The best refined poses of the best places."""
     groups = _by_place(job.model, candidates, places)
-    found: list[list[Hypothesis]] = []
-    for n, group in enumerate(groups):
-        refined = []
-        for m, candidate in enumerate(group):
-            progress((n + m / len(group)) / len(groups), "refining the likeliest poses")
-            arrangement = Arrangement.as_in_ct(candidate.ct_to_world, job.model)
-            refined.append(job.refine(options.coarse, arrangement, candidate.signs, Progress()))
-        found.append(job.distinct(refined, 1.0, places.survivors))
+    every = [candidate for group in groups for candidate in group]
+
+    def one(candidate: Candidate, part: Progress) -> Hypothesis:
+        arrangement = Arrangement.as_in_ct(candidate.ct_to_world, job.model)
+        return job.refine(options.coarse, arrangement, candidate.signs, part)
+
+    refined = iter(side_by_side_reporting(one, every, progress, "refining the likeliest poses"))
+    found = []
+    for group in groups:
+        poses = list(itertools.islice(refined, len(group)))
+        found.append(job.distinct(poses, 1.0, places.survivors))
     found.sort(key=lambda poses: -poses[0].refined.score)
     survivors = [pose for poses in found[: places.keep] for pose in poses]
     return job.distinct(survivors, 1.0, len(survivors))
@@ -502,15 +512,20 @@ def _middle(
     job: Job, coarse: list[Hypothesis], options: RegistrationOptions, progress: Progress
 ) -> list[Hypothesis]:
     """All poses refined at the middle level, the best first."""
-    middle = []
-    for n, one in enumerate(coarse):
-        part = progress.part(n / len(coarse), (n + 1) / len(coarse))
-        middle.append(job.refine(options.middle, one.refined.arrangement, one.signs, part))
+
+    def one(found: Hypothesis, part: Progress) -> Hypothesis:
+        return job.refine(options.middle, found.refined.arrangement, found.signs, part)
+
+    middle = side_by_side_reporting(one, coarse, progress, "refining the best poses")
     return job.distinct(middle, 1.0, len(middle))
 
 
 def _started_afresh(
-    job: Job, middle: list[Hypothesis], places: Places, options: RegistrationOptions
+    job: Job,
+    middle: list[Hypothesis],
+    places: Places,
+    options: RegistrationOptions,
+    progress: Progress,
 ) -> list[Hypothesis]:
     """The best pose of each of the best places refined again with all else as in the CT.
 
@@ -518,12 +533,13 @@ def _started_afresh(
     """
     afresh = replace(options.middle, rounds=2)
     best = job.distinct(middle, places.apart_mm, places.finals)
-    found = []
-    for one in best:
-        if one.refined.score >= best[0].refined.score - options.fine_lead:
-            arrangement = Arrangement.as_in_ct(one.ct_to_world, job.model)
-            found.append(job.refine(afresh, arrangement, one.signs, Progress()))
-    return found
+    worth = [h for h in best if h.refined.score >= best[0].refined.score - options.fine_lead]
+
+    def one(found: Hypothesis, part: Progress) -> Hypothesis:
+        arrangement = Arrangement.as_in_ct(found.ct_to_world, job.model)
+        return job.refine(afresh, arrangement, found.signs, part)
+
+    return side_by_side_reporting(one, worth, progress, "refining the best poses afresh")
 
 
 def _fine(
@@ -533,10 +549,12 @@ def _fine(
     threshold = middle[0].refined.score - options.fine_lead
     rivals = [h for h in middle[: options.fine_candidates] if h.refined.score >= threshold]
     first = replace(options.fine, rounds=1)
-    found = []
-    for n, one in enumerate(rivals):
-        part = progress.part(0.5 * n / len(rivals), 0.5 * (n + 1) / len(rivals))
-        found.append(job.refine(first, one.refined.arrangement, one.signs, part))
+
+    def one(rival: Hypothesis, part: Progress) -> Hypothesis:
+        return job.refine(first, rival.refined.arrangement, rival.signs, part)
+
+    message = "refining the pose finely"
+    found = side_by_side_reporting(one, rivals, progress.part(0.0, 0.5), message)
     found = job.distinct(found, 1.0, len(found))
     progress.pose(found[0].ct_to_world)
     rest = replace(options.fine, rounds=options.fine.rounds - 1)
@@ -585,31 +603,33 @@ def _level_lead(
         translation_range_mm=options.click_range_mm,
         neighbour_weight=options.click_places.neighbour_weight,
     )
-    rivals = []
-    for n, step in enumerate(level_steps(model)):
-        progress(0.4 * n, "trying the neighbouring levels")
+    poses = []
+    for step in level_steps(model):
         pose = np.array(best.ct_to_world)
         pose[:3, 3] += pose[:3, :3] @ step
-        if not _in_sight(job, pose):
-            continue
-        found = []
-        for candidate in search(model, job.views, pose, near)[:4]:
-            arrangement = Arrangement.as_in_ct(candidate.ct_to_world, model)
-            found.append(job.refine(options.coarse, arrangement, best.signs, Progress()))
-        for m, one in enumerate(job.distinct(found, 1.0, 2)):
-            progress(0.4 * n + 0.1 + 0.15 * m, "trying the neighbouring levels")
-            arrangement = Arrangement.as_in_ct(one.ct_to_world, model)
-            rivals.append(job.refine(options.middle, arrangement, best.signs, Progress()))
+        if _in_sight(job, pose):
+            poses.append(pose)
+
+    def fresh(level: Level, ct_to_world: Array, part: Progress) -> Hypothesis:
+        return job.refine(level, Arrangement.as_in_ct(ct_to_world, model), best.signs, part)
+
+    def there(pose: Array, part: Progress) -> list[Hypothesis]:
+        likely = search(model, job.views, pose, near, part.part(0.0, 0.3))[:4]
+        found = [fresh(options.coarse, one.ct_to_world, part.part(0.3, 0.5)) for one in likely]
+        kept = job.distinct(found, 1.0, 2)
+        return [fresh(options.middle, one.ct_to_world, part.part(0.5, 1.0)) for one in kept]
+
+    message = "trying the neighbouring levels"
+    found = side_by_side_reporting(there, poses, progress.part(0.0, 0.8), message)
+    rivals = list(itertools.chain(*found))
     if not rivals:
         return 1.0
-    progress(0.8, "trying the neighbouring levels")
-    fresh = Arrangement.as_in_ct(best.ct_to_world, model)
-    own = job.refine(options.middle, fresh, best.signs, Progress())
+    own = fresh(options.middle, best.ct_to_world, progress.part(0.8, 0.9))
     rival = max(rivals, key=lambda one: one.refined.score)
     lead = own.refined.score - rival.refined.score
     if abs(lead) < CLOSE_LEVELS:
-        progress(0.9, "trying the neighbouring levels")
-        finely = job.refine(options.fine, rival.refined.arrangement, rival.signs, Progress())
+        part = progress.part(0.9, 1.0)
+        finely = job.refine(options.fine, rival.refined.arrangement, rival.signs, part)
         lead = best.refined.score - finely.refined.score
     return lead
 

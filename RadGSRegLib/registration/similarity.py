@@ -10,6 +10,7 @@ refinement can work on the difference as its residual.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -59,28 +60,82 @@ class LocalNormalization:
         """The mean over the valid part of each pixel's neighbourhood."""
         return self._blur(self.valid * images) * self._weight
 
+    def mean_transposed(self, image: Tensor) -> Tensor:
+        """The transpose of `mean`, as a linear map of one image (rows, columns)."""
+        sums = self._rows.T @ (self._weight * image) @ self._columns.T
+        if self._cell > 1:
+            rows, columns = image.shape
+            square = sums[:, None, :, None].expand(-1, self._cell, -1, self._cell)
+            sums = square.reshape(self._cell * len(sums), -1)[:rows, :columns]
+        return self.valid * sums
+
+    def contrast(self, image: Tensor) -> Contrast:
+        """What is left of an image when the local means are taken off, and how much that varies."""
+        high = image - self.mean(image)
+        mean_high = self.mean(high)
+        variance = (self.mean(high * high) - mean_high**2).clamp_min(0.0)
+        return Contrast(self, high, mean_high, variance)
+
     def deviation(self, image: Tensor) -> Tensor:
         """The local standard deviation."""
-        high = image - self.mean(image)
-        return (self.mean(high * high) - self.mean(high) ** 2).clamp_min(0.0).sqrt()
+        return self.contrast(image).deviation
 
     def normalize(self, image: Tensor, floor: float | Tensor) -> Tensor:
         """The normalised image; ``floor`` (for several images, (..., 1, 1)) is added in quadrature
         to the standard deviation."""
-        return self._normalize(image, floor)[0]
+        return self.contrast(image).normalized(floor).image
 
-    def _normalize(self, image: Tensor, floor: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        high = image - self.mean(image)
-        residual_mean = self.mean(high)
-        variance = (self.mean(high * high) - residual_mean**2).clamp_min(0.0)
-        inverse = torch.rsqrt(variance + floor * floor)
-        return high * inverse, inverse, high
 
-    def normalize_with_jacobian(
-        self, image: Tensor, jacobian: Tensor, floor: float
-    ) -> tuple[Tensor, Tensor]:
-        """The normalised image and its derivative (P, rows, columns) by each of ``jacobian``."""
-        normalized, inverse, high = self._normalize(image, floor)
-        d_high = jacobian - self.mean(jacobian)
-        d_variance = 2.0 * (self.mean(high * d_high) - self.mean(high) * self.mean(d_high))
-        return normalized, (d_high - 0.5 * normalized * inverse * d_variance) * inverse
+@dataclass(frozen=True)
+class Contrast:
+    """An image (..., rows, columns) less its local means, with its local mean and variance."""
+
+    normalizer: LocalNormalization
+    high: Tensor
+    mean_high: Tensor
+    variance: Tensor
+
+    @property
+    def deviation(self) -> Tensor:
+        """The local standard deviation."""
+        return self.variance.sqrt()
+
+    def normalized(self, floor: float | Tensor) -> Normalized:
+        """The normalised image, for a floor as in `LocalNormalization.normalize`."""
+        inverse = torch.rsqrt(self.variance + floor * floor)
+        return Normalized(self.high * inverse, inverse, self)
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """A normalised image (rows, columns) and its derivative by the image that it was made of."""
+
+    image: Tensor
+    _inverse: Tensor
+    _contrast: Contrast
+
+    def push(self, jacobian: Tensor) -> Tensor:
+        """The derivatives (P, rows, columns) of the normalised image where those of the image are
+        ``jacobian``."""
+        mean = self._contrast.normalizer.mean
+        d_high = jacobian - mean(jacobian)
+        half_d_variance = mean(self._contrast.high * d_high) - self._contrast.mean_high * mean(
+            d_high
+        )
+        return (d_high - self.image * self._inverse * half_d_variance) * self._inverse
+
+    def pull(self, weights: Tensor) -> Tensor:
+        """The transpose of `push`: the image (rows, columns) whose product with a Jacobian is the
+        product of ``weights`` (rows, columns) with what becomes of that Jacobian.
+
+        One image instead of P: a sum over the normalised image is differentiated without P
+        normalised derivatives.
+        """
+        back = self._contrast.normalizer.mean_transposed
+        by_half_variance = -self.image * self._inverse**2 * weights
+        by_high = (
+            self._inverse * weights
+            + self._contrast.high * back(by_half_variance)
+            - back(self._contrast.mean_high * by_half_variance)
+        )
+        return by_high - back(by_high)
