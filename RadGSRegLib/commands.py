@@ -84,16 +84,23 @@ def register(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
     start = None if args.start is None else read_start(Path(args.start))
     with _results(args.out, interrupt) as stage:
         from . import pipeline
-        from .evaluation.results import write_results
+        from .evaluation.drawing import Drawing
 
         options = _options(args)
         learned, prior_ct, see_s = _learned(args, case, start, progress.part(0.05, 0.15))
         case = replace(case, inputs=_with_inputs(case.inputs, args.start, args.model))
-        result = pipeline.run(case, start, options, progress.part(0.15, 0.9), learned, prior_ct)
+        part = progress.part(0.15, 0.9)
+        with Drawing(case) as drawing:
+            result = pipeline.run(
+                case, start, options, part, learned, prior_ct, on_registered=drawing.begin
+            )
+            views = drawing.pictures
         if learned:
             total = see_s + result.timing_s["total"]
             result = replace(result, timing_s={"see": see_s, **result.timing_s, "total": total})
-        write_results(stage, case, result, progress=progress.part(0.9, 1.0))
+        from .evaluation.results import write_results
+
+        write_results(stage, case, result, views=views, progress=progress.part(0.9, 1.0))
     return _outcome(result.registration, args.out)
 
 
@@ -103,22 +110,28 @@ def demo(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> 
         options = _options(args)
         from . import pipeline
         from .evaluation import metrics
-        from .evaluation.results import write_results
+        from .evaluation.drawing import Drawing
         from .simulation import simulate_phantom_case, write_simulated_case
 
         progress(0.0, "building a spine and its X-rays")
         simulated = simulate_phantom_case(args.seed, args.level, progress=progress.part(0.0, 0.3))
         path = write_simulated_case(simulated, stage / "case")
         case = replace(read_case(path), label_names=simulated.case.label_names)
-        result = pipeline.run(case, None, options, progress.part(0.3, 0.9))
+        with Drawing(case) as drawing:
+            part = progress.part(0.3, 0.9)
+            result = pipeline.run(case, None, options, part, on_registered=drawing.begin)
+            views = drawing.pictures
         registration = result.registration
         error = metrics.mtre(
             simulated.truth["points_ct"],
             registration.ct_to_world,
             simulated.truth["ct_to_world"],
         )
+        from .evaluation.results import write_results
+
+        part = progress.part(0.9, 1.0)
         write_results(
-            stage, case, result, truth={"true error_mm": error}, progress=progress.part(0.9, 1.0)
+            stage, case, result, truth={"true error_mm": error}, views=views, progress=part
         )
     outcome = _outcome(registration, args.out)
     first, *rest = outcome.summary

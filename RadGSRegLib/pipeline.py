@@ -5,7 +5,7 @@ those and the X-rays to a reconstruction. `run` is all of them; a notebook can c
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,12 +72,14 @@ def run(
     progress: Progress | ProgressCallable | None = None,
     learned: Sequence[Candidate] = (),
     prior_ct: GaussianCloud | None = None,
+    on_registered: Callable[[Registration], object] | None = None,
 ) -> PipelineResult:
     """Register the case's vertebra, then reconstruct it from the X-rays with the CT as prior.
 
     ``start_ct_to_world`` (4, 4): an approximate pose, as from start.json; ``learned``: what
     `networks.start.learned_start` found; ``prior_ct``: the vertebra's Gaussians in the CT frame
-    where there are some already (`networks.start.patient_cloud`). Raises InputError for a case that
+    where there are some already (`networks.start.patient_cloud`); ``on_registered``: what to call
+    with the registration before the reconstruction begins. Raises InputError for a case that
     cannot be registered and Cancelled when ``progress`` asks to stop.
     """
     from .registration.anatomy import surface_points
@@ -89,6 +91,8 @@ def run(
         case, start_ct_to_world, options.registration, report.part(0.0, 0.7), learned
     )
     registered = time.perf_counter()
+    if on_registered is not None:
+        on_registered(registration)
     mask = np.asarray(case.labels.array) == case.label
     reconstruction = reconstruct_registered(
         case, registration, options.reconstruction, report.part(0.7, 1.0), prior_ct

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,11 +37,13 @@ def write_results(
     result: PipelineResult,
     *,
     truth: Mapping[str, float] | None = None,
+    views: ReportPictures | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write everything the contract promises of a registration into the existing ``folder``.
 
-    ``truth`` are figures against a known pose, for the report's head. Returns the figures of the
+    ``truth`` are figures against a known pose, for the report's head; ``views`` what `draw_views`
+    has drawn of the same registration, where that was done before. Returns the figures of the
     reconstruction that went into the report. Write inside a `cases.OutputFolder`, so that the
     files appear together.
     """
@@ -70,7 +73,12 @@ def write_results(
     write_volume_nifti(result.volume_world, folder / "reconstruction.nii.gz")
     result.write_cloud(folder / "gaussians.ply")
     report(0.3, "drawing")
-    pictures = draw_pictures(case, registration, result, report.part(0.3, 0.9))
+    drawn = views or draw_views(case, registration, report.part(0.3, 0.8))
+    report(0.8, "drawing the reconstruction")
+    slices = overlay.slices_png(
+        result.volume_world, case.ct, case.labels, case.label, registration.ct_to_world
+    )
+    pictures = replace(drawn, slices=slices)
     for name, png in zip(overlay.picture_names(case.views), pictures.overlays, strict=True):
         (folder / name).write_bytes(png)
     figures = _reconstruction_figures(case, registration.ct_to_world, result)
@@ -88,15 +96,16 @@ def write_results(
     return figures
 
 
-def draw_pictures(
-    case: Case, registration: Registration, result: PipelineResult, progress: Progress
+def draw_views(
+    case: Case, registration: Registration, progress: Progress | None = None
 ) -> ReportPictures:
-    """Overlays and comparisons of every view, and the slices of the reconstruction."""
-    progress(0.0, "casting shadows")
+    """Overlays and comparisons of every view."""
+    report = progress or Progress()
+    report(0.0, "casting shadows")
     shadows = side_by_side(partial(_shadow, case, registration.ct_to_world), case.views)
     overlays, comparisons = [], []
     for number, (view, shadow) in enumerate(zip(case.views, shadows, strict=True), start=1):
-        progress(number / (len(case.views) + 2), f"drawing {view.name}")
+        report(number / (len(case.views) + 1), f"drawing {view.name}")
         if shadow is None:
             overlays.append(overlay.plain_png(view))
             comparisons.append(b"")
@@ -104,10 +113,7 @@ def draw_pictures(
         seen = overlay.windowed(view, shadow, overlay.polarity(view, shadow))
         overlays.append(overlay.overlay_png(view, shadow, seen))
         comparisons.append(overlay.comparison_png(view, shadow, seen))
-    slices = overlay.slices_png(
-        result.volume_world, case.ct, case.labels, case.label, registration.ct_to_world
-    )
-    return ReportPictures(overlays, comparisons, slices)
+    return ReportPictures(overlays, comparisons)
 
 
 def _shadow(case: Case, ct_to_world: NDArray[np.float64], view: View) -> Shadow | None:

@@ -1,0 +1,53 @@
+"""The views' pictures, drawn while the reconstruction is still going on."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ..cases.types import Case
+from ..progress import Progress
+from ..registration.types import Registration
+
+if TYPE_CHECKING:
+    from .report import ReportPictures
+
+
+class Drawing:
+    """Draws on a thread of its own from `begin` on; leaving the context waits for it.
+
+    What draws is imported by that thread, too.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="radgsreg-drawing")
+        self._stopped = False
+        self._pictures: Future[ReportPictures] | None = None
+
+    def __enter__(self) -> Drawing:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopped = True
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def begin(self, registration: Registration) -> None:
+        """Begin to draw the views of a registration."""
+        self._pictures = self._thread.submit(self._draw, registration)
+
+    @property
+    def pictures(self) -> ReportPictures | None:
+        """What was drawn, waited for; None where nothing was begun."""
+        return None if self._pictures is None else self._pictures.result()
+
+    def _draw(self, registration: Registration) -> ReportPictures:
+        from .results import draw_views
+
+        return draw_views(self._case, registration, Progress(lambda *_: not self._stopped))
