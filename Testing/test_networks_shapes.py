@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from RadGSRegLib import parallel
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.gaussians import GaussianCloud, rasterize, voxelize
-from RadGSRegLib.networks import load_model, save_model, see
+from RadGSRegLib.networks import load_model, save_model, see, start
 from RadGSRegLib.networks.anchors import Anchors
 from RadGSRegLib.networks.bend import _positions, bend
 from RadGSRegLib.networks.crops import make_frame
 from RadGSRegLib.networks.model import RadGSReg
 from RadGSRegLib.networks.recm import Prediction, Shape
+from RadGSRegLib.networks.settle import FINELY, ROUGHLY, Settled
 from RadGSRegLib.networks.shapes import Shapes
 from RadGSRegLib.networks.start import _likely
 from RadGSRegLib.progress import Progress
@@ -235,9 +237,40 @@ def test_there_is_always_a_likeliest_place():
     seen = see(views, model, fit=False)
 
     def kept(*scores: float) -> list[float]:
-        return [one.score for one in _likely([replace(seen, score=s) for s in scores])]
+        # 30 mm apart, as neighbouring levels are.
+        places = [
+            replace(seen, score=score, centre_world=seen.centre_world + 30.0 * n)
+            for n, score in enumerate(scores)
+        ]
+        return [one.score for one in _likely(places)]
 
     assert kept(0.5, 0.1, 0.3) == [0.5, 0.3]
     assert kept(0.1, 0.5, 0.3, 0.15) == [0.5, 0.3, 0.1]
     assert kept(-0.3, -0.1) == [-0.1, -0.3]
     assert kept(0.0) == [0.0]
+
+
+def test_places_that_come_together_are_one_and_only_close_ones_are_fitted_finely(monkeypatch):
+    model = scenes.tiny_model()
+    views = scenes.xrays()
+    ends = iter([(0.0, 0.5), (1.0, 0.45), (30.0, 0.44), (60.0, 0.3)])
+    asked = []
+
+    def settled(cloud, centre, views, signs, report, levels):
+        (level,) = levels
+        asked.append(level)
+        step = np.eye(4)
+        if level == ROUGHLY:
+            place, score = next(ends)
+            step[:3, 3] = np.array([place, 0.0, 0.0]) - centre
+            return Settled(step, score)
+        # Finely, the second place agrees better than the first.
+        return Settled(step, 0.2 + 0.005 * float(centre[0]))
+
+    monkeypatch.setattr(start, "settle", settled)
+    monkeypatch.setattr(start, "_PLACES", 4)
+    monkeypatch.setattr(start, "_APART_MM", 0.0)
+    monkeypatch.setattr(parallel, "core_count", lambda: 1)
+    found = start._places(views, model, None, Progress(), fit=True)
+    assert asked == [ROUGHLY] * 4 + [FINELY] * 2
+    assert [one.centre_world[0] for one in found] == pytest.approx([30.0, 0.0, 60.0])

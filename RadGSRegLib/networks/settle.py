@@ -27,25 +27,21 @@ Array = NDArray[np.float64]
 _GAUSSIANS = 1500
 _VOXEL_MM = 3.0
 
-# Wide first: with every pixel's residual counted in full, and where there is hardly any contrast
-# too, five millimetres and ten degrees are found back far more often.
-_LEVELS = (
-    Level(
-        2.0,
-        1.0,
-        RefineOptions(
-            iterations=8, robust_scale=10.0, contrast_floor=0.5, margin_mm=0.0, fine=True
-        ),
-        background=False,
-        rounds=2,
-    ),
-    Level(
-        1.0,
-        0.9,
-        RefineOptions(fine=True, iterations=8, neighbourhoods_mm=(6.0,)),
-        background=False,
-        rounds=2,
-    ),
+# With every pixel's residual counted in full, and where there is hardly any contrast too, five
+# millimetres and ten degrees are found back far more often.
+ROUGHLY = Level(
+    2.0,
+    1.0,
+    RefineOptions(iterations=8, robust_scale=10.0, contrast_floor=0.5, margin_mm=0.0, fine=True),
+    background=False,
+    rounds=2,
+)
+FINELY = Level(
+    1.0,
+    0.9,
+    RefineOptions(fine=True, iterations=8, neighbourhoods_mm=(6.0,)),
+    background=False,
+    rounds=2,
 )
 
 
@@ -64,18 +60,19 @@ def settle(
     views: Sequence[PreparedView],
     signs: tuple[int, ...],
     progress: Progress | None = None,
+    levels: Sequence[Level] = (ROUGHLY, FINELY),
 ) -> Settled:
     """Move a cloud (world mm, turning about ``centre_world``) rigidly to fit the views.
 
-    ``signs``: +1 per view where bone is bright, else -1. Raises Cancelled when ``progress`` says
-    so.
+    ``signs``: +1 per view where bone is bright, else -1; ``levels``: one after the other. Raises
+    Cancelled when ``progress`` says so.
     """
     report = progress or Progress()
     job = Job(_as_model(cloud_world, centre_world), list(views))
     arrangement = Arrangement.as_in_ct(np.eye(4), job.model)
     score = 0.0
-    for n, level in enumerate(_LEVELS):
-        part = report.part(n / len(_LEVELS), (n + 1) / len(_LEVELS))
+    for n, level in enumerate(levels):
+        part = report.part(n / len(levels), (n + 1) / len(levels))
         found = job.refine(level, arrangement, signs, part).refined
         arrangement, score = found.arrangement, found.score
     return Settled(arrangement.ct_to_world, score)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from ..geometry.pose import orthonormalize, translation
 from ..parallel import side_by_side_reporting
 from ..progress import Progress
 from ..registration.observation import PreparedView, prepare_view
+from ..registration.register import Level
 from ..registration.search import Candidate
 from .bend import bend
 from .crops import Frame
@@ -37,7 +39,7 @@ from .cubes import excess_cube
 from .model import RadGSReg
 from .places import PLACES, Sighting, sight
 from .recm import Prediction
-from .settle import settle
+from .settle import FINELY, ROUGHLY, settle
 from .views import concatenate, crop_prepared
 
 Array = NDArray[np.float64]
@@ -65,6 +67,10 @@ _APART_MM = 12.0
 # Fitted to the X-rays, a place that agrees less than this share of the best one is given up, unless
 # it was the likeliest before; where even the best does not agree at all, nothing is.
 _LIKELY = 0.4
+# Fitted roughly, places that agree nearly as well as the best are fitted finely before one of them
+# is called the best; the others stay behind them, where the rough fit has put them.
+_CLOSE = 0.85
+_SAME_PLACE_MM = 5.0
 _RECENTRINGS = 2
 _BATCH = 32
 
@@ -233,33 +239,47 @@ def _places(
         centres, sighting = _centres(views, prepared, guess, model)
         found = _look(prepared, centres, reference, model, sighting, report.part(0.0, 0.4))
         for turn in range(_RECENTRINGS):
-            again = [one.centre_world for one in _apart(found, len(centres))]
+            again = [one.centre_world for one in _few(found, len(centres))]
             part = report.part(0.4 + 0.1 * turn, 0.5 + 0.1 * turn)
             found = _look(prepared, again, reference, model, sighting, part)
-    chosen = _apart(found, len(centres))
+    chosen = _few(found, len(centres))
     if not fit:
         return [_as_predicted(one, model) for one in chosen]
 
-    def fitted(one: _Found, part: Progress) -> Seen:
-        return _settled(one, model, prepared, part)
+    def roughly(one: _Found, part: Progress) -> Seen:
+        return _settled(_as_predicted(one, model), prepared, ROUGHLY, part)
+
+    def finely(seen: Seen, part: Progress) -> Seen:
+        return _settled(seen, prepared, FINELY, part)
 
     def shaped(seen: Seen, part: Progress) -> Seen:
         return _bent(seen, model, prepared, part)
 
+    message = "fitting the reconstruction to the X-rays"
     with one_torch_thread():
-        part, message = report.part(0.6, 0.8), "fitting the reconstruction to the X-rays"
-        likely = _likely(side_by_side_reporting(fitted, chosen, part, message))
+        likely = _likely(side_by_side_reporting(roughly, chosen, report.part(0.6, 0.7), message))
+        close = [one for one in likely if one.score >= _CLOSE * likely[0].score]
+        part = report.part(0.7, 0.8)
+        best = sorted(
+            side_by_side_reporting(finely, close, part, message), key=lambda one: -one.score
+        )
+        likely = [*best, *likely[len(close) :]]
         part, message = report.part(0.8, 1.0), "bending the vertebra to the X-rays"
         return side_by_side_reporting(shaped, likely, part, message)
 
 
+def _few(found: Sequence[_Found], looked: int) -> list[_Found]:
+    """The best few that do not mean the same place; the best alone if only one was looked at."""
+    return _apart(found, _APART_MM)[: _PLACES if looked > 1 else 1]
+
+
 def _likely(settled: Sequence[Seen]) -> list[Seen]:
     """Those that agree hardly less than the best, the best first, of places of which the first was
-    the likeliest: it stays, because a fit may go astray."""
+    the likeliest: it stays, because a fit may go astray. Of those that came together only one."""
     best = max(one.score for one in settled)
     least = _LIKELY * best if best > 0.0 else -np.inf
     kept = [one for n, one in enumerate(settled) if n == 0 or one.score >= least]
-    return sorted(kept, key=lambda one: -one.score)
+    return _apart(sorted(kept, key=lambda one: -one.score), _SAME_PLACE_MM)
 
 
 def _as_predicted(found: _Found, model: RadGSReg) -> Seen:
@@ -274,13 +294,10 @@ def _as_predicted(found: _Found, model: RadGSReg) -> Seen:
     )
 
 
-def _settled(
-    found: _Found, model: RadGSReg, views: Sequence[PreparedView], report: Progress
-) -> Seen:
-    """A crop's answer, moved as one piece to where the X-rays agree best."""
+def _settled(seen: Seen, views: Sequence[PreparedView], level: Level, report: Progress) -> Seen:
+    """What is seen, moved as one piece to where the X-rays agree best."""
     report(0.0, "fitting the reconstruction to the X-rays")
-    seen = _as_predicted(found, model)
-    done = settle(seen.cloud_world, seen.centre_world, views, seen.signs, report)
+    done = settle(seen.cloud_world, seen.centre_world, views, seen.signs, report, [level])
     to_world = seen.frame.box_to_world
     step_box = invert_rigid(to_world) @ done.step_world @ to_world
     return replace(
@@ -312,12 +329,14 @@ def _bent(seen: Seen, model: RadGSReg, views: Sequence[PreparedView], report: Pr
     )
 
 
-def _apart(found: list[_Found], looked: int) -> list[_Found]:
-    """The best few that do not mean the same place; the best alone if only one was looked at."""
-    kept: list[_Found] = []
+Place = TypeVar("Place", "Seen", "_Found")
+
+
+def _apart(found: Sequence[Place], apart_mm: float) -> list[Place]:
+    """Those that do not mean the same place as one before them."""
+    kept: list[Place] = []
     for one in found:
-        far = all(np.linalg.norm(one.centre_world - k.centre_world) > _APART_MM for k in kept)
-        if far and len(kept) < (_PLACES if looked > 1 else 1):
+        if all(np.linalg.norm(one.centre_world - k.centre_world) > apart_mm for k in kept):
             kept.append(one)
     return kept
 
