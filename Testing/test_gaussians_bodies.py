@@ -32,9 +32,17 @@ def bodies() -> Bodies:
     return Bodies(tuple(random_cloud(n, seed=n, dtype=torch.float32) for n in counts))
 
 
-def _reference(bodies: Bodies) -> tuple[torch.Tensor, torch.Tensor]:
-    """In float64, by the plain torch rasterizer, one body after the other."""
+def _two_views() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The usual camera, and a longer one that looks from elsewhere."""
     intrinsic, pose = camera(64)
+    other = np.diag([1.3, 1.2, 1.0]) @ intrinsic
+    return [intrinsic, other], [pose, pose @ exp_se3([0.4, -0.7, 0.1, 5.0, 0.0, -9.0])]
+
+
+def _reference(
+    bodies: Bodies, intrinsic: np.ndarray, pose: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """In float64, by the plain torch rasterizer, one body after the other."""
     pairs = [
         rasterize_with_jacobian(
             cloud.to(dtype=torch.float64).transformed(move), intrinsic, pose, SIZE, CENTRE
@@ -51,21 +59,24 @@ def test_bodies_are_what_the_reference_renders_one_by_one(
     if fused and not module._fused(bodies):
         pytest.skip("warp does not work here")
     monkeypatch.setattr(module, "_fused", lambda bodies: fused)
-    intrinsic, pose = camera(64)
-    images, jacobians = rasterize_bodies_with_jacobian(bodies, intrinsic, pose, MOVES, SIZE, CENTRE)
-    wanted, wanted_jacobians = _reference(bodies)
-    assert relative(images.double(), wanted) < 1e-4
-    for part in (slice(0, 3), slice(3, 6)):
-        assert relative(jacobians[:, part].double(), wanted_jacobians[:, part]) < 2e-4
-    plain = rasterize_bodies(bodies, intrinsic, pose, MOVES, SIZE)
+    views = _two_views()
+    images, jacobians = rasterize_bodies_with_jacobian(bodies, *views, MOVES, SIZE, CENTRE)
+    for n, (intrinsic, pose) in enumerate(zip(*views, strict=True)):
+        wanted, wanted_jacobians = _reference(bodies, intrinsic, pose)
+        assert relative(images[n].double(), wanted) < 1e-4
+        for part in (slice(0, 3), slice(3, 6)):
+            assert relative(jacobians[n, :, part].double(), wanted_jacobians[:, part]) < 2e-4
+    plain = rasterize_bodies(bodies, *views, MOVES, SIZE)
     assert relative(plain, images) < 1e-5
+    alone = rasterize_bodies(bodies, views[0][1:], views[1][1:], MOVES, SIZE)
+    assert torch.equal(alone[0], plain[1])
 
 
 def test_the_derivative_is_the_difference_quotient(bodies: Bodies) -> None:
     intrinsic, pose = camera(64)
     # A far cutoff: a pixel that crosses it would jump, by little, but over a small step.
-    _, jacobians = rasterize_bodies_with_jacobian(
-        bodies, intrinsic, pose, MOVES, SIZE, CENTRE, cutoff=8.0
+    _, (jacobians,) = rasterize_bodies_with_jacobian(
+        bodies, [intrinsic], [pose], MOVES, SIZE, CENTRE, cutoff=8.0
     )
     about, back = np.eye(4), np.eye(4)
     about[:3, 3], back[:3, 3] = CENTRE, -CENTRE
@@ -93,7 +104,7 @@ def test_a_body_behind_the_source_casts_nothing(bodies: Bodies) -> None:
     intrinsic, pose = camera(64)
     away = np.eye(4)
     away[:3, 3] = -2000.0 * pose[2, :3]
-    images = rasterize_bodies(bodies, intrinsic, pose, [away, np.eye(4), away], SIZE)
+    (images,) = rasterize_bodies(bodies, [intrinsic], [pose], [away, np.eye(4), away], SIZE)
     assert float(images[0].max()) == float(images[2].max()) == 0.0
     assert float(images[1].max()) > 0.0
 
@@ -101,6 +112,8 @@ def test_a_body_behind_the_source_casts_nothing(bodies: Bodies) -> None:
 def test_wrong_numbers_of_bodies_are_refused(bodies: Bodies) -> None:
     intrinsic, pose = camera(64)
     with pytest.raises(ValueError, match="3 bodies need as many poses"):
-        rasterize_bodies(bodies, intrinsic, pose, MOVES[:2], SIZE)
+        rasterize_bodies(bodies, [intrinsic], [pose], MOVES[:2], SIZE)
+    with pytest.raises(ValueError, match="as many intrinsics"):
+        rasterize_bodies(bodies, [intrinsic], [pose, pose], MOVES, SIZE)
     with pytest.raises(ValueError, match="at least one"):
         Bodies(())

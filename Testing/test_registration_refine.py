@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,29 +43,21 @@ def _one_thread() -> None:
     one_thread()
 
 
-class Recorder(LocalNormalization):
-    """Keeps what it was last made to give, with one floor for all, so that slopes compare."""
+def _recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> dict[str, torch.Tensor]:
+    """What was last normalised, and its slopes, with one floor for all so that slopes compare."""
+    found: dict[str, torch.Tensor] = {}
+    push, normalized = Normalized.push, Contrast.normalized
 
-    result: torch.Tensor
-    slopes: torch.Tensor
+    def pushed(self: Normalized, jacobian: torch.Tensor) -> torch.Tensor:
+        slopes = push(self, jacobian)
+        found["result"], found["slopes"] = self.image[0], slopes[:, 0]
+        return slopes
 
-    def contrast(self, image: torch.Tensor) -> Contrast:
-        plain = super().contrast(image)
-        return _Recorded(*[getattr(plain, f.name) for f in fields(Contrast)])
-
-
-class _Recorded(Contrast):
-    def normalized(self, floor: float | torch.Tensor) -> Normalized:
-        plain = super().normalized(0.02)
-        return _RecordedNormalized(*[getattr(plain, f.name) for f in fields(Normalized)])
-
-
-class _RecordedNormalized(Normalized):
-    def push(self, jacobian: torch.Tensor) -> torch.Tensor:
-        recorder = self._contrast.normalizer
-        assert isinstance(recorder, Recorder)
-        recorder.result, recorder.slopes = self.image, super().push(jacobian)
-        return recorder.slopes
+    monkeypatch.setattr(Normalized, "push", pushed)
+    monkeypatch.setattr(Contrast, "normalized", lambda self, floor: normalized(self, 0.02))
+    return found
 
 
 def _views(level: Level, arrangement: Arrangement) -> tuple[LevelView, ...]:
@@ -95,7 +87,11 @@ def _shuffled(seed: int) -> Arrangement:
     [(False, (0.0, 0.0), 0.005), (False, (1.0, 0.5), 0.08), (True, (0.0, 0.0), 0.08)],
 )
 def test_slopes_by_the_motion_of_every_body(
-    place: str, voxels: bool, mix: tuple[float, float], tolerance: float
+    place: str,
+    voxels: bool,
+    mix: tuple[float, float],
+    tolerance: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Columns of the Jacobian against pictures rendered with that body moved there and back."""
     done = model()
@@ -104,14 +100,15 @@ def test_slopes_by_the_motion_of_every_body(
         arrangement = _shuffled(3)
     options = RefineOptions(fine=True, voxels=voxels, move_neighbours=True)
     (view,) = _views(Level(2.5, 1.5, options), arrangement)[:1]
-    recorder = Recorder(view.window.valid, 4.0)
-    view = replace(view, normalizers=(recorder,), images=view.images[:1])
+    normalizer = LocalNormalization(view.window.valid, 4.0)
+    view = replace(view, normalizers=(normalizer,), images=view.images[:1])
+    found = _recorded(monkeypatch)
 
     def rendered(at: Arrangement) -> tuple[torch.Tensor, torch.Tensor]:
         # The background rendered truly anew, not by its own linear forecast.
         anew = replace(view, background=_background(view, at, mix))
         evaluate(done, (anew,), at, options)
-        return recorder.result, recorder.slopes
+        return found["result"], found["slopes"]
 
     slopes = rendered(arrangement)[1].clone()
     bodies = 1 + len(done.movable_centres_ct)
@@ -194,6 +191,43 @@ def test_normal_equations_are_those_of_the_residual() -> None:
     measured = (costs[1] - costs[0]) / 0.1
     # The footprint's weights move a little with the pose, which the gradient leaves out.
     assert measured == pytest.approx(-2.0 * float(state.gradient @ direction), rel=0.25)
+
+
+@pytest.mark.parametrize("level", [OPTIONS.coarse, OPTIONS.middle, OPTIONS.fine])
+def test_views_evaluated_together_are_what_each_is_alone(
+    level: Level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, start = model(), _shuffled(4)
+    views = _views(level, start)
+    assert len(views) > 1
+    found = {}
+    for name, split in {
+        "together": lambda views: [views],
+        "alone": lambda views: [[view] for view in views],
+    }.items():
+        monkeypatch.setattr(refinement, "_groups", split)
+        found[name] = evaluate(done, views, start, level.refine)
+    together, alone = found["together"], found["alone"]
+    assert together.cost == pytest.approx(alone.cost, rel=1e-5)
+    assert together.view_scores == pytest.approx(alone.view_scores, abs=1e-5)
+    assert together.effective_pixels == pytest.approx(alone.effective_pixels, rel=1e-6)
+    size = np.abs(alone.gradient).max()
+    assert together.gradient == pytest.approx(alone.gradient, abs=1e-4 * size)
+    size = np.abs(alone.hessian).max()
+    assert together.hessian == pytest.approx(alone.hessian, abs=1e-4 * size)
+
+
+def test_views_are_grouped_by_cores_and_only_with_their_like(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = _shuffled(4)
+    large, small = _views(OPTIONS.fine, start), _views(OPTIONS.coarse, start)
+    monkeypatch.setattr(refinement, "worker_count", lambda: 2)
+    assert [len(group) for group in refinement._groups(large)] == [1] * len(large)
+    assert [len(group) for group in refinement._groups(large * 3)] == [3, 3]
+    assert [len(group) for group in refinement._groups([large[0], small[0], large[1]])] == [1] * 3
+    monkeypatch.setattr(refinement, "worker_count", lambda: 1)
+    assert [len(group) for group in refinement._groups(large)] == [len(large)]
 
 
 def test_a_matrix_handed_on_is_kept_and_changes_nothing_else() -> None:

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..geometry import inverse_intrinsic
@@ -67,66 +67,81 @@ def _fused(bodies: Bodies) -> bool:
 
 def rasterize_bodies(
     bodies: Bodies,
-    intrinsic: Array,
-    frame_to_camera: Array,
+    intrinsics: ArrayLike,
+    frame_to_camera: ArrayLike,
     bodies_to_frame: Sequence[Array],
     size: tuple[int, int],
     *,
     cutoff: float = DEFAULT_CUTOFF,
 ) -> Tensor:
-    """Line integrals (B, rows, columns) of each body, placed in the frame by ``bodies_to_frame``.
+    """Line integrals (V, B, rows, columns) of each body, placed by ``bodies_to_frame``, in V views.
 
     Those are (4, 4), one for each body; the identity leaves it where its cloud has it.
-    Otherwise as `rasterize`, without gradients.
+    ``intrinsics`` (V, 3, 3) and ``frame_to_camera`` (V, 4, 4): one of each for every view, all of
+    one ``size``. Otherwise as `rasterize`, without gradients. Raises ValueError where these numbers
+    do not go together.
     """
+    intrinsics, poses = _views(intrinsics, frame_to_camera)
     if _fused(bodies):
         from . import warp_bodies
 
-        inverse = inverse_intrinsic(intrinsic)
-        return warp_bodies.rasterize(
-            bodies, inverse, frame_to_camera, bodies_to_frame, size, cutoff
-        )
+        inverses = np.stack([inverse_intrinsic(k) for k in intrinsics])
+        return warp_bodies.rasterize(bodies, inverses, poses, bodies_to_frame, size, cutoff)
     with torch.no_grad():
         images = [
-            rasterize(cloud, intrinsic, frame_to_camera @ body_to_frame, size, cutoff=cutoff)
-            for cloud, body_to_frame in zip(bodies.clouds, bodies_to_frame, strict=True)
+            torch.stack(
+                [
+                    rasterize(cloud, intrinsic, pose @ body_to_frame, size, cutoff=cutoff)
+                    for cloud, body_to_frame in zip(bodies.clouds, bodies_to_frame, strict=True)
+                ]
+            )
+            for intrinsic, pose in zip(intrinsics, poses, strict=True)
         ]
     return torch.stack(images)
 
 
 def rasterize_bodies_with_jacobian(
     bodies: Bodies,
-    intrinsic: Array,
-    frame_to_camera: Array,
+    intrinsics: ArrayLike,
+    frame_to_camera: ArrayLike,
     bodies_to_frame: Sequence[Array],
     size: tuple[int, int],
     centre_frame: Array,
     *,
     cutoff: float = DEFAULT_CUTOFF,
 ) -> tuple[Tensor, Tensor]:
-    """Images (B, rows, columns) and their derivatives (B, 6, rows, columns).
+    """Images (V, B, rows, columns) and their derivatives (V, B, 6, rows, columns).
 
     The derivative of each body's image is by a motion of the moved body in the frame:
     ``frame_to_camera @ C @ exp(xi) @ C^-1 @ body_to_frame`` at xi = 0, with C the translation by
     ``centre_frame`` (3,) mm and xi = (rotation in radians, translation in mm).
     """
+    intrinsics, poses = _views(intrinsics, frame_to_camera)
     if _fused(bodies):
         from . import warp_bodies
 
-        inverse = inverse_intrinsic(intrinsic)
+        inverses = np.stack([inverse_intrinsic(k) for k in intrinsics])
         return warp_bodies.rasterize_with_jacobian(
-            bodies, inverse, frame_to_camera, bodies_to_frame, size, centre_frame, cutoff
+            bodies, inverses, poses, bodies_to_frame, size, centre_frame, cutoff
         )
     images, jacobians = [], []
-    for cloud, body_to_frame in zip(bodies.clouds, bodies_to_frame, strict=True):
-        image, jacobian = rasterize_with_jacobian(
-            cloud.transformed(body_to_frame),
-            intrinsic,
-            frame_to_camera,
-            size,
-            centre_frame,
-            cutoff=cutoff,
-        )
-        images.append(image)
-        jacobians.append(jacobian)
+    for intrinsic, pose in zip(intrinsics, poses, strict=True):
+        pairs = [
+            rasterize_with_jacobian(
+                cloud.transformed(body_to_frame), intrinsic, pose, size, centre_frame, cutoff=cutoff
+            )
+            for cloud, body_to_frame in zip(bodies.clouds, bodies_to_frame, strict=True)
+        ]
+        images.append(torch.stack([image for image, _ in pairs]))
+        jacobians.append(torch.stack([jacobian for _, jacobian in pairs]))
     return torch.stack(images), torch.stack(jacobians)
+
+
+def _views(intrinsics: ArrayLike, frame_to_camera: ArrayLike) -> tuple[Array, Array]:
+    matrices = np.asarray(intrinsics, dtype=np.float64)
+    poses = np.asarray(frame_to_camera, dtype=np.float64)
+    if matrices.shape[1:] != (3, 3) or poses.shape != (len(matrices), 4, 4):
+        raise ValueError(
+            f"{matrices.shape} and {poses.shape} are not as many intrinsics (3, 3) as poses (4, 4)"
+        )
+    return matrices, poses

@@ -1,4 +1,4 @@
-"""Bodies on warp kernels, CPU: one set-up for all, then each body scatters into its own image.
+"""Bodies on warp kernels, CPU: one launch sets all up in all views, one scatters each body apart.
 
 Runs on the calling thread alone: a registration may call it for its views side by side.
 """
@@ -6,6 +6,8 @@ Runs on the calling thread alone: a registration may call it for its views side 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,102 +28,122 @@ from . import warp_setup_kernel  # noqa: E402
 Array = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class _Footprints:
+    """Of all Gaussians in all views: coefficients (V N, 12), motion (V N, 7), place (V N,)."""
+
+    coefficients: Tensor
+    motion: Tensor
+    place: Tensor
+
+
 def _set_up(
     bodies: Bodies,
-    inverse: Array,
+    inverses: Array,
     frame_to_camera: Array,
     bodies_to_frame: Sequence[Array],
     cutoff: float,
-) -> tuple[Tensor, Tensor]:
+) -> _Footprints:
     if len(bodies_to_frame) != len(bodies):
         raise ValueError(f"{len(bodies)} bodies need as many poses, not {len(bodies_to_frame)}")
     count = len(bodies.table)
-    coefficients = torch.empty(count, 12, dtype=torch.float32)
-    motion = torch.empty(count, 7, dtype=torch.float32)
-    poses = torch.from_numpy((frame_to_camera @ np.stack(bodies_to_frame)).astype(np.float32))
+    total = len(inverses) * count
+    done = _Footprints(
+        torch.empty(total, 12, dtype=torch.float32),
+        torch.empty(total, 7, dtype=torch.float32),
+        torch.empty(total, dtype=torch.int32),
+    )
+    poses = frame_to_camera[:, None] @ np.stack(bodies_to_frame)[None]
     launch(
         warp_setup_kernel.set_up,
-        count,
+        total,
         [
             flat_array(bodies.table),
             wp.from_torch(bodies.body_of),
-            wp.from_torch(poses.contiguous(), dtype=wp.mat44),
-            wp.mat33(*inverse.ravel().tolist()),
-            wp.mat33(*np.linalg.inv(inverse).ravel().tolist()),
+            wp.from_torch(_single(poses.reshape(-1, 4, 4)), dtype=wp.mat44),
+            wp.from_torch(_single(inverses), dtype=wp.mat33),
+            wp.from_torch(_single(np.linalg.inv(inverses)), dtype=wp.mat33),
+            count,
+            len(bodies),
             cutoff,
-            flat_array(coefficients),
-            flat_array(motion),
+            wp.from_torch(done.place),
+            flat_array(done.coefficients),
+            flat_array(done.motion),
         ],
-        coefficients,
+        done.coefficients,
     )
-    return coefficients, motion
+    return done
+
+
+def _single(array: NDArray[np.floating[Any]]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
 def rasterize(
     bodies: Bodies,
-    inverse: Array,
+    inverses: Array,
     frame_to_camera: Array,
     bodies_to_frame: Sequence[Array],
     size: tuple[int, int],
     cutoff: float,
 ) -> Tensor:
-    """See `bodies.rasterize_bodies`."""
+    """See `bodies.rasterize_bodies`; ``inverses`` (V, 3, 3) are K^-1."""
     columns, rows = size
     stride = columns + kernels.LANES
-    coefficients, _ = _set_up(bodies, inverse, frame_to_camera, bodies_to_frame, cutoff)
-    images = torch.zeros(len(bodies), rows, stride, dtype=torch.float32)
-    for image, (begin, end) in zip(images, bodies.ranges, strict=True):
-        launch(
-            kernels.scatter_values,
-            end - begin,
-            [
-                flat_array(coefficients[begin:end]),
-                flat_array(image),
-                stride,
-                columns,
-                0,
-                rows,
-                cutoff * cutoff,
-            ],
-            image,
-        )
-    _, lengths = pixel_rays(inverse, size, torch.float32, images.device)
-    return images[:, :, :columns] * lengths
+    prints = _set_up(bodies, inverses, frame_to_camera, bodies_to_frame, cutoff)
+    images = torch.zeros(len(inverses), len(bodies), rows, stride, dtype=torch.float32)
+    launch(
+        kernels.scatter_values_apart,
+        len(prints.place),
+        [
+            flat_array(prints.coefficients),
+            wp.from_torch(prints.place),
+            flat_array(images),
+            rows * stride,
+            stride,
+            columns,
+            rows,
+            cutoff * cutoff,
+        ],
+        images,
+    )
+    lengths = torch.stack([pixel_rays(k, size, torch.float32, images.device)[1] for k in inverses])
+    return images[..., :columns] * lengths[:, None]
 
 
 def rasterize_with_jacobian(
     bodies: Bodies,
-    inverse: Array,
+    inverses: Array,
     frame_to_camera: Array,
     bodies_to_frame: Sequence[Array],
     size: tuple[int, int],
     centre_frame: Array,
     cutoff: float,
 ) -> tuple[Tensor, Tensor]:
-    """See `bodies.rasterize_bodies_with_jacobian`."""
+    """See `bodies.rasterize_bodies_with_jacobian`; ``inverses`` (V, 3, 3) are K^-1."""
     columns, rows = size
     stride = columns + kernels.LANES
-    coefficients, motion = _set_up(bodies, inverse, frame_to_camera, bodies_to_frame, cutoff)
-    centre = frame_to_camera[:3, :3] @ centre_frame + frame_to_camera[:3, 3]
-    planes = torch.zeros(len(bodies), 5, rows, stride, dtype=torch.float32)
-    for body, (begin, end) in zip(planes, bodies.ranges, strict=True):
-        launch(
-            kernels.scatter_derivatives,
-            end - begin,
-            [
-                flat_array(coefficients[begin:end]),
-                flat_array(motion[begin:end]),
-                flat_array(body),
-                rows * stride,
-                stride,
-                columns,
-                0,
-                rows,
-                cutoff * cutoff,
-                float(centre[2]),
-            ],
-            body,
-        )
-    rotation = torch.from_numpy(frame_to_camera[:3, :3].astype(np.float32))
-    middle = torch.from_numpy(centre.astype(np.float32))
-    return derivatives_by_motion(planes[..., :columns], inverse, rotation, middle)
+    prints = _set_up(bodies, inverses, frame_to_camera, bodies_to_frame, cutoff)
+    centres = _single(frame_to_camera[:, :3, :3] @ centre_frame + frame_to_camera[:, :3, 3])
+    planes = torch.zeros(len(inverses), len(bodies), 5, rows, stride, dtype=torch.float32)
+    launch(
+        kernels.scatter_derivatives_apart,
+        len(prints.place),
+        [
+            flat_array(prints.coefficients),
+            flat_array(prints.motion),
+            wp.from_torch(prints.place),
+            flat_array(centres[:, 2].repeat_interleave(len(bodies))),
+            flat_array(planes),
+            rows * stride,
+            stride,
+            columns,
+            rows,
+            cutoff * cutoff,
+        ],
+        planes,
+    )
+    rotations = _single(frame_to_camera[:, :3, :3])
+    views = zip(planes[..., :columns], inverses, rotations, centres, strict=True)
+    found = [derivatives_by_motion(*view) for view in views]
+    return torch.stack([image for image, _ in found]), torch.stack([slope for _, slope in found])

@@ -77,7 +77,7 @@ _VECTOR = """
 
 _FORWARD = (
     _ROWS
-    + "        float* out = image.data + (long long)row * stride + begin;\n"
+    + "        float* out = image.data + offset + (long long)row * stride + begin;\n"
     + _VECTOR
     + "        for (int i = 0; i < count; ++i) {\n"
     + PAIR
@@ -90,6 +90,7 @@ def _scatter_value(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     g: int,
     image: wp.array(dtype=float),  # type: ignore[valid-type]
+    offset: int,
     stride: int,
     columns: int,
     row_begin: int,
@@ -109,7 +110,23 @@ def scatter_values(
     cut2: float,
 ) -> None:
     """Add the footprints of all Gaussians (N, 12) to rows of an image padded to ``stride``."""
-    _scatter_value(coefficients, wp.tid(), image, stride, columns, row_begin, row_end, cut2)
+    _scatter_value(coefficients, wp.tid(), image, 0, stride, columns, row_begin, row_end, cut2)
+
+
+@wp.kernel
+def scatter_values_apart(
+    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+    place: wp.array(dtype=int),  # type: ignore[valid-type]
+    images: wp.array(dtype=float),  # type: ignore[valid-type]
+    size: int,
+    stride: int,
+    columns: int,
+    rows: int,
+    cut2: float,
+) -> None:
+    """The same into several images of ``size`` numbers, each Gaussian into that of its place."""
+    g = int(wp.tid())  # type: ignore[arg-type]
+    _scatter_value(coefficients, g, images, place[g] * size, stride, columns, 0, rows, cut2)
 
 
 # The derivative by the ray. A line (X + x (z - z_c), Y + y (z - z_c), z) has four parameters; with
@@ -119,7 +136,7 @@ def scatter_values(
 _DERIVATIVE = (
     _ROWS
     + """
-        float* out = image.data + (long long)row * stride + begin;
+        float* out = image.data + offset + (long long)row * stride + begin;
         float* out_px = out + plane;
         float* out_py = out + 2 * plane;
         float* out_sx = out + 3 * plane;
@@ -158,6 +175,7 @@ def _scatter_derivative(
     motion: wp.array(dtype=float),  # type: ignore[valid-type]
     g: int,
     image: wp.array(dtype=float),  # type: ignore[valid-type]
+    offset: int,
     plane: int,
     stride: int,
     columns: int,
@@ -187,6 +205,7 @@ def scatter_derivatives(
         motion,
         wp.tid(),
         image,
+        0,
         plane,
         stride,
         columns,
@@ -194,6 +213,38 @@ def scatter_derivatives(
         row_end,
         cut2,
         depth,
+    )
+
+
+@wp.kernel
+def scatter_derivatives_apart(
+    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+    motion: wp.array(dtype=float),  # type: ignore[valid-type]
+    place: wp.array(dtype=int),  # type: ignore[valid-type]
+    depths: wp.array(dtype=float),  # type: ignore[valid-type]
+    images: wp.array(dtype=float),  # type: ignore[valid-type]
+    plane: int,
+    stride: int,
+    columns: int,
+    rows: int,
+    cut2: float,
+) -> None:
+    """The same into several images of five planes, each Gaussian into that of its place, whose
+    centre has its own depth."""
+    g = int(wp.tid())  # type: ignore[arg-type]
+    _scatter_derivative(
+        coefficients,
+        motion,
+        g,
+        images,
+        place[g] * 5 * plane,
+        plane,
+        stride,
+        columns,
+        0,
+        rows,
+        cut2,
+        depths[place[g]],
     )
 
 

@@ -121,7 +121,7 @@ def _misfit(cloud: GaussianCloud, box_to_world: Tensor, views: Sequence[LevelVie
         camera = view.window.camera
         drawn = rasterize(cloud, camera.intrinsic, box_to_camera, camera.size)
         still = drawn.detach()
-        weight = footprint(still, view.window, _OPTIONS.margin_mm) * view.window.valid
+        weight = footprint(still[None], _PIXEL_MM, _OPTIONS.margin_mm)[0] * view.window.valid
         for normalizer, observed in zip(view.normalizers, view.images, strict=True):
             floor = contrast_floor(normalizer.contrast(still), weight, _OPTIONS)
             residual = observed - normalizer.normalize(drawn, floor)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch import Tensor
 from ..drr import project_volume_with_jacobian
 from ..gaussians import rasterize_bodies, rasterize_bodies_with_jacobian
 from ..geometry.pose import skew
-from ..parallel import side_by_side
+from ..parallel import side_by_side, worker_count
 from ..progress import Progress
 from .background import COEFFICIENTS, RenderedBackground, render_linear
 from .descent import Descent
@@ -140,19 +141,18 @@ def evaluate(
     hessian = np.zeros((count, count))
     gradient = np.zeros(count)
     cost = weight_sum = 0.0
-    view_scores = []
+    view_scores: list[float] = []
 
-    def one(view: LevelView) -> _ViewSums:
-        return _evaluate_view(model, view, arrangement, options, matrix is None)
+    def one(group: Sequence[LevelView]) -> _Sums:
+        return _evaluate_group(model, group, arrangement, options, matrix is None)
 
-    small = views[0].window.valid.numel() < _SMALL
-    for part in map(one, views) if small else side_by_side(one, views):
+    for part in side_by_side(one, _groups(views)):
         if part.hessian is not None:
             hessian += part.hessian
         gradient += part.gradient
         cost += part.cost
         weight_sum += part.weight
-        view_scores.append(part.score)
+        view_scores += part.scores
     scale = 1.0 / max(weight_sum, 1e-9)
     hessian, gradient, cost = hessian * scale, gradient * scale, cost * scale
     if options.move_neighbours:
@@ -168,40 +168,57 @@ def evaluate(
     )
 
 
+def _groups(views: Sequence[LevelView]) -> list[Sequence[LevelView]]:
+    """Views to evaluate together, as many groups as are worth a thread each: together they need
+    fewer operations, of which small ones cost as much as large ones."""
+    kinds = {tuple(normalizer.kind for normalizer in view.normalizers) for view in views}
+    if len(kinds) > 1:
+        return [[view] for view in views]
+    small = views[0].window.valid.numel() < _SMALL
+    count = 1 if small else min(worker_count(), len(views))
+    edges = [len(views) * n // count for n in range(count + 1)]
+    return [views[begin:end] for begin, end in itertools.pairwise(edges)]
+
+
 @dataclass(frozen=True)
-class _ViewSums:
-    """One view's share of the normal equations, its sum of weights and its score."""
+class _Sums:
+    """Some views' share of the normal equations, their sum of weights and their scores."""
 
     gradient: Array
     hessian: Array | None
     cost: float
     weight: float
-    score: float
+    scores: list[float]
 
 
-def _evaluate_view(
+def _evaluate_group(
     model: RenderModel,
-    view: LevelView,
+    views: Sequence[LevelView],
     arrangement: Arrangement,
     options: RefineOptions,
     with_hessian: bool,
-) -> _ViewSums:
-    to_camera = view.world_to_camera @ arrangement.ct_to_world
-    images, jacobians = _render_bodies(model, view, to_camera, arrangement, options)
-    target, others = images[0], images[1:].sum(0)
+) -> _Sums:
+    images, jacobians = _render_bodies(model, views, arrangement, options)
+    target, others = images[:, 0], images[:, 1:].sum(1)
     image = target + others
-    if view.background is not None:
-        image = image + view.background.moved_to(arrangement.background_to_world)
-        jacobians = torch.cat([jacobians, view.background.jacobian[None]])
-    unknowns_to_motions = _motions(model, view, arrangement, options)
-    slopes = jacobians.reshape(len(unknowns_to_motions), -1)
-    weight = _weight(target, others, view.window, options)
+    backgrounds = [view.background for view in views if view.background is not None]
+    if backgrounds:
+        pose = arrangement.background_to_world
+        image = image + torch.stack([one.moved_to(pose) for one in backgrounds])
+        slopes = torch.stack([one.jacobian for one in backgrounds])
+        jacobians = torch.cat([jacobians, slopes[:, None]], 1)
+    unknowns_to_motions = _motions(model, backgrounds, arrangement, options)
+    slopes = jacobians.reshape(len(views), len(unknowns_to_motions), -1)
+    weight = _weight(target, others, [view.window for view in views], options)
     count = unknowns_to_motions.shape[1]
     hessian = np.zeros((count, count)) if with_hessian else None
     gradient = np.zeros(count)
     cost = weight_total = 0.0
-    scores = []
-    for normalizer, observed in zip(view.normalizers, view.images, strict=True):
+    scores = np.zeros(len(views))
+    kinds = len(views[0].normalizers)
+    for kind in range(kinds):
+        normalizer = LocalNormalization.stacked([view.normalizers[kind] for view in views])
+        observed = torch.stack([view.images[kind] for view in views])
         contrast = normalizer.contrast(image)
         rendered = contrast.normalized(contrast_floor(contrast, weight, options))
         residual = observed - rendered.image
@@ -210,18 +227,23 @@ def _evaluate_view(
         # Geman-McClure: what no rendering can explain stops counting.
         cost += float((weight * square / (1.0 + square)).sum()) * options.robust_scale**2
         weight_total += float(weight.sum())
-        pulled = (slopes @ rendered.pull(robust * residual).reshape(-1)).double().numpy()
-        gradient += unknowns_to_motions.T @ pulled
+        pulled = rendered.pull(robust * residual).reshape(len(views), -1, 1)
+        gradient += unknowns_to_motions.T @ (slopes @ pulled).sum(0)[:, 0].double().numpy()
         if hessian is not None:
             columns = torch.from_numpy(unknowns_to_motions.T).float() @ slopes
-            pushed = rendered.push(columns.reshape(count, *image.shape)).reshape(count, -1)
-            hessian += ((pushed * robust.reshape(1, -1)) @ pushed.T).double().numpy()
-        scores.append(float(_correlation(weight, observed, rendered.image)))
-    return _ViewSums(gradient, hessian, cost, weight_total, float(np.mean(scores)))
+            stack = columns.reshape(len(views), count, *image.shape[1:]).transpose(0, 1)
+            pushed = rendered.push(stack)
+            weighted = (pushed * robust).reshape(count, -1)
+            hessian += (weighted @ pushed.reshape(count, -1).T).double().numpy()
+        scores += _correlation(weight, observed, rendered.image).numpy() / kinds
+    return _Sums(gradient, hessian, cost, weight_total, scores.tolist())
 
 
 def _motions(
-    model: RenderModel, view: LevelView, arrangement: Arrangement, options: RefineOptions
+    model: RenderModel,
+    backgrounds: Sequence[RenderedBackground],
+    arrangement: Arrangement,
+    options: RefineOptions,
 ) -> Array:
     """The matrix (M, P) from the unknowns' twists to those that the derivatives are by.
 
@@ -230,17 +252,17 @@ def _motions(
     """
     centre = model.centre_ct
     bodies = 1 + len(model.neighbours)
-    rows = bodies + (view.background is not None)
+    rows = bodies + bool(backgrounds)
     columns = 1 + (len(model.movable_centres_ct) if options.move_neighbours else 0)
     out = np.zeros((rows, 6, columns, 6))
     out[:bodies, :, 0] = np.eye(6)
     for n in range(1, bodies if options.move_neighbours else 1):
         offset = shifted(model.neighbours[n - 1].centre_ct, arrangement.shifts_ct[n - 1]) - centre
         out[n, :, n] = _about(np.eye(3), offset)
-    if view.background is not None:
+    if backgrounds:
         shift = arrangement.shifts_ct[-1]
         back = shift[:3, :3].T
-        lever = back @ (centre - shift[:3, 3]) - view.background.pivot_ct
+        lever = back @ (centre - shift[:3, 3]) - backgrounds[0].pivot_ct
         out[bodies, :, 0] = _about(back, lever)
         if options.move_neighbours:
             out[bodies, :, -1] = _about(back, np.zeros(3))
@@ -261,64 +283,63 @@ def _about(turn: Array, lever: Array) -> Array:
 
 def _render_bodies(
     model: RenderModel,
-    view: LevelView,
-    to_camera: Array,
+    views: Sequence[LevelView],
     arrangement: Arrangement,
     options: RefineOptions,
 ) -> tuple[Tensor, Tensor]:
-    """Images (B, rows, columns) of target and neighbours and their derivatives (B, 6, ...).
+    """Images (V, B, rows, columns) of target and neighbours and their derivatives (V, B, 6, ...).
 
     Each derivative is by a motion of that body about the target's centre in the CT frame.
     """
-    camera, centre = view.window.camera, model.centre_ct
+    cameras, centre = [view.window.camera for view in views], model.centre_ct
+    intrinsics, size = [camera.intrinsic for camera in cameras], cameras[0].size
+    to_camera = np.stack([view.world_to_camera @ arrangement.ct_to_world for view in views])
     shifts = list(arrangement.shifts_ct[: len(model.neighbours)])
     if not options.voxels:
-        return rasterize_bodies_with_jacobian(
-            model.bodies(options.fine),
-            camera.intrinsic,
-            to_camera,
-            [np.eye(4), *shifts],
-            camera.size,
-            centre,
-        )
+        bodies = model.bodies(options.fine)
+        poses = [np.eye(4), *shifts]
+        return rasterize_bodies_with_jacobian(bodies, intrinsics, to_camera, poses, size, centre)
     excess = model.anatomy.target.excess
-    image, jacobian = project_volume_with_jacobian(
-        excess,
-        camera.intrinsic,
-        to_camera,
-        camera.size,
-        centre,
-        step_mm=0.7 * float(excess.spacing.min()),
-    )
+    step_mm = 0.7 * float(excess.spacing.min())
+    found = [
+        project_volume_with_jacobian(excess, k, pose, size, centre, step_mm=step_mm)
+        for k, pose in zip(intrinsics, to_camera, strict=True)
+    ]
+    image = torch.stack([image for image, _ in found])[:, None]
+    jacobian = torch.stack([jacobian for _, jacobian in found])[:, None]
     neighbours = model.neighbour_bodies()
     if neighbours is None:
-        return image[None], jacobian[None]
+        return image, jacobian
     images, jacobians = rasterize_bodies_with_jacobian(
-        neighbours, camera.intrinsic, to_camera, shifts, camera.size, centre
+        neighbours, intrinsics, to_camera, shifts, size, centre
     )
-    return torch.cat([image[None], images]), torch.cat([jacobian[None], jacobians])
+    return torch.cat([image, images], 1), torch.cat([jacobian, jacobians], 1)
 
 
-def _weight(target: Tensor, others: Tensor, part: Window, options: RefineOptions) -> Tensor:
-    weight = footprint(target, part, options.margin_mm)
+def _weight(
+    target: Tensor, others: Tensor, parts: Sequence[Window], options: RefineOptions
+) -> Tensor:
+    """How much the pixels of views count (V, rows, columns), from their bodies' images alike."""
+    weight = footprint(target, parts[0].pixel_mm, options.margin_mm)
     if options.neighbour_weight > 0.0:
-        weight = torch.maximum(weight, options.neighbour_weight * footprint(others, part, 0.0))
-    return weight * part.valid
+        beside = footprint(others, parts[0].pixel_mm, 0.0)
+        weight = torch.maximum(weight, options.neighbour_weight * beside)
+    return weight * torch.stack([part.valid for part in parts])
 
 
 def contrast_floor(contrast: Contrast, weight: Tensor, options: RefineOptions) -> Tensor:
     """A share of the typical contrast where ``weight`` is above zero: added in quadrature to the
     local deviation, it keeps flat places from being blown up to noise. (..., 1, 1)."""
     counts = weight > 0
-    typical = (contrast.deviation * counts).sum((-2, -1)) / counts.sum().clamp_min(1)
+    typical = (contrast.deviation * counts).sum((-2, -1)) / counts.sum((-2, -1)).clamp_min(1)
     return (options.contrast_floor * typical + 1e-9)[..., None, None]
 
 
 def _correlation(weight: Tensor, observed: Tensor, rendered: Tensor) -> Tensor:
-    """The weighted correlation (...) of an image of mean zero with others (..., rows, columns), in
-    [-1, 1]."""
+    """The weighted correlation (...) of images of mean zero (..., rows, columns), in [-1, 1]."""
     weighted = weight * observed
-    energy = (weighted * observed).sum() * (weight * rendered * rendered).sum((-2, -1))
+    own = (weighted * observed).sum((-2, -1))
+    energy = own * (weight * rendered * rendered).sum((-2, -1))
     return (weighted * rendered).sum((-2, -1)) / energy.clamp_min(1e-12).sqrt()
 
 
@@ -345,13 +366,13 @@ def with_background(
         to_camera = view.world_to_camera @ arrangement.ct_to_world
         images = rasterize_bodies(
             model.bodies(options.fine),
-            camera.intrinsic,
-            to_camera,
+            [camera.intrinsic],
+            [to_camera],
             [np.eye(4), *shifts],
             camera.size,
         )
-        target, others = images[0], images[1:].sum(0)
-        weight = _weight(target, others, view.window, options)
+        target, others = images[:, 0], images[:, 1:].sum(1)
+        weight = _weight(target, others, [view.window], options)
         parts = background.render(camera, pose)
         mixed = target + others + torch.einsum("nb,brc->nrc", mixes, parts)
         contrast = view.normalizers[0].contrast(mixed)
@@ -363,15 +384,17 @@ def with_background(
     return tuple(side_by_side(one, views))
 
 
-def footprint(render: Tensor, part: Window, margin_mm: float) -> Tensor:
-    """Where a body projects, in [0, 1], grown by a margin so that its outline counts fully."""
-    covered = (render > 0.02 * float(render.max()) + 1e-9).float()[None, None]
-    reach = round(margin_mm / part.pixel_mm)
+def footprint(renders: Tensor, pixel_mm: float, margin_mm: float) -> Tensor:
+    """Where a body projects (V, rows, columns), in [0, 1], grown by a margin so that its outline
+    counts fully."""
+    visible = 0.02 * renders.amax((-2, -1), keepdim=True) + 1e-9
+    covered = (renders > visible).float()[:, None]
+    reach = round(margin_mm / pixel_mm)
     if reach > 0:
         # Rows, then columns: the same square in a fifth of the time.
         for size, padding in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
             covered = torch.nn.functional.max_pool2d(covered, size, stride=1, padding=padding)
-    return covered[0, 0]
+    return covered[:, 0]
 
 
 def _add_prior(

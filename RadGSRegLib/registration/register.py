@@ -35,6 +35,9 @@ CLEAR_SCORE = 0.8
 LEVEL_DISTANCE_MM = 36.0
 # Closer than this at the middle level, a neighbouring level is compared finely.
 CLOSE_LEVELS = 0.05
+# After one fine round a neighbouring level this far behind is not refined further: what more rounds
+# bring is half of this.
+_LEFT_BEHIND = 0.1
 # A model's pose must explain each view so well at the middle level to be finished at all, and so
 # well when finished to stand without a search: a wrong pose has no rivals but the levels beside it.
 _WORTH_FINISHING = 0.5
@@ -628,9 +631,13 @@ def _level_lead(
     rival = max(rivals, key=lambda one: one.refined.score)
     lead = own.refined.score - rival.refined.score
     if abs(lead) < CLOSE_LEVELS:
-        part = progress.part(0.9, 1.0)
-        finely = job.refine(options.fine, rival.refined.arrangement, rival.signs, part)
-        lead = best.refined.score - finely.refined.score
+        first = replace(options.fine, rounds=1)
+        rest = replace(options.fine, rounds=options.fine.rounds - 1)
+        for level, part in ((first, progress.part(0.9, 0.95)), (rest, progress.part(0.95, 1.0))):
+            rival = job.refine(level, rival.refined.arrangement, rival.signs, part)
+            lead = best.refined.score - rival.refined.score
+            if lead > _LEFT_BEHIND:
+                break
     return lead
 
 

@@ -9,7 +9,9 @@ refinement can work on the difference as its residual.
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +49,25 @@ class LocalNormalization:
         self._columns = spread_matrix(columns, self._cell, sigma_px).T.contiguous()
         self._weight = 1.0 / self._blur(self.valid).clamp_min(1e-3)
 
+    @classmethod
+    def stacked(cls, several: Sequence[LocalNormalization]) -> LocalNormalization:
+        """One for images (..., V, rows, columns), with each view's own valid pixels.
+
+        Raises ValueError where their sizes or neighbourhoods differ.
+        """
+        first = several[0]
+        if any(one.kind != first.kind for one in several):
+            raise ValueError("images of unlike size or neighbourhood are not normalised together")
+        whole = copy.copy(first)
+        whole.valid = torch.stack([one.valid for one in several])
+        whole._weight = torch.stack([one._weight for one in several])
+        return whole
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What those have in common that can be stacked."""
+        return type(self), self.sigma_px, tuple(self.valid.shape[-2:])
+
     def _blur(self, images: Tensor) -> Tensor:
         cell = self._cell
         if cell > 1:
@@ -61,12 +82,16 @@ class LocalNormalization:
         return self._blur(self.valid * images) * self._weight
 
     def mean_transposed(self, image: Tensor) -> Tensor:
-        """The transpose of `mean`, as a linear map of one image (rows, columns)."""
+        """The transpose of `mean`, as a linear map of an image (..., rows, columns)."""
         sums = self._rows.T @ (self._weight * image) @ self._columns.T
         if self._cell > 1:
-            rows, columns = image.shape
-            square = sums[:, None, :, None].expand(-1, self._cell, -1, self._cell)
-            sums = square.reshape(self._cell * len(sums), -1)[:rows, :columns]
+            rows, columns = image.shape[-2:]
+            *others, above, beside = sums.shape
+            cells = sums[..., :, None, :, None].expand(
+                *others, above, self._cell, beside, self._cell
+            )
+            whole = cells.reshape(*others, above * self._cell, beside * self._cell)
+            sums = whole[..., :rows, :columns]
         return self.valid * sums
 
     def contrast(self, image: Tensor) -> Contrast:
@@ -108,14 +133,14 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Normalized:
-    """A normalised image (rows, columns) and its derivative by the image that it was made of."""
+    """Normalised images (..., rows, columns), and their derivative by what they were made of."""
 
     image: Tensor
     _inverse: Tensor
     _contrast: Contrast
 
     def push(self, jacobian: Tensor) -> Tensor:
-        """The derivatives (P, rows, columns) of the normalised image where those of the image are
+        """The derivatives (P, ..., rows, columns) of the normalised images, from the images' own,
         ``jacobian``."""
         mean = self._contrast.normalizer.mean
         d_high = jacobian - mean(jacobian)
@@ -125,8 +150,8 @@ class Normalized:
         return (d_high - self.image * self._inverse * half_d_variance) * self._inverse
 
     def pull(self, weights: Tensor) -> Tensor:
-        """The transpose of `push`: the image (rows, columns) whose product with a Jacobian is the
-        product of ``weights`` (rows, columns) with what becomes of that Jacobian.
+        """The transpose of `push`: the images (..., rows, columns) whose product with a Jacobian is
+        the product of ``weights`` (..., rows, columns) with what becomes of that Jacobian.
 
         One image instead of P: a sum over the normalised image is differentiated without P
         normalised derivatives.
