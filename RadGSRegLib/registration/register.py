@@ -35,9 +35,9 @@ CLEAR_SCORE = 0.8
 LEVEL_DISTANCE_MM = 36.0
 # Closer than this at the middle level, a neighbouring level is compared finely.
 CLOSE_LEVELS = 0.05
-# After one fine round a neighbouring level this far behind is not refined further: what more rounds
-# bring is half of this.
-_LEFT_BEHIND = 0.1
+# After one fine round a neighbouring level this far behind is not refined further: more rounds have
+# brought up to 0.14 (37 rivals).
+_LEFT_BEHIND = 0.2
 # A model's pose must explain each view so well at the middle level to be finished at all, and so
 # well when finished to stand without a search: a wrong pose has no rivals but the levels beside it.
 _WORTH_FINISHING = 0.5
