@@ -23,7 +23,15 @@ from .descent import Descent
 from .model import Arrangement, RenderModel
 from .observation import PreparedView, prepare_view, window
 from .quality import Evidence, Verdict, judge
-from .refine import LevelView, Refined, RefineOptions, prepare_level, refine, with_background
+from .refine import (
+    LevelView,
+    Refined,
+    RefineOptions,
+    evaluate,
+    prepare_level,
+    refine,
+    with_background,
+)
 from .search import Candidate, SearchOptions, search
 from .types import Registration
 
@@ -227,6 +235,19 @@ class Job:
             score = result.score
         assert result is not None
         return Hypothesis(result, signs)
+
+    def measured_anew(self, level: Level, one: Hypothesis) -> Refined:
+        """A refined hypothesis with the normal equations of its own place: its Hessian may be that
+        of where the last round began."""
+        views = self.level_views(level, one.refined.arrangement, one.signs)
+        state = evaluate(self.model, views, one.refined.arrangement, level.refine)
+        evaluation = replace(
+            one.refined.evaluation,
+            cost=state.cost,
+            hessian=state.hessian,
+            effective_pixels=state.effective_pixels,
+        )
+        return replace(one.refined, evaluation=evaluation)
 
     def distinct(self, found: list[Hypothesis], apart_mm: float, count: int) -> list[Hypothesis]:
         """The best ``count`` that lie at least ``apart_mm`` from each other."""
@@ -704,7 +725,7 @@ def _evidence(
         return max(scores, default=score)
 
     return Evidence.of(
-        best.refined,
+        job.measured_anew(options.fine, best),
         job.model,
         pixel_mm=options.fine.pixel_mm,
         disagreement_mm=job.distance_mm(again.ct_to_world, best.ct_to_world),
