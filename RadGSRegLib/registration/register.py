@@ -700,11 +700,11 @@ def _evidence(
     """What speaks for and against the best hypothesis."""
     progress(0.0, "checking the pose")
     best = fine[0]
-    # Fitted again with wider neighbourhoods: a right pose does not care.
+    # Fitted again with wider neighbourhoods, to its end: a right pose does not care.
     wide = replace(
         options.fine,
         rounds=1,
-        refine=replace(options.fine.refine, neighbourhoods_mm=(12.0,), iterations=5),
+        refine=replace(options.fine.refine, neighbourhoods_mm=(12.0,), iterations=8),
     )
     again = job.refine(wide, best.refined.arrangement, best.signs, progress.part(0.0, 0.2))
     score = best.refined.score
