@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -51,12 +50,6 @@ class Bodies:
 
     def __len__(self) -> int:
         return len(self.clouds)
-
-    @property
-    def ranges(self) -> list[tuple[int, int]]:
-        """Where each body's Gaussians begin and end in the table."""
-        edges = np.cumsum([0, *(len(cloud) for cloud in self.clouds)])
-        return [(int(a), int(b)) for a, b in pairwise(edges)]
 
 
 def _fused(bodies: Bodies) -> bool:
