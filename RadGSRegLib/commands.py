@@ -94,10 +94,11 @@ def register(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
             result = pipeline.run(
                 case, start, options, part, learned, prior_ct, on_registered=drawing.begin
             )
-            views = drawing.pictures
+            views = drawing.pictures(part)
         if learned:
             total = see_s + result.timing_s["total"]
             result = replace(result, timing_s={"see": see_s, **result.timing_s, "total": total})
+        # Not before: what draws takes a third of a second to import, which its thread has done.
         from .evaluation.results import write_results
 
         write_results(stage, case, result, views=views, progress=progress.part(0.9, 1.0))
@@ -120,19 +121,18 @@ def demo(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> 
         with Drawing(case) as drawing:
             part = progress.part(0.3, 0.9)
             result = pipeline.run(case, None, options, part, on_registered=drawing.begin)
-            views = drawing.pictures
+            views = drawing.pictures(part)
         registration = result.registration
         error = metrics.mtre(
             simulated.truth["points_ct"],
             registration.ct_to_world,
             simulated.truth["ct_to_world"],
         )
+        # As in `register`: not before.
         from .evaluation.results import write_results
 
-        part = progress.part(0.9, 1.0)
-        write_results(
-            stage, case, result, truth={"true error_mm": error}, views=views, progress=part
-        )
+        truth, part = {"true error_mm": error}, progress.part(0.9, 1.0)
+        write_results(stage, case, result, truth=truth, views=views, progress=part)
     outcome = _outcome(registration, args.out)
     first, *rest = outcome.summary
     said = (

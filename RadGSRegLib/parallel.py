@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from functools import lru_cache, partial
 from typing import TypeVar
 
+from .errors import Cancelled
 from .progress import Progress
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """``function`` of each item, in the items' order, on as many threads as there are cores.
 
     May be called by such a function itself, which has its share of the cores. The first exception,
-    in the items' order, is raised once all that had begun has ended.
+    in the items' order, is raised once all have ended.
     """
     return _run([partial(function, item) for item in items], None)
 
@@ -52,21 +53,31 @@ def side_by_side_reporting(
 ) -> list[R]:
     """The same with progress, which is reported from the calling thread alone.
 
-    ``function`` is given one to report to, which tells it to stop where ``progress`` says so;
-    Cancelled is raised once all have.
+    ``function`` is given one to report to, which tells it to stop where ``progress`` says so, and
+    where another item has failed; Cancelled or that one's error is raised once all have stopped.
     """
     if len(items) < 2 or worker_count() < 2:
         parts = [progress.part(n / len(items), (n + 1) / len(items)) for n in range(len(items))]
         return [function(item, part) for item, part in zip(items, parts, strict=True)]
     stop = threading.Event()
-    heard = Progress(lambda _fraction, _message: not stop.is_set())
-    jobs = [partial(function, item, heard) for item in items]
-    return _run(jobs, partial(progress, message=message), stop)
+    done = [0.0] * len(items)
+
+    def job(number: int, item: T) -> R:
+        def hear(fraction: float, _message: str) -> bool:
+            done[number] = max(done[number], fraction)
+            return not stop.is_set()
+
+        result = function(item, Progress(hear))
+        done[number] = 1.0
+        return result
+
+    jobs = [partial(job, number, item) for number, item in enumerate(items)]
+    return _run(jobs, lambda: progress(sum(done) / len(done), message), stop)
 
 
 def _run(
     jobs: Sequence[Callable[[], R]],
-    report: Callable[[float], None] | None = None,
+    report: Callable[[], None] | None = None,
     stop: threading.Event | None = None,
 ) -> list[R]:
     cores = worker_count()
@@ -79,22 +90,39 @@ def _run(
         _place.depth, _place.cores = depth + 1, share
         return job()
 
-    futures = [_pool(depth).submit(placed, job) for job in jobs]
+    futures: list[Future[R]] = []
     try:
-        left = set(futures)
-        while report is not None and left:
-            report(1.0 - len(left) / len(futures))
-            left = wait(left, timeout=_REPORT_S, return_when=FIRST_COMPLETED).not_done
-        results = [future.result() for future in futures]
-        if report is not None:
-            report(1.0)
-        return results
+        for job in jobs:
+            futures.append(_pool(depth).submit(placed, job))
+        if report is None:
+            wait(futures)
+        else:
+            _report_while_running(futures, report)
     finally:
+        # After an error or a signal nobody wants what is still going on.
         if stop is not None:
             stop.set()
         for future in futures:
             future.cancel()
         wait(futures)
+    failed = [future.exception() for future in futures if not future.cancelled()]
+    # Those that were told to stop because of another's error are not the reason.
+    errors = [error for error in failed if error is not None]
+    errors.sort(key=lambda error: isinstance(error, Cancelled))
+    if errors:
+        raise errors[0]
+    return [future.result() for future in futures]
+
+
+def _report_while_running(futures: Sequence[Future[R]], report: Callable[[], None]) -> None:
+    """Until all have ended or one has failed."""
+    left = set(futures)
+    while left:
+        report()
+        ended, left = wait(left, timeout=_REPORT_S, return_when=FIRST_EXCEPTION)
+        if any(future.exception() for future in ended):
+            return
+    report()
 
 
 @lru_cache

@@ -274,3 +274,7 @@ def test_places_that_come_together_are_one_and_only_close_ones_are_fitted_finely
     found = start._places(views, model, None, Progress(), fit=True)
     assert asked == [ROUGHLY] * 4 + [FINELY] * 2
     assert [one.centre_world[0] for one in found] == pytest.approx([30.0, 0.0, 60.0])
+    # Where nothing agrees at all, the best is fitted finely all the same.
+    ends, asked = iter([(0.0, -0.1), (30.0, -0.3), (60.0, -0.2), (90.0, -0.4)]), []
+    start._places(views, model, None, Progress(), fit=True)
+    assert asked == [ROUGHLY] * 4 + [FINELY]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,27 @@ def test_calls_within_calls_share_the_cores_and_do_not_wait_for_each_other(cores
     assert worker_count() == cores
 
 
+def test_three_deep_on_eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "core_count", lambda: 8)
+    parallel._pool.cache_clear()
+    names = set()
+
+    def innermost(n: int) -> int:
+        names.add(threading.current_thread().name.split("_")[0])
+        return n
+
+    def inner(n: int) -> int:
+        return sum(side_by_side(innermost, [n, n + 1]))
+
+    def outer(n: int) -> int:
+        return sum(side_by_side(inner, [n, n + 2]))
+
+    for _ in range(20):
+        assert side_by_side(outer, [0, 4]) == [6, 22]
+    assert names == {"radgsreg-2"}
+    parallel._pool.cache_clear()
+
+
 def test_a_single_item_keeps_the_thread_and_all_cores(cores: int) -> None:
     def here(_: int) -> tuple[int, int]:
         return threading.get_ident(), worker_count()
@@ -55,7 +77,7 @@ def test_a_single_item_keeps_the_thread_and_all_cores(cores: int) -> None:
 
 
 def test_several_items_do_run_at_the_same_time(cores: int) -> None:
-    together = threading.Barrier(2, timeout=0.3)
+    together = threading.Barrier(2, timeout=5.0 if cores > 1 else 0.1)
 
     def meet(_: int) -> bool:
         try:
@@ -88,6 +110,56 @@ def test_an_error_comes_out_when_all_have_ended(cores: int, reporting: bool) -> 
     assert ended == [0]
 
 
+def test_an_error_stops_the_others_and_is_the_one_that_is_told(cores: int) -> None:
+    began = time.monotonic()
+
+    def job(number: int, progress: Progress) -> None:
+        if number == 2:
+            raise InputError("view", "is upside down")
+        if cores > 1:
+            _until_stopped(20.0)(number, progress)
+
+    with pytest.raises(InputError, match="upside down"):
+        side_by_side_reporting(job, [1, 2], Progress(), "working")
+    assert time.monotonic() - began < 10.0
+
+
+def test_what_was_not_begun_is_not_begun_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "core_count", lambda: 2)
+    parallel._pool.cache_clear()
+    begun = []
+
+    def job(number: int, progress: Progress) -> None:
+        begun.append(number)
+        _until_stopped(20.0)(number, progress)
+
+    with pytest.raises(Cancelled):
+        side_by_side_reporting(job, list(range(8)), Progress(lambda *_: len(begun) < 2), "working")
+    assert sorted(begun) == [0, 1]
+    parallel._pool.cache_clear()
+
+
+def test_a_signal_while_jobs_are_handed_out_ends_those_that_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parallel, "core_count", lambda: 2)
+    parallel._pool.cache_clear()
+    pool = parallel._pool(0)
+    submit, handed = pool.submit, []
+
+    def interrupted(*args: Any) -> Any:
+        if handed:
+            raise KeyboardInterrupt
+        handed.append(submit(*args))
+        return handed[0]
+
+    monkeypatch.setattr(pool, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side_reporting(_until_stopped(20.0), [0, 1], Progress(), "working")
+    assert handed[0].done()
+    parallel._pool.cache_clear()
+
+
 def _until_stopped(seconds: float) -> Callable[[int, Progress], None]:
     def job(_: int, progress: Progress) -> None:
         end = time.monotonic() + seconds
@@ -112,6 +184,8 @@ def test_progress_is_told_from_the_calling_thread_alone(cores: int) -> None:
     assert fractions == sorted(fractions)
     assert all(0.4 <= fraction <= 0.6 for fraction in fractions)
     assert len(told) > 3
+    # Also of what goes on within the jobs, which say that they are half done.
+    assert any(0.45 <= fraction <= 0.55 for fraction in fractions)
     if cores > 1:
         assert {message for _, message, _ in told} == {"together"}
 

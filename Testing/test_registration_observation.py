@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from registration_scenes import camera
@@ -214,6 +215,22 @@ def test_a_window_is_scipys_blur_and_interpolation(
     valid = part.valid.numpy() > 0
     assert (valid == (weight > 0.7))[np.abs(weight - 0.7) > 1e-4].all()
     assert part.image.numpy()[valid] == pytest.approx(wanted[valid], abs=2e-5)
+
+
+def test_where_nothing_is_valid_a_window_shows_the_nearest_pixels() -> None:
+    pixels, seen = _attenuation(), np.ones((ROWS, COLUMNS), dtype=bool)
+    seen[:, COLUMNS // 2 :] = False
+    view = _prepared(pixels, seen)
+    part = window(view, np.zeros(3), 40.0, 1.5, 0.5)
+    assert torch.isfinite(part.image).all()
+    assert 0.3 < float(part.valid.mean()) < 0.7
+    low, high = float(view.pixels.min()), float(view.pixels.max())
+    assert low - 1e-6 <= float(part.image.min()) <= float(part.image.max()) <= high + 1e-6
+    # Wholly beside the picture: its edge, and none of it valid.
+    aside = view.camera.camera_to_world[:3, 0] * 400.0
+    beside = window(view, aside, 20.0, 1.5, 0.5)
+    assert torch.isfinite(beside.image).all()
+    assert not beside.valid.any()
 
 
 def test_a_window_knows_what_is_outside_and_what_is_masked() -> None:

@@ -31,7 +31,16 @@ from RadGSRegLib.registration.anatomy import build_anatomy
 from RadGSRegLib.registration.clouds import build_model
 from RadGSRegLib.registration.model import Arrangement
 from RadGSRegLib.registration.observation import prepare_view
-from RadGSRegLib.registration.register import Job, RegistrationOptions, level_steps, register
+from RadGSRegLib.registration.refine import Evaluation, Refined, evaluate
+from RadGSRegLib.registration.register import (
+    Hypothesis,
+    Job,
+    Level,
+    RegistrationOptions,
+    _level_lead,
+    level_steps,
+    register,
+)
 from RadGSRegLib.registration.search import Candidate
 from RadGSRegLib.registration.types import Registration
 from RadGSRegLib.simulation import SimulatedCase
@@ -402,3 +411,54 @@ def test_torch_has_its_threads_back_also_when_cancelled(after: int) -> None:
         assert torch.get_num_threads() == 2
     finally:
         one_thread()
+
+
+def test_evidence_has_the_hessian_of_the_final_pose() -> None:
+    options = RegistrationOptions()
+    job = Job(model(), [prepare_view(view) for view in simulated().case.views])
+    level = replace(options.fine, rounds=2)
+    twist = np.array([0.04, -0.03, 0.03, 1.5, -1.0, 2.0])
+    start = Arrangement.as_in_ct(
+        compose_about(truth(simulated()), twist, model().centre_ct), model()
+    )
+    done = job.refine(level, start, (1,) * len(job.views), Progress())
+    anew = job.measured_anew(level, done)
+    views = job.level_views(level, done.refined.arrangement, done.signs)
+    wanted = evaluate(model(), views, done.refined.arrangement, level.refine)
+    assert anew.evaluation.hessian == pytest.approx(wanted.hessian, rel=1e-9)
+    assert (anew.evaluation.cost, anew.evaluation.effective_pixels) == (
+        wanted.cost,
+        wanted.effective_pixels,
+    )
+    assert anew.score == done.refined.score
+    assert anew.arrangement is done.refined.arrangement
+    # What the last round began with is something else.
+    assert done.refined.evaluation.hessian != pytest.approx(wanted.hessian, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("first", "rounds"), [(0.75, [1]), (0.79, [1]), (0.81, [1, 3]), (1.1, [1, 3])]
+)
+def test_a_level_far_behind_is_not_refined_to_its_end_and_a_close_one_is(
+    first: float, rounds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best pose scores 1.0, the rival ``first`` after one fine round and 1.2 after all."""
+    options = RegistrationOptions()
+    job = Job(model(), [prepare_view(view) for view in simulated().case.views])
+    arrangement = Arrangement.as_in_ct(truth(simulated()), model())
+    asked: list[int] = []
+
+    def scored(score: float) -> Hypothesis:
+        state = Evaluation(0.1, score, (0.5, 0.5), np.zeros(6), np.eye(6), 1.0)
+        return Hypothesis(Refined(arrangement, state, 1), (1, 1))
+
+    def refined(level: Level, *_: object) -> Hypothesis:
+        if level.pixel_mm != options.fine.pixel_mm:
+            return scored(0.9)
+        asked.append(level.rounds)
+        return scored(first if level.rounds == 1 else 1.2)
+
+    monkeypatch.setattr(job, "refine", refined)
+    lead = _level_lead(job, scored(1.0), options, Progress())
+    assert asked == rounds
+    assert lead == pytest.approx(1.0 - first if rounds == [1] else -0.2)

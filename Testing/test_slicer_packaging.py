@@ -28,6 +28,15 @@ def test_cmake_names_every_file(folder: str) -> None:
     assert len(wanted[cmake_lists.SCRIPTS]) > 5
 
 
+@pytest.mark.parametrize("folder", ["RadGSReg", "RadGSRegLib"])
+def test_cmake_has_no_name_outside_its_lists(folder: str) -> None:
+    text = (ROOT / folder / "CMakeLists.txt").read_text(encoding="utf-8")
+    for kind in cmake_lists._kinds(folder):
+        text = cmake_lists._pattern(kind).sub("", text)
+    assert not re.findall(r"^\s*\S+\.py\s*$", text, re.MULTILINE)
+    assert text.count("(") == text.count(")")
+
+
 def test_cmake_installs_the_weights() -> None:
     assert "population.safetensors" in cmake_lists.listed("RadGSRegLib")[cmake_lists.MODELS]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,9 @@ from ..registration.types import Registration
 
 if TYPE_CHECKING:
     from .report import ReportPictures
+
+
+_REPORT_S = 0.05
 
 
 class Drawing:
@@ -42,10 +45,17 @@ class Drawing:
         """Begin to draw the views of a registration."""
         self._pictures = self._thread.submit(self._draw, registration)
 
-    @property
-    def pictures(self) -> ReportPictures | None:
-        """What was drawn, waited for; None where nothing was begun."""
-        return None if self._pictures is None else self._pictures.result()
+    def pictures(self, progress: Progress) -> ReportPictures | None:
+        """What was drawn, waited for; None where nothing was begun.
+
+        Raises Cancelled when ``progress`` says so, and what drawing has raised.
+        """
+        if self._pictures is None:
+            return None
+        while not self._pictures.done():
+            progress(1.0, "drawing the views")
+            wait([self._pictures], timeout=_REPORT_S)
+        return self._pictures.result()
 
     def _draw(self, registration: Registration) -> ReportPictures:
         from .results import draw_views

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from ..cases.results import (
     write_volume_nifti,
 )
 from ..cases.types import Case, View
-from ..parallel import side_by_side
 from ..progress import Progress
 from ..registration.types import Registration
 from . import overlay
@@ -101,11 +99,10 @@ def draw_views(
 ) -> ReportPictures:
     """Overlays and comparisons of every view."""
     report = progress or Progress()
-    report(0.0, "casting shadows")
-    shadows = side_by_side(partial(_shadow, case, registration.ct_to_world), case.views)
     overlays, comparisons = [], []
-    for number, (view, shadow) in enumerate(zip(case.views, shadows, strict=True), start=1):
-        report(number / (len(case.views) + 1), f"drawing {view.name}")
+    for number, view in enumerate(case.views):
+        report(number / len(case.views), f"drawing {view.name}")
+        shadow = _shadow(case, registration.ct_to_world, view)
         if shadow is None:
             overlays.append(overlay.plain_png(view))
             comparisons.append(b"")

@@ -1,7 +1,7 @@
 """Several rigid clouds in one frame, rendered apart: what a registration does at every step.
 
-Each body may have moved within the frame. One call gives one image per body and, by request, its
-derivative by the body's motion, for far less than as many calls of the rasterizer.
+Each body may have moved within the frame. One call gives one image per view and body and, by
+request, its derivative by the body's motion, for far less than as many calls of the rasterizer.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def _scatter_value(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     g: int,
     image: wp.array(dtype=float),  # type: ignore[valid-type]
-    offset: int,
+    offset: wp.int64,
     stride: int,
     columns: int,
     row_begin: int,
@@ -110,7 +110,9 @@ def scatter_values(
     cut2: float,
 ) -> None:
     """Add the footprints of all Gaussians (N, 12) to rows of an image padded to ``stride``."""
-    _scatter_value(coefficients, wp.tid(), image, 0, stride, columns, row_begin, row_end, cut2)
+    _scatter_value(
+        coefficients, wp.tid(), image, wp.int64(0), stride, columns, row_begin, row_end, cut2
+    )
 
 
 @wp.kernel
@@ -126,7 +128,8 @@ def scatter_values_apart(
 ) -> None:
     """The same into several images of ``size`` numbers, each Gaussian into that of its place."""
     g = int(wp.tid())  # type: ignore[arg-type]
-    _scatter_value(coefficients, g, images, place[g] * size, stride, columns, 0, rows, cut2)
+    offset = wp.int64(place[g]) * wp.int64(size)
+    _scatter_value(coefficients, g, images, offset, stride, columns, 0, rows, cut2)
 
 
 # The derivative by the ray. A line (X + x (z - z_c), Y + y (z - z_c), z) has four parameters; with
@@ -175,7 +178,7 @@ def _scatter_derivative(
     motion: wp.array(dtype=float),  # type: ignore[valid-type]
     g: int,
     image: wp.array(dtype=float),  # type: ignore[valid-type]
-    offset: int,
+    offset: wp.int64,
     plane: int,
     stride: int,
     columns: int,
@@ -205,7 +208,7 @@ def scatter_derivatives(
         motion,
         wp.tid(),
         image,
-        0,
+        wp.int64(0),
         plane,
         stride,
         columns,
@@ -237,7 +240,7 @@ def scatter_derivatives_apart(
         motion,
         g,
         images,
-        place[g] * 5 * plane,
+        wp.int64(place[g]) * wp.int64(5 * plane),
         plane,
         stride,
         columns,

@@ -53,9 +53,9 @@ def bend(
 ) -> Prediction:
     """RecM's answer (a batch of one) with the shape and the pose that fit the views best.
 
-    It begins at the answer's pose and at the shape of the population that is nearest to it.
-    ``signs``: +1 per view where bone is bright, else -1. Raises Cancelled when ``progress`` says
-    so.
+    To be called within `gaussians.fit.one_torch_thread`. It begins at the answer's pose and at the
+    shape of the population that is nearest to it. ``signs``: +1 per view where bone is bright, else
+    -1. Raises Cancelled when ``progress`` says so.
     """
     report = progress or Progress()
     effect = prediction.effect

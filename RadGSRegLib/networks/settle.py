@@ -64,6 +64,7 @@ def settle(
 ) -> Settled:
     """Move a cloud (world mm, turning about ``centre_world``) rigidly to fit the views.
 
+    To be called within `gaussians.fit.one_torch_thread`, as all that a registration computes.
     ``signs``: +1 per view where bone is bright, else -1; ``levels``: one after the other. Raises
     Cancelled when ``progress`` says so.
     """

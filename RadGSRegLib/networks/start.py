@@ -43,6 +43,7 @@ from .settle import FINELY, ROUGHLY, settle
 from .views import concatenate, crop_prepared
 
 Array = NDArray[np.float64]
+_Place = TypeVar("_Place", "Seen", "_Found")
 
 CENTRE = "centre (CT, LPS mm)"
 """What a patient's card says of where the vertebra is, under "data"."""
@@ -70,6 +71,7 @@ _LIKELY = 0.4
 # Fitted roughly, places that agree nearly as well as the best are fitted finely before one of them
 # is called the best; the others stay behind them, where the rough fit has put them.
 _CLOSE = 0.85
+# Places that have run together in the fit are one; neighbours may be 12 mm apart before it.
 _SAME_PLACE_MM = 5.0
 _RECENTRINGS = 2
 _BATCH = 32
@@ -81,7 +83,8 @@ class Seen:
 
     ``cloud_world``: the reconstruction, means in world mm, about ``centre_world`` (3,) mm;
     ``score``: how well it agrees, at most 1: its pictures with the crops as predicted, or with the
-    X-rays themselves once it was moved to fit them; ``signs``: +1 per view where bone is bright,
+    X-rays themselves once it was moved to fit them (finely or, for the less likely places, roughly:
+    such scores are not to be compared); ``signs``: +1 per view where bone is bright,
     else -1; ``prediction``: RecM's answer for the crops of ``frame`` (fitted, if it was), attention
     maps included.
     """
@@ -258,12 +261,11 @@ def _places(
     message = "fitting the reconstruction to the X-rays"
     with one_torch_thread():
         likely = _likely(side_by_side_reporting(roughly, chosen, report.part(0.6, 0.7), message))
-        close = [one for one in likely if one.score >= _CLOSE * likely[0].score]
+        least = _CLOSE * likely[0].score
+        close = [one for n, one in enumerate(likely) if n == 0 or one.score >= least]
         part = report.part(0.7, 0.8)
-        best = sorted(
-            side_by_side_reporting(finely, close, part, message), key=lambda one: -one.score
-        )
-        likely = [*best, *likely[len(close) :]]
+        best = side_by_side_reporting(finely, close, part, message)
+        likely = [*sorted(best, key=lambda one: -one.score), *likely[len(close) :]]
         part, message = report.part(0.8, 1.0), "bending the vertebra to the X-rays"
         return side_by_side_reporting(shaped, likely, part, message)
 
@@ -329,12 +331,9 @@ def _bent(seen: Seen, model: RadGSReg, views: Sequence[PreparedView], report: Pr
     )
 
 
-Place = TypeVar("Place", "Seen", "_Found")
-
-
-def _apart(found: Sequence[Place], apart_mm: float) -> list[Place]:
+def _apart(found: Sequence[_Place], apart_mm: float) -> list[_Place]:
     """Those that do not mean the same place as one before them."""
-    kept: list[Place] = []
+    kept: list[_Place] = []
     for one in found:
         if all(np.linalg.norm(one.centre_world - k.centre_world) > apart_mm for k in kept):
             kept.append(one)

@@ -39,7 +39,7 @@ class Background:
 
         Soft tissue is smooth: every second pixel is rendered, and the others lie between.
         """
-        wide = every_second(camera)
+        wide = _every_second(camera)
         to_camera = wide.world_to_camera @ ct_to_world
         images = [
             project_volume(
@@ -51,16 +51,16 @@ class Background:
             )
             for volume in (self.excess, self.field)
         ]
-        return between(torch.stack(images), camera)
+        return _between(torch.stack(images), camera)
 
 
-def every_second(camera: Camera) -> Camera:
+def _every_second(camera: Camera) -> Camera:
     """The camera of every second pixel, and of one beyond the last row and column if need be."""
     return camera.window(0.0, 0.0, camera.columns // 2 + 1, camera.rows // 2 + 1, 2.0)
 
 
-def between(images: Tensor, camera: Camera) -> Tensor:
-    """Images (N, ...) of `every_second` pixel, interpolated to all of a camera's (N, rows,
+def _between(images: Tensor, camera: Camera) -> Tensor:
+    """Images (N, ...) of `_every_second` pixel, interpolated to all of a camera's (N, rows,
     columns)."""
     size = [2 * length - 1 for length in images.shape[-2:]]
     whole = torch.nn.functional.interpolate(
@@ -136,7 +136,7 @@ def render_linear(
         image = torch.zeros(camera.rows, camera.columns)
         jacobian = torch.zeros(6, camera.rows, camera.columns)
     else:
-        wide = every_second(camera)
+        wide = _every_second(camera)
         image, jacobian = project_volume_with_jacobian(
             mixed,
             wide.intrinsic,
@@ -145,6 +145,6 @@ def render_linear(
             pivot_ct,
             step_mm=float(mixed.spacing.min()),
         )
-        whole = between(torch.cat([image[None], jacobian]), camera)
+        whole = _between(torch.cat([image[None], jacobian]), camera)
         image, jacobian = whole[0], whole[1:]
     return RenderedBackground(image, jacobian, background_to_world, pivot_ct, coefficients)

@@ -48,7 +48,8 @@ class Evidence:
     ``disagreement_mm``: how far the pose moves when fitted again with other neighbourhoods;
     ``lead`` and ``fine_lead``: how much better it scores than the best clearly different pose, at
     the middle level and among those refined finely (1 where there is no such pose);
-    ``level_lead`` the same against the target placed one level up or down.
+    ``level_lead`` the same against the target placed one level up or down, which is refined no
+    further once it is far behind.
     """
 
     score: float
@@ -73,7 +74,10 @@ class Evidence:
         fine_lead: float,
         level_lead: float,
     ) -> Evidence:
-        """Collect the evidence about a refined arrangement."""
+        """Collect the evidence about a refined arrangement.
+
+        Its Hessian has to be that of its own place (`register.Job.measured_anew`).
+        """
         state = refined.evaluation
         covariance = pose_covariance(state.hessian, state.cost, state.effective_pixels, pixel_mm)
         points = model.anatomy.surface_points_ct - model.centre_ct

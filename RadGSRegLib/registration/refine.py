@@ -55,8 +55,8 @@ class RefineOptions:
     contrast_floor: float = 0.08
     iterations: int = 12
     steps_per_matrix: int = 1
-    """The Hessian is computed anew after so many steps. From near, the first one serves as well
-    (`Testing/benchmarks/bench_descent.py`), in half the time."""
+    """The Hessian is computed anew after so many steps. From near, the first one serves nearly as
+    well (`Testing/benchmarks/bench_descent.py`), and an evaluation takes half the time."""
     tolerance_mm: float = 0.01
 
 
@@ -74,7 +74,10 @@ class LevelView:
 
 @dataclass
 class Evaluation:
-    """The normal equations and scores of one arrangement."""
+    """The normal equations and scores of one arrangement.
+
+    ``hessian`` may be that of a place near by (`evaluate`, `refine`).
+    """
 
     cost: float
     score: float
@@ -86,7 +89,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Refined:
-    """Where refinement ended: the arrangement, its scores and its normal equations."""
+    """Where refinement ended: the arrangement, its scores and its normal equations.
+
+    Their Hessian may be of an earlier step (`RefineOptions.steps_per_matrix`); none is computed for
+    the last one, which no step follows.
+    """
 
     arrangement: Arrangement
     evaluation: Evaluation
@@ -453,7 +460,7 @@ def refine(
         if len(other_twists) == 0:
             other_twists = np.zeros((len(model.movable_centres_ct), 6))
         trial = current.moved(target_twist, other_twists, model)
-        keep = age + 1 < options.steps_per_matrix
+        keep = done == options.iterations or age + 1 < options.steps_per_matrix
         tried = evaluate(model, views, trial, options, state.hessian if keep else None)
         seen = tried.effective_pixels >= _IN_VIEW * state.effective_pixels
         fall = state.cost - tried.cost if seen else -math.inf

@@ -44,7 +44,7 @@ LEVEL_DISTANCE_MM = 36.0
 # Closer than this at the middle level, a neighbouring level is compared finely.
 CLOSE_LEVELS = 0.05
 # After one fine round a neighbouring level this far behind is not refined further: more rounds have
-# brought up to 0.14 (37 rivals).
+# brought up to 0.14 (37 rivals, four rounds).
 _LEFT_BEHIND = 0.2
 # A model's pose must explain each view so well at the middle level to be finished at all, and so
 # well when finished to stand without a search: a wrong pose has no rivals but the levels beside it.
@@ -237,8 +237,8 @@ class Job:
         return Hypothesis(result, signs)
 
     def measured_anew(self, level: Level, one: Hypothesis) -> Refined:
-        """A refined hypothesis with the normal equations of its own place: its Hessian may be that
-        of where the last round began."""
+        """A refined hypothesis with cost and Hessian of its own place: its Hessian may be that of
+        where the last round began. The scores stay those that the rounds were judged by."""
         views = self.level_views(level, one.refined.arrangement, one.signs)
         state = evaluate(self.model, views, one.refined.arrangement, level.refine)
         evaluation = replace(

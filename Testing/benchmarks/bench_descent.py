@@ -3,10 +3,11 @@
     python Testing/benchmarks/bench_descent.py CASES_DIR [PREFIX] [--starts 2]
 
 Each case is refined from poses drawn about the truth (coarse: 6 degrees and 3 mm per axis, one
-standard deviation; middle: 4 and 2; fine: 2 and 1), in both ways and with the same number of
-evaluations. Per level, a table in Markdown: how far the cost is above the lowest that either found,
-as a share of what it was above that at the start, and the error (mTRE), both means, after so many
-evaluations. Levenberg-Marquardt's damping is Nielsen's (1999), as this project had it before.
+standard deviation; middle: 4 and 2; fine: 2 and 1), in each way and with the same number of
+evaluations; ours also with the Hessian of the start alone, as registration takes it at the middle
+and the fine level. Per level, a table in Markdown: how far the cost is above the lowest that any
+found, as a share of what it was above that at the start, and the error (mTRE), both means, after so
+many evaluations. Levenberg-Marquardt's damping is Nielsen's (1999), as this project had it before.
 """
 
 from __future__ import annotations
@@ -108,8 +109,9 @@ def followed(
     start: Arrangement,
     options: refinement.RefineOptions,
     steps: Descent | LevenbergMarquardt,
+    keep: bool,
 ) -> tuple[list[float], list[Array]]:
-    """Cost and pose after each evaluation, the start's first."""
+    """Cost and pose after each evaluation, the start's first; ``keep``: the start's Hessian."""
     here, state = start, refinement.evaluate(model, views, start, options)
     costs, poses = [state.cost], [here.ct_to_world]
     for _ in range(max(SHOWN)):
@@ -118,7 +120,8 @@ def followed(
         if len(others) == 0:
             others = np.zeros((len(model.movable_centres_ct), 6))
         there = here.moved(step[:6], others, model)
-        tried = refinement.evaluate(model, views, there, options)
+        matrix = state.hessian if keep else None
+        tried = refinement.evaluate(model, views, there, options, matrix)
         if steps.learn(step, state.cost - tried.cost, state.gradient, tried.gradient):
             here, state = there, tried
         costs.append(state.cost)
@@ -136,7 +139,11 @@ def main() -> None:
     paths = sorted(asked.cases.glob(f"{asked.prefix}*/case.json"))
     if not paths:
         parser.error(f"there is no {asked.cases}/{asked.prefix}*/case.json")
-    ways = {"Levenberg-Marquardt": LevenbergMarquardt, "stretched": Descent}
+    ways: dict[str, tuple[type[Descent] | type[LevenbergMarquardt], bool]] = {
+        "Levenberg-Marquardt": (LevenbergMarquardt, False),
+        "stretched": (Descent, False),
+        "stretched, one Hessian": (Descent, True),
+    }
     left: dict[tuple[str, str], list[list[float]]] = {}
     errors: dict[tuple[str, str], list[list[float]]] = {}
     with one_torch_thread():
@@ -147,8 +154,8 @@ def main() -> None:
             for name, job, level, start in jobs(case, true_ct_to_world, asked.starts):
                 views = job.level_views(level, start, signs_at(job, true_ct_to_world))
                 found = {
-                    way: followed(job.model, views, start, level.refine, steps())
-                    for way, steps in ways.items()
+                    way: followed(job.model, views, start, level.refine, steps(), keep)
+                    for way, (steps, keep) in ways.items()
                 }
                 lowest = min(costs[-1] for costs, _ in found.values())
                 for way, (costs, poses) in found.items():
