@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,7 +112,15 @@ def replace_pipeline(
     monkeypatch: pytest.MonkeyPatch, run: Callable[..., pipeline.PipelineResult]
 ) -> None:
     """Verdicts at will, which no real registration gives; reading and writing stay real."""
-    monkeypatch.setattr(pipeline, "run", run)
+
+    def told(
+        *given: Any, on_registered: Callable[[Registration], object]
+    ) -> pipeline.PipelineResult:
+        done = run(*given)
+        on_registered(done.registration)
+        return done
+
+    monkeypatch.setattr(pipeline, "run", told)
     monkeypatch.setattr(commands, "_options", lambda args: pipeline.PipelineOptions())
 
 
