@@ -270,6 +270,7 @@ def test_configurations_come_from_files(tmp_path):
         ('{"batch": "five"}', "batch"),
         ('{"batch": 0}', "batch"),
         ('{"model": 3}', "model"),
+        ('{"model": {"modes": 8}}', "shapes.modes"),
         ("{", "understood"),
         ("[]", "set of options"),
     ):

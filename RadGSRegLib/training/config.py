@@ -217,4 +217,9 @@ def read_config(path: Path, base: TrainingConfig | None = None) -> TrainingConfi
         raise InputError(path, f"cannot be understood ({' '.join(str(error).split())})") from None
     if not isinstance(values, Mapping):
         raise InputError(path, "is not a set of options")
+    model = values.get("model")
+    if isinstance(model, Mapping) and "modes" in model:
+        raise InputError(
+            path, "model.modes is what a model has learned, not what it should", "set shapes.modes"
+        )
     return from_mapping(TrainingConfig, values, str(path), base or TrainingConfig())
