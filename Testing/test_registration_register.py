@@ -37,6 +37,7 @@ from RadGSRegLib.registration.register import (
     Job,
     Level,
     RegistrationOptions,
+    _by_place,
     _level_lead,
     level_steps,
     register,
@@ -462,3 +463,24 @@ def test_a_level_far_behind_is_not_refined_to_its_end_and_a_close_one_is(
     lead = _level_lead(job, scored(1.0), options, Progress())
     assert asked == rounds
     assert lead == pytest.approx(1.0 - first if rounds == [1] else -0.2)
+
+
+def test_a_models_poses_take_no_place_from_those_of_the_search() -> None:
+    places = RegistrationOptions().start_places
+    assert (places.count, places.candidates) == (8, 4)
+    done = model()
+
+    def at(shift_mm: float, score: float) -> Candidate:
+        pose = truth(simulated()).copy()
+        pose[0, 3] += shift_mm
+        return Candidate(pose, score, (1, 1))
+
+    learned = [at(7.0, 0.9), at(7.5, 0.9), at(40.0, 0.8)]
+    found = [at(0.1 * n, 0.7 - 0.01 * n) for n in range(6)]
+    groups = _by_place(done, [*learned, *found], places, extra=len(learned))
+    assert groups == [[*learned[:2], *found[:4]], [learned[2]]]
+    assert _by_place(done, found, places) == [found[:4]]
+    # From a click there is one place, however far apart they are.
+    one = RegistrationOptions().click_places
+    (group,) = _by_place(done, [*learned, *(found * 4)], one, extra=len(learned))
+    assert len(group) == len(learned) + one.candidates

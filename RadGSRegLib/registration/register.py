@@ -399,7 +399,7 @@ def _from_search(
         )
     progress.pose(candidates[0].ct_to_world)
     lap("search")
-    coarse = _coarse(job, candidates, places, options, progress.part(0.35, 0.55))
+    coarse = _coarse(job, candidates, places, options, progress.part(0.35, 0.55), len(learned))
     progress.pose(coarse[0].ct_to_world)
     lap("coarse")
     middle = _middle(job, coarse, options, progress.part(0.55, 0.65))
@@ -513,9 +513,10 @@ def _coarse(
     places: Places,
     options: RegistrationOptions,
     progress: Progress,
+    extra: int = 0,
 ) -> list[Hypothesis]:
-    """The best refined poses of the best places."""
-    groups = _by_place(job.model, candidates, places)
+    """The best refined poses of the best places; ``extra`` as in `_by_place`."""
+    groups = _by_place(job.model, candidates, places, extra)
     every = [candidate for group in groups for candidate in group]
 
     def one(candidate: Candidate, part: Progress) -> Hypothesis:
@@ -587,24 +588,32 @@ def _fine(
 
 
 def _by_place(
-    model: RenderModel, candidates: list[Candidate], places: Places
+    model: RenderModel, candidates: list[Candidate], places: Places, extra: int = 0
 ) -> list[list[Candidate]]:
-    """Candidates (best first) grouped by where they put the target's centre."""
+    """Candidates (best first) grouped by where they put the target's centre.
+
+    The first ``extra`` of them (a model's) take no other's place in a group.
+    """
     groups: list[tuple[Array, list[Candidate]]] = []
-    for candidate in candidates:
+    room: list[int] = []
+    for number, candidate in enumerate(candidates):
         pose = candidate.ct_to_world
         centre = pose[:3, :3] @ model.centre_ct + pose[:3, 3]
-        home = None
-        if places.count == 1 and groups:
-            home = groups[0][1]
-        for place, members in groups:
+        home = 0 if places.count == 1 and groups else None
+        for n, (place, _) in enumerate(groups):
             if home is None and np.linalg.norm(centre - place) < places.apart_mm:
-                home = members
-        if home is not None:
-            if len(home) < places.candidates:
-                home.append(candidate)
-        elif len(groups) < places.count:
-            groups.append((centre, [candidate]))
+                home = n
+        if home is None:
+            if len(groups) == places.count:
+                continue
+            home = len(groups)
+            groups.append((centre, []))
+            room.append(places.candidates)
+        if number < extra:
+            groups[home][1].append(candidate)
+        elif room[home] > 0:
+            groups[home][1].append(candidate)
+            room[home] -= 1
     return [members for _, members in groups]
 
 
