@@ -74,21 +74,23 @@ def rasterize_bodies(
     one ``size``. Otherwise as `rasterize`, without gradients. Raises ValueError where these numbers
     do not go together.
     """
-    intrinsics, poses = _views(intrinsics, frame_to_camera)
+    intrinsics, frame_to_camera = _views(intrinsics, frame_to_camera)
     if _fused(bodies):
         from . import warp_bodies
 
         inverses = np.stack([inverse_intrinsic(k) for k in intrinsics])
-        return warp_bodies.rasterize(bodies, inverses, poses, bodies_to_frame, size, cutoff)
+        return warp_bodies.rasterize(
+            bodies, inverses, frame_to_camera, bodies_to_frame, size, cutoff
+        )
     with torch.no_grad():
         images = [
             torch.stack(
                 [
-                    rasterize(cloud, intrinsic, pose @ body_to_frame, size, cutoff=cutoff)
+                    rasterize(cloud, intrinsic, to_camera @ body_to_frame, size, cutoff=cutoff)
                     for cloud, body_to_frame in zip(bodies.clouds, bodies_to_frame, strict=True)
                 ]
             )
-            for intrinsic, pose in zip(intrinsics, poses, strict=True)
+            for intrinsic, to_camera in zip(intrinsics, frame_to_camera, strict=True)
         ]
     return torch.stack(images)
 
@@ -109,19 +111,24 @@ def rasterize_bodies_with_jacobian(
     ``frame_to_camera @ C @ exp(xi) @ C^-1 @ body_to_frame`` at xi = 0, with C the translation by
     ``centre_frame`` (3,) mm and xi = (rotation in radians, translation in mm).
     """
-    intrinsics, poses = _views(intrinsics, frame_to_camera)
+    intrinsics, frame_to_camera = _views(intrinsics, frame_to_camera)
     if _fused(bodies):
         from . import warp_bodies
 
         inverses = np.stack([inverse_intrinsic(k) for k in intrinsics])
         return warp_bodies.rasterize_with_jacobian(
-            bodies, inverses, poses, bodies_to_frame, size, centre_frame, cutoff
+            bodies, inverses, frame_to_camera, bodies_to_frame, size, centre_frame, cutoff
         )
     images, jacobians = [], []
-    for intrinsic, pose in zip(intrinsics, poses, strict=True):
+    for intrinsic, to_camera in zip(intrinsics, frame_to_camera, strict=True):
         pairs = [
             rasterize_with_jacobian(
-                cloud.transformed(body_to_frame), intrinsic, pose, size, centre_frame, cutoff=cutoff
+                cloud.transformed(body_to_frame),
+                intrinsic,
+                to_camera,
+                size,
+                centre_frame,
+                cutoff=cutoff,
             )
             for cloud, body_to_frame in zip(bodies.clouds, bodies_to_frame, strict=True)
         ]

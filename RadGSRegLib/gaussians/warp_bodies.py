@@ -53,14 +53,14 @@ def _set_up(
         torch.empty(total, 7, dtype=torch.float32),
         torch.empty(total, dtype=torch.int32),
     )
-    poses = frame_to_camera[:, None] @ np.stack(bodies_to_frame)[None]
+    body_to_camera = frame_to_camera[:, None] @ np.stack(bodies_to_frame)[None]
     launch(
         warp_setup_kernel.set_up,
         total,
         [
             flat_array(bodies.table),
             wp.from_torch(bodies.body_of),
-            wp.from_torch(_single(poses.reshape(-1, 4, 4)), dtype=wp.mat44),
+            wp.from_torch(_single(body_to_camera.reshape(-1, 4, 4)), dtype=wp.mat44),
             wp.from_torch(_single(inverses), dtype=wp.mat33),
             wp.from_torch(_single(np.linalg.inv(inverses)), dtype=wp.mat33),
             count,
@@ -124,7 +124,7 @@ def rasterize_with_jacobian(
     columns, rows = size
     stride = columns + kernels.LANES
     prints = _set_up(bodies, inverses, frame_to_camera, bodies_to_frame, cutoff)
-    centres = _single(frame_to_camera[:, :3, :3] @ centre_frame + frame_to_camera[:, :3, 3])
+    centres_camera = _single(frame_to_camera[:, :3, :3] @ centre_frame + frame_to_camera[:, :3, 3])
     planes = torch.zeros(len(inverses), len(bodies), 5, rows, stride, dtype=torch.float32)
     launch(
         kernels.scatter_derivatives_apart,
@@ -133,7 +133,7 @@ def rasterize_with_jacobian(
             flat_array(prints.coefficients),
             flat_array(prints.motion),
             wp.from_torch(prints.place),
-            flat_array(centres[:, 2].repeat_interleave(len(bodies))),
+            flat_array(centres_camera[:, 2].repeat_interleave(len(bodies))),
             flat_array(planes),
             rows * stride,
             stride,
@@ -144,6 +144,6 @@ def rasterize_with_jacobian(
         planes,
     )
     rotations = _single(frame_to_camera[:, :3, :3])
-    views = zip(planes[..., :columns], inverses, rotations, centres, strict=True)
+    views = zip(planes[..., :columns], inverses, rotations, centres_camera, strict=True)
     found = [derivatives_by_motion(*view) for view in views]
     return torch.stack([image for image, _ in found]), torch.stack([slope for _, slope in found])

@@ -298,19 +298,21 @@ def _render_bodies(
 
     Each derivative is by a motion of that body about the target's centre in the CT frame.
     """
-    cameras, centre = [view.window.camera for view in views], model.centre_ct
+    cameras, centre_ct = [view.window.camera for view in views], model.centre_ct
     intrinsics, size = [camera.intrinsic for camera in cameras], cameras[0].size
-    to_camera = np.stack([view.world_to_camera @ arrangement.ct_to_world for view in views])
+    ct_to_camera = np.stack([view.world_to_camera @ arrangement.ct_to_world for view in views])
     shifts = list(arrangement.shifts_ct[: len(model.neighbours)])
     if not options.voxels:
         bodies = model.bodies(options.fine)
-        poses = [np.eye(4), *shifts]
-        return rasterize_bodies_with_jacobian(bodies, intrinsics, to_camera, poses, size, centre)
+        bodies_to_ct = [np.eye(4), *shifts]
+        return rasterize_bodies_with_jacobian(
+            bodies, intrinsics, ct_to_camera, bodies_to_ct, size, centre_ct
+        )
     excess = model.anatomy.target.excess
     step_mm = 0.7 * float(excess.spacing.min())
     found = [
-        project_volume_with_jacobian(excess, k, pose, size, centre, step_mm=step_mm)
-        for k, pose in zip(intrinsics, to_camera, strict=True)
+        project_volume_with_jacobian(excess, k, to_camera, size, centre_ct, step_mm=step_mm)
+        for k, to_camera in zip(intrinsics, ct_to_camera, strict=True)
     ]
     image = torch.stack([image for image, _ in found])[:, None]
     jacobian = torch.stack([jacobian for _, jacobian in found])[:, None]
@@ -318,7 +320,7 @@ def _render_bodies(
     if neighbours is None:
         return image, jacobian
     images, jacobians = rasterize_bodies_with_jacobian(
-        neighbours, intrinsics, to_camera, shifts, size, centre
+        neighbours, intrinsics, ct_to_camera, shifts, size, centre_ct
     )
     return torch.cat([image, images], 1), torch.cat([jacobian, jacobians], 1)
 

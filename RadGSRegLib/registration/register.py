@@ -62,6 +62,10 @@ class Level:
     background: bool = True
     rounds: int = 1
 
+    def in_two(self) -> tuple[Level, Level]:
+        """The first round, and all others."""
+        return replace(self, rounds=1), replace(self, rounds=self.rounds - 1)
+
 
 @dataclass(frozen=True)
 class Places:
@@ -573,7 +577,7 @@ def _fine(
     """The best poses refined finely: one round tells which is best, and that one is finished."""
     threshold = middle[0].refined.score - options.fine_lead
     rivals = [h for h in middle[: options.fine_candidates] if h.refined.score >= threshold]
-    first = replace(options.fine, rounds=1)
+    first, rest = options.fine.in_two()
 
     def one(rival: Hypothesis, part: Progress) -> Hypothesis:
         return job.refine(first, rival.refined.arrangement, rival.signs, part)
@@ -582,7 +586,6 @@ def _fine(
     found = side_by_side_reporting(one, rivals, progress.part(0.0, 0.5), message)
     found = job.distinct(found, 1.0, len(found))
     progress.pose(found[0].ct_to_world)
-    rest = replace(options.fine, rounds=options.fine.rounds - 1)
     best = job.refine(rest, found[0].refined.arrangement, found[0].signs, progress.part(0.5, 1.0))
     return [best, *found[1:]]
 
@@ -636,24 +639,24 @@ def _level_lead(
         translation_range_mm=options.click_range_mm,
         neighbour_weight=options.click_places.neighbour_weight,
     )
-    poses = []
-    for step in level_steps(model):
-        pose = np.array(best.ct_to_world)
-        pose[:3, 3] += pose[:3, :3] @ step
-        if _in_sight(job, pose):
-            poses.append(pose)
+    beside = []
+    for step_ct in level_steps(model):
+        ct_to_world = np.array(best.ct_to_world)
+        ct_to_world[:3, 3] += ct_to_world[:3, :3] @ step_ct
+        if _in_sight(job, ct_to_world):
+            beside.append(ct_to_world)
 
     def fresh(level: Level, ct_to_world: Array, part: Progress) -> Hypothesis:
         return job.refine(level, Arrangement.as_in_ct(ct_to_world, model), best.signs, part)
 
-    def there(pose: Array, part: Progress) -> list[Hypothesis]:
-        likely = search(model, job.views, pose, near, part.part(0.0, 0.3))[:4]
+    def there(ct_to_world: Array, part: Progress) -> list[Hypothesis]:
+        likely = search(model, job.views, ct_to_world, near, part.part(0.0, 0.3))[:4]
         found = [fresh(options.coarse, one.ct_to_world, part.part(0.3, 0.5)) for one in likely]
         kept = job.distinct(found, 1.0, 2)
         return [fresh(options.middle, one.ct_to_world, part.part(0.5, 1.0)) for one in kept]
 
     message = "trying the neighbouring levels"
-    found = side_by_side_reporting(there, poses, progress.part(0.0, 0.8), message)
+    found = side_by_side_reporting(there, beside, progress.part(0.0, 0.8), message)
     rivals = list(itertools.chain(*found))
     if not rivals:
         return 1.0
@@ -661,8 +664,7 @@ def _level_lead(
     rival = max(rivals, key=lambda one: one.refined.score)
     lead = own.refined.score - rival.refined.score
     if abs(lead) < CLOSE_LEVELS:
-        first = replace(options.fine, rounds=1)
-        rest = replace(options.fine, rounds=options.fine.rounds - 1)
+        first, rest = options.fine.in_two()
         for level, part in ((first, progress.part(0.9, 0.95)), (rest, progress.part(0.95, 1.0))):
             rival = job.refine(level, rival.refined.arrangement, rival.signs, part)
             lead = best.refined.score - rival.refined.score

@@ -142,9 +142,9 @@ def _correlation_maps(
     free = type(normalizer)(torch.ones_like(part.valid), normalizer.sigma_px)
     bodies = model.bodies(fine=False)
     still = [np.eye(4)] * len(bodies)
-    to_camera = view.world_to_camera @ np.stack(poses)
+    ct_to_camera = view.world_to_camera @ np.stack(poses)
     pictures = rasterize_bodies(
-        bodies, [camera.intrinsic] * len(poses), to_camera, still, camera.size
+        bodies, [camera.intrinsic] * len(poses), ct_to_camera, still, camera.size
     )
     target, image = pictures[:, 0], pictures.sum(1)
     floor = 0.08 * free.deviation(image).amax(dim=(1, 2), keepdim=True) + 1e-9
