@@ -35,28 +35,20 @@ except ImportError:
 
 from RadGSRegLib.errors import InputError
 
-from RadGSRegSlicer import (
-    casefolder,
-    clicked,
-    compute,
-    environment,
-    pretraining,
-    results,
-    sampledata,
-    segments,
-    simulated,
-    xray,
-)
-from RadGSRegSlicer.batch import Batch
-from RadGSRegSlicer.clicked import ClickedSegment
-from RadGSRegSlicer.compute import ProgressCallback
+from RadGSRegSlicer.exchange import casefolder, results
+from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
+from RadGSRegSlicer.operations import clicked, compute, pretraining, sampledata, simulated
+from RadGSRegSlicer.operations.batch import Batch
+from RadGSRegSlicer.operations.clicked import ClickedSegment
+from RadGSRegSlicer.operations.compute import ProgressCallback
+from RadGSRegSlicer.operations.pretraining import PretrainingTask, TrainedModel
+from RadGSRegSlicer.operations.simulated import SimulatedNodes
 from RadGSRegSlicer.panel import STEPS
 from RadGSRegSlicer.panel.step import PanelContext
-from RadGSRegSlicer.pretraining import PretrainingTask, TrainedModel
-from RadGSRegSlicer.results import OutputNodes, ReconstructionResult, RegistrationResult
+from RadGSRegSlicer.process import environment
+from RadGSRegSlicer.process.tasks import PoseCallback, Task
 from RadGSRegSlicer.review.review import Review
-from RadGSRegSlicer.simulated import SimulatedNodes
-from RadGSRegSlicer.tasks import PoseCallback, Task
+from RadGSRegSlicer.scene import segments, xray
 
 #
 # RadGSReg

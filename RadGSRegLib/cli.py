@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from . import __version__
 from .errors import Cancelled, InputError
-from .interrupt import Interrupt
-from .progress import Progress
+from .system.interrupt import Interrupt
+from .system.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np

@@ -38,8 +38,8 @@ from .cases import (
     write_volume_nifti,
 )
 from .errors import InputError
-from .interrupt import Interrupt
-from .progress import Progress
+from .system.interrupt import Interrupt
+from .system.progress import Progress
 
 if TYPE_CHECKING:
     from .gaussians import GaussianCloud
@@ -84,7 +84,7 @@ def register(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
     start = None if args.start is None else read_start(Path(args.start))
     with _results(args.out, interrupt) as stage:
         from . import pipeline
-        from .evaluation.drawing import Drawing
+        from .report.drawing import Drawing
 
         options = _options(args)
         learned, prior_ct, see_s = _learned(args, case, start, progress.part(0.05, 0.15))
@@ -99,7 +99,7 @@ def register(args: argparse.Namespace, progress: Progress, interrupt: Interrupt)
             total = see_s + result.timing_s["total"]
             result = replace(result, timing_s={"see": see_s, **result.timing_s, "total": total})
         # Not before: what draws takes a third of a second to import, which its thread has done.
-        from .evaluation.results import write_results
+        from .report.results import write_results
 
         write_results(stage, case, result, views=views, progress=progress.part(0.9, 1.0))
     return _outcome(result.registration, args.out)
@@ -110,8 +110,8 @@ def demo(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> 
     with _results(args.out, interrupt) as stage:
         options = _options(args)
         from . import pipeline
-        from .evaluation import metrics
-        from .evaluation.drawing import Drawing
+        from .measures import pose as metrics
+        from .report.drawing import Drawing
         from .simulation import simulate_phantom_case, write_simulated_case
 
         progress(0.0, "building a spine and its X-rays")
@@ -129,7 +129,7 @@ def demo(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> 
             simulated.truth["ct_to_world"],
         )
         # As in `register`: not before.
-        from .evaluation.results import write_results
+        from .report.results import write_results
 
         truth, part = {"true error_mm": error}, progress.part(0.9, 1.0)
         write_results(stage, case, result, truth=truth, views=views, progress=part)

@@ -17,8 +17,8 @@ from .cases import Case, View
 from .errors import InputError
 from .geometry import Volume, transform_points
 from .geometry.camera import triangulate
-from .progress import Progress, ProgressCallable
 from .registration.types import Registration
+from .system.progress import Progress, ProgressCallable
 
 if TYPE_CHECKING:
     from .gaussians import GaussianCloud

@@ -130,7 +130,7 @@ def write_model(path: Path, card: dict[str, Any]) -> Path:
 
 def quick_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     """Put the quick library in the place of the real one, and temporary files under ``folder``."""
-    from RadGSRegSlicer import environment, tasks
+    from RadGSRegSlicer.process import environment, tasks
 
     package = folder / "library" / "RadGSRegLib"
     package.mkdir(parents=True)
@@ -168,7 +168,7 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None
 
 def click_in_slice(xrayNode: Any, markups: Any, column: float, row: float) -> None:
     """What a click of a person does: a point on the detector, and the place mode is over."""
-    from RadGSRegSlicer.drawing import pixelsToRas
+    from RadGSRegSlicer.scene.drawing import pixelsToRas
 
     place = pixelsToRas(xrayNode, [[column, row]])[0]
     slicer.util.getNodesByClass("vtkMRMLInteractionNode")[0].SetCurrentInteractionMode(2)

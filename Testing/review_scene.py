@@ -29,7 +29,7 @@ def mirrored(one: Camera) -> Camera:
 
 def xray_node(name: str, one: Camera, pixels: Any = None, spacing: Any = (1.5, 1.65)) -> Any:
     """An X-ray node; its pixels are a ramp unless given."""
-    from RadGSRegSlicer import xray
+    from RadGSRegSlicer.scene import xray
 
     if pixels is None:
         pixels = np.add.outer(np.arange(one.rows), np.arange(one.columns)).astype(np.float32)
@@ -38,7 +38,7 @@ def xray_node(name: str, one: Camera, pixels: Any = None, spacing: Any = (1.5, 1
 
 def transform_node(matrix: Any, name: str = "ct-to-world") -> Any:
     """A linear transform node with a matrix (4, 4), RAS."""
-    from RadGSRegSlicer import frames
+    from RadGSRegSlicer.scene import frames
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
     node.SetMatrixTransformToParent(frames.matrixFromArray(matrix))
@@ -50,8 +50,8 @@ def ball_nodes(result: bool = True) -> dict[str, Any]:
 
     With ``result`` the transform carries a registration's record and is set on CT and segmentation.
     """
-    from RadGSRegSlicer import frames, xray
-    from RadGSRegSlicer.review.record import ResultRecord, keepRecord
+    from RadGSRegSlicer.scene import frames, xray
+    from RadGSRegSlicer.scene.record import ResultRecord, keepRecord
 
     case = ball.ball_case()
     scene = slicer.mrmlScene

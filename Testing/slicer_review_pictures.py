@@ -31,7 +31,8 @@ SIZES = {
 def load(case_folder: Path) -> tuple[Any, Any, str, list[Any], Any]:
     """CT, segmentation, label as segment name, X-rays and a transform at the true pose."""
     slicer_startup.start()
-    from RadGSRegSlicer import casefolder, frames
+    from RadGSRegSlicer.exchange import casefolder
+    from RadGSRegSlicer.scene import frames
 
     from RadGSRegLib.geometry import lps_to_ras
 
@@ -72,9 +73,9 @@ def main(case_folder: Path, out: Path) -> None:
     """Write the pictures."""
     out.mkdir(parents=True, exist_ok=True)
     ct, segmentation, segment, xrays, transform = load(case_folder)
-    from RadGSRegSlicer import results
-    from RadGSRegSlicer.drawing import XrayDrawings
+    from RadGSRegSlicer.exchange import results
     from RadGSRegSlicer.review.review import Review
+    from RadGSRegSlicer.scene.drawing import XrayDrawings
 
     reconstruction = gaussians = None
     if (case_folder / "results").is_dir():

@@ -17,7 +17,7 @@ from ball import write_ball
 
 from RadGSRegLib import __version__, cli
 from RadGSRegLib.cases import read_case
-from RadGSRegLib.interrupt import Interrupt
+from RadGSRegLib.system.interrupt import Interrupt
 
 ROOT = Path(__file__).resolve().parents[1]
 

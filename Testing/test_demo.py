@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from RadGSRegLib.evaluation.metrics import mtre
+from RadGSRegLib.measures.pose import mtre
 
 RESULTS = (
     "registration.json",

@@ -10,10 +10,10 @@ from registration_scenes import error_mm, one_thread, simulated, truth
 
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.evaluation.baselines import descent, voxels
-from RadGSRegLib.evaluation.volumes import reconstruction_quality
 from RadGSRegLib.geometry import Volume, compose_about, transform_points
-from RadGSRegLib.progress import Progress
+from RadGSRegLib.measures.volume import reconstruction_quality
 from RadGSRegLib.simulation import SimulatedCase
+from RadGSRegLib.system.progress import Progress
 
 one_thread()
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from RadGSRegLib.evaluation import metrics
 from RadGSRegLib.geometry import Volume, compose_about, exp_se3
+from RadGSRegLib.measures import pose as metrics
 
 finite = st.floats(-1.0, 1.0)
 twists = st.lists(finite, min_size=6, max_size=6).map(np.array)

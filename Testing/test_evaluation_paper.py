@@ -18,7 +18,6 @@ from scipy import stats
 from RadGSRegLib import cli
 from RadGSRegLib.drr import excess_attenuation
 from RadGSRegLib.errors import Cancelled, InputError
-from RadGSRegLib.evaluation import metrics
 from RadGSRegLib.evaluation.paper import compare, models, panels, plots, protocol, starts, tables
 from RadGSRegLib.evaluation.paper.answers import Answer, Attention, Method, Task
 from RadGSRegLib.evaluation.paper.measure import Row, Yardstick
@@ -26,8 +25,9 @@ from RadGSRegLib.evaluation.paper.methods import built_in_methods
 from RadGSRegLib.evaluation.paper.run import Runs, run_methods
 from RadGSRegLib.evaluation.protocol import read_truth
 from RadGSRegLib.geometry import Volume, compose_about, exp_se3
+from RadGSRegLib.measures import pose as metrics
 from RadGSRegLib.networks import save_model
-from RadGSRegLib.progress import Progress
+from RadGSRegLib.system.progress import Progress
 
 SHIFTS = {"a": 0.4, "b": 1.1, "c": 3.0}
 

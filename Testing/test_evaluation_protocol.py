@@ -15,10 +15,11 @@ from PIL import Image
 
 from RadGSRegLib.cases import Case, write_json
 from RadGSRegLib.errors import Cancelled, InputError
-from RadGSRegLib.evaluation import metrics, plots, protocol, tables
+from RadGSRegLib.evaluation import plots, protocol, tables
 from RadGSRegLib.geometry import Volume, compose_about
-from RadGSRegLib.progress import Progress
+from RadGSRegLib.measures import pose as metrics
 from RadGSRegLib.registration.types import Registration
+from RadGSRegLib.system.progress import Progress
 
 
 def answer(error_mm: float, status: str = "ok") -> Registration:

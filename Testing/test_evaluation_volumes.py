@@ -8,8 +8,8 @@ import torch
 
 from RadGSRegLib.drr import hu_to_attenuation
 from RadGSRegLib.drr.attenuation import SOFT_TISSUE_HU
-from RadGSRegLib.evaluation import volumes
 from RadGSRegLib.geometry import Volume, exp_se3, transform_points
+from RadGSRegLib.measures import volume as volumes
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 from RadGSRegLib.errors import Cancelled
 from RadGSRegLib.geometry import transform_points
 from RadGSRegLib.networks.settle import settle
-from RadGSRegLib.progress import Progress
-from RadGSRegLib.registration.observation import prepare_view
+from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.views.prepare import prepare_view
 
 
 def _off_by(degrees: float, millimetres: float) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from RadGSRegLib import parallel
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.gaussians import GaussianCloud, rasterize, voxelize
 from RadGSRegLib.networks import load_model, save_model, see, start
@@ -21,10 +20,11 @@ from RadGSRegLib.networks.recm import Prediction, Shape
 from RadGSRegLib.networks.settle import FINELY, ROUGHLY, Settled
 from RadGSRegLib.networks.shapes import Shapes
 from RadGSRegLib.networks.start import _likely
-from RadGSRegLib.progress import Progress
-from RadGSRegLib.registration.observation import prepare_view
+from RadGSRegLib.system import parallel
+from RadGSRegLib.system.progress import Progress
 from RadGSRegLib.training.shapes import ShapeOptions, learn_shapes
 from RadGSRegLib.training.template import EDGE_MM, SPACING_MM, index_to_box
+from RadGSRegLib.views.prepare import prepare_view
 
 EDGE = round(EDGE_MM / SPACING_MM)
 

@@ -29,10 +29,12 @@ from RadGSRegLib.geometry import lps_to_ras
 
 slicer_startup.start()
 
-from RadGSRegSlicer import environment, frames, staging, xray
-from RadGSRegSlicer.jobs import JobState
+from RadGSRegSlicer.exchange import staging
+from RadGSRegSlicer.exchange.results import STATUS
 from RadGSRegSlicer.panel.timing import TimeLeft
-from RadGSRegSlicer.results import STATUS
+from RadGSRegSlicer.process import environment
+from RadGSRegSlicer.process.jobs import JobState
+from RadGSRegSlicer.scene import frames, xray
 
 
 @pytest.fixture
@@ -464,7 +466,7 @@ def test_a_real_registration_through_the_panel(widget: Any, tmp_path: Path) -> N
     """The whole way on a small phantom: the library computes, the pose is the true one."""
     from registration_scenes import simulated
 
-    from RadGSRegLib.evaluation.metrics import mtre
+    from RadGSRegLib.measures.pose import mtre
     from RadGSRegLib.simulation import write_simulated_case
 
     case = simulated()
@@ -490,7 +492,7 @@ def test_a_real_registration_through_the_panel(widget: Any, tmp_path: Path) -> N
 
 
 def test_segments_on_the_cts_voxels_are_pasted_as_slicer_exports_them() -> None:
-    from RadGSRegSlicer import segments
+    from RadGSRegSlicer.scene import segments
 
     slicer_startup.start()
     rng = np.random.default_rng(4)

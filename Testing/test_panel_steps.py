@@ -25,7 +25,8 @@ from RadGSRegLib.geometry import lps_to_ras, transform_points
 
 slicer_startup.start()
 
-from RadGSRegSlicer import carm, casefolder, frames, levels, starts, xray, xraysources
+from RadGSRegSlicer.exchange import casefolder, xraysources
+from RadGSRegSlicer.scene import carm, frames, levels, starts, xray
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_the_level_is_corrected_by_hand(widget: Any, loaded: tuple[Any, Any]) ->
     assert segment.GetName() == "L4"
     assert "L4, as you said" in _status(widget, "ct")
     assert widget.ui.neighboursLabel.text == "neighbours: L5"
-    from RadGSRegSlicer.segments import findSegment, snomedCode
+    from RadGSRegSlicer.scene.segments import findSegment, snomedCode
 
     assert snomedCode(segments, segments.GetNthSegmentID(0)) == "11994002"
     assert findSegment(segmentation, "L4") == segments.GetNthSegmentID(0)
@@ -663,7 +664,7 @@ def test_clicks_in_both_xrays(widget: Any, loaded: Any, files: Path) -> None:
 
 
 def markups_place(node: Any, column: float, row: float) -> list[float]:
-    from RadGSRegSlicer.drawing import pixelsToRas
+    from RadGSRegSlicer.scene.drawing import pixelsToRas
 
     return [float(x) for x in pixelsToRas(node, [[column, row]])[0]]
 
@@ -682,7 +683,7 @@ def test_the_points_of_a_views_file_are_shown_and_cleared(widget: Any, files: Pa
 
 def test_the_line_of_the_other_click_runs_through_the_true_place(files: Path) -> None:
     slicer_startup.start()
-    from RadGSRegSlicer.casefolder import importViews
+    from RadGSRegSlicer.exchange.casefolder import importViews
 
     first, second = importViews(files / "views.json")
     point = transform_points(ball.POSE, (ball.CENTRE_CT + [5, 8, -4])[None])

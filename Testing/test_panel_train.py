@@ -26,9 +26,10 @@ from RadGSRegLib.errors import Cancelled, InputError
 
 slicer_startup.start()
 
-from RadGSRegSlicer import levels, tasks
-from RadGSRegSlicer.jobs import parseFigures
-from RadGSRegSlicer.modelcard import describe, knownCard, readCard, trainedFor
+from RadGSRegSlicer.exchange.modelcard import describe, knownCard, readCard, trainedFor
+from RadGSRegSlicer.process import tasks
+from RadGSRegSlicer.process.jobs import parseFigures
+from RadGSRegSlicer.scene import levels
 
 import RadGSReg
 

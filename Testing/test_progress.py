@@ -10,8 +10,8 @@ import pytest
 
 from RadGSRegLib import cli, commands
 from RadGSRegLib.errors import Cancelled, InputError
-from RadGSRegLib.progress import Progress
 from RadGSRegLib.registration.effort import registration_options
+from RadGSRegLib.system.progress import Progress
 
 
 def test_parts_report_where_the_whole_is() -> None:

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from RadGSRegLib.cases import Intensity, View
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.registration.observation import PreparedView, prepare_view, window
+from RadGSRegLib.views.prepare import PreparedView, prepare_view, window
 
 ROWS, COLUMNS = 180, 200
 

@@ -15,12 +15,10 @@ from registration_scenes import error_mm, model, one_thread, simulated, truth
 from RadGSRegLib.drr import project_volume
 from RadGSRegLib.errors import Cancelled
 from RadGSRegLib.geometry import compose_about, exp_se3, is_rigid, transform_points, twist_about
-from RadGSRegLib.progress import Progress
 from RadGSRegLib.registration import refine as refinement
 from RadGSRegLib.registration.background import RenderedBackground, render_linear
 from RadGSRegLib.registration.descent import Descent
 from RadGSRegLib.registration.model import Arrangement, shifted
-from RadGSRegLib.registration.observation import prepare_view, window
 from RadGSRegLib.registration.quality import pose_covariance
 from RadGSRegLib.registration.refine import (
     Evaluation,
@@ -33,7 +31,9 @@ from RadGSRegLib.registration.refine import (
     with_background,
 )
 from RadGSRegLib.registration.register import Level, RegistrationOptions
-from RadGSRegLib.registration.similarity import Contrast, LocalNormalization, Normalized
+from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.views.normalization import Contrast, LocalNormalization, Normalized
+from RadGSRegLib.views.prepare import prepare_view, window
 
 OPTIONS = RegistrationOptions()
 

@@ -25,12 +25,10 @@ from RadGSRegLib.cases import Case, View
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import compose_about, is_rigid, transform_points
 from RadGSRegLib.geometry.pose import translation
-from RadGSRegLib.progress import Progress
 from RadGSRegLib.registration import register as register_module
 from RadGSRegLib.registration.anatomy import build_anatomy
 from RadGSRegLib.registration.clouds import build_model
 from RadGSRegLib.registration.model import Arrangement
-from RadGSRegLib.registration.observation import prepare_view
 from RadGSRegLib.registration.refine import Evaluation, Refined, evaluate
 from RadGSRegLib.registration.register import (
     Hypothesis,
@@ -45,6 +43,8 @@ from RadGSRegLib.registration.register import (
 from RadGSRegLib.registration.search import Candidate
 from RadGSRegLib.registration.types import Registration
 from RadGSRegLib.simulation import SimulatedCase
+from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.views.prepare import prepare_view
 
 SPINE = ("L1", "L2", "L3", "L4", "L5")
 

@@ -15,8 +15,6 @@ from RadGSRegLib.cases import View
 from RadGSRegLib.errors import Cancelled
 from RadGSRegLib.geometry import compose_about, is_rigid, rotation_angle_deg, transform_points
 from RadGSRegLib.geometry.pose import translation
-from RadGSRegLib.progress import Progress
-from RadGSRegLib.registration.observation import PreparedView, prepare_view, window
 from RadGSRegLib.registration.refine import RefineOptions, prepare_level
 from RadGSRegLib.registration.register import Places, _by_place
 from RadGSRegLib.registration.search import (
@@ -28,6 +26,8 @@ from RadGSRegLib.registration.search import (
     rotation_grid,
     search,
 )
+from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.views.prepare import PreparedView, prepare_view, window
 
 STILL = SearchOptions(rotation_range_deg=0.0, translation_range_mm=25.0)
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from RadGSRegLib.cases.types import Case, View
-from RadGSRegLib.evaluation import overlay, report, shadow
 from RadGSRegLib.geometry import Camera, Volume, exp_se3, transform_points
 from RadGSRegLib.registration.types import Registration
+from RadGSRegLib.report import overlay, shadow
+from RadGSRegLib.report import page as report
 
 
 def registration(status: str = "ok") -> Registration:

@@ -11,11 +11,11 @@ from ball import ball_case
 from test_report_results import result
 
 from RadGSRegLib.errors import Cancelled, InputError
-from RadGSRegLib.evaluation import results
-from RadGSRegLib.evaluation.drawing import Drawing
-from RadGSRegLib.evaluation.report import ReportPictures
-from RadGSRegLib.evaluation.results import draw_views, write_results
-from RadGSRegLib.progress import Progress
+from RadGSRegLib.report import results
+from RadGSRegLib.report.drawing import Drawing
+from RadGSRegLib.report.page import ReportPictures
+from RadGSRegLib.report.results import draw_views, write_results
+from RadGSRegLib.system.progress import Progress
 
 
 def _running() -> bool:

@@ -16,10 +16,10 @@ from ball import CENTRE_CT, POSE, RADIUS, ball_case, write_ball
 
 from RadGSRegLib import cli, commands, pipeline
 from RadGSRegLib.cases import Case, read_itk_transform, read_registration_json
-from RadGSRegLib.evaluation.results import write_results
 from RadGSRegLib.gaussians import GaussianCloud
 from RadGSRegLib.geometry import Volume, exp_se3, transform_points
 from RadGSRegLib.registration.types import Registration
+from RadGSRegLib.report.results import write_results
 
 FILES = [
     "ct_to_world.tfm",

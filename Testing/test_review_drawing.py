@@ -16,10 +16,15 @@ import slicer_startup
 
 slicer_startup.start()
 
-from RadGSRegSlicer import drawing, frames, xray
-from RadGSRegSlicer.drawing import XrayDrawings, detectorCornersRas, lookAlongBeam, pixelsToRas
 from RadGSRegSlicer.review.outline import SilhouetteProjector
 from RadGSRegSlicer.review.surface import VertebraSurface
+from RadGSRegSlicer.scene import drawing, frames, xray
+from RadGSRegSlicer.scene.drawing import (
+    XrayDrawings,
+    detectorCornersRas,
+    lookAlongBeam,
+    pixelsToRas,
+)
 from review_scene import ball_nodes, box_mesh, camera, mirrored, new_scene, xray_node
 from slicer_pictures import Stage, view_3d
 from vtk.util.numpy_support import vtk_to_numpy

@@ -24,11 +24,12 @@ import slicer_startup
 slicer_startup.start_panel()
 
 from panel_scene import wait_until
-from RadGSRegSlicer import environment, frames
-from RadGSRegSlicer.drawing import DRAWING
 from RadGSRegSlicer.panel.keys import KEYS, ArrowKeys
+from RadGSRegSlicer.process import environment
+from RadGSRegSlicer.process.client import ReviewClient, readRendering
 from RadGSRegSlicer.review import views
-from RadGSRegSlicer.review.client import ReviewClient, readRendering
+from RadGSRegSlicer.scene import frames
+from RadGSRegSlicer.scene.drawing import DRAWING
 from review_scene import ball_nodes
 from slicer_pictures import Stage
 

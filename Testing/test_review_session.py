@@ -20,13 +20,13 @@ import slicer_startup
 
 slicer_startup.start()
 
-from RadGSRegSlicer import frames
 from RadGSRegSlicer.review import nudge
 from RadGSRegSlicer.review.nudge import AXES, Nudge, nudged, pictureAxes
 from RadGSRegSlicer.review.quality import AMBER, GREEN, GREY, RED, qualityCard
-from RadGSRegSlicer.review.record import REPORT_ROLE, ResultRecord, keepRecord, recordOf, reportOf
 from RadGSRegSlicer.review.report import saveReport
 from RadGSRegSlicer.review.session import ReviewSession
+from RadGSRegSlicer.scene import frames
+from RadGSRegSlicer.scene.record import REPORT_ROLE, ResultRecord, keepRecord, recordOf, reportOf
 from review_scene import ball_nodes, camera, mirrored, new_scene, transform_node, xray_node
 
 from RadGSRegLib.cases.results import read_itk_transform

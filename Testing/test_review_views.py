@@ -15,12 +15,12 @@ import slicer_startup
 
 slicer_startup.start()
 
-from RadGSRegSlicer import xray
-from RadGSRegSlicer.drawing import DRAWING
 from RadGSRegSlicer.review import views
 from RadGSRegSlicer.review.comparison import Comparison, checkerboard, withoutShading
 from RadGSRegSlicer.review.display import setContrast, showVolumeRendering, tintReconstruction
 from RadGSRegSlicer.review.review import Review
+from RadGSRegSlicer.scene import xray
+from RadGSRegSlicer.scene.drawing import DRAWING
 from review_scene import ball_nodes, camera, mirrored, new_scene, xray_node
 from slicer_pictures import Stage, view_3d, view_slice
 

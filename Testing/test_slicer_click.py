@@ -19,9 +19,10 @@ from RadGSRegLib.phantom import LABELS, Phantom, make_phantom, random_spine
 
 slicer_startup.start()
 
-from RadGSRegSlicer import clicked, levels, segments
-from RadGSRegSlicer.frames import setIjkToLps
-from RadGSRegSlicer.tasks import TaskError
+from RadGSRegSlicer.operations import clicked
+from RadGSRegSlicer.process.tasks import TaskError
+from RadGSRegSlicer.scene import levels, segments
+from RadGSRegSlicer.scene.frames import setIjkToLps
 
 import RadGSReg
 

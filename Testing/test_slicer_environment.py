@@ -18,7 +18,7 @@ import slicer_startup
 
 slicer_startup.start()
 
-from RadGSRegSlicer import environment
+from RadGSRegSlicer.process import environment
 
 
 def test_the_child_finds_the_library_from_anywhere(tmp_path: Path) -> None:

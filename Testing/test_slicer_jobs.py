@@ -12,8 +12,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "RadGSReg"))
 
-from RadGSRegSlicer import jobs
-from RadGSRegSlicer.jobs import Job, JobState, parseProgress
+from RadGSRegSlicer.process import jobs
+from RadGSRegSlicer.process.jobs import Job, JobState, parseProgress
 
 # A child may take so long to start and to end on a busy machine.
 PATIENCE_S = 60.0

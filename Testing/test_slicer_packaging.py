@@ -141,7 +141,7 @@ def test_requirements_are_those_of_the_package_without_torch() -> None:
     required = [line for line in lines if line and not line.startswith("#")]
     assert sorted(required) == sorted(d for d in dependencies if not d.startswith("torch"))
     (torch,) = [d for d in dependencies if d.startswith("torch")]
-    environment = (MODULE / "RadGSRegSlicer" / "environment.py").read_text()
+    environment = (MODULE / "RadGSRegSlicer" / "process" / "environment.py").read_text()
     assert f'TORCH_VERSION = "{torch.removeprefix("torch")}"' in environment
 
 

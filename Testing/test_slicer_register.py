@@ -26,8 +26,9 @@ from RadGSRegLib.geometry import Camera, exp_se3, lps_to_ras, transform_points
 
 slicer_startup.start()
 
-from RadGSRegSlicer import environment, frames, tasks, xray
-from RadGSRegSlicer.jobs import JobState
+from RadGSRegSlicer.process import environment, tasks
+from RadGSRegSlicer.process.jobs import JobState
+from RadGSRegSlicer.scene import frames, xray
 
 import RadGSReg
 

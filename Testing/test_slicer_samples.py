@@ -23,7 +23,9 @@ from RadGSRegLib.geometry import exp_se3
 
 slicer_startup.start()
 
-from RadGSRegSlicer import batch, frames, levels, sampledata, simulated, tasks, xray
+from RadGSRegSlicer.operations import batch, sampledata, simulated
+from RadGSRegSlicer.process import tasks
+from RadGSRegSlicer.scene import frames, levels, xray
 
 import RadGSReg
 

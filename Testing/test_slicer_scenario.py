@@ -23,8 +23,10 @@ from test_dicom_xray import IDENTITY, NAME, write_dicom
 
 slicer_startup.start()
 
-from RadGSRegSlicer import clicked, frames, levels, results, simulated, xray
+from RadGSRegSlicer.exchange import results
+from RadGSRegSlicer.operations import clicked, simulated
 from RadGSRegSlicer.review.display import showVolumeRendering
+from RadGSRegSlicer.scene import frames, levels, xray
 
 import RadGSReg
 

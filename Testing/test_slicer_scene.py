@@ -28,7 +28,8 @@ from RadGSRegLib.geometry import Camera, exp_se3, lps_to_ras, transform_points
 
 slicer_startup.start()
 
-from RadGSRegSlicer import casefolder, frames, results, segments, xray
+from RadGSRegSlicer.exchange import casefolder, results
+from RadGSRegSlicer.scene import frames, segments, xray
 
 import RadGSReg
 

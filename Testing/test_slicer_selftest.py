@@ -11,7 +11,7 @@ import slicer_startup
 
 slicer_startup.start()
 
-from RadGSRegSlicer import environment
+from RadGSRegSlicer.process import environment
 
 import RadGSReg
 

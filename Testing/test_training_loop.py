@@ -16,7 +16,7 @@ import torch
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
-from RadGSRegLib.progress import Progress
+from RadGSRegLib.system.progress import Progress
 from RadGSRegLib.training.board import Board
 from RadGSRegLib.training.checkpoint import load_checkpoint
 from RadGSRegLib.training.config import PhaseShares, TrainingConfig, read_config

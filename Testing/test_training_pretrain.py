@@ -16,16 +16,16 @@ import torch
 from RadGSRegLib import cli, commands
 from RadGSRegLib.cases import read_case
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.evaluation.metrics import mtre
 from RadGSRegLib.geometry.pose import is_rigid
+from RadGSRegLib.measures.pose import mtre
 from RadGSRegLib.networks import is_trained_for, learned_start, load_model, patient_cloud
 from RadGSRegLib.networks.start import CENTRE
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
-from RadGSRegLib.progress import Progress
 from RadGSRegLib.registration import register as register_module
 from RadGSRegLib.registration.register import RegistrationOptions
 from RadGSRegLib.registration.search import Candidate
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
+from RadGSRegLib.system.progress import Progress
 from RadGSRegLib.training import shapes as shapes_module
 from RadGSRegLib.training.config import TrainingConfig, from_mapping
 from RadGSRegLib.training.pretrain import Pretraining, pretrain

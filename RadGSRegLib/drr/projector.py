@@ -25,7 +25,7 @@ def _choose(backend: str, volume: Tensor) -> ModuleType:
         backend = "warp" if fast else "torch"
         if fast:
             try:
-                from ..warp_runtime import start
+                from ..system.warp_runtime import start
 
                 start()
             except Exception:  # a broken or absent warp: the reference does the work

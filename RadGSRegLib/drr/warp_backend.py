@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..parallel import worker_count
-from ..warp_runtime import flat_array, launch, run_jobs, split, start
+from ..system.parallel import worker_count
+from ..system.warp_runtime import flat_array, launch, run_jobs, split, start
 from .grid_rays import Lattice
 
 start()

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from .metrics import SUBMILLIMETRE_MM, SUCCESS_MM
+from ..measures.pose import SUBMILLIMETRE_MM, SUCCESS_MM
 from .protocol import Trial
 
 STATUS_COLOURS = {"ok": "#15803d", "uncertain": "#d97706", "failed": "#b91c1c"}

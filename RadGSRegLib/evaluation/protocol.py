@@ -18,9 +18,10 @@ from ..errors import InputError
 from ..geometry import Volume, is_rigid
 from ..geometry.camera import triangulate
 from ..geometry.pose import translation
-from ..progress import Progress
+from ..measures import pose as metrics
+from ..measures import volume as volumes
 from ..registration.types import Registration, Status
-from . import metrics, volumes
+from ..system.progress import Progress
 
 Array = NDArray[np.float64]
 StartKind = Literal["center", "start"]

@@ -18,7 +18,7 @@ VOXELIZERS = {"torch": "torch_backend", "warp": "warp_voxel_backend"}
 
 @lru_cache(maxsize=1)
 def _warp_problem() -> str:
-    from ..warp_runtime import start
+    from ..system.warp_runtime import start
 
     try:
         start()

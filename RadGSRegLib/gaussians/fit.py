@@ -13,8 +13,6 @@ Three steps, all deterministic for a seed:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +23,8 @@ from torch import Tensor
 from ..drr import project_volume
 from ..errors import InputError
 from ..geometry import Volume
-from ..progress import Progress, ProgressCallable
+from ..system.progress import Progress, ProgressCallable
+from ..system.torch_threads import one_torch_thread
 from .adam import Adam
 from .cloud import GaussianCloud
 from .moments import cluster, match_moments
@@ -85,20 +84,6 @@ def fit_vertebra(
         cloud = _start(trimmed, count, seed)
         cloud = _fit_volume(trimmed, cloud, chosen, report.part(0.05, 0.4))
         return _fit_views(trimmed, cloud, chosen, seed, report.part(0.4, 1.0))
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Thousands of operations on small tensors: torch's own threads cost more than they bring.
-
-    The kernels' threads (`RadGSRegLib.warp_runtime`) stay.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _trim(volume: Volume) -> Volume:

@@ -16,15 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..parallel import worker_count
-from ..warp_runtime import (
-    balanced_edges,
-    flat_array,
-    launch,
-    run_jobs,
-    split,
-    start,
-)
+from ..system.parallel import worker_count
+from ..system.warp_runtime import balanced_edges, flat_array, launch, run_jobs, split, start
 from . import warp_gather
 from . import warp_kernels as kernels
 from .cloud import GaussianCloud

@@ -15,7 +15,7 @@ import warp as wp
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..warp_runtime import flat_array, launch, start
+from ..system.warp_runtime import flat_array, launch, start
 from .bodies import Bodies
 from .rays import pixel_rays
 from .warp_backend import derivatives_by_motion

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warp as wp
 from torch import Tensor
 
-from ..warp_runtime import flat_array, launch, start
+from ..system.warp_runtime import flat_array, launch, start
 from .tiles import TileLists
 
 start()

@@ -9,15 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..parallel import worker_count
-from ..warp_runtime import (
-    balanced_edges,
-    flat_array,
-    launch,
-    run_jobs,
-    split,
-    start,
-)
+from ..system.parallel import worker_count
+from ..system.warp_runtime import balanced_edges, flat_array, launch, run_jobs, split, start
 from .cloud import GaussianCloud
 from .voxel_setup import index_coefficients
 

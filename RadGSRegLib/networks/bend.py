@@ -16,8 +16,6 @@ from torch import Tensor
 
 from ..gaussians import GaussianCloud, rasterize
 from ..gaussians.adam import Adam
-from ..progress import Progress
-from ..registration.observation import PreparedView, window
 from ..registration.refine import (
     LevelView,
     RefineOptions,
@@ -25,6 +23,8 @@ from ..registration.refine import (
     footprint,
     prepare_level,
 )
+from ..system.progress import Progress
+from ..views.prepare import PreparedView, window
 from .anchors import Anchors
 from .crops import Frame
 from .recm import Prediction, Shape
@@ -53,7 +53,7 @@ def bend(
 ) -> Prediction:
     """RecM's answer (a batch of one) with the shape and the pose that fit the views best.
 
-    To be called within `gaussians.fit.one_torch_thread`. It begins at the answer's pose and at the
+    To be called within `system.one_torch_thread`. It begins at the answer's pose and at the
     shape of the population that is nearest to it. ``signs``: +1 per view where bone is bright, else
     -1. Raises Cancelled when ``progress`` says so.
     """

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..gaussians import GaussianCloud, coarsen
-from ..progress import Progress
 from ..reconstruction.box import box_of_cloud
 from ..registration.anatomy import Anatomy, Body
 from ..registration.model import Arrangement, BodyClouds, RenderModel
-from ..registration.observation import PreparedView
 from ..registration.refine import RefineOptions
 from ..registration.register import Job, Level
+from ..system.progress import Progress
+from ..views.prepare import PreparedView
 
 Array = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def settle(
 ) -> Settled:
     """Move a cloud (world mm, turning about ``centre_world``) rigidly to fit the views.
 
-    To be called within `gaussians.fit.one_torch_thread`, as all that a registration computes.
+    To be called within `system.one_torch_thread`, as all that a registration computes.
     ``signs``: +1 per view where bone is bright, else -1; ``levels``: one after the other. Raises
     Cancelled when ``progress`` says so.
     """

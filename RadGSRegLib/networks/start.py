@@ -24,15 +24,15 @@ from ..cases import Case, View, patient_of
 from ..drr import excess_attenuation
 from ..errors import InputError
 from ..gaussians import GaussianCloud
-from ..gaussians.fit import one_torch_thread
 from ..geometry import invert_rigid, transform_points
 from ..geometry.camera import triangulate
 from ..geometry.pose import orthonormalize, translation
-from ..parallel import side_by_side_reporting
-from ..progress import Progress
-from ..registration.observation import PreparedView, prepare_view
 from ..registration.register import Level
 from ..registration.search import Candidate
+from ..system.parallel import side_by_side_reporting
+from ..system.progress import Progress
+from ..system.torch_threads import one_torch_thread
+from ..views.prepare import PreparedView, prepare_view
 from .bend import bend
 from .crops import Frame
 from .cubes import excess_cube

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..cases import View
-from ..registration.observation import PreparedView, prepare_view
+from ..views.prepare import PreparedView, prepare_view
 from .crops import PIXEL_MM, SIZE_PX, Frame, make_frame, pool_views, resample, standardize
 
 

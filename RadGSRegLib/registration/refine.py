@@ -22,13 +22,13 @@ from torch import Tensor
 from ..drr import project_volume_with_jacobian
 from ..gaussians import rasterize_bodies, rasterize_bodies_with_jacobian
 from ..geometry.pose import skew
-from ..parallel import side_by_side, worker_count
-from ..progress import Progress
+from ..system.parallel import side_by_side, worker_count
+from ..system.progress import Progress
+from ..views.normalization import Contrast, LocalNormalization
+from ..views.prepare import Window
 from .background import COEFFICIENTS, RenderedBackground, render_linear
 from .descent import Descent
 from .model import Arrangement, RenderModel, shifted
-from .observation import Window
-from .similarity import Contrast, LocalNormalization
 
 Array = NDArray[np.float64]
 

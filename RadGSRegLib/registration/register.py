@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from ..cases import Case, View
 from ..errors import InputError
-from ..gaussians.fit import one_torch_thread
 from ..geometry import transform_points
 from ..geometry.camera import triangulate
-from ..parallel import side_by_side_reporting
-from ..progress import Progress
+from ..system.parallel import side_by_side_reporting
+from ..system.progress import Progress
+from ..system.torch_threads import one_torch_thread
+from ..views.prepare import PreparedView, prepare_view, window
 from .anatomy import build_anatomy
 from .clouds import build_model
 from .descent import Descent
 from .model import Arrangement, RenderModel
-from .observation import PreparedView, prepare_view, window
 from .quality import Evidence, Verdict, judge
 from .refine import (
     LevelView,

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ..gaussians import rasterize_bodies
 from ..geometry.pose import translation
-from ..progress import Progress
+from ..system.progress import Progress
+from ..views.prepare import PreparedView, window
 from .model import RenderModel
-from .observation import PreparedView, window
 from .refine import LevelView, RefineOptions, prepare_level
 
 Array = NDArray[np.float64]

@@ -11,9 +11,9 @@ from scipy import ndimage
 from ..cases import Case, View
 from ..drr import hu_to_attenuation, project_volume
 from ..drr.attenuation import SOFT_TISSUE_HU
-from ..evaluation.overlay import brightness
 from ..geometry import Camera, Volume
 from ..registration.anatomy import Anatomy
+from ..report.overlay import brightness
 
 Array = NDArray[np.float64]
 Content = Literal["bones", "vertebra"]

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..cases import Case
-from ..gaussians.fit import one_torch_thread
 from ..geometry import invert_rigid
-from ..progress import Progress
 from ..registration.anatomy import Anatomy, build_anatomy
 from ..registration.clouds import build_model
 from ..registration.model import Arrangement
-from ..registration.observation import prepare_view
 from ..registration.refine import LevelView, evaluate
 from ..registration.register import Job, RegistrationOptions
+from ..system.progress import Progress
+from ..system.torch_threads import one_torch_thread
+from ..views.prepare import prepare_view
 
 Array = NDArray[np.float64]
 

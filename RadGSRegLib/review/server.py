@@ -37,10 +37,10 @@ from numpy.typing import NDArray
 from ..cases import read_case
 from ..cases.json_input import Fields, read_json_object
 from ..errors import InputError
-from ..evaluation.overlay import overlay_png, picture_names, plain_png
-from ..evaluation.shadow import cast_shadow
 from ..geometry import is_rigid
-from ..progress import Progress
+from ..report.overlay import overlay_png, picture_names, plain_png
+from ..report.shadow import cast_shadow
+from ..system.progress import Progress
 from .rendering import XrayRenderer
 from .scoring import PoseScorer
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from ..cases.types import Case, View
 from ..drr import project_volume
 from ..geometry import Camera, Volume, transform_points
-from ..progress import Progress, ProgressCallable
+from ..system.progress import Progress, ProgressCallable
 from .geometry import AP, LATERAL, c_arm_camera, move_about, random_offset, random_turn
 from .imaging import DisplayCurve, add_noise, add_scatter, collimator_mask, random_display
 from .materials import DENSITY, mass_attenuation

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import Cancelled
-from ..gaussians.fit import one_torch_thread
 from ..networks.anchors import project
 from ..networks.crops import standardize
 from ..networks.detector import STRIDE, Detector, DetectorConfig, is_lateral, look
 from ..networks.places import PLACES, Sighting
-from ..progress import Progress
+from ..system.progress import Progress
+from ..system.torch_threads import one_torch_thread
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import DetectionOptions
 from .pool import VALIDATION, SamplePool, numbers_of_step

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..evaluation.volumes import reconstruction_quality
 from ..geometry.pose import translation
+from ..measures.volume import reconstruction_quality
 from ..networks.model import RadGSReg
 from ..reconstruction.box import box_of_cloud
 from .pool import VALIDATION, SamplePool, stack_samples

@@ -17,13 +17,13 @@ import torch
 
 from ..cases import patient_of, read_ct_case, sha256_of_file
 from ..errors import InputError
-from ..gaussians.fit import one_torch_thread
 from ..networks.anchors import grid_cloud
 from ..networks.model import RadGSReg, load_model, save_model
 from ..networks.places import PLACES
 from ..networks.shipped import shipped_name
 from ..networks.start import CENTRE
-from ..progress import Progress
+from ..system.progress import Progress
+from ..system.torch_threads import one_torch_thread
 from .board import Board
 from .config import TrainingConfig
 from .detection import FOUND_MM, DetectorTrainer, whole_views

@@ -20,7 +20,7 @@ from ..geometry import Volume, invert_rigid, is_rigid, transform_points
 from ..geometry.pose import translation
 from ..networks.crops import make_frame, resample
 from ..phantom import LABELS, make_phantom, random_spine
-from ..registration.observation import prepare_view
+from ..views.prepare import prepare_view
 from .kept import keep, read_kept
 from .pool import Simulated, Source
 from .samples import Sample, SampleOptions, project_target

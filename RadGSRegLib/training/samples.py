@@ -13,8 +13,8 @@ from ..errors import InputError
 from ..geometry import Camera, Volume, invert_rigid, transform_points
 from ..geometry.pose import translation
 from ..networks.crops import PIXEL_MM, SIZE_PX, Frame, make_frame
-from ..registration.observation import prepare_view
 from ..simulation import PRESETS, SimulationParameters, simulate_case
+from ..views.prepare import prepare_view
 from .subjects import Subject
 
 Array = NDArray[np.float64]

@@ -25,7 +25,7 @@ from ..gaussians import voxelize
 from ..networks.anchors import NUMBERS, Anchors
 from ..networks.shapes import Shapes
 from ..networks.tensor_file import load_tensors, save_tensors
-from ..progress import Progress
+from ..system.progress import Progress
 from .pool import Source
 from .readers import phantom_sources
 from .subjects import Subject

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from ..gaussians import GaussianCloud, fit_vertebra
 from ..geometry import Volume
-from ..progress import Progress
+from ..system.progress import Progress
 from .subjects import Subject
 
 Array = NDArray[np.float64]

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from ..errors import Cancelled
-from ..gaussians.fit import one_torch_thread
 from ..networks.cubes import excess_cube
 from ..networks.model import RadGSReg
-from ..progress import Progress
+from ..system.progress import Progress
+from ..system.torch_threads import one_torch_thread
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PHASES, TrainingConfig
 from .losses import point_distance

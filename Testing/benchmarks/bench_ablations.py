@@ -28,8 +28,8 @@ import torch
 from scipy import stats
 
 from RadGSRegLib.cases import read_ct_case
-from RadGSRegLib.evaluation.volumes import reconstruction_quality
 from RadGSRegLib.geometry.pose import translation
+from RadGSRegLib.measures.volume import reconstruction_quality
 from RadGSRegLib.networks import RadGSReg, load_model
 from RadGSRegLib.networks.cubes import excess_cube
 from RadGSRegLib.reconstruction.box import box_of_cloud

@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from RadGSRegLib.cases import Case, read_case
-from RadGSRegLib.evaluation.metrics import mtre
-from RadGSRegLib.gaussians.fit import one_torch_thread
+from RadGSRegLib.measures.pose import mtre
 from RadGSRegLib.registration import refine as refinement
 from RadGSRegLib.registration.anatomy import build_anatomy
 from RadGSRegLib.registration.clouds import build_model
 from RadGSRegLib.registration.descent import Descent
 from RadGSRegLib.registration.model import Arrangement, RenderModel
-from RadGSRegLib.registration.observation import prepare_view
 from RadGSRegLib.registration.register import Job, Level, RegistrationOptions
+from RadGSRegLib.system.torch_threads import one_torch_thread
+from RadGSRegLib.views.prepare import prepare_view
 
 Array = NDArray[np.float64]
 OPTIONS = RegistrationOptions()

@@ -21,9 +21,9 @@ import numpy as np
 
 from RadGSRegLib import pipeline
 from RadGSRegLib.cases import Case, read_case
-from RadGSRegLib.evaluation.metrics import mtre
-from RadGSRegLib.evaluation.volumes import reconstruction_quality
 from RadGSRegLib.gaussians import GaussianCloud
+from RadGSRegLib.measures.pose import mtre
+from RadGSRegLib.measures.volume import reconstruction_quality
 from RadGSRegLib.networks import RadGSReg, learned_start, load_model
 from RadGSRegLib.reconstruction.box import box_of_cloud
 

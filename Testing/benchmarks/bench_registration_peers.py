@@ -32,11 +32,11 @@ from peer_views import Problem, correlation, local_similarity, resample
 from RadGSRegLib.cases import Case, read_case
 from RadGSRegLib.drr import excess_attenuation, project_volume
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.evaluation.metrics import SUCCESS_MM, mtre, surface_points
 from RadGSRegLib.evaluation.protocol import Truth, find_cases, read_truth, start_from_centres
 from RadGSRegLib.gaussians import warm_up
-from RadGSRegLib.registration.observation import prepare_view
+from RadGSRegLib.measures.pose import SUCCESS_MM, mtre, surface_points
 from RadGSRegLib.registration.register import register
+from RadGSRegLib.views.prepare import prepare_view
 
 Array = NDArray[np.float64]
 Peer = Callable[[Problem], Array]

@@ -1,6 +1,6 @@
 """The registrations of this source tree beside those of another commit, in one run.
 
-    python Testing/benchmarks/compare_commits.py CASES_DIR --against COMMIT [--starts clicks,start,model]
+    python Testing/benchmarks/compare_commits.py CASES_DIR --against COMMIT [--starts clicks,model]
 
 For work that must change no result. Each case is registered in turn by both trees, each in a
 process of its own, from clicks, from its start.json, and without either by the shipped weights

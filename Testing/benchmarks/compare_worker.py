@@ -21,10 +21,10 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, sys.argv[1])
 
-from RadGSRegLib import pipeline  # noqa: E402
-from RadGSRegLib.cases import Case, read_case, read_start  # noqa: E402
-from RadGSRegLib.networks import learned_start, load_model  # noqa: E402
-from RadGSRegLib.networks.shipped import shipped_weights  # noqa: E402
+from RadGSRegLib import pipeline
+from RadGSRegLib.cases import Case, read_case, read_start
+from RadGSRegLib.networks import learned_start, load_model
+from RadGSRegLib.networks.shipped import shipped_weights
 
 
 @lru_cache(maxsize=1)

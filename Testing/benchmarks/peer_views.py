@@ -19,7 +19,7 @@ from RadGSRegLib.cases import Case
 from RadGSRegLib.drr import excess_attenuation
 from RadGSRegLib.evaluation.protocol import start_from_centres
 from RadGSRegLib.geometry import Camera, Volume, transform_points
-from RadGSRegLib.registration.observation import prepare_view
+from RadGSRegLib.views.prepare import prepare_view
 
 Array = NDArray[np.float64]
 

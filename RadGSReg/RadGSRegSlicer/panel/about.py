@@ -6,9 +6,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from .. import environment
-from ..jobs import Job
-from ..timers import makeTimer
+from ..process import environment
+from ..process.jobs import Job
+from ..process.timers import makeTimer
 from .step import PanelContext, Step
 
 

@@ -8,12 +8,13 @@ import slicer
 from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
-from .. import levels, totalsegmentator
-from ..casefolder import volumeFromCt
-from ..clicked import clickInfo
-from ..segments import segmentIds
-from ..starts import definedPoints, pointsInCt
-from ..xray import isXray
+from ..exchange.casefolder import volumeFromCt
+from ..operations import totalsegmentator
+from ..operations.clicked import clickInfo
+from ..scene import levels
+from ..scene.segments import segmentIds
+from ..scene.starts import definedPoints, pointsInCt
+from ..scene.xray import isXray
 from .placing import Placing
 from .step import PanelContext, Step, fillChoices, modify, selectChoice
 

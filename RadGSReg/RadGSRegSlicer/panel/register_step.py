@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
-from ..compute import checkOutputs
-from ..levels import segmentLevel
-from ..modelcard import describe, knownCard, trainedFor
-from ..preview import PosePreview
-from ..results import OutputNodes, RegistrationResult, keepPose
+from ..exchange.modelcard import describe, knownCard, trainedFor
+from ..exchange.results import OutputNodes, RegistrationResult, keepPose
+from ..operations.compute import checkOutputs
+from ..review.preview import PosePreview
 from ..review.surface import vertebraSurface
-from ..segments import vertebraLevel
+from ..scene.levels import segmentLevel
+from ..scene.segments import vertebraLevel
 from .step import PanelContext, Step, fillChoices, modify, onPath, selectChoice
 from .timing import ProgressDisplay
 

@@ -10,11 +10,12 @@ import slicer
 from RadGSRegLib.errors import InputError
 from slicer.i18n import tr as _
 
-from .. import environment, xray
-from ..results import RegistrationResult
+from ..exchange.results import RegistrationResult
+from ..process import environment
+from ..process.timers import makeTimer
 from ..review import views
 from ..review.review import Review
-from ..timers import makeTimer
+from ..scene import xray
 from .review_nudge import NudgeControls
 from .review_views import ViewControls
 from .step import PanelContext, Step, onPath

@@ -10,8 +10,8 @@ import slicer
 from RadGSRegLib.errors import InputError
 from slicer.i18n import tr as _
 
-from ..frames import transformMatrix
-from ..timers import makeTimer
+from ..process.timers import makeTimer
+from ..scene.frames import transformMatrix
 from .step import fillChoices, selectChoice
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
 from slicer.i18n import tr as _
 
-from .. import starts, xray
-from ..frames import matrixFromArray, transformMatrix
 from ..review import views
+from ..scene import starts, xray
+from ..scene.frames import matrixFromArray, transformMatrix
 from .placing import Placing
 from .step import PanelContext, Step, fillChoices, selectChoice
 

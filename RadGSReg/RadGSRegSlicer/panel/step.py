@@ -12,12 +12,12 @@ import slicer
 from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
-from .. import environment
-from ..environment import MissingPackagesError
-from ..tasks import TaskError
+from ..process import environment
+from ..process.environment import MissingPackagesError
+from ..process.tasks import TaskError
 
 if TYPE_CHECKING:
-    from ..tasks import Task
+    from ..process.tasks import Task
 
 _READY = "\N{CHECK MARK}"
 _OPEN = "\N{WHITE CIRCLE}"

@@ -7,8 +7,8 @@ from typing import Any
 from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
-from ..modelcard import describe
-from ..pretraining import TrainedModel, defaultPath, filesOf, modelPath, vertebraName
+from ..exchange.modelcard import describe
+from ..operations.pretraining import TrainedModel, defaultPath, filesOf, modelPath, vertebraName
 from .step import PanelContext, Step, modify, onPath
 from .timing import ProgressDisplay
 

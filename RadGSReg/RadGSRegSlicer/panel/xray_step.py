@@ -11,9 +11,10 @@ import vtk
 from RadGSRegLib.errors import InputError
 from slicer.i18n import tr as _
 
-from .. import carm, casefolder, xray, xraysources
-from ..carm import CArm
-from ..drawing import XrayDrawings
+from ..exchange import casefolder, xraysources
+from ..scene import carm, xray
+from ..scene.carm import CArm
+from ..scene.drawing import XrayDrawings
 from .step import PanelContext, Step, fillChoices, onPath, selectChoice, setValue
 
 _LEAST_DEG = 5.0

@@ -13,8 +13,8 @@ import slicer
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from .. import xray
-from ..drawing import DRAWING, XRAY_ROLE
+from ..scene import xray
+from ..scene.drawing import DRAWING, XRAY_ROLE
 from .views import compositeNode
 
 if TYPE_CHECKING:

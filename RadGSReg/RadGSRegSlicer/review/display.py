@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
 
-from .. import xray
-from ..drawing import helperModel, pixelsToRas, removeHelper
-from ..frames import matrixFromArray
+from ..scene import xray
+from ..scene.drawing import helperModel, pixelsToRas, removeHelper
+from ..scene.frames import matrixFromArray
 from .outline import Outline
 from .views import THREE_D_VIEW, XRAY_VIEWS, sliceNode, viewByName
 

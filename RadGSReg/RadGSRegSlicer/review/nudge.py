@@ -46,7 +46,7 @@ class Nudge:
 
 def pictureAxes(xrayNode: Any) -> Array:
     """Rows (3, 3): right and up on the X-ray's picture, and away from its source; RAS."""
-    from .. import xray
+    from ..scene import xray
 
     matrix = sliceToRas(xrayNode)
     away = xray.getGeometry(xrayNode).camera.view_direction_world * [-1.0, -1.0, 1.0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from ..simulated import errorOfPose
+from ..operations.simulated import errorOfPose
 
 if TYPE_CHECKING:
     from .session import ReviewSession

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import ras_to_lps
 
-from .record import reportOf
+from ..scene.record import reportOf
 
 if TYPE_CHECKING:
     from .session import ReviewSession

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import vtk
 from RadGSRegLib.errors import InputError
 
-from .. import casefolder, xray
-from ..staging import CASE, stageCase
-from ..tasks import TaskError
+from ..exchange import casefolder
+from ..exchange.staging import CASE, stageCase
+from ..process.client import Answer, ReviewClient, readRendering
+from ..process.tasks import TaskError
+from ..scene import xray
 from . import views
-from .client import Answer, ReviewClient, readRendering
 from .comparison import Comparison
 from .display import (
     ReviewDisplay,
@@ -155,7 +156,7 @@ class Review:
 
     def lookAlong(self, node: vtkMRMLScalarVolumeNode, aspect: float = 1.0) -> bool:
         """Put the 3-D view's camera at an X-ray's source; returns whether there is a camera."""
-        from ..drawing import lookAlongBeam
+        from ..scene.drawing import lookAlongBeam
 
         camera = views.cameraNode(self._scene)
         if camera is None:

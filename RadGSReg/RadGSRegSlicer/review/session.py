@@ -20,11 +20,11 @@ from RadGSRegLib.geometry import (
     transform_points,
 )
 
-from .. import xray
-from ..frames import LPS_RAS, arrayFromMatrix, matrixFromArray
+from ..scene import xray
+from ..scene.frames import LPS_RAS, arrayFromMatrix, matrixFromArray
+from ..scene.record import ACCEPTED, HARDENED, ResultRecord, recordOf
 from .nudge import Nudge, nudged, pictureAxes
 from .outline import Outline, SilhouetteProjector
-from .record import ACCEPTED, HARDENED, ResultRecord, recordOf
 from .surface import VertebraSurface, vertebraSurface
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from RadGSRegLib.geometry import transform_points
 from scipy import ndimage
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..frames import arrayFromMatrix, matrixFromArray
-from ..segments import findSegment
+from ..scene.frames import arrayFromMatrix, matrixFromArray
+from ..scene.segments import findSegment
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode

@@ -14,9 +14,9 @@ import slicer
 from numpy.typing import NDArray
 from RadGSRegLib.geometry import Camera
 
-from .. import xray
-from ..drawing import detectorCornersRas, pixelsToRas
-from ..frames import matrixFromArray
+from ..scene import xray
+from ..scene.drawing import detectorCornersRas, pixelsToRas
+from ..scene.frames import matrixFromArray
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene

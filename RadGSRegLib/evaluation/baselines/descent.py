@@ -20,11 +20,11 @@ from ...cases import Case
 from ...drr import hu_to_attenuation, project_volume, project_volume_with_jacobian
 from ...drr.attenuation import SOFT_TISSUE_HU
 from ...errors import InputError
-from ...gaussians.fit import one_torch_thread
 from ...geometry import Volume, compose_about
-from ...progress import Progress
-from ...registration.observation import PreparedView, Window, prepare_view, window
-from ...registration.similarity import LocalNormalization
+from ...system.progress import Progress
+from ...system.torch_threads import one_torch_thread
+from ...views.normalization import LocalNormalization
+from ...views.prepare import PreparedView, Window, prepare_view, window
 
 Array = NDArray[np.float64]
 

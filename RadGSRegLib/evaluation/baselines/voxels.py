@@ -19,14 +19,14 @@ from torch import Tensor
 from ...cases import View
 from ...drr import project_volume
 from ...errors import InputError
-from ...gaussians.fit import one_torch_thread
 from ...geometry import Volume
-from ...progress import Progress
 from ...reconstruction import ReconstructionOptions
 from ...reconstruction.box import FRESH_BOX_MM, cube
 from ...reconstruction.from_scratch import FreshTarget, prepare
 from ...reconstruction.losses import image_losses, total_variation
 from ...reconstruction.observation import observe
+from ...system.progress import Progress
+from ...system.torch_threads import one_torch_thread
 
 # A voxel of one unit along this length makes a shadow as dark as the darkest in the X-rays.
 _UNIT_MM = 40.0

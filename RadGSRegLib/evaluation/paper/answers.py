@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ...cases import Case
 from ...geometry import Volume
-from ...progress import Progress
 from ...registration.types import Status
+from ...system.progress import Progress
 
 Array = NDArray[np.float64]
 Group = Literal["rival", "ours", "model"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from .. import metrics
+from ...measures import pose as metrics
 from .answers import Method
 from .measure import Row
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ...cases import Case
 from ...geometry import Volume, transform_points
-from .. import metrics, volumes
+from ...measures import pose as metrics
+from ...measures import volume as volumes
 from ..protocol import POINTS, Truth
 from .answers import Answer
 

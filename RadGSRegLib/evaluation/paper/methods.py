@@ -10,9 +10,9 @@ from ... import pipeline
 from ...drr import excess_attenuation
 from ...errors import InputError
 from ...geometry import Volume
-from ...progress import Progress
 from ...reconstruction import ReconstructionOptions
 from ...registration.effort import registration_options
+from ...system.progress import Progress
 from ..baselines.descent import DescentOptions, descend
 from ..baselines.voxels import VoxelOptions, reconstruct_voxels
 from .answers import Answer, Array, Method, Task

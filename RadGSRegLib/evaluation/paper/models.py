@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import InputError
-from ...progress import Progress
 from ...reconstruction.box import box_of_cloud
+from ...system.progress import Progress
 from .answers import Answer, Attention, Method, Solver, Task
 from .methods import BUILT_IN, optimize
 
@@ -155,7 +155,7 @@ def _refined(
 def attention_of(case: Case, seen: LearnedStart) -> Attention:
     """The maps of a learned start over the crops they are about."""
     from ...networks.crops import resample
-    from ...registration.observation import prepare_view
+    from ...views.prepare import prepare_view
 
     crops, maps = [], []
     signs = seen.candidates[0].signs

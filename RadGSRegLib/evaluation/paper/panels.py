@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ...drr import excess_attenuation
 from ...geometry import Volume, transform_points
-from .. import overlay, volumes
-from ..shadow import Shadow, cast_shadow
+from ...measures import volume as volumes
+from ...report import overlay
+from ...report.shadow import Shadow, cast_shadow
 from .answers import Answer, Method
 from .run import CaseAnswers
 from .starts import centre_of

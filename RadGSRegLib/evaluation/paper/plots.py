@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ..metrics import SUCCESS_MM
+from ...measures.pose import SUCCESS_MM
 from .answers import Method
 from .measure import Row
 from .run import Curve, Runs

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...cases import software_versions, write_json
 from ...errors import InputError
-from ...progress import Progress
+from ...system.progress import Progress
 from ..protocol import find_cases
 from . import compare, models, panels, plots, tables
 from .answers import Method

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ...progress import Progress
+from ...system.progress import Progress
 from ..protocol import find_cases, read_truth
 from .answers import Answer, Method, Task
 from .measure import Row, Yardstick, measure

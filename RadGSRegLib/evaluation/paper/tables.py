@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..metrics import CAPTURE_BIN_MM
+from ...measures.pose import CAPTURE_BIN_MM
 from .compare import Summary
 from .measure import ROW_KEYS, Row
 

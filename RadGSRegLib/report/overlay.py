@@ -20,8 +20,8 @@ from scipy import ndimage
 from ..cases.types import View
 from ..cases.views import file_stem
 from ..geometry import Volume, invert_rigid, transform_points
+from ..measures.volume import resample
 from .shadow import Shadow
-from .volumes import resample
 
 Array = NDArray[np.float64]
 

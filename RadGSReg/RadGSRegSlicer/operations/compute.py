@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 import slicer
 from RadGSRegLib.errors import InputError
 
-from . import casefolder, environment, frames, results
-from .results import OutputNodes, ReconstructionResult, RegistrationResult
-from .staging import CASE, stageCase
-from .tasks import PoseCallback, Task, WorkFolder
+from ..exchange import casefolder, results
+from ..exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
+from ..exchange.staging import CASE, stageCase
+from ..process import environment
+from ..process.tasks import PoseCallback, Task, WorkFolder
+from ..scene import frames
 
 ProgressCallback = Callable[[float, str], object]
 

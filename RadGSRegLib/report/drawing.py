@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..cases.types import Case
-from ..progress import Progress
 from ..registration.types import Registration
+from ..system.progress import Progress
 
 if TYPE_CHECKING:
-    from .report import ReportPictures
+    from .page import ReportPictures
 
 
 _REPORT_S = 0.05

@@ -16,10 +16,10 @@ import numpy as np
 import slicer
 from RadGSRegLib.errors import InputError
 
-from .carm import nominalCArm
+from ..process.environment import requirePackages
+from ..scene.carm import nominalCArm
+from ..scene.xray import XrayGeometry, createXrayNode, getGeometry, isXray, setGeometry
 from .casefolder import importViews, neutralName
-from .environment import requirePackages
-from .xray import XrayGeometry, createXrayNode, getGeometry, isXray, setGeometry
 
 if TYPE_CHECKING:
     from RadGSRegLib.cases import DetectorGrid

@@ -58,7 +58,7 @@ def report_html(
         undefined=StrictUndefined,
     )
     title, advice = VERDICTS[registration.status]
-    return environment.get_template("report.html").render(
+    return environment.get_template("page.html").render(
         case=case,
         registration=registration,
         version=software.get("radgsreg", ""),

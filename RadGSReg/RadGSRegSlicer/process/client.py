@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import InputError
 
-from .. import environment
-from ..processes import endTree, followLines, startChild
+from . import environment
+from .processes import endTree, followLines, startChild
 
 Answer = dict[str, Any]
 Callback = Callable[[Answer], object]

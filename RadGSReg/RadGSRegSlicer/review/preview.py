@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
 from vtk.util.numpy_support import numpy_to_vtk
 
-from .drawing import helperModel, pixelsToRas, removeHelper
-from .frames import LPS_RAS, matrixFromArray
-from .review.outline import SilhouetteProjector
-from .review.surface import VertebraSurface
-from .xray import getGeometry
+from ..scene.drawing import helperModel, pixelsToRas, removeHelper
+from ..scene.frames import LPS_RAS, matrixFromArray
+from ..scene.xray import getGeometry
+from .outline import SilhouetteProjector
+from .surface import VertebraSurface
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene

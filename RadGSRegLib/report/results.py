@@ -18,12 +18,12 @@ from ..cases.results import (
     write_volume_nifti,
 )
 from ..cases.types import Case, View
-from ..progress import Progress
+from ..measures.volume import reconstruction_quality
 from ..registration.types import Registration
+from ..system.progress import Progress
 from . import overlay
-from .report import ReportPictures, report_html
+from .page import ReportPictures, report_html
 from .shadow import Shadow, cast_shadow
-from .volumes import reconstruction_quality
 
 if TYPE_CHECKING:
     from ..pipeline import PipelineResult

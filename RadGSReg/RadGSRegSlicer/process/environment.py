@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .jobs import Job
 
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 TORCH_VERSION = ">=2.4"
 
 # Packages whose import name is not that of the requirement.

@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer
 
-from .segments import SNOMED_CODES
+from ..scene.segments import SNOMED_CODES
 
 _STRUCTURES = [f"vertebrae_{level}" for level in SNOMED_CODES]
 

@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Volume
 
-from . import environment, levels, segments
-from .casefolder import volumeFromCt
-from .staging import writeNrrd
-from .tasks import EXIT_NOT_TRUSTED, Task, WorkFolder
+from ..exchange.casefolder import volumeFromCt
+from ..exchange.staging import writeNrrd
+from ..process import environment
+from ..process.tasks import EXIT_NOT_TRUSTED, Task, WorkFolder
+from ..scene import levels, segments
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode

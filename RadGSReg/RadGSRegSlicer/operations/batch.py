@@ -14,9 +14,9 @@ from typing import Any
 
 from RadGSRegLib.errors import Cancelled, InputError
 
-from . import environment
-from .tasks import Task, WorkFolder, processEvents
-from .timers import makeTimer
+from ..process import environment
+from ..process.tasks import Task, WorkFolder, processEvents
+from ..process.timers import makeTimer
 
 ProgressCallback = Callable[[float, str], object]
 Row = dict[str, Any]
@@ -211,7 +211,7 @@ def _row(results: Path, case: Path) -> Row:
         row["expected_error_mm"] = round(float(expected), 3)
     truth = case.parent / "truth.json"
     if truth.is_file():
-        from RadGSRegLib.evaluation.metrics import mtre
+        from RadGSRegLib.measures.pose import mtre
 
         content = json.loads(truth.read_text(encoding="utf-8"))
         if content.get("points_ct"):

@@ -1,6 +1,6 @@
 """Things that do not wait for each other, side by side on this machine's cores.
 
-What computes with torch is to be called within `gaussians.fit.one_torch_thread`: else each of these
+What computes with torch is to be called within `system.one_torch_thread`: else each of these
 threads has torch's threads too, and keeps them for ever.
 """
 
@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from functools import lru_cache, partial
 from typing import TypeVar
 
-from .errors import Cancelled
+from ..errors import Cancelled
 from .progress import Progress
 
 T = TypeVar("T")

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from RadGSRegLib.errors import InputError
 
-from . import environment
+from ..exchange.modelcard import Card, readCard
+from ..exchange.staging import CASE, stageCase
+from ..process import environment
+from ..process.tasks import Task, WorkFolder
+from ..scene.levels import segmentLevel
+from ..scene.segments import findSegment
 from .compute import checkDevice
-from .levels import segmentLevel
-from .modelcard import Card, readCard
-from .segments import findSegment
-from .staging import CASE, stageCase
-from .tasks import Task, WorkFolder
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode

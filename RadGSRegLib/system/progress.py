@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from .errors import Cancelled
+from ..errors import Cancelled
 
 if TYPE_CHECKING:
     # The command line starts before anything heavy is loaded.

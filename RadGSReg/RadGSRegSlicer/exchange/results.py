@@ -15,10 +15,10 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import lps_to_ras
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
+from ..scene.frames import matrixFromArray
+from ..scene.record import ResultRecord, keepRecord
 from .casefolder import ctFrameNote
-from .frames import matrixFromArray
 from .ply import readVertices
-from .review.record import ResultRecord, keepRecord
 
 if TYPE_CHECKING:
     from slicer import (

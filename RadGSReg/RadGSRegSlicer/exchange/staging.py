@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Volume
 
+from ..scene.segments import ExportedLabels, exportLabels, findSegment
 from .casefolder import startToLps, viewsFromXrays, volumeFromCt
-from .segments import ExportedLabels, exportLabels, findSegment
 
 if TYPE_CHECKING:
     from RadGSRegLib.cases.types import View

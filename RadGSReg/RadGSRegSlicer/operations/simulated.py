@@ -15,10 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import is_rigid, lps_to_ras
 
-from . import casefolder, environment, levels, segments
-from .frames import matrixFromArray, setIjkToLps, transformMatrix
-from .staging import writeNrrd
-from .tasks import Task, WorkFolder
+from ..exchange import casefolder
+from ..exchange.staging import writeNrrd
+from ..process import environment
+from ..process.tasks import Task, WorkFolder
+from ..scene import levels, segments
+from ..scene.frames import matrixFromArray, setIjkToLps, transformMatrix
 
 if TYPE_CHECKING:
     from slicer import (
@@ -139,7 +141,7 @@ def errorAgainstTruth(
     """
     if truthFor(ctNode) is None:
         return None
-    from RadGSRegLib.evaluation.metrics import surface_points
+    from RadGSRegLib.measures.pose import surface_points
 
     node = ctNode.GetParentTransformNode() if transformNode is None else transformNode
     found = np.eye(4) if node is None else transformMatrix(node)
@@ -157,7 +159,7 @@ def errorOfPose(
     truth = truthFor(ctNode)
     if truth is None:
         return None
-    from RadGSRegLib.evaluation.metrics import mtre
+    from RadGSRegLib.measures.pose import mtre
 
     return float(mtre(pointsRas, ctToWorldRas, transformMatrix(truth)))
 

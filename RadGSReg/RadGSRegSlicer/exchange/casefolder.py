@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Volume, is_rigid, ras_to_lps
 
-from .frames import ijkToLps, parentTransformName
-from .segments import findSegment, labelsOnCt
-from .xray import XrayGeometry, createXrayNode, getGeometry, getPixels, nodeFromView
+from ..scene.frames import ijkToLps, parentTransformName
+from ..scene.segments import findSegment, labelsOnCt
+from ..scene.xray import XrayGeometry, createXrayNode, getGeometry, getPixels, nodeFromView
 
 if TYPE_CHECKING:
     from RadGSRegLib.cases.types import View

@@ -1,0 +1,1 @@
+"""Nodes to case folders, and result files to nodes."""

@@ -1,0 +1,1 @@
+"""What the logic can do: one file per operation."""

@@ -1,0 +1,1 @@
+"""Child processes, timers, and what is installed."""

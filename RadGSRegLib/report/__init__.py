@@ -1,0 +1,1 @@
+"""Everything that a result shows on disk: overlays, pages, and the result files."""

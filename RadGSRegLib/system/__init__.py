@@ -1,0 +1,1 @@
+"""What long work needs of the machine: progress, threads, signals, and warp's start."""

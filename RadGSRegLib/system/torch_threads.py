@@ -1,0 +1,22 @@
+"""How many threads torch itself may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Thousands of operations on small tensors: torch's own threads cost more than they bring.
+
+    The kernels' threads (`system.warp_runtime`) stay.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
