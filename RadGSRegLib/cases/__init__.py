@@ -10,6 +10,7 @@ from .case import (
     write_segmentation,
     write_start,
 )
+from .clicks import clicked_centre, middle_of_views
 from .ct import read_ct
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger, sha256_of_file
@@ -46,9 +47,11 @@ __all__ = [
     "attenuation_like",
     "camera_from_projection",
     "check_views",
+    "clicked_centre",
     "file_stem",
     "is_views_file",
     "labels_on_ct",
+    "middle_of_views",
     "output_file",
     "patient_of",
     "read_case",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def read_case(path: Path) -> Case:
     InputError, one sentence that names the file, for anything that is missing or senseless.
     """
     known, views = _read(path, ("ct", "segmentation", "views"))
-    return Case(views=views, **vars(known))
+    return Case(views=views, **{f.name: getattr(known, f.name) for f in dataclasses.fields(known)})
 
 
 def read_ct_case(path: Path) -> CtCase:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Camera, Volume
+from ..errors import InputError
+from ..geometry import Camera, Volume, centroid, surface_points
 
 Intensity = Literal["attenuation", "transmission", "display"]
 
@@ -52,6 +54,27 @@ class CtCase:
     def label_name(self) -> str:
         """The name of the label to register, or its number."""
         return self.label_names.get(self.label, str(self.label))
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Where the label is (K, J, I), on the CT's grid."""
+        return np.asarray(self.labels.array) == self.label
+
+    @cached_property
+    def centre_ct(self) -> NDArray[np.float64]:
+        """The centroid (3,) of the mask, CT mm. Raises InputError where the label is nowhere."""
+        return centroid(self.labels, self._mask_somewhere())
+
+    @cached_property
+    def surface_ct(self) -> NDArray[np.float64]:
+        """The centres (N, 3) of the mask's outermost voxels, CT mm. Raises InputError likewise."""
+        return surface_points(self.ct, self._mask_somewhere())
+
+    def _mask_somewhere(self) -> NDArray[np.bool_]:
+        mask = self.mask
+        if not mask.any():
+            raise InputError(self.label_name, "is not in the segmentation", "check the label")
+        return mask
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,50 @@
+"""Where clicks in X-rays, or the middles of X-rays, say that something is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..geometry import Camera, triangulate
+from .types import View
+
+Array = NDArray[np.float64]
+Pixel = tuple[float, float]
+
+
+def clicked_centre(views: Sequence[View], furthest_mm: float = np.inf) -> Array | None:
+    """The point (3,), world mm, that clicks (`View.center_px`) mean; None for fewer than two.
+
+    Raises InputError where the clicked views are parallel, or where the clicks' rays pass each
+    other more than ``furthest_mm`` apart.
+    """
+    clicked = [(view.camera, view.center_px) for view in views if view.center_px is not None]
+    if len(clicked) < 2:
+        return None
+    centre, distance = _meeting(clicked)
+    if distance > furthest_mm:
+        raise InputError(
+            "views",
+            f"the clicks' rays pass each other {distance:.0f} mm apart",
+            "check center_px and the geometry",
+        )
+    return centre
+
+
+def middle_of_views(views: Sequence[View]) -> Array:
+    """The point (3,), world mm, where the rays through the images' middles meet.
+
+    Raises InputError where the views are parallel.
+    """
+    cameras = [view.camera for view in views]
+    return _meeting([(c, ((c.columns - 1) / 2.0, (c.rows - 1) / 2.0)) for c in cameras])[0]
+
+
+def _meeting(pixels: Sequence[tuple[Camera, Pixel]]) -> tuple[Array, float]:
+    try:
+        return triangulate([camera for camera, _ in pixels], [pixel for _, pixel in pixels])
+    except ValueError as error:
+        raise InputError("views", str(error), "give views from different sides") from None

@@ -1,0 +1,61 @@
+"""A rigid transform as a value: apply it, invert it, chain it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .pose import invert_rigid, transform_points
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rigid:
+    """A rigid ``a_to_b``: wraps its ``matrix`` (4, 4) float64, acting on column vectors in mm.
+
+    Raises ValueError for another shape; whether the matrix is rigid is for `is_rigid` to say.
+    """
+
+    matrix: Array
+
+    def __post_init__(self) -> None:
+        matrix = np.asarray(self.matrix, dtype=np.float64)
+        if matrix.shape != (4, 4):
+            raise ValueError(f"a rigid transform is a 4x4 matrix, not {matrix.shape}")
+        object.__setattr__(self, "matrix", matrix)
+
+    @classmethod
+    def from_parts(cls, rotation: ArrayLike, translation: ArrayLike) -> Rigid:
+        """Put a rotation (3, 3) and a translation (3,) mm together."""
+        out = np.eye(4)
+        out[:3, :3] = rotation
+        out[:3, 3] = translation
+        return cls(out)
+
+    @property
+    def rotation(self) -> Array:
+        """The rotation (3, 3)."""
+        return self.matrix[:3, :3]
+
+    @property
+    def translation(self) -> Array:
+        """The translation (3,) mm: where the origin of frame ``a`` lies in frame ``b``."""
+        return self.matrix[:3, 3]
+
+    def apply(self, points_a: ArrayLike) -> Array:
+        """Express a point (3,) or points (N, 3) mm of frame ``a`` in frame ``b``."""
+        points = np.asarray(points_a, dtype=np.float64)
+        if points.ndim == 1:
+            return np.asarray(self.rotation @ points + self.translation)
+        return transform_points(self.matrix, points)
+
+    def inverse(self) -> Rigid:
+        """``b_to_a``."""
+        return Rigid(invert_rigid(self.matrix))
+
+    def __matmul__(self, other_c_to_a: Rigid) -> Rigid:
+        """``c_to_b``: first the other, then this."""
+        return Rigid(self.matrix @ other_c_to_a.matrix)
