@@ -58,7 +58,7 @@ class CtCase:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """Where the label is (K, J, I), on the CT's grid."""
-        return np.asarray(self.labels.array) == self.label
+        return np.asarray(self.labels.array == self.label)
 
     @cached_property
     def centre_ct(self) -> NDArray[np.float64]:
