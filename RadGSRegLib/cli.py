@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from . import __version__
+from .choices import DEVICES, EFFORTS, REALISMS, RECONSTRUCTION_METHODS
 from .errors import Cancelled, InputError
 from .system.interrupt import Interrupt
 from .system.progress import Progress
@@ -62,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     register.add_argument("--model", metavar="M", help="trained weights, for a start")
     register.add_argument(
         "--effort",
-        choices=("fast", "normal", "careful"),
+        choices=EFFORTS,
         default="normal",
         help="how much to search and refine (default normal, which is what was measured)",
     )
@@ -73,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_out(reconstruct)
     reconstruct.add_argument(
         "--method",
-        choices=("learned", "optimize"),
+        choices=RECONSTRUCTION_METHODS,
         default="optimize",
         help="default optimize; learned needs --model",
     )
@@ -323,7 +324,7 @@ def _add_paper(parser: argparse.ArgumentParser) -> None:
     )
     paper.add_argument(
         "--effort",
-        choices=("fast", "normal", "careful"),
+        choices=EFFORTS,
         default="normal",
         help="how many steps all methods take (default normal)",
     )
@@ -373,7 +374,7 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 def _add_level(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level",
-        choices=("clean", "realistic", "hard"),
+        choices=REALISMS,
         default="realistic",
         help="how much the X-rays resemble real ones (default realistic)",
     )
@@ -383,7 +384,7 @@ def _add_common(parser: argparse.ArgumentParser, *, device: bool = True) -> None
     if device:
         parser.add_argument(
             "--device",
-            choices=("auto", "cpu", "cuda"),
+            choices=DEVICES,
             default="auto",
             help="for reconstruction and networks; the registration's search runs on the CPU",
         )

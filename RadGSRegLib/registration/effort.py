@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, get_args
 
+from ..choices import EFFORTS
 from ..errors import InputError
 from .register import RegistrationOptions
-
-Effort = Literal["fast", "normal", "careful"]
 
 
 def registration_options(effort: str = "normal", *, seed: int = 0) -> RegistrationOptions:
@@ -18,7 +16,7 @@ def registration_options(effort: str = "normal", *, seed: int = 0) -> Registrati
     and refines for longer. All three judge their result alike. Raises InputError for another name.
     """
     options = RegistrationOptions(seed=seed)
-    if effort not in get_args(Effort):
+    if effort not in EFFORTS:
         raise InputError("--effort", f"'{effort}' is unknown", "use fast, normal or careful")
     if effort == "fast":
         return replace(

@@ -1,0 +1,16 @@
+"""The words that options take, written once: for the command line, the library and 3D Slicer.
+
+Importing this loads nothing.
+"""
+
+from typing import Literal, get_args
+
+Effort = Literal["fast", "normal", "careful"]
+Device = Literal["auto", "cpu", "cuda"]
+ReconstructionMethod = Literal["learned", "optimize"]
+Realism = Literal["clean", "realistic", "hard"]
+
+EFFORTS: tuple[str, ...] = get_args(Effort)
+DEVICES: tuple[str, ...] = get_args(Device)
+RECONSTRUCTION_METHODS: tuple[str, ...] = get_args(ReconstructionMethod)
+REALISMS: tuple[str, ...] = get_args(Realism)
