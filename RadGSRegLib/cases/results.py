@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
 from ..errors import InputError
-from ..geometry import Volume, invert_rigid, is_rigid
+from ..geometry import Rigid, Volume, is_rigid
 from .itk_image import volume_to_itk
 from .json_input import Fields, read_json_object
 from .views import check_schema
@@ -163,12 +163,12 @@ def write_itk_transform(
     matrix = np.asarray(ct_to_world, dtype=float)
     if not is_rigid(matrix):
         raise ValueError("ct_to_world is not rigid")
-    world_to_ct = invert_rigid(matrix)
-    centre = matrix[:3, :3] @ np.asarray(centre_ct, dtype=float) + matrix[:3, 3]
+    world_to_ct = Rigid(matrix).inverse()
+    centre = Rigid(matrix).apply(centre_ct)
     transform = sitk.AffineTransform(3)
     transform.SetCenter(centre.tolist())
-    transform.SetMatrix(world_to_ct[:3, :3].ravel().tolist())
-    offset = world_to_ct[:3, 3] - centre + world_to_ct[:3, :3] @ centre
+    transform.SetMatrix(world_to_ct.rotation.ravel().tolist())
+    offset = world_to_ct.translation - centre + world_to_ct.rotation @ centre
     transform.SetTranslation(offset.tolist())
     sitk.WriteTransform(transform, str(path))
 

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..geometry import Volume, inverse_intrinsic
-from ..geometry.pose import invert_rigid, translation
+from ..geometry import Rigid, Volume, inverse_intrinsic, invert_rigid, translation
 from .grid_rays import Lattice, depth_lattice, pixel_directions
 
 # Samples per smallest voxel edge: two of them keep the error of the sum under 0.1 % of the image.
@@ -130,7 +129,7 @@ def project_volume_with_jacobian(
     matrix = matrix.to(device=voxels.device, dtype=voxels.dtype)
     directions = pixel_directions(inverse, size, voxels)
     centre = np.asarray(centre_physical, dtype=np.float64)
-    depth = float((pose[:3, :3] @ centre + pose[:3, 3])[2])
+    depth = float(Rigid(pose).apply(centre)[2])
     module = _choose(backend, voxels)
     value, flat, lever = module.project_with_moments(voxels, matrix, directions, lattice, depth)
     changes = []

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..drr import project_volume
 from ..errors import InputError
-from ..geometry import Volume
+from ..geometry import Rigid, Volume
 from ..system.progress import Progress, ProgressCallable
 from ..system.torch_threads import one_torch_thread
 from .adam import Adam
@@ -224,10 +224,8 @@ def view_ring(volume: Volume, count: int, pixel_mm: float) -> tuple[Array, list[
     for forward in _directions(count):
         right = np.cross(forward, [0.3, 0.5, 0.8])
         right /= np.linalg.norm(right)
-        pose = np.eye(4)
-        pose[:3, :3] = np.stack([right, np.cross(forward, right), forward])
-        pose[:3, 3] = np.array([0.0, 0.0, distance]) - pose[:3, :3] @ centre
-        poses.append(pose)
+        rotation = np.stack([right, np.cross(forward, right), forward])
+        poses.append(Rigid.carrying(rotation, centre, [0.0, 0.0, distance]).matrix)
     return intrinsic, poses, edge
 
 

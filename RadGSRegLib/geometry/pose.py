@@ -106,7 +106,7 @@ def is_rigid(matrix: ArrayLike, tolerance: float = 1e-3) -> bool:
 
 
 def transform_points(a_to_b: ArrayLike, points_a: ArrayLike) -> Array:
-    """Points (N, 3) mm of frame ``a`` expressed in frame ``b``."""
+    """Points (N, 3), or one (3,), mm of frame ``a`` in frame ``b``; the matrix is affine."""
     m = np.asarray(a_to_b, dtype=float)
     return np.asarray(np.asarray(points_a, dtype=float) @ m[:3, :3].T + m[:3, 3])
 

@@ -35,6 +35,12 @@ class Rigid:
         out[:3, 3] = translation
         return cls(out)
 
+    @classmethod
+    def carrying(cls, rotation: ArrayLike, point_a: ArrayLike, point_b: ArrayLike) -> Rigid:
+        """Turn by a rotation (3, 3) so that ``point_a`` (3,) mm comes to lie at ``point_b``."""
+        turn = np.asarray(rotation, dtype=np.float64)
+        return cls.from_parts(turn, np.asarray(point_b) - turn @ np.asarray(point_a))
+
     @property
     def rotation(self) -> Array:
         """The rotation (3, 3)."""

@@ -11,7 +11,7 @@ from scipy.ndimage import find_objects, gaussian_filter, label
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
-from ..geometry import Volume, invert_rigid, transform_points
+from ..geometry import Rigid, Volume, invert_rigid, transform_points
 from ..system.progress import Progress, ProgressCallable
 from .fields import FAR, Array, Points, coverage, smooth_max
 from .parameters import SpineParameters, VertebraParameters
@@ -76,12 +76,9 @@ def random_poses(
         axis /= np.linalg.norm(axis)
         offset = rng.standard_normal(3)
         offset *= offset_mm * rng.uniform() ** (1 / 3) / np.linalg.norm(offset)
-        move = np.eye(4)
-        angle = np.radians(angle_deg * rng.uniform())
-        move[:3, :3] = Rotation.from_rotvec(angle * axis).as_matrix()
+        turn = Rotation.from_rotvec(np.radians(angle_deg * rng.uniform()) * axis).as_matrix()
         centre = pose[:3, 3]
-        move[:3, 3] = centre + offset - move[:3, :3] @ centre
-        moves[name] = move
+        moves[name] = Rigid.carrying(turn, centre, centre + offset).matrix
     return moves
 
 

@@ -69,7 +69,7 @@ def distances_on_ct(ct: Volume, placement: Placement, deformation: Deformation) 
     # Output index (k, j, i) to index (z, y, x) of the coarse grid, one affine map.
     to_mm = ct.index_to_physical
     matrix = (to_mm[:3, :3] / _WORK_MM)[::-1, ::-1]
-    offset = ((transform_points(to_mm, first[None])[0] - low) / _WORK_MM)[::-1]
+    offset = ((transform_points(to_mm, first) - low) / _WORK_MM)[::-1]
     out = [
         affine_transform(f.astype(np.float32), matrix, offset, shape, order=1, cval=_MARGIN_MM)
         for f in fields

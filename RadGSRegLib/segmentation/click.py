@@ -105,7 +105,7 @@ def _checked(ct: Volume, point_lps: ArrayLike) -> NDArray[np.float64]:
     point = np.asarray(point_lps, dtype=float)
     if point.shape != (3,) or not np.isfinite(point).all():
         raise InputError(SOURCE, "is not three finite numbers", "give X,Y,Z in mm (LPS)")
-    index = transform_points(ct.physical_to_index, point[None])[0]
+    index = transform_points(ct.physical_to_index, point)
     if (index < -0.5).any() or (index > np.array(ct.size) - 0.5).any():
         raise InputError(SOURCE, "lies outside the CT", _REMEDY)
     extent = ct.spacing * np.array(ct.size)
@@ -115,7 +115,7 @@ def _checked(ct: Volume, point_lps: ArrayLike) -> NDArray[np.float64]:
         )
     near = ct.crop(np.floor(index - 8.0 / ct.spacing), np.ceil(index + 8.0 / ct.spacing) + 1)
     smooth = gaussian_filter(near.array.astype(np.float32), 2.0 / near.spacing[::-1])
-    at = np.rint(transform_points(near.physical_to_index, point[None])[0]).astype(int)
+    at = np.rint(transform_points(near.physical_to_index, point)).astype(int)
     at = np.clip(at, 0, np.array(near.size) - 1)
     hu = float(smooth[at[2], at[1], at[0]])
     if hu < -300:
@@ -136,7 +136,7 @@ def _cut_area(ct: Volume, mask: NDArray[np.bool_]) -> float:
 
 def _near(ct: Volume, mask: NDArray[np.bool_], point: NDArray[np.float64]) -> bool:
     """Whether the mask comes as close to the point as a hand, and the mask's edge, are exact."""
-    index = transform_points(ct.physical_to_index, point[None])[0]
+    index = transform_points(ct.physical_to_index, point)
     reach = _NEAR_MM / ct.spacing
     first = np.maximum(np.floor(index - reach), 0).astype(int)
     last = np.minimum(np.ceil(index + reach) + 1, ct.size).astype(int)

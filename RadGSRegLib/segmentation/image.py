@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
 
-from ..geometry import Volume
+from ..geometry import Volume, transform_points
 
 Array = NDArray[np.float64]
 
@@ -60,8 +60,7 @@ def cut_patch(
     """
     # Only the part that is needed: a whole-body CT is large.
     corners = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)])
-    ends = (center + corners * (half_mm + 6.0 * blur_mm)) @ ct.physical_to_index[:3, :3].T
-    ends = ends + ct.physical_to_index[:3, 3]
+    ends = transform_points(ct.physical_to_index, center + corners * (half_mm + 6.0 * blur_mm))
     part = ct.crop(np.floor(ends.min(0)) - 1, np.ceil(ends.max(0)) + 2)
     hu = np.clip(part.array.astype(np.float32), *clip_hu)
     sigma_ijk = blur_mm / part.spacing
@@ -71,7 +70,7 @@ def cut_patch(
     to_index = part.physical_to_index
     # affine_transform maps output (z, y, x) to input (k, j, i).
     matrix = (to_index[:3, :3] * spacing)[::-1, ::-1]
-    offset = (to_index[:3, :3] @ origin + to_index[:3, 3])[::-1]
+    offset = transform_points(to_index, origin)[::-1]
     shape = tuple(count[::-1])
     array = affine_transform(hu, matrix, offset, shape, order=1, mode="nearest")
     known = affine_transform(

@@ -57,7 +57,7 @@ def place(patch: Patch, click: Array, progress: Progress) -> list[Placement]:
 
     def rank(found: Placement) -> tuple[bool, float]:
         # A neighbour may fit better, but it is not the one that was clicked.
-        at = transform_points(np.linalg.inv(found.matrix), click[None])[0]
+        at = transform_points(np.linalg.inv(found.matrix), click)
         return in_body(found.template.level, at), found.score
 
     placements.sort(key=rank, reverse=True)

@@ -13,13 +13,13 @@ from scipy.spatial.transform import Rotation
 
 from ..cases.types import Case, View
 from ..drr import project_volume
-from ..geometry import Camera, Volume, transform_points
+from ..geometry import Camera, Rigid, Volume, transform_points
 from ..system.progress import Progress, ProgressCallable
 from .geometry import AP, LATERAL, c_arm_camera, move_about, random_offset, random_turn
 from .imaging import DisplayCurve, add_noise, add_scatter, collimator_mask, random_display
 from .materials import DENSITY, mass_attenuation
 from .parameters import SimulationParameters
-from .scene import Piece, Scene, covers_body, surface_points, take_apart
+from .scene import Piece, Scene, covers_body, draw_surface_points, take_apart
 from .shapes import cylinder_path, ellipsoid_path, trunk_path
 from .spectrum import Spectrum, tungsten_spectrum
 
@@ -95,7 +95,7 @@ def simulate_case(
     report = Progress(progress)
     projector = _line_integrals if project is None else project
     report(0.0, "taking the CT apart")
-    points = surface_points(labels, label, 2000, rng)
+    points = draw_surface_points(labels, label, 2000, rng)
     scene = take_apart(ct, labels) if scene is None else scene
     pivot = scene.centroids[label]
 
@@ -113,7 +113,7 @@ def simulate_case(
         )
         for name in (AP, LATERAL)
     }
-    at = transform_points(truth_pose, pivot[None])[0]
+    at = Rigid(truth_pose).apply(pivot)
     if frame is not None:
         cameras = frame(cameras, at)
     trunk = None
@@ -232,7 +232,7 @@ def _fitted_trunk(ct: Volume, ct_to_world: Array, rest: Piece) -> _Trunk:
     radii = 2.0 * points[:, :2].std(axis=0)
     tissue = rest.soft.array[rest.soft.array > 0.7]
     return _Trunk(
-        transform_points(ct_to_world, centre[None])[0],
+        Rigid(ct_to_world).apply(centre),
         np.asarray(ct_to_world)[:3, :2].T,
         radii,
         float(np.clip(tissue.mean(), 0.9, 1.05)),
@@ -371,6 +371,3 @@ def _expose(
     grey = finish.curve(signal, mask > 0.5)
     grey = np.rint(grey * mask).astype(np.uint8 if finish.curve.bits <= 8 else np.uint16)
     return grey.astype(np.float32), grey
-
-
-__all__ = ["SimulatedCase", "simulate_case"]

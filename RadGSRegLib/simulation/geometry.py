@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-from ..geometry import Camera
+from ..geometry import Camera, Rigid
 from .parameters import SimulationParameters
 
 Array = NDArray[np.float64]
@@ -45,10 +45,7 @@ def c_arm_camera(
 def move_about(centre: ArrayLike, rotation: Rotation, offset: ArrayLike) -> Array:
     """The rigid transform (4, 4) that turns about ``centre`` (3,) and then shifts by ``offset``."""
     c = np.asarray(centre, dtype=float)
-    out = np.eye(4)
-    out[:3, :3] = rotation.as_matrix()
-    out[:3, 3] = c + np.asarray(offset, dtype=float) - out[:3, :3] @ c
-    return out
+    return Rigid.carrying(rotation.as_matrix(), c, c + np.asarray(offset, dtype=float)).matrix
 
 
 def random_turn(generator: np.random.Generator, degrees: float) -> Rotation:

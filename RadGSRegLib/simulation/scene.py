@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects, gaussian_filter
 
 from ..errors import InputError
-from ..geometry import Volume
+from ..geometry import Volume, surface_points
 from .materials import split_hu
 
 Array = NDArray[np.float32]
@@ -47,22 +47,15 @@ def centroid(labels: Volume, label: int) -> Matrix:
     return np.asarray(labels.physical_points(kji[:, ::-1].mean(0)[None].astype(float))[0])
 
 
-def surface_points(
+def draw_surface_points(
     labels: Volume, label: int, count: int, generator: np.random.Generator
 ) -> Matrix:
     """Up to ``count`` (N, 3) mm voxel centres on the surface of a label, drawn without repeats."""
-    mask = labels.array == label
-    box = find_objects(mask.astype(np.uint8))
-    if not box or box[0] is None:
+    mask = np.asarray(labels.array == label)
+    if not mask.any():
         raise InputError("label map", f"holds no label {label}")
-    start = np.array([s.start for s in box[0]])
-    part = np.pad(mask[box[0]], 1)
-    inner = part.copy()
-    for axis in range(3):
-        inner &= np.roll(part, 1, axis) & np.roll(part, -1, axis)
-    kji = np.argwhere(part & ~inner) - 1 + start
-    chosen = generator.permutation(len(kji))[:count]
-    return labels.physical_points(kji[np.sort(chosen)][:, ::-1].astype(float))
+    points = surface_points(labels, mask)
+    return np.asarray(points[np.sort(generator.permutation(len(points))[:count])])
 
 
 def take_apart(ct: Volume, labels: Volume, coarse_mm: float = 2.0) -> Scene:
@@ -177,6 +170,3 @@ def _thin(volume: Volume, coarse_mm: float) -> Volume:
     matrix[:3, 3] = volume.physical_points(shift[None])[0]
     matrix[:3, :3] = matrix[:3, :3] * np.array(steps)
     return Volume(array.astype(np.float32), matrix)
-
-
-__all__ = ["Piece", "Scene", "centroid", "covers_body", "surface_points", "take_apart"]
