@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ball import write_ball
 
 from RadGSRegLib import __version__, cli
 from RadGSRegLib.cases import read_case
+from RadGSRegLib.commands import COMMANDS
 from RadGSRegLib.system.interrupt import Interrupt
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +63,7 @@ ARGUMENTS = [
         "no.nii",
     ),
     (["evaluate", "no/such/folder", "--out", "OUT"], "no/such/folder"),
-    (["evaluate", ".", "--out", "OUT", "--method", "magic"], "--method"),
+    (["evaluate", ".", "--out", "OUT", "--draws", "2"], "--draws"),
 ]
 
 
@@ -196,6 +198,13 @@ def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
     text = capfd.readouterr().out
     for command in ("demo", "register", "reconstruct", "simulate", "evaluate", "info"):
         assert f"\n    {command}" in text
+    assert "review-server" not in text
+
+
+def test_every_command_has_its_help(capfd: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        assert cli.main([name, "--help"]) == 0
+        assert capfd.readouterr().out.startswith(f"usage: radgsreg {name} ")
 
 
 def test_refusals_come_fast() -> None:
@@ -298,6 +307,6 @@ def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("RadGSRegLib.commands.info", broken)
+    monkeypatch.setitem(COMMANDS, "info", replace(COMMANDS["info"], run=broken))
     with pytest.raises(ZeroDivisionError):
         cli.main(["info"])

@@ -45,7 +45,7 @@ def test_the_command_line_starts_light() -> None:
 
 
 def test_reading_cases_needs_no_torch() -> None:
-    assert not loaded_by("import RadGSRegLib.commands") & {"torch", "warp", "matplotlib"}
+    assert not loaded_by("import RadGSRegLib.cases") & {"torch", "warp", "matplotlib"}
 
 
 def test_nothing_of_slicer_is_loaded() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from RadGSRegLib import cli, commands
+from RadGSRegLib import cli
+from RadGSRegLib.commands import COMMANDS, Outcome
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.registration.effort import registration_options
+from RadGSRegLib.system.exit_status import ExitStatus
 from RadGSRegLib.system.progress import Progress
 
 
@@ -37,13 +40,13 @@ def test_a_pose_comes_through_parts() -> None:
 def test_figures_come_through_parts_to_a_line_of_progress(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def work(args: Any, progress: Progress, interrupt: Any) -> commands.Outcome:
+    def work(args: Any, progress: Progress, interrupt: Any) -> Outcome:
         progress(0.25, "training")
         progress.part(0.0, 0.5).part(0.1, 0.2).figures({"recm_mm": 3.5})
-        return commands.Outcome(0, ("done",), {})
+        return Outcome(ExitStatus.OK, ("done",))
 
     Progress().figures({"recm_mm": 3.5})  # nobody listens
-    monkeypatch.setattr(commands, "run", work)
+    monkeypatch.setitem(COMMANDS, "pretrain", replace(COMMANDS["pretrain"], run=work))
     arguments = ["pretrain", "--stage", "3", "case.json", "--out", "m.safetensors", "--progress"]
     assert cli.main(arguments) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -54,12 +57,12 @@ def test_figures_come_through_parts_to_a_line_of_progress(
 def test_a_pose_is_a_line_of_progress(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def work(args: Any, progress: Progress, interrupt: Any) -> commands.Outcome:
+    def work(args: Any, progress: Progress, interrupt: Any) -> Outcome:
         progress(0.25, "refining the pose")
         progress.part(0.3, 0.4).pose(np.diag([1.0, 1, 1, 1]))
-        return commands.Outcome(0, ("done",), {})
+        return Outcome(ExitStatus.OK, ("done",))
 
-    monkeypatch.setattr(commands, "run", work)
+    monkeypatch.setitem(COMMANDS, "register", replace(COMMANDS["register"], run=work))
     assert cli.main(["register", "case.json", "--out", "x", "--progress"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[1] == {

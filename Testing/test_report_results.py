@@ -14,7 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from ball import CENTRE_CT, POSE, RADIUS, ball_case, write_ball
 
-from RadGSRegLib import cli, commands, pipeline
+from RadGSRegLib import cli, pipeline
 from RadGSRegLib.cases import Case, read_itk_transform, read_registration_json
 from RadGSRegLib.gaussians import GaussianCloud
 from RadGSRegLib.geometry import Volume, exp_se3, transform_points
@@ -121,7 +121,9 @@ def replace_pipeline(
         return done
 
     monkeypatch.setattr(pipeline, "run", told)
-    monkeypatch.setattr(commands, "_options", lambda args: pipeline.PipelineOptions())
+    monkeypatch.setattr(
+        "RadGSRegLib.commands.register.pipeline_options", lambda args: pipeline.PipelineOptions()
+    )
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("uncertain", 3), ("failed", 3)])

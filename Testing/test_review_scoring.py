@@ -178,7 +178,7 @@ def test_senseless_requests_are_refused(tmp_path: Path) -> None:
 
 def _start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "RadGSRegLib.review.server", *arguments],
+        [sys.executable, "-m", "RadGSRegLib", "review-server", *arguments],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from RadGSRegLib import cli
 from RadGSRegLib.cases import read_case, read_start
 from RadGSRegLib.drr import project_volume
 from RadGSRegLib.errors import InputError
@@ -27,7 +28,6 @@ from RadGSRegLib.simulation import (
     simulate_phantom_case,
     write_simulated_case,
 )
-from RadGSRegLib.simulation.batch import main
 from RadGSRegLib.simulation.geometry import AP, LATERAL, c_arm_camera
 from RadGSRegLib.simulation.scene import covers_body, take_apart
 
@@ -226,19 +226,24 @@ def test_files_hold_the_case(realistic: SimulatedCase, tmp_path: Path) -> None:
     assert truth["level"] == "realistic"
 
 
-def test_batch_writes_cases_and_refuses_bad_input(
+def test_the_command_writes_cases_and_refuses_bad_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--out", str(tmp_path), "--level", "clean", "--count", "1", "--seed", "3"]
-    assert main([*words, "--field", "crop", "--spacing", "3", "--label", "L2"]) == 0
-    assert read_case(tmp_path / "clean-3" / "case.json").label == LABELS["L2"]
-    source = tmp_path / "clean-3"
-    again = ["--ct", str(source / "ct.nii.gz"), "--seg", str(source / "seg.nii.gz")]
-    out = ["--out", str(tmp_path / "b"), "--level", "clean"]
-    assert main([*out, *again, "--label", "99"]) == 2
-    assert main([*out, "--ct", str(tmp_path / "none.nii.gz"), "--label", "1"]) == 2
+    level = ["--level", "clean"]
+    source = tmp_path / "phantom"
+    words = ["simulate", "--out", str(source), *level, "--seed", "3"]
+    assert cli.main([*words, "--label", "C1"]) == 2
+    assert not source.exists()
+    assert cli.main([*words, "--label", str(LABELS["L2"])]) == 0
+    assert read_case(source / "case.json").label == LABELS["L2"]
+    words = ["simulate", "--out", str(tmp_path / "b"), *level]
+    segmentation = ["--segmentation", str(source / "seg.nii.gz")]
+    ct, none = str(source / "ct.nii.gz"), str(tmp_path / "none.nii.gz")
+    assert cli.main([*words, "--ct", ct, *segmentation, "--label", "99"]) == 2
+    assert cli.main([*words, "--ct", none, *segmentation, "--label", "1"]) == 2
+    assert cli.main([*words, "--ct", ct, "--label", "1"]) == 2
     assert not (tmp_path / "b").exists()
-    assert len(capsys.readouterr().err.strip().splitlines()) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 4
 
 
 def test_missing_labels_and_other_grids_are_refused(

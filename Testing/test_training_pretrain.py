@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from RadGSRegLib import cli, commands
+from RadGSRegLib import cli
 from RadGSRegLib.cases import read_case
+from RadGSRegLib.commands.running import with_inputs
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry.pose import is_rigid
 from RadGSRegLib.measures.pose import mtre
@@ -235,7 +236,7 @@ def test_learned_poses_say_where_to_search(case_path, monkeypatch):
 def test_model_and_start_are_among_the_inputs(trained, case_path):
     start = case_path.with_name("start.json")
     before = read_case(case_path).inputs
-    after = commands._with_inputs(before, str(start), None, str(trained))
+    after = with_inputs(before, str(start), None, str(trained))
     assert set(after) - set(before) == {trained.name, start.name}
     assert all(len(value) == 64 for value in after.values())
 

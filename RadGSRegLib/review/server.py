@@ -1,6 +1,7 @@
-"""``python -m RadGSRegLib.review.server CASE.json POSE.json FOLDER``: answers until its input ends.
+"""Answers requests about a case's poses, in lines, until its input ends.
 
-A window (Slicer's) that must not wait keeps this process beside it. Both sides speak lines of JSON.
+A window (Slicer's) that must not wait keeps a process beside it: ``radgsreg review-server CASE.json
+POSE.json FOLDER`` (see `commands.review_server`). Both sides speak lines of JSON.
 The first line out, once all is loaded, is ``{"ready": true, "views": [...]}``; loading that fails
 ends in ``{"error": "..."}``. Then each line in is a request and gets one line out with its ``id``:
 
@@ -23,9 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +35,6 @@ from numpy.typing import NDArray
 
 from ..cases import read_case
 from ..cases.json_input import Fields, read_json_object
-from ..errors import InputError
 from ..geometry import is_rigid
 from ..report.overlay import overlay_png, picture_names, plain_png
 from ..report.shadow import cast_shadow
@@ -66,7 +64,7 @@ class ReviewServer:
         return [view.name for view in self._case.views]
 
     def answer(self, request: Request) -> dict[str, Any]:
-        """The answer to one request, without its ``id``. Raises ValueError for a senseless one."""
+        """The answer to one request, without its ``id``. Raises ValueError for an invalid one."""
         kinds: dict[str, Callable[[Request, NDArray[np.float64]], dict[str, Any]]] = {
             "score": self._score,
             "render": self._render,
@@ -155,7 +153,7 @@ def serve(server: ReviewServer, lines: IO[str], out: IO[str]) -> None:
         fresh = []
         for request, stale in overtaken(waiting):
             if stale:
-                _say(out, {"id": request.get("id"), "stale": True})
+                say(out, {"id": request.get("id"), "stale": True})
             else:
                 fresh.append(request)
         request, *waiting = fresh
@@ -163,40 +161,10 @@ def serve(server: ReviewServer, lines: IO[str], out: IO[str]) -> None:
             answer = server.answer(request)
         except Exception as error:  # one bad request must not end the process
             answer = {"error": str(error) or type(error).__name__}
-        _say(out, {"id": request.get("id"), **answer})
+        say(out, {"id": request.get("id"), **answer})
 
 
-def _say(out: IO[str], content: dict[str, Any]) -> None:
+def say(out: IO[str], content: dict[str, Any]) -> None:
+    """Write one line, at once."""
     out.write(json.dumps(content) + "\n")
     out.flush()
-
-
-def main(arguments: list[str]) -> int:
-    """Load, say so, and answer until the input ends; the exit status."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Whatever a library prints must not get between the answers.
-    out = sys.stdout
-    sys.stdout = sys.stderr
-    try:
-        case, pose, folder = (Path(argument) for argument in arguments)
-        server = ReviewServer(
-            case,
-            pose,
-            folder,
-            Progress(
-                lambda fraction, message: _say(out, {"progress": fraction, "message": message})
-            ),
-        )
-    except (InputError, ValueError) as error:
-        _say(out, {"error": str(error)})
-        return 2
-    _say(out, {"ready": True, "views": server.views})
-    try:
-        serve(server, sys.stdin, out)
-    except (BrokenPipeError, KeyboardInterrupt):
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

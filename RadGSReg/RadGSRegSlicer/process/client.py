@@ -100,7 +100,8 @@ class ReviewClient:
         command = self._command or [
             environment.pythonExecutable(),
             "-m",
-            "RadGSRegLib.review.server",
+            "RadGSRegLib",
+            "review-server",
         ]
         self._process = startChild(
             [*command, str(self._case), str(self.folder / "pose.json"), str(self.folder)],

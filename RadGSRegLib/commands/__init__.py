@@ -1,0 +1,37 @@
+"""The commands of ``radgsreg``: one file each, with its arguments, its check and its run.
+
+A new command is a new file with a `Command`, and its entry here. Importing them loads nothing
+heavy: what a command needs, its ``run`` imports, torch only once the input has been read, so that
+refusals come fast.
+"""
+
+from . import (
+    demo,
+    evaluate,
+    info,
+    pretrain,
+    reconstruct,
+    register,
+    review_server,
+    segment,
+    simulate,
+)
+from .command import Command, Outcome
+
+COMMANDS: dict[str, Command] = {
+    module.COMMAND.name: module.COMMAND
+    for module in (
+        demo,
+        register,
+        reconstruct,
+        simulate,
+        segment,
+        evaluate,
+        pretrain,
+        info,
+        review_server,
+    )
+}
+"""All commands by name, in the order in which the help lists them."""
+
+__all__ = ["COMMANDS", "Command", "Outcome"]

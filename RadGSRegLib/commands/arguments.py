@@ -1,0 +1,80 @@
+"""Arguments that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from ..choices import DEVICES, EFFORTS, REALISMS
+from ..errors import InputError
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Add ``--out``, a folder."""
+    parser.add_argument("--out", metavar="DIR", required=True, help="where the results go")
+
+
+def add_level(parser: argparse.ArgumentParser) -> None:
+    """Add ``--level``, of simulated X-rays."""
+    parser.add_argument(
+        "--level",
+        choices=REALISMS,
+        default="realistic",
+        help="how much the X-rays resemble real ones (default realistic)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="for reconstruction and networks; the registration's search runs on the CPU",
+    )
+
+
+def add_effort(parser: argparse._ActionsContainer, help: str) -> None:
+    """Add ``--effort``."""
+    parser.add_argument("--effort", choices=EFFORTS, default="normal", help=help)
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add ``--seed``."""
+    parser.add_argument("--seed", type=natural, default=0, help="of all randomness (default 0)")
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """Add ``--progress``, which `cli` reads."""
+    parser.add_argument(
+        "--progress", action="store_true", help="print progress as lines of JSON on standard output"
+    )
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``, ``--seed`` and ``--progress``."""
+    add_device(parser)
+    add_seed(parser)
+    add_progress(parser)
+
+
+def check_model(args: argparse.Namespace) -> None:
+    """Raise InputError where ``--model`` names no file."""
+    if args.model is not None and not os.path.isfile(args.model):  # noqa: PTH113 - loads nothing
+        raise InputError(args.model, "there is no such model")
+
+
+def natural(text: str) -> int:
+    """A whole number from 0."""
+    return _whole(text, 0)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or not least <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to 2^31 - 1")
+    return int(text)

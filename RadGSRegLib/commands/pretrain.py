@@ -1,0 +1,130 @@
+"""``radgsreg pretrain``: one of the three stages of training; a model and its card."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import InputError
+from ..system.exit_status import ExitStatus
+from ..system.interrupt import Interrupt
+from ..system.progress import Progress
+from .arguments import add_common, natural
+from .command import Command, Outcome
+from .running import torch_device
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--stage",
+        type=int,
+        choices=(1, 2, 3),
+        required=True,
+        help="1: many CTs, simulated X-rays; 2: X-rays with known poses; 3: one patient's CT",
+    )
+    parser.add_argument("case", metavar="CASE.json", nargs="?", help="the patient, for --stage 3")
+    parser.add_argument("--out", metavar="MODEL.safetensors", required=True)
+    parser.add_argument("--minutes", type=_minutes, help="stop then, with the best so far")
+    parser.add_argument("--config", metavar="FILE", help="options as JSON or YAML")
+    parser.add_argument(
+        "--base",
+        metavar="MODEL",
+        help="go on from this model; none: from scratch (default: the weights that come with the "
+        "program for --stage 3 with their networks, else none)",
+    )
+    parser.add_argument("--phantoms", type=natural, default=0, help="spines, for --stage 1")
+    parser.add_argument("--cts", metavar="DIR", help="CTs with label maps, for --stage 1")
+    parser.add_argument("--verse", metavar="DIR", help="VerSe'20, for --stage 1")
+    parser.add_argument("--cases", metavar="DIR", help="cases with truth.json, for --stage 2")
+    parser.add_argument("--fold", type=int, choices=range(5), help="held out of --cases")
+    parser.add_argument(
+        "--anchors",
+        choices=("template", "grid"),
+        default="template",
+        help="of stages 1 and 2: a mean vertebra (default), or the paper's grid",
+    )
+    parser.add_argument("--work", metavar="DIR", help="checkpoints; an interrupted run goes on")
+    parser.add_argument(
+        "--stop", metavar="FILE", help="end with the best so far as soon as this file appears"
+    )
+    parser.add_argument("--board", metavar="DIR", help="logs for TensorBoard")
+    add_common(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse options of another stage, which would be left out unsaid."""
+    given = {
+        "--phantoms": (1, args.phantoms or None),
+        "--cts": (1, args.cts),
+        "--verse": (1, args.verse),
+        "--cases": (2, args.cases),
+        "--fold": (2, args.fold),
+        "CASE.json": (3, args.case),
+    }
+    for name, (stage, value) in given.items():
+        if value is not None and args.stage != stage:
+            raise InputError(name, f"is of use only with --stage {stage}", "leave it out")
+    if args.anchors != "template" and (args.stage == 3 or args.base not in (None, "none")):
+        raise InputError("--anchors", "is of use only with --stage 1 or 2 and without --base")
+
+
+def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """Train, and say how good the model is on what was held out."""
+    device = torch_device(args.device)
+    from ..training.config import TrainingConfig, read_config
+    from ..training.pretrain import Pretraining, measured_on, pretrain
+    from ..training.stages import shipped_base
+
+    def path(name: str) -> Path | None:
+        value = getattr(args, name)
+        return None if value is None else Path(value)
+
+    config = replace(TrainingConfig(), seed=args.seed)
+    if args.config is not None:
+        config = read_config(Path(args.config), config)
+    if args.minutes is not None and args.config is None:
+        config = config.by_clock()
+    base = None if args.base == "none" else path("base")
+    if args.base is None and args.stage == 3:
+        base = shipped_base(config)
+    asked = Pretraining(
+        stage=args.stage,
+        out=Path(args.out),
+        case=path("case"),
+        phantoms=args.phantoms,
+        cts=path("cts"),
+        verse=path("verse"),
+        cases=path("cases"),
+        fold=args.fold,
+        base=base,
+        minutes=args.minutes,
+        work=path("work"),
+        stop=path("stop"),
+        board=path("board"),
+        device=device,
+        anchors=args.anchors,
+    )
+    best = pretrain(asked, config, progress).best()
+    summary = (
+        f"trained for {best['minutes']:.1f} minutes, {best['step']:.0f} steps",
+        f"error on {measured_on(asked)}: reconstruction {best['recm_mm']:.1f} mm, "
+        f"registration {best['regm_mm']:.1f} mm (medians, before any refinement)",
+        "began from scratch" if base is None else f"went on from: {base}",
+        f"model: {args.out} (its card: {Path(args.out).with_suffix('.md')})",
+    )
+    return Outcome(ExitStatus.OK, summary, {"out": str(args.out), **best})
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1e5:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of minutes")
+    return value
+
+
+COMMAND = Command("pretrain", "train a model: the three stages", add_arguments, run, check)

@@ -1,0 +1,133 @@
+"""``radgsreg reconstruct``: X-rays, and on request the CT's Gaussians, to a cloud and a volume."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..choices import RECONSTRUCTION_METHODS
+from ..errors import InputError
+from ..system.exit_status import ExitStatus
+from ..system.interrupt import Interrupt
+from ..system.progress import Progress
+from .arguments import add_common, add_out, check_model
+from .command import Command, Outcome
+from .running import (
+    pipeline_options,
+    reconstruction_options,
+    registration_outcome,
+    results_folder,
+    torch_device,
+    with_inputs,
+)
+
+if TYPE_CHECKING:
+    from ..cases import Case, View
+    from ..registration.types import Registration
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("input", metavar="CASE_OR_VIEWS.json", help="a case, or X-rays alone")
+    add_out(parser)
+    parser.add_argument(
+        "--method",
+        choices=RECONSTRUCTION_METHODS,
+        default="optimize",
+        help="default optimize; learned needs --model",
+    )
+    parser.add_argument("--model", metavar="M", help="trained weights, for --method learned")
+    parser.add_argument(
+        "--ct-prior", action="store_true", help="register first, start from the CT's Gaussians"
+    )
+    parser.add_argument(
+        "--start", metavar="START.json", help="an approximate ct_to_world for --ct-prior"
+    )
+    add_common(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together."""
+    check_model(args)
+    if (args.method == "learned") != (args.model is not None):
+        raise InputError("--method learned", "and --model belong together")
+    if args.method == "learned" and args.ct_prior:
+        raise InputError("--ct-prior", "is of use only with --method optimize")
+    if args.start and not args.ct_prior:
+        raise InputError("--start", "is of use only with --ct-prior")
+
+
+def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """Reconstruct, and write the cloud, the volume and a record."""
+    from ..cases import read_start, software_versions, write_json, write_volume_nifti
+
+    progress(0.0, "reading the X-rays")
+    path = Path(args.input)
+    case, views, inputs = _read_views_or_case(path)
+    if args.ct_prior and case is None:
+        raise InputError(path, "holds no CT, which --ct-prior needs", "give a case.json")
+    start = None if args.start is None else read_start(Path(args.start))
+    inputs = with_inputs(inputs, args.start, args.model)
+    with results_folder(args.out, interrupt) as stage:
+        from .. import pipeline
+        from ..gaussians import write_ply
+
+        registration: Registration | None = None
+        if case is not None and args.ct_prior:
+            result = pipeline.run(case, start, pipeline_options(args), progress.part(0.05, 0.95))
+            registration = result.registration
+            cloud, volume = result.cloud_world, result.volume_world
+            quality, timing_s = result.reconstruction_quality, result.timing_s
+        elif args.method == "learned":
+            from ..networks import load_model, see
+            from ..reconstruction.box import box_of_cloud
+
+            model = load_model(Path(args.model), torch_device(args.device))
+            seen = see(views, model, None, progress.part(0.05, 0.95))
+            cloud = seen.cloud_world.to("cpu")
+            volume = box_of_cloud(cloud, 1.0).voxelize(cloud)
+            quality, timing_s = {"agreement": seen.score, "gaussians": len(cloud)}, {}
+        else:
+            done = pipeline.reconstruct(
+                views, options=reconstruction_options(args), progress=progress.part(0.05, 0.95)
+            )
+            cloud, volume, quality, timing_s = done.cloud, done.volume, done.quality, {}
+        write_volume_nifti(volume, stage / "reconstruction.nii.gz")
+        write_ply(stage / "gaussians.ply", cloud)
+        record = {
+            "schema": "radgsreg/reconstruction",
+            "version": 1,
+            "method": args.method,
+            "prior": "ct" if args.ct_prior else "none",
+            "status": registration.status if registration else None,
+            "reason": registration.reason if registration else None,
+            "ct_to_world": registration.ct_to_world if registration else None,
+            "quality": quality,
+            "timing_s": timing_s,
+            "inputs": inputs,
+            "software": software_versions(),
+            "parameters": {"seed": args.seed, "views": [view.name for view in views]},
+        }
+        write_json(record, stage / "reconstruction.json")
+    files = f"results: {args.out}"
+    first = f"reconstructed from {len(views)} views with {len(cloud)} Gaussians"
+    if registration is None:
+        return Outcome(ExitStatus.OK, (first, files), {"out": str(args.out)})
+    outcome = registration_outcome(registration, args.out)
+    return Outcome(outcome.exit_status, (first, *outcome.summary), outcome.facts)
+
+
+def _read_views_or_case(path: Path) -> tuple[Case | None, tuple[View, ...], Mapping[str, str]]:
+    from ..cases import Ledger, is_views_file, read_case, read_views
+
+    if path.is_dir() or not is_views_file(path):
+        case = read_case(path)
+        return case, case.views, case.inputs
+    ledger = Ledger()
+    ledger.add_file(path)
+    return None, read_views(path, ledger), ledger.inputs
+
+
+COMMAND = Command("reconstruct", "X-rays to Gaussians and volume only", add_arguments, run, check)

@@ -1,0 +1,52 @@
+"""``radgsreg review-server``: the process that scores and renders poses for a window.
+
+Both sides speak lines of JSON (see `review.server`), so that nothing else may reach standard
+output. The window starts it; a person has no use for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from ..errors import InputError
+from ..system.exit_status import ExitStatus
+from ..system.interrupt import Interrupt
+from ..system.progress import Progress
+from .command import Command, Outcome
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("case", metavar="CASE.json", type=Path)
+    parser.add_argument(
+        "pose", metavar="POSE.json", type=Path, help="the ct_to_world to begin with"
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where pictures are written")
+
+
+def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """Load, say so, and answer until the input ends."""
+    out = sys.stdout
+    # Whatever a library prints must not get between the answers.
+    with contextlib.redirect_stdout(sys.stderr):
+        from ..review.server import ReviewServer, say, serve
+
+        def tell(fraction: float, message: str) -> None:
+            say(out, {"progress": fraction, "message": message})
+
+        try:
+            server = ReviewServer(args.case, args.pose, args.folder, Progress(tell))
+        except (InputError, ValueError) as error:
+            say(out, {"error": str(error)})
+            return Outcome(ExitStatus.INPUT)
+        say(out, {"ready": True, "views": server.views})
+        serve(server, sys.stdin, out)
+    return Outcome(ExitStatus.OK)
+
+
+COMMAND = Command(
+    "review-server", "scores and renderings for a window", add_arguments, run, hidden=True
+)

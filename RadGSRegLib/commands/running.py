@@ -1,0 +1,91 @@
+"""What the runs of several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..system.exit_status import ExitStatus
+from ..system.interrupt import Interrupt
+from .command import Outcome
+
+if TYPE_CHECKING:
+    from ..pipeline import PipelineOptions
+    from ..reconstruction import ReconstructionOptions
+    from ..registration.register import RegistrationOptions
+    from ..registration.types import Registration
+
+
+@contextlib.contextmanager
+def results_folder(out: str, interrupt: Interrupt) -> Iterator[Path]:
+    """The staging folder for ``out``; moving it into place in the end is not interrupted."""
+    from ..cases import OutputFolder
+
+    with OutputFolder(out) as stage:
+        yield stage
+        interrupt.hold()
+
+
+def with_inputs(inputs: Mapping[str, str], *paths: str | None) -> dict[str, str]:
+    """The inputs with the hashes of further files, of those that were given."""
+    from ..cases import Ledger
+
+    ledger = Ledger()
+    for path in paths:
+        if path is not None:
+            ledger.add_file(Path(path))
+    return {**inputs, **ledger.inputs}
+
+
+def torch_device(asked: str) -> str:
+    """The torch device to use; InputError where cuda was asked for and does not work."""
+    import torch
+
+    works = asked != "cpu" and torch.cuda.is_available()
+    if asked == "cuda" and not works:
+        raise InputError("--device cuda", "no CUDA device works here", "use --device cpu")
+    return "cuda" if works else "cpu"
+
+
+def registration_options(args: argparse.Namespace) -> RegistrationOptions:
+    """What --device, --effort and --seed mean; InputError where there is no CUDA."""
+    torch_device(args.device)
+    from ..registration import effort
+
+    return effort.registration_options(getattr(args, "effort", "normal"), seed=args.seed)
+
+
+def reconstruction_options(args: argparse.Namespace) -> ReconstructionOptions:
+    """What --device and --seed mean for a reconstruction; InputError where there is no CUDA."""
+    device = torch_device(args.device)
+    from ..reconstruction import ReconstructionOptions
+
+    return ReconstructionOptions(device=device, seed=args.seed)
+
+
+def pipeline_options(args: argparse.Namespace) -> PipelineOptions:
+    """Both, for the whole pipeline."""
+    registration = registration_options(args)
+    from ..pipeline import PipelineOptions
+
+    return PipelineOptions(registration, reconstruction_options(args))
+
+
+def registration_outcome(registration: Registration, out: str) -> Outcome:
+    """What a registration's verdict means for a command whose results are in ``out``."""
+    trusted = registration.status == "ok"
+    summary = [f"status: {registration.status}: {registration.reason}"]
+    expected = registration.quality.get("expected_error_mm")
+    if expected is not None and math.isfinite(expected):
+        summary.append(f"expected error: {float(expected):.2f} mm")
+    summary.append(f"results: {out} (open {Path(out) / 'report.html'})")
+    if not trusted:
+        summary.append("do not rely on this result; look at the pictures")
+    facts = {"status": registration.status, "reason": registration.reason, "out": str(out)}
+    status = ExitStatus.OK if trusted else ExitStatus.NOT_TRUSTED
+    return Outcome(status, tuple(summary), facts)

@@ -1,0 +1,98 @@
+"""``radgsreg segment``: one vertebra of a CT, from a point inside its body, as a label map."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import InputError
+from ..system.exit_status import ExitStatus
+from ..system.interrupt import Interrupt
+from ..system.progress import Progress
+from .arguments import add_progress
+from .command import Command, Outcome
+
+_ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("ct", metavar="CT", help="the CT: NIfTI, NRRD, MHA or a DICOM folder")
+    parser.add_argument(
+        "--point", metavar="X,Y,Z", required=True, help="inside the vertebra's body, LPS mm"
+    )
+    parser.add_argument(
+        "--out", metavar="MASK.nii.gz", required=True, help="where the label map goes"
+    )
+    parser.add_argument(
+        "--label", metavar="N", type=_label, default=1, help="its number in the map (default 1)"
+    )
+    add_progress(parser)
+
+
+def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """Segment the vertebra and write its label map on the CT's grid."""
+    point = _point(args.point)
+    out = Path(args.out)
+    with _label_map(out, interrupt) as part:
+        from ..cases import read_ct, write_segmentation
+
+        progress(0.0, "reading the CT")
+        ct = read_ct(Path(args.ct))
+        import numpy as np
+
+        from ..segmentation import segment_vertebra
+
+        vertebra = segment_vertebra(ct, point, progress=progress.part(0.05, 0.98))
+        mask = vertebra.mask
+        labels = mask.with_array(mask.array * np.uint16(args.label))
+        write_segmentation(part, labels, {args.label: "vertebra"})
+    volume = float(mask.array.sum() * ct.spacing.prod() / 1000.0)
+    first = "; ".join([f"segmented a vertebra of {volume:.0f} cm3", *vertebra.notes])
+    facts = {
+        "status": vertebra.status,
+        "quality": vertebra.quality,
+        "notes": list(vertebra.notes),
+        "out": str(out),
+    }
+    status = ExitStatus.OK if vertebra.status == "ok" else ExitStatus.NOT_TRUSTED
+    return Outcome(status, (first, f"result: {out}"), facts)
+
+
+def _point(text: str) -> list[float]:
+    """Three numbers, mm."""
+    try:
+        point = [float(part) for part in text.split(",")]
+    except ValueError:
+        point = []
+    if len(point) != 3 or not all(map(math.isfinite, point)):
+        raise InputError("--point", f"'{text}' is not X,Y,Z", "give three numbers in mm, LPS")
+    return point
+
+
+@contextlib.contextmanager
+def _label_map(out: Path, interrupt: Interrupt) -> Iterator[Path]:
+    """A file to write the label map into, which takes the place of ``out`` once it is whole."""
+    from ..cases.output import output_file
+
+    if not out.name.lower().endswith(_ENDINGS):
+        raise InputError(out, "has no ending of a label map", f"use {', '.join(_ENDINGS)}")
+    if out.is_dir():
+        raise InputError(out, "is a folder", "name a file")
+    if not out.parent.is_dir():
+        raise InputError(out, "its folder does not exist", "make it first")
+    with output_file(out) as part:
+        yield part
+        interrupt.hold()
+
+
+def _label(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
+    return int(text)
+
+
+COMMAND = Command("segment", "one vertebra of a CT, from a point inside it", add_arguments, run)

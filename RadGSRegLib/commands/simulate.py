@@ -1,0 +1,103 @@
+"""``radgsreg simulate``: X-rays with truth, from a CT and labels or from the built-in phantom."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..system.exit_status import ExitStatus
+from ..system.interrupt import Interrupt
+from ..system.progress import Progress
+from .arguments import add_level, add_out, add_progress, add_seed, positive
+from .command import Command, Outcome
+from .running import results_folder
+
+if TYPE_CHECKING:
+    from ..cases import CtCase
+    from ..simulation import SimulatedCase
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--case", metavar="CASE.json", help="take CT, segmentation and label here")
+    parser.add_argument("--ct", metavar="CT", help="a CT; without any, the built-in phantom")
+    parser.add_argument("--segmentation", metavar="SEG", help="its label map")
+    parser.add_argument(
+        "--label",
+        metavar="LABEL",
+        help="number or name of the vertebra; the phantom has T12 to L5 (default L3)",
+    )
+    add_out(parser)
+    add_level(parser)
+    parser.add_argument("--count", type=positive, default=1, help="how many cases (default 1)")
+    add_seed(parser)
+    add_progress(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse half a source of anatomy, and two."""
+    volumes = {"--ct": args.ct, "--segmentation": args.segmentation}
+    if args.case is not None and any((*volumes.values(), args.label)):
+        raise InputError("--case", "cannot go with --ct, --segmentation or --label")
+    given = [name for name, value in volumes.items() if value is not None]
+    if len(given) == 1 or (given and args.label is None):
+        raise InputError(given[0], "--ct, --segmentation and --label belong together")
+
+
+def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+    """Simulate ``--count`` cases, each in a folder of its own where there are several."""
+    source = _read_source(args)
+    with results_folder(args.out, interrupt) as stage:
+        from ..simulation import write_simulated_case
+
+        for number in range(args.count):
+            seed = args.seed + number
+            part = progress.part(number / args.count, (number + 1) / args.count)
+            folder = stage if args.count == 1 else stage / f"{args.level}-{seed}"
+            write_simulated_case(_simulate(args, source, seed, part), folder)
+    what = "a case" if args.count == 1 else f"{args.count} cases"
+    return Outcome(ExitStatus.OK, (f"simulated {what}: {args.out}",), {"out": str(args.out)})
+
+
+def _simulate(
+    args: argparse.Namespace, source: CtCase | None, seed: int, progress: Progress
+) -> SimulatedCase:
+    from ..phantom import LABELS
+    from ..simulation import simulate_case, simulate_phantom_case
+
+    if source is None:
+        names = {str(number): name for name, number in LABELS.items()}
+        target = names.get(args.label, args.label or "L3")
+        return simulate_phantom_case(seed, args.level, target, progress=progress)
+    return simulate_case(
+        source.ct,
+        source.labels,
+        source.label,
+        args.level,
+        seed,
+        label_names=source.label_names,
+        progress=progress,
+    )
+
+
+def _read_source(args: argparse.Namespace) -> CtCase | None:
+    """CT and labels from --case or from --ct, --segmentation, --label; None for the phantom."""
+    from ..cases import CtCase, labels_on_ct, read_ct, read_ct_case, read_segmentation
+
+    if args.case is not None:
+        return read_ct_case(Path(args.case))
+    if args.ct is None:
+        return None
+    for path in (args.ct, args.segmentation):
+        if not Path(path).exists():
+            raise InputError(path, "does not exist")
+    label = int(args.label) if args.label.lstrip("+-").isdigit() else args.label
+    ct = read_ct(Path(args.ct))
+    segmentation = Path(args.segmentation)
+    labels, value, names = labels_on_ct(read_segmentation(segmentation), label, ct, segmentation)
+    return CtCase(ct, labels, value, label_names=names)
+
+
+COMMAND = Command("simulate", "realistic X-rays with truth", add_arguments, run, check)

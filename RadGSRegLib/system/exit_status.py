@@ -1,0 +1,20 @@
+"""The exit statuses of ``radgsreg``: part of the contract, for both sides of a child process."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """How a command ended. Any other status is a crash."""
+
+    OK = 0
+    """Done."""
+    BUG = 1
+    """An error of the program, with its traceback on standard error."""
+    INPUT = 2
+    """Unusable arguments or input: one line on standard error, nothing written."""
+    NOT_TRUSTED = 3
+    """The job ran, its results are written, and they are not to be trusted."""
+    CANCELLED = 130
+    """Cancelled, nothing written."""
