@@ -1,7 +1,5 @@
-import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +20,6 @@ from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrappe
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
@@ -32,8 +29,6 @@ try:
 except ImportError:
     # Run from a checkout: there the library stands beside this folder, not in it.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
-
-from RadGSRegLib.errors import InputError
 
 from RadGSRegSlicer.exchange import casefolder, results
 from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
@@ -49,6 +44,7 @@ from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.process.tasks import PoseCallback, Task
 from RadGSRegSlicer.review.review import Review
 from RadGSRegSlicer.scene import segments, xray
+from RadGSRegSlicer.selftest import RadGSRegTest  # noqa: F401 (Slicer looks for it here)
 
 #
 # RadGSReg
@@ -623,103 +619,3 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     def installDependencies(self) -> None:
         """Install the Python packages that are missing, after asking (inside Slicer only)."""
         environment.installMissing()
-
-
-#
-# RadGSRegTest
-#
-
-
-class RadGSRegTest(ScriptedLoadableModuleTest):
-    """The self test: no network, no patient, nothing to install."""
-
-    # As little training as there can be: whether it runs, not whether it learns.
-    BRIEFLY = {  # noqa: RUF012
-        "model": {
-            "recm": {"size_px": 32, "pixel_mm": 4.0},
-            "regm": {"voxels": 16},
-            "detector": {"size_px": 32, "pixel_mm": 7.5},
-        },
-        "detection": {"steps": 2, "batch": 2, "pairs": 2, "first_pairs": 2, "validate": 1},
-        "steps": 3,
-        "batch": 2,
-        "pairs": 2,
-        "first_pairs": 2,
-        "gaussians": 60,
-        "final_gaussians": 60,
-        "validate": 1,
-    }
-
-    def setUp(self):
-        slicer.mrmlScene.Clear()
-
-    def runTest(self):
-        self.setUp()
-        self.test_geometryIsKept()
-        self.setUp()
-        self.test_badInputIsRefused()
-        self.setUp()
-        self.test_phantomToTransform()
-
-    def _xray(self, name: str):
-        import numpy as np
-        from RadGSRegLib.geometry import Camera
-
-        world_to_camera = np.eye(4)
-        world_to_camera[2, 3] = 750.0
-        intrinsic = np.array([[1800.0, 0.0, 31.5], [0.0, 1800.0, 23.5], [0.0, 0.0, 1.0]])
-        camera = Camera(intrinsic, world_to_camera, 64, 48)
-        pixels = np.arange(48 * 64, dtype=np.float32).reshape(48, 64)
-        return xray.createXrayNode(name, pixels, xray.XrayGeometry(camera, (0.6, 0.6)))
-
-    def test_geometryIsKept(self):
-        """An X-ray stands at its detector, and its geometry is read back from the node."""
-        self.delayDisplay("X-ray geometry")
-        node = self._xray("AP")
-        geometry = xray.getGeometry(node)
-        self.assertEqual(geometry.camera.size, (64, 48))
-        center = [0.0, 0.0, 0.0, 1.0]
-        matrix = vtk.vtkMatrix4x4()
-        node.GetIJKToRASMatrix(matrix)
-        matrix.MultiplyPoint([31.5, 23.5, 0.0, 1.0], center)
-        # The beam's foot lies 1800 * 0.6 = 1080 mm from the source, which is at z = -750 mm.
-        self.assertAlmostEqual(center[2], 330.0, places=3)
-
-    def test_badInputIsRefused(self):
-        """A case that lacks something is refused with a reason, and nothing is written."""
-        self.delayDisplay("Bad input")
-        node = self._xray("AP")
-        logic = RadGSRegLogic()
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "case"
-            with self.assertRaises(InputError):
-                logic.exportCase(None, None, "L3", [node], target)
-            self.assertFalse(target.exists())
-
-    def test_phantomToTransform(self):
-        """The tutorial without a window: phantom, registration, error against the truth."""
-        missing = environment.missingPackages()
-        if missing:
-            self.delayDisplay("Left out, not installed: " + ", ".join(missing))
-            return
-        logic = RadGSRegLogic()
-        self.delayDisplay("Making the phantom")
-        nodes = logic.simulate(realism="clean", seed=sampledata.SEED)
-        where = nodes.ctNode, nodes.segmentationNode, "L3"
-        self.assertGreater(logic.errorAgainstTruth(*where), 2.0)
-        self.delayDisplay("Registering")
-        result = logic.register(*where, nodes.xrayNodes, device="cpu", effort="fast")
-        self.assertEqual(nodes.ctNode.GetTransformNodeID(), result.transformNode.GetID())
-        self.assertLess(logic.errorAgainstTruth(*where), 2.0)
-        self.assertIsNotNone(result.reconstructionNode.GetImageData())
-        self.assertGreater(result.gaussiansNode.GetPolyData().GetNumberOfPoints(), 0)
-        self.delayDisplay("Training for this patient, as briefly as can be")
-        with tempfile.TemporaryDirectory() as folder:
-            options = Path(folder) / "options.json"
-            options.write_text(json.dumps(self.BRIEFLY), encoding="utf-8")
-            model = logic.pretrain(
-                *where, Path(folder) / "patient", minutes=1, device="cpu", config=options
-            )
-            self.assertTrue(model.path.is_file())
-            self.assertEqual(model.card["data"]["label"], "L3")
-        self.delayDisplay("Done")

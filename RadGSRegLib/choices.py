@@ -9,8 +9,10 @@ Effort = Literal["fast", "normal", "careful"]
 Device = Literal["auto", "cpu", "cuda"]
 ReconstructionMethod = Literal["learned", "optimize"]
 Realism = Literal["clean", "realistic", "hard"]
+Intensity = Literal["attenuation", "transmission", "display"]
 
 EFFORTS: tuple[str, ...] = get_args(Effort)
 DEVICES: tuple[str, ...] = get_args(Device)
 RECONSTRUCTION_METHODS: tuple[str, ...] = get_args(ReconstructionMethod)
 REALISMS: tuple[str, ...] = get_args(Realism)
+INTENSITIES: tuple[str, ...] = get_args(Intensity)

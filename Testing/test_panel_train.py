@@ -26,7 +26,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 
 slicer_startup.start()
 
-from RadGSRegSlicer.exchange.modelcard import describe, knownCard, readCard, trainedFor
+from RadGSRegSlicer.exchange.modelcard import describe, knownCard, trainedFor
 from RadGSRegSlicer.process import tasks
 from RadGSRegSlicer.process.jobs import parseFigures
 from RadGSRegSlicer.scene import levels
@@ -175,7 +175,7 @@ def test_the_user_chooses_where_it_goes(planned: Any, library: Library, tmp_path
     ui.trainPathLineEdit.currentPath = str(chosen.with_suffix(""))
     assert f"the model will be {chosen}" in ui.trainStatusLabel.text
     _train(planned)
-    assert trainedFor(readCard(chosen)) == "L3"
+    assert trainedFor(knownCard(chosen)) == "L3"
     assert f"this file will be replaced: {chosen}" in ui.trainStatusLabel.text
     first = chosen.stat().st_mtime_ns
     _train(planned)
@@ -366,18 +366,18 @@ def test_from_the_console(planned: Any, library: Library, tmp_path: Path) -> Non
 
 def test_cards(tmp_path: Path) -> None:
     path = panel_scene.write_model(tmp_path / "m.safetensors", {"data": {"phantom spines": 3}})
-    card = readCard(path)
+    card = knownCard(path)
     assert trainedFor(card) == ""
     assert describe(card) == ["For any patient"]
     whole = path.read_bytes()
     for broken in (b"", whole[:20], b"\xff" * 30, (2).to_bytes(8, "little") + b"{}"):
         path.write_bytes(broken)
-        with pytest.raises(InputError, match="damaged or not one of our models"):
-            readCard(path)
+        with pytest.raises(InputError, match="damaged or not one of our files"):
+            knownCard(path)
     with pytest.raises(InputError, match="is not there"):
-        readCard(tmp_path / "none")
+        knownCard(tmp_path / "none")
     shipped = Path(__file__).parents[1] / "Resources" / "Models" / "population.safetensors"
-    lines = describe(readCard(shipped))
+    lines = describe(knownCard(shipped))
     assert lines[0].startswith("For any patient, trained for ")
     assert any(line.startswith("RecM") for line in lines)
 
@@ -413,7 +413,7 @@ def test_a_real_training_through_the_panel(
     planned.ui.finishTrainingButton.click()
     wait_until(lambda: planned.ui.trainButton.text == "Train for this patient", 90.0)
     assert planned.steps["train"].problem == ""
-    card = readCard(planned._parameterNode.modelPath)
+    card = knownCard(planned._parameterNode.modelPath)
     assert trainedFor(card) == "L3"
     assert 3 <= card["training"]["steps"] < 1000
     assert "RecM, SSIM" in planned.ui.trainResultLabel.text

@@ -16,6 +16,7 @@ import slicer_startup
 
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.phantom import LABELS, Phantom, make_phantom, random_spine
+from RadGSRegLib.vertebrae import SNOMED_CODES
 
 slicer_startup.start()
 
@@ -58,7 +59,7 @@ def test_a_click_gives_a_segment_of_the_level_that_was_said(ctNode: Any, phantom
     )
     assert segmentId == "vertebrae_L3"
     assert levels.segmentLevel(node, segmentId).level == "L3"
-    assert segments.snomedCode(node.GetSegmentation(), segmentId) == segments.SNOMED_CODES["L3"]
+    assert segments.snomedCode(node.GetSegmentation(), segmentId) == SNOMED_CODES["L3"]
     # It is drawn in the CT's own frame and moves with it.
     assert node.GetTransformNodeID() == turn.GetID()
     found = segments.labelsOnCt(node, segmentId, ctNode)

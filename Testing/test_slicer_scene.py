@@ -25,6 +25,7 @@ from RadGSRegLib.cases import (
 )
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Camera, exp_se3, lps_to_ras, transform_points
+from RadGSRegLib.vertebrae import vertebra_level
 
 slicer_startup.start()
 
@@ -187,7 +188,7 @@ def test_xrays_that_cannot_be_used(logic: Any, nodes: tuple[Any, Any], tmp_path:
     ],
 )
 def test_vertebra_level(text: str, level: str | None) -> None:
-    assert segments.vertebraLevel(text) == level
+    assert vertebra_level(text) == level
 
 
 def test_find_segment_by_code_then_id_then_name() -> None:

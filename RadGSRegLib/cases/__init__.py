@@ -14,8 +14,10 @@ from .clicks import clicked_centre, middle_of_views
 from .ct import read_ct
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger, sha256_of_file
+from .model_card import read_card, read_facts
 from .output import OutputFolder, output_file
 from .patient_pixels import attenuation_like
+from .ply import read_vertices
 from .projection_matrix import camera_from_projection, read_projection_matrix
 from .results import (
     RegistrationRecord,
@@ -30,7 +32,7 @@ from .results import (
 )
 from .rtk import DetectorGrid, read_rtk_matrices, rtk_camera
 from .types import Case, CtCase, Intensity, View
-from .views import check_views, file_stem, read_views, write_views
+from .views import check_views, file_stem, read_views, view_name, write_views
 from .xray import XrayImage, read_xray
 
 __all__ = [
@@ -54,20 +56,24 @@ __all__ = [
     "middle_of_views",
     "output_file",
     "patient_of",
+    "read_card",
     "read_case",
     "read_ct",
     "read_ct_case",
+    "read_facts",
     "read_itk_transform",
     "read_projection_matrix",
     "read_registration_json",
     "read_rtk_matrices",
     "read_segmentation",
     "read_start",
+    "read_vertices",
     "read_views",
     "read_xray",
     "rtk_camera",
     "sha256_of_file",
     "software_versions",
+    "view_name",
     "write_case",
     "write_itk_transform",
     "write_json",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..geometry import Volume
+from ..vertebrae import SNOMED_CODES, vertebra_level
 from .itk_image import (
     as_3d,
     check_axes,
@@ -24,16 +25,6 @@ from .itk_image import (
 from .json_input import did_you_mean
 from .ledger import Ledger
 
-# SNOMED CT codes of single vertebrae, as in Slicer's terminology.
-SNOMED_LEVELS = {
-    "23215003": "T12",
-    "66794005": "L1",
-    "14293000": "L2",
-    "36470004": "L3",
-    "11994002": "L4",
-    "49668003": "L5",
-    "54735007": "sacrum",
-}
 _LEAST_VOXELS = 27
 _MOST_LABELS = 512
 
@@ -88,7 +79,7 @@ def _segments_of(image: sitk.Image, path: Path) -> tuple[Segment, ...]:
     out = []
     for number in numbers:
         tags = field(number, "Tags", "")
-        codes = [c for c in re.findall(r"SCT\^(\d+)\^", tags) if c in SNOMED_LEVELS]
+        codes = [c for c in re.findall(r"SCT\^(\d+)\^", tags) if c in SNOMED_CODES.values()]
         out.append(
             Segment(
                 name=field(number, "Name", f"Segment_{number + 1}"),
@@ -180,6 +171,8 @@ def find_segment(segmentation: Segmentation, label: int | str, path: Path) -> Se
             )
         return found[0]
     wanted, plain = label.strip().lower(), _plain(label)
+    level = "S1" if plain == "sacrum" else vertebra_level(label)
+    codes = (wanted, SNOMED_CODES.get(level or "", wanted))
     if not segments:
         raise InputError(
             path,
@@ -187,7 +180,7 @@ def find_segment(segmentation: Segmentation, label: int | str, path: Path) -> Se
             f"give a number; the labels are: {_describe(segmentation)}",
         )
     ways = (
-        lambda s: SNOMED_LEVELS.get(s.code, "").lower() in (wanted, plain) or s.code == wanted,
+        lambda s: s.code in codes,
         lambda s: s.identifier.lower() == wanted,
         lambda s: s.name.lower() == wanted,
         lambda s: _plain(s.identifier) == plain,

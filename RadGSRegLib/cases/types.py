@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..choices import Intensity
 from ..errors import InputError
 from ..geometry import Camera, Volume, centroid, surface_points
-
-Intensity = Literal["attenuation", "transmission", "display"]
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,22 @@ import re
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
+from ..choices import INTENSITIES, Intensity
 from ..errors import InputError
 from ..geometry import Camera
+from ..geometry.camera import intrinsic_problem
 from .dicom_geometry import GeometryTags, nominal_extrinsic, nominal_intrinsic
 from .json_input import Fields, existing_file, read_json_object
 from .ledger import Ledger
 from .projection_matrix import camera_from_projection, read_projection_matrix
 from .rtk import DetectorGrid, read_rtk_matrices, rtk_camera
-from .types import Intensity, View
+from .types import View
 from .xray import XrayImage, read_xray
 
 Array = NDArray[np.float64]
@@ -44,6 +46,7 @@ _KEYS = {
     "nominal",
 }
 _EQUAL_DEG = 5.0
+_UNFIT = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 
 def check_schema(fields: Fields, schema: str, version: int) -> None:
@@ -56,7 +59,7 @@ def check_schema(fields: Fields, schema: str, version: int) -> None:
 
 def _name(fields: Fields) -> str:
     name = fields.text("name").strip()
-    if re.search(r'[/\\:*?"<>|\x00-\x1f]', name) or name.startswith("."):
+    if _UNFIT.search(name) or name.startswith("."):
         fields.refuse('"name" must be fit for a file name (no slashes, colons or the like)')
     return name
 
@@ -65,10 +68,10 @@ def _intensity(fields: Fields) -> Intensity | None:
     if "intensity" not in fields:
         return None
     value = fields.data["intensity"]
-    if value not in get_args(Intensity):
+    if value not in INTENSITIES:
         fields.refuse(
             f'"intensity" is {json.dumps(value)}',
-            f"it must be one of {', '.join(get_args(Intensity))}",
+            f"it must be one of {', '.join(INTENSITIES)}",
         )
     return cast(Intensity, value)
 
@@ -110,10 +113,9 @@ def _spacing(fields: Fields, tags: GeometryTags | None) -> tuple[float, float]:
 
 def _intrinsic(fields: Fields) -> Array:
     k = fields.numbers("intrinsic", (3, 3))
-    if np.abs(k[[1, 2, 2], [0, 0, 1]]).max() > 1e-9 or abs(k[2, 2] - 1) > 1e-9:
-        fields.refuse('"intrinsic" must be upper triangular with the last row 0 0 1')
-    if min(abs(k[0, 0]), abs(k[1, 1])) < 1e-6:
-        fields.refuse('"intrinsic" is singular: a focal length is zero')
+    problem = intrinsic_problem(k)
+    if problem:
+        fields.refuse(f'"intrinsic" {problem}')
     return k
 
 
@@ -310,6 +312,11 @@ def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:
         views.append(_read_view(view, ledger))
     check_views(views, path)
     return tuple(views)
+
+
+def view_name(text: str) -> str:
+    """Make a view's name of any text: one that is fit for every file system."""
+    return _UNFIT.sub("_", text).strip(".")
 
 
 def file_stem(name: str) -> str:

@@ -31,6 +31,18 @@ def inverse_intrinsic(intrinsic: ArrayLike) -> Array:
     return np.asarray(inverse)
 
 
+def intrinsic_problem(intrinsic: ArrayLike) -> str:
+    """Say what keeps a matrix from being an intrinsic (3, 3); empty if nothing does."""
+    k = np.asarray(intrinsic, dtype=float)
+    if k.shape != (3, 3) or not np.isfinite(k).all():
+        return "must be a finite 3 x 3 matrix"
+    if np.abs(k[[1, 2, 2], [0, 0, 1]]).max() > 1e-9 or abs(k[2, 2] - 1) > 1e-9:
+        return "must be upper triangular with the last row 0 0 1"
+    if min(abs(k[0, 0]), abs(k[1, 1])) < 1e-6:
+        return "is singular: a focal length is zero"
+    return ""
+
+
 @dataclass(frozen=True)
 class Camera:
     """Intrinsic (3, 3) in pixels, world_to_camera (4, 4) rigid in mm, and the image's size."""

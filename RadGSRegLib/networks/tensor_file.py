@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..cases import output_file
+from ..cases.model_card import read_facts
 from ..errors import InputError
 
 
@@ -33,19 +34,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     installed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "does not exist")
+    facts = read_facts(path)
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError:
         raise InputError(path, "needs the package safetensors", "install it") from None
     try:
         with safe_open(str(path), framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["radgsreg"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(path, f"is damaged or not one of our files ({reason})") from None
-    if not isinstance(facts, dict):
-        raise InputError(path, "is damaged or not one of our files")
     return tensors, facts

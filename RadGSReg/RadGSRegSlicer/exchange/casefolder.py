@@ -69,7 +69,9 @@ def viewsFromXrays(xrayNodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[View]:
 
 def viewName(xrayNode: vtkMRMLScalarVolumeNode) -> str:
     """What an X-ray's view is called in files: its node's name, fit for every file system."""
-    return "".join("_" if c in '/\\:*?"<>|' else c for c in xrayNode.GetName()).strip(".")
+    from RadGSRegLib.cases import view_name
+
+    return view_name(xrayNode.GetName())
 
 
 def writeViews(

@@ -1,9 +1,8 @@
-"""What a trained model says of itself, read without torch, which takes seconds to load."""
+"""What a trained model says of itself, for people."""
 
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,12 @@ from slicer.i18n import tr as _
 
 Card = dict[str, Any]
 
-_MOST_BYTES = 100_000_000  # the format's own limit of a header
-
-
-def readCard(path: str | Path) -> Card:
-    """The card (JSON values: data, training, figures, limits) in a model's header.
-
-    A safetensors file begins with the length of its header (8 bytes, little-endian) and the header
-    itself, which is JSON. Raises InputError for a file that is missing, damaged or no model of
-    ours.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > _MOST_BYTES:
-                raise ValueError
-            header = json.loads(file.read(length))
-        card = json.loads(header["__metadata__"]["radgsreg"])["card"]
-        return dict(card)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise InputError(path, "is not there") from None
-    except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError):
-        raise InputError(path, "is damaged or not one of our models") from None
-
 
 def knownCard(path: str | Path) -> Card:
-    """`readCard`, which looks into the file only where that has changed: for a form."""
+    """The card of a model, read again only where the file has changed: for a form.
+
+    Raises InputError for a file that is missing, damaged or no model of ours.
+    """
     path = Path(path)
     try:
         seen = path.stat()
@@ -51,7 +27,9 @@ def knownCard(path: str | Path) -> Card:
 
 @functools.lru_cache(maxsize=8)
 def _readOnce(path: Path, time_ns: int, size: int) -> Card:
-    return readCard(path)
+    from RadGSRegLib.cases import read_card
+
+    return read_card(path)
 
 
 def trainedFor(card: Card) -> str:

@@ -18,7 +18,6 @@ from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 from ..scene.frames import matrixFromArray
 from ..scene.record import ResultRecord, keepRecord
 from .casefolder import ctFrameNote
-from .ply import readVertices
 
 if TYPE_CHECKING:
     from slicer import (
@@ -255,11 +254,10 @@ def _gaussians(path: Path) -> vtk.vtkPolyData | None:
     """The Gaussians' centres as vertices in RAS, with ``density`` (1/mm) and ``scale`` (mm)."""
     if not path.is_file():
         return None
-    columns = readVertices(path)
-    needed = ["x", "y", "z", "scale_0", "scale_1", "scale_2", "density"]
-    lacking = [name for name in needed if name not in columns]
-    if lacking:
-        raise InputError(path, f"lacks {', '.join(lacking)}")
+    from RadGSRegLib.cases import read_vertices
+
+    names = ("x", "y", "z", "scale_0", "scale_1", "scale_2", "density")
+    columns = {name: c.astype(float) for name, c in read_vertices(path, names).items()}
     points_ras = np.column_stack([-columns["x"], -columns["y"], columns["z"]])
     scales = np.column_stack([columns[f"scale_{axis}"] for axis in range(3)])
     count = len(points_ras)

@@ -12,6 +12,7 @@ import vtk
 from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Volume
+from RadGSRegLib.vertebrae import LEVELS
 
 from ..exchange.casefolder import volumeFromCt
 from ..exchange.staging import writeNrrd
@@ -54,8 +55,8 @@ def segmentFromClick(
     if point.shape != (3,) or not np.isfinite(point).all():
         raise InputError("point", "is not three finite numbers", "give R, A, S in mm")
     pointLps = point * [-1.0, -1.0, 1.0]
-    if level is not None and level not in levels.LEVELS:
-        raise InputError("level", f"'{level}' is no vertebra", f"use {', '.join(levels.LEVELS)}")
+    if level is not None and level not in LEVELS:
+        raise InputError("level", f"'{level}' is no vertebra", f"use {', '.join(LEVELS)}")
     transformId = ctNode.GetTransformNodeID()
     if segmentationNode is not None and segmentationNode.GetTransformNodeID() not in (
         None,

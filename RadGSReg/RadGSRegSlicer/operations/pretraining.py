@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from RadGSRegLib.errors import InputError
 
-from ..exchange.modelcard import Card, readCard
+from ..exchange.modelcard import Card, knownCard
 from ..exchange.staging import CASE, stageCase
 from ..process import environment
 from ..process.tasks import Task, WorkFolder
@@ -96,7 +96,7 @@ def pretrain(
     task = PretrainingTask(
         arguments,
         folder,
-        lambda _: TrainedModel(target, readCard(target)),
+        lambda _: TrainedModel(target, knownCard(target)),
         prepare=prepare,
         progressCallback=progressCallback,
         completedCallback=completedCallback,

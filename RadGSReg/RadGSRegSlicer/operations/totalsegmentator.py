@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-
-from ..scene.segments import SNOMED_CODES
+from RadGSRegLib.vertebrae import SNOMED_CODES
 
 _STRUCTURES = [f"vertebrae_{level}" for level in SNOMED_CODES]
 

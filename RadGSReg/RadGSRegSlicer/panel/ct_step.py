@@ -6,6 +6,7 @@ from typing import Any
 
 import slicer
 from RadGSRegLib.errors import Cancelled, InputError
+from RadGSRegLib.vertebrae import LEVELS
 from slicer.i18n import tr as _
 
 from ..exchange.casefolder import volumeFromCt
@@ -33,8 +34,8 @@ class CtStep(Step):
         self._observedSegmentation: Any = None
         self._observedPoints: Any = None
         self._unfolded = False
-        fillChoices(ui.levelComboBox, {"": "", **{level: level for level in levels.LEVELS}}, "")
-        fillChoices(ui.newLevelComboBox, {level: level for level in levels.LEVELS}, "L3")
+        fillChoices(ui.levelComboBox, {"": "", **{level: level for level in LEVELS}}, "")
+        fillChoices(ui.newLevelComboBox, {level: level for level in LEVELS}, "L3")
         ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onSegmentChanged)
         ui.segmentSelector.connect("currentSegmentChanged(QString)", self.onSegmentChanged)
         ui.levelComboBox.connect("currentIndexChanged(int)", self.onLevel)

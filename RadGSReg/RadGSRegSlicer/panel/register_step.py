@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 from RadGSRegLib.errors import Cancelled, InputError
+from RadGSRegLib.vertebrae import vertebra_level
 from slicer.i18n import tr as _
 
 from ..exchange.modelcard import describe, knownCard, trainedFor
@@ -18,7 +19,6 @@ from ..operations.compute import checkOutputs
 from ..review.preview import PosePreview
 from ..review.surface import vertebraSurface
 from ..scene.levels import segmentLevel
-from ..scene.segments import vertebraLevel
 from .step import PanelContext, Step, fillChoices, modify, onPath, selectChoice
 from .timing import ProgressDisplay
 
@@ -128,7 +128,7 @@ class RegisterStep(Step):
         """A warning where the model was trained for another vertebra than the chosen one."""
         if self.parameters.method != "learned":
             return ""
-        trained = vertebraLevel(trainedFor(knownCard(self.parameters.modelPath)))
+        trained = vertebra_level(trainedFor(knownCard(self.parameters.modelPath)))
         chosen = segmentLevel(self.parameters.segmentation, self.parameters.segmentId)
         if trained is None or chosen is None or trained == chosen.level:
             return ""

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import slicer
 import vtk
+from RadGSRegLib.vertebrae import LEVELS, SNOMED_CODES, level_of_code, vertebra_level
 
-from .segments import SNOMED_CODES, segmentIds, snomedCode, vertebraLevel
+from .segments import segmentIds, snomedCode
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLSegmentationNode
 
 LEVEL_TAG = "RadGSReg.Level"
 """The tag of a segment whose level a person has said; it is saved with the segmentation."""
-
-LEVELS = (*(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 7)), "S1")
-"""From top to bottom. L6 is what a transitional vertebra below L5 is often called."""
 
 _VERTEBRA_CODE = "51282000"
 _TERMINOLOGY = (
@@ -45,12 +43,11 @@ def segmentLevel(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> S
     said = _tag(segment, LEVEL_TAG)
     if said:
         return SegmentLevel(said, "hand")
-    code = snomedCode(segmentation, segmentId)
-    for level, known in SNOMED_CODES.items():
-        if code == known:
-            return SegmentLevel(level, "terminology")
+    coded = level_of_code(snomedCode(segmentation, segmentId))
+    if coded is not None:
+        return SegmentLevel(coded, "terminology")
     for text, source in ((segmentId, "id"), (segment.GetName() or "", "name")):
-        found = vertebraLevel(text)
+        found = vertebra_level(text)
         if found is not None:
             return SegmentLevel(found, source)
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,34 +11,13 @@ import vtk
 from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Volume
+from RadGSRegLib.vertebrae import SNOMED_CODES, vertebra_level
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from .frames import LPS_RAS, arrayFromMatrix, ijkToLps, matrixFromArray
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
-
-# SNOMED CT codes of the vertebrae from the neck down, and of the sacrum.
-SNOMED_CODES = {
-    "T1": "64864005",
-    "T2": "53733008",
-    "T3": "1626008",
-    "T4": "73071006",
-    "T5": "56401006",
-    "T6": "45296009",
-    "T7": "62487009",
-    "T8": "11068009",
-    "T9": "82687006",
-    "T10": "7610001",
-    "T11": "12989004",
-    "T12": "23215003",
-    "L1": "66794005",
-    "L2": "14293000",
-    "L3": "36470004",
-    "L4": "11994002",
-    "L5": "49668003",
-    "S1": "54735007",
-}
 
 
 @dataclass(frozen=True)
@@ -81,13 +59,13 @@ def findSegment(segmentationNode: vtkMRMLSegmentationNode, wanted: str) -> str:
     if wanted in ids:
         return wanted
     names = {id_: str(segmentation.GetSegment(id_).GetName()) for id_ in ids}
-    level = vertebraLevel(wanted)
+    level = vertebra_level(wanted)
     candidates: list[list[str]] = []
     if level is not None:
         code = SNOMED_CODES.get(level)
         candidates.append([id_ for id_ in ids if code and snomedCode(segmentation, id_) == code])
-        candidates.append([id_ for id_ in ids if vertebraLevel(id_) == level])
-        candidates.append([id_ for id_ in ids if vertebraLevel(names[id_]) == level])
+        candidates.append([id_ for id_ in ids if vertebra_level(id_) == level])
+        candidates.append([id_ for id_ in ids if vertebra_level(names[id_]) == level])
     candidates.append([id_ for id_ in ids if names[id_].lower() == wanted.strip().lower()])
     for found in candidates:
         if len(found) == 1:
@@ -107,19 +85,6 @@ def findSegment(segmentationNode: vtkMRMLSegmentationNode, wanted: str) -> str:
     raise InputError(
         segmentationNode.GetName(), f"has no segment '{wanted}'", f"its segments are: {there}"
     )
-
-
-def vertebraLevel(text: str) -> str | None:
-    """The vertebra that a name speaks of ("vertebrae_L3" and "L3 vertebra" give "L3"), or None.
-
-    Only names that consist of a level and words for "vertebra" count: "disc L3" gives None.
-    """
-    words = [word for word in re.split(r"[^0-9A-Za-z]+", text) if word]
-    other = [word for word in words if word.lower() not in ("vertebra", "vertebrae")]
-    if len(other) != 1:
-        return None
-    match = re.fullmatch(r"([TLS])0?(\d{1,2})", other[0], flags=re.IGNORECASE)
-    return f"{match[1].upper()}{int(match[2])}" if match else None
 
 
 def labelsOnCt(

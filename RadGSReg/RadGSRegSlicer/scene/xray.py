@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 from numpy.typing import ArrayLike, NDArray
+from RadGSRegLib.choices import INTENSITIES, Intensity
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Camera, is_rigid
+from RadGSRegLib.geometry.camera import intrinsic_problem
 
 from .frames import parentTransformName, setIjkToLps
 
 if TYPE_CHECKING:
-    from RadGSRegLib.cases.types import Intensity, View
+    from RadGSRegLib.cases import View
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene
 
 INTRINSIC = "RadGSReg.Intrinsic"
@@ -36,8 +38,6 @@ PIXEL_SPACING = "RadGSReg.PixelSpacing"
 INTENSITY = "RadGSReg.Intensity"
 CENTER_PX = "RadGSReg.CenterPx"
 NOMINAL = "RadGSReg.Nominal"
-
-INTENSITIES = ("attenuation", "transmission", "display")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def detectorIjkToLps(camera: Camera, pixelSpacing: tuple[float, float]) -> NDArr
 def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
     """Put a geometry on a volume node and place it in the scene accordingly.
 
-    Raises InputError where the geometry is senseless or does not fit the node's image.
+    Raises InputError where the geometry is unusable or does not fit the node's image.
     """
     name = node.GetName()
     camera = geometry.camera
@@ -98,7 +98,7 @@ def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
             name,
             f"its geometry is for {camera.columns} x {camera.rows} pixels, its image is {size}",
         )
-    problem = _senseless(geometry)
+    problem = _problem(geometry)
     if problem:
         raise InputError(name, problem)
     values = {
@@ -166,7 +166,7 @@ def getGeometry(node: vtkMRMLScalarVolumeNode) -> XrayGeometry:
         )
     except (ValueError, TypeError) as error:
         raise InputError(name, f"has a geometry that cannot be read ({error})") from error
-    problem = _senseless(geometry)
+    problem = _problem(geometry)
     if problem:
         raise InputError(name, problem)
     return geometry
@@ -223,12 +223,11 @@ def _pair(text: str) -> tuple[float, float]:
     return float(first), float(second)
 
 
-def _senseless(geometry: XrayGeometry) -> str:
+def _problem(geometry: XrayGeometry) -> str:
     camera = geometry.camera
-    if camera.intrinsic.shape != (3, 3) or not np.isfinite(camera.intrinsic).all():
-        return "the intrinsic matrix is not a finite 3 x 3 matrix"
-    if abs(np.linalg.det(camera.intrinsic)) < 1e-9 or camera.intrinsic[2, 2] != 1.0:
-        return "the intrinsic matrix is singular"
+    problem = intrinsic_problem(camera.intrinsic)
+    if problem:
+        return f"the intrinsic matrix {problem}"
     if not is_rigid(camera.world_to_camera):
         return "the pose is not a right-handed rigid 4 x 4 matrix"
     if not all(np.isfinite(step) and step > 0 for step in geometry.pixelSpacing):
