@@ -55,7 +55,7 @@ ARGUMENTS = [
     (["reconstruct", "case.json", "--out", "OUT", "--start", "s.json"], "--ct-prior"),
     (["reconstruct", "no/such/views.json", "--out", "OUT"], "no/such/views.json"),
     (["simulate", "--out", "OUT", "--count", "0"], "--count"),
-    (["simulate", "--out", "OUT", "--level", "easy"], "--level"),
+    (["simulate", "--out", "OUT", "--realism", "easy"], "--realism"),
     (["simulate", "--out", "OUT", "--ct", "ct.nii.gz"], "--segmentation"),
     (["simulate", "--out", "OUT", "--case", "c.json", "--label", "3"], "--case"),
     (
@@ -260,7 +260,7 @@ def test_progress_is_lines_of_json(
     case: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "simulated"
-    arguments = ["simulate", "--case", str(case), "--out", str(out), "--level", "clean"]
+    arguments = ["simulate", "--case", str(case), "--out", str(out), "--realism", "clean"]
     assert cli.main([*arguments, "--progress"]) == 0
     captured = capfd.readouterr()
     assert captured.err == ""
@@ -275,11 +275,27 @@ def test_progress_is_lines_of_json(
     assert (out / "truth.json").is_file()
 
 
+def test_the_old_name_of_realism_is_still_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    old = cli.build_parser().parse_args(["demo", "--out", "x", "--level", "hard"])
+    assert old.realism == "hard"
+    notice = capfd.readouterr().err
+    assert notice.count("\n") == 1
+    assert "--level is now --realism" in notice
+    new = cli.build_parser().parse_args(["demo", "--out", "x", "--realism", "clean"])
+    assert new.realism == "clean"
+    assert capfd.readouterr().err == ""
+    refused(capfd, ["demo", "--out", str(tmp_path / "x"), "--level", "easy"], "--level")
+    assert cli.main(["demo", "--help"]) == 0
+    assert "--level" not in capfd.readouterr().out
+
+
 def test_simulating_from_a_case_of_ones_own(
     case: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "many"
-    arguments = ["simulate", "--case", str(case), "--out", str(out), "--level", "clean"]
+    arguments = ["simulate", "--case", str(case), "--out", str(out), "--realism", "clean"]
     assert cli.main([*arguments, "--count", "2", "--seed", "7"]) == 0
     captured = capfd.readouterr()
     assert captured.err == ""

@@ -150,13 +150,13 @@ def test_views_look_as_the_contract_says() -> None:
     assert 15.0 < angle < 18.5
 
 
-def test_levels_differ_as_described(ct_and_labels: tuple[Volume, Volume]) -> None:
+def test_realisms_differ_as_described(ct_and_labels: tuple[Volume, Volume]) -> None:
     pictures = {}
-    for level in ("clean", "realistic", "hard"):
-        parameters = replace(SimulationParameters.preset(level), **SMALL)
+    for realism in ("clean", "realistic", "hard"):
+        parameters = replace(SimulationParameters.preset(realism), **SMALL)
         done = simulate_case(*ct_and_labels, LABELS["L3"], parameters, 2)
-        pictures[level] = done
-        assert done.truth["level"] == level
+        pictures[realism] = done
+        assert done.truth["level"] == realism
         assert not np.isnan(done.case.views[0].pixels).any()
     assert [v.intensity for v in pictures["clean"].case.views] == ["attenuation"] * 2
     assert [v.intensity for v in pictures["hard"].case.views] == ["display"] * 2
@@ -229,14 +229,14 @@ def test_files_hold_the_case(realistic: SimulatedCase, tmp_path: Path) -> None:
 def test_the_command_writes_cases_and_refuses_bad_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    level = ["--level", "clean"]
+    realism = ["--realism", "clean"]
     source = tmp_path / "phantom"
-    words = ["simulate", "--out", str(source), *level, "--seed", "3"]
+    words = ["simulate", "--out", str(source), *realism, "--seed", "3"]
     assert cli.main([*words, "--label", "C1"]) == 2
     assert not source.exists()
     assert cli.main([*words, "--label", str(LABELS["L2"])]) == 0
     assert read_case(source / "case.json").label == LABELS["L2"]
-    words = ["simulate", "--out", str(tmp_path / "b"), *level]
+    words = ["simulate", "--out", str(tmp_path / "b"), *realism]
     segmentation = ["--segmentation", str(source / "seg.nii.gz")]
     ct, none = str(source / "ct.nii.gz"), str(tmp_path / "none.nii.gz")
     assert cli.main([*words, "--ct", ct, *segmentation, "--label", "99"]) == 2

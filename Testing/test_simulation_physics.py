@@ -159,7 +159,7 @@ def test_path_lengths_in_simple_bodies() -> None:
 def test_parameters_survive_json_and_senseless_ones_are_refused() -> None:
     hard = SimulationParameters.preset("hard")
     assert SimulationParameters.from_json(hard.to_json()) == hard
-    with pytest.raises(InputError, match="no level named"):
+    with pytest.raises(InputError, match="no realism named"):
         SimulationParameters.preset("easy")
     with pytest.raises(InputError, match="no range"):
         SimulationParameters(scatter=(2.0, 1.0))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from typing import Any
 
 from ..choices import DEVICES, EFFORTS, REALISMS
 from ..errors import InputError
@@ -14,14 +16,32 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="where the results go")
 
 
-def add_level(parser: argparse.ArgumentParser) -> None:
-    """Add ``--level``, of simulated X-rays."""
+def add_realism(parser: argparse.ArgumentParser) -> None:
+    """Add ``--realism``, of simulated X-rays, and ``--level``, its old name."""
     parser.add_argument(
-        "--level",
+        "--realism",
         choices=REALISMS,
         default="realistic",
         help="how much the X-rays resemble real ones (default realistic)",
     )
+    parser.add_argument(
+        "--level", dest="realism", choices=REALISMS, action=_OldName, help=argparse.SUPPRESS
+    )
+
+
+class _OldName(argparse.Action):
+    """Stores a value under the new name of its option, and says that name."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        new = f"--{self.dest}"
+        print(f"{parser.prog}: {option_string} is now {new}; the old name will go", file=sys.stderr)
+        setattr(namespace, self.dest, values)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..system.interrupt import Interrupt
 from ..system.progress import Progress
-from .arguments import add_common, add_level, add_out
+from .arguments import add_common, add_out, add_realism
 from .command import Command, Outcome
 from .running import pipeline_options, registration_outcome, results_folder
 
@@ -16,7 +16,7 @@ from .running import pipeline_options, registration_outcome, results_folder
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_out(parser)
-    add_level(parser)
+    add_realism(parser)
     add_common(parser)
 
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         from ..simulation import simulate_phantom_case, write_simulated_case
 
         progress(0.0, "building a spine and its X-rays")
-        simulated = simulate_phantom_case(args.seed, args.level, progress=progress.part(0.0, 0.3))
+        simulated = simulate_phantom_case(args.seed, args.realism, progress=progress.part(0.0, 0.3))
         path = write_simulated_case(simulated, stage / "case")
         case = replace(read_case(path), label_names=simulated.case.label_names)
         with Drawing(case) as drawing:

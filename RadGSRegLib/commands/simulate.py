@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..system.exit_status import ExitStatus
 from ..system.interrupt import Interrupt
 from ..system.progress import Progress
-from .arguments import add_level, add_out, add_progress, add_seed, positive
+from .arguments import add_out, add_progress, add_realism, add_seed, positive
 from .command import Command, Outcome
 from .running import results_folder
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number or name of the vertebra; the phantom has T12 to L5 (default L3)",
     )
     add_out(parser)
-    add_level(parser)
+    add_realism(parser)
     parser.add_argument("--count", type=positive, default=1, help="how many cases (default 1)")
     add_seed(parser)
     add_progress(parser)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         for number in range(args.count):
             seed = args.seed + number
             part = progress.part(number / args.count, (number + 1) / args.count)
-            folder = stage if args.count == 1 else stage / f"{args.level}-{seed}"
+            folder = stage if args.count == 1 else stage / f"{args.realism}-{seed}"
             write_simulated_case(_simulate(args, source, seed, part), folder)
     what = "a case" if args.count == 1 else f"{args.count} cases"
     return Outcome(ExitStatus.OK, (f"simulated {what}: {args.out}",), {"out": str(args.out)})
@@ -70,12 +70,12 @@ def _simulate(
     if source is None:
         names = {str(number): name for name, number in LABELS.items()}
         target = names.get(args.label, args.label or "L3")
-        return simulate_phantom_case(seed, args.level, target, progress=progress)
+        return simulate_phantom_case(seed, args.realism, target, progress=progress)
     return simulate_case(
         source.ct,
         source.labels,
         source.label,
-        args.level,
+        args.realism,
         seed,
         label_names=source.label_names,
         progress=progress,

@@ -35,10 +35,10 @@ CLEAN_KEV = 60.0
 class SimulatedCase:
     """A case and its truth.
 
-    ``truth`` holds ``label``, ``ct_to_world`` and ``start_ct_to_world`` (4, 4), ``level``, ``kvp``,
-    ``points_ct`` (N, 3) on the mask's surface, ``pivot_ct`` (3,), its centroid, ``neighbours``
-    (label to ct_to_world) and ``seed``. Millimetres, LPS. ``grey`` are the pictures as an X-ray
-    device would store them (uint8 or uint16) where the case is a display one.
+    ``truth`` holds ``label``, ``ct_to_world`` and ``start_ct_to_world`` (4, 4), ``level`` (of
+    realism), ``kvp``, ``points_ct`` (N, 3) on the mask's surface, ``pivot_ct`` (3,), its centroid,
+    ``neighbours`` (label to ct_to_world) and ``seed``. Millimetres, LPS. ``grey`` are the pictures
+    as an X-ray device would store them (uint8 or uint16) where the case is a display one.
     """
 
     case: Case
@@ -174,7 +174,7 @@ def simulate_case(
         "label": int(label),
         "ct_to_world": truth_pose.tolist(),
         "start_ct_to_world": start.tolist(),
-        "level": p.level,
+        "level": p.realism,
         "kvp": kvp,
         "points_ct": points.tolist(),
         "pivot_ct": pivot.tolist(),

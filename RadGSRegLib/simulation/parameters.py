@@ -1,4 +1,4 @@
-"""How hard a simulated case is: ranges of everything that is drawn at random."""
+"""How realistic a simulated case is: ranges of everything that is drawn at random."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SimulationParameters:
     ``electronic`` the read-out noise in photons.
     """
 
-    level: str = "realistic"
+    realism: str = "realistic"
     source_detector_mm: float = 1124.0
     source_isocentre_mm: float = 750.0
     size_px: int = 488
@@ -84,11 +84,13 @@ class SimulationParameters:
             raise InputError("simulation parameters", f"not readable ({error})") from error
 
     @classmethod
-    def preset(cls, level: str) -> SimulationParameters:
+    def preset(cls, realism: str) -> SimulationParameters:
         """One of "clean", "realistic", "hard". Raises InputError for another name."""
-        if level not in PRESETS:
-            raise InputError("simulation", f"no level named {level}", f"use one of {list(PRESETS)}")
-        return PRESETS[level]
+        if realism not in PRESETS:
+            raise InputError(
+                "simulation", f"no realism named {realism}", f"use one of {list(PRESETS)}"
+            )
+        return PRESETS[realism]
 
 
 _REALISTIC = SimulationParameters()
@@ -96,7 +98,7 @@ _REALISTIC = SimulationParameters()
 PRESETS = {
     "clean": replace(
         _REALISTIC,
-        level="clean",
+        realism="clean",
         principal_px=0.0,
         polychromatic=False,
         kvp=(80.0, 80.0),
@@ -111,7 +113,7 @@ PRESETS = {
     "realistic": _REALISTIC,
     "hard": replace(
         _REALISTIC,
-        level="hard",
+        realism="hard",
         wires=(1, 3),
         scatter=(0.6, 1.6),
         photons=(1500.0, 12000.0),

@@ -105,7 +105,7 @@ def simulate(
 
     return Task(
         [
-            *["simulate", "--out", str(folder.outputs), "--level", realism, "--seed", str(seed)],
+            *["simulate", "--out", str(folder.outputs), "--realism", realism, "--seed", str(seed)],
             *arguments,
         ],
         folder,
