@@ -267,8 +267,8 @@ def test_configurations_come_from_files(tmp_path):
         ('{"batch": 0}', "batch"),
         ('{"model": 3}', "model"),
         ('{"model": {"modes": 8}}', "shapes.modes"),
-        ("{", "understood"),
-        ("[]", "set of options"),
+        ("{", "is not JSON"),
+        ("[]", "no JSON object"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=message):

@@ -15,6 +15,7 @@ import torch
 
 from RadGSRegLib import cli
 from RadGSRegLib.cases import read_case
+from RadGSRegLib.cases.config import options_from
 from RadGSRegLib.commands.running import with_inputs
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry.pose import is_rigid
@@ -28,7 +29,7 @@ from RadGSRegLib.registration.search import Candidate
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
 from RadGSRegLib.system.progress import Progress
 from RadGSRegLib.training import shapes as shapes_module
-from RadGSRegLib.training.config import TrainingConfig, from_mapping
+from RadGSRegLib.training.config import TrainingConfig
 from RadGSRegLib.training.pretrain import Pretraining, pretrain
 from RadGSRegLib.training.shapes import ShapeOptions, shapes_of
 
@@ -143,7 +144,7 @@ def test_a_model_knows_its_vertebra_by_its_place(trained, case_path):
 
 
 def test_a_file_ends_it_with_the_best_so_far(before_operation, tmp_path):
-    config = from_mapping(TrainingConfig, OPTIONS, "test", TrainingConfig())
+    config = options_from(TrainingConfig, OPTIONS, "test", TrainingConfig())
     config = replace(config, steps=10**6, validate_every=3)
     stop, out = tmp_path / "stop", tmp_path / "patient.safetensors"
     told: list[dict[str, float]] = []
@@ -165,7 +166,7 @@ def test_a_file_ends_it_with_the_best_so_far(before_operation, tmp_path):
 def test_a_killed_pretraining_goes_on_to_the_same_model(before_operation, trained, tmp_path, where):
     detection = {**OPTIONS["detection"], "checkpoint_every": 1}  # type: ignore[dict-item]
     options = {**OPTIONS, "detection": detection, "checkpoint_every": 1}
-    config = from_mapping(TrainingConfig, options, "test", TrainingConfig())
+    config = options_from(TrainingConfig, options, "test", TrainingConfig())
     out, work = tmp_path / "again.safetensors", tmp_path / "work"
     asked = Pretraining(3, out, case=before_operation, work=work)
 

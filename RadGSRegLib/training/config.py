@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from ..cases.config import options_from, read_mapping
 from ..errors import InputError
 from ..networks.detector import DetectorConfig
 from ..networks.model import ModelConfig
@@ -19,8 +19,6 @@ from .shapes import ShapeOptions
 
 PHASES = ("recm", "regm", "joint")
 _ENDLESS = 10**7
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -170,56 +168,15 @@ class TrainingConfig:
         return asdict(self)
 
 
-def from_mapping(kind: type[T], values: Mapping[str, Any], source: str, base: T) -> T:
-    """A configuration ``base`` with some values replaced, by name, dataclasses within too.
-
-    Raises InputError, naming ``source``, for unknown names and values of the wrong kind.
-    """
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    changed: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in known:
-            raise InputError(source, f"there is no option {name!r}", f"there are {sorted(known)}")
-        now = getattr(base, name)
-        if is_dataclass(now) and not isinstance(now, type):
-            if not isinstance(value, Mapping):
-                raise InputError(source, f"{name} is a group of options, not {value!r}")
-            changed[name] = from_mapping(type(now), value, source, now)
-            continue
-        wanted: Any = type(now)
-        fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
-        if not fits or (isinstance(value, bool) and wanted is not bool):
-            raise InputError(source, f"{name} is {value!r}, not of the kind of {now!r}")
-        changed[name] = value
-    return replace(base, **changed)  # type: ignore[type-var]
-
-
 def read_config(path: Path, base: TrainingConfig | None = None) -> TrainingConfig:
     """A configuration from a ``.json``, ``.yaml`` or ``.yml`` file; the rest as in ``base``.
 
     Raises InputError for files that cannot be read or hold anything unknown.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})") from None
-    try:
-        if path.suffix.lower() in (".yaml", ".yml"):
-            import yaml
-
-            values = yaml.safe_load(text)
-        else:
-            values = json.loads(text)
-    except ImportError:
-        raise InputError(path, "needs the package PyYAML", "install it, or use JSON") from None
-    except Exception as error:
-        raise InputError(path, f"cannot be understood ({' '.join(str(error).split())})") from None
-    if not isinstance(values, Mapping):
-        raise InputError(path, "is not a set of options")
+    values = read_mapping(path)
     model = values.get("model")
     if isinstance(model, Mapping) and "modes" in model:
         raise InputError(
             path, "model.modes is what a model has learned, not what it should", "set shapes.modes"
         )
-    return from_mapping(TrainingConfig, values, str(path), base or TrainingConfig())
+    return options_from(TrainingConfig, values, path, base or TrainingConfig())
