@@ -349,7 +349,7 @@ def client(tmp_path: Path) -> Any:
     program.write_text(PROGRAM)
     client = ReviewClient([sys.executable, str(program)])
     yield client
-    client.stop()
+    client.end()
 
 
 def _pose(x: float) -> np.ndarray:
@@ -381,20 +381,20 @@ def test_stopping_ends_the_process_at_once(client: ReviewClient) -> None:
     called: list[Any] = []
     client.ask(called.append, "score", _pose(1.0))
     began = time.monotonic()
-    client.stop()
+    client.end()
     assert time.monotonic() - began < 2.0
     assert not client.folder.exists()
     assert called == []
     assert client.processId is not None
     with pytest.raises(ProcessLookupError):
         os.kill(client.processId, 0)
-    client.stop()  # twice does no harm
+    client.end()  # twice does no harm
 
 
 def test_a_process_that_fails_says_so(client: ReviewClient) -> None:
     client.start(Path("bad.json"), np.eye(4))
     assert not client.wait(30.0)
-    assert client.error == "case.json: cannot be read"
+    assert str(client.error) == "case.json: cannot be read"
 
 
 def test_a_case_is_written_piece_by_piece_before_the_process_starts(client: ReviewClient) -> None:
@@ -427,7 +427,7 @@ def test_a_case_that_cannot_be_written_is_said(client: ReviewClient) -> None:
     answers: list[dict[str, Any]] = []
     client.ask(answers.append, "score", np.eye(4))
     assert not client.wait(10.0)
-    assert client.error == "no space left"
+    assert str(client.error) == "no space left"
     assert answers == [{"error": "no space left"}]
 
 

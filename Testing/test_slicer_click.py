@@ -21,7 +21,7 @@ from RadGSRegLib.vertebrae import SNOMED_CODES
 slicer_startup.start()
 
 from RadGSRegSlicer.operations import clicked
-from RadGSRegSlicer.process.tasks import TaskError
+from RadGSRegSlicer.process.driver import TaskError
 from RadGSRegSlicer.scene import levels, segments
 from RadGSRegSlicer.scene.frames import setIjkToLps
 

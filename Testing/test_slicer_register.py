@@ -27,6 +27,7 @@ from RadGSRegLib.geometry import Camera, exp_se3, lps_to_ras, transform_points
 slicer_startup.start()
 
 from RadGSRegSlicer.process import environment, tasks
+from RadGSRegSlicer.process.driver import TaskError
 from RadGSRegSlicer.process.jobs import JobState
 from RadGSRegSlicer.scene import frames, xray
 
@@ -190,7 +191,7 @@ def test_a_failing_child_gives_its_reason(
     library.joinpath("behaviour").write_text(behaviour)
     ct, segmentation, xrays = case
     count = slicer.mrmlScene.GetNumberOfNodes()
-    with pytest.raises(tasks.TaskError, match=match):
+    with pytest.raises(TaskError, match=match):
         RadGSReg.RadGSRegLogic().register(ct, segmentation, "L3", xrays)
     assert slicer.mrmlScene.GetNumberOfNodes() == count
     assert ct.GetParentTransformNode() is None

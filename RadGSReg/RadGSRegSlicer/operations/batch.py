@@ -15,8 +15,8 @@ from typing import Any
 from RadGSRegLib.errors import Cancelled, InputError
 
 from ..process import environment
-from ..process.tasks import Task, WorkFolder, processEvents
-from ..process.timers import makeTimer
+from ..process.driver import Driver
+from ..process.tasks import Task, WorkFolder
 
 ProgressCallback = Callable[[float, str], object]
 Row = dict[str, Any]
@@ -25,12 +25,12 @@ COLUMNS = ("case", "status", "expected_error_mm", "mtre_mm", "seconds", "transfo
 TABLE = "batch.csv"
 
 
-class Batch:
+class Batch(Driver[list[Row]]):
     """Registrations of case files, each in a child process of its own.
 
-    To the caller a `Task`: ``poll``, ``wait``, ``cancel``, ``progress``, ``message``, ``error`` and
-    ``result``, here a list of rows (dict). A case that fails gets a row with the reason and does
-    not stop the others; cancelling ends all, and what was done stays.
+    Its ``job`` is the `Task` of the present case, its ``result`` a list of rows (dict). A case that
+    fails gets a row with the reason and does not stop the others; cancelling ends all, and what was
+    done stays.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Batch:
         progressCallback: ProgressCallback | None = None,
         completedCallback: Callable[[Batch], object] | None = None,
     ) -> None:
+        super().__init__(completedCallback=completedCallback)
         environment.requirePackages()
         self._cases = [_caseFile(Path(case)) for case in cases]
         if not self._cases:
@@ -53,76 +54,44 @@ class Batch:
         self._names = _names(self._cases)
         self._arguments = ["--device", device, "--effort", effort]
         self._progressCallback = progressCallback
-        self._completedCallback = completedCallback
-        self._task: Task[Row] | None = None
         self._started = 0.0
-        self._cancelled = False
-        self._timer: Any = None
         self._rows: list[Row] = []
-        self.result: list[Row] | None = None
-        self.error: Exception | None = None
-        self.isFinished = False
-        self.message = ""
+        self._message = ""
 
     @property
     def progress(self) -> float:
         """How far all the cases are, in [0, 1]."""
-        part = self._task.progress if self._task is not None else 0.0
+        part = self.job.progress if self.job is not None else 0.0
         return min((len(self._rows) + part) / len(self._cases), 1.0)
 
-    def start(self) -> None:
-        """Start the first case; returns at once."""
+    @property
+    def message(self) -> str:
+        """What is being done, and for which case."""
+        return self._message
+
+    def _launch(self) -> None:
         self._out.mkdir(parents=True, exist_ok=True)
         self._next()
 
-    def startTimer(self, interval_ms: int = 50) -> None:
-        """Let a Qt timer call `poll` until the end (inside Slicer only)."""
-        self._timer = makeTimer(interval_ms, self.poll)
-        self._timer.start()
-
-    def cancel(self) -> None:
-        """End the present case's process tree within two seconds, and begin no other."""
-        self._cancelled = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def poll(self) -> bool:
+    def _advance(self) -> bool:
         """Take in progress; at a case's end write the table and begin the next."""
-        if self.isFinished:
-            return True
-        if self._task is not None:
-            if not self._task.poll():
+        if self.job is not None:
+            if not self.job.poll():
                 return False
-            self._take(self._task)
-            self._task = None
-        if self._cancelled or len(self._rows) == len(self._cases):
-            self._end()
-            return True
-        try:
-            self._next()
-        except Exception as error:  # a timer would come here again and again
-            self.error = error
-            self._end()
-            return True
-        return False
-
-    def wait(self) -> list[Row]:
-        """Wait for the end, with a window kept alive, and return the rows. Raises `Cancelled`."""
-        idle = processEvents()
-        try:
-            while not self.poll():
-                if idle is not None:
-                    idle()
-                time.sleep(0.02)
-        except BaseException:
-            self.cancel()
-            if self._task is not None:
-                self._task.end()
-            raise
-        if self.error is not None:
-            raise self.error
-        assert self.result is not None
-        return self.result
+            task, self.job = self.job, None
+            self._take(task)
+        if not self._isCancelled and len(self._rows) < len(self._cases):
+            try:
+                self._next()
+            except Exception as error:  # a timer would come here again and again
+                self.error = error
+                return True
+            return False
+        if self._isCancelled:
+            self.error = self.error or Cancelled(self._message or "cancelled")
+        else:
+            self.result = self._rows
+        return True
 
     def _next(self) -> None:
         case = self._cases[len(self._rows)]
@@ -135,18 +104,18 @@ class Batch:
             progressCallback=self._tell,
         )
         task.start()
-        self._task = task
+        self.job = task
 
     def _tell(self, fraction: float, message: str) -> object:
         number = len(self._rows)
-        self.message = f"{self._names[number]} ({number + 1} of {len(self._cases)}): {message}"
+        self._message = f"{self._names[number]} ({number + 1} of {len(self._cases)}): {message}"
         if self._progressCallback is None:
             return None
-        return self._progressCallback((number + fraction) / len(self._cases), self.message)
+        return self._progressCallback((number + fraction) / len(self._cases), self._message)
 
     def _take(self, task: Task[Row]) -> None:
         if isinstance(task.error, Cancelled):
-            self._cancelled = True
+            self._isCancelled = True
             return
         row: Row = dict.fromkeys(COLUMNS, "")
         row["case"] = self._names[len(self._rows)]
@@ -161,18 +130,7 @@ class Batch:
             _writeTable(self._out / TABLE, self._rows)
         except OSError as error:
             self.error = InputError(self._out, f"cannot be written to ({error.strerror})")
-            self._cancelled = True
-
-    def _end(self) -> None:
-        self.isFinished = True
-        if self._timer is not None:
-            self._timer.stop()
-        if self._cancelled:
-            self.error = self.error or Cancelled(self.message or "cancelled")
-        elif self.error is None:
-            self.result = self._rows
-        if self._completedCallback is not None:
-            self._completedCallback(self)
+            self._isCancelled = True
 
 
 def _caseFile(path: Path) -> Path:

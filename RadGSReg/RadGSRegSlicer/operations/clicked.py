@@ -12,12 +12,13 @@ import vtk
 from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Volume
+from RadGSRegLib.system.exit_status import ExitStatus
 from RadGSRegLib.vertebrae import LEVELS
 
 from ..exchange.casefolder import volumeFromCt
 from ..exchange.staging import writeNrrd
 from ..process import environment
-from ..process.tasks import EXIT_NOT_TRUSTED, Task, WorkFolder
+from ..process.tasks import Task, WorkFolder
 from ..scene import levels, segments
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def segmentFromClick(
 
     def load(path: Path) -> ClickedSegment:
         notes = task.job.message.partition("; ")[2]
-        unsure = task.job.returnCode == EXIT_NOT_TRUSTED
+        unsure = task.job.returnCode == ExitStatus.NOT_TRUSTED
         said = {
             "point_lps": pointLps.tolist(),
             "status": "uncertain" if unsure else "ok",

@@ -7,8 +7,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..process import environment
-from ..process.jobs import Job
-from ..process.timers import makeTimer
+from ..process.driver import Driver
 from .step import PanelContext, Step
 
 
@@ -19,8 +18,7 @@ class AboutStep(Step):
 
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
-        self._job: Job | None = None
-        self._timer: Any = None
+        self._info: Driver[None] | None = None
         ui.installButton.connect("clicked(bool)", self.onInstall)
         ui.aboutButton.connect("clicked(bool)", self.onAbout)
 
@@ -37,7 +35,7 @@ class AboutStep(Step):
             if missing
             else _("Nothing is missing")
         )
-        self.ui.aboutButton.enabled = self._job is None
+        self.ui.aboutButton.enabled = self._info is None
 
     def missing(self) -> str:
         packages = self.context.missingPackages
@@ -56,22 +54,19 @@ class AboutStep(Step):
     def onAbout(self, *args: Any) -> None:
         """Ask the library itself, in a child process: loading torch takes seconds."""
         with self.attempt():
-            self._job = environment.infoJob()
-            self._job.start()
+            info = Driver[None](environment.infoJob(), completedCallback=self._take)
+            info.start()
+            info.startTimer(100)
+            self._info = info
             self.ui.aboutLabel.text = _("Asking...")
-            self._timer = makeTimer(100, self._poll)
-            self._timer.start()
 
     def cleanup(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
-            self._job.wait(2.0)
+        if self._info is not None:
+            self._info.end()
 
-    def _poll(self) -> None:
-        if self._job is None or not self._job.poll():
-            return
-        self._timer.stop()
-        job, self._job = self._job, None
+    def _take(self, info: Driver[None]) -> None:
+        self._info = None
+        job = info.job
         lines = [line for line in job.outputLines if line.strip()]
         self.ui.aboutLabel.text = "\n".join(lines) if job.returnCode == 0 else job.errorText
         self.context.update()

@@ -13,11 +13,11 @@ from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
 from ..process import environment
+from ..process.driver import TaskError
 from ..process.environment import MissingPackagesError
-from ..process.tasks import TaskError
 
 if TYPE_CHECKING:
-    from ..process.tasks import Task
+    from ..process.driver import Driver
 
 _READY = "\N{CHECK MARK}"
 _OPEN = "\N{WHITE CIRCLE}"
@@ -43,7 +43,7 @@ class PanelContext:
     addObserver: Callable[..., Any]
     removeObserver: Callable[..., Any]
     steps: dict[str, Any] = field(default_factory=dict)
-    task: Task | None = None
+    task: Driver[Any] | None = None
     missingPackages: list[str] = field(default_factory=list)
 
     @property

@@ -8,62 +8,56 @@ is dropped without a call.
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import json
 import os
-import queue
-import subprocess
 import tempfile
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from RadGSRegLib.errors import InputError
 
 from . import environment
-from .processes import endTree, followLines, startChild
+from .driver import Driver, TaskError
+from .jobs import Job
+from .timers import waitFor
 
 Answer = dict[str, Any]
 Callback = Callable[[Answer], object]
 
-_TICK_S = 0.02
 _NEWEST_ONLY = ("score", "render")
 
 
-class ReviewClient:
+class ReviewClient(Driver[None]):
     """Starts the process for one case folder, and owns it and that folder's place."""
 
     def __init__(self, command: list[str] | None = None) -> None:
         """``command``: in place of the library's server, for tests."""
+        super().__init__()
         self._command = command
         self._temporary = tempfile.TemporaryDirectory(
             prefix="radgsreg-review-", ignore_cleanup_errors=True
         )
         self.folder = Path(self._temporary.name)
-        self.message = ""
-        self.error = ""
         self.isReady = False
         self.views: list[str] = []
-        self._process: subprocess.Popen[str] | None = None
-        self._prepare: Iterator[object] | None = None
+        self._doing = ""
         self._case = Path()
-        self._started = False
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._errors: deque[str] = deque(maxlen=50)
+        self._isStarted = False
         self._callbacks: dict[int, tuple[Any, Callback]] = {}
         self._waiting: dict[Any, tuple[Answer, Callback]] = {}
         self._number = 0
-        self._stopped = False
+
+    @property
+    def message(self) -> str:
+        """What the process is doing before it is ready."""
+        return self._doing
 
     @property
     def isRunning(self) -> bool:
         """Whether the process is there (it may still be loading)."""
-        return self._started and not self.error and not self._stopped
+        return self._isStarted and not self.isFinished and self.error is None
 
     @property
     def isBusy(self) -> bool:
@@ -72,8 +66,8 @@ class ReviewClient:
 
     @property
     def processId(self) -> int | None:
-        """The process's number, None before `start`."""
-        return None if self._process is None else self._process.pid
+        """The process's number, None before it is started."""
+        return None if self.job is None else self.job.processId
 
     def start(
         self,
@@ -86,32 +80,13 @@ class ReviewClient:
         ``prepare`` writes the case, a piece at each step; `poll` takes the steps, and the process
         starts when they are done. What goes wrong there becomes `error`.
         """
-        self._started = True
+        self._isStarted = True
         self._case, self._prepare = Path(casePath), prepare
+        self._doing = "writing the case" if prepare is not None else ""
         pose = self.folder / "pose.json"
         content = {"ct_to_world": np.asarray(poseLps, dtype=float).tolist()}
         pose.write_text(json.dumps(content), encoding="utf-8")
-        if prepare is None:
-            self._launch()
-        else:
-            self.message = "writing the case"
-
-    def _launch(self) -> None:
-        command = self._command or [
-            environment.pythonExecutable(),
-            "-m",
-            "RadGSRegLib",
-            "review-server",
-        ]
-        self._process = startChild(
-            [*command, str(self._case), str(self.folder / "pose.json"), str(self.folder)],
-            workingFolder=environment.libraryFolder(),
-            environment=environment.childEnvironment(),
-            stdin=subprocess.PIPE,
-        )
-        followLines(self._process.stdout, self._lines.put, lambda: self._lines.put(None))
-        followLines(self._process.stderr, self._errors.append)
-        atexit.register(self.stop)
+        super().start()
 
     def ask(self, callback: Callback, do: str, poseLps: ArrayLike, **fields: Any) -> None:
         """Ask for ``do`` ("score", "render", "refine", "pictures") at a pose (4, 4), LPS.
@@ -126,78 +101,51 @@ class ReviewClient:
         self._waiting[key] = (request, callback)
         self._send()
 
-    def poll(self) -> None:
-        """Take in answers and call their callbacks. Never waits."""
-        if self._prepare is not None:
-            self._preparePart(self._prepare)
-            return
-        while True:
-            try:
-                line = self._lines.get_nowait()
-            except queue.Empty:
-                break
-            if line is None:
-                self._ended()
-                return
-            with contextlib.suppress(ValueError):
-                self._take(json.loads(line))
-        self._send()
-
-    def wait(self, timeout_s: float = 60.0, idle: Callable[[], object] | None = None) -> bool:
+    def wait(self, timeout_s: float = 60.0) -> bool:
         """Poll until the process is ready and nothing is under way; False after ``timeout_s``."""
-        deadline = time.monotonic() + timeout_s
-        while self.isRunning and (not self.isReady or self.isBusy):
-            self.poll()
-            if idle is not None:
-                idle()
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return self.isReady and not self.error
 
-    def stop(self) -> None:
-        """End the process and all below it, and remove its folder. Returns within 2 s."""
-        if self._stopped:
-            return
-        self._stopped = True
-        atexit.unregister(self.stop)
-        self._callbacks.clear()
-        self._waiting.clear()
-        self._prepare = None  # closes what it was writing
-        process = self._process
-        if process is not None:
-            with contextlib.suppress(OSError):
-                if process.stdin is not None:
-                    process.stdin.close()
-            for ending in (endTree(process), process):
-                if ending is not None:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        ending.wait(1.0)
+        def settled() -> bool:
+            return not self._isStarted or self.poll() or (self.isReady and not self.isBusy)
+
+        return waitFor(settled, timeout_s) and self.isReady and self.error is None
+
+    def _launch(self) -> None:
+        command = self._command or [
+            environment.pythonExecutable(),
+            "-m",
+            "RadGSRegLib",
+            "review-server",
+        ]
+        self.job = Job(
+            [*command, self._case, self.folder / "pose.json", self.folder],
+            workingFolder=environment.libraryFolder(),
+            environment=environment.childEnvironment(),
+            answerCallback=self._take,
+        )
+        self.job.start()
+
+    def _advance(self) -> bool:
+        if self.job is None and self.error is None:
+            return False  # not started yet
+        if not super()._advance():
+            self._send()
+            return False
+        if self.error is None:
+            reason = "the scoring process ended"
+            self.error = TaskError(": ".join(filter(None, (reason, self.job.errorText))))
+        waiting = [*self._callbacks.values(), *self._waiting.values()]
+        self._forget()
+        for _, callback in waiting:
+            callback({"error": str(self.error)})
+        return True
+
+    def _clean(self) -> None:
+        self._forget()
         self._temporary.cleanup()
 
-    def _preparePart(self, prepare: Iterator[object]) -> None:
-        """Prepare for a moment; start the process when that is done."""
-        until = time.monotonic() + _TICK_S
-        try:
-            while time.monotonic() < until:
-                next(prepare)
-        except StopIteration:
-            self._prepare = None
-            try:
-                self._launch()
-            except (OSError, RuntimeError) as error:
-                self._fail(str(error))
-        except (OSError, InputError) as error:
-            self._prepare = None
-            self._fail(str(error))
-
-    def _fail(self, reason: str) -> None:
-        self.error = reason
-        waiting = [*self._callbacks.values(), *self._waiting.values()]
+    def _forget(self) -> None:
         self._callbacks.clear()
         self._waiting.clear()
-        for _, callback in waiting:
-            callback({"error": reason})
 
     def _send(self) -> None:
         if not self.isReady or not self.isRunning:
@@ -206,35 +154,24 @@ class ReviewClient:
         for key in [key for key in self._waiting if key not in busy]:
             request, callback = self._waiting.pop(key)
             self._callbacks[request["id"]] = (key, callback)
-            assert self._process is not None
-            assert self._process.stdin is not None
-            try:
-                self._process.stdin.write(json.dumps(request) + "\n")
-                self._process.stdin.flush()
-            except OSError:
-                self._ended()
-                return
+            self.job.send(json.dumps(request))
 
-    def _take(self, answer: Answer) -> None:
+    def _take(self, line: str) -> None:
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            return
         if "id" in answer:
             _, callback = self._callbacks.pop(int(answer["id"]), (None, None))
             if callback is not None and not answer.get("stale"):
                 callback(answer)
         elif "ready" in answer:
-            self.isReady, self.message = True, ""
+            self.isReady, self._doing = True, ""
             self.views = [str(name) for name in answer.get("views", [])]
         elif "progress" in answer:
-            self.message = str(answer.get("message", ""))
+            self._doing = str(answer.get("message", ""))
         elif "error" in answer:
-            self.error = str(answer["error"])
-
-    def _ended(self) -> None:
-        """The process has gone by itself."""
-        reason = self.error
-        if not reason and not self._stopped:
-            last = next((line for line in reversed(self._errors) if line.strip()), "")
-            reason = "the scoring process ended" + (f": {last.strip()}" if last else "")
-        self._fail(reason)
+            self.error = TaskError(str(answer["error"]))
 
 
 def readRendering(answer: Answer) -> NDArray[np.float32]:

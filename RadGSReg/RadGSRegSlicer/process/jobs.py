@@ -11,6 +11,7 @@ where the tree below it (PythonSlicer is only a launcher) cannot be ended as a w
 from __future__ import annotations
 
 import atexit
+import contextlib
 import enum
 import json
 import os
@@ -24,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from .processes import endTree, followLines, signalTree, startChild
+from .timers import waitFor
 
 ProgressCallback = Callable[[float, str], object]
 Pose = list[list[float]]  # 4 x 4, as the child writes it: LPS
@@ -51,6 +53,9 @@ class Job:
     cancelled. A line that also holds a ``ct_to_world`` sets `bestPose`, and ``poseCallback`` gets
     it; ``figures`` (numbers by name) of such a line are kept in `figures`. Everything else that the
     child writes is kept in `outputLines` and `errorLines` (the last few hundred).
+
+    With an ``answerCallback`` the child is a resident one: it is asked by `send`, every line of its
+    output goes to that callback, and it has nothing to lose when it is ended.
     """
 
     def __init__(
@@ -61,7 +66,9 @@ class Job:
         environment: Mapping[str, str] | None = None,
         progressCallback: ProgressCallback | None = None,
         poseCallback: Callable[[Pose], object] | None = None,
+        answerCallback: Callable[[str], object] | None = None,
     ) -> None:
+        self._answerCallback = answerCallback
         self.bestPose: Pose | None = None
         self.figures: dict[str, float] = {}
         self._poseCallback = poseCallback
@@ -105,8 +112,12 @@ class Job:
         """Start the child. Raises OSError where the program cannot be started."""
         if self.state is not JobState.READY:
             raise RuntimeError("a job runs only once")
+        resident = self._answerCallback is not None
         self._process = startChild(
-            self.arguments, workingFolder=self._workingFolder, environment=self._environment
+            self.arguments,
+            workingFolder=self._workingFolder,
+            environment=self._environment,
+            stdin=subprocess.PIPE if resident else subprocess.DEVNULL,
         )
         self.state = JobState.RUNNING
         for stream, isError in ((self._process.stdout, False), (self._process.stderr, True)):
@@ -139,6 +150,9 @@ class Job:
         finished = self.state is JobState.RUNNING or self.returnCode == 0
         self.state = JobState.DONE if finished else JobState.CANCELLED
         atexit.unregister(self._kill)
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
         return True
 
     def cancel(self) -> None:
@@ -156,24 +170,24 @@ class Job:
             assert self._process is not None
             signalTree(self._process, signal.SIGINT)
 
-    def wait(
-        self,
-        timeout_s: float | None = None,
-        idle: Callable[[], object] | None = None,
-        interval_s: float = 0.03,
-    ) -> bool:
-        """Poll until the job has ended; ``idle`` is called in between (to keep a window alive).
+    def send(self, line: str) -> None:
+        """Write a line to a resident child. That it has gone is said by the next `poll`."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
 
-        Returns whether it has ended, which is False only after ``timeout_s``.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self.poll():
-            if deadline is not None and time.monotonic() > deadline:
-                return False
-            if idle is not None:
-                idle()
-            time.sleep(interval_s)
-        return True
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Poll until the job has ended; returns whether it has, False only after ``timeout_s``."""
+        return waitFor(self.poll, timeout_s)
+
+    def end(self) -> None:
+        """`cancel`, and return when the child is gone, within two seconds."""
+        self.cancel()
+        if self._answerCallback is not None:
+            self._kill()
+        self.wait(2.0)
 
     def _note(self, isError: bool, line: str) -> None:
         self._lines.put((isError, line))
@@ -184,6 +198,10 @@ class Job:
                 isError, line = self._lines.get_nowait()
             except queue.Empty:
                 return
+            if self._answerCallback is not None and not isError:
+                if self.state is JobState.RUNNING:
+                    self._answerCallback(line)
+                continue
             report = None if isError else parseProgress(line)
             if report is None:
                 (self.errorLines if isError else self.outputLines).append(line)

@@ -14,7 +14,7 @@ from RadGSRegLib.errors import InputError
 from ..exchange import casefolder
 from ..exchange.staging import CASE, stageCase
 from ..process.client import Answer, ReviewClient, readRendering
-from ..process.tasks import TaskError
+from ..process.driver import TaskError
 from ..scene import xray
 from . import views
 from .comparison import Comparison
@@ -249,7 +249,7 @@ class Review:
     def stopScoring(self) -> None:
         """End the child process."""
         if self._client is not None:
-            self._client.stop()
+            self._client.end()
             self._client = None
 
     def poll(self) -> None:
@@ -257,8 +257,8 @@ class Review:
         client = self._client
         if client is not None:
             client.poll()
-            if client.error:
-                self.problem = client.error
+            if client.error is not None:
+                self.problem = str(client.error)
                 self.stopScoring()
                 self._tell()
 
