@@ -87,7 +87,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         from ..evaluation import plots, tables
 
         registering = registration_options(args)
-        reconstructing = reconstruction_options(args) if args.reconstruct else None
+        reconstructing = (
+            reconstruction_options(args.device, args.seed) if args.reconstruct else None
+        )
 
         def registrar(case: Case, start: Any, part: Progress) -> Registration:
             return pipeline.register_case(case, start, registering, part)

@@ -91,7 +91,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             quality, timing_s = {"agreement": seen.score, "gaussians": len(cloud)}, {}
         else:
             done = pipeline.reconstruct(
-                views, options=reconstruction_options(args), progress=progress.part(0.05, 0.95)
+                views,
+                options=reconstruction_options(args.device, args.seed),
+                progress=progress.part(0.05, 0.95),
             )
             cloud, volume, quality, timing_s = done.cloud, done.volume, done.quality, {}
         write_volume_nifti(volume, stage / "reconstruction.nii.gz")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from .running import (
 if TYPE_CHECKING:
     from ..cases import Case
     from ..gaussians import GaussianCloud
+    from ..registration.register import RegistrationOptions
     from ..registration.search import Candidate
 
 
@@ -35,7 +36,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", metavar="START.json", help="an approximate ct_to_world")
     parser.add_argument("--model", metavar="M", help="trained weights, for a start")
     add_effort(parser, "how much to search and refine (default normal, which is what was measured)")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="the parameters of a registration.json, to run it again as it was, or a JSON or YAML "
+        'file with the same under "registration"; --seed given beside it wins',
+    )
     add_common(parser)
+    # None: not given, so that what --config says holds.
+    parser.set_defaults(effort=None, seed=None)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse a model that is not there, and two sources of the same options."""
+    check_model(args)
+    if args.config is not None and args.effort is not None:
+        raise InputError("--effort", "cannot go with --config, which says all that it says")
 
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
@@ -45,11 +61,12 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     progress(0.0, "reading the case")
     case = read_case(Path(args.case))
     start = None if args.start is None else read_start(Path(args.start))
+    registration = _registration_options(args, case)
     with results_folder(args.out, interrupt) as stage:
         from .. import pipeline
         from ..report.drawing import Drawing
 
-        options = pipeline_options(args)
+        options = pipeline_options(args, registration)
         learned, prior_ct, see_s = _learned(args, case, start, progress.part(0.05, 0.15))
         case = replace(case, inputs=with_inputs(case.inputs, args.start, args.model))
         part = progress.part(0.15, 0.9)
@@ -66,6 +83,49 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
         write_results(stage, case, result, views=views, progress=progress.part(0.9, 1.0))
     return registration_outcome(result.registration, args.out)
+
+
+def _registration_options(args: argparse.Namespace, case: Case) -> RegistrationOptions:
+    """What --config holds, or --effort means, with --seed where that is given."""
+    if args.config is None:
+        from ..registration.effort import registration_options
+
+        return registration_options(args.effort or "normal", seed=args.seed or 0)
+    options = read_parameters(Path(args.config), set(case.to_parameters()))
+    return options if args.seed is None else replace(options, seed=args.seed)
+
+
+def read_parameters(path: Path, of_case: Collection[str] = ()) -> RegistrationOptions:
+    """Read the options of a registration from a ``registration.json``, in which none may be
+    missing, or from a JSON or YAML file like its "parameters", the rest at the defaults.
+
+    ``of_case`` names what else stands there, of the case. Raises InputError for what is unknown or
+    does not fit.
+    """
+    from ..cases import read_registration_json
+    from ..cases.config import options_from, read_mapping
+    from ..cases.json_input import Fields, did_you_mean
+    from ..registration.possible import refuse_impossible
+    from ..registration.register import RegistrationOptions
+
+    values = read_mapping(path)
+    whole = "schema" in values
+    if whole:
+        values = read_registration_json(path).parameters
+    known = {"registration", "seed", "case", "notes", *of_case}
+    for name in values:
+        if name not in known:
+            near = did_you_mean(str(name), known)
+            raise InputError(path, f'there is no parameter "{name}"{near}')
+    given = Fields(path, values).need("registration")
+    if not isinstance(given, dict):
+        raise InputError(path, '"registration" is no group of options')
+    if "seed" in values and given.setdefault("seed", values["seed"]) != values["seed"]:
+        raise InputError(path, '"seed" and that of "registration" differ')
+    base = None if whole else RegistrationOptions()
+    options = options_from(RegistrationOptions, given, path, base, "registration.")
+    refuse_impossible(options, path, "registration.")
+    return options
 
 
 def _learned(
@@ -94,5 +154,5 @@ def _learned(
 
 
 COMMAND = Command(
-    "register", "register the vertebra of a case: the main job", add_arguments, run, check_model
+    "register", "register the vertebra of a case: the main job", add_arguments, run, check
 )

@@ -60,20 +60,22 @@ def registration_options(args: argparse.Namespace) -> RegistrationOptions:
     return effort.registration_options(getattr(args, "effort", "normal"), seed=args.seed)
 
 
-def reconstruction_options(args: argparse.Namespace) -> ReconstructionOptions:
-    """What --device and --seed mean for a reconstruction; InputError where there is no CUDA."""
-    device = torch_device(args.device)
+def reconstruction_options(device: str, seed: int) -> ReconstructionOptions:
+    """What --device and a seed mean for a reconstruction; InputError where there is no CUDA."""
+    device = torch_device(device)
     from ..reconstruction import ReconstructionOptions
 
-    return ReconstructionOptions(device=device, seed=args.seed)
+    return ReconstructionOptions(device=device, seed=seed)
 
 
-def pipeline_options(args: argparse.Namespace) -> PipelineOptions:
-    """Both, for the whole pipeline."""
-    registration = registration_options(args)
+def pipeline_options(
+    args: argparse.Namespace, registration: RegistrationOptions | None = None
+) -> PipelineOptions:
+    """What the arguments mean for the whole pipeline; ``registration`` where that is known."""
+    registration = registration or registration_options(args)
     from ..pipeline import PipelineOptions
 
-    return PipelineOptions(registration, reconstruction_options(args))
+    return PipelineOptions(registration, reconstruction_options(args.device, registration.seed))
 
 
 def registration_outcome(registration: Registration, out: str) -> Outcome:
