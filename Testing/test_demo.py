@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from RadGSRegLib.measures.pose import mtre
+from RadGSRegLib.measures import mtre
 
 RESULTS = (
     "registration.json",

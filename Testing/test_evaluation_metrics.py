@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from RadGSRegLib.geometry import Volume, compose_about, exp_se3
-from RadGSRegLib.measures import pose as metrics
+from RadGSRegLib.measures import (
+    SUBMILLIMETRE_MM,
+    capture_bins,
+    capture_range_mm,
+    centre_error_mm,
+    describe,
+    is_false_alarm,
+    is_silent_failure,
+    mtre,
+    rotation_error_deg,
+    success_rate,
+    target_points,
+)
 
 finite = st.floats(-1.0, 1.0)
 twists = st.lists(finite, min_size=6, max_size=6).map(np.array)
@@ -19,35 +31,35 @@ def test_mtre_is_the_mean_distance_of_moved_points(first: np.ndarray, second: np
     points = np.random.default_rng(1).normal(size=(50, 3)) * 20
     a, b = exp_se3(first), exp_se3(second)
     expected = np.mean([np.linalg.norm((a @ [*p, 1.0])[:3] - (b @ [*p, 1.0])[:3]) for p in points])
-    assert metrics.mtre(points, a, b) == pytest.approx(expected, abs=1e-10)
-    assert metrics.mtre(points, a, a) == 0.0
+    assert mtre(points, a, b) == pytest.approx(expected, abs=1e-10)
+    assert mtre(points, a, a) == 0.0
 
 
 def test_a_pure_shift_is_its_length() -> None:
     points = np.random.default_rng(2).normal(size=(10, 3))
     shift = exp_se3([0, 0, 0, 3.0, 0.0, 4.0])
-    assert metrics.mtre(points, shift, np.eye(4)) == pytest.approx(5.0)
-    assert metrics.rotation_error_deg(shift, np.eye(4)) == pytest.approx(0.0, abs=1e-6)
-    assert metrics.centre_error_mm([1, 2, 3], shift, np.eye(4)) == pytest.approx(5.0)
+    assert mtre(points, shift, np.eye(4)) == pytest.approx(5.0)
+    assert rotation_error_deg(shift, np.eye(4)) == pytest.approx(0.0, abs=1e-6)
+    assert centre_error_mm([1, 2, 3], shift, np.eye(4)) == pytest.approx(5.0)
 
 
 def test_turning_about_the_centre_leaves_the_centre() -> None:
     centre = np.array([10.0, -20.0, 30.0])
     turned = compose_about(np.eye(4), [0.0, 0.3, 0.0, 0, 0, 0], centre)
-    assert metrics.centre_error_mm(centre, turned, np.eye(4)) == pytest.approx(0.0, abs=1e-9)
-    assert metrics.rotation_error_deg(turned, np.eye(4)) == pytest.approx(np.degrees(0.3))
+    assert centre_error_mm(centre, turned, np.eye(4)) == pytest.approx(0.0, abs=1e-9)
+    assert rotation_error_deg(turned, np.eye(4)) == pytest.approx(np.degrees(0.3))
 
 
 def test_mtre_refuses_points_of_another_shape() -> None:
     with pytest.raises(ValueError, match="shape"):
-        metrics.mtre(np.zeros((0, 3)), np.eye(4), np.eye(4))
+        mtre(np.zeros((0, 3)), np.eye(4), np.eye(4))
 
 
 def test_success_needs_less_than_the_threshold() -> None:
     errors = [0.2, 0.999, 1.0, 1.999, 2.0, np.nan, np.inf, 30.0]
-    assert metrics.success_rate(errors) == pytest.approx(4 / 8)
-    assert metrics.success_rate(errors, metrics.SUBMILLIMETRE_MM) == pytest.approx(2 / 8)
-    assert np.isnan(metrics.success_rate([]))
+    assert success_rate(errors) == pytest.approx(4 / 8)
+    assert success_rate(errors, SUBMILLIMETRE_MM) == pytest.approx(2 / 8)
+    assert np.isnan(success_rate([]))
 
 
 @pytest.mark.parametrize(
@@ -65,47 +77,47 @@ def test_success_needs_less_than_the_threshold() -> None:
 def test_silent_failures_and_false_alarms(
     status: str, error: float, silent: bool, alarm: bool
 ) -> None:
-    assert metrics.is_silent_failure(status, error) is silent  # type: ignore[arg-type]
-    assert metrics.is_false_alarm(status, error) is alarm  # type: ignore[arg-type]
+    assert is_silent_failure(status, error) is silent  # type: ignore[arg-type]
+    assert is_false_alarm(status, error) is alarm  # type: ignore[arg-type]
 
 
 def test_capture_range_ends_before_the_first_bin_that_fails() -> None:
     starts = np.concatenate([np.full(20, 2.0), np.full(20, 7.0), np.full(20, 12.0), [17.0]])
     errors = np.zeros(61)
     errors[20] = 5.0  # 19 of 20 succeed in the second bin: exactly 95 %
-    assert metrics.capture_range_mm(starts, errors) == 20.0
+    assert capture_range_mm(starts, errors) == 20.0
     errors[[40, 41]] = 5.0  # 18 of 20 in the third bin
-    assert metrics.capture_range_mm(starts, errors) == 10.0
+    assert capture_range_mm(starts, errors) == 10.0
     errors[[0, 1]] = 5.0
-    assert metrics.capture_range_mm(starts, errors) == 0.0
+    assert capture_range_mm(starts, errors) == 0.0
 
 
 def test_bins_are_closed_below_and_passed_over_when_empty() -> None:
-    bins = metrics.capture_bins([0.0, 4.999, 5.0, 31.0], [0.0, 9.0, 0.0, 0.0])
+    bins = capture_bins([0.0, 4.999, 5.0, 31.0], [0.0, 9.0, 0.0, 0.0])
     assert bins == [(0.0, 5.0, 2, 0.5), (5.0, 10.0, 1, 1.0), (30.0, 35.0, 1, 1.0)]
-    assert metrics.capture_range_mm([5.0, 31.0], [0.0, 0.0]) == 35.0
-    assert metrics.capture_range_mm([], []) == 0.0
+    assert capture_range_mm([5.0, 31.0], [0.0, 0.0]) == 35.0
+    assert capture_range_mm([], []) == 0.0
 
 
-def test_surface_points_lie_on_the_surface_and_are_the_same_every_time() -> None:
+def test_targets_lie_on_the_surface_and_are_the_same_every_time() -> None:
     array = np.zeros((12, 14, 16), dtype=np.uint8)
     array[2:10, 3:11, 4:12] = 7
     grid = np.diag([0.5, 0.7, 0.9, 1.0])
     grid[:3, 3] = [-5.0, 6.0, 7.0]
-    points = metrics.surface_points(Volume(array, grid), 7)
+    points = target_points(Volume(array, grid), 7)
     assert len(points) == 8**3 - 6**3
     index = (points - [-5.0, 6.0, 7.0]) / [0.5, 0.7, 0.9]
     inside = ((index > [4.5, 3.5, 2.5]) & (index < [10.5, 9.5, 8.5])).all(axis=1)
     assert not inside.any()
-    some = metrics.surface_points(Volume(array, grid), 7, count=100)
+    some = target_points(Volume(array, grid), 7, count=100)
     assert len(some) == 100
-    assert np.array_equal(some, metrics.surface_points(Volume(array, grid), 7, count=100))
+    assert np.array_equal(some, target_points(Volume(array, grid), 7, count=100))
     with pytest.raises(ValueError, match="label 3"):
-        metrics.surface_points(Volume(array, grid), 3)
+        target_points(Volume(array, grid), 3)
 
 
 def test_describe_leaves_out_what_is_not_finite() -> None:
-    said = metrics.describe([1.0, 2.0, 6.0, float("inf")])
+    said = describe([1.0, 2.0, 6.0, float("inf")])
     assert said == {
         "mean": 3.0,
         "median": 2.0,
@@ -113,4 +125,4 @@ def test_describe_leaves_out_what_is_not_finite() -> None:
         "min": 1.0,
         "max": 6.0,
     }
-    assert np.isnan(metrics.describe([])["median"])
+    assert np.isnan(describe([])["median"])

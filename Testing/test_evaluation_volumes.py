@@ -9,7 +9,16 @@ import torch
 from RadGSRegLib.drr import hu_to_attenuation
 from RadGSRegLib.drr.attenuation import SOFT_TISSUE_HU
 from RadGSRegLib.geometry import Volume, exp_se3, transform_points
-from RadGSRegLib.measures import volume as volumes
+from RadGSRegLib.measures import (
+    box_of,
+    dice,
+    psnr,
+    reconstruction_quality,
+    resample,
+    scale_to_unit,
+    ssim,
+    surface_distance_mm,
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,41 +33,41 @@ def test_ssim_and_psnr_equal_monai(pair: tuple[np.ndarray, np.ndarray]) -> None:
     monai = pytest.importorskip("monai.metrics", reason="MONAI is not installed")
     a, b = (torch.as_tensor(v)[None, None] for v in pair)
     expected = monai.SSIMMetric(spatial_dims=3, win_size=11, kernel_sigma=1.5)(b, a)
-    assert volumes.ssim(pair[1], pair[0]) == pytest.approx(float(expected), abs=2e-5)
+    assert ssim(pair[1], pair[0]) == pytest.approx(float(expected), abs=2e-5)
     expected = monai.PSNRMetric(max_val=1.0)(b, a)
-    assert volumes.psnr(pair[1], pair[0]) == pytest.approx(float(expected), abs=1e-4)
+    assert psnr(pair[1], pair[0]) == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_equal_volumes_are_perfect(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    assert volumes.ssim(pair[0], pair[0]) == pytest.approx(1.0)
-    assert volumes.psnr(pair[0], pair[0]) == np.inf
-    assert volumes.ssim(*pair) < 0.95
+    assert ssim(pair[0], pair[0]) == pytest.approx(1.0)
+    assert psnr(pair[0], pair[0]) == np.inf
+    assert ssim(*pair) < 0.95
 
 
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="11 voxels"):
-        volumes.ssim(np.zeros((10, 20, 20)), np.zeros((10, 20, 20)))
+        ssim(np.zeros((10, 20, 20)), np.zeros((10, 20, 20)))
     with pytest.raises(ValueError, match="shapes differ"):
-        volumes.psnr(np.zeros((3, 3)), np.zeros((3, 4)))
+        psnr(np.zeros((3, 3)), np.zeros((3, 4)))
     with pytest.raises(ValueError, match="not empty"):
-        volumes.surface_distance_mm(np.zeros((3, 3, 3)), np.ones((3, 3, 3)))
+        surface_distance_mm(np.zeros((3, 3, 3)), np.ones((3, 3, 3)))
 
 
 def test_scaling_to_the_unit_range() -> None:
-    assert np.array_equal(volumes.scale_to_unit([2.0, 3.0, 4.0]), [0.0, 0.5, 1.0])
-    assert not volumes.scale_to_unit(np.full(4, 7.0)).any()
+    assert np.array_equal(scale_to_unit([2.0, 3.0, 4.0]), [0.0, 0.5, 1.0])
+    assert not scale_to_unit(np.full(4, 7.0)).any()
 
 
 def test_dice_and_surface_distance_of_shifted_boxes() -> None:
     a = np.zeros((20, 20, 20), dtype=bool)
     a[5:15, 5:15, 5:15] = True
     b = np.roll(a, 2, axis=2)
-    assert volumes.dice(a, b) == pytest.approx(0.8)
-    assert volumes.dice(a, a) == 1.0
-    distances = volumes.surface_distance_mm(a, b, (1.0, 1.0, 0.5))
+    assert dice(a, b) == pytest.approx(0.8)
+    assert dice(a, a) == 1.0
+    distances = surface_distance_mm(a, b, (1.0, 1.0, 0.5))
     assert distances["max"] == pytest.approx(1.0)
     assert 0.0 < distances["mean"] < 1.0
-    assert volumes.surface_distance_mm(a, a)["max"] == 0.0
+    assert surface_distance_mm(a, a)["max"] == 0.0
 
 
 def test_resampling_follows_the_transform() -> None:
@@ -68,7 +77,7 @@ def test_resampling_follows_the_transform() -> None:
     moving = Volume(rng.random((9, 10, 11)), grid)
     like = Volume(np.zeros((4, 5, 6)), exp_se3([0.1, 0.0, 0.1, 2.0, 3.0, 2.0]))
     frame = exp_se3([0.05, 0.02, -0.1, 1.0, 0.5, 0.5])
-    got = volumes.resample(moving, like, frame, order=0)
+    got = resample(moving, like, frame, order=0)
     inside = 0
     for k, j, i in np.ndindex(like.array.shape):
         point = transform_points(frame, like.physical_points([[i, j, k]]))
@@ -88,18 +97,16 @@ def test_a_reconstruction_equal_to_the_moved_vertebra_is_perfect() -> None:
     shift = exp_se3([0, 0, 0, 40.0, -3.0, 7.0])
     above_soft_tissue = hu_to_attenuation(ct.array) - hu_to_attenuation(SOFT_TISSUE_HU)
     attenuation = Volume(np.where(body, above_soft_tissue, 0.0), shift)
-    quality = volumes.reconstruction_quality(attenuation, ct, labels, 5, shift)
+    quality = reconstruction_quality(attenuation, ct, labels, 5, shift)
     assert quality["ssim"] == pytest.approx(1.0, abs=1e-6)
     assert quality["psnr_db"] > 90
-    worse = volumes.reconstruction_quality(
-        attenuation, ct, labels, 5, exp_se3([0, 0, 0, 44.0, -3.0, 7.0])
-    )
+    worse = reconstruction_quality(attenuation, ct, labels, 5, exp_se3([0, 0, 0, 44.0, -3.0, 7.0]))
     assert worse["ssim"] < 0.9
     with pytest.raises(ValueError, match="inside the volume"):
-        volumes.reconstruction_quality(attenuation, ct, labels, 5, np.eye(4) + 0)
+        reconstruction_quality(attenuation, ct, labels, 5, np.eye(4) + 0)
 
 
 def test_the_box_is_widened_at_the_border_too() -> None:
     mask = np.zeros((20, 12, 30), dtype=bool)
     mask[0:2, 11, 5:29] = True
-    assert volumes.box_of(mask, 11) == (slice(0, 11), slice(1, 12), slice(5, 29))
+    assert box_of(mask, 11) == (slice(0, 11), slice(1, 12), slice(5, 29))

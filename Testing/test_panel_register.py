@@ -466,7 +466,7 @@ def test_a_real_registration_through_the_panel(widget: Any, tmp_path: Path) -> N
     """The whole way on a small phantom: the library computes, the pose is the true one."""
     from registration_scenes import simulated
 
-    from RadGSRegLib.measures.pose import mtre
+    from RadGSRegLib.measures import mtre
     from RadGSRegLib.simulation import write_simulated_case
 
     case = simulated()

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from RadGSRegLib.cases import read_case, read_start
-from RadGSRegLib.measures.pose import is_false_alarm, is_silent_failure, mtre
+from RadGSRegLib.measures import is_false_alarm, is_silent_failure, mtre
 from RadGSRegLib.registration.register import register
 
 NAMES = (

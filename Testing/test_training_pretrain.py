@@ -19,7 +19,7 @@ from RadGSRegLib.cases.config import options_from
 from RadGSRegLib.commands.running import with_inputs
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry.pose import is_rigid
-from RadGSRegLib.measures.pose import mtre
+from RadGSRegLib.measures import mtre
 from RadGSRegLib.networks import is_trained_for, learned_start, load_model, patient_cloud
 from RadGSRegLib.networks.start import CENTRE
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine

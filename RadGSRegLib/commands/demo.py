@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         options = pipeline_options(args)
         from .. import pipeline
         from ..cases import read_case
-        from ..measures.pose import mtre
+        from ..measures import mtre
         from ..report.drawing import Drawing
         from ..simulation import simulate_phantom_case, write_simulated_case
 

@@ -1,71 +1,181 @@
-"""Trials and their summary as Markdown, CSV and JSON."""
+"""Rows and summaries as Markdown and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .protocol import ROW_KEYS, Trial
+from ..measures import CAPTURE_BIN_MM
+from .measure import Row
+from .summary import Summary
 
 
-def csv_text(trials: Sequence[Trial]) -> str:
-    """One line per trial under a header; empty where a value is not known."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, ROW_KEYS, lineterminator="\n")
-    writer.writeheader()
-    for trial in trials:
-        row = {key: _cell(value) for key, value in trial.to_row().items()}
-        writer.writerow(row)
-    return buffer.getvalue()
+def _columns(names: str) -> tuple[str, ...]:
+    return tuple(names.split())
 
 
-def json_content(trials: Sequence[Trial], summary: dict[str, Any]) -> dict[str, Any]:
-    """What ``evaluation.json`` holds; written by `cases.write_json`, so NaN becomes null."""
-    return {
-        "schema": "radgsreg/evaluation",
-        "version": 1,
-        "summary": summary,
-        "trials": [trial.to_row() for trial in trials],
-    }
+# The columns of evaluation.csv, and the keys of its JSON.
+CASE_COLUMNS = _columns(
+    "case level method start status mtre_mm rotation_error_deg centre_error_mm "
+    "start_mtre_mm expected_error_mm score time_s is_warm ssim psnr_db silent_failure "
+    "false_alarm reason"
+)
+# The columns of runs.csv.
+RUN_COLUMNS = _columns(
+    "case level method run start_mtre_mm mtre_mm rotation_error_deg ssim psnr_db "
+    "registration_s reconstruction_s is_warm status problem"
+)
+_SUMMARY_COLUMNS = _columns(
+    "method label cases runs failed ssim_mean ssim_std psnr_db_mean psnr_db_std "
+    "mtre_mm_mean mtre_mm_median mtre_mm_std cr_mm sr smsr rt_s_median rt_s_mean rt_s_std "
+    "reconstruction_s_median silent_failures ssim_p psnr_db_p mtre_mm_p"
+)
+_PAPER_HEAD = (
+    "method",
+    "SSIM (%) ↑",
+    "PSNR (dB) ↑",
+    "mTRE (mm) ↓",
+    "CR (mm) ↑",
+    "SR (%) ↑",
+    "RT (s) ↓",
+    "reconstruction (s)",
+    "cases",
+    "not answered",
+)
+_NAMES = {"ssim": "SSIM", "psnr_db": "PSNR (dB)", "mtre_mm": "mTRE (mm)"}
 
 
-def markdown(trials: Sequence[Trial], summary: dict[str, Any]) -> str:
-    """The summary by level, then every trial, as two Markdown tables."""
-    shows_volumes = "ssim" in summary["all"]
-    more = "SSIM | PSNR (dB) | " if shows_volumes else ""
-    lines = [
-        "| level | cases | mTRE mean | median | std | max (mm) | SR | SMSR | CR (mm) "
-        f"| silent failures | false alarms | {more}RT (s) |",
-        "| --- |" + " ---: |" * (13 if shows_volumes else 11),
-    ]
-    for level, part in [*summary["levels"].items(), ("all", summary["all"])]:
-        error = part["mtre_mm"]
-        cells = [level, str(part["cases"])]
-        cells += [_fixed(error[key]) for key in ("mean", "median", "std", "max")]
-        cells += [_percent(part["sr"]), _percent(part["smsr"]), _fixed(part["cr_mm"], 0)]
-        cells += [str(part["silent_failures"]), str(part["false_alarms"])]
+def row_values(row: Row, columns: Sequence[str]) -> dict[str, Any]:
+    """Some columns of a row, in their order."""
+    cells = row.cells()
+    return {column: cells[column] for column in columns}
+
+
+def rows_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """One line per run under a header; empty where a value is not known."""
+    return _csv(columns, [row_values(row, columns) for row in rows])
+
+
+def summaries_csv(summaries: Sequence[Summary]) -> str:
+    """One line per method for programs: shares as fractions, empty where there is nothing."""
+    rows = []
+    for summary in summaries:
+        row = {key: value for key, value in vars(summary).items() if key in _SUMMARY_COLUMNS}
+        for name, kinds in (
+            ("ssim", ("mean", "std")),
+            ("psnr_db", ("mean", "std")),
+            ("mtre_mm", ("mean", "median", "std")),
+            ("registration_s", ("median", "mean", "std")),
+            ("reconstruction_s", ("median",)),
+        ):
+            column = name.replace("registration_s", "rt_s")
+            for kind in kinds:
+                row[f"{column}_{kind}"] = _of(getattr(summary, name), kind)
+        for name, test in summary.tests.items():
+            row[f"{name}_p"] = test.wilcoxon_p
+        rows.append(row)
+    return _csv(_SUMMARY_COLUMNS, rows)
+
+
+def cases_markdown(rows: Sequence[Row], parts: Mapping[str, Summary]) -> str:
+    """One method's summaries by name, then every case."""
+    shows_volumes = any(part.ssim is not None for part in parts.values())
+    head = ["level", "cases", "mTRE mean", "median", "std", "max (mm)", "SR", "SMSR", "CR (mm)"]
+    head += ["silent failures", "false alarms", *(["SSIM", "PSNR (dB)"] if shows_volumes else [])]
+    lines = []
+    for name, part in parts.items():
+        cells = [name, str(part.cases)]
+        cells += [_fixed(_of(part.mtre_mm, key)) for key in ("mean", "median", "std", "max")]
+        cells += [_percent(part.sr), _percent(part.smsr), _fixed(part.cr_mm, 0)]
+        cells += [str(part.silent_failures), str(part.false_alarms)]
         if shows_volumes:
-            cells += [_fixed(part["ssim"]["mean"], 3), _fixed(part["psnr_db"]["mean"], 1)]
-        cells.append(_fixed(part["rt_s"], 1))
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [
-        "",
-        "| case | level | method | start | status | mTRE (mm) | rotation (°) | start mTRE (mm) "
-        "| expected (mm) | time (s) | |",
-        "| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for trial in trials:
-        remark = "silent failure" if trial.is_silent_failure else ""
-        remark = "false alarm" if trial.is_false_alarm else remark
-        cells = [_plain(trial.case), trial.level, trial.method, trial.start, trial.status]
-        cells += [_fixed(trial.mtre_mm), _fixed(trial.rotation_error_deg)]
-        cells += [_fixed(trial.start_mtre_mm, 1), _fixed(trial.expected_error_mm)]
-        cells += [_fixed(trial.time_s, 1), remark]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            cells += [_fixed(_of(part.ssim, "mean"), 3), _fixed(_of(part.psnr_db, "mean"), 1)]
+        lines.append([*cells, _fixed(_of(part.registration_s, "median"), 1)])
+    table = _markdown([*head, "RT (s)"], lines, left=1)
+    head = ["case", "level", "method", "start", "status", "mTRE (mm)", "rotation (°)"]
+    head += ["start mTRE (mm)", "expected (mm)", "time (s)", ""]
+    lines = []
+    for row in rows:
+        remark = "silent failure" if row.is_silent_failure else ""
+        remark = "false alarm" if row.is_false_alarm else remark
+        cells = [row.case, row.realism, row.method, row.start, row.status]
+        cells += [_fixed(row.mtre_mm), _fixed(row.rotation_error_deg)]
+        cells += [_fixed(row.start_mtre_mm, 1), _fixed(row.expected_error_mm)]
+        lines.append([*cells, _fixed(row.registration_s, 1), remark])
+    return f"{table}\n{_markdown(head, lines, left=5, last_left=True)}"
+
+
+def methods_markdown(summaries: Sequence[Summary]) -> str:
+    """One row per method: mean ± deviation, best means in bold, an asterisk at p < 0.05."""
+
+    def best(value: Callable[[Summary], float | None], choose: Callable[..., float]) -> Any:
+        # What was known before anything was done does not compete for the bold print.
+        values = [value(s) for s in summaries if s.method != "start"]
+        finite = [v for v in values if v is not None and math.isfinite(v)]
+        return choose(finite) if finite else None
+
+    ssim = best(lambda s: _of(s.ssim, "mean"), max)
+    psnr = best(lambda s: _of(s.psnr_db, "mean"), max)
+    mtre = best(lambda s: _of(s.mtre_mm, "mean"), min)
+    capture = best(lambda s: s.cr_mm, max)
+    success = best(lambda s: s.sr, max)
+    seconds = best(lambda s: _of(s.registration_s, "median"), min)
+    lines = []
+    for summary in summaries:
+        time_s = _of(summary.registration_s, "median")
+        lines.append(
+            [
+                summary.label,
+                _spread(summary, "ssim", 100.0, ssim),
+                _spread(summary, "psnr_db", 1.0, psnr),
+                _spread(summary, "mtre_mm", 1.0, mtre),
+                _bold(_range(summary.cr_mm), bool(summary.cr_mm) and summary.cr_mm == capture),
+                _bold(
+                    _fixed(summary.sr and 100.0 * summary.sr, empty="-"),
+                    summary.sr is not None and summary.sr == success,
+                ),
+                _bold(_fixed(time_s, empty="-"), time_s is not None and time_s == seconds),
+                _fixed(_of(summary.reconstruction_s, "median"), empty="-"),
+                str(summary.cases),
+                str(summary.failed),
+            ]
+        )
+    return _markdown(_PAPER_HEAD, lines, left=1)
+
+
+def tests_markdown(summaries: Sequence[Summary]) -> str:
+    """The paired tests behind the asterisks."""
+    head = ["method", "measure", "pairs", "mean difference", "Wilcoxon p", "paired t p"]
+    lines = []
+    for summary in summaries:
+        for name, test in summary.tests.items():
+            mean = f"{test.difference:+.3g}" if math.isfinite(test.difference) else "-"
+            cells = [summary.label, _NAMES[name], str(test.pairs), mean]
+            lines.append([*cells, _probability(test.wilcoxon_p), _probability(test.t_p)])
+    return _markdown(head, lines, left=2)
+
+
+def _markdown(
+    head: Sequence[str], lines: Sequence[Sequence[str]], *, left: int, last_left: bool = False
+) -> str:
+    """A table whose first ``left`` columns are words, as is the last if ``last_left``."""
+    rules = ["---"] * left + ["---:"] * (len(head) - left)
+    if last_left:
+        rules[-1] = "---"
+    rows = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [head, rules, *rows])
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+    return buffer.getvalue()
 
 
 def _cell(value: Any) -> Any:
@@ -76,13 +186,39 @@ def _cell(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def _fixed(value: float | None, digits: int = 2) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+def _of(described: Mapping[str, float] | None, kind: str) -> float | None:
+    return None if described is None else described[kind]
 
 
-def _percent(value: float) -> str:
-    return "" if not math.isfinite(value) else f"{100.0 * value:.0f} %"
+def _spread(summary: Summary, name: str, factor: float, best: float | None) -> str:
+    described = getattr(summary, name)
+    if described is None or not math.isfinite(described["mean"]):
+        return "-"
+    mean, deviation = factor * described["mean"], factor * described["std"]
+    star = "\\*" if name in summary.tests and summary.tests[name].is_significant else ""
+    return _bold(f"{mean:.2f} ± {deviation:.2f}", described["mean"] == best) + star
 
 
-def _plain(text: str) -> str:
-    return text.replace("|", "\\|")
+def _range(reached: float | None) -> str:
+    """The bin that a capture range ends with, as the paper writes it."""
+    if reached is None:
+        return "-"
+    return f"{reached - CAPTURE_BIN_MM:.0f}-{reached:.0f}" if reached > 0.0 else "none"
+
+
+def _fixed(value: float | None, digits: int = 2, empty: str = "") -> str:
+    return empty if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{100.0 * value:.0f} %"
+
+
+def _bold(text: str, yes: bool) -> str:
+    return f"**{text}**" if yes and text != "-" else text
+
+
+def _probability(value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

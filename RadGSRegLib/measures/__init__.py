@@ -1,1 +1,53 @@
 """How far a result lies from the truth: errors of a pose, and of a volume."""
+
+from .pose import (
+    CAPTURE_BIN_MM,
+    SUBMILLIMETRE_MM,
+    SUCCESS_MM,
+    capture_bins,
+    capture_range_mm,
+    centre_error_mm,
+    describe,
+    is_false_alarm,
+    is_silent_failure,
+    mtre,
+    rotation_error_deg,
+    success_rate,
+    target_points,
+)
+from .volume import (
+    SSIM_WINDOW,
+    box_of,
+    dice,
+    psnr,
+    reconstruction_quality,
+    resample,
+    scale_to_unit,
+    ssim,
+    surface_distance_mm,
+)
+
+__all__ = [
+    "CAPTURE_BIN_MM",
+    "SSIM_WINDOW",
+    "SUBMILLIMETRE_MM",
+    "SUCCESS_MM",
+    "box_of",
+    "capture_bins",
+    "capture_range_mm",
+    "centre_error_mm",
+    "describe",
+    "dice",
+    "is_false_alarm",
+    "is_silent_failure",
+    "mtre",
+    "psnr",
+    "reconstruction_quality",
+    "resample",
+    "rotation_error_deg",
+    "scale_to_unit",
+    "ssim",
+    "success_rate",
+    "surface_distance_mm",
+    "target_points",
+]

@@ -9,10 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
-from ..geometry import Volume, invert_rigid, rotation_angle_deg, transform_points
-from ..registration.types import Status
+from ..geometry import (
+    Volume,
+    invert_rigid,
+    rotation_angle_deg,
+    surface_points,
+    transform_points,
+)
 
 Array = NDArray[np.float64]
 
@@ -59,14 +63,14 @@ def success_rate(errors_mm: ArrayLike, threshold_mm: float = SUCCESS_MM) -> floa
         return float(np.mean(errors < threshold_mm))
 
 
-def is_silent_failure(status: Status, error_mm: float) -> bool:
+def is_silent_failure(status: str, error_mm: float) -> bool:
     """Status "ok" although the pose is 2 mm or more off: the worst thing the software can do."""
     return status == "ok" and not error_mm < SUCCESS_MM
 
 
-def is_false_alarm(status: Status, error_mm: float) -> bool:
-    """A pose within 2 mm that the program does not call "ok"."""
-    return status != "ok" and error_mm < SUCCESS_MM
+def is_false_alarm(status: str, error_mm: float) -> bool:
+    """A pose within 2 mm that the program calls "uncertain" or "failed"."""
+    return status in ("uncertain", "failed") and error_mm < SUCCESS_MM
 
 
 def capture_bins(
@@ -108,8 +112,8 @@ def capture_range_mm(
     return reached
 
 
-def surface_points(labels: Volume, label: int, count: int | None = None) -> Array:
-    """Centres (N, 3), mm in the CT's frame, of the voxels on the surface of ``label``.
+def target_points(labels: Volume, label: int, count: int | None = None) -> Array:
+    """The targets (N, 3), mm in the CT's frame: the voxels' centres on the surface of ``label``.
 
     With ``count``, at most that many of them, evenly picked in memory order, so that the same mask
     always gives the same points. Raises ValueError when the label is not there.
@@ -117,8 +121,7 @@ def surface_points(labels: Volume, label: int, count: int | None = None) -> Arra
     mask = np.asarray(labels.array) == label
     if not mask.any():
         raise ValueError(f"label {label} is not in the label map")
-    shell = mask & ~ndimage.binary_erosion(mask)
-    points = labels.physical_points(np.argwhere(shell)[:, ::-1].astype(float))
+    points = surface_points(labels, mask)
     if count is not None and len(points) > count:
         points = points[np.linspace(0, len(points) - 1, count).round().astype(int)]
     return points

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from ..drr import excess_attenuation
 from ..geometry import Volume, invert_rigid
 
 Array = NDArray[np.float64]
@@ -131,6 +130,9 @@ def reconstruction_quality(
     of the reconstruction's grid that holds the moved mask (at least 11 voxels wide). Returns "ssim"
     and "psnr_db". Raises ValueError when the vertebra does not lie inside the reconstruction.
     """
+    # Here, so that errors of poses can be had where there is no torch.
+    from ..drr import excess_attenuation
+
     world_to_ct = invert_rigid(ct_to_world)
     mask = (np.asarray(labels.array) == label).astype(np.float32)
     moved_mask = resample(labels.with_array(mask), reconstruction, world_to_ct) > 0.5
@@ -142,11 +144,11 @@ def reconstruction_quality(
 
 def box_of(mask: NDArray[np.bool_], least: int = 1) -> tuple[slice, ...]:
     """The smallest box around a mask, widened to at least ``least`` voxels along every axis."""
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    if not found:
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    if not boxes:
         raise ValueError("the vertebra does not lie inside the volume")
     box = []
-    for part, side in zip(found[0], mask.shape, strict=True):
+    for part, side in zip(boxes[0], mask.shape, strict=True):
         missing = max(0, least - (part.stop - part.start))
         start = max(0, part.start - missing // 2)
         stop = min(side, max(part.stop, start + least))

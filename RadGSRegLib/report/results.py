@@ -18,7 +18,7 @@ from ..cases.results import (
     write_volume_nifti,
 )
 from ..cases.types import Case, View
-from ..measures.volume import reconstruction_quality
+from ..measures import reconstruction_quality
 from ..registration.types import Registration
 from ..system.progress import Progress
 from . import overlay

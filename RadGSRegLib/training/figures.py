@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..geometry.pose import translation
-from ..measures.volume import reconstruction_quality
+from ..measures import reconstruction_quality
 from ..networks.model import RadGSReg
 from ..reconstruction.box import box_of_cloud
 from .pool import VALIDATION, SamplePool, stack_samples

@@ -29,7 +29,7 @@ from scipy import stats
 
 from RadGSRegLib.cases import read_ct_case
 from RadGSRegLib.geometry.pose import translation
-from RadGSRegLib.measures.volume import reconstruction_quality
+from RadGSRegLib.measures import reconstruction_quality
 from RadGSRegLib.networks import RadGSReg, load_model
 from RadGSRegLib.networks.cubes import excess_cube
 from RadGSRegLib.reconstruction.box import box_of_cloud

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from RadGSRegLib.cases import Case, read_case
-from RadGSRegLib.measures.pose import mtre
+from RadGSRegLib.measures import mtre
 from RadGSRegLib.registration import refine as refinement
 from RadGSRegLib.registration.anatomy import build_anatomy
 from RadGSRegLib.registration.clouds import build_model

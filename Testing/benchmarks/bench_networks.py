@@ -22,8 +22,7 @@ import numpy as np
 from RadGSRegLib import pipeline
 from RadGSRegLib.cases import Case, read_case
 from RadGSRegLib.gaussians import GaussianCloud
-from RadGSRegLib.measures.pose import mtre
-from RadGSRegLib.measures.volume import reconstruction_quality
+from RadGSRegLib.measures import mtre, reconstruction_quality
 from RadGSRegLib.networks import RadGSReg, learned_start, load_model
 from RadGSRegLib.reconstruction.box import box_of_cloud
 

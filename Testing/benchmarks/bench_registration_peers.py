@@ -32,9 +32,9 @@ from peer_views import Problem, correlation, local_similarity, resample
 from RadGSRegLib.cases import Case, read_case
 from RadGSRegLib.drr import excess_attenuation, project_volume
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.evaluation.protocol import Truth, find_cases, read_truth, start_from_centres
+from RadGSRegLib.evaluation import Truth, find_cases, read_truth, start_from_clicks
 from RadGSRegLib.gaussians import warm_up
-from RadGSRegLib.measures.pose import SUCCESS_MM, mtre, surface_points
+from RadGSRegLib.measures import SUCCESS_MM, mtre, target_points
 from RadGSRegLib.registration.register import register
 from RadGSRegLib.views.prepare import prepare_view
 
@@ -118,8 +118,8 @@ def run_case(folder: Path, peers: dict[str, Peer], threads: int) -> list[Run]:
     truth = read_truth(folder / "truth.json")
     points = truth.points_ct
     if points is None or len(points) < 1000:
-        points = surface_points(case.labels, case.label, 2000)
-    start = start_from_centres(case)
+        points = target_points(case.labels, case.label, 2000)
+    start = start_from_clicks(case)
     if start is None:
         raise InputError(folder, "has no clicks in two views", "the rivals start from them")
     bright = bone_is_bright(case, truth)
@@ -127,7 +127,7 @@ def run_case(folder: Path, peers: dict[str, Peer], threads: int) -> list[Run]:
 
     def run(method: str, seconds: float, pose: Array, status: str = "") -> Run:
         error = mtre(points, pose, truth.ct_to_world)
-        return Run(method, folder.name, truth.level, begin_mm, error, seconds, status)
+        return Run(method, folder.name, truth.realism, begin_mm, error, seconds, status)
 
     torch.set_num_threads(1)  # our kernels bring their own
     began = time.perf_counter()

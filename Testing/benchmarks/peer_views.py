@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from RadGSRegLib.cases import Case
 from RadGSRegLib.drr import excess_attenuation
-from RadGSRegLib.evaluation.protocol import start_from_centres
+from RadGSRegLib.evaluation import start_from_clicks
 from RadGSRegLib.geometry import Camera, Volume, transform_points
 from RadGSRegLib.views.prepare import prepare_view
 
@@ -131,7 +131,7 @@ class Problem:
         Collimated and burnt-out pixels are filled with the median of the others, and the polarity
         is given (the peers would have to guess it): bone is bright afterwards.
         """
-        start = start_from_centres(case)
+        start = start_from_clicks(case)
         if start is None:
             raise ValueError("the peers start from clicks in two views")
         inside = np.argwhere(np.asarray(case.labels.array) == case.label)[:, ::-1].astype(float)

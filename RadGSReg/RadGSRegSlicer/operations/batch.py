@@ -169,7 +169,7 @@ def _row(results: Path, case: Path) -> Row:
         row["expected_error_mm"] = round(float(expected), 3)
     truth = case.parent / "truth.json"
     if truth.is_file():
-        from RadGSRegLib.measures.pose import mtre
+        from RadGSRegLib.measures import mtre
 
         content = json.loads(truth.read_text(encoding="utf-8"))
         if content.get("points_ct"):

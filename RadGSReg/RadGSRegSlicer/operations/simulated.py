@@ -141,14 +141,14 @@ def errorAgainstTruth(
     """
     if truthFor(ctNode) is None:
         return None
-    from RadGSRegLib.measures.pose import surface_points
+    from RadGSRegLib.measures import target_points
 
     node = ctNode.GetParentTransformNode() if transformNode is None else transformNode
     found = np.eye(4) if node is None else transformMatrix(node)
     segmentId = segments.findSegment(segmentationNode, segment)
     labels = segments.labelsOnCt(segmentationNode, segmentId, ctNode)
     volume = casefolder.volumeFromCt(ctNode).with_array(labels.array)
-    points = surface_points(volume, labels.label, _SURFACE_POINTS) * [-1.0, -1.0, 1.0]
+    points = target_points(volume, labels.label, _SURFACE_POINTS) * [-1.0, -1.0, 1.0]
     return errorOfPose(ctNode, points, found)
 
 
@@ -159,7 +159,7 @@ def errorOfPose(
     truth = truthFor(ctNode)
     if truth is None:
         return None
-    from RadGSRegLib.measures.pose import mtre
+    from RadGSRegLib.measures import mtre
 
     return float(mtre(pointsRas, ctToWorldRas, transformMatrix(truth)))
 

@@ -1,8 +1,8 @@
-"""Voxels fitted to X-rays through the projector, in the manner of DiffVox (a rival).
+"""Voxels fitted to X-rays through the projector, in the manner of DiffVox.
 
 Nothing is known but the X-rays: every voxel of a box starts at zero and is moved by Adam under the
-losses of eq. 2 (L1, D-SSIM, total variation; math.md 3), which the paper gave its rivals too.
-Polarity and backdrop are decided as for our own fit without a prior, so that only the
+losses of eq. 2 (L1, D-SSIM, total variation; math.md 3), which the paper gave its baselines
+too. Polarity and backdrop are decided as for our own fit without a prior, so that only the
 representation differs.
 """
 

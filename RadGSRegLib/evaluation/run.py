@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
-from ...system.progress import Progress
-from ..protocol import find_cases, read_truth
-from .answers import Answer, Method, Task
-from .measure import Row, Yardstick, measure
-from .starts import Start, drawn_tasks, own_task
+from ..errors import InputError
+from ..methods import Answer, Method, Task
+from ..system.progress import Progress
+from .measure import Row, Yardstick
+from .starts import StartKind, drawn_tasks, own_task
+from .truth import find_cases, read_truth
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """From where to begin, and what counts.
+
+    ``draws``: further starts per case, for registration alone; ``volumes``: whether reconstructions
+    are wanted from the cases' own starts. ``refusal_fails``: a method that refuses a case has
+    failed at the start's pose; otherwise it has no numbers there. ``one_grid``: see `Yardstick`.
+    """
+
+    start: StartKind = "center"
+    draws: int = 0
+    seed: int = 0
+    volumes: bool = True
+    refusal_fails: bool = False
+    one_grid: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,37 +65,31 @@ class Runs:
     curves: tuple[Curve, ...]
 
 
-Seen = Callable[[CaseAnswers], None]
-
-
 def run_methods(
     folder: Path,
     methods: Sequence[Method],
-    *,
-    start: Start = "center",
-    draws: int = 0,
-    seed: int = 0,
+    options: RunOptions | None = None,
     progress: Progress | None = None,
-    seen: Seen | None = None,
+    on_case: Callable[[CaseAnswers], None] | None = None,
 ) -> Runs:
-    """Every method on every case of ``folder``: from its own start, and from ``draws`` others.
+    """Every method on every case of ``folder``: from its own start, and from drawn others.
 
-    ``seen`` is called with each case's answers as soon as there are all of them. A method that
+    ``on_case`` is called with each case's answers as soon as there are all of them. A method that
     refuses a case (InputError) has failed there; the others go on. Raises InputError for cases
     that cannot be used (all are read first) and for methods that cannot work without a start.
     """
-    report = progress or Progress()
+    options, report = options or RunOptions(), progress or Progress()
     if not methods:
-        raise InputError("--methods", "names none")
+        raise InputError("--method", "names none")
     for method in methods:
-        if start == "none" and method.needs_start:
+        if options.start == "none" and method.about.needs_start:
             raise InputError(
-                "--start none", f"the method '{method.key}' needs a start", "leave it out"
+                "--start none", f"the method '{method.about.key}' needs a start", "leave it out"
             )
     cases = find_cases(folder)
     for number, case in enumerate(cases):
         report(0.05 * number / len(cases), f"reading {case.name}")
-        own_task(case, start, seed)
+        own_task(case, options.start, options.seed)
         read_truth(case / "truth.json")
     rows: list[Row] = []
     curves: list[Curve] = []
@@ -86,42 +97,49 @@ def run_methods(
     for number, case in enumerate(cases):
         low, high = (0.05 + 0.95 * n / len(cases) for n in (number, number + 1))
         part = report.part(low, high)
-        own = own_task(case, start, seed)
+        own = replace(own_task(case, options.start, options.seed), wants_volume=options.volumes)
         truth = read_truth(case / "truth.json")
-        yardstick = Yardstick(own.case, truth)
-        tasks = [own, *drawn_tasks(own, truth.ct_to_world, draws)]
+        yardstick = Yardstick(own.needed_case(), truth, one_grid=options.one_grid)
+        tasks = [own, *drawn_tasks(own, truth.ct_to_world, options.draws)]
         jobs = [
             (run, task, method)
             for run, task in enumerate(tasks)
             for method in methods
-            if run == 0 or method.registers
+            if run == 0 or method.about.registers
         ]
-        answers = []
+        answers, first = [], len(rows)
         for count, (run, task, method) in enumerate(jobs):
-            what = f"{own.name} ({number + 1} of {len(cases)}): {method.label}"
-            answer, curve, problem = _watched(
-                method, task, yardstick, part.part(count / len(jobs), (count + 1) / len(jobs)), what
-            )
+            about = method.about
+            what = f"{own.name} ({number + 1} of {len(cases)}): {about.label}"
+            stretch = part.part(count / len(jobs), (count + 1) / len(jobs))
+            began = time.perf_counter()
+            answer, curve, problem = _watched(method, task, yardstick, stretch, what)
+            if not problem:
+                fields = yardstick.measure(answer)
+            elif options.refusal_fails:
+                fields = yardstick.failed(task, problem, time.perf_counter() - began)
+            else:
+                fields = {"problem": problem}
             rows.append(
                 Row(
                     case=own.name,
-                    level=truth.level,
-                    method=method.key,
+                    realism=truth.realism,
+                    method=about.key,
+                    start=options.start,
                     run=run,
                     start_mtre_mm=None if task.start is None else yardstick.mtre(task.start),
-                    is_warm=method.key in warm,
-                    problem=problem,
-                    **measure(answer, yardstick),
+                    is_warm=about.key in warm,
+                    **fields,
                 )
             )
-            warm.add(method.key)
+            warm.add(about.key)
             if run == 0:
                 answers.append((method, answer))
                 if curve is not None:
                     curves.append(curve)
-        if seen is not None:
-            mine = tuple(row for row in rows if row.case == own.name and row.run == 0)
-            seen(CaseAnswers(own, yardstick, tuple(answers), mine))
+        if on_case is not None:
+            mine = tuple(row for row in rows[first:] if row.run == 0)
+            on_case(CaseAnswers(own, yardstick, tuple(answers), mine))
     report(1.0, "all cases done")
     return Runs(tuple(rows), tuple(curves))
 
@@ -143,10 +161,10 @@ def _watched(
 
     tell(0.0, what)
     try:
-        answer = method.solve(task, Progress(tell, on_pose=note))
+        answer = method.solve(replace(task, progress=Progress(tell, on_pose=note)))
     except InputError as error:
         return Answer(), None, str(error)
-    if not method.registers or answer.ct_to_world is None:
+    if not method.about.registers or answer.ct_to_world is None:
         return answer, None, ""
     if answer.registration_s is not None:
         # The reconstruction that follows is no part of the way to the pose.
@@ -155,8 +173,5 @@ def _watched(
     if task.start is not None:
         poses.insert(0, (0.0, task.start))
     seconds = tuple(s for s, _ in poses)
-    return (
-        answer,
-        Curve(task.name, method.key, seconds, tuple(yardstick.mtre(pose) for _, pose in poses)),
-        "",
-    )
+    errors = tuple(yardstick.mtre(pose) for _, pose in poses)
+    return answer, Curve(task.name, method.about.key, seconds, errors), ""

@@ -1,4 +1,4 @@
-"""A pose by gradient descent on rendered X-rays, in the manner of DiffPose (a rival).
+"""A pose by gradient descent on rendered X-rays, in the manner of DiffPose.
 
 Adam on the pose from the start alone, no search: the bone of the CT about the vertebra, moved as
 one piece, is rendered by the voxel projector and compared with the X-ray by normalised correlation,

@@ -1,0 +1,70 @@
+"""Folders of cases whose true pose is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cases.json_input import read_json_object
+from ..errors import InputError
+from ..geometry import is_rigid
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a case: its pose (4, 4), surface points (N, 3) mm, realism."""
+
+    ct_to_world: Array
+    points_ct: Array | None
+    realism: str
+
+
+def find_cases(folder: Path) -> list[Path]:
+    """The case folders in ``folder`` (or ``folder`` itself), by name; each has its truth.json.
+
+    Raises InputError where there is none, or where one has no truth.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise InputError(folder, "does not exist")
+    if not folder.is_dir():
+        raise InputError(folder, "is not a folder of cases")
+    if (folder / "case.json").is_file():
+        cases = [folder]
+    else:
+        cases = sorted(path.parent for path in folder.glob("*/case.json"))
+    if not cases:
+        raise InputError(folder, "holds no case", "each case is a folder with a case.json")
+    for case in cases:
+        if not (case / "truth.json").is_file():
+            raise InputError(case, "has no truth.json", "evaluation needs the true pose")
+    return cases
+
+
+def read_truth(path: Path) -> Truth:
+    """The truth.json of a case: "ct_to_world", and optionally "points_ct" and "level".
+
+    Raises InputError for a pose that is not rigid or points of another shape.
+    """
+    path = Path(path)
+    content = read_json_object(path)
+    try:
+        matrix = np.asarray(content["ct_to_world"], dtype=float)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(path, 'has no 4x4 "ct_to_world"') from error
+    if not is_rigid(matrix):
+        raise InputError(path, '"ct_to_world" is not a rigid 4x4')
+    points: Array | None = None
+    if content.get("points_ct") is not None:
+        try:
+            points = np.asarray(content["points_ct"], dtype=float)
+        except (TypeError, ValueError) as error:
+            raise InputError(path, '"points_ct" must be a list of [x, y, z]') from error
+        if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+            raise InputError(path, '"points_ct" must be a list of [x, y, z]')
+    return Truth(matrix, points, str(content.get("level", "")))

@@ -1,0 +1,164 @@
+"""Trained models as methods: the networks alone, fitted to the X-rays, and refined."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..reconstruction.box import box_of_cloud
+from ..system.progress import Progress
+from .contract import About, Answer, Attention, FunctionMethod, Method, Task
+from .ours import optimize
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..networks import LearnedStart, RadGSReg
+
+SUFFIX = ".safetensors"
+FITTED = "+fitted"
+REFINED = "+refined"
+_SPACING_MM = 1.0
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A name for the tables, and a model's file, or a folder with CASE.safetensors for every case
+    (patient-specific models, or those of five folds)."""
+
+    name: str
+    path: Path
+
+    def file(self, case: str) -> Path:
+        """The model for a case."""
+        return self.path / f"{case}{SUFFIX}" if self.path.is_dir() else self.path
+
+
+def model_entries(
+    texts: Sequence[str], cases: Sequence[str], settings: Settings, taken: Container[str]
+) -> dict[str, Callable[[Settings], Method]]:
+    """Three entries of the registry for every model of the command line (see `model_sources`).
+
+    Raises InputError where `model_sources` does, where one of ``cases`` lacks its model, and where
+    the first of a source cannot be read.
+    """
+    entries: dict[str, Callable[[Settings], Method]] = {}
+    for source in model_sources(texts, taken):
+        for case in cases:
+            if not source.file(case).is_file():
+                raise InputError(source.file(case), "does not exist", "each case needs its model")
+        if cases:
+            _load(source.file(cases[0]), settings.device)
+        for kind in ("", FITTED, REFINED):
+            entries[source.name + kind] = partial(_method, source, kind)
+    return entries
+
+
+def model_sources(texts: Sequence[str], taken: Container[str]) -> list[ModelSource]:
+    """What ``--model NAME=PATH`` or ``--model PATH`` (named after the file) ask for.
+
+    Raises InputError for a name that is empty, given twice, ``taken`` or unfit for a table, and for
+    a path that does not exist.
+    """
+    sources: dict[str, ModelSource] = {}
+    for text in texts:
+        name, equals, rest = text.partition("=")
+        path = Path(rest if equals else text)
+        name = name if equals else path.name.removesuffix(SUFFIX)
+        if not name or set(name) & set("|,\n+*") or name.strip() != name:
+            raise InputError("--model", f"'{text}' has no usable name", "write NAME=PATH")
+        if name in taken or name in sources:
+            raise InputError("--model", f"the name '{name}' is taken", "write NAME=PATH")
+        if not path.exists():
+            raise InputError(path, "does not exist")
+        sources[name] = ModelSource(name, path)
+    return list(sources.values())
+
+
+def own_name(key: str) -> str:
+    """The model's name in a method's key."""
+    return key.removesuffix(REFINED).removesuffix(FITTED)
+
+
+def _method(source: ModelSource, kind: str, settings: Settings) -> Method:
+    """The networks alone ("NAME"), their Gaussians moved as one piece to fit the X-rays
+    ("NAME+fitted"), or our refinement and, at need, search from there ("NAME+refined")."""
+    key = source.name + kind
+    facts = {} if source.path.is_dir() else _facts(_load(source.path, settings.device))
+    about = About(key, key.replace("+", ", "), "model", needs_start=False, facts=facts)
+    if kind == REFINED:
+        return FunctionMethod(about, partial(_refined, source, settings))
+    return FunctionMethod(about, partial(_networks, source, settings, kind == FITTED))
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, device: str) -> RadGSReg:
+    from ..networks import load_model
+
+    return load_model(path, device)
+
+
+def _facts(model: RadGSReg) -> dict[str, Any]:
+    recm = model.config.recm
+    return {
+        "encoder": recm.encoder,
+        "counterfactual": recm.counterfactual,
+        "patient_specific": model.is_patient_specific,
+        "card": model.card,
+    }
+
+
+def _look(
+    task: Task, source: ModelSource, device: str, progress: Progress, fit: bool
+) -> tuple[LearnedStart, float]:
+    """What the networks see, and the seconds that took (the model being in memory)."""
+    from ..networks import learned_start
+
+    model = _load(source.file(task.name), device)
+    began = time.perf_counter()
+    start = learned_start(task.needed_case(), model, task.given, progress, fit=fit)
+    return start, time.perf_counter() - began
+
+
+def _networks(source: ModelSource, settings: Settings, fit: bool, task: Task) -> Answer:
+    start, seconds = _look(task, source, settings.device, task.progress, fit)
+    pose = start.candidates[0].ct_to_world
+    task.progress.pose(pose)
+    answer = Answer(pose, seconds)
+    if not task.wants_volume:
+        return answer
+    began = time.perf_counter()
+    volume = box_of_cloud(start.cloud, _SPACING_MM).voxelize(start.cloud)
+    drawn = time.perf_counter() - began
+    maps = _attention(task, start)
+    return replace(answer, volume=volume, cloud=start.cloud, reconstruction_s=drawn, attention=maps)
+
+
+def _refined(source: ModelSource, settings: Settings, task: Task) -> Answer:
+    progress = task.progress
+    start, seconds = _look(task, source, settings.device, progress.part(0.0, 0.1), True)
+    rest = replace(task, progress=progress.part(0.1, 1.0))
+    return optimize(settings, rest, start.candidates, seconds)
+
+
+def _attention(task: Task, start: LearnedStart) -> Attention:
+    """The maps of a learned start over the crops they are about."""
+    from ..networks.crops import resample
+    from ..views.prepare import prepare_view
+
+    crops, maps = [], []
+    signs = start.candidates[0].signs
+    for number, view in enumerate(task.views):
+        ready = prepare_view(view)
+        virtual = start.frame.cameras[number]
+        box_to_world = start.frame.box_to_world
+        image, valid = resample(ready.pixels, ready.valid, view.camera, box_to_world, virtual)
+        crops.append(np.where(valid > 0, signs[number] * image, np.nan).astype(np.float32))
+        maps.append(start.attention[number].mean(0).float().cpu().numpy())
+    return Attention(tuple(view.name for view in task.views), tuple(crops), tuple(maps))

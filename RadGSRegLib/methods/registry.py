@@ -1,0 +1,48 @@
+"""The methods by name: ours, the baselines, and for one run the models that were given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from ..errors import InputError
+from . import baselines
+from .contract import Method
+from .learned import model_entries
+from .ours import search_and_refine
+from .settings import Settings
+
+Entry: TypeAlias = Callable[[Settings], Method]
+
+OURS = "optimize"
+
+# A new method is one entry here. The tables have them in this order.
+ENTRIES: dict[str, Entry] = {
+    "start": baselines.start,
+    "voxels": baselines.voxels,
+    "gaussians": baselines.gaussians,
+    "descent": baselines.descent,
+    OURS: search_and_refine,
+}
+
+
+def choose_methods(
+    names: Sequence[str],
+    settings: Settings,
+    *,
+    models: Sequence[str] = (),
+    cases: Sequence[str] = (),
+    has_start: bool = True,
+) -> list[Method]:
+    """The methods asked for, in the order of the registry; with none named, all that can work.
+
+    ``models``: as ``--model`` has them ("NAME=PATH" or "PATH"); ``cases``: the names of those to
+    come; ``has_start``: whether they begin from anything. Raises InputError for a name that is
+    none, and for models that cannot be used.
+    """
+    entries = {**ENTRIES, **model_entries(models, cases, settings, taken=ENTRIES)}
+    for name in names:
+        if name not in entries:
+            raise InputError("--method", f"'{name}' is unknown", f"there are {', '.join(entries)}")
+    chosen = [entry(settings) for key, entry in entries.items() if not names or key in names]
+    return [m for m in chosen if names or has_start or not m.about.needs_start]
