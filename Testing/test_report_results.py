@@ -122,7 +122,7 @@ def replace_pipeline(
 
     monkeypatch.setattr(pipeline, "run", told)
     monkeypatch.setattr(
-        "RadGSRegLib.commands.register.pipeline_options", lambda args: pipeline.PipelineOptions()
+        "RadGSRegLib.commands.register.pipeline_options", lambda *_: pipeline.PipelineOptions()
     )
 
 
