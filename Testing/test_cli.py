@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -18,8 +19,11 @@ from ball import write_ball
 
 from RadGSRegLib import __version__, cli
 from RadGSRegLib.cases import read_case
-from RadGSRegLib.commands import COMMANDS
+from RadGSRegLib.commands import COMMANDS, Command, Outcome
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.system.exit_status import ExitStatus
 from RadGSRegLib.system.interrupt import Interrupt
+from RadGSRegLib.system.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -205,6 +209,42 @@ def test_every_command_has_its_help(capfd: pytest.CaptureFixture[str]) -> None:
     for name in COMMANDS:
         assert cli.main([name, "--help"]) == 0
         assert capfd.readouterr().out.startswith(f"usage: radgsreg {name} ")
+
+
+def test_a_command_of_a_guest_runs_like_the_others(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--times", type=int, default=1)
+        parser.add_argument("--progress", action="store_true")
+
+    def check(args: argparse.Namespace) -> None:
+        if args.times < 1:
+            raise InputError("--times", "is too small")
+
+    def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+        progress(0.5, "at it")
+        facts = {"times": args.times}
+        return Outcome(ExitStatus.NOT_TRUSTED, (f"hello {args.times}", "bye"), facts)
+
+    guest = Command("greet", "say hello", add_arguments, run, check)
+    monkeypatch.setitem(COMMANDS, "greet", guest)
+    assert cli.main(["greet", "--times", "2"]) == 3
+    assert capfd.readouterr().out == "hello 2\nbye\n"
+    assert cli.main(["greet", "--progress"]) == 3
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert lines == [
+        {"progress": 0.5, "message": "at it"},
+        {"progress": 1.0, "message": "hello 1", "times": 1},
+    ]
+    refused(capfd, ["greet", "--times", "0"], "--times: is too small")
+    assert cli.main(["--help"]) == 0
+    assert "greet" in capfd.readouterr().out
+
+
+def test_exit_statuses_are_those_of_the_contract() -> None:
+    values = {status.name: int(status) for status in ExitStatus}
+    assert values == {"OK": 0, "BUG": 1, "INPUT": 2, "NOT_TRUSTED": 3, "CANCELLED": 130}
 
 
 def test_refusals_come_fast() -> None:
