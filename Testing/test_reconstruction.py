@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from RadGSRegLib.cases import View
+from RadGSRegLib.cases.config import options_from
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.gaussians import GaussianCloud, rasterize, voxelize
 from RadGSRegLib.geometry import Camera, Volume
@@ -420,12 +421,13 @@ def test_it_stops_when_asked(with_prior: bool) -> None:
 )
 def test_bad_options_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="reconstruction options"):
-        ReconstructionOptions.from_json(bad)
+        options_from(ReconstructionOptions, bad, "reconstruction options", ReconstructionOptions())
 
 
 def test_options_through_json() -> None:
     options = ReconstructionOptions(seed=3, box_mm=80.0)
-    assert ReconstructionOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
+    values = json.loads(json.dumps(options.to_json()))
+    assert options_from(ReconstructionOptions, values, "file") == options
 
 
 def test_bad_input_is_refused() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from RadGSRegLib.cases.config import options_from
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.simulation import SimulationParameters, monochromatic, tungsten_spectrum
 from RadGSRegLib.simulation.imaging import (
@@ -158,7 +161,8 @@ def test_path_lengths_in_simple_bodies() -> None:
 
 def test_parameters_survive_json_and_senseless_ones_are_refused() -> None:
     hard = SimulationParameters.preset("hard")
-    assert SimulationParameters.from_json(hard.to_json()) == hard
+    values = json.loads(json.dumps(asdict(hard)))
+    assert options_from(SimulationParameters, values, "file") == hard
     with pytest.raises(InputError, match="no realism named"):
         SimulationParameters.preset("easy")
     with pytest.raises(InputError, match="no range"):
@@ -167,5 +171,5 @@ def test_parameters_survive_json_and_senseless_ones_are_refused() -> None:
         SimulationParameters(source_isocentre_mm=2000.0)
     with pytest.raises(InputError, match="collimator"):
         SimulationParameters(collimator=("square",))
-    with pytest.raises(InputError, match="not readable"):
-        SimulationParameters.from_json('{"colour": 1}')
+    with pytest.raises(InputError, match="no option colour"):
+        options_from(SimulationParameters, {"colour": 1}, "file", hard)

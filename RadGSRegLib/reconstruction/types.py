@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import InputError
@@ -78,17 +78,6 @@ class ReconstructionOptions:
     def to_json(self) -> dict[str, Any]:
         """All options by name."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> ReconstructionOptions:
-        """Options from their names; the rest at its default. InputError for a name unknown."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise InputError(
-                "reconstruction options", f"there is no option {unknown[0]!r}", "check its name"
-            )
-        return cls(**values)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from ..errors import InputError
 
@@ -66,22 +64,6 @@ class SimulationParameters:
         unknown = set(self.collimator) - {"none", "round", "rectangle"}
         if unknown:
             raise InputError("simulation", f"no collimator named {sorted(unknown)[0]}")
-
-    def to_json(self) -> str:
-        """As JSON text."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> SimulationParameters:
-        """Read what `to_json` wrote. Raises InputError for anything else."""
-        try:
-            data: dict[str, Any] = json.loads(text)
-            pairs: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
-            }
-            return cls(**pairs)
-        except (TypeError, AttributeError, ValueError) as error:
-            raise InputError("simulation parameters", f"not readable ({error})") from error
 
     @classmethod
     def preset(cls, realism: str) -> SimulationParameters:
