@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("case", metavar="CASE.json", help="the case (see the contract)")
+    parser.add_argument("case", metavar="CASE.json", help="the case (see docs/files.md)")
     add_out(parser)
     parser.add_argument("--start", metavar="START.json", help="an approximate ct_to_world")
     parser.add_argument("--model", metavar="M", help="trained weights, for a start")

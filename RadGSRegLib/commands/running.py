@@ -52,14 +52,6 @@ def torch_device(asked: str) -> str:
     return "cuda" if works else "cpu"
 
 
-def registration_options(args: argparse.Namespace) -> RegistrationOptions:
-    """What --device, --effort and --seed mean; InputError where there is no CUDA."""
-    torch_device(args.device)
-    from ..registration import effort
-
-    return effort.registration_options(getattr(args, "effort", "normal"), seed=args.seed)
-
-
 def reconstruction_options(device: str, seed: int) -> ReconstructionOptions:
     """What --device and a seed mean for a reconstruction; InputError where there is no CUDA."""
     device = torch_device(device)
@@ -71,10 +63,12 @@ def reconstruction_options(device: str, seed: int) -> ReconstructionOptions:
 def pipeline_options(
     args: argparse.Namespace, registration: RegistrationOptions | None = None
 ) -> PipelineOptions:
-    """What the arguments mean for the whole pipeline; ``registration`` where that is known."""
-    registration = registration or registration_options(args)
+    """What --device and --seed mean for the whole pipeline; ``registration``: of which options
+    it registers, where these are not the defaults. InputError where there is no CUDA."""
     from ..pipeline import PipelineOptions
+    from ..registration.register import RegistrationOptions
 
+    registration = registration or RegistrationOptions(seed=args.seed)
     return PipelineOptions(registration, reconstruction_options(args.device, registration.seed))
 
 
