@@ -48,6 +48,12 @@ def test_reading_cases_needs_no_torch() -> None:
     assert not loaded_by("import RadGSRegLib.cases") & {"torch", "warp", "matplotlib"}
 
 
+def test_errors_and_the_door_of_the_report_load_nothing_heavy() -> None:
+    """3D Slicer measures without torch; a registration draws on a thread that loads what draws."""
+    statement = "import RadGSRegLib.measures; from RadGSRegLib.report import Drawing"
+    assert not loaded_by(statement) & {"torch", "warp", "matplotlib"}
+
+
 def test_nothing_of_slicer_is_loaded() -> None:
     modules = "cases, gaussians, pipeline, registration, report.page, simulation"
     names = ", ".join(f"RadGSRegLib.{name.strip()}" for name in modules.split(","))

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         from .. import pipeline
         from ..cases import read_case
         from ..measures import mtre
-        from ..report.drawing import Drawing
+        from ..report import Drawing
         from ..simulation import simulate_phantom_case, write_simulated_case
 
         progress(0.0, "building a spine and its X-rays")
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             simulated.truth["ct_to_world"],
         )
         # As in `register`: not before.
-        from ..report.results import write_results
+        from ..report import write_results
 
         truth, part = {"true error_mm": error}, progress.part(0.9, 1.0)
         write_results(stage, case, result, truth=truth, views=views, progress=part)

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     registration = _registration_options(args, case)
     with results_folder(args.out, interrupt) as stage:
         from .. import pipeline
-        from ..report.drawing import Drawing
+        from ..report import Drawing
 
         options = pipeline_options(args, registration)
         learned, prior_ct, see_s = _learned(args, case, start, progress.part(0.05, 0.15))
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             total = see_s + result.timing_s["total"]
             result = replace(result, timing_s={"see": see_s, **result.timing_s, "total": total})
         # Not before: what draws takes a third of a second to import, which its thread has done.
-        from ..report.results import write_results
+        from ..report import write_results
 
         write_results(stage, case, result, views=views, progress=progress.part(0.9, 1.0))
     return registration_outcome(result.registration, args.out)

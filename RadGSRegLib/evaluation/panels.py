@@ -9,14 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ..cases import View, file_stem
+from ..cases import View
 from ..drr import excess_attenuation
 from ..geometry import Volume, transform_points
 from ..measures import SSIM_WINDOW, box_of
 from ..methods import About, Attention
-from ..report import overlay
-from ..report.canvas import blank_figure, png_bytes
-from ..report.shadow import Shadow, cast_shadow
+from ..report import Shadow, blank_figure, cast_shadow, png_bytes, polarity, windowed
 from .run import CaseAnswers
 
 Array = NDArray[np.float64]
@@ -100,7 +98,7 @@ def registration_panel(answers: CaseAnswers, poses: Sequence[tuple[About, Array]
     figure = blank_figure(max(2.1 * len(poses), 4.0), 2.15 * len(case.views) + 0.5)
     for row, view in enumerate(case.views):
         true = shadow(true_pose, view)
-        image = overlay.windowed(view, true, overlay.polarity(view, true))
+        image = windowed(view, true, polarity(view, true))
         left, right, top, bottom = true.bounds
         margin = _AROUND_MM * true.pixels_per_mm
         for column, (about, pose) in enumerate(poses):
@@ -191,14 +189,3 @@ def _wrapped(title: str, width: int = 26) -> str:
                 line = f"{line} {word}".strip()
         lines.append(line)
     return "\n".join(lines)
-
-
-def panel_names(cases: Sequence[str]) -> dict[str, str]:
-    """A plain file stem for every case, unlike the others."""
-    names: dict[str, str] = {}
-    for case in cases:
-        stem, number = file_stem(case), 2
-        while stem.lower() in {name.lower() for name in names.values()}:
-            stem, number = f"{file_stem(case)}_{number}", number + 1
-        names[case] = stem
-    return names

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..measures import SUBMILLIMETRE_MM, SUCCESS_MM
 from ..methods import About
-from ..report.canvas import blank_figure, png_bytes
+from ..report import blank_figure, png_bytes
 from .measure import Row
 from .run import Curve, Runs
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..cases import software_versions, write_json
 from ..errors import InputError
-from ..methods import OURS, About, Method, Settings, choose_methods
-from ..methods.learned import REFINED, own_name
+from ..methods import OURS, REFINED, About, Method, Settings, choose_methods, own_name
+from ..report import unlike_stems
 from ..system.progress import Progress
 from . import panels, plots, tables
 from .run import CaseAnswers, RunOptions, Runs, run_methods
@@ -116,7 +116,8 @@ def write_paper(
     report = progress or Progress()
     methods = options.chosen(folder, options.methods)
     abouts = [method.about for method in methods]
-    stems = panels.panel_names([path.resolve().name for path in find_cases(folder)])
+    names = [path.resolve().name for path in find_cases(folder)]
+    stems = dict(zip(names, unlike_stems(names), strict=True))
     pictured: list[str] = []
 
     def draw(answers: CaseAnswers) -> None:

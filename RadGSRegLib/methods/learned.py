@@ -150,7 +150,7 @@ def _refined(source: ModelSource, settings: Settings, task: Task) -> Answer:
 def _attention(task: Task, start: LearnedStart) -> Attention:
     """The maps of a learned start over the crops they are about."""
     from ..networks.crops import resample
-    from ..views.prepare import prepare_view
+    from ..views import prepare_view
 
     crops, maps = [], []
     signs = start.candidates[0].signs

@@ -1,1 +1,52 @@
-"""Everything that a result shows on disk: overlays, pages, and the result files."""
+"""Everything that a result shows on disk: overlays, pages, pictures.
+
+What draws (matplotlib) takes a third of a second to load, so each name brings its file along only
+when it is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .canvas import blank_figure as blank_figure
+    from .canvas import png_bytes as png_bytes
+    from .drawing import Drawing as Drawing
+    from .overlay import brightness as brightness
+    from .overlay import overlay_png as overlay_png
+    from .overlay import picture_names as picture_names
+    from .overlay import plain_png as plain_png
+    from .overlay import polarity as polarity
+    from .overlay import unlike_stems as unlike_stems
+    from .overlay import windowed as windowed
+    from .page import ReportPictures as ReportPictures
+    from .page import report_html as report_html
+    from .results import draw_views as draw_views
+    from .results import write_results as write_results
+    from .shadow import Shadow as Shadow
+    from .shadow import cast_shadow as cast_shadow
+
+_FILES = {
+    "canvas": ("blank_figure", "png_bytes"),
+    "drawing": ("Drawing",),
+    "overlay": (
+        "brightness",
+        "overlay_png",
+        "picture_names",
+        "plain_png",
+        "polarity",
+        "unlike_stems",
+        "windowed",
+    ),
+    "page": ("ReportPictures", "report_html"),
+    "results": ("draw_views", "write_results"),
+    "shadow": ("Shadow", "cast_shadow"),
+}
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
+
+__all__ = list(_FILE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_FILE_OF[name]}", __name__), name)

@@ -32,14 +32,19 @@ _THIN_HALO = (withStroke(linewidth=1.8, foreground="#000000aa"),)
 
 def picture_names(views: Sequence[View]) -> list[str]:
     """File names ``overlay_<view>.png``, safe on every file system and unlike one another."""
-    names: list[str] = []
-    for view in views:
-        plain = file_stem(view.name)
-        candidate, number = f"overlay_{plain}.png", 2
-        while candidate.lower() in [name.lower() for name in names]:
-            candidate, number = f"overlay_{plain}_{number}.png", number + 1
-        names.append(candidate)
-    return names
+    return [f"overlay_{stem}.png" for stem in unlike_stems([view.name for view in views])]
+
+
+def unlike_stems(names: Sequence[str]) -> list[str]:
+    """Stems for files, one per name: safe on every file system and unlike one another."""
+    stems: list[str] = []
+    for name in names:
+        plain = file_stem(name)
+        candidate, number = plain, 2
+        while candidate.lower() in [stem.lower() for stem in stems]:
+            candidate, number = f"{plain}_{number}", number + 1
+        stems.append(candidate)
+    return stems
 
 
 def brightness(view: View) -> Array:

@@ -13,7 +13,7 @@ from ..drr import hu_to_attenuation, project_volume
 from ..drr.attenuation import SOFT_TISSUE_HU
 from ..geometry import Camera, Volume
 from ..registration.anatomy import Anatomy
-from ..report.overlay import brightness
+from ..report import brightness
 
 Array = NDArray[np.float64]
 Content = Literal["bones", "vertebra"]

@@ -36,8 +36,7 @@ from numpy.typing import NDArray
 from ..cases import read_case
 from ..cases.json_input import Fields, read_json_object
 from ..geometry import is_rigid
-from ..report.overlay import overlay_png, picture_names, plain_png
-from ..report.shadow import cast_shadow
+from ..report import cast_shadow, overlay_png, picture_names, plain_png
 from ..system.progress import Progress
 from .rendering import XrayRenderer
 from .scoring import PoseScorer

@@ -20,11 +20,10 @@ from ...cases import Case
 from ...drr import hu_to_attenuation, project_volume, project_volume_with_jacobian
 from ...drr.attenuation import SOFT_TISSUE_HU
 from ...errors import InputError
-from ...geometry import Volume, compose_about
+from ...geometry import Volume, compose_about, cut, mask_box
 from ...system.progress import Progress
 from ...system.torch_threads import one_torch_thread
-from ...views.normalization import LocalNormalization
-from ...views.prepare import PreparedView, Window, prepare_view, window
+from ...views import LocalNormalization, PreparedView, Window, prepare_view, window
 
 Array = NDArray[np.float64]
 
@@ -59,34 +58,29 @@ class DescentOptions:
 
 
 @dataclass(frozen=True)
-class Descent:
+class Way:
     """``ct_to_world`` (4, 4), and the similarity (at most 1) at every step of the way taken."""
 
     ct_to_world: Array
     similarities: tuple[float, ...]
 
 
-def bone_around(case: Case, reach_mm: float) -> tuple[Volume, Array]:
+def bone_around(case: Case, reach_mm: float) -> Volume:
     """All that absorbs more than soft tissue in the box of the target and ``reach_mm`` around it
-    (1/mm, CT frame), and the centroid (3,) of the target's mask."""
-    inside = np.argwhere(np.asarray(case.labels.array) == case.label)[:, ::-1]
-    if not len(inside):
-        raise InputError(case.label_name, "is not in the segmentation", "check the label")
-    pads = np.ceil(reach_mm / case.ct.spacing).astype(int)
-    part = case.ct.crop(inside.min(axis=0) - pads, inside.max(axis=0) + 1 + pads)
+    (1/mm, CT frame)."""
+    part = cut(case.ct, mask_box(case.mask, case.ct.spacing, reach_mm))
     above = hu_to_attenuation(part.array) - float(hu_to_attenuation(SOFT_TISSUE_HU))
-    centre_ct = case.labels.physical_points(inside.astype(float)).mean(axis=0)
-    return part.with_array(np.maximum(above, 0.0).astype(np.float32)), centre_ct
+    return part.with_array(np.maximum(above, 0.0).astype(np.float32))
 
 
 class Similarity:
     """Mean of whole and local normalised correlation of a rendering with one window of an X-ray."""
 
-    def __init__(self, seen: Window, sign: int, patch_px: float) -> None:
-        self.window = seen
-        self.valid = seen.valid
-        self.local = LocalNormalization(seen.valid, patch_px)
-        self.target = sign * seen.image
+    def __init__(self, view: Window, sign: int, patch_px: float) -> None:
+        self.window = view
+        self.valid = view.valid
+        self.local = LocalNormalization(view.valid, patch_px)
+        self.target = sign * view.image
         self._whole = self._whitened(self.target)
         self._detail = self.local.normalize(self.target, 0.02)
 
@@ -110,7 +104,7 @@ def descend(
     start_ct_to_world: ArrayLike,
     options: DescentOptions | None = None,
     progress: Progress | None = None,
-) -> Descent:
+) -> Way:
     """Where gradient descent leads from a start (4, 4); deterministic.
 
     Where the polarity of the X-rays is unknown both are followed at the coarsest scale and the one
@@ -119,7 +113,9 @@ def descend(
     """
     chosen = options or DescentOptions()
     report = progress or Progress()
-    bone, centre_ct = bone_around(case, chosen.reach_mm)
+    # First, since this refuses a case whose label is nowhere.
+    centre_ct = case.centre_ct
+    bone = bone_around(case, chosen.reach_mm)
     start = np.asarray(start_ct_to_world, dtype=float)
     views = [prepare_view(view) for view in case.views]
     signs = (1,) if all(view.sign for view in views) else (1, -1)
@@ -140,7 +136,7 @@ def descend(
             pose, more = _descend(bone, centre_ct, views, signs[best], pose, scale, chosen, part)
             report.pose(pose)
             similarities += more
-    return Descent(pose, tuple(similarities))
+    return Way(pose, tuple(similarities))
 
 
 def _descend(
@@ -156,14 +152,12 @@ def _descend(
     """The best pose on the way at one scale, and the similarities; those of the best come last."""
     centre_world = start[:3, :3] @ centre_ct + start[:3, 3]
     half = scale.half_width_mm
-    seen = [window(v, centre_world, half, scale.pixel_mm, scale.blur_mm) for v in views]
-    for view, one in zip(views, seen, strict=True):
-        if float(one.valid.mean()) < 0.05:
+    measures = []
+    for view in views:
+        part = window(view, centre_world, half, scale.pixel_mm, scale.blur_mm)
+        if float(part.valid.mean()) < 0.05:
             raise InputError(view.name, "shows next to nothing of the start", "check the start")
-    measures = [
-        Similarity(one, view.sign or sign, options.patch_px)
-        for view, one in zip(views, seen, strict=True)
-    ]
+        measures.append(Similarity(part, view.sign or sign, options.patch_px))
     finest = options.scales[0].pixel_mm
     rates = [float(np.radians(options.rotation_deg))] * 3 + [options.shift_mm] * 3
     step_sizes = torch.tensor(rates) * (scale.pixel_mm / finest)

@@ -69,9 +69,11 @@ def reconstruct_voxels(
     report = progress or Progress()
     box = cube(centre_world, chosen.edge_mm, chosen.spacing_mm)
     with one_torch_thread():
-        seen = [observe(view, box.corners, chosen.pixel_mm, device=chosen.device) for view in views]
+        shown = [
+            observe(view, box.corners, chosen.pixel_mm, device=chosen.device) for view in views
+        ]
         common = ReconstructionOptions(pixel_mm=chosen.pixel_mm, device=chosen.device)
-        targets, _ = prepare(seen, box, common)
+        targets, _ = prepare(shown, box, common)
         scale = max(float(target.above_backdrop().quantile(0.99)) for target in targets)
         if not scale > 0.0:
             raise InputError("views", "hold nothing that absorbs", "check the images")
