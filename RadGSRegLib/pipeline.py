@@ -23,8 +23,7 @@ from .system.progress import Progress, ProgressCallable
 if TYPE_CHECKING:
     from .gaussians import GaussianCloud
     from .reconstruction import Reconstruction, ReconstructionOptions
-    from .registration.register import RegistrationOptions
-    from .registration.search import Candidate
+    from .registration import Proposer, RegistrationOptions
 
 Array = NDArray[np.float64]
 
@@ -70,30 +69,27 @@ def run(
     start_ct_to_world: ArrayLike | None = None,
     options: PipelineOptions | None = None,
     progress: Progress | ProgressCallable | None = None,
-    learned: Sequence[Candidate] = (),
+    proposers: Sequence[Proposer] = (),
     prior_ct: GaussianCloud | None = None,
     on_registered: Callable[[Registration], object] | None = None,
 ) -> PipelineResult:
     """Register the case's vertebra, then reconstruct it from the X-rays with the CT as prior.
 
-    ``start_ct_to_world`` (4, 4): an approximate pose, as from start.json; ``learned``: what
-    `networks.start.learned_start` found; ``prior_ct``: the vertebra's Gaussians in the CT frame
-    where there are some already (`networks.start.patient_cloud`); ``on_registered``: what to call
-    with the registration before the reconstruction begins. Raises InputError for a case that
+    ``start_ct_to_world`` (4, 4): an approximate pose, as from start.json; ``proposers``: what to
+    ask before the search (`networks.LearnedStart.proposer`); ``prior_ct``: the vertebra's Gaussians
+    in the CT frame where there are some already (`networks.start.patient_cloud`);
+    ``on_registered``: what to call with the registration before the reconstruction begins. Raises InputError for a case that
     cannot be registered and Cancelled when ``progress`` asks to stop.
     """
-    from .registration.anatomy import surface_points
-
     options = options or PipelineOptions()
     report = progress if isinstance(progress, Progress) else Progress(progress)
     began = time.perf_counter()
     registration = register_case(
-        case, start_ct_to_world, options.registration, report.part(0.0, 0.7), learned
+        case, start_ct_to_world, options.registration, report.part(0.0, 0.7), proposers
     )
     registered = time.perf_counter()
     if on_registered is not None:
         on_registered(registration)
-    mask = np.asarray(case.labels.array) == case.label
     reconstruction = reconstruct_registered(
         case, registration, options.reconstruction, report.part(0.7, 1.0), prior_ct
     )
@@ -103,7 +99,7 @@ def run(
         registration=registration,
         cloud_world=reconstruction.cloud,
         volume_world=reconstruction.volume,
-        surface_points_ct=surface_points(case.ct, mask),
+        surface_points_ct=case.surface_ct,
         timing_s={**stages, "reconstruct": done - registered, "total": done - began},
         reconstruction_quality=reconstruction.quality,
     )
@@ -114,13 +110,12 @@ def register_case(
     start_ct_to_world: ArrayLike | None = None,
     options: RegistrationOptions | None = None,
     progress: Progress | None = None,
-    learned: Sequence[Candidate] = (),
+    proposers: Sequence[Proposer] = (),
 ) -> Registration:
-    """From a case, and poses that a model has learned to see, to the pose of its vertebra."""
-    from .registration.register import register
+    """From a case to the pose of its vertebra; see `registration.register_case`."""
+    from . import registration
 
-    start = None if start_ct_to_world is None else np.asarray(start_ct_to_world, dtype=float)
-    return register(case, start, options, progress, learned)
+    return registration.register_case(case, start_ct_to_world, options, progress, proposers)
 
 
 def posed_prior(

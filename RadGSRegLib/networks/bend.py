@@ -16,15 +16,15 @@ from torch import Tensor
 
 from ..gaussians import GaussianCloud, rasterize
 from ..gaussians.adam import Adam
-from ..registration.refine import (
-    LevelView,
+from ..registration import (
+    LocallyNormalized,
+    NormalizedTerm,
     RefineOptions,
     contrast_floor,
     footprint,
-    prepare_level,
 )
 from ..system.progress import Progress
-from ..views.prepare import PreparedView, window
+from ..views import PreparedView, Window, window
 from .anchors import Anchors
 from .crops import Frame
 from .recm import Prediction, Shape
@@ -71,11 +71,14 @@ def bend(
         middle_box = body.cloud(*unknowns).means.mean(0)
     centre_world = (box_to_world[:3, :3] @ middle_box + box_to_world[:3, 3]).double().numpy()
     windows = [window(v, centre_world, _HALF_WIDTH_MM, _PIXEL_MM, _BLUR_MM) for v in views]
-    prepared = prepare_level(windows, list(signs), _OPTIONS)
+    terms = [
+        LocallyNormalized().prepare(part, sign, _OPTIONS)[0]
+        for part, sign in zip(windows, signs, strict=True)
+    ]
     adam = Adam(unknowns, (0.8, 0.95))
     for step in range(_STEPS):
         report(step / _STEPS, "bending the vertebra to the X-rays")
-        loss = _misfit(body.cloud(*unknowns), box_to_world, prepared)
+        loss = _misfit(body.cloud(*unknowns), box_to_world, windows, terms)
         loss = loss + _PRIOR * unknowns[0].square().sum()
         adam.step(loss, _RATE * (1.0 - step / _STEPS) + 0.005)
     with torch.no_grad():
@@ -112,20 +115,24 @@ def _positions(effect: Shape, anchors: Anchors) -> Tensor:
     return torch.atanh((moved / anchors.reach_mm).clamp(-0.95, 0.95))
 
 
-def _misfit(cloud: GaussianCloud, box_to_world: Tensor, views: Sequence[LevelView]) -> Tensor:
+def _misfit(
+    cloud: GaussianCloud,
+    box_to_world: Tensor,
+    windows: Sequence[Window],
+    terms: Sequence[NormalizedTerm],
+) -> Tensor:
     """The weighted mean robust residual of a cloud in the box's frame."""
     cost = torch.zeros(())
     weights = 0.0
-    for view in views:
-        box_to_camera = torch.from_numpy(view.world_to_camera).float() @ box_to_world
-        camera = view.window.camera
+    for part, term in zip(windows, terms, strict=True):
+        camera = part.camera
+        box_to_camera = torch.from_numpy(camera.world_to_camera).float() @ box_to_world
         drawn = rasterize(cloud, camera.intrinsic, box_to_camera, camera.size)
         still = drawn.detach()
-        weight = footprint(still[None], _PIXEL_MM, _OPTIONS.margin_mm)[0] * view.window.valid
-        for normalizer, observed in zip(view.normalizers, view.images, strict=True):
-            floor = contrast_floor(normalizer.contrast(still), weight, _OPTIONS)
-            residual = observed - normalizer.normalize(drawn, floor)
-            square = residual**2
-            cost = cost + (weight * square / (1.0 + square)).sum()
-            weights += float(weight.sum())
+        weight = footprint(still[None], _PIXEL_MM, _OPTIONS.margin_mm)[0] * part.valid
+        floor = contrast_floor(term.normalizer.contrast(still), weight, _OPTIONS)
+        residual = term.observed - term.normalizer.normalize(drawn, floor)
+        square = residual**2
+        cost = cost + (weight * square / (1.0 + square)).sum()
+        weights += float(weight.sum())
     return cost / max(weights, 1e-9)

@@ -13,14 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gaussians import GaussianCloud, coarsen
+from ..gaussians import GaussianCloud
 from ..reconstruction.box import box_of_cloud
-from ..registration.anatomy import Anatomy, Body
-from ..registration.model import Arrangement, BodyClouds, RenderModel
-from ..registration.refine import RefineOptions
-from ..registration.register import Job, Level
+from ..registration import (
+    LocallyNormalized,
+    RefineOptions,
+    Refiner,
+    RigidBodies,
+    Scene,
+    Stage,
+    StretchedGaussNewton,
+    single_body,
+)
 from ..system.progress import Progress
-from ..views.prepare import PreparedView
+from ..views import PreparedView
 
 Array = NDArray[np.float64]
 
@@ -29,14 +35,14 @@ _VOXEL_MM = 3.0
 
 # With every pixel's residual counted in full, and where there is hardly any contrast too, five
 # millimetres and ten degrees are found back far more often.
-ROUGHLY = Level(
+ROUGHLY = Stage(
     2.0,
     1.0,
     RefineOptions(iterations=8, robust_scale=10.0, contrast_floor=0.5, margin_mm=0.0, fine=True),
     background=False,
     rounds=2,
 )
-FINELY = Level(
+FINELY = Stage(
     1.0,
     0.9,
     RefineOptions(fine=True, iterations=8, neighbourhoods_mm=(6.0,)),
@@ -60,33 +66,31 @@ def settle(
     views: Sequence[PreparedView],
     signs: tuple[int, ...],
     progress: Progress | None = None,
-    levels: Sequence[Level] = (ROUGHLY, FINELY),
+    stages: Sequence[Stage] = (ROUGHLY, FINELY),
 ) -> Settled:
     """Move a cloud (world mm, turning about ``centre_world``) rigidly to fit the views.
 
     To be called within `system.one_torch_thread`, as all that a registration computes.
-    ``signs``: +1 per view where bone is bright, else -1; ``levels``: one after the other. Raises
+    ``signs``: +1 per view where bone is bright, else -1; ``stages``: one after the other. Raises
     Cancelled when ``progress`` says so.
     """
     report = progress or Progress()
-    job = Job(_as_model(cloud_world, centre_world), list(views))
-    arrangement = Arrangement.as_in_ct(np.eye(4), job.model)
+    bodies = _body(cloud_world, centre_world)
+    refiner = Refiner(Scene(bodies, tuple(views)), LocallyNormalized(), StretchedGaussNewton)
+    arrangement = bodies.as_in_ct(np.eye(4))
     score = 0.0
-    for n, level in enumerate(levels):
-        part = report.part(n / len(levels), (n + 1) / len(levels))
-        found = job.refine(level, arrangement, signs, part).refined
-        arrangement, score = found.arrangement, found.score
+    for n, stage in enumerate(stages):
+        part = report.part(n / len(stages), (n + 1) / len(stages))
+        refined = refiner.refine_arrangement(stage, arrangement, signs, part)
+        arrangement, score = refined.arrangement, refined.score
     return Settled(arrangement.ct_to_world, score)
 
 
-def _as_model(cloud_world: GaussianCloud, centre_world: Array) -> RenderModel:
-    """The cloud as the only body there is; its "CT frame" is the world at the predicted pose."""
+def _body(cloud_world: GaussianCloud, centre_world: Array) -> RigidBodies:
+    """The cloud as the only body there is, in the frame of the world at the predicted pose."""
     still = cloud_world.detach().to("cpu")
     volume = box_of_cloud(still, _VOXEL_MM).voxelize(still)
     array = np.asarray(volume.array)
     occupied = np.argwhere(array > 0.1 * array.max())
     points = volume.physical_points(occupied[:, ::-1].astype(float))
-    body = Body("vertebra", volume, np.asarray(centre_world, dtype=float))
-    few = coarsen(still, _GAUSSIANS)
-    clouds = BodyClouds(body.name, body.centre_ct, few, few)
-    return RenderModel(Anatomy(body, (), points), clouds, (), None)
+    return single_body(still, centre_world, points, _GAUSSIANS)

@@ -27,8 +27,7 @@ from ..gaussians import GaussianCloud
 from ..geometry import invert_rigid, transform_points
 from ..geometry.camera import triangulate
 from ..geometry.pose import orthonormalize, translation
-from ..registration.register import Level
-from ..registration.search import Candidate
+from ..registration import Candidate, GivenPoses, RegistrationOptions, Stage
 from ..system.parallel import side_by_side_reporting
 from ..system.progress import Progress
 from ..system.torch_threads import one_torch_thread
@@ -117,6 +116,10 @@ class LearnedStart:
     def frame(self) -> Frame:
         """The crops it was seen in."""
         return self.seen.frame
+
+    def proposer(self, options: RegistrationOptions | None = None) -> GivenPoses:
+        """Return what proposes these poses to a registration with these options."""
+        return GivenPoses(self.candidates, (options or RegistrationOptions()).learned_places)
 
     @property
     def attention(self) -> Tensor:
@@ -296,10 +299,10 @@ def _as_predicted(found: _Found, model: RadGSReg) -> Seen:
     )
 
 
-def _settled(seen: Seen, views: Sequence[PreparedView], level: Level, report: Progress) -> Seen:
+def _settled(seen: Seen, views: Sequence[PreparedView], stage: Stage, report: Progress) -> Seen:
     """What is seen, moved as one piece to where the X-rays agree best."""
     report(0.0, "fitting the reconstruction to the X-rays")
-    done = settle(seen.cloud_world, seen.centre_world, views, seen.signs, report, [level])
+    done = settle(seen.cloud_world, seen.centre_world, views, seen.signs, report, [stage])
     to_world = seen.frame.box_to_world
     step_box = invert_rigid(to_world) @ done.step_world @ to_world
     return replace(

@@ -12,7 +12,7 @@ from ..cases import Case
 from ..drr import hu_to_attenuation
 from ..drr.attenuation import SOFT_TISSUE_HU
 from ..errors import InputError
-from ..geometry import Volume
+from ..geometry import Volume, centroid, cut, mask_box, surface_points
 
 Array = NDArray[np.float64]
 
@@ -42,19 +42,13 @@ class Anatomy:
         """The centroid of the target's mask, mm: what a click means, and where poses pivot."""
         return self.target.centre_ct
 
-    @property
-    def radius_mm(self) -> float:
-        """The distance from the centre within which 98 % of the target's surface lies."""
-        distances = np.linalg.norm(self.surface_points_ct - self.centre_ct, axis=1)
-        return float(np.percentile(distances, 98.0))
-
 
 def build_anatomy(case: Case, *, reach_mm: float = 60.0) -> Anatomy:
     """Cut the case's CT into bodies; bone farther than ``reach_mm`` from the target is left out."""
     ct, labels = case.ct, np.asarray(case.labels.array)
     mask = labels == case.label
-    box = _reach_box(mask, ct.spacing, reach_mm)
-    ct, labels, drawn = _cut(ct, box), labels[box], mask[box]
+    box = mask_box(mask, ct.spacing, reach_mm)
+    ct, labels, drawn = cut(ct, box), labels[box], mask[box]
     labels, mask = _with_shell(labels, case.label)
     distance = ndimage.distance_transform_edt(~mask, sampling=ct.spacing[::-1])
     near = distance <= reach_mm
@@ -65,7 +59,7 @@ def build_anatomy(case: Case, *, reach_mm: float = 60.0) -> Anatomy:
             "this label of the segmentation covers no bone in the CT",
             "check that the segmentation belongs to the CT",
         )
-    target = replace(target, centre_ct=_centroid(ct, drawn))
+    target = replace(target, centre_ct=centroid(ct, drawn))
     neighbours = []
     for value in np.unique(labels[near & (labels > 0)]):
         if value != case.label:
@@ -78,14 +72,6 @@ def build_anatomy(case: Case, *, reach_mm: float = 60.0) -> Anatomy:
     if rest is not None:
         neighbours.append(replace(rest, labelled=False))
     return Anatomy(target, tuple(neighbours), surface_points(ct, drawn))
-
-
-def surface_points(ct: Volume, mask: NDArray[np.bool_]) -> Array:
-    """The centres (N, 3) of a mask's outermost voxels, mm in the CT frame."""
-    box = _reach_box(mask, ct.spacing, float(ct.spacing.max()))
-    inside = mask[box]
-    shell = inside & ~ndimage.binary_erosion(inside)
-    return np.asarray(_cut(ct, box).physical_points(np.argwhere(shell)[:, ::-1].astype(float)))
 
 
 def _with_shell(
@@ -103,36 +89,14 @@ def _with_shell(
     return grown, grown == target
 
 
-def _reach_box(
-    mask: NDArray[np.bool_], spacing: Array, reach_mm: float
-) -> tuple[slice, slice, slice]:
-    found = ndimage.find_objects(mask.astype(np.uint8))[0]
-    pads = np.ceil(reach_mm / spacing[::-1]).astype(int)
-    k, j, i = (
-        slice(max(0, s.start - pad), min(n, s.stop + pad))
-        for s, pad, n in zip(found, pads, mask.shape, strict=True)
-    )
-    return k, j, i
-
-
-def _cut(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
-    k, j, i = box
-    return volume.crop((i.start, j.start, k.start), (i.stop, j.stop, k.stop))
-
-
 def _body(name: str, ct: Volume, mask: NDArray[np.bool_]) -> Body | None:
     """The body inside ``mask``, on the mask's own box with a margin of empty voxels."""
     if np.count_nonzero(mask) < 50:
         return None
-    box = _reach_box(mask, ct.spacing, 2.0 * float(ct.spacing.max()))
-    inside = _cut(ct, box)
+    box = mask_box(mask, ct.spacing, 2.0 * float(ct.spacing.max()))
+    inside = cut(ct, box)
     above = hu_to_attenuation(inside.array) - float(hu_to_attenuation(SOFT_TISSUE_HU))
     excess = np.where(mask[box], np.maximum(above, 0.0), 0.0)
     if not (excess > 0).any():
         return None
-    return Body(name, inside.with_array(excess.astype(np.float32)), _centroid(ct, mask))
-
-
-def _centroid(ct: Volume, mask: NDArray[np.bool_]) -> Array:
-    indices = np.argwhere(mask)[:, ::-1].astype(float)
-    return np.asarray(ct.physical_points(indices).mean(axis=0))
+    return Body(name, inside.with_array(excess.astype(np.float32)), centroid(ct, mask))

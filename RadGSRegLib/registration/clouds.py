@@ -11,13 +11,10 @@ import numpy as np
 from ..gaussians import GaussianCloud
 from ..gaussians.moments import match_moments
 from ..geometry import Volume
-from .anatomy import Anatomy, Body
-from .background import build_background
-from .model import BodyClouds, RenderModel
 
 
 def block_cloud(excess: Volume, block_mm: float) -> GaussianCloud:
-    """A cloud (float32, CPU, the volume's physical frame) of one Gaussian per occupied block.
+    """Return a cloud (float32, CPU, the volume's frame) of one Gaussian per occupied block.
 
     ``excess`` in 1/mm, zero outside the body; blocks are about ``block_mm`` wide.
     """
@@ -35,25 +32,4 @@ def block_cloud(excess: Volume, block_mm: float) -> GaussianCloud:
         labels.ravel(),
         covariance,
         floor_mm=float(excess.spacing.min()) / 3.0,
-    )
-
-
-def build_model(anatomy: Anatomy, ct: Volume, *, coarse_mm: float, fine_mm: float) -> RenderModel:
-    """The clouds of all bodies and the background of a CT (HU)."""
-
-    def clouds(body: Body) -> BodyClouds:
-        finest = max(fine_mm, 1.01 * float(body.excess.spacing.max()))
-        return BodyClouds(
-            body.name,
-            body.centre_ct,
-            block_cloud(body.excess, max(coarse_mm, finest)),
-            block_cloud(body.excess, finest),
-            vertebra=body.labelled,
-        )
-
-    return RenderModel(
-        anatomy,
-        clouds(anatomy.target),
-        tuple(clouds(body) for body in anatomy.neighbours),
-        build_background(ct, anatomy),
     )

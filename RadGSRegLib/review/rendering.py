@@ -12,7 +12,6 @@ from ..cases import Case, View
 from ..drr import hu_to_attenuation, project_volume
 from ..drr.attenuation import SOFT_TISSUE_HU
 from ..geometry import Camera, Volume
-from ..registration.anatomy import Anatomy
 from ..report import brightness
 
 Array = NDArray[np.float64]
@@ -27,15 +26,16 @@ _LEAST_SHADOW = 0.05  # of the deepest: less than this is no shadow
 class XrayRenderer:
     """Renders all bone of a case's CT, or its vertebra alone, as its views would show it."""
 
-    def __init__(self, case: Case, anatomy: Anatomy, signs: tuple[int, ...]) -> None:
-        """``signs``: per view +1 where bone is bright, -1 where it is dark."""
+    def __init__(self, case: Case, vertebra: Volume, signs: tuple[int, ...]) -> None:
+        """``vertebra``: its excess attenuation (1/mm) in the CT frame; ``signs``: per view +1 where
+        bone is bright, -1 where it is dark."""
         self._views = {view.name: view for view in case.views}
         self._signs = {view.name: sign for view, sign in zip(case.views, signs, strict=True)}
         # Soft tissue would end where the CT does, and show the CT's box rather than the patient.
         above = hu_to_attenuation(case.ct.array) - float(hu_to_attenuation(SOFT_TISSUE_HU))
         bone = np.where(np.asarray(case.ct.array) > _LEAST_BONE_HU, above, 0.0)
         self._bones = case.ct.with_array(bone.astype(np.float32))
-        self._vertebra = anatomy.target.excess
+        self._vertebra = vertebra
 
     def render(
         self, name: str, ct_to_world: ArrayLike, content: Content = "bones"

@@ -8,15 +8,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..cases import Case
-from ..geometry import invert_rigid
-from ..registration.anatomy import Anatomy, build_anatomy
-from ..registration.clouds import build_model
-from ..registration.model import Arrangement
-from ..registration.refine import LevelView, evaluate
-from ..registration.register import Job, RegistrationOptions
+from ..geometry import Rigid, Volume
+from ..registration import (
+    Arrangement,
+    LocallyNormalized,
+    Problem,
+    Refiner,
+    RegistrationOptions,
+    Scene,
+    Stage,
+    StretchedGaussNewton,
+    case_bodies,
+    evaluate,
+)
 from ..system.progress import Progress
 from ..system.torch_threads import one_torch_thread
-from ..views.prepare import prepare_view
+from ..views import prepare_view
 
 Array = NDArray[np.float64]
 
@@ -51,33 +58,25 @@ class PoseScorer:
         """Raises InputError for a label without bone."""
         self.case = case
         self._options = options or RegistrationOptions()
-        self._level = replace(self._options.fine, rounds=1)
-        self._still = replace(self._level.refine, move_neighbours=False)
+        self._stage = replace(self._options.fine, rounds=1)
+        self._still = replace(self._stage.refine, move_neighbours=False)
         report = progress or Progress()
         report(0.0, "taking the vertebra out of the CT")
-        self.anatomy: Anatomy = build_anatomy(case, reach_mm=self._options.reach_mm)
-        self._job = Job(
-            build_model(
-                self.anatomy,
-                case.ct,
-                coarse_mm=self._options.coarse_cloud_mm,
-                fine_mm=self._options.fine_cloud_mm,
-            ),
-            [prepare_view(view) for view in case.views],
-        )
+        bodies = case_bodies(case, self._options)
+        assert bodies.target_excess is not None
+        self.vertebra: Volume = bodies.target_excess
+        self._scene = Scene(bodies, tuple(prepare_view(view) for view in case.views))
+        self._refiner = Refiner(self._scene, LocallyNormalized(), StretchedGaussNewton)
         pose = np.asarray(ct_to_world, dtype=float)
         report(0.2, "placing the neighbours")
-        arrangement = Arrangement.as_in_ct(pose, self._job.model)
+        arrangement = bodies.as_in_ct(pose)
         self._signs = self._polarities(arrangement)
-        middle = self._job.refine(
-            replace(self._options.middle, rounds=1), arrangement, self._signs, Progress()
-        )
+        middle = self._refined(replace(self._options.middle, rounds=1), arrangement, Progress())
         report(0.5, "placing the neighbours")
         # The neighbours' places are taken over, the vertebra's own pose is not.
-        settled = self._at(pose, middle.refined.arrangement)
-        fine = self._job.refine(self._level, settled, self._signs, Progress())
-        self._around = self._at(pose, fine.refined.arrangement)
-        self._views = self._job.level_views(self._level, self._around, self._signs)
+        fine = self._refined(self._stage, self._at(pose, middle), Progress())
+        self._around = self._at(pose, fine)
+        self._problem = self._still_problem(self._around)
         report(1.0, "ready")
 
     @property
@@ -87,52 +86,52 @@ class PoseScorer:
 
     @one_torch_thread()
     def score(self, ct_to_world: ArrayLike) -> PoseScore:
-        """The scores with the vertebra at a pose (4, 4)."""
+        """Return the scores with the vertebra at a pose (4, 4)."""
         arrangement = self._at(np.asarray(ct_to_world, dtype=float), self._around)
-        evaluation = evaluate(
-            self._job.model, self._views_near(arrangement), arrangement, self._still
-        )
+        evaluation = evaluate(self._problem_near(arrangement), arrangement)
         names = [view.name for view in self.case.views]
         views = dict(zip(names, evaluation.view_scores, strict=True))
         return PoseScore(evaluation.score, views)
 
     @one_torch_thread()
     def refine(self, ct_to_world: ArrayLike, progress: Progress | None = None) -> Array:
-        """The best pose near one (4, 4): the last stage of a registration, from here."""
+        """Return the best pose near one (4, 4): the last stage of a registration, from here."""
         report = progress or Progress()
         arrangement = self._at(np.asarray(ct_to_world, dtype=float), self._around)
-        middle = replace(self._options.middle, rounds=1)
-        found = self._job.refine(middle, arrangement, self._signs, report.part(0.0, 0.3))
-        level = replace(self._level, rounds=3)
-        fine = self._job.refine(
-            level, found.refined.arrangement, self._signs, report.part(0.3, 1.0)
-        )
-        return fine.ct_to_world
+        stage = replace(self._options.middle, rounds=1)
+        middle = self._refined(stage, arrangement, report.part(0.0, 0.3))
+        stage = replace(self._stage, rounds=3)
+        return self._refined(stage, middle, report.part(0.3, 1.0)).ct_to_world
+
+    def _refined(self, stage: Stage, arrangement: Arrangement, progress: Progress) -> Arrangement:
+        refined = self._refiner.refine_arrangement(stage, arrangement, self._signs, progress)
+        return refined.arrangement
 
     def _polarities(self, arrangement: Arrangement) -> tuple[int, ...]:
         """Known, or else what lets the views correlate positively at the pose."""
-        bright = tuple(1 for _ in self._job.views)
-        views = self._job.level_views(self._options.middle, arrangement, bright)
-        scores = evaluate(
-            self._job.model,
-            views,
-            arrangement,
-            replace(self._options.middle.refine, move_neighbours=False),
-        ).view_scores
+        views = self._scene.views
+        bright = tuple(1 for _ in views)
+        problem = self._refiner.problem(self._options.middle, arrangement, bright)
+        still = replace(self._options.middle.refine, move_neighbours=False)
+        scores = evaluate(replace(problem, options=still), arrangement).view_scores
         return tuple(
             view.sign or (1 if score >= 0.0 else -1)
-            for view, score in zip(self._job.views, scores, strict=True)
+            for view, score in zip(views, scores, strict=True)
         )
 
-    def _views_near(self, arrangement: Arrangement) -> tuple[LevelView, ...]:
-        moved = self._job.distance_mm(arrangement.ct_to_world, self._around.ct_to_world)
-        if moved > _WINDOW_REACH_MM:
+    def _still_problem(self, arrangement: Arrangement) -> Problem:
+        problem = self._refiner.problem(self._stage, arrangement, self._signs)
+        return replace(problem, options=self._still)
+
+    def _problem_near(self, arrangement: Arrangement) -> Problem:
+        moved_mm = self._scene.distance_mm(arrangement.ct_to_world, self._around.ct_to_world)
+        if moved_mm > _WINDOW_REACH_MM:
             self._around = arrangement
-            self._views = self._job.level_views(self._level, arrangement, self._signs)
-        return self._views
+            self._problem = self._still_problem(arrangement)
+        return self._problem
 
     @staticmethod
     def _at(ct_to_world: Array, other: Arrangement) -> Arrangement:
         """The vertebra at a pose, everything else where it is in the world in ``other``."""
-        back = invert_rigid(ct_to_world) @ other.ct_to_world
+        back = Rigid(ct_to_world).inverse().matrix @ other.ct_to_world
         return Arrangement(ct_to_world, tuple(back @ shift for shift in other.shifts_ct))

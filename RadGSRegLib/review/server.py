@@ -55,7 +55,7 @@ class ReviewServer:
         self._case = read_case(case_path)
         fields = Fields(pose_path, read_json_object(pose_path))
         self._scorer = PoseScorer(self._case, fields.rigid("ct_to_world"), progress=progress)
-        self._renderer = XrayRenderer(self._case, self._scorer.anatomy, self._scorer.signs)
+        self._renderer = XrayRenderer(self._case, self._scorer.vertebra, self._scorer.signs)
 
     @property
     def views(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Steps down a sum of squares whose residuals stay large: Gauss-Newton, stretched and turned.
+"""The door for steps down a cost, and its guest: Gauss-Newton, stretched and turned.
 
 No motion explains all of an X-ray, so that residuals stay large at the best pose too, and a robust
 loss takes the largest of them out. Gauss-Newton's matrix then holds far more curvature than the
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +31,32 @@ _PAIRS = 6
 _DAMPING = 1e-3
 
 
-@dataclass
-class Descent:
+class Stepper(Protocol):
     """Where to step next, from what the steps before have brought.
 
     The cost's derivative is -2 ``gradient``, and ``matrix`` what Gauss-Newton takes for half its
-    second derivative, as `refine.Evaluation` has them. ``stretch``: how much longer than
-    Gauss-Newton's the next step should be; what one descent has found serves the next.
+    second derivative, as `refine.Evaluation` has them.
+    """
+
+    def step(self, gradient: Array, matrix: Array) -> Array:
+        """Return the step (P,) to try from a place with this gradient (P,) and matrix (P, P)."""
+
+    def learn(self, step: Array, fall: float, before: Array, after: Array) -> bool:
+        """Take in what a step brought: how much the cost fell, and the gradients before and after.
+
+        Returns whether to take it. Next comes a step from where it led, or else another one from
+        the same place.
+        """
+
+    def renewed(self) -> Stepper:
+        """Return one for the same unknowns in other pictures: only what still holds is kept."""
+
+
+@dataclass
+class StretchedGaussNewton:
+    """A `Stepper` for sums of squares whose residuals stay large.
+
+    ``stretch``: how much longer than Gauss-Newton's the next step should be.
     """
 
     stretch: float = 3.0
@@ -46,8 +66,12 @@ class Descent:
     """Of the last step, in the matrix's norm, as is the next one's limit."""
     _limit: float = field(default=math.inf, init=False)
 
+    def renewed(self) -> StretchedGaussNewton:
+        """Return one that begins with the stretch that this one has learned."""
+        return StretchedGaussNewton(self.stretch)
+
     def step(self, gradient: Array, matrix: Array) -> Array:
-        """The step (P,) to try from a place with this gradient (P,) and matrix (P, P)."""
+        """Return the step (P,) to try from a place with this gradient (P,) and matrix (P, P)."""
         diagonal: Array = np.diag(matrix)
         floor = 1e-6 * float(np.max(diagonal)) + 1e-12
         stiff = matrix + _DAMPING * np.diag(np.maximum(diagonal, floor))
@@ -74,10 +98,9 @@ class Descent:
         return np.asarray(turned)
 
     def learn(self, step: Array, fall: float, before: Array, after: Array) -> bool:
-        """What a step brought: how much the cost fell, and the gradients before and after.
+        """Take in what a step brought, as in `Stepper`.
 
-        Returns whether to take it. Next comes a step from where it led, or, where the cost rose or
-        is no number, a shorter one from the same place.
+        Where the cost rose or is no number, the next step is a shorter one from the same place.
         """
         self._steps += 1
         if not (math.isfinite(fall) and np.isfinite(after).all()):

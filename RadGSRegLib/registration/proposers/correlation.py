@@ -1,4 +1,4 @@
-"""The coarse search: which rotation, and where, from a click or a rough start.
+"""The coarse search: which rotation, and where, around a pose.
 
 For each rotation on a grid the whole spine is rendered coarsely in each view and correlated with
 the X-ray over all shifts at once (FFT). The correlation maps of the views are then read along a
@@ -8,7 +8,7 @@ grid of positions in space, so that only shifts on which the views agree count.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,12 +17,15 @@ from scipy.fft import next_fast_len
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ..gaussians import rasterize_bodies
-from ..geometry.pose import translation
-from ..system.progress import Progress
-from ..views.prepare import PreparedView, window
-from .model import RenderModel
-from .refine import LevelView, RefineOptions, prepare_level
+from ...geometry.pose import translation
+from ...system.progress import Progress
+from ...views import PreparedView, window
+from ..bodies import BodySource
+from ..options import RefineOptions, SearchOptions
+from ..residual import LocallyNormalized
+from ..scene import Scene
+from ..windows import StageView
+from .types import Candidate
 
 Array = NDArray[np.float64]
 
@@ -30,33 +33,8 @@ Array = NDArray[np.float64]
 _POSES = 32
 
 
-@dataclass(frozen=True)
-class SearchOptions:
-    """Ranges of the search; lengths in mm at the vertebra."""
-
-    rotation_range_deg: float = 25.0
-    rotation_step_deg: float = 12.5
-    translation_range_mm: float = 12.0
-    translation_step_mm: float = 2.5
-    pixel_mm: float = 2.0
-    blur_mm: float = 2.5
-    neighbourhood_mm: float = 8.0
-    neighbour_weight: float = 0.0
-    positions_per_rotation: int = 1
-    apart_mm: float = 15.0
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A pose worth refining, its correlation (mean over views), and the views' signs."""
-
-    ct_to_world: Array
-    score: float
-    signs: tuple[int, ...]
-
-
 def rotation_grid(range_deg: float, step_deg: float) -> list[Array]:
-    """Rotations (3, 3) whose rotation vectors fill a cube of +- ``range_deg`` in steps."""
+    """Return rotations (3, 3) whose rotation vectors fill a cube of +- ``range_deg`` in steps."""
     steps = int(np.ceil(range_deg / step_deg))
     axis = np.linspace(-range_deg, range_deg, 2 * steps + 1) if steps else np.zeros(1)
     vectors = np.radians(list(itertools.product(axis, repeat=3)))
@@ -64,25 +42,26 @@ def rotation_grid(range_deg: float, step_deg: float) -> list[Array]:
 
 
 def search(
-    model: RenderModel,
-    views: list[PreparedView],
+    scene: Scene,
     reference_ct_to_world: Array,
     options: SearchOptions,
     progress: Progress | None = None,
 ) -> list[Candidate]:
-    """Candidates around a reference pose, best first.
+    """Return candidates around a reference pose (4, 4), best first.
 
     The reference fixes the centre of both grids: rotations are applied before its own, about the
     target's centre; positions are searched around where it puts that centre.
     """
     report = progress or Progress()
-    centre_ct = model.centre_ct
-    centre_world = reference_ct_to_world[:3, :3] @ centre_ct + reference_ct_to_world[:3, 3]
-    half = model.anatomy.radius_mm + options.translation_range_mm
-    windows = [window(v, centre_world, half, options.pixel_mm, options.blur_mm) for v in views]
-    level = prepare_level(
-        windows, [1] * len(windows), RefineOptions(neighbourhoods_mm=(options.neighbourhood_mm,))
-    )
+    centre_ct = scene.bodies.centre_ct
+    centre_world = scene.centre_world(reference_ct_to_world)
+    half = scene.bodies.radius_mm + options.translation_range_mm
+    stage = RefineOptions(neighbourhoods_mm=(options.neighbourhood_mm,))
+    views = []
+    for prepared in scene.views:
+        part = window(prepared, centre_world, half, options.pixel_mm, options.blur_mm)
+        terms = LocallyNormalized().prepare(part, 1, stage)
+        views.append(StageView(part, part.camera.world_to_camera, terms))
     rotations = rotation_grid(options.rotation_range_deg, options.rotation_step_deg)
     poses = []
     for rotation in rotations:
@@ -94,7 +73,7 @@ def search(
     shifts_px = [
         view.window.camera.project(centre_world + offsets_world)
         - view.window.camera.project(centre_world[None])
-        for view in level
+        for view in views
     ]
     candidates = []
     for first in range(0, len(poses), _POSES):
@@ -102,13 +81,13 @@ def search(
         some = poses[first : first + _POSES]
         # One view after the other: threads would mostly wait for the interpreter.
         sampled = []
-        for view, of_view_px in zip(level, shifts_px, strict=True):
-            maps = _correlation_maps(model, view, some, options.neighbour_weight, of_view_px)
+        for view, of_view_px in zip(views, shifts_px, strict=True):
+            maps = _correlation_maps(scene.bodies, view, some, options.neighbour_weight, of_view_px)
             sampled.append(_sample_wrapped(maps, of_view_px))
         candidates += [
             Candidate(translation(offset) @ some[pose], score, signs)
             for pose, score, offset, signs in _agreeing_positions(
-                sampled, offsets_world, views, options
+                sampled, offsets_world, scene.views, options
             )
         ]
     report(1.0, "searching rotations and positions")
@@ -123,8 +102,8 @@ def _offset_grid(options: SearchOptions) -> Array:
 
 
 def _correlation_maps(
-    model: RenderModel,
-    view: LevelView,
+    bodies: BodySource,
+    view: StageView,
     poses: list[Array],
     neighbour_weight: float,
     shifts_px: Array,
@@ -137,15 +116,12 @@ def _correlation_maps(
     part = view.window
     rows, columns = part.valid.shape
     camera = part.camera
-    normalizer, observed = view.normalizers[0], view.images[0]
+    normalizer, observed = view.terms[0].normalizer, view.terms[0].observed
     # The template's own neighbourhoods are never masked: the mask belongs to the X-ray.
     free = type(normalizer)(torch.ones_like(part.valid), normalizer.sigma_px)
-    bodies = model.bodies(fine=False)
-    still = [np.eye(4)] * len(bodies)
     ct_to_camera = view.world_to_camera @ np.stack(poses)
-    pictures = rasterize_bodies(
-        bodies, [camera.intrinsic] * len(poses), ct_to_camera, still, camera.size
-    )
+    intrinsics = [camera.intrinsic] * len(poses)
+    pictures = bodies.pictures(intrinsics, ct_to_camera, camera.size, "coarse")
     target, image = pictures[:, 0], pictures.sum(1)
     floor = 0.08 * free.deviation(image).amax(dim=(1, 2), keepdim=True) + 1e-9
     visible = 0.02 * target.amax(dim=(1, 2), keepdim=True)
@@ -177,7 +153,7 @@ def _correlation_maps(
 def _agreeing_positions(
     sampled: list[Tensor],
     offsets_world: Array,
-    views: list[PreparedView],
+    views: Sequence[PreparedView],
     options: SearchOptions,
 ) -> list[tuple[int, float, Array, tuple[int, ...]]]:
     """(pose's index, score, offset, signs) of the best positions for each pose.

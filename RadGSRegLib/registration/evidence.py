@@ -1,0 +1,206 @@
+"""What speaks for and against a pose, without knowing the truth."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry.pose import skew
+from ..system.parallel import side_by_side_reporting
+from ..system.progress import Progress
+from . import bounds
+from .bodies import BodySource
+from .options import RegistrationOptions
+from .proposers import Proposer, Tried
+from .refine import Refined
+from .stages import Hypothesis, Refiner
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known about a registration without knowing the truth.
+
+    ``score`` and ``weakest_score``: correlation over all views and in the worst one;
+    ``expected_error_mm``: root mean square error of surface points by the covariance;
+    ``disagreement_mm``: how far the pose moves when fitted again with other neighbourhoods;
+    ``lead`` and ``fine_lead``: how much better it scores than the best clearly different pose, at
+    the middle stage and among those refined finely (1 where there is no such pose);
+    ``level_lead`` the same against the target placed one level up or down, which is refined no
+    further once it is far behind.
+    """
+
+    score: float
+    weakest_score: float
+    expected_error_mm: float
+    disagreement_mm: float
+    lead: float
+    fine_lead: float
+    level_lead: float
+    neighbour_shift_mm: float
+    covariance: Array
+
+    @classmethod
+    def of(
+        cls,
+        refined: Refined,
+        bodies: BodySource,
+        *,
+        pixel_mm: float,
+        disagreement_mm: float,
+        lead: float,
+        fine_lead: float,
+        level_lead: float,
+    ) -> Evidence:
+        """Collect the evidence about a refined arrangement.
+
+        Its Hessian has to be that of its own place (`stages.Refiner.measured_anew`).
+        """
+        state = refined.evaluation
+        covariance = pose_covariance(state.hessian, state.cost, state.effective_pixels, pixel_mm)
+        points = bodies.surface_points_ct - bodies.centre_ct
+        return cls(
+            score=state.score,
+            weakest_score=min(state.view_scores),
+            expected_error_mm=surface_error(covariance, points),
+            disagreement_mm=disagreement_mm,
+            lead=lead,
+            fine_lead=fine_lead,
+            level_lead=level_lead,
+            neighbour_shift_mm=bodies.largest_shift_mm(refined.arrangement),
+            covariance=covariance,
+        )
+
+    @property
+    def confidence(self) -> float:
+        """One number from the weakest view's score and the expected error; higher is surer."""
+        return self.weakest_score - bounds.ERROR_WEIGHT * self.expected_error_mm
+
+    def to_quality(self) -> dict[str, Any]:
+        """Return it for the result's ``quality``."""
+        return {
+            "score": self.score,
+            "weakest_score": self.weakest_score,
+            "expected_error_mm": self.expected_error_mm,
+            "disagreement_mm": self.disagreement_mm,
+            "lead": self.lead,
+            "fine_lead": self.fine_lead,
+            "level_lead": self.level_lead,
+            "confidence": self.confidence,
+            "neighbour_shift_mm": self.neighbour_shift_mm,
+        }
+
+
+def pose_covariance(hessian: Array, cost: float, pixels: float, pixel_mm: float) -> Array:
+    """Return the covariance (6, 6) of the target's twist, all else that was fitted marginalised.
+
+    ``hessian`` (P, P) of the mean residual with the target's six first, ``cost`` the mean squared
+    residual, over ``pixels`` weighted pixels of ``pixel_mm``.
+    """
+    independent = max(pixels * pixel_mm**2 / bounds.CORRELATION_AREA_MM2, 1.0)
+    damped = hessian + 1e-9 * np.diag(np.maximum(np.diag(hessian), 1e-12))
+    inverse = np.linalg.pinv(damped, hermitian=True)[:6, :6]
+    covariance = inverse * cost / independent
+    return np.asarray((covariance + covariance.T) / 2.0)
+
+
+def surface_error(covariance: Array, points_from_centre: Array) -> float:
+    """Return the root mean square displacement (mm) of points (N, 3), from the pivot, under a
+    covariance (6, 6)."""
+    step = max(len(points_from_centre) // 300, 1)
+    total = []
+    for point in points_from_centre[::step]:
+        jacobian = np.hstack([-skew(point), np.eye(3)])
+        total.append(float(np.trace(jacobian @ covariance @ jacobian.T)))
+    return float(np.sqrt(np.mean(total)))
+
+
+def gather_evidence(
+    refiner: Refiner,
+    fine: Sequence[Hypothesis],
+    middle: Sequence[Hypothesis],
+    rivals: Sequence[Proposer],
+    options: RegistrationOptions,
+    progress: Progress,
+) -> Evidence:
+    """Gather what speaks for and against the best of the finely refined hypotheses, the first.
+
+    ``middle``: all poses at the stage before; ``rivals`` propose other poses that may look right.
+    """
+    progress(0.0, "checking the pose")
+    best, scene = fine[0], refiner.scene
+    # Fitted again with wider neighbourhoods, to its end: a right pose does not care.
+    wide = replace(
+        options.fine,
+        rounds=1,
+        refine=replace(options.fine.refine, neighbourhoods_mm=(12.0,), iterations=8),
+    )
+    again = refiner.refine(wide, best, progress.part(0.0, 0.2))
+
+    def scores(hypotheses: Sequence[Hypothesis], apart: bool) -> list[float]:
+        return [
+            h.score
+            for h in hypotheses
+            if (scene.distance_mm(h.ct_to_world, best.ct_to_world) > bounds.CLEARLY_APART_MM)
+            == apart
+        ]
+
+    near = max(scores(middle, apart=False), default=best.score)
+    return Evidence.of(
+        refiner.measured_anew(options.fine, best),
+        scene.bodies,
+        pixel_mm=options.fine.pixel_mm,
+        disagreement_mm=scene.distance_mm(again.ct_to_world, best.ct_to_world),
+        lead=near - max(scores(middle, apart=True), default=near - 1.0),
+        fine_lead=best.score - max(scores(fine, apart=True), default=best.score - 1.0),
+        level_lead=lead_over(refiner, best, rivals, options, progress.part(0.2, 1.0)),
+    )
+
+
+def lead_over(
+    refiner: Refiner,
+    best: Hypothesis,
+    rivals: Sequence[Proposer],
+    options: RegistrationOptions,
+    progress: Progress,
+) -> float:
+    """Return how much better a pose scores than the best of what rival proposers find.
+
+    One level off, a spine fits its own picture fairly well, in every view at once; only trying the
+    right level tells. There the search starts anew, up to the middle stage, and to the fine one
+    where that is close. 1 where nothing is proposed, or where the pose explains the views better
+    than a wrong level ever did.
+    """
+    if best.weakest_score >= bounds.CLEAR_SCORE:
+        return 1.0
+
+    def tried(rival: Proposer, part: Progress) -> list[Hypothesis]:
+        proposal = rival.propose(refiner.scene, Tried(best=best), part.part(0.0, 0.3))
+        likely = proposal.candidates[: proposal.places.candidates]
+        coarse = [refiner.refine(options.coarse, c, part.part(0.3, 0.5)) for c in likely]
+        kept = refiner.distinct(coarse, count=proposal.places.survivors)
+        part = part.part(0.5, 1.0)
+        return [refiner.refine(options.middle, h, part, afresh=True) for h in kept]
+
+    message = "trying the neighbouring levels"
+    found = side_by_side_reporting(tried, rivals, progress.part(0.0, 0.8), message)
+    others = list(itertools.chain(*found))
+    if not others:
+        return 1.0
+    own = refiner.refine(options.middle, best, progress.part(0.8, 0.9), afresh=True)
+    other = max(others, key=lambda h: h.score)
+    lead = own.score - other.score
+    if abs(lead) < bounds.CLOSE_LEVELS:
+        first, rest = options.fine.in_two()
+        for stage, part in ((first, progress.part(0.9, 0.95)), (rest, progress.part(0.95, 1.0))):
+            other = refiner.refine(stage, other, part)
+            lead = best.score - other.score
+            if lead > bounds.LEFT_BEHIND:
+                break
+    return lead

@@ -1,0 +1,107 @@
+"""Searches: around clicks, around a rough start, around what was proposed before."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...geometry import Rigid
+from ...system.parallel import side_by_side_reporting
+from ...system.progress import Progress
+from ..options import RegistrationOptions
+from ..scene import Scene
+from .correlation import search
+from .types import Candidate, Proposal, Tried
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClickSearch:
+    """Searches where clicks say the target's centre is (`cases.clicked_centre`).
+
+    ``axes`` (3, 3) turn the CT's axes to the world's, within ``range_deg`` about each.
+    """
+
+    centre_world: Array
+    axes: Array
+    range_deg: float
+    options: RegistrationOptions
+    name: str = "search"
+    views_needed: int = 2
+
+    def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
+        """Propose one pose for each rotation, the likeliest first."""
+        ranges = replace(
+            self.options.search,
+            rotation_range_deg=self.range_deg,
+            translation_range_mm=self.options.click_range_mm,
+        )
+        reference = _placed(self.axes, self.centre_world, scene)
+        places = self.options.click_places
+        found = search(scene, reference, ranges.for_places(places), progress)
+        return Proposal(found, places)
+
+
+@dataclass(frozen=True)
+class StartSearch:
+    """Searches around an approximate pose (4, 4), off by tens of millimetres."""
+
+    start_ct_to_world: Array
+    options: RegistrationOptions
+    name: str = "search"
+    views_needed: int = 2
+
+    def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
+        """Propose several positions for each rotation, the likeliest first."""
+        ranges = replace(
+            self.options.search,
+            rotation_range_deg=self.options.start_rotation_range_deg,
+            translation_range_mm=self.options.start_range_mm,
+        )
+        axes = self.start_ct_to_world[:3, :3]
+        reference = _placed(axes, scene.centre_world(self.start_ct_to_world), scene)
+        places = self.options.start_places
+        return Proposal(search(scene, reference, ranges.for_places(places), progress), places)
+
+
+@dataclass(frozen=True)
+class AroundTried:
+    """Searches around each place that was proposed before, as around a click."""
+
+    options: RegistrationOptions
+    name: str = "search"
+    views_needed: int = 2
+
+    def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
+        """Propose the likeliest of all places first."""
+        options = self.options
+        apart: list[Candidate] = []
+        centres_world: list[Array] = []
+        for candidate in tried.candidates:
+            centre_world = scene.centre_world(candidate.ct_to_world)
+            apart_mm = [np.linalg.norm(centre_world - other) for other in centres_world]
+            if min(apart_mm, default=np.inf) > options.click_range_mm:
+                apart.append(candidate)
+                centres_world.append(centre_world)
+        places = options.click_places if len(apart) == 1 else options.learned_search_places
+        ranges = replace(
+            options.search,
+            rotation_range_deg=options.rotation_range_deg,
+            translation_range_mm=options.click_range_mm,
+        ).for_places(places)
+
+        def around(candidate: Candidate, part: Progress) -> list[Candidate]:
+            return search(scene, candidate.ct_to_world, ranges, part)
+
+        message = "looking around the poses proposed before"
+        found = side_by_side_reporting(around, apart, progress, message)
+        return Proposal(sorted(itertools.chain(*found), key=lambda c: -c.score), places)
+
+
+def _placed(axes: Array, centre_world: Array, scene: Scene) -> Array:
+    """The pose (4, 4) with the CT's axes along ``axes`` and the target's centre at a point."""
+    return Rigid.from_parts(axes, centre_world - axes @ scene.bodies.centre_ct).matrix

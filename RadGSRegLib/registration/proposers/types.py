@@ -1,0 +1,65 @@
+"""The door for where a pose may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...system.progress import Progress
+from ..options import Places
+
+if TYPE_CHECKING:
+    from ..scene import Scene
+    from ..stages import Hypothesis
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A pose worth refining.
+
+    ``ct_to_world`` (4, 4); ``score``: how well it agrees so far (a correlation, mean over views);
+    ``signs``: +1 per view where bone is bright, else -1; ``onward``: what became of it at a stage.
+    """
+
+    ct_to_world: NDArray[np.float64]
+    score: float
+    signs: tuple[int, ...]
+    onward: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Candidates, the best first, and how many of them are to be followed."""
+
+    candidates: Sequence[Candidate]
+    places: Places
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was proposed before, and the best pose that came of it (None: nothing was finished)."""
+
+    candidates: Sequence[Candidate] = ()
+    best: Hypothesis | None = None
+
+
+class Proposer(Protocol):
+    """Proposes poses of a scene.
+
+    ``name``: what its time is recorded under; ``views_needed``: with fewer views it is not asked.
+    """
+
+    @property
+    def name(self) -> str:
+        """What its time is recorded under."""
+
+    @property
+    def views_needed(self) -> int:
+        """With fewer views it is not asked."""
+
+    def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
+        """Propose candidates; there may be none. Raises Cancelled when ``progress`` says so."""

@@ -1,0 +1,298 @@
+"""Rigid bodies as Gaussians and voxels: a CT's vertebrae and background, or one cloud alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from ..drr import project_volume_with_jacobian
+from ..gaussians import (
+    Bodies,
+    GaussianCloud,
+    coarsen,
+    rasterize_bodies,
+    rasterize_bodies_with_jacobian,
+)
+from ..geometry import Rigid, Volume, compose_about
+from ..geometry.pose import skew
+from .anatomy import Anatomy, Body
+from .background import Background, RenderedBackground, build_background
+from .bodies import Arrangement, Drawing, Prior
+from .clouds import block_cloud
+from .options import Fidelity, RefineOptions
+from .windows import StageView
+
+Array = NDArray[np.float64]
+
+# Weak: a tenth of what held neighbours so fast that they pulled the target with them.
+PRIOR_STRENGTH = 2e-4
+
+
+@dataclass(frozen=True)
+class BodyClouds:
+    """One rigid body as Gaussians in the CT frame, coarse and fine."""
+
+    name: str
+    centre_ct: Array
+    coarse: GaussianCloud
+    fine: GaussianCloud
+    vertebra: bool = True
+    """False for bone without a label."""
+
+
+@dataclass(frozen=True)
+class RigidBodies:
+    """A `BodySource` of rigid bodies: every one has six unknowns, and so has the background.
+
+    ``target_excess``: the target's voxels (1/mm), for the stage that renders them; ``background``
+    None where there is no CT around.
+    """
+
+    target: BodyClouds
+    neighbours: tuple[BodyClouds, ...]
+    surface_points_ct: Array
+    target_excess: Volume | None = None
+    background: Background | None = None
+
+    @property
+    def centre_ct(self) -> Array:
+        """Where the target's pose pivots."""
+        return self.target.centre_ct
+
+    @cached_property
+    def radius_mm(self) -> float:
+        """The distance from the centre within which 98 % of the target's surface lies."""
+        distances = np.linalg.norm(self.surface_points_ct - self.centre_ct, axis=1)
+        return float(np.percentile(distances, 98.0))
+
+    @property
+    def neighbour_centres_ct(self) -> list[Array]:
+        """The centres of labelled vertebrae beside the target."""
+        return [body.centre_ct for body in self.neighbours if body.vertebra]
+
+    @property
+    def movable_centres_ct(self) -> list[Array]:
+        """The centres about which all but the target turn: the neighbours', the background's."""
+        return [body.centre_ct for body in self.neighbours] + [self.centre_ct]
+
+    @cached_property
+    def _coarse(self) -> Bodies:
+        return Bodies(tuple(body.coarse for body in (self.target, *self.neighbours)))
+
+    @cached_property
+    def _fine(self) -> Bodies:
+        return Bodies(tuple(body.fine for body in (self.target, *self.neighbours)))
+
+    @cached_property
+    def _fine_neighbours(self) -> Bodies | None:
+        return Bodies(tuple(b.fine for b in self.neighbours)) if self.neighbours else None
+
+    def as_in_ct(self, ct_to_world: Array) -> Arrangement:
+        """Return the spine exactly as in the CT, moved as one piece."""
+        return Arrangement(ct_to_world, tuple(np.eye(4) for _ in self.movable_centres_ct))
+
+    def moved(self, arrangement: Arrangement, step: Array) -> Arrangement:
+        """Return the arrangement after twists (6,) of the target and then of everything else, each
+        about the body's present centre; a step of six moves the target alone."""
+        pose = compose_about(arrangement.ct_to_world, step[:6], self.centre_ct)
+        twists = step[6:].reshape(-1, 6)
+        if len(twists) == 0:
+            twists = np.zeros((len(self.movable_centres_ct), 6))
+        shifts = []
+        for centre_ct, shift, twist in zip(
+            self.movable_centres_ct, arrangement.shifts_ct, twists, strict=True
+        ):
+            centre = Rigid(shift).apply(centre_ct)
+            shifts.append(compose_about(np.eye(4), twist, centre) @ shift)
+        return Arrangement(pose, tuple(shifts))
+
+    def step_mm(self, step: Array) -> float:
+        """Return how far twists (6 M,) of M bodies move what they move the furthest, were all of
+        the target's size."""
+        twists = step.reshape(-1, 6)
+        turns, shifts = np.linalg.norm(twists[:, :3], axis=1), np.linalg.norm(twists[:, 3:], axis=1)
+        return float((self.radius_mm * turns + shifts).max())
+
+    def largest_shift_mm(self, arrangement: Arrangement) -> float:
+        """Return how far the centre of any other body has moved in the CT frame."""
+        return max(
+            float(np.linalg.norm(Rigid(shift).apply(centre) - centre))
+            for centre, shift in zip(self.movable_centres_ct, arrangement.shifts_ct, strict=True)
+        )
+
+    def pictures(
+        self,
+        intrinsics: ArrayLike,
+        ct_to_camera: ArrayLike,
+        size: tuple[int, int],
+        fidelity: Fidelity,
+        arrangement: Arrangement | None = None,
+    ) -> Tensor:
+        """Render each body as Gaussians, at any fidelity; see `BodySource.pictures`."""
+        bodies = self._coarse if fidelity == "coarse" else self._fine
+        shifts = [np.eye(4)] * len(self.neighbours)
+        if arrangement is not None:
+            shifts = list(arrangement.shifts_ct[: len(self.neighbours)])
+        return rasterize_bodies(bodies, intrinsics, ct_to_camera, [np.eye(4), *shifts], size)
+
+    def drawing(
+        self, views: Sequence[StageView], arrangement: Arrangement, options: RefineOptions
+    ) -> Drawing:
+        """Render all bodies, and the background of the views that have it; see `BodySource`."""
+        images, jacobians = self._with_jacobian(views, arrangement, options.fidelity)
+        target, others = images[:, 0], images[:, 1:].sum(1)
+        image = target + others
+        backgrounds = [view.background for view in views if view.background is not None]
+        if backgrounds:
+            pose = arrangement.background_to_world
+            image = image + torch.stack([part.moved_to(pose) for part in backgrounds])
+            slopes = torch.stack([part.jacobian for part in backgrounds])
+            jacobians = torch.cat([jacobians, slopes[:, None]], 1)
+        motions = self._motions(backgrounds, arrangement, options)
+        slopes = jacobians.reshape(len(views), len(motions), *image.shape[1:])
+        return Drawing(image, target, others, slopes, motions)
+
+    def _with_jacobian(
+        self, views: Sequence[StageView], arrangement: Arrangement, fidelity: Fidelity
+    ) -> tuple[Tensor, Tensor]:
+        """Images (V, B, rows, columns) of target and neighbours, derivatives (V, B, 6, ...).
+
+        Each derivative is by a motion of that body about the target's centre in the CT frame.
+        """
+        cameras, centre_ct = [view.window.camera for view in views], self.centre_ct
+        intrinsics, size = [camera.intrinsic for camera in cameras], cameras[0].size
+        ct_to_camera = np.stack([view.world_to_camera @ arrangement.ct_to_world for view in views])
+        shifts = list(arrangement.shifts_ct[: len(self.neighbours)])
+        if fidelity != "voxels":
+            bodies = self._coarse if fidelity == "coarse" else self._fine
+            return rasterize_bodies_with_jacobian(
+                bodies, intrinsics, ct_to_camera, [np.eye(4), *shifts], size, centre_ct
+            )
+        excess = self.target_excess
+        if excess is None:
+            raise ValueError("these bodies have no voxels to render")
+        step_mm = 0.7 * float(excess.spacing.min())
+        pairs = [
+            project_volume_with_jacobian(excess, k, to_camera, size, centre_ct, step_mm=step_mm)
+            for k, to_camera in zip(intrinsics, ct_to_camera, strict=True)
+        ]
+        image = torch.stack([image for image, _ in pairs])[:, None]
+        jacobian = torch.stack([jacobian for _, jacobian in pairs])[:, None]
+        if self._fine_neighbours is None:
+            return image, jacobian
+        images, jacobians = rasterize_bodies_with_jacobian(
+            self._fine_neighbours, intrinsics, ct_to_camera, shifts, size, centre_ct
+        )
+        return torch.cat([image, images], 1), torch.cat([jacobian, jacobians], 1)
+
+    def _motions(
+        self,
+        backgrounds: Sequence[RenderedBackground],
+        arrangement: Arrangement,
+        options: RefineOptions,
+    ) -> Array:
+        """The matrix (M, P) from the unknowns' twists to those that the derivatives are by.
+
+        Bodies are differentiated by twists about the target's centre in the CT frame, as if the CT
+        moved with each; the background by twists about its own pivot.
+        """
+        centre = self.centre_ct
+        bodies = 1 + len(self.neighbours)
+        rows = bodies + bool(backgrounds)
+        columns = 1 + (len(self.movable_centres_ct) if options.move_neighbours else 0)
+        out = np.zeros((rows, 6, columns, 6))
+        out[:bodies, :, 0] = np.eye(6)
+        for n in range(1, bodies if options.move_neighbours else 1):
+            shift = Rigid(arrangement.shifts_ct[n - 1])
+            offset = shift.apply(self.neighbours[n - 1].centre_ct) - centre
+            out[n, :, n] = _about(np.eye(3), offset)
+        if backgrounds:
+            shift = Rigid(arrangement.shifts_ct[-1])
+            back = shift.rotation.T
+            lever = back @ (centre - shift.translation) - backgrounds[0].pivot_ct
+            out[bodies, :, 0] = _about(back, lever)
+            if options.move_neighbours:
+                out[bodies, :, -1] = _about(back, np.zeros(3))
+        return out.reshape(6 * rows, 6 * columns)
+
+    def prior(self, arrangement: Arrangement, options: RefineOptions) -> Prior | None:
+        """Hold everything but the target near its place in the CT: a Gaussian prior on each shift.
+
+        In the units of the mean residual: one at one standard deviation costs `PRIOR_STRENGTH`.
+        """
+        if not options.move_neighbours:
+            return None
+        precision = PRIOR_STRENGTH * np.diag(
+            [1.0 / np.radians(options.neighbour_rotation_deg) ** 2] * 3
+            + [1.0 / options.neighbour_translation_mm**2] * 3
+        )
+        count = 6 * (1 + len(self.movable_centres_ct))
+        gradient, hessian = np.zeros(count), np.zeros((count, count))
+        cost = 0.0
+        for n, (centre, shift) in enumerate(
+            zip(self.movable_centres_ct, arrangement.shifts_ct, strict=True)
+        ):
+            moved = Rigid(shift).apply(centre) - centre
+            state = np.concatenate([Rotation.from_matrix(shift[:3, :3]).as_rotvec(), moved])
+            part = slice(6 * (n + 1), 6 * (n + 2))
+            hessian[part, part] = precision
+            gradient[part] = -precision @ state
+            cost += float(state @ precision @ state)
+        return Prior(cost, gradient, hessian)
+
+
+def _about(turn: Array, lever: Array) -> Array:
+    """The matrix (6, 6) from a twist to the same motion as a twist about another centre.
+
+    ``turn`` (3, 3) takes the twist's axes to the new ones, ``lever`` (3,) points from the new
+    centre to the old one, in the new axes.
+    """
+    out = np.zeros((6, 6))
+    out[:3, :3] = out[3:, 3:] = turn
+    out[3:, :3] = skew(lever) @ turn
+    return out
+
+
+def ct_bodies(anatomy: Anatomy, ct: Volume, *, coarse_mm: float, fine_mm: float) -> RigidBodies:
+    """Make the bodies of a CT (HU): Gaussians of about so many mm, the target's voxels, background.
+
+    No cloud is finer than the CT's voxels.
+    """
+
+    def clouds(body: Body) -> BodyClouds:
+        finest = max(fine_mm, 1.01 * float(body.excess.spacing.max()))
+        return BodyClouds(
+            body.name,
+            body.centre_ct,
+            block_cloud(body.excess, max(coarse_mm, finest)),
+            block_cloud(body.excess, finest),
+            vertebra=body.labelled,
+        )
+
+    return RigidBodies(
+        clouds(anatomy.target),
+        tuple(clouds(body) for body in anatomy.neighbours),
+        anatomy.surface_points_ct,
+        anatomy.target.excess,
+        build_background(ct, anatomy),
+    )
+
+
+def single_body(
+    cloud: GaussianCloud, centre: ArrayLike, surface_points: Array, gaussians: int
+) -> RigidBodies:
+    """Make one body of a cloud alone (CPU, mm), in the cloud's own frame, with nothing around it.
+
+    It turns about ``centre`` (3,) and is rendered with at most ``gaussians`` Gaussians;
+    ``surface_points`` (N, 3).
+    """
+    few = coarsen(cloud, gaussians)
+    target = BodyClouds("vertebra", np.asarray(centre, dtype=float), few, few)
+    return RigidBodies(target, (), surface_points)

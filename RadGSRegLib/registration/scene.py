@@ -1,0 +1,73 @@
+"""What a registration is about: bodies, and X-rays made ready."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cases import Case
+from ..geometry import Rigid
+from ..views import PreparedView, prepare_view
+from .anatomy import build_anatomy
+from .bodies import BodySource
+from .options import RegistrationOptions
+from .rigid_bodies import RigidBodies, ct_bodies
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The bodies and the views that are registered to each other.
+
+    ``nominal``: names of the views whose geometry is only what the C-arm was meant to do;
+    ``parameters``: what the result is to record of its input.
+    """
+
+    bodies: BodySource
+    views: tuple[PreparedView, ...]
+    nominal: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def distance_mm(self, a: Array, b: Array) -> float:
+        """Return the mean distance of the target's surface between two poses (4, 4)."""
+        points = self.bodies.surface_points_ct
+        step = max(len(points) // 500, 1)
+        moved = Rigid(a).apply(points[::step]) - Rigid(b).apply(points[::step])
+        return float(np.linalg.norm(moved, axis=1).mean())
+
+    def centre_world(self, ct_to_world: Array) -> Array:
+        """Return where a pose puts the target's centre (3,), mm."""
+        return Rigid(ct_to_world).apply(self.bodies.centre_ct)
+
+    def shows(self, point_world: Array) -> bool:
+        """Return whether a point (3,) lies inside every view."""
+        for view in self.views:
+            column, row = view.camera.project(point_world[None])[0]
+            if not (0 <= column < view.camera.columns and 0 <= row < view.camera.rows):
+                return False
+        return True
+
+
+def case_bodies(case: Case, options: RegistrationOptions) -> RigidBodies:
+    """Make the bodies of a case's CT. Raises InputError for a label without bone."""
+    anatomy = build_anatomy(case, reach_mm=options.reach_mm)
+    coarse_mm, fine_mm = options.coarse_cloud_mm, options.fine_cloud_mm
+    return ct_bodies(anatomy, case.ct, coarse_mm=coarse_mm, fine_mm=fine_mm)
+
+
+def scene_of(case: Case, options: RegistrationOptions) -> Scene:
+    """Make the scene of a case: its CT's bodies and its X-rays.
+
+    Raises InputError for a label without bone and for X-rays without any counts.
+    """
+    return Scene(
+        case_bodies(case, options),
+        tuple(prepare_view(view) for view in case.views),
+        tuple(view.name for view in case.views if view.nominal),
+        case.to_parameters(),
+    )

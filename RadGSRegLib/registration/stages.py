@@ -1,0 +1,253 @@
+"""From many candidates to one pose: refinement from coarse to fine, the best ones kept."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..system.parallel import side_by_side_reporting
+from ..system.progress import Progress
+from ..views import window
+from .bodies import Arrangement
+from .bounds import CONVERGED_MM, CONVERGED_SCORE, MARGIN_MM, SAME_POSE_MM
+from .options import Places, RegistrationOptions, Stage
+from .proposers import Candidate
+from .refine import Problem, Refined, evaluate, refine, with_background
+from .residual import Residual
+from .scene import Scene
+from .steps import Stepper
+from .windows import StageView
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """A refined arrangement with the views' signs, and what became of it when refined further."""
+
+    refined: Refined
+    signs: tuple[int, ...]
+    onward: dict[object, Hypothesis] = field(default_factory=dict, repr=False)
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """Where everything is."""
+        return self.refined.arrangement
+
+    @property
+    def ct_to_world(self) -> Array:
+        """The target's pose (4, 4)."""
+        return self.refined.arrangement.ct_to_world
+
+    @property
+    def score(self) -> float:
+        """How well it agrees with all views, at most 1."""
+        return self.refined.score
+
+    @property
+    def weakest_score(self) -> float:
+        """How well it agrees with the view that it agrees with least."""
+        return min(self.refined.evaluation.view_scores)
+
+
+class Refiner:
+    """Refines poses of a scene at stages."""
+
+    def __init__(self, scene: Scene, residual: Residual, stepper: Callable[[], Stepper]) -> None:
+        """``stepper`` makes a new one for each refinement."""
+        self.scene = scene
+        self._residual = residual
+        self._stepper = stepper
+
+    def problem(self, stage: Stage, arrangement: Arrangement, signs: tuple[int, ...]) -> Problem:
+        """Return what a stage fits: windows around where an arrangement puts the target."""
+        bodies = self.scene.bodies
+        centre_world = self.scene.centre_world(arrangement.ct_to_world)
+        half_mm = bodies.radius_mm + MARGIN_MM
+        views = []
+        for view, sign in zip(self.scene.views, signs, strict=True):
+            part = window(view, centre_world, half_mm, stage.pixel_mm, stage.blur_mm)
+            terms = self._residual.prepare(part, sign, stage.refine)
+            views.append(StageView(part, part.camera.world_to_camera, terms))
+        problem = Problem(bodies, tuple(views), self._residual, stage.refine)
+        return with_background(problem, arrangement) if stage.background else problem
+
+    def refine(
+        self,
+        stage: Stage,
+        start: Candidate | Hypothesis,
+        progress: Progress,
+        *,
+        afresh: bool = False,
+    ) -> Hypothesis:
+        """Refine a pose at a stage, rendering the background anew each round.
+
+        ``afresh``: with all else as in the CT. Coming back to the same start, with others beside
+        it, costs nothing: it knows what became of it.
+        """
+        key = (stage, afresh)
+        if key not in start.onward:
+            if afresh or isinstance(start, Candidate):
+                arrangement = self.scene.bodies.as_in_ct(start.ct_to_world)
+            else:
+                arrangement = start.arrangement
+            refined = self.refine_arrangement(stage, arrangement, start.signs, progress)
+            start.onward[key] = Hypothesis(refined, start.signs)
+        return start.onward[key]
+
+    def refine_arrangement(
+        self, stage: Stage, arrangement: Arrangement, signs: tuple[int, ...], progress: Progress
+    ) -> Refined:
+        """Refine an arrangement in as many rounds as the stage has, or until they bring nothing."""
+        refined: Refined | None = None
+        stepper = self._stepper()
+        score = -1.0
+        for n in range(stage.rounds):
+            problem = self.problem(stage, arrangement, signs)
+            part = progress.part(n / stage.rounds, (n + 1) / stage.rounds)
+            before = arrangement
+            stepper = stepper.renewed()
+            refined = refine(problem, arrangement, stepper, part)
+            arrangement = refined.arrangement
+            moved_mm = self.scene.distance_mm(before.ct_to_world, arrangement.ct_to_world)
+            if moved_mm < CONVERGED_MM or refined.score < score + CONVERGED_SCORE:
+                break
+            score = refined.score
+        assert refined is not None
+        return refined
+
+    def measured_anew(self, stage: Stage, hypothesis: Hypothesis) -> Refined:
+        """Return a hypothesis with cost and Hessian of its own place: its Hessian may be that of
+        where the last round began. The scores stay those that the rounds were judged by."""
+        problem = self.problem(stage, hypothesis.arrangement, hypothesis.signs)
+        state = evaluate(problem, hypothesis.arrangement)
+        evaluation = replace(
+            hypothesis.refined.evaluation,
+            cost=state.cost,
+            hessian=state.hessian,
+            effective_pixels=state.effective_pixels,
+        )
+        return replace(hypothesis.refined, evaluation=evaluation)
+
+    def distinct(
+        self, hypotheses: Sequence[Hypothesis], apart_mm: float = SAME_POSE_MM, count: int = 0
+    ) -> list[Hypothesis]:
+        """Return the best ``count`` (0: all) that lie at least ``apart_mm`` from each other."""
+        kept: list[Hypothesis] = []
+        for hypothesis in sorted(hypotheses, key=lambda h: -h.score):
+            pose = hypothesis.ct_to_world
+            if all(self.scene.distance_mm(pose, k.ct_to_world) > apart_mm for k in kept):
+                kept.append(hypothesis)
+            if len(kept) == count:
+                break
+        return kept
+
+
+def refine_coarsely(
+    refiner: Refiner,
+    candidates: Sequence[Candidate],
+    tried: int,
+    places: Places,
+    options: RegistrationOptions,
+    progress: Progress,
+) -> list[Hypothesis]:
+    """Refine the best candidates of the best places coarsely, and return the best of what becomes
+    of them. ``tried`` as in `by_place`."""
+    groups = by_place(refiner.scene, candidates, places, tried)
+    every = [candidate for group in groups for candidate in group]
+
+    def coarse(candidate: Candidate, part: Progress) -> Hypothesis:
+        return refiner.refine(options.coarse, candidate, part)
+
+    refined = iter(side_by_side_reporting(coarse, every, progress, "refining the likeliest poses"))
+    kept = []
+    for group in groups:
+        poses = list(itertools.islice(refined, len(group)))
+        kept.append(refiner.distinct(poses, count=places.survivors))
+    kept.sort(key=lambda poses: -poses[0].score)
+    return refiner.distinct([pose for poses in kept[: places.keep] for pose in poses])
+
+
+def refine_further(
+    refiner: Refiner, coarse: Sequence[Hypothesis], options: RegistrationOptions, progress: Progress
+) -> list[Hypothesis]:
+    """Refine all poses at the middle stage; the best come first."""
+
+    def middle(hypothesis: Hypothesis, part: Progress) -> Hypothesis:
+        return refiner.refine(options.middle, hypothesis, part)
+
+    message = "refining the best poses"
+    return refiner.distinct(side_by_side_reporting(middle, coarse, progress, message))
+
+
+def refine_afresh(
+    refiner: Refiner,
+    middle: Sequence[Hypothesis],
+    places: Places,
+    options: RegistrationOptions,
+    progress: Progress,
+) -> list[Hypothesis]:
+    """Refine the best pose of each of the best places again with all else as in the CT, and return
+    all poses, the best first.
+
+    While the target was still far off, neighbours and background may have gone astray with it.
+    """
+    stage = replace(options.middle, rounds=2)
+    best = refiner.distinct(middle, places.apart_mm, places.finals)
+    worth = [h for h in best if h.score >= best[0].score - options.fine_lead]
+
+    def again(hypothesis: Hypothesis, part: Progress) -> Hypothesis:
+        return refiner.refine(stage, hypothesis, part, afresh=True)
+
+    message = "refining the best poses afresh"
+    return refiner.distinct([*middle, *side_by_side_reporting(again, worth, progress, message)])
+
+
+def refine_finely(
+    refiner: Refiner, middle: Sequence[Hypothesis], options: RegistrationOptions, progress: Progress
+) -> list[Hypothesis]:
+    """Refine the best poses finely: one round tells which is best, and that one is finished."""
+    threshold = middle[0].score - options.fine_lead
+    close = [h for h in middle[: options.fine_candidates] if h.score >= threshold]
+    first, rest = options.fine.in_two()
+
+    def fine(hypothesis: Hypothesis, part: Progress) -> Hypothesis:
+        return refiner.refine(first, hypothesis, part)
+
+    message = "refining the pose finely"
+    poses = refiner.distinct(side_by_side_reporting(fine, close, progress.part(0.0, 0.5), message))
+    progress.pose(poses[0].ct_to_world)
+    return [refiner.refine(rest, poses[0], progress.part(0.5, 1.0)), *poses[1:]]
+
+
+def by_place(
+    scene: Scene, candidates: Sequence[Candidate], places: Places, tried: int = 0
+) -> list[list[Candidate]]:
+    """Group candidates (best first) by where they put the target's centre.
+
+    The first ``tried`` of them, which were proposed before, take no other's place in a group.
+    """
+    groups: list[tuple[Array, list[Candidate]]] = []
+    room: list[int] = []
+    for number, candidate in enumerate(candidates):
+        centre = scene.centre_world(candidate.ct_to_world)
+        home = 0 if places.count == 1 and groups else None
+        for n, (place, _) in enumerate(groups):
+            if home is None and np.linalg.norm(centre - place) < places.apart_mm:
+                home = n
+        if home is None:
+            if len(groups) == places.count:
+                continue
+            home = len(groups)
+            groups.append((centre, []))
+            room.append(places.candidates)
+        if number < tried:
+            groups[home][1].append(candidate)
+        elif room[home] > 0:
+            groups[home][1].append(candidate)
+            room[home] -= 1
+    return [members for _, members in groups]

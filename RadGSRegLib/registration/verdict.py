@@ -1,0 +1,85 @@
+"""An honest verdict: whether one would bet on a registration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import bounds
+from .evidence import Evidence
+from .types import Status
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The status and one sentence that says why."""
+
+    status: Status
+    reason: str
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Return the status: ``ok`` only where one would bet on an error below 2 mm.
+
+    The bounds were set on simulated cases, the shared fifteen among them: wrong poses scored low in
+    at least one view, and left the pose loosely held.
+    """
+    numbers = (evidence.weakest_score, evidence.expected_error_mm, evidence.disagreement_mm)
+    if not np.isfinite(numbers).all():
+        # A NaN passes every comparison below.
+        return Verdict(
+            "failed",
+            "the fit at this pose gives no finite numbers; check the X-rays and the geometry",
+        )
+    if (
+        evidence.weakest_score < bounds.FAILED_SCORE
+        or evidence.expected_error_mm > bounds.FAILED_ERROR_MM
+    ):
+        return Verdict(
+            "failed",
+            f"the X-rays do not show the vertebra at this pose (weakest view's correlation "
+            f"{evidence.weakest_score:.2f}, expected error {evidence.expected_error_mm:.1f} mm); "
+            "check the label, the clicks and the geometry",
+        )
+    if evidence.confidence < bounds.SURE_CONFIDENCE:
+        return Verdict(
+            "uncertain",
+            f"the vertebra is explained too weakly to be sure (weakest view's correlation "
+            f"{evidence.weakest_score:.2f}, expected error {evidence.expected_error_mm:.2f} mm)",
+        )
+    if evidence.disagreement_mm > bounds.SURE_DISAGREEMENT_MM:
+        return Verdict(
+            "uncertain",
+            f"fitting at another scale moves the vertebra by {evidence.disagreement_mm:.1f} mm",
+        )
+    if evidence.level_lead < bounds.SURE_LEVEL_LEAD:
+        return Verdict(
+            "uncertain",
+            "the vertebra fits a neighbouring level as well or better; check the label and the "
+            "clicks",
+        )
+    if evidence.fine_lead < bounds.SURE_LEAD:
+        return Verdict(
+            "uncertain",
+            f"another pose explains the X-rays nearly as well (correlation lower by only "
+            f"{evidence.fine_lead:.2f})",
+        )
+    return Verdict(
+        "ok",
+        f"all views agree with the CT at this pose (weakest view's correlation "
+        f"{evidence.weakest_score:.2f}, expected error {evidence.expected_error_mm:.2f} mm)",
+    )
+
+
+def mistrust_nominal(verdict: Verdict, nominal: Sequence[str]) -> Verdict:
+    """Return no `ok` where the geometry of some views is nominal: it may itself be off by more than
+    2 mm, however well all fits."""
+    if verdict.status != "ok" or not nominal:
+        return verdict
+    return Verdict(
+        "uncertain",
+        f"all views agree with the CT at this pose, but the geometry of {', '.join(nominal)} is "
+        "only nominal and may be off by millimetres; calibrate it to be sure",
+    )
