@@ -18,10 +18,7 @@ from numpy.typing import NDArray
 from RadGSRegLib.cases import Case, View
 from RadGSRegLib.geometry import Camera, carm_camera, transform_points
 from RadGSRegLib.phantom import LABELS, Phantom, make_phantom, random_spine
-from RadGSRegLib.registration.anatomy import build_anatomy
-from RadGSRegLib.registration.clouds import build_model
-from RadGSRegLib.registration.model import RenderModel
-from RadGSRegLib.registration.register import RegistrationOptions
+from RadGSRegLib.registration import RegistrationOptions, RigidBodies, Scene, case_bodies, scene_of
 from RadGSRegLib.simulation import SimulatedCase, SimulationParameters, simulate_case
 
 Array = NDArray[np.float64]
@@ -80,10 +77,15 @@ def simulated(
 
 
 @lru_cache(maxsize=2)
-def model(level: str = "clean", seed: int = 2) -> RenderModel:
-    """The clouds of a simulated case."""
-    case = simulated(level, seed).case
-    return build_model(build_anatomy(case, reach_mm=50.0), case.ct, coarse_mm=7.0, fine_mm=3.0)
+def bodies(level: str = "clean", seed: int = 2) -> RigidBodies:
+    """The bodies of a simulated case."""
+    return case_bodies(simulated(level, seed).case, _DEFAULT)
+
+
+@lru_cache(maxsize=2)
+def scene(level: str = "clean", seed: int = 2) -> Scene:
+    """The scene of a simulated case."""
+    return replace(scene_of(simulated(level, seed).case, _DEFAULT), bodies=bodies(level, seed))
 
 
 def truth(case: SimulatedCase) -> Array:

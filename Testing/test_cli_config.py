@@ -15,8 +15,7 @@ from RadGSRegLib import cli
 from RadGSRegLib.cases import RegistrationRecord, read_registration_json, write_registration_json
 from RadGSRegLib.commands.register import read_parameters
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.registration.effort import registration_options
-from RadGSRegLib.registration.register import RegistrationOptions
+from RadGSRegLib.registration import RegistrationOptions, registration_options
 
 # Not the defaults, and little work.
 OPTIONS = {

@@ -12,7 +12,7 @@ import pytest
 from RadGSRegLib import cli
 from RadGSRegLib.commands import COMMANDS, Outcome
 from RadGSRegLib.errors import Cancelled, InputError
-from RadGSRegLib.registration.effort import registration_options
+from RadGSRegLib.registration import registration_options
 from RadGSRegLib.system.exit_status import ExitStatus
 from RadGSRegLib.system.progress import Progress
 

@@ -18,10 +18,9 @@ from RadGSRegLib.drr.attenuation import SOFT_TISSUE_HU
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.gaussians import rasterize
 from RadGSRegLib.geometry import Volume, invert_rigid, transform_points
-from RadGSRegLib.registration.anatomy import Anatomy, Body, build_anatomy
+from RadGSRegLib.registration import Anatomy, Body, RigidBodies, build_anatomy, ct_bodies
 from RadGSRegLib.registration.background import build_background
-from RadGSRegLib.registration.clouds import block_cloud, build_model
-from RadGSRegLib.registration.model import Arrangement, RenderModel
+from RadGSRegLib.registration.clouds import block_cloud
 
 REACH_MM = 50.0
 SOFT = float(hu_to_attenuation(SOFT_TISSUE_HU))
@@ -38,8 +37,8 @@ def anatomy(case: Case) -> Anatomy:
 
 
 @pytest.fixture(scope="module")
-def model(case: Case, anatomy: Anatomy) -> RenderModel:
-    return build_model(anatomy, case.ct, coarse_mm=7.0, fine_mm=3.0)
+def model(case: Case, anatomy: Anatomy) -> RigidBodies:
+    return ct_bodies(anatomy, case.ct, coarse_mm=7.0, fine_mm=3.0)
 
 
 def _in_ct(body: Body, ct: Volume) -> np.ndarray:
@@ -89,7 +88,9 @@ def test_bodies_and_background_are_the_whole_ct(case: Case, anatomy: Anatomy) ->
     assert background.field.array == pytest.approx(SOFT)
 
 
-def test_the_pictures_of_all_parts_add_up_to_the_whole(case: Case, model: RenderModel) -> None:
+def test_the_pictures_of_all_parts_add_up_to_the_whole(
+    case: Case, anatomy: Anatomy, model: RigidBodies
+) -> None:
     whole = case.ct.with_array(hu_to_attenuation(case.ct.array))
     camera = case.views[0].camera.window(60, 60, 62, 62, 2.0)
     pose = np.eye(4)
@@ -100,11 +101,15 @@ def test_the_pictures_of_all_parts_add_up_to_the_whole(case: Case, model: Render
         return project_volume(volume, camera.intrinsic, to_camera, camera.size).numpy()
 
     parts = model.background.render(camera, pose).sum(0).numpy()
-    for body in (model.anatomy.target, *model.anatomy.neighbours):
+    for body in (anatomy.target, *anatomy.neighbours):
         parts = parts + picture(body.excess)
     expected = picture(whole)
     # The background is shrunk to 2.5 mm; the rest is exact.
     assert np.abs(parts - expected).mean() < 0.02 * expected.max()
+
+
+def _radius_mm(anatomy: Anatomy, ct: Volume) -> float:
+    return ct_bodies(anatomy, ct, coarse_mm=7.0, fine_mm=3.0).radius_mm
 
 
 def test_centre_is_the_centroid_of_the_drawn_mask(case: Case, anatomy: Anatomy) -> None:
@@ -121,7 +126,7 @@ def test_surface_lies_on_the_drawn_mask(case: Case, anatomy: Anatomy) -> None:
     assert drawn[k, j, i].all()
     assert not ndimage.binary_erosion(drawn)[k, j, i].any()
     distance = np.linalg.norm(anatomy.surface_points_ct - anatomy.centre_ct, axis=1)
-    assert np.mean(distance <= anatomy.radius_mm) == pytest.approx(0.98, abs=0.005)
+    assert np.mean(distance <= _radius_mm(anatomy, case.ct)) == pytest.approx(0.98, abs=0.005)
 
 
 @pytest.mark.parametrize("reach_mm", [8.0, 20.0])
@@ -149,11 +154,10 @@ def test_any_axes_of_the_ct_give_the_same_anatomy(case: Case, anatomy: Anatomy) 
         axes = [2 - order[2 - n] for n in range(3)]
         return Volume(np.ascontiguousarray(array.transpose(axes)), matrix)
 
-    other = build_anatomy(
-        replace(case, ct=turned(case.ct), labels=turned(case.labels)), reach_mm=REACH_MM
-    )
+    same = replace(case, ct=turned(case.ct), labels=turned(case.labels))
+    other = build_anatomy(same, reach_mm=REACH_MM)
     assert other.centre_ct == pytest.approx(anatomy.centre_ct, abs=1e-6)
-    assert other.radius_mm == pytest.approx(anatomy.radius_mm, abs=1e-6)
+    assert _radius_mm(other, same.ct) == pytest.approx(_radius_mm(anatomy, case.ct), abs=1e-6)
     mass = {body.name: body.excess.array.sum() for body in anatomy.neighbours}
     for body in other.neighbours:
         assert body.excess.array.sum() == pytest.approx(mass[body.name], rel=1e-4)
@@ -186,7 +190,7 @@ def test_a_vertebra_alone_has_no_neighbours(case: Case) -> None:
         reach_mm=REACH_MM,
     )
     assert alone.neighbours == ()
-    assert len(build_model(alone, case.ct, coarse_mm=7.0, fine_mm=3.0).movable_centres_ct) == 1
+    assert len(ct_bodies(alone, case.ct, coarse_mm=7.0, fine_mm=3.0).movable_centres_ct) == 1
 
 
 @pytest.mark.parametrize("block_mm", [3.0, 7.0, 12.0])
@@ -225,10 +229,10 @@ def test_finer_blocks_come_nearer_to_the_projection(case: Case, anatomy: Anatomy
 
 
 def test_a_models_fine_clouds_are_no_finer_than_the_voxels(case: Case, anatomy: Anatomy) -> None:
-    model = build_model(anatomy, case.ct, coarse_mm=1.0, fine_mm=0.5)
+    model = ct_bodies(anatomy, case.ct, coarse_mm=1.0, fine_mm=0.5)
     assert len(model.target.fine) <= np.count_nonzero(anatomy.target.excess.array)
-    assert model.bodies(fine=True).clouds[0] is model.target.fine
-    assert model.bodies(fine=False).clouds[0] is model.target.coarse
+    assert model._fine.clouds[0] is model.target.fine
+    assert model._coarse.clouds[0] is model.target.coarse
 
 
 @given(
@@ -266,9 +270,9 @@ def test_shrinking_the_background_moves_nothing(
     assert small.array.sum() * 2.5**3 == pytest.approx(mass, rel=0.01)
 
 
-def test_an_arrangement_as_in_the_ct_renders_where_the_ct_is(model: RenderModel) -> None:
+def test_an_arrangement_as_in_the_ct_renders_where_the_ct_is(model: RigidBodies) -> None:
     pose = invert_rigid(np.eye(4))
-    arrangement = Arrangement.as_in_ct(pose, model)
+    arrangement = model.as_in_ct(pose)
     assert len(arrangement.shifts_ct) == len(model.neighbours) + 1
     assert all((shift == np.eye(4)).all() for shift in arrangement.shifts_ct)
     assert (arrangement.background_to_world == pose).all()

@@ -18,7 +18,7 @@ import pytest
 
 from RadGSRegLib.cases import read_case, read_start
 from RadGSRegLib.measures import is_false_alarm, is_silent_failure, mtre
-from RadGSRegLib.registration.register import register
+from RadGSRegLib.registration import register_case
 
 NAMES = (
     *(f"l3-clean-{n}" for n in (1, 2, 3)),
@@ -57,7 +57,7 @@ def _run(folder: Path, from_start: bool) -> Result:
     if from_start:
         start = read_start(folder / "start.json")
         case = replace(case, views=tuple(replace(v, center_px=None) for v in case.views))
-    done = register(case, start)
+    done = register_case(case, start)
     truth = json.loads((folder / "truth.json").read_text())
     return Result(
         folder.name,

@@ -10,30 +10,36 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from registration_scenes import error_mm, model, one_thread, simulated, truth
+from registration_scenes import bodies, error_mm, one_thread, scene, simulated, truth
 
 from RadGSRegLib.drr import project_volume
 from RadGSRegLib.errors import Cancelled
-from RadGSRegLib.geometry import compose_about, exp_se3, is_rigid, transform_points, twist_about
+from RadGSRegLib.geometry import (
+    Rigid,
+    compose_about,
+    exp_se3,
+    is_rigid,
+    twist_about,
+)
+from RadGSRegLib.registration import (
+    Arrangement,
+    LocallyNormalized,
+    Problem,
+    RefineOptions,
+    Refiner,
+    RegistrationOptions,
+    Stage,
+    StretchedGaussNewton,
+    evaluate,
+)
 from RadGSRegLib.registration import refine as refinement
 from RadGSRegLib.registration.background import RenderedBackground, render_linear
-from RadGSRegLib.registration.descent import Descent
-from RadGSRegLib.registration.model import Arrangement, shifted
-from RadGSRegLib.registration.quality import pose_covariance
-from RadGSRegLib.registration.refine import (
-    Evaluation,
-    LevelView,
-    Refined,
-    RefineOptions,
-    evaluate,
-    prepare_level,
-    refine,
-    with_background,
-)
-from RadGSRegLib.registration.register import Level, RegistrationOptions
+from RadGSRegLib.registration.evidence import pose_covariance
+from RadGSRegLib.registration.refine import Evaluation, Refined
+from RadGSRegLib.registration.residual import NormalizedTerm
+from RadGSRegLib.registration.windows import StageView
 from RadGSRegLib.system.progress import Progress
-from RadGSRegLib.views.normalization import Contrast, LocalNormalization, Normalized
-from RadGSRegLib.views.prepare import prepare_view, window
+from RadGSRegLib.views import Contrast, LocalNormalization, Normalized
 
 OPTIONS = RegistrationOptions()
 
@@ -60,24 +66,24 @@ def _recorded(
     return found
 
 
-def _views(level: Level, arrangement: Arrangement) -> tuple[LevelView, ...]:
-    """What a registration compares at a level, around where an arrangement puts the target."""
-    done = model()
-    centre = transform_points(arrangement.ct_to_world, done.centre_ct[None])[0]
-    half = done.anatomy.radius_mm + 8.0
-    prepared = [prepare_view(view) for view in simulated().case.views]
-    windows = [window(v, centre, half, level.pixel_mm, level.blur_mm) for v in prepared]
-    views = prepare_level(windows, [1] * len(windows), level.refine)
-    return with_background(done, views, arrangement, level.refine) if level.background else views
+def _problem(stage: Stage, arrangement: Arrangement) -> Problem:
+    """What a registration fits at a stage, around where an arrangement puts the target."""
+    refiner = Refiner(scene(), LocallyNormalized(), StretchedGaussNewton)
+    return refiner.problem(stage, arrangement, (1,) * len(scene().views))
+
+
+def _refine(problem: Problem, start: Arrangement, progress: Progress | None = None) -> Refined:
+    return refinement.refine(problem, start, StretchedGaussNewton(), progress)
 
 
 def _shuffled(seed: int) -> Arrangement:
     """Target and everything else away from the truth, none as in the CT."""
     rng = np.random.default_rng(seed)
-    start = Arrangement.as_in_ct(truth(simulated()), model())
+    start = bodies().as_in_ct(truth(simulated()))
     scale = np.array([0.06] * 3 + [3.0] * 3)
-    others = rng.uniform(-1, 1, (len(model().movable_centres_ct), 6)) * scale
-    return start.moved(rng.uniform(-1, 1, 6) * scale, others, model())
+    others = rng.uniform(-1, 1, (len(bodies().movable_centres_ct), 6)) * scale
+    target = rng.uniform(-1, 1, 6) * scale
+    return bodies().moved(start, np.concatenate([target, others.ravel()]))
 
 
 @pytest.mark.parametrize("place", ["as in the CT", "everything moved"])
@@ -94,27 +100,28 @@ def test_slopes_by_the_motion_of_every_body(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Columns of the Jacobian against pictures rendered with that body moved there and back."""
-    done = model()
-    arrangement = Arrangement.as_in_ct(truth(simulated()), done)
+    done = bodies()
+    arrangement = done.as_in_ct(truth(simulated()))
     if place == "everything moved":
         arrangement = _shuffled(3)
     options = RefineOptions(fine=True, voxels=voxels, move_neighbours=True)
-    (view,) = _views(Level(2.5, 1.5, options), arrangement)[:1]
+    problem = _problem(Stage(2.5, 1.5, options), arrangement)
+    view = problem.views[0]
     normalizer = LocalNormalization(view.window.valid, 4.0)
-    view = replace(view, normalizers=(normalizer,), images=view.images[:1])
+    view = replace(view, terms=(NormalizedTerm(normalizer, view.terms[0].observed),))
     found = _recorded(monkeypatch)
 
     def rendered(at: Arrangement) -> tuple[torch.Tensor, torch.Tensor]:
         # The background rendered truly anew, not by its own linear forecast.
         anew = replace(view, background=_background(view, at, mix))
-        evaluate(done, (anew,), at, options)
+        evaluate(replace(problem, views=(anew,)), at)
         return found["result"], found["slopes"]
 
     slopes = rendered(arrangement)[1].clone()
-    bodies = 1 + len(done.movable_centres_ct)
-    assert slopes.shape[0] == 6 * bodies
-    for body in range(bodies):
-        if body == bodies - 1 and mix == (0.0, 0.0):
+    count = 1 + len(done.movable_centres_ct)
+    assert slopes.shape[0] == 6 * count
+    for body in range(count):
+        if body == count - 1 and mix == (0.0, 0.0):
             assert not slopes[6 * body :].any()
             continue
         for first, step in ((0, 1e-3), (3, 0.04)):
@@ -122,26 +129,26 @@ def test_slopes_by_the_motion_of_every_body(
             strongest = max(float(slopes[axis].norm()) for axis in axes)
             assert strongest > 0
             for axis in axes:
-                twists = np.zeros(6 * bodies)
+                twists = np.zeros(6 * count)
                 twists[axis] = step
-                there = arrangement.moved(twists[:6], twists[6:].reshape(-1, 6), done)
-                back = arrangement.moved(-twists[:6], -twists[6:].reshape(-1, 6), done)
+                there = done.moved(arrangement, twists)
+                back = done.moved(arrangement, -twists)
                 measured = (rendered(there)[0] - rendered(back)[0]) / (2.0 * step)
                 error = float((measured - slopes[axis]).norm())
                 assert error < tolerance * strongest, (body, axis)
 
 
-def _background(view: LevelView, at: Arrangement, mix: tuple[float, float]) -> RenderedBackground:
-    done, camera = model(), view.window.camera
+def _background(view: StageView, at: Arrangement, mix: tuple[float, float]) -> RenderedBackground:
+    done, camera = bodies(), view.window.camera
     return render_linear(done.background, mix, camera, at.background_to_world, done.centre_ct)
 
 
 def test_the_background_between_every_second_pixel_is_what_all_pixels_show() -> None:
-    done, arrangement = model(), _shuffled(2)
+    done, arrangement = bodies(), _shuffled(2)
     assert done.background is not None
     options = RefineOptions(fine=True)
     for pixel_mm in (OPTIONS.middle.pixel_mm, OPTIONS.fine.pixel_mm):
-        (view,) = _views(Level(pixel_mm, 1.0, options), arrangement)[:1]
+        view = _problem(Stage(pixel_mm, 1.0, options), arrangement).views[0]
         camera, pose = view.window.camera, arrangement.background_to_world
         found = done.background.render(camera, pose)
         linear = render_linear(done.background, (1.0, 0.5), camera, pose, done.centre_ct)
@@ -161,11 +168,11 @@ def test_the_background_between_every_second_pixel_is_what_all_pixels_show() -> 
 
 def test_the_backgrounds_linear_forecast_is_near_its_true_picture() -> None:
     arrangement = _shuffled(5)
-    (view,) = _views(Level(2.0, 1.5, RefineOptions(fine=True)), arrangement)[:1]
+    view = _problem(Stage(2.0, 1.5, RefineOptions(fine=True)), arrangement).views[0]
     before = _background(view, arrangement, (1.0, 1.0))
-    still = torch.zeros(len(model().movable_centres_ct) - 1, 6)
+    still = np.zeros(6 * len(bodies().movable_centres_ct))
     twist = np.array([0.01, -0.01, 0.01, 0.6, -0.6, 0.4])
-    moved = arrangement.moved(np.zeros(6), np.vstack([still, twist]), model())
+    moved = bodies().moved(arrangement, np.concatenate([still, twist]))
     after = _background(view, moved, (1.0, 1.0)).image
     forecast = before.moved_to(moved.background_to_world)
     assert float((forecast - after).norm()) < 0.3 * float((before.image - after).norm())
@@ -174,10 +181,10 @@ def test_the_backgrounds_linear_forecast_is_near_its_true_picture() -> None:
 
 def test_normal_equations_are_those_of_the_residual() -> None:
     """The gradient against finite differences of the cost along a step."""
-    done, start = model(), _shuffled(8)
+    done, start = bodies(), _shuffled(8)
     options = RefineOptions(fine=True, move_neighbours=True)
-    views = _views(Level(1.5, 1.0, options), start)
-    state = evaluate(done, views, start, options)
+    problem = _problem(Stage(1.5, 1.0, options), start)
+    state = evaluate(problem, start)
     assert state.hessian == pytest.approx(state.hessian.T, abs=1e-5 * state.hessian.max())
     assert np.linalg.eigvalsh(state.hessian).min() > 0
     direction = np.linalg.solve(
@@ -186,27 +193,27 @@ def test_normal_equations_are_those_of_the_residual() -> None:
     costs = []
     for step in (-0.05, 0.05):
         twists = step * direction
-        moved = start.moved(twists[:6], twists[6:].reshape(-1, 6), done)
-        costs.append(evaluate(done, views, moved, options).cost)
+        moved = done.moved(start, twists)
+        costs.append(evaluate(problem, moved).cost)
     measured = (costs[1] - costs[0]) / 0.1
     # The footprint's weights move a little with the pose, which the gradient leaves out.
     assert measured == pytest.approx(-2.0 * float(state.gradient @ direction), rel=0.25)
 
 
-@pytest.mark.parametrize("level", [OPTIONS.coarse, OPTIONS.middle, OPTIONS.fine])
+@pytest.mark.parametrize("stage", [OPTIONS.coarse, OPTIONS.middle, OPTIONS.fine])
 def test_views_evaluated_together_are_what_each_is_alone(
-    level: Level, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done, start = model(), _shuffled(4)
-    views = _views(level, start)
-    assert len(views) > 1
+    start = _shuffled(4)
+    problem = _problem(stage, start)
+    assert len(problem.views) > 1
     found = {}
     for name, split in {
-        "together": lambda views: [views],
-        "alone": lambda views: [[view] for view in views],
+        "together": lambda problem: [problem.views],
+        "alone": lambda problem: [[view] for view in problem.views],
     }.items():
         monkeypatch.setattr(refinement, "_groups", split)
-        found[name] = evaluate(done, views, start, level.refine)
+        found[name] = evaluate(problem, start)
     together, alone = found["together"], found["alone"]
     assert together.cost == pytest.approx(alone.cost, rel=1e-5)
     assert together.view_scores == pytest.approx(alone.view_scores, abs=1e-5)
@@ -221,22 +228,26 @@ def test_views_are_grouped_by_cores_and_only_with_their_like(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     start = _shuffled(4)
-    large, small = _views(OPTIONS.fine, start), _views(OPTIONS.coarse, start)
+    problem = _problem(OPTIONS.fine, start)
+    large, small = problem.views, _problem(OPTIONS.coarse, start).views
+
+    def groups(*views: StageView) -> list[int]:
+        return [len(group) for group in refinement._groups(replace(problem, views=views))]
+
     monkeypatch.setattr(refinement, "worker_count", lambda: 2)
-    assert [len(group) for group in refinement._groups(large)] == [1] * len(large)
-    assert [len(group) for group in refinement._groups(large * 3)] == [3, 3]
-    assert [len(group) for group in refinement._groups([large[0], small[0], large[1]])] == [1] * 3
+    assert groups(*large) == [1] * len(large)
+    assert groups(*large * 3) == [3, 3]
+    assert groups(large[0], small[0], large[1]) == [1] * 3
     monkeypatch.setattr(refinement, "worker_count", lambda: 1)
-    assert [len(group) for group in refinement._groups(large)] == [len(large)]
+    assert groups(*large) == [len(large)]
 
 
 def test_a_matrix_handed_on_is_kept_and_changes_nothing_else() -> None:
-    done, start = model(), _shuffled(8)
-    views = _views(OPTIONS.middle, start)
-    options = OPTIONS.middle.refine
-    own = evaluate(done, views, start, options)
+    start = _shuffled(8)
+    problem = _problem(OPTIONS.middle, start)
+    own = evaluate(problem, start)
     other = 2.0 * own.hessian
-    kept = evaluate(done, views, start, options, other)
+    kept = evaluate(problem, start, other)
     assert kept.hessian is other
     assert kept.gradient == pytest.approx(own.gradient, abs=1e-9)
     assert (kept.cost, kept.view_scores) == (own.cost, own.view_scores)
@@ -249,14 +260,14 @@ def test_the_hessian_is_computed_anew_as_often_as_asked(
     asked = []
 
     def counted(*args: Any) -> Evaluation:
-        asked.append(len(args) < 5 or args[4] is None)
+        asked.append(len(args) < 3 or args[2] is None)
         return evaluate(*args)
 
     monkeypatch.setattr(refinement, "evaluate", counted)
-    monkeypatch.setattr(Descent, "learn", lambda *_: True)
+    monkeypatch.setattr(StretchedGaussNewton, "learn", lambda *_: True)
     start = _shuffled(1)
     options = replace(OPTIONS.middle.refine, iterations=4, steps_per_matrix=every, tolerance_mm=0.0)
-    refine(model(), _views(OPTIONS.middle, start), start, options)
+    _refine(replace(_problem(OPTIONS.middle, start), options=options), start)
     assert len(asked) == 5
     assert sum(asked) == matrices
 
@@ -268,14 +279,18 @@ twists = st.tuples(*[st.floats(-0.3, 0.3)] * 3, *[st.floats(-10.0, 10.0)] * 3).m
 def test_moved_turns_every_body_about_its_own_present_centre(
     target: np.ndarray, other: np.ndarray, earlier: np.ndarray
 ) -> None:
-    done = model()
+    done = bodies()
     count = len(done.movable_centres_ct)
-    still = np.zeros((count, 6))
-    start = Arrangement.as_in_ct(truth(simulated()), done)
-    before = start.moved(target, np.tile(earlier, (count, 1)), done)
+    still, nothing = np.zeros((count, 6)), np.zeros(6)
+
+    def moved(before: Arrangement, target: np.ndarray, others: np.ndarray) -> Arrangement:
+        return done.moved(before, np.concatenate([target, others.ravel()]))
+
+    start = done.as_in_ct(truth(simulated()))
+    before = moved(start, target, np.tile(earlier, (count, 1)))
 
     # The target's step carries the others with it: they keep their place in the CT.
-    one = before.moved(target, still, done)
+    one = moved(before, target, still)
     assert twist_about(before.ct_to_world, one.ct_to_world, done.centre_ct) == pytest.approx(
         target, abs=1e-6
     )
@@ -285,27 +300,27 @@ def test_moved_turns_every_body_about_its_own_present_centre(
     for n, centre_ct in enumerate(done.movable_centres_ct):
         step = still.copy()
         step[n] = other
-        after = before.moved(np.zeros(6), step, done)
+        after = moved(before, nothing, step)
         assert np.allclose(after.ct_to_world, before.ct_to_world)
         for m in range(count):
             assert is_rigid(after.shifts_ct[m], 1e-6)
             if m != n:
                 assert np.allclose(after.shifts_ct[m], before.shifts_ct[m])
-        centre = shifted(centre_ct, before.shifts_ct[n])
+        centre = Rigid(before.shifts_ct[n]).apply(centre_ct)
         expected = compose_about(np.eye(4), other, centre) @ before.shifts_ct[n]
         assert np.allclose(after.shifts_ct[n], expected)
         # The centre moves by the translation alone, however far the body turns.
-        assert shifted(centre_ct, after.shifts_ct[n]) - centre == pytest.approx(
+        assert Rigid(after.shifts_ct[n]).apply(centre_ct) - centre == pytest.approx(
             exp_se3(other)[:3, 3], abs=1e-6
         )
     assert np.allclose(after.background_to_world, after.ct_to_world @ after.shifts_ct[-1])
 
 
 def _refined(start: np.ndarray) -> Refined:
-    arrangement = Arrangement.as_in_ct(start, model())
-    for level in (OPTIONS.coarse, OPTIONS.middle, OPTIONS.fine):
-        for _ in range(level.rounds):
-            done = refine(model(), _views(level, arrangement), arrangement, level.refine)
+    arrangement = bodies().as_in_ct(start)
+    for stage in (OPTIONS.coarse, OPTIONS.middle, OPTIONS.fine):
+        for _ in range(stage.rounds):
+            done = _refine(_problem(stage, arrangement), arrangement)
             arrangement = done.arrangement
     return done
 
@@ -315,7 +330,7 @@ def _start(seed: int) -> np.ndarray:
     axes = np.random.default_rng(seed).standard_normal((2, 3))
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     twist = np.concatenate([np.radians(5.0) * axes[0], 5.0 * axes[1]])
-    return compose_about(truth(simulated()), twist, model().centre_ct)
+    return compose_about(truth(simulated()), twist, bodies().centre_ct)
 
 
 def test_refine_recovers_the_pose() -> None:
@@ -339,21 +354,20 @@ def test_refine_recovers_the_pose() -> None:
 def test_refine_never_ends_worse_than_it_began() -> None:
     for seed in range(3):
         start = _shuffled(seed)
-        level = OPTIONS.middle
-        views = _views(level, start)
-        options = replace(level.refine, iterations=3)
-        before = evaluate(model(), views, start, options)
-        after = refine(model(), views, start, options)
+        problem = _problem(OPTIONS.middle, start)
+        problem = replace(problem, options=replace(problem.options, iterations=3))
+        before = evaluate(problem, start)
+        after = _refine(problem, start)
         assert after.evaluation.cost < before.cost
         assert after.evaluation.cost == pytest.approx(
-            evaluate(model(), views, after.arrangement, options).cost, rel=1e-6
+            evaluate(problem, after.arrangement).cost, rel=1e-6
         )
 
 
 def test_held_neighbours_stay_as_in_the_ct() -> None:
-    start = Arrangement.as_in_ct(_start(4), model())
+    start = bodies().as_in_ct(_start(4))
     options = replace(OPTIONS.middle.refine, move_neighbours=False, iterations=3)
-    done = refine(model(), _views(OPTIONS.middle, start), start, options)
+    done = _refine(replace(_problem(OPTIONS.middle, start), options=options), start)
     assert done.evaluation.hessian.shape == (6, 6)
     assert np.allclose(done.arrangement.shifts_ct, np.eye(4))
 
@@ -362,22 +376,19 @@ def test_the_prior_holds_what_no_picture_shows() -> None:
     """With pictures masked, only the prior speaks: everything goes back to its place in the CT."""
     start = _shuffled(6)
     options = replace(OPTIONS.middle.refine, iterations=10)
+    problem = _problem(OPTIONS.middle, start)
     blind = tuple(
         replace(view, window=replace(view.window, valid=torch.zeros_like(view.window.valid)))
-        for view in _views(OPTIONS.middle, start)
+        for view in problem.views
     )
-    done = refine(model(), blind, start, options)
-    for centre, shift in zip(model().movable_centres_ct, done.arrangement.shifts_ct, strict=True):
-        assert shifted(centre, shift) == pytest.approx(centre, abs=0.1)
+    done = _refine(replace(problem, views=blind, options=options), start)
+    for centre, shift in zip(bodies().movable_centres_ct, done.arrangement.shifts_ct, strict=True):
+        assert Rigid(shift).apply(centre) == pytest.approx(centre, abs=0.1)
 
 
 def test_refine_can_be_stopped() -> None:
-    start = Arrangement.as_in_ct(_start(4), model())
+    start = bodies().as_in_ct(_start(4))
     with pytest.raises(Cancelled):
-        refine(
-            model(),
-            _views(OPTIONS.coarse, start),
-            start,
-            OPTIONS.coarse.refine,
-            Progress(lambda fraction, _: fraction < 0.3),
+        _refine(
+            _problem(OPTIONS.coarse, start), start, Progress(lambda fraction, _: fraction < 0.3)
         )

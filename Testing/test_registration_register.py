@@ -13,9 +13,10 @@ import pytest
 import torch
 from registration_scenes import (
     QUICK,
+    bodies,
     error_mm,
-    model,
     one_thread,
+    scene,
     simulated,
     truth,
     with_views,
@@ -24,27 +25,27 @@ from registration_scenes import (
 from RadGSRegLib.cases import Case, View
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import compose_about, is_rigid, transform_points
-from RadGSRegLib.geometry.pose import translation
-from RadGSRegLib.registration import register as register_module
-from RadGSRegLib.registration.anatomy import build_anatomy
-from RadGSRegLib.registration.clouds import build_model
-from RadGSRegLib.registration.model import Arrangement
-from RadGSRegLib.registration.refine import Evaluation, Refined, evaluate
-from RadGSRegLib.registration.register import (
+from RadGSRegLib.registration import (
+    Candidate,
+    GivenPoses,
     Hypothesis,
-    Job,
-    Level,
+    LocallyNormalized,
+    Refiner,
+    Registration,
     RegistrationOptions,
-    _by_place,
-    _level_lead,
-    level_steps,
-    register,
+    Stage,
+    StretchedGaussNewton,
+    case_bodies,
+    evaluate,
 )
-from RadGSRegLib.registration.search import Candidate
-from RadGSRegLib.registration.types import Registration
+from RadGSRegLib.registration import register_case as register
+from RadGSRegLib.registration.evidence import lead_over
+from RadGSRegLib.registration.proposers import around, neighbouring_levels
+from RadGSRegLib.registration.proposers.levels import level_step
+from RadGSRegLib.registration.refine import Evaluation, Refined
+from RadGSRegLib.registration.stages import by_place
 from RadGSRegLib.simulation import SimulatedCase
 from RadGSRegLib.system.progress import Progress
-from RadGSRegLib.views.prepare import prepare_view
 
 SPINE = ("L1", "L2", "L3", "L4", "L5")
 
@@ -300,18 +301,18 @@ def test_a_click_on_another_vertebra_is_never_ok(level: str, wrong: str, labels:
 def test_the_steps_to_the_levels_below_and_above() -> None:
     case = simulated("realistic", region=SPINE).case
     options = RegistrationOptions()
-    sizes = {"coarse_mm": options.coarse_cloud_mm, "fine_mm": options.fine_cloud_mm}
-    model = build_model(build_anatomy(case, reach_mm=50.0), case.ct, **sizes)
-    below, above = level_steps(model)
+    spine = case_bodies(case, options)
+    below, above = level_step(spine, -1), level_step(spine, 1)
     names = {name: value for value, name in case.label_names.items()}
     for step, name in ((below, "L4"), (above, "L2")):
         voxels = np.argwhere(case.labels.array == names[name])[:, ::-1].astype(float)
-        wanted = case.labels.physical_points(voxels).mean(0) - model.centre_ct
+        wanted = case.labels.physical_points(voxels).mean(0) - spine.centre_ct
         # The body within reach, not the whole of it.
         assert np.linalg.norm(step - wanted) < 12.0
     # Without labels, or at the CT's edge, the usual distance.
-    alone = replace(model, neighbours=())
-    assert [step.tolist() for step in level_steps(alone)] == [[0, 0, -36.0], [0, 0, 36.0]]
+    alone = replace(spine, neighbours=())
+    steps = [level_step(alone, side).tolist() for side in (-1, 1)]
+    assert steps == [[0, 0, -36.0], [0, 0, 36.0]]
 
 
 def test_a_click_beside_the_spine_is_never_ok() -> None:
@@ -350,17 +351,17 @@ def test_a_start_far_away_is_never_a_silent_failure() -> None:
     assert done.status != "ok" or error_mm(case, done.ct_to_world) < 2.0
 
 
-def _learned(case: SimulatedCase, off_mm: float) -> list[Candidate]:
+def _learned(case: SimulatedCase, off_mm: float) -> list[GivenPoses]:
     pose = np.array(truth(case))
     pose[:3, 3] += off_mm * np.array([0.6, 0.0, -0.8])
-    return [Candidate(pose, 0.5, (1, 1))]
+    return [GivenPoses([Candidate(pose, 0.5, (1, 1))], QUICK.learned_places)]
 
 
 def test_a_learned_pose_beyond_doubt_needs_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
     case = simulated("clean")
-    monkeypatch.setattr(register_module, "search", lambda *asked: pytest.fail("searched"))
+    monkeypatch.setattr(around, "search", lambda *asked: pytest.fail("searched"))
     bare = with_views(case.case, lambda view: replace(view, center_px=None))
-    found = register(bare, None, QUICK, learned=_learned(case, 3.0))
+    found = register(bare, None, QUICK, proposers=_learned(case, 3.0))
     assert found.status == "ok"
     assert error_mm(case, found.ct_to_world) < 0.5
     assert "search" not in found.timing_s
@@ -370,7 +371,7 @@ def test_a_learned_pose_beyond_doubt_needs_no_search(monkeypatch: pytest.MonkeyP
 def test_a_wrong_learned_pose_does_no_harm() -> None:
     # A level off, as a network may be: the search from the clicks follows and wins.
     case = simulated("clean")
-    found = register(case.case, None, QUICK, learned=_learned(case, 35.0))
+    found = register(case.case, None, QUICK, proposers=_learned(case, 35.0))
     assert found.status == "ok"
     assert error_mm(case, found.ct_to_world) < 0.5
     assert "search" in found.timing_s
@@ -379,21 +380,29 @@ def test_a_wrong_learned_pose_does_no_harm() -> None:
 def test_a_wrong_learned_pose_alone_is_never_ok() -> None:
     case = simulated("realistic")
     bare = with_views(case.case, lambda view: replace(view, center_px=None))
-    found = register(bare, None, QUICK, learned=_learned(case, 60.0))
+    found = register(bare, None, QUICK, proposers=_learned(case, 60.0))
     assert found.status != "ok" or error_mm(case, found.ct_to_world) < 2.0
 
 
-def test_what_was_refined_is_remembered_and_only_that() -> None:
-    job = Job(model(), [prepare_view(view) for view in simulated("clean").case.views])
-    start = Arrangement.as_in_ct(truth(simulated("clean")), job.model)
-    level = replace(QUICK.coarse, refine=replace(QUICK.coarse.refine, iterations=1))
-    bright = (1,) * len(job.views)
-    first = job.refine(level, start, bright, Progress())
-    assert job.refine(level, start, bright, Progress()) is first
-    moved = replace(start, shifts_ct=(translation([0.0, 0.0, 1.0]), *start.shifts_ct[1:]))
-    assert job.refine(level, moved, bright, Progress()) is not first
-    assert job.refine(level, start, (-1,) * len(job.views), Progress()) is not first
-    assert job.refine(replace(level, blur_mm=2.5), start, bright, Progress()) is not first
+def _refiner() -> Refiner:
+    return Refiner(scene(), LocallyNormalized(), StretchedGaussNewton)
+
+
+def test_a_pose_knows_what_became_of_it_and_only_that() -> None:
+    refiner = _refiner()
+    start = Candidate(truth(simulated()), 0.5, (1,) * len(scene().views))
+    stage = replace(QUICK.coarse, refine=replace(QUICK.coarse.refine, iterations=1))
+    first = refiner.refine(stage, start, Progress())
+    assert refiner.refine(stage, start, Progress()) is first
+    assert refiner.refine(replace(stage, blur_mm=2.5), start, Progress()) is not first
+    same = Candidate(start.ct_to_world, start.score, start.signs)
+    assert refiner.refine(stage, same, Progress()) is not first
+    # Going on from where all has moved is not the same as beginning with all as in the CT.
+    further = refiner.refine(QUICK.middle, first, Progress())
+    afresh = refiner.refine(QUICK.middle, first, Progress(), afresh=True)
+    assert refiner.refine(QUICK.middle, first, Progress()) is further
+    assert refiner.refine(QUICK.middle, first, Progress(), afresh=True) is afresh
+    assert afresh is not further
 
 
 @pytest.mark.parametrize("after", [0, 3])
@@ -415,24 +424,21 @@ def test_torch_has_its_threads_back_also_when_cancelled(after: int) -> None:
 
 
 def test_evidence_has_the_hessian_of_the_final_pose() -> None:
-    options = RegistrationOptions()
-    job = Job(model(), [prepare_view(view) for view in simulated().case.views])
-    level = replace(options.fine, rounds=2)
+    refiner = _refiner()
+    stage = replace(RegistrationOptions().fine, rounds=2)
     twist = np.array([0.04, -0.03, 0.03, 1.5, -1.0, 2.0])
-    start = Arrangement.as_in_ct(
-        compose_about(truth(simulated()), twist, model().centre_ct), model()
-    )
-    done = job.refine(level, start, (1,) * len(job.views), Progress())
-    anew = job.measured_anew(level, done)
-    views = job.level_views(level, done.refined.arrangement, done.signs)
-    wanted = evaluate(model(), views, done.refined.arrangement, level.refine)
+    pose = compose_about(truth(simulated()), twist, bodies().centre_ct)
+    start = Candidate(pose, 0.5, (1,) * len(scene().views))
+    done = refiner.refine(stage, start, Progress())
+    anew = refiner.measured_anew(stage, done)
+    wanted = evaluate(refiner.problem(stage, done.arrangement, done.signs), done.arrangement)
     assert anew.evaluation.hessian == pytest.approx(wanted.hessian, rel=1e-9)
     assert (anew.evaluation.cost, anew.evaluation.effective_pixels) == (
         wanted.cost,
         wanted.effective_pixels,
     )
-    assert anew.score == done.refined.score
-    assert anew.arrangement is done.refined.arrangement
+    assert anew.score == done.score
+    assert anew.arrangement is done.arrangement
     # What the last round began with is something else.
     assert done.refined.evaluation.hessian != pytest.approx(wanted.hessian, rel=1e-3)
 
@@ -445,22 +451,22 @@ def test_a_level_far_behind_is_not_refined_to_its_end_and_a_close_one_is(
 ) -> None:
     """The best pose scores 1.0, the rival ``first`` after one fine round and 1.2 after all."""
     options = RegistrationOptions()
-    job = Job(model(), [prepare_view(view) for view in simulated().case.views])
-    arrangement = Arrangement.as_in_ct(truth(simulated()), model())
+    refiner = _refiner()
+    arrangement = bodies().as_in_ct(truth(simulated()))
     asked: list[int] = []
 
     def scored(score: float) -> Hypothesis:
         state = Evaluation(0.1, score, (0.5, 0.5), np.zeros(6), np.eye(6), 1.0)
         return Hypothesis(Refined(arrangement, state, 1), (1, 1))
 
-    def refined(level: Level, *_: object) -> Hypothesis:
-        if level.pixel_mm != options.fine.pixel_mm:
+    def refined(stage: Stage, *_: object, afresh: bool = False) -> Hypothesis:
+        if stage.pixel_mm != options.fine.pixel_mm:
             return scored(0.9)
-        asked.append(level.rounds)
-        return scored(first if level.rounds == 1 else 1.2)
+        asked.append(stage.rounds)
+        return scored(first if stage.rounds == 1 else 1.2)
 
-    monkeypatch.setattr(job, "refine", refined)
-    lead = _level_lead(job, scored(1.0), options, Progress())
+    monkeypatch.setattr(refiner, "refine", refined)
+    lead = lead_over(refiner, scored(1.0), neighbouring_levels(options), options, Progress())
     assert asked == rounds
     assert lead == pytest.approx(1.0 - first if rounds == [1] else -0.2)
 
@@ -468,7 +474,6 @@ def test_a_level_far_behind_is_not_refined_to_its_end_and_a_close_one_is(
 def test_a_models_poses_take_no_place_from_those_of_the_search() -> None:
     places = RegistrationOptions().start_places
     assert (places.count, places.candidates) == (8, 4)
-    done = model()
 
     def at(shift_mm: float, score: float) -> Candidate:
         pose = truth(simulated()).copy()
@@ -477,10 +482,10 @@ def test_a_models_poses_take_no_place_from_those_of_the_search() -> None:
 
     learned = [at(7.0, 0.9), at(7.5, 0.9), at(40.0, 0.8)]
     found = [at(0.1 * n, 0.7 - 0.01 * n) for n in range(6)]
-    groups = _by_place(done, [*learned, *found], places, extra=len(learned))
+    groups = by_place(scene(), [*learned, *found], places, tried=len(learned))
     assert groups == [[*learned[:2], *found[:4]], [learned[2]]]
-    assert _by_place(done, found, places) == [found[:4]]
+    assert by_place(scene(), found, places) == [found[:4]]
     # From a click there is one place, however far apart they are.
     one = RegistrationOptions().click_places
-    (group,) = _by_place(done, [*learned, *(found * 4)], one, extra=len(learned))
+    (group,) = by_place(scene(), [*learned, *(found * 4)], one, tried=len(learned))
     assert len(group) == len(learned) + one.candidates

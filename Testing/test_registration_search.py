@@ -9,25 +9,31 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from registration_scenes import model, one_thread, simulated, truth
+from registration_scenes import bodies, one_thread, scene, simulated, truth
 
 from RadGSRegLib.cases import View
 from RadGSRegLib.errors import Cancelled
 from RadGSRegLib.geometry import compose_about, is_rigid, rotation_angle_deg, transform_points
 from RadGSRegLib.geometry.pose import translation
-from RadGSRegLib.registration.refine import RefineOptions, prepare_level
-from RadGSRegLib.registration.register import Places, _by_place
-from RadGSRegLib.registration.search import (
+from RadGSRegLib.registration import (
     Candidate,
+    LocallyNormalized,
+    Places,
+    RefineOptions,
+    Scene,
     SearchOptions,
+)
+from RadGSRegLib.registration.proposers.correlation import (
     _correlation_maps,
     _sample_wrapped,
     _sign_choices,
     rotation_grid,
     search,
 )
+from RadGSRegLib.registration.stages import by_place
+from RadGSRegLib.registration.windows import StageView
 from RadGSRegLib.system.progress import Progress
-from RadGSRegLib.views.prepare import PreparedView, prepare_view, window
+from RadGSRegLib.views import prepare_view, window
 
 STILL = SearchOptions(rotation_range_deg=0.0, translation_range_mm=25.0)
 
@@ -37,16 +43,17 @@ def _one_thread() -> None:
     one_thread()
 
 
-def _prepared(*, invert: tuple[str, ...] = (), display: bool = False) -> list[PreparedView]:
+def _prepared(*, invert: tuple[str, ...] = (), display: bool = False) -> Scene:
     def changed(view: View) -> View:
         pixels = -view.pixels if view.name in invert else view.pixels
         return replace(view, pixels=pixels, intensity="display" if display else view.intensity)
 
-    return [prepare_view(changed(view)) for view in simulated().case.views]
+    views = tuple(prepare_view(changed(view)) for view in simulated().case.views)
+    return replace(scene(), views=views)
 
 
 def _centre(ct_to_world: np.ndarray) -> np.ndarray:
-    return transform_points(ct_to_world, model().centre_ct[None])[0]
+    return transform_points(ct_to_world, bodies().centre_ct[None])[0]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +119,7 @@ def test_candidates_are_grouped_by_place_best_first() -> None:
         _candidate(offset, 1.0 - 0.01 * n)
         for n, offset in enumerate([0.0, 40.0, 3.0, 6.0, -30.0, 42.0, 90.0])
     ]
-    groups = _by_place(model(), candidates, places)
+    groups = by_place(scene(), candidates, places)
     offsets = [
         [_centre(c.ct_to_world)[2] - _centre(truth(simulated()))[2] for c in group]
         for group in groups
@@ -124,7 +131,7 @@ def test_candidates_are_grouped_by_place_best_first() -> None:
 def test_from_clicks_there_is_one_place() -> None:
     places = Places(1, 3, 1, keep=1, survivors=1, apart_mm=15.0)
     candidates = [_candidate(offset, 1.0) for offset in (0.0, 40.0, 3.0, 6.0)]
-    (group,) = _by_place(model(), candidates, places)
+    (group,) = by_place(scene(), candidates, places)
     assert [c is d for c, d in zip(group, candidates, strict=False)] == [True] * 3
 
 
@@ -134,7 +141,7 @@ def test_from_clicks_there_is_one_place() -> None:
 def test_search_finds_a_target_two_centimetres_away(direction: tuple[float, ...]) -> None:
     right = truth(simulated())
     offset = 20.0 * np.array(direction) / np.linalg.norm(direction)
-    found = search(model(), _prepared(), translation(offset) @ right, STILL)
+    found = search(_prepared(), translation(offset) @ right, STILL)
     assert found == sorted(found, key=lambda c: -c.score)
     best = found[0]
     assert np.linalg.norm(_centre(best.ct_to_world) - _centre(right)) < 3.0
@@ -148,9 +155,9 @@ def test_search_finds_the_rotation(axis: int) -> None:
     right = truth(simulated())
     twist = np.zeros(6)
     twist[axis] = np.radians(12.5)
-    reference = compose_about(right, twist, model().centre_ct)
+    reference = compose_about(right, twist, bodies().centre_ct)
     options = replace(STILL, rotation_range_deg=12.5, translation_range_mm=7.5)
-    best = search(model(), _prepared(), reference, options)[0]
+    best = search(_prepared(), reference, options)[0]
     assert rotation_angle_deg(np.linalg.inv(right) @ best.ct_to_world) < 8.0
     assert np.linalg.norm(_centre(best.ct_to_world) - _centre(right)) < 3.0
 
@@ -158,16 +165,16 @@ def test_search_finds_the_rotation(axis: int) -> None:
 @pytest.mark.parametrize("inverted", [(), ("AP",), ("LA",), ("AP", "LA")])
 def test_polarity_is_found_view_by_view(inverted: tuple[str, ...]) -> None:
     right = truth(simulated())
-    views = _prepared(invert=inverted, display=True)
-    assert [view.sign for view in views] == [0, 0]
-    best = search(model(), views, translation([8.0, -5.0, 6.0]) @ right, STILL)[0]
-    assert best.signs == tuple(-1 if view.name in inverted else 1 for view in views)
+    there = _prepared(invert=inverted, display=True)
+    assert [view.sign for view in there.views] == [0, 0]
+    best = search(there, translation([8.0, -5.0, 6.0]) @ right, STILL)[0]
+    assert best.signs == tuple(-1 if view.name in inverted else 1 for view in there.views)
     assert np.linalg.norm(_centre(best.ct_to_world) - _centre(right)) < 3.0
 
 
 def test_several_positions_of_one_rotation_lie_apart() -> None:
     options = replace(STILL, positions_per_rotation=4, apart_mm=15.0)
-    found = search(model(), _prepared(), truth(simulated()), options)
+    found = search(_prepared(), truth(simulated()), options)
     assert 1 < len(found) <= 4
     centres = np.array([_centre(c.ct_to_world) for c in found])
     gaps = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
@@ -183,22 +190,23 @@ def test_search_reports_and_stops() -> None:
 
     many = SearchOptions(rotation_range_deg=20.0, rotation_step_deg=10.0, translation_range_mm=5.0)
     with pytest.raises(Cancelled):
-        search(model(), _prepared(), truth(simulated()), many, Progress(stop))
+        search(_prepared(), truth(simulated()), many, Progress(stop))
     # Between two batches of its 125 rotations, long before the end.
     assert len(seen) == 2
     assert 0.0 < seen[1] < 0.5
 
 
 def test_maps_for_small_shifts_are_those_for_large_ones() -> None:
-    done, views = model(), _prepared()
     centre = _centre(truth(simulated()))
-    view = prepare_level([window(views[0], centre, 50.0, 2.0, 2.5)], [1], RefineOptions())[0]
+    part = window(_prepared().views[0], centre, 50.0, 2.0, 2.5)
+    terms = LocallyNormalized().prepare(part, 1, RefineOptions())
+    view = StageView(part, part.camera.world_to_camera, terms)
     rows, columns = view.window.valid.shape
     poses = [truth(simulated()), translation([3.0, -2.0, 4.0]) @ truth(simulated())]
     near = np.array([[0.0, 0.0], [6.3, -4.2], [-7.0, 7.0]])
     far = np.array([[float(columns), float(rows)]])
-    small = _correlation_maps(done, view, poses, 0.5, near)
-    large = _correlation_maps(done, view, poses, 0.5, far)
+    small = _correlation_maps(bodies(), view, poses, 0.5, near)
+    large = _correlation_maps(bodies(), view, poses, 0.5, far)
     assert small.shape[1] < large.shape[1]
     expected = _sample_wrapped(large, near)
     assert torch.allclose(_sample_wrapped(small, near), expected, atol=2e-3)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from RadGSRegLib.geometry import compose_about, invert_rigid, transform_points
-from RadGSRegLib.registration.register import RegistrationOptions, register
+from RadGSRegLib.registration import RegistrationOptions, register_case
 from RadGSRegLib.review import PoseScorer, XrayRenderer
 from RadGSRegLib.review.server import ReviewServer, overtaken, serve
 
@@ -227,7 +227,7 @@ def test_a_case_that_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_the_score_is_the_registrations_own() -> None:
     case = ball.ball_case()
-    found = register(case, options=RegistrationOptions())
+    found = register_case(case, options=RegistrationOptions())
     scorer = PoseScorer(case, found.ct_to_world)
     views = scorer.score(found.ct_to_world).views
     for name, quality in found.quality["views"].items():

@@ -23,9 +23,8 @@ from RadGSRegLib.measures import mtre
 from RadGSRegLib.networks import is_trained_for, learned_start, load_model, patient_cloud
 from RadGSRegLib.networks.start import CENTRE
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
-from RadGSRegLib.registration import register as register_module
-from RadGSRegLib.registration.register import RegistrationOptions
-from RadGSRegLib.registration.search import Candidate
+from RadGSRegLib.registration import Candidate, RegistrationOptions, Scene, Tried
+from RadGSRegLib.registration.proposers import AroundTried, around
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
 from RadGSRegLib.system.progress import Progress
 from RadGSRegLib.training import shapes as shapes_module
@@ -209,25 +208,27 @@ def test_learned_poses_say_where_to_search(case_path, monkeypatch):
     far[2, 3] += 36.0
     searched = []
 
-    def search(model, views, reference, options, progress):
+    def search(scene, reference, options, progress):
         searched.append(reference)
         assert options.translation_range_mm == RegistrationOptions().click_range_mm
         return [Candidate(reference, 0.1 * len(searched), (1, 1))]
 
-    monkeypatch.setattr(register_module, "search", search)
+    monkeypatch.setattr(around, "search", search)
 
     class Around:
         centre_ct = np.array([5.0, 5.0, 5.0])
 
-    job = register_module.Job(Around(), [])  # type: ignore[arg-type]
+    scene = Scene(Around(), ())  # type: ignore[arg-type]
     learned = [Candidate(pose, 0.5, (1, 1)), Candidate(pose, 0.5, (1, 1))]
     options = RegistrationOptions()
-    found, places = register_module._around_learned(job, learned, options, Progress())
+    proposal = AroundTried(options).propose(scene, Tried(learned), Progress())
+    found, places = proposal.candidates, proposal.places
     assert len(found) == 1
     assert np.allclose(searched[0], pose)
     assert places == options.click_places
     learned.append(Candidate(far, 0.4, (1, 1)))
-    found, places = register_module._around_learned(job, learned, options, Progress())
+    proposal = AroundTried(options).propose(scene, Tried(learned), Progress())
+    found, places = proposal.candidates, proposal.places
     assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
     assert np.allclose(searched[2], far)
     assert len(found) == 2

@@ -25,8 +25,7 @@ from .running import (
 if TYPE_CHECKING:
     from ..cases import Case
     from ..gaussians import GaussianCloud
-    from ..registration.register import RegistrationOptions
-    from ..registration.search import Candidate
+    from ..registration import Proposer, RegistrationOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,15 +66,17 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         from ..report import Drawing
 
         options = pipeline_options(args, registration)
-        learned, prior_ct, see_s = _learned(args, case, start, progress.part(0.05, 0.15))
+        proposers, prior_ct, see_s = _learned(
+            args, case, start, registration, progress.part(0.05, 0.15)
+        )
         case = replace(case, inputs=with_inputs(case.inputs, args.start, args.model))
         part = progress.part(0.15, 0.9)
         with Drawing(case) as drawing:
             result = pipeline.run(
-                case, start, options, part, learned, prior_ct, on_registered=drawing.begin
+                case, start, options, part, proposers, prior_ct, on_registered=drawing.begin
             )
             views = drawing.pictures(part)
-        if learned:
+        if proposers:
             total = see_s + result.timing_s["total"]
             result = replace(result, timing_s={"see": see_s, **result.timing_s, "total": total})
         # Not before: what draws takes a third of a second to import, which its thread has done.
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 def _registration_options(args: argparse.Namespace, case: Case) -> RegistrationOptions:
     """What --config holds, or --effort means, with --seed where that is given."""
     if args.config is None:
-        from ..registration.effort import registration_options
+        from ..registration import registration_options
 
         return registration_options(args.effort or "normal", seed=args.seed or 0)
     options = read_parameters(Path(args.config), set(case.to_parameters()))
@@ -105,8 +106,7 @@ def read_parameters(path: Path, of_case: Collection[str] = ()) -> RegistrationOp
     from ..cases import read_registration_json
     from ..cases.config import options_from, read_mapping
     from ..cases.json_input import Fields, did_you_mean
-    from ..registration.possible import refuse_impossible
-    from ..registration.register import RegistrationOptions
+    from ..registration import RegistrationOptions, refuse_impossible
 
     values = read_mapping(path)
     whole = "schema" in values
@@ -129,10 +129,14 @@ def read_parameters(path: Path, of_case: Collection[str] = ()) -> RegistrationOp
 
 
 def _learned(
-    args: argparse.Namespace, case: Case, start: Any, progress: Progress
-) -> tuple[Sequence[Candidate], GaussianCloud | None, float]:
-    """Poses that the model of --model sees, the vertebra's Gaussians if it holds them, and how many
-    seconds seeing took; nothing without a model.
+    args: argparse.Namespace,
+    case: Case,
+    start: Any,
+    options: RegistrationOptions,
+    progress: Progress,
+) -> tuple[Sequence[Proposer], GaussianCloud | None, float]:
+    """Return what proposes the poses that the model of --model sees, the vertebra's Gaussians if it
+    holds them, and how many seconds seeing took; nothing without a model.
 
     Raises InputError for a model of another patient or another of his vertebrae.
     """
@@ -150,7 +154,8 @@ def _learned(
         )
     began = time.perf_counter()
     seen = learned_start(case, model, start, progress)
-    return seen.candidates, patient_cloud(case, model), time.perf_counter() - began
+    spent_s = time.perf_counter() - began
+    return [seen.proposer(options)], patient_cloud(case, model), spent_s
 
 
 COMMAND = Command(

@@ -17,8 +17,7 @@ from .command import Outcome
 if TYPE_CHECKING:
     from ..pipeline import PipelineOptions
     from ..reconstruction import ReconstructionOptions
-    from ..registration.register import RegistrationOptions
-    from ..registration.types import Registration
+    from ..registration import Registration, RegistrationOptions
 
 
 @contextlib.contextmanager

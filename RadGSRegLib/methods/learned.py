@@ -144,7 +144,7 @@ def _refined(source: ModelSource, settings: Settings, task: Task) -> Answer:
     progress = task.progress
     start, seconds = _look(task, source, settings.device, progress.part(0.0, 0.1), True)
     rest = replace(task, progress=progress.part(0.1, 1.0))
-    return optimize(settings, rest, start.candidates, seconds)
+    return optimize(settings, rest, [start.proposer()], seconds)
 
 
 def _attention(task: Task, start: LearnedStart) -> Attention:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from .. import pipeline
 from ..reconstruction import ReconstructionOptions
-from ..registration.effort import registration_options
+from ..registration import registration_options
 from .contract import About, Answer, FunctionMethod, Method, Task
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..registration.search import Candidate
+    from ..registration import Proposer
 
 
 def search_and_refine(settings: Settings) -> Method:
@@ -27,15 +27,15 @@ def search_and_refine(settings: Settings) -> Method:
 def optimize(
     settings: Settings,
     task: Task,
-    learned: Sequence[Candidate] = (),
+    proposers: Sequence[Proposer] = (),
     spent_s: float = 0.0,
 ) -> Answer:
-    """The answer to a task; ``learned``: candidates of a model, which took ``spent_s``."""
+    """The answer to a task; ``proposers`` (a model's poses, which took ``spent_s``) come first."""
     case, progress = task.needed_case(), task.progress
     began = time.perf_counter()
     options = registration_options(settings.effort, seed=task.seed)
     part = progress.part(0.0, 0.7) if task.wants_volume else progress
-    registration = pipeline.register_case(case, task.given, options, part, learned)
+    registration = pipeline.register_case(case, task.given, options, part, proposers)
     registered = time.perf_counter()
     answer = Answer(
         registration.ct_to_world,

@@ -15,6 +15,7 @@ from .options import (
     Stage,
     registration_options,
 )
+from .possible import refuse_impossible
 from .proposers import Candidate, GivenPoses, Proposal, Proposer, Tried
 from .refine import Problem, evaluate
 from .register import register, register_case
@@ -62,6 +63,7 @@ __all__ = [
     "ct_bodies",
     "evaluate",
     "footprint",
+    "refuse_impossible",
     "register",
     "register_case",
     "registration_options",

@@ -15,8 +15,7 @@ _POSITIVE = ("pixel_mm", "cloud_mm", "step_mm", "step_deg", "neighbourhood_mm", 
 def refuse_impossible(options: Any, source: Path, within: str = "") -> None:
     """Raise InputError, naming ``source`` and the option, for a value that cannot be meant.
 
-    Counts are at least 1, the rounds of the last stage, which comes in two parts, at least 2;
-    lengths and angles are not negative.
+    Counts are at least 1; lengths and angles are not negative.
     """
     for field in fields(options):
         name, value = field.name, getattr(options, field.name)
@@ -39,5 +38,4 @@ def _problem(name: str, value: Any) -> str:
         return "" if value >= 0 else "0 or more"
     if name.endswith("seed"):
         return "" if 0 <= value < 2**31 else "from 0 to 2^31 - 1"
-    least = 2 if name.endswith("fine.rounds") else 1
-    return "" if value >= least else f"at least {least}"
+    return "" if value >= 1 else "at least 1"

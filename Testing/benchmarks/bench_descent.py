@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from RadGSRegLib.registration.descent import Descent
+from RadGSRegLib.registration.model import Arrangement, RenderModel
 from scipy.spatial.transform import Rotation
 
 from RadGSRegLib.cases import Case, read_case
@@ -27,8 +29,6 @@ from RadGSRegLib.measures import mtre
 from RadGSRegLib.registration import refine as refinement
 from RadGSRegLib.registration.anatomy import build_anatomy
 from RadGSRegLib.registration.clouds import build_model
-from RadGSRegLib.registration.descent import Descent
-from RadGSRegLib.registration.model import Arrangement, RenderModel
 from RadGSRegLib.registration.register import Job, Level, RegistrationOptions
 from RadGSRegLib.system.torch_threads import one_torch_thread
 from RadGSRegLib.views.prepare import prepare_view

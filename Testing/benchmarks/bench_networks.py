@@ -71,7 +71,7 @@ def one(path: Path, model: RadGSReg, clicks: bool) -> list[Any]:
     began = time.perf_counter()
     fitted = learned_start(case, model)
     seen_s = time.perf_counter() - began
-    found = pipeline.register_case(case, learned=fitted.candidates)
+    found = pipeline.register_case(case, proposers=[fitted.proposer()])
     whole_s = time.perf_counter() - began
     return [
         path.name,

@@ -35,7 +35,7 @@ from RadGSRegLib.errors import InputError
 from RadGSRegLib.evaluation import Truth, find_cases, read_truth, start_from_clicks
 from RadGSRegLib.gaussians import warm_up
 from RadGSRegLib.measures import SUCCESS_MM, mtre, target_points
-from RadGSRegLib.registration.register import register
+from RadGSRegLib.registration import register_case
 from RadGSRegLib.views.prepare import prepare_view
 
 Array = NDArray[np.float64]
@@ -131,7 +131,7 @@ def run_case(folder: Path, peers: dict[str, Peer], threads: int) -> list[Run]:
 
     torch.set_num_threads(1)  # our kernels bring their own
     began = time.perf_counter()
-    result = register(case)
+    result = register_case(case)
     out = [run(OURS, time.perf_counter() - began, result.ct_to_world, result.status)]
     torch.set_num_threads(threads)
     for method, peer in peers.items():

@@ -48,7 +48,10 @@ def answer(path: Path, start: str) -> dict[str, Any]:
         network, case = model(), without_clicks(case)
         began = time.perf_counter()
         learned = learned_start(case, network)
-        found = pipeline.register_case(case, learned=learned.candidates)
+        # As the tree's own command does it; before there were proposers, the poses were handed on.
+        known = hasattr(learned, "proposer")
+        more = {"proposers": [learned.proposer()]} if known else {"learned": learned.candidates}
+        found = pipeline.register_case(case, **more)
     else:
         pose = read_start(path.with_name("start.json")) if start == "start" else None
         case = without_clicks(case) if start == "start" else case

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from RadGSRegLib.registration.descent import Descent
+from RadGSRegLib.registration import StretchedGaussNewton
 
 Array = NDArray[np.float64]
 Cost = Callable[[Array], tuple[float, Array, Array]]
@@ -20,7 +20,7 @@ Cost = Callable[[Array], tuple[float, Array, Array]]
 
 def descend(cost: Cost, start: Array, steps: int) -> tuple[Array, list[float]]:
     """Where ``steps`` steps end, and the cost after each."""
-    descent = Descent()
+    descent = StretchedGaussNewton()
     place, (value, gradient, matrix) = start, cost(start)
     values = []
     for _ in range(steps):
@@ -125,7 +125,7 @@ def test_it_ends_where_scipy_does(seed: int) -> None:
 @given(st.integers(0, 10_000), st.integers(1, 12))
 def test_after_a_rise_comes_a_shorter_step_from_the_same_place(seed: int, steps: int) -> None:
     cost, _, start = regression(seed)
-    descent, place = Descent(), start
+    descent, place = StretchedGaussNewton(), start
     value, gradient, matrix = cost(place)
     for _ in range(steps):
         step = descent.step(gradient, matrix)
@@ -145,7 +145,7 @@ def test_after_a_rise_comes_a_shorter_step_from_the_same_place(seed: int, steps:
 
 @pytest.mark.parametrize("fall", [np.nan, -np.inf])
 def test_what_is_no_number_is_a_rise(fall: float) -> None:
-    descent = Descent()
+    descent = StretchedGaussNewton()
     gradient, matrix = np.array([1.0, -2.0]), np.diag([2.0, 3.0])
     first = descent.step(gradient, matrix)
     assert not descent.learn(first, fall, gradient, np.full(2, np.nan))
@@ -156,6 +156,6 @@ def test_what_is_no_number_is_a_rise(fall: float) -> None:
 
 def test_a_flat_direction_is_left_alone() -> None:
     """What no picture shows has no curvature and no slope: it must not move."""
-    step = Descent().step(np.array([1.0, 0.0]), np.diag([4.0, 0.0]))
+    step = StretchedGaussNewton().step(np.array([1.0, 0.0]), np.diag([4.0, 0.0]))
     assert np.isfinite(step).all()
     assert step[1] == 0.0

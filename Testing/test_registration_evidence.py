@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from RadGSRegLib.geometry import exp_se3, transform_points
-from RadGSRegLib.registration.quality import Evidence, judge, pose_covariance, surface_error
+from RadGSRegLib.registration.evidence import Evidence, pose_covariance, surface_error
+from RadGSRegLib.registration.verdict import judge
 
 GOOD = Evidence(
     score=0.97,
