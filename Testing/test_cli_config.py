@@ -132,7 +132,7 @@ MALFORMED: list[tuple[str, Callable[[dict], object], str]] = [
         lambda p: group(p, "click_places").update(candidates=0),
         "candidates is 0, not at",
     ),
-    ("one round", lambda p: group(p, "fine").update(rounds=1), "fine.rounds is 1, not at least 2"),
+    ("no round", lambda p: group(p, "fine").update(rounds=0), "fine.rounds is 0, not at least 1"),
     ("two seeds", lambda p: p.update(seed=8), '"seed" and that of "registration" differ'),
     (
         "big seed",

@@ -79,8 +79,8 @@ def test_refining_finds_the_way_back(scorer: PoseScorer) -> None:
 def test_a_rendering_looks_like_its_xray(dark: bool) -> None:
     case = ball.ball_case(dark=dark)
     signs = (-1, -1) if dark else (1, 1)
-    scorer_anatomy = PoseScorer(case, ball.POSE).anatomy
-    renderer = XrayRenderer(case, scorer_anatomy, signs)
+    vertebra = PoseScorer(case, ball.POSE).vertebra
+    renderer = XrayRenderer(case, vertebra, signs)
     for view in case.views:
         for content in ("bones", "vertebra"):
             image = renderer.render(view.name, ball.POSE, content)

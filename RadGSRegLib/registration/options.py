@@ -30,7 +30,7 @@ class RefineOptions:
     iterations: int = 12
     steps_per_matrix: int = 1
     """The Hessian is computed anew after so many steps. From near, the first one serves nearly as
-    well (`Testing/benchmarks/bench_descent.py`), and an evaluation takes half the time."""
+    well (`Testing/benchmarks/bench_steps.py`), and an evaluation takes half the time."""
     tolerance_mm: float = 0.01
 
     @property

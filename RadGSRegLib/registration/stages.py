@@ -87,8 +87,11 @@ class Refiner:
         """Refine a pose at a stage, rendering the background anew each round.
 
         ``afresh``: with all else as in the CT. Coming back to the same start, with others beside
-        it, costs nothing: it knows what became of it.
+        it, costs nothing: it knows what became of it. A stage without rounds leaves a hypothesis as
+        it is.
         """
+        if stage.rounds == 0 and isinstance(start, Hypothesis):
+            return start
         key = (stage, afresh)
         if key not in start.onward:
             if afresh or isinstance(start, Candidate):

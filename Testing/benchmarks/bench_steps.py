@@ -1,11 +1,11 @@
 """How many evaluations refinement needs: its own steps beside Levenberg-Marquardt's.
 
-    python Testing/benchmarks/bench_descent.py CASES_DIR [PREFIX] [--starts 2]
+    python Testing/benchmarks/bench_steps.py CASES_DIR [PREFIX] [--starts 2]
 
 Each case is refined from poses drawn about the truth (coarse: 6 degrees and 3 mm per axis, one
 standard deviation; middle: 4 and 2; fine: 2 and 1), in each way and with the same number of
 evaluations; ours also with the Hessian of the start alone, as registration takes it at the middle
-and the fine level. Per level, a table in Markdown: how far the cost is above the lowest that any
+and the fine stage. Per stage, a table in Markdown: how far the cost is above the lowest that any
 found, as a share of what it was above that at the start, and the error (mTRE), both means, after so
 many evaluations. Levenberg-Marquardt's damping is Nielsen's (1999), as this project had it before.
 """
@@ -15,32 +15,37 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from RadGSRegLib.registration.descent import Descent
-from RadGSRegLib.registration.model import Arrangement, RenderModel
 from scipy.spatial.transform import Rotation
 
 from RadGSRegLib.cases import Case, read_case
 from RadGSRegLib.measures import mtre
-from RadGSRegLib.registration import refine as refinement
-from RadGSRegLib.registration.anatomy import build_anatomy
-from RadGSRegLib.registration.clouds import build_model
-from RadGSRegLib.registration.register import Job, Level, RegistrationOptions
+from RadGSRegLib.registration import (
+    Arrangement,
+    LocallyNormalized,
+    Problem,
+    Refiner,
+    RegistrationOptions,
+    Stage,
+    Stepper,
+    StretchedGaussNewton,
+    evaluate,
+    scene_of,
+)
 from RadGSRegLib.system.torch_threads import one_torch_thread
-from RadGSRegLib.views.prepare import prepare_view
 
 Array = NDArray[np.float64]
 OPTIONS = RegistrationOptions()
-LEVELS = {"coarse": (6.0, 3.0), "middle": (4.0, 2.0), "fine": (2.0, 1.0)}
+STAGES = {"coarse": (6.0, 3.0), "middle": (4.0, 2.0), "fine": (2.0, 1.0)}
 SHOWN = (2, 4, 6, 8, 12, 16, 24)
 
 
 class LevenbergMarquardt:
-    """Gauss-Newton's steps, damped by the gain that they bring; in the place of a `Descent`."""
+    """Gauss-Newton's steps, damped by the gain that they bring; in the place of ours."""
 
     def __init__(self) -> None:
         self.damping, self.factor = 1e-2, 2.0
@@ -52,6 +57,10 @@ class LevenbergMarquardt:
         step = np.linalg.solve(matrix + self.damping * np.diag(diagonal), gradient)
         self.predicted = float(step @ (self.damping * diagonal * step + gradient))
         return np.asarray(step)
+
+    def renewed(self) -> LevenbergMarquardt:
+        """Return one that knows nothing yet."""
+        return LevenbergMarquardt()
 
     def learn(self, step: Array, fall: float, before: Array, after: Array) -> bool:
         """Whether to take the step; damps the next one accordingly."""
@@ -76,52 +85,42 @@ def drawn(true_ct_to_world: Array, centre_ct: Array, deg: float, mm: float, seed
     return pose
 
 
-def jobs(
+def starts_of(
     case: Case, true_ct_to_world: Array, starts: int
-) -> Iterator[tuple[str, Job, Level, Arrangement]]:
-    """All refinements of a case: level's name, job, level, start."""
-    anatomy = build_anatomy(case, reach_mm=OPTIONS.reach_mm)
-    model = build_model(
-        anatomy, case.ct, coarse_mm=OPTIONS.coarse_cloud_mm, fine_mm=OPTIONS.fine_cloud_mm
-    )
-    job = Job(model, [prepare_view(view) for view in case.views])
-    for (name, (deg, mm)), seed in itertools.product(LEVELS.items(), range(starts)):
-        pose = drawn(true_ct_to_world, model.centre_ct, deg, mm, seed)
-        yield name, job, getattr(OPTIONS, name), Arrangement.as_in_ct(pose, model)
+) -> Iterator[tuple[str, Problem, Arrangement]]:
+    """Yield all refinements of a case: the stage's name, what is fitted, the start."""
+    scene = scene_of(case, OPTIONS)
+    refiner = Refiner(scene, LocallyNormalized(), StretchedGaussNewton)
+    signs = signs_at(refiner, true_ct_to_world)
+    for (name, (deg, mm)), seed in itertools.product(STAGES.items(), range(starts)):
+        pose = drawn(true_ct_to_world, scene.bodies.centre_ct, deg, mm, seed)
+        stage: Stage = getattr(OPTIONS, name)
+        arrangement = scene.bodies.as_in_ct(pose)
+        yield name, refiner.problem(stage, arrangement, signs), arrangement
 
 
-def signs_at(job: Job, true_ct_to_world: Array) -> tuple[int, ...]:
-    """The polarities with which the X-rays fit best at the true pose."""
-    arrangement = Arrangement.as_in_ct(true_ct_to_world, job.model)
-    options = OPTIONS.coarse.refine
+def signs_at(refiner: Refiner, true_ct_to_world: Array) -> tuple[int, ...]:
+    """Return the polarities with which the X-rays fit best at the true pose."""
+    arrangement = refiner.scene.bodies.as_in_ct(true_ct_to_world)
 
     def score(signs: tuple[int, ...]) -> float:
-        views = job.level_views(OPTIONS.coarse, arrangement, signs)
-        return refinement.evaluate(job.model, views, arrangement, options).score
+        return evaluate(refiner.problem(OPTIONS.coarse, arrangement, signs), arrangement).score
 
-    choices = itertools.product(*[(v.sign,) if v.sign else (1, -1) for v in job.views])
+    choices = itertools.product(*[(v.sign,) if v.sign else (1, -1) for v in refiner.scene.views])
     return max(choices, key=score)
 
 
 def followed(
-    model: RenderModel,
-    views: tuple[refinement.LevelView, ...],
-    start: Arrangement,
-    options: refinement.RefineOptions,
-    steps: Descent | LevenbergMarquardt,
-    keep: bool,
+    problem: Problem, start: Arrangement, steps: Stepper, keep: bool
 ) -> tuple[list[float], list[Array]]:
-    """Cost and pose after each evaluation, the start's first; ``keep``: the start's Hessian."""
-    here, state = start, refinement.evaluate(model, views, start, options)
+    """Return cost and pose after each evaluation, the start's first; ``keep``: the start's
+    Hessian."""
+    here, state = start, evaluate(problem, start)
     costs, poses = [state.cost], [here.ct_to_world]
     for _ in range(max(SHOWN)):
         step = steps.step(state.gradient, state.hessian)
-        others = step[6:].reshape(-1, 6)
-        if len(others) == 0:
-            others = np.zeros((len(model.movable_centres_ct), 6))
-        there = here.moved(step[:6], others, model)
-        matrix = state.hessian if keep else None
-        tried = refinement.evaluate(model, views, there, options, matrix)
+        there = problem.bodies.moved(here, step)
+        tried = evaluate(problem, there, state.hessian if keep else None)
         if steps.learn(step, state.cost - tried.cost, state.gradient, tried.gradient):
             here, state = there, tried
         costs.append(state.cost)
@@ -139,10 +138,10 @@ def main() -> None:
     paths = sorted(asked.cases.glob(f"{asked.prefix}*/case.json"))
     if not paths:
         parser.error(f"there is no {asked.cases}/{asked.prefix}*/case.json")
-    ways: dict[str, tuple[type[Descent] | type[LevenbergMarquardt], bool]] = {
+    ways: dict[str, tuple[Callable[[], Stepper], bool]] = {
         "Levenberg-Marquardt": (LevenbergMarquardt, False),
-        "stretched": (Descent, False),
-        "stretched, one Hessian": (Descent, True),
+        "stretched": (StretchedGaussNewton, False),
+        "stretched, one Hessian": (StretchedGaussNewton, True),
     }
     left: dict[tuple[str, str], list[list[float]]] = {}
     errors: dict[tuple[str, str], list[list[float]]] = {}
@@ -151,10 +150,9 @@ def main() -> None:
             case = read_case(path)
             told = json.loads((path.parent / "truth.json").read_text())
             true_ct_to_world = np.asarray(told["ct_to_world"])
-            for name, job, level, start in jobs(case, true_ct_to_world, asked.starts):
-                views = job.level_views(level, start, signs_at(job, true_ct_to_world))
+            for name, problem, start in starts_of(case, true_ct_to_world, asked.starts):
                 found = {
-                    way: followed(job.model, views, start, level.refine, steps(), keep)
+                    way: followed(problem, start, steps(), keep)
                     for way, (steps, keep) in ways.items()
                 }
                 lowest = min(costs[-1] for costs, _ in found.values())
@@ -163,7 +161,7 @@ def main() -> None:
                     left.setdefault((name, way), []).append(share)
                     error = [mtre(told["points_ct"], pose, true_ct_to_world) for pose in poses]
                     errors.setdefault((name, way), []).append(error)
-    for name in LEVELS:
+    for name in STAGES:
         runs = len(left[name, "stretched"])
         print(f"\n{name}, {runs} runs: share of the cost left; error in mm\n")
         print("| evaluations | " + " | ".join(str(n) for n in SHOWN) + " |")
