@@ -35,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``radgsreg`` with all its commands."""
+    """Build the parser of ``radgsreg`` with all its commands."""
     parser = _Parser(
         prog="radgsreg",
         description="Registers a vertebra of a CT to calibrated X-rays through radiative 3D "
@@ -43,7 +43,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"radgsreg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
     for command in COMMANDS.values():
         if command.hidden:
             command.add_arguments(commands.add_parser(command.name))

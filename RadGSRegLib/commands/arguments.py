@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..choices import DEVICES, EFFORTS, REALISMS
@@ -44,16 +45,6 @@ class _OldName(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``."""
-    parser.add_argument(
-        "--device",
-        choices=DEVICES,
-        default="auto",
-        help="for reconstruction and networks; the registration's search runs on the CPU",
-    )
-
-
 def add_effort(parser: argparse._ActionsContainer, help: str) -> None:
     """Add ``--effort``."""
     parser.add_argument("--effort", choices=EFFORTS, default="normal", help=help)
@@ -61,7 +52,7 @@ def add_effort(parser: argparse._ActionsContainer, help: str) -> None:
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Add ``--seed``."""
-    parser.add_argument("--seed", type=natural, default=0, help="of all randomness (default 0)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of all randomness (default 0)")
 
 
 def add_progress(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +64,12 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``, ``--seed`` and ``--progress``."""
-    add_device(parser)
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="for reconstruction and networks; the registration's search runs on the CPU",
+    )
     add_seed(parser)
     add_progress(parser)
 
@@ -84,17 +80,13 @@ def check_model(args: argparse.Namespace) -> None:
         raise InputError(args.model, "there is no such model")
 
 
-def natural(text: str) -> int:
-    """A whole number from 0."""
-    return _whole(text, 0)
+def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """Return what reads a whole number from ``least`` to ``most``."""
 
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            problem = f"{text!r} is not a whole number from {least} to {most}"
+            raise argparse.ArgumentTypeError(problem)
+        return int(text)
 
-def positive(text: str) -> int:
-    """A whole number from 1."""
-    return _whole(text, 1)
-
-
-def _whole(text: str, least: int) -> int:
-    if not text.isdecimal() or not least <= int(text) < 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to 2^31 - 1")
-    return int(text)
+    return read

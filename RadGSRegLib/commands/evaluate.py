@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..system.exit_status import ExitStatus
 from ..system.interrupt import Interrupt
 from ..system.progress import Progress
-from .arguments import add_common, add_effort, add_out, natural
+from .arguments import add_common, add_effort, add_out, whole
 from .command import Command, Outcome
 from .running import results_folder, torch_device
 
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     paper = parser.add_argument_group("with --protocol paper")
     paper.add_argument(
-        "--draws", type=natural, default=0, help="further starts per case, for CR (default 0)"
+        "--draws", type=whole(0), default=0, help="further starts per case, for CR (default 0)"
     )
     add_effort(paper, "how many steps all methods take (default normal)")
     add_common(parser)

@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..system.exit_status import ExitStatus
 from ..system.interrupt import Interrupt
 from ..system.progress import Progress
-from .arguments import add_common, natural
+from .arguments import add_common, whole
 from .command import Command, Outcome
 from .running import torch_device
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on from this model; none: from scratch (default: the weights that come with the "
         "program for --stage 3 with their networks, else none)",
     )
-    parser.add_argument("--phantoms", type=natural, default=0, help="spines, for --stage 1")
+    parser.add_argument("--phantoms", type=whole(0), default=0, help="spines, for --stage 1")
     parser.add_argument("--cts", metavar="DIR", help="CTs with label maps, for --stage 1")
     parser.add_argument("--verse", metavar="DIR", help="VerSe'20, for --stage 1")
     parser.add_argument("--cases", metavar="DIR", help="cases with truth.json, for --stage 2")

@@ -85,10 +85,10 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             from ..reconstruction.box import box_of_cloud
 
             model = load_model(Path(args.model), torch_device(args.device))
-            seen = see(views, model, None, progress.part(0.05, 0.95))
-            cloud = seen.cloud_world.to("cpu")
+            learned = see(views, model, None, progress.part(0.05, 0.95))
+            cloud = learned.cloud_world.to("cpu")
             volume = box_of_cloud(cloud, 1.0).voxelize(cloud)
-            quality, timing_s = {"agreement": seen.score, "gaussians": len(cloud)}, {}
+            quality, timing_s = {"agreement": learned.score, "gaussians": len(cloud)}, {}
         else:
             done = pipeline.reconstruct(
                 views,

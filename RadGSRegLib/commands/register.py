@@ -87,7 +87,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
 
 def _registration_options(args: argparse.Namespace, case: Case) -> RegistrationOptions:
-    """What --config holds, or --effort means, with --seed where that is given."""
+    """Return what --config holds, or --effort means, with --seed where that is given."""
     if args.config is None:
         from ..registration import registration_options
 
@@ -150,12 +150,12 @@ def _learned(
         raise InputError(
             args.model,
             f"was trained for another CT, or for another vertebra than {case.label_name}",
-            "train one for this CT and label (radgsreg pretrain --stage 3), or leave --model out",
+            "train it for this CT and label (radgsreg pretrain --stage 3), or leave --model out",
         )
     began = time.perf_counter()
-    seen = learned_start(case, model, start, progress)
+    learned = learned_start(case, model, start, progress)
     spent_s = time.perf_counter() - began
-    return [seen.proposer(options)], patient_cloud(case, model), spent_s
+    return [learned.proposer(options)], patient_cloud(case, model), spent_s
 
 
 COMMAND = Command(

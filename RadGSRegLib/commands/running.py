@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def results_folder(out: str, interrupt: Interrupt) -> Iterator[Path]:
-    """The staging folder for ``out``; moving it into place in the end is not interrupted."""
+    """Yield the staging folder for ``out``; moving it into place in the end is not interrupted."""
     from ..cases import OutputFolder
 
     with OutputFolder(out) as stage:
@@ -31,7 +31,7 @@ def results_folder(out: str, interrupt: Interrupt) -> Iterator[Path]:
 
 
 def with_inputs(inputs: Mapping[str, str], *paths: str | None) -> dict[str, str]:
-    """The inputs with the hashes of further files, of those that were given."""
+    """Return the inputs with the hashes of further files, of those that were given."""
     from ..cases import Ledger
 
     ledger = Ledger()
@@ -42,7 +42,7 @@ def with_inputs(inputs: Mapping[str, str], *paths: str | None) -> dict[str, str]
 
 
 def torch_device(asked: str) -> str:
-    """The torch device to use; InputError where cuda was asked for and does not work."""
+    """Return the torch device to use; InputError where cuda was asked for and does not work."""
     import torch
 
     works = asked != "cpu" and torch.cuda.is_available()
@@ -52,7 +52,7 @@ def torch_device(asked: str) -> str:
 
 
 def reconstruction_options(device: str, seed: int) -> ReconstructionOptions:
-    """What --device and a seed mean for a reconstruction; InputError where there is no CUDA."""
+    """Return the options of a reconstruction; InputError where there is no CUDA."""
     device = torch_device(device)
     from ..reconstruction import ReconstructionOptions
 
@@ -62,8 +62,11 @@ def reconstruction_options(device: str, seed: int) -> ReconstructionOptions:
 def pipeline_options(
     args: argparse.Namespace, registration: RegistrationOptions | None = None
 ) -> PipelineOptions:
-    """What --device and --seed mean for the whole pipeline; ``registration``: of which options
-    it registers, where these are not the defaults. InputError where there is no CUDA."""
+    """Return the options of the whole pipeline, for --device and --seed.
+
+    ``registration``: its options, where they are not the defaults. InputError where there is no
+    CUDA.
+    """
     from ..pipeline import PipelineOptions
     from ..registration.register import RegistrationOptions
 
@@ -72,7 +75,7 @@ def pipeline_options(
 
 
 def registration_outcome(registration: Registration, out: str) -> Outcome:
-    """What a registration's verdict means for a command whose results are in ``out``."""
+    """Say what a registration's verdict means for a command whose results are in ``out``."""
     trusted = registration.status == "ok"
     summary = [f"status: {registration.status}: {registration.reason}"]
     expected = registration.quality.get("expected_error_mm")

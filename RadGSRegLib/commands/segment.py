@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..system.exit_status import ExitStatus
 from ..system.interrupt import Interrupt
 from ..system.progress import Progress
-from .arguments import add_progress
+from .arguments import add_progress, whole
 from .command import Command, Outcome
 
 _ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="MASK.nii.gz", required=True, help="where the label map goes"
     )
     parser.add_argument(
-        "--label", metavar="N", type=_label, default=1, help="its number in the map (default 1)"
+        "--label",
+        metavar="N",
+        type=whole(1, 65535),
+        default=1,
+        help="its number in the map (default 1)",
     )
     add_progress(parser)
 
@@ -63,7 +67,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
 
 def _point(text: str) -> list[float]:
-    """Three numbers, mm."""
+    """Read three numbers, mm."""
     try:
         point = [float(part) for part in text.split(",")]
     except ValueError:
@@ -75,7 +79,7 @@ def _point(text: str) -> list[float]:
 
 @contextlib.contextmanager
 def _label_map(out: Path, interrupt: Interrupt) -> Iterator[Path]:
-    """A file to write the label map into, which takes the place of ``out`` once it is whole."""
+    """Yield a file to write the label map into, which becomes ``out`` once it is whole."""
     from ..cases.output import output_file
 
     if not out.name.lower().endswith(_ENDINGS):
@@ -87,12 +91,6 @@ def _label_map(out: Path, interrupt: Interrupt) -> Iterator[Path]:
     with output_file(out) as part:
         yield part
         interrupt.hold()
-
-
-def _label(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
-    return int(text)
 
 
 COMMAND = Command("segment", "one vertebra of a CT, from a point inside it", add_arguments, run)

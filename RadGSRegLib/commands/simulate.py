@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..system.exit_status import ExitStatus
 from ..system.interrupt import Interrupt
 from ..system.progress import Progress
-from .arguments import add_out, add_progress, add_realism, add_seed, positive
+from .arguments import add_out, add_progress, add_realism, add_seed, whole
 from .command import Command, Outcome
 from .running import results_folder
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_out(parser)
     add_realism(parser)
-    parser.add_argument("--count", type=positive, default=1, help="how many cases (default 1)")
+    parser.add_argument("--count", type=whole(1), default=1, help="how many cases (default 1)")
     add_seed(parser)
     add_progress(parser)
 
@@ -83,7 +83,7 @@ def _simulate(
 
 
 def _read_source(args: argparse.Namespace) -> CtCase | None:
-    """CT and labels from --case or from --ct, --segmentation, --label; None for the phantom."""
+    """Read CT and labels from --case, or --ct with its labels; None for the phantom."""
     from ..cases import CtCase, labels_on_ct, read_ct, read_ct_case, read_segmentation
 
     if args.case is not None:

@@ -50,7 +50,7 @@ class ReviewServer:
     def __init__(
         self, case_path: Path, pose_path: Path, folder: Path, progress: Progress | None = None
     ) -> None:
-        """Loads all. Raises InputError for a case or a pose that cannot be used."""
+        """Load all. Raises InputError for a case or a pose that cannot be used."""
         self._folder = folder
         self._case = read_case(case_path)
         fields = Fields(pose_path, read_json_object(pose_path))
@@ -63,7 +63,7 @@ class ReviewServer:
         return [view.name for view in self._case.views]
 
     def answer(self, request: Request) -> dict[str, Any]:
-        """The answer to one request, without its ``id``. Raises ValueError for an invalid one."""
+        """Answer one request, without its ``id``. Raises ValueError for an invalid one."""
         kinds: dict[str, Callable[[Request, NDArray[np.float64]], dict[str, Any]]] = {
             "score": self._score,
             "render": self._render,
@@ -79,8 +79,8 @@ class ReviewServer:
         return kind(request, pose)
 
     def _score(self, request: Request, pose: NDArray[np.float64]) -> dict[str, Any]:
-        found = self._scorer.score(pose)
-        return {"score": found.score, "views": found.views}
+        scores = self._scorer.score(pose)
+        return {"score": scores.score, "views": scores.views}
 
     def _render(self, request: Request, pose: NDArray[np.float64]) -> dict[str, Any]:
         name, content = str(request.get("view")), request.get("content", "bones")
@@ -117,7 +117,7 @@ class ReviewServer:
 
 
 def overtaken(waiting: list[Request]) -> Iterator[tuple[Request, bool]]:
-    """The requests in their order, each with whether a later one makes it stale.
+    """Yield the requests in their order, each with whether a later one makes it stale.
 
     Scores and renderings are only of use for the newest pose; nothing else goes stale.
     """
