@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..cases.types import Case
-from ..registration.types import Registration
 from ..system.progress import Progress
 
 if TYPE_CHECKING:
+    from ..registration import Registration
     from .page import ReportPictures
 
 
