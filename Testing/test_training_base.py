@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from RadGSRegLib import cli
+from RadGSRegLib import cli, training
 from RadGSRegLib.networks import load_model, shipped
 from RadGSRegLib.networks.shipped import shipped_name, shipped_weights
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
-from RadGSRegLib.training import pretrain as pretrain_module
 from RadGSRegLib.training.config import TrainingConfig
-from RadGSRegLib.training.stages import shipped_base
-from RadGSRegLib.training.trainer import History
+from RadGSRegLib.training.loop import History
+from RadGSRegLib.training.patient import shipped_base
 
 SHIPPED = Path(__file__).resolve().parent.parent / "Resources" / "Models" / "population.safetensors"
 TINY = {"model": {"recm": {"size_px": 32, "pixel_mm": 4.0}}}
@@ -71,7 +70,7 @@ def test_the_base_of_a_command(arguments, base, said, tmp_path, monkeypatch, cap
         names = ("step", "minutes", "recm_mm", "regm_mm", "error_mm")
         return History([dict.fromkeys(names, 1.0)])
 
-    monkeypatch.setattr(pretrain_module, "pretrain", train)
+    monkeypatch.setattr(training, "pretrain", train)
     assert cli.main(["pretrain", *arguments, "--out", str(tmp_path / "m.safetensors")]) == 0
     assert [one.base for one in asked] == [base]
     assert said in capfd.readouterr().out.replace("\n", "")
@@ -91,7 +90,7 @@ def test_other_networks_do_not_go_on_from_the_shipped_weights(monkeypatch):
         replace(model, detector=None),
     ):
         assert shipped_base(replace(config, model=other)) is None
-    monkeypatch.setattr("RadGSRegLib.training.stages.shipped_weights", lambda: None)
+    monkeypatch.setattr("RadGSRegLib.training.patient.shipped_weights", lambda: None)
     assert shipped_base(config) is None
 
 

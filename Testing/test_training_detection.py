@@ -17,17 +17,11 @@ from RadGSRegLib.networks.detector import Detector, DetectorConfig
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.system.progress import Progress
 from RadGSRegLib.training.config import DetectionOptions
-from RadGSRegLib.training.detection import (
-    CHECKPOINT,
-    DetectorTrainer,
-    detection_loss,
-    measure,
-    show,
-    whole_views,
-)
+from RadGSRegLib.training.detection import DetectorTrainer, detection_loss, measure
 from RadGSRegLib.training.pool import SamplePool
 from RadGSRegLib.training.samples import Sample, SampleOptions, draw_sample
 from RadGSRegLib.training.subjects import Subject, make_subject
+from RadGSRegLib.training.whole_views import show, whole_views
 
 CONFIG = DetectorConfig(size_px=32, pixel_mm=6.0, width=8)
 VIEWS = whole_views(SampleOptions(), CONFIG)
@@ -151,7 +145,7 @@ def test_training_finds_the_vertebra():
     options = replace(OPTIONS, steps=45, batch=6, pairs=64, first_pairs=32, validate=8, rate=5e-3)
     trainer = _trainer(None, options)
     before = measure(trainer.detector, [trainer.pool.sample(10**6 + n) for n in range(8)], own=True)
-    entries = trainer.run()
+    entries = trainer.run().entries
     assert entries[-1]["step"] == 45
     assert entries[-1]["first_mm"] < 10.0
     assert entries[-1]["first_mm"] < 0.4 * before["first_mm"]
@@ -168,7 +162,7 @@ def test_the_loss_is_the_cross_entropy():
 
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     whole = _trainer(tmp_path / "whole")
-    entries = whole.run()
+    entries = whole.run().entries
 
     def kill(fraction: float, message: str) -> None:
         if broken.step == 5:
@@ -178,14 +172,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     with pytest.raises(RuntimeError, match="killed"):
         broken.run(Progress(kill))
     resumed = _trainer(tmp_path / "broken")
-    assert resumed.run() == entries
+    assert resumed.run().entries == entries
     assert [e["step"] for e in entries] == [4.0, 8.0]
     state = resumed.detector.state_dict()
     for name, tensor in whole.detector.state_dict().items():
         assert torch.equal(tensor, state[name]), name
     # What has ended is not taken up again, whatever the clock says.
     again = _trainer(tmp_path / "whole", replace(OPTIONS, steps=100))
-    assert again.run(minutes=1.0) == entries
+    assert again.run(minutes=1.0).entries == entries
     assert again.step == 8
 
 
@@ -193,7 +187,7 @@ def test_cancelling_and_stopping_keep_a_checkpoint(tmp_path):
     trainer = _trainer(tmp_path)
     with pytest.raises(Cancelled):
         trainer.run(Progress(lambda fraction, message: trainer.step < 2))
-    assert (tmp_path / CHECKPOINT).is_file()
+    assert (tmp_path / DetectorTrainer.checkpoint_name).is_file()
     stopped = _trainer(tmp_path)
     stopped.run(enough=lambda: stopped.step == 4)
     assert stopped.step == 4
@@ -201,7 +195,7 @@ def test_cancelling_and_stopping_keep_a_checkpoint(tmp_path):
     on.run()
     assert on.step == 8
     timed = _trainer(None, replace(OPTIONS, steps=10**6))
-    assert timed.run(minutes=0.01)[-1]["step"] == timed.step > 0
+    assert timed.run(minutes=0.01).entries[-1]["step"] == timed.step > 0
 
 
 def test_options_that_make_no_sense_are_refused():

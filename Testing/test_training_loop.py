@@ -22,11 +22,11 @@ from RadGSRegLib.training.checkpoint import load_checkpoint
 from RadGSRegLib.training.config import PhaseShares, TrainingConfig, read_config
 from RadGSRegLib.training.kept import keep, read_kept
 from RadGSRegLib.training.objective import Objective
+from RadGSRegLib.training.patient import patient_model
 from RadGSRegLib.training.pool import SamplePool, Simulated, stack_samples
 from RadGSRegLib.training.samples import SampleOptions, draw_sample, project_target
-from RadGSRegLib.training.stages import patient_model
 from RadGSRegLib.training.subjects import Subject, make_subject
-from RadGSRegLib.training.trainer import CHECKPOINT, Trainer
+from RadGSRegLib.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = SampleOptions(level="realistic")
@@ -211,14 +211,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(subject, folder, tmp_path):
     other = torch.nn.Linear(2, 3)
     adam = torch.optim.Adam(other.parameters())
     with pytest.raises(InputError, match="another network"):
-        load_checkpoint(tmp_path / "whole" / CHECKPOINT, other, adam)
+        load_checkpoint(tmp_path / "whole" / Trainer.checkpoint_name, other, adam)
 
 
 def test_cancelling_keeps_a_checkpoint_and_minutes_end_a_run(subject, folder, tmp_path):
     trainer = _trainer(subject, folder, tmp_path)
     with pytest.raises(Cancelled):
         trainer.run(Progress(lambda fraction, message: trainer.step < 2))
-    assert (tmp_path / CHECKPOINT).is_file()
+    assert (tmp_path / Trainer.checkpoint_name).is_file()
     timed = _trainer(subject, folder, None, replace(CONFIG, steps=10**6))
     history = timed.run(minutes=0.02)
     assert 0 < timed.step < 1000

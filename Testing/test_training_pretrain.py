@@ -27,9 +27,9 @@ from RadGSRegLib.registration import Candidate, RegistrationOptions, Scene, Trie
 from RadGSRegLib.registration.proposers import AroundTried, around
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
 from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.training import Pretraining, pretrain
 from RadGSRegLib.training import shapes as shapes_module
 from RadGSRegLib.training.config import TrainingConfig
-from RadGSRegLib.training.pretrain import Pretraining, pretrain
 from RadGSRegLib.training.shapes import ShapeOptions, shapes_of
 
 OPTIONS = {

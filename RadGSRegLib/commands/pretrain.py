@@ -73,9 +73,14 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Train, and say how good the model is on what was held out."""
     device = torch_device(args.device)
-    from ..training.config import TrainingConfig, read_config
-    from ..training.pretrain import Pretraining, measured_on, pretrain
-    from ..training.stages import shipped_base
+    from ..training import (
+        Pretraining,
+        TrainingConfig,
+        measured_on,
+        pretrain,
+        read_config,
+        shipped_base,
+    )
 
     def path(name: str) -> Path | None:
         value = getattr(args, name)

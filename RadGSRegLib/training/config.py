@@ -38,6 +38,16 @@ class PhaseShares:
         """Their sum."""
         return self.recm + self.regm + self.joint
 
+    def at(self, share: float) -> tuple[str, float]:
+        """Return the phase at a ``share`` of the run in [0, 1), and what of the phase is over."""
+        low = 0.0
+        for phase in PHASES:
+            width = getattr(self, phase) / self.total
+            if width > 0 and share < low + width:
+                return phase, (share - low) / width
+            low += width
+        return PHASES[-1], 1.0
+
 
 def _check_counts(what: str, options: DetectionOptions | TrainingConfig) -> None:
     """What both kinds of training count is at least one, and their rates are positive."""

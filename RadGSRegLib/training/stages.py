@@ -1,77 +1,141 @@
-"""The three data-aware stages: what is trained on what (math.md section 3)."""
+"""The three stages: what is asked for, and what each is trained on (math.md section 3)."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cache
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ..cases import CtCase
-from ..gaussians import GaussianCloud, fit_vertebra
-from ..geometry.pose import translation
-from ..networks.model import ModelConfig, RadGSReg, load_model
-from ..networks.shipped import shipped_weights
+from ..cases import patient_of, read_ct_case, sha256_of_file
+from ..errors import InputError
+from ..networks.start import CENTRE
 from .config import TrainingConfig
-from .pool import Simulated, Source
-from .subjects import Subject, make_subject
+from .patient import patient_source
+from .pool import Source
+from .readers import ct_sources, folds, phantom_sources, real_sources, verse_sources
+
+_UNSEEN = 2
 
 
-def own_anchors(subject: Subject, count: int) -> GaussianCloud:
-    """A subject's own cloud in centred CT axes: the anchors of its patient-specific model."""
-    return fit_vertebra(subject.excess, count).transformed(translation(-subject.centre_ct))
+@dataclass(frozen=True)
+class Pretraining:
+    """What `pretrain` is asked for.
 
-
-def patient_source(case: CtCase) -> Source:
-    """Stage 3: the target vertebra of one CT."""
-
-    @cache
-    def load(wide: bool) -> Subject:
-        return make_subject(case.ct, case.labels, case.label, case.label_name, wide=wide)
-
-    return Simulated(case.label_name, load)
-
-
-def shipped_base(config: TrainingConfig) -> Path | None:
-    """The shipped weights, if a patient's model can go on from them with the networks that
-    ``config`` asks for (a base's shapes win, so other networks have to begin from scratch).
-
-    Raises InputError where they are damaged.
+    ``stage`` 1: ``phantoms`` (how many spines), ``cts`` (a folder), ``verse`` (VerSe'20's folder);
+    2: ``cases``, a folder of X-ray cases with truth, of which fold ``fold`` of five is held out,
+    for choosing the best weights and for the card (None: nothing is, and both know no X-rays but
+    those trained on); 3: ``case``, a case.json. ``base``: a model to go on from. ``minutes``: the
+    budget (None: all steps). ``work``: a folder for checkpoints and data, from which an interrupted
+    run goes on (None: a temporary one). ``stop``: a file; once it is there, training ends as if the
+    minutes were over. ``board``: a folder for TensorBoard.
     """
-    weights = shipped_weights()
-    if weights is None or _of_patient(load_model(weights).config) != _of_patient(config.model):
-        return None
-    return weights
+
+    stage: int
+    out: Path
+    case: Path | None = None
+    phantoms: int = 0
+    cts: Path | None = None
+    verse: Path | None = None
+    cases: Path | None = None
+    fold: int | None = None
+    base: Path | None = None
+    minutes: float | None = None
+    work: Path | None = None
+    stop: Path | None = None
+    board: Path | None = None
+    device: str = "cpu"
+    anchors: str = "template"
+
+    def check(self) -> None:
+        """Raise InputError where the model could not be written, or training would end at once."""
+        if self.out.suffix != ".safetensors":
+            raise InputError(self.out, "is not a model's name", "let it end in .safetensors")
+        if not self.out.parent.is_dir():
+            raise InputError(self.out, "its folder does not exist")
+        if not os.access(self.out.parent, os.W_OK):
+            raise InputError(self.out, "its folder cannot be written to", "name another one")
+        if self.stop is not None and self.stop.exists():
+            raise InputError(self.stop, "is there already and would end the training", "remove it")
+
+    def is_enough(self) -> bool:
+        """Ask whether the file is there that ends training."""
+        return self.stop is not None and self.stop.exists()
 
 
-def patient_model(
-    subject: Subject, config: TrainingConfig, base: RadGSReg | None = None
-) -> RadGSReg:
-    """A model around the subject's own Gaussians; networks as in ``base`` where one is given.
+@dataclass(frozen=True)
+class TrainingData:
+    """The sources of a stage: ``train``, those ``unseen`` in training (none: other X-rays of the
+    same vertebrae are), and the ``facts`` that the card says of them (no patient's name)."""
 
-    The shape is known, so Gaussians do not leave their anchors and nothing is stretched.
+    train: list[Source]
+    unseen: list[Source] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def training_data(asked: Pretraining, config: TrainingConfig, work: Path) -> TrainingData:
+    """Gather the sources of a stage; phantoms are kept in ``work``.
+
+    Raises InputError for data that is missing or unusable.
     """
-    anchors = own_anchors(subject, config.gaussians)
-    shapes = config.model if base is None else base.config
-    known = replace(_of_patient(shapes), detector=shapes.detector or config.model.detector)
-    model = RadGSReg(known, anchors)
-    if base is not None:
-        state = {
-            name: tensor
-            for name, tensor in base.state_dict().items()
-            if not name.startswith("recm.anchors.")
-        }
-        model.load_state_dict(state, strict=False)
-    return model
+    if asked.stage == 3:
+        return _of_patient(asked)
+    return _of_cases(asked) if asked.stage == 2 else _of_population(asked, config, work)
 
 
-def _of_patient(shapes: ModelConfig) -> ModelConfig:
-    """The networks' shapes where the vertebra's own is known."""
-    return replace(shapes, recm=replace(shapes.recm, residual=False, stretch=False), modes=0)
+def _of_patient(asked: Pretraining) -> TrainingData:
+    if asked.case is None:
+        raise InputError("--stage 3", "needs a case", "name a case.json")
+    case = read_ct_case(asked.case)
+    source = patient_source(case)
+    centre = [round(float(x), 2) for x in source.subject().centre_ct]
+    facts = {"patient": patient_of(case), "label": case.label_name, CENTRE: centre}
+    return TrainingData([source], facts=facts)
 
 
-def finish_patient_model(model: RadGSReg, subject: Subject, config: TrainingConfig) -> None:
-    """Give a trained patient-specific model the subject's Gaussians in full number.
+def _of_cases(asked: Pretraining) -> TrainingData:
+    if asked.cases is None:
+        raise InputError("--stage 2", "needs a folder of X-ray cases with truth", "--cases DIR")
+    cases = real_sources(asked.cases)
+    held: Sequence[int] = ()
+    if asked.fold is not None:
+        held = folds([patient_of(source.case) for source in cases])[asked.fold]
+    train: list[Source] = [source for n, source in enumerate(cases) if n not in held]
+    unseen: list[Source] = [cases[n] for n in held]
+    counts = {"X-ray cases": len(train), "X-ray cases held out": len(unseen)}
+    return TrainingData(train, unseen, {**counts, "held-out fold": asked.fold})
 
-    It predicts where they are as a whole, which does not depend on how many there are.
-    """
-    model.recm.set_anchors(own_anchors(subject, config.final_gaussians))
+
+def _of_population(asked: Pretraining, config: TrainingConfig, work: Path) -> TrainingData:
+    """Trained on what is named, measured on phantoms that are never trained on."""
+    train: list[Source] = []
+    facts: dict[str, Any] = {}
+    folder = work / "phantoms"
+    if asked.phantoms:
+        train += phantom_sources(asked.phantoms, config.seed, folder=folder)
+        facts["phantom spines"] = asked.phantoms
+    for name, place, read in (
+        ("CT vertebrae", asked.cts, ct_sources),
+        ("VerSe'20 vertebrae", asked.verse, verse_sources),
+    ):
+        if place is not None:
+            vertebrae = read(place)
+            train += vertebrae
+            facts[name] = len(vertebrae)
+    if not train:
+        raise InputError("--stage 1", "has no data", "give --phantoms, --cts or --verse")
+    return TrainingData(
+        train, phantom_sources(_UNSEEN, config.seed + 2 * 10**6, folder=folder), facts
+    )
+
+
+def identity(asked: Pretraining, config: TrainingConfig, data: TrainingData) -> dict[str, Any]:
+    """Say what an interrupted training must have in common with the one that goes on."""
+    fixed = ("model", "samples", "shapes", "gaussians", "seed", "batch")
+    values = config.to_json()
+    return {
+        "data": [asked.stage, data.facts, [source.name for source in data.train]],
+        "base": None if asked.base is None else sha256_of_file(asked.base),
+        "options": [asked.anchors, {name: values[name] for name in fixed}],
+    }

@@ -35,8 +35,8 @@ from RadGSRegLib.networks.cubes import excess_cube
 from RadGSRegLib.reconstruction.box import box_of_cloud
 from RadGSRegLib.training.config import PhaseShares, TrainingConfig
 from RadGSRegLib.training.losses import point_distance
+from RadGSRegLib.training.patient import finish_patient_model, patient_model, patient_source
 from RadGSRegLib.training.pool import VALIDATION, SamplePool, stack_samples
-from RadGSRegLib.training.stages import finish_patient_model, patient_model, patient_source
 from RadGSRegLib.training.trainer import Trainer
 
 ENCODERS = ("resnet50", "densenet121", "vit12")

@@ -1,0 +1,91 @@
+"""A model of many vertebrae: around their mean, and knowing how they differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..networks.anchors import grid_cloud
+from ..networks.model import RadGSReg
+from ..system.progress import Progress
+from .card import anchors_of
+from .config import TrainingConfig
+from .pool import Source
+from .readers import phantom_sources
+from .samples import Sample, SampleOptions
+from .shapes import shapes_of
+from .stages import Pretraining, TrainingData
+from .subjects import Subject
+from .template import find_axes, mean_vertebra, template_cloud
+
+_AVERAGED = 20
+_GRID_EDGE = 12
+
+
+@dataclass(frozen=True)
+class _Turned:
+    """A source whose subjects are given the axes of the anchors (4, 4)."""
+
+    inner: Source
+    anchors_to_centred: NDArray[np.float64]
+    axes_known: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def subject(self, wide: bool = False) -> Subject:
+        return self.inner.subject(wide).with_axes(self.anchors_to_centred)
+
+    def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
+        return self.inner.sample(subject, options, seed)
+
+
+def population_model(
+    asked: Pretraining,
+    config: TrainingConfig,
+    data: TrainingData,
+    base: RadGSReg | None,
+    work: Path,
+    progress: Progress,
+) -> RadGSReg:
+    """Make the model to train in the first two stages, or go on from ``base``.
+
+    All sources of ``data`` are given the anchors' axes. Raises Cancelled when ``progress`` says so.
+    """
+    # A phantom's axes are known, so the mean is theirs; other vertebrae are compared with it.
+    known = [source for source in data.train if source.axes_known]
+    if not known:
+        known = phantom_sources(4, config.seed + 10**6, folder=work / "phantoms")
+    chosen = known[:: max(len(known) // _AVERAGED, 1)][:_AVERAGED]
+    mean = mean_vertebra([source.subject() for source in chosen], progress.part(0.0, 0.1))
+    for sources in (data.train, data.unseen):
+        sources[:] = [
+            source if source.axes_known else _Turned(source, find_axes(source.subject(), mean))
+            for source in sources
+        ]
+    networks = replace(config.model, modes=0)
+    if base is None and asked.anchors == "grid":
+        return RadGSReg(networks, grid_cloud(_GRID_EDGE))
+    if base is None:
+        model = RadGSReg(networks, template_cloud(mean, config.gaussians))
+    else:
+        model = base.with_detector(config.model.detector).train()
+    # Modes are of vertebrae, not of a grid, and a patient's shape is known.
+    bendable = anchors_of(asked, base) != "grid" and not model.is_patient_specific
+    if asked.stage == 1 and bendable and model.shapes is None:
+        learned = shapes_of(
+            model.recm.anchors,
+            data.train,
+            config.shapes,
+            seed=config.seed,
+            folder=work,
+            minutes=asked.minutes,
+            progress=progress.part(0.1, 1.0),
+            enough=asked.is_enough,
+        )
+        model = model if learned is None else model.with_shapes(learned)
+    return model

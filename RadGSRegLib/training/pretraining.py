@@ -1,0 +1,167 @@
+"""One command for the three stages: data in, a model and its card out."""
+
+from __future__ import annotations
+
+import copy
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from ..networks.model import RadGSReg, load_model, save_model
+from ..system.progress import Progress
+from ..system.torch_threads import one_torch_thread
+from .board import Board
+from .card import model_card
+from .config import TrainingConfig
+from .detection import DetectorTrainer
+from .figures import reconstruction_figures
+from .loop import History
+from .patient import finish_patient_model, patient_model
+from .pool import SamplePool
+from .population import population_model
+from .samples import SampleOptions
+from .shapes import SHAPES, shape_facts
+from .stages import Pretraining, TrainingData, identity, training_data
+from .trainer import Trainer
+from .whole_views import whole_views
+from .work import claim
+
+_MEASURED = 12
+# A budget that preparing the data has used up: a few steps all the same.
+_LEAST_MINUTES = 0.02
+
+
+def pretrain(
+    asked: Pretraining, config: TrainingConfig, progress: Progress | None = None
+) -> History:
+    """Train one stage and write the model; returns what was measured on the way.
+
+    Raises InputError for data that is missing or unusable, and Cancelled when ``progress`` says so
+    (nothing is written then, but a ``work`` folder keeps what is needed to go on).
+    """
+    asked.check()
+    report = progress or Progress()
+    temporary = TemporaryDirectory(prefix="radgsreg-") if asked.work is None else nullcontext()
+    with temporary as folder:
+        work = Path(folder) if isinstance(folder, str) else asked.work
+        assert work is not None
+        history = _Stage(asked, config, work).run(report)
+    report(1.0, f"trained: {asked.out}")
+    return history
+
+
+class _Stage:
+    """One stage of training in its work folder."""
+
+    def __init__(self, asked: Pretraining, config: TrainingConfig, work: Path) -> None:
+        self.asked, self.config, self.work = asked, config, work
+        self.began = time.perf_counter()
+
+    def run(self, report: Progress) -> History:
+        """Train, measure, and write the model; returns what was measured on the way."""
+        asked, work = self.asked, self.work
+        base = None if asked.base is None else load_model(asked.base)
+        torch.manual_seed(self.config.seed)
+        report(0.0, "preparing the data")
+        data = training_data(asked, self.config, work)
+        claim(work, identity(asked, self.config, data))
+        if self.config.detection.share == 0.0:
+            # One that was never trained must not be trusted: without it, crops are scanned.
+            networks = replace(self.config.model, detector=None)
+            self.config = replace(self.config, model=networks)
+        with one_torch_thread():
+            if asked.stage == 3:
+                model = patient_model(data.train[0].subject(), self.config, base)
+            else:
+                part = report.part(0.0, 0.05)
+                model = population_model(asked, self.config, data, base, work, part)
+        config = self.config = replace(self.config, model=model.config)
+        trainer, history = self._train(model, data, report.part(0.05, 0.98))
+        if asked.stage == 3:
+            with one_torch_thread():
+                finish_patient_model(model, data.train[0].subject(), config)
+        if trainer.rank == 0:
+            minutes = self._minutes()
+            report(0.98, "measuring reconstructions")
+            held = trainer.unseen or trainer.pool
+            with one_torch_thread():
+                quality = reconstruction_figures(model, held, min(config.validate, _MEASURED))
+            done = trainer.step, minutes
+            card = model_card(asked, config, base, data.facts, history, quality, done)
+            if model.shapes is not None:
+                kept = {} if base is None else base.card.get(SHAPES, {})
+                card[SHAPES] = shape_facts(work) or kept
+            save_model(asked.out, model, card)
+        return history
+
+    def _train(
+        self, model: RadGSReg, data: TrainingData, report: Progress
+    ) -> tuple[Trainer, History]:
+        """Train the detector, if there is one, and then the rest."""
+        asked, config, detector = self.asked, self.config, model.detector
+        pool, unseen = self._pools(data, config.samples, "pairs", "unseen")
+        with Board(asked.board) as board:
+            trainer = Trainer(
+                model,
+                pool,
+                config,
+                device=asked.device,
+                folder=self.work,
+                log=board.write,
+                unseen=unseen,
+            )
+            share = 0.0 if detector is None else config.detection.share
+            detection: list[dict[str, float]] = []
+            state = None
+            try:
+                if detector is not None and share > 0:
+                    options = whole_views(config.samples, detector.config)
+                    views, unseen = self._pools(data, options, "views", "unseen-views")
+                    finder = DetectorTrainer(
+                        detector,
+                        views,
+                        config.detection,
+                        own=model.is_patient_specific,
+                        device=asked.device,
+                        folder=self.work,
+                        log=board.write,
+                        unseen=unseen,
+                    )
+                    minutes = self._left()
+                    minutes = None if minutes is None else share * minutes
+                    part = report.part(0.0, share)
+                    detection = finder.run(part, minutes, asked.is_enough).entries
+                if detector is not None:
+                    state = copy.deepcopy(detector.state_dict())
+                history = trainer.run(report.part(share, 1.0), self._left(), asked.is_enough)
+                history.detection = detection
+                if detector is not None and state is not None:
+                    # A checkpoint of the rest may hold an earlier state of the detector.
+                    detector.load_state_dict(state)
+            finally:
+                pool.close()
+        return trainer, history
+
+    def _pools(
+        self, data: TrainingData, options: SampleOptions, name: str, unseen: str
+    ) -> tuple[SamplePool, SamplePool | None]:
+        """The pairs to train on and those to measure on, kept in folders of these names."""
+        seed = self.config.seed
+        workers = self.config.workers if name == "pairs" else 0
+        pool = SamplePool(data.train, options, seed, self.work / name, workers)
+        if not data.unseen:
+            return pool, None
+        return pool, SamplePool(data.unseen, options, seed + 1, self.work / unseen)
+
+    def _minutes(self) -> float:
+        """How long it has taken so far."""
+        return (time.perf_counter() - self.began) / 60.0
+
+    def _left(self) -> float | None:
+        """What is left of the budget (None: there is none)."""
+        minutes = self.asked.minutes
+        return None if minutes is None else max(minutes - self._minutes(), _LEAST_MINUTES)
