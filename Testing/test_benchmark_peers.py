@@ -1,4 +1,4 @@
-"""The rivals of the benchmarks see what we see: otherwise a comparison says nothing."""
+"""The baselines of the benchmarks see what we see: otherwise a comparison says nothing."""
 
 from __future__ import annotations
 

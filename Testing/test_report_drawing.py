@@ -60,7 +60,7 @@ def _endless(_case: object, _registration: object, progress: Progress) -> Report
     for _ in range(2000):
         progress(0.5, "drawing")
         time.sleep(0.01)
-    raise AssertionError("nobody has stopped it")
+    raise AssertionError("it was not stopped")
 
 
 def test_an_error_elsewhere_ends_the_drawing(monkeypatch: pytest.MonkeyPatch) -> None:

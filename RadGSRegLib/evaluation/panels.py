@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -176,16 +177,7 @@ def _bare(axes: Axes, label: str) -> None:
         axes.set_ylabel(label, fontsize=8, color="#334155")
 
 
-def _wrapped(title: str, width: int = 26) -> str:
+def _wrapped(title: str) -> str:
     """The title in lines that fit over a narrow picture."""
-    lines: list[str] = []
-    for part in title.split("\n"):
-        words, line = part.split(), ""
-        for word in words:
-            if line and len(line) + 1 + len(word) > width:
-                lines.append(line)
-                line = word
-            else:
-                line = f"{line} {word}".strip()
-        lines.append(line)
-    return "\n".join(lines)
+    lines = [textwrap.wrap(part, 26, break_long_words=False) for part in title.split("\n")]
+    return "\n".join(line for part in lines for line in part)

@@ -63,8 +63,8 @@ def read_truth(path: Path) -> Truth:
     if content.get("points_ct") is not None:
         try:
             points = np.asarray(content["points_ct"], dtype=float)
-        except (TypeError, ValueError) as error:
-            raise InputError(path, '"points_ct" must be a list of [x, y, z]') from error
+        except (TypeError, ValueError):
+            points = np.empty(0)
         if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
             raise InputError(path, '"points_ct" must be a list of [x, y, z]')
     return Truth(matrix, points, str(content.get("level", "")))

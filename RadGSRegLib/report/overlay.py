@@ -65,12 +65,12 @@ def polarity(view: View, shadow: Shadow) -> float:
     if view.intensity != "display":
         return 1.0
     pixels = np.stack(np.meshgrid(shadow.columns, shadow.rows), axis=-1)
-    seen = ndimage.map_coordinates(
+    shown = ndimage.map_coordinates(
         brightness(view), [pixels[..., 1], pixels[..., 0]], order=1, mode="nearest"
     )
     sigma = 8.0 * shadow.pixels_per_mm / float(shadow.columns[1] - shadow.columns[0])
-    sigma = min(sigma, 0.25 * min(seen.shape))
-    fine = [image - ndimage.gaussian_filter(image, sigma) for image in (seen, shadow.attenuation)]
+    sigma = min(sigma, 0.25 * min(shown.shape))
+    fine = [image - ndimage.gaussian_filter(image, sigma) for image in (shown, shadow.attenuation)]
     return -1.0 if float((fine[0] * fine[1]).sum()) < 0 else 1.0
 
 
@@ -94,16 +94,16 @@ def windowed(view: View, shadow: Shadow, sign: float) -> Array:
     return np.asarray(np.clip((image - low) / max(high - low, 1e-12), 0.0, 1.0) ** 1.1)
 
 
-def overlay_png(view: View, shadow: Shadow, seen: Array | None = None) -> bytes:
+def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes:
     """The whole X-ray with the vertebra's outline, a scale bar and the view's name.
 
-    ``seen``: the X-ray as `windowed` shows it, where it is known already.
+    ``shown``: the X-ray as `windowed` shows it, where it is known already.
     """
-    seen = windowed(view, shadow, polarity(view, shadow)) if seen is None else seen
+    shown = windowed(view, shadow, polarity(view, shadow)) if shown is None else shown
     rows, columns = view.pixels.shape
     longer = 7.2
     figure, axes = _frame(columns * longer / max(rows, columns), rows * longer / max(rows, columns))
-    axes.imshow(seen, cmap="gray", vmin=0, vmax=1)
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1)
     _draw_lines(axes, shadow)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     _label(axes, view.name, shadow.pixels_per_mm)
@@ -130,14 +130,14 @@ def plain_png(view: View) -> bytes:
     return png_bytes(figure, 130)
 
 
-def comparison_png(view: View, shadow: Shadow, seen: Array | None = None) -> bytes:
+def comparison_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes:
     """Four looks at the vertebra: X-ray, rendering, checkerboard of both, and both as colours.
 
-    ``seen``: the X-ray as `windowed` shows it, where it is known already.
+    ``shown``: the X-ray as `windowed` shows it, where it is known already.
     """
-    seen = windowed(view, shadow, polarity(view, shadow)) if seen is None else seen
+    shown = windowed(view, shadow, polarity(view, shadow)) if shown is None else shown
     pixels = np.stack(np.meshgrid(shadow.columns, shadow.rows), axis=-1)
-    xray = ndimage.map_coordinates(seen, [pixels[..., 1], pixels[..., 0]], order=1, cval=0.0)
+    xray = ndimage.map_coordinates(shown, [pixels[..., 1], pixels[..., 0]], order=1, cval=0.0)
     rendered = shadow.attenuation / max(float(np.percentile(shadow.attenuation, 99.7)), 1e-12)
     rendered = np.clip(rendered, 0.0, 1.0) ** 0.8
     tile = 10.0 * shadow.pixels_per_mm

@@ -107,9 +107,9 @@ def draw_views(
             overlays.append(overlay.plain_png(view))
             comparisons.append(b"")
             continue
-        seen = overlay.windowed(view, shadow, overlay.polarity(view, shadow))
-        overlays.append(overlay.overlay_png(view, shadow, seen))
-        comparisons.append(overlay.comparison_png(view, shadow, seen))
+        shown = overlay.windowed(view, shadow, overlay.polarity(view, shadow))
+        overlays.append(overlay.overlay_png(view, shadow, shown))
+        comparisons.append(overlay.comparison_png(view, shadow, shown))
     return ReportPictures(overlays, comparisons)
 
 

@@ -12,7 +12,7 @@ from contourpy import contour_generator
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from ..geometry import Camera, Volume, transform_points
+from ..geometry import Camera, Volume, cut, mask_box, transform_points
 
 Array = NDArray[np.float64]
 
@@ -122,14 +122,12 @@ def cast_shadow(
 
 def _boxed(ct: Volume, labels: Volume, label: int) -> tuple[Volume, NDArray[np.float32]]:
     """The smoothed mask on its own box, and the excess attenuation (1/mm) inside it."""
-    found = np.asarray(labels.array) == label
-    boxes = ndimage.find_objects(found.astype(np.uint8))
-    if not boxes:
+    inside = np.asarray(labels.array) == label
+    if not inside.any():
         raise ValueError(f"label {label} is not in the label map")
-    low = [part.start for part in boxes[0]][::-1]
-    high = [part.stop for part in boxes[0]][::-1]
-    part = labels.with_array(found).crop(low, high)
-    hounsfield = ct.crop(low, high).array
+    box = mask_box(inside, labels.spacing, 0.0)
+    part = cut(labels.with_array(inside), box)
+    hounsfield = ct.array[box]
     excess = np.where(part.array, WATER_PER_MM * (hounsfield - SOFT_TISSUE_HU) / 1000.0, 0.0)
     bone = np.pad(np.maximum(excess, 0.0).astype(np.float32), 2)
     mask = np.pad(part.array.astype(np.float32), 2)

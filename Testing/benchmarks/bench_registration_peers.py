@@ -1,11 +1,11 @@
-"""Whole registrations, ours and the rivals', on the same cases from the same clicks in one run.
+"""Whole registrations, ours and the baselines', on the same cases from the same clicks in one run.
 
     python Testing/benchmarks/bench_registration_peers.py --out DIR [--cases FOLDER]
 
 FOLDER holds cases with truth (`radgsreg simulate` makes some; by default the shared cases). All
-start from the triangulated clicks with the CT's axes parallel to the world's. The rivals get the
+start from the triangulated clicks with the CT's axes parallel to the world's. The baselines get the
 vertebra alone (soft tissue taken off), windows of the X-rays around the click, collimated pixels
-filled in, and, unlike us, are told whether bone is bright. A rival that is not installed is left
+filled in, and, unlike us, are told whether bone is bright. A baseline that is not installed is left
 out, with a line that says so.
 """
 
@@ -32,11 +32,11 @@ from peer_views import Problem, correlation, local_similarity, resample
 from RadGSRegLib.cases import Case, read_case
 from RadGSRegLib.drr import excess_attenuation, project_volume
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.evaluation import Truth, find_cases, read_truth, start_from_clicks
+from RadGSRegLib.evaluation import Truth, Yardstick, find_cases, read_truth, start_from_clicks
 from RadGSRegLib.gaussians import warm_up
-from RadGSRegLib.measures import SUCCESS_MM, mtre, target_points
+from RadGSRegLib.measures import SUCCESS_MM
 from RadGSRegLib.registration import register_case
-from RadGSRegLib.views.prepare import prepare_view
+from RadGSRegLib.views import prepare_view
 
 Array = NDArray[np.float64]
 Peer = Callable[[Problem], Array]
@@ -46,7 +46,7 @@ OURS = "RadGSReg"
 
 @dataclass(frozen=True)
 class Run:
-    """One registration: error (mm), seconds, and our own verdict (empty for rivals)."""
+    """One registration: error (mm), seconds, and our own verdict (empty for baselines)."""
 
     method: str
     case: str
@@ -58,7 +58,7 @@ class Run:
 
 
 def bone_is_bright(case: Case, truth: Truth) -> bool:
-    """The polarity that both X-rays have in common, from the true pose: a gift to the rivals."""
+    """The polarity that both X-rays have in common, from the true pose: a gift to the baselines."""
     volume = excess_attenuation(case.ct, case.labels, case.label)
     total = 0.0
     for view in case.views[:2]:
@@ -79,8 +79,8 @@ def bone_is_bright(case: Case, truth: Truth) -> bool:
     return total > 0
 
 
-def rivals(iterations: int) -> tuple[dict[str, Peer], dict[str, Peer], list[str]]:
-    """The quick rivals, the slow one, and a line for each that is not installed."""
+def baselines(iterations: int) -> tuple[dict[str, Peer], dict[str, Peer], list[str]]:
+    """The quick baselines, the slow one, and a line for each that is not installed."""
     quick: dict[str, Peer] = {}
     slow: dict[str, Peer] = {}
     notes = []
@@ -113,20 +113,18 @@ def rivals(iterations: int) -> tuple[dict[str, Peer], dict[str, Peer], list[str]
 
 
 def run_case(folder: Path, peers: dict[str, Peer], threads: int) -> list[Run]:
-    """Ours and every rival on one case, one after the other; reading files is not timed."""
+    """Ours and every baseline on one case, one after the other; reading files is not timed."""
     case = read_case(folder)
     truth = read_truth(folder / "truth.json")
-    points = truth.points_ct
-    if points is None or len(points) < 1000:
-        points = target_points(case.labels, case.label, 2000)
+    yardstick = Yardstick(case, truth)
     start = start_from_clicks(case)
     if start is None:
-        raise InputError(folder, "has no clicks in two views", "the rivals start from them")
+        raise InputError(folder, "has no clicks in two views", "the baselines start from them")
     bright = bone_is_bright(case, truth)
-    begin_mm = mtre(points, start, truth.ct_to_world)
+    begin_mm = yardstick.mtre(start)
 
     def run(method: str, seconds: float, pose: Array, status: str = "") -> Run:
-        error = mtre(points, pose, truth.ct_to_world)
+        error = yardstick.mtre(pose)
         return Run(method, folder.name, truth.realism, begin_mm, error, seconds, status)
 
     torch.set_num_threads(1)  # our kernels bring their own
@@ -179,7 +177,7 @@ def main() -> int:
     args = parser.parse_args()
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     place = machine(threads)
-    quick, slow, notes = rivals(args.iterations)
+    quick, slow, notes = baselines(args.iterations)
     for note in notes:
         print(note)
     warm_up("cpu")

@@ -1,4 +1,4 @@
-"""RTK's Joseph projector, alone and driven by Py-BOBYQA: the strongest simple rival."""
+"""RTK's Joseph projector, alone and driven by Py-BOBYQA: the strongest simple baseline."""
 
 from __future__ import annotations
 

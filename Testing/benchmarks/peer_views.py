@@ -1,4 +1,4 @@
-"""What our rivals are given: the same X-rays, seen by cameras that all of them can express.
+"""What our baselines are given: the same X-rays, seen by cameras that all of them can express.
 
 itk-twoprojectionregistration knows only sources that turn about one axis, with the detector
 perpendicular to the line from the source through the isocentre. Any two views are of that kind once
@@ -19,7 +19,7 @@ from RadGSRegLib.cases import Case
 from RadGSRegLib.drr import excess_attenuation
 from RadGSRegLib.evaluation import start_from_clicks
 from RadGSRegLib.geometry import Camera, Volume, transform_points
-from RadGSRegLib.views.prepare import prepare_view
+from RadGSRegLib.views import prepare_view
 
 Array = NDArray[np.float64]
 
@@ -134,8 +134,7 @@ class Problem:
         start = start_from_clicks(case)
         if start is None:
             raise ValueError("the peers start from clicks in two views")
-        inside = np.argwhere(np.asarray(case.labels.array) == case.label)[:, ::-1].astype(float)
-        centre = case.labels.physical_points(inside).mean(axis=0)
+        centre = case.centre_ct
         images, cameras = [], []
         for view, bright in zip(case.views[:2], bone_is_bright, strict=True):
             prepared = prepare_view(view)
