@@ -9,12 +9,12 @@ from gaussian_scenes import camera, random_cloud, relative
 
 from RadGSRegLib.gaussians import (
     Bodies,
+    available_backends,
     rasterize,
     rasterize_bodies,
     rasterize_bodies_with_jacobian,
     rasterize_with_jacobian,
 )
-from RadGSRegLib.gaussians import bodies as module
 from RadGSRegLib.geometry import exp_se3
 
 SIZE = (70, 64)
@@ -52,23 +52,22 @@ def _reference(
     return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_bodies_are_what_the_reference_renders_one_by_one(
-    bodies: Bodies, fused: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if fused and not module._fused(bodies):
-        pytest.skip("warp does not work here")
-    monkeypatch.setattr(module, "_fused", lambda bodies: fused)
+@pytest.mark.parametrize("backend", ["torch", "warp"])
+def test_bodies_are_what_the_reference_renders_one_by_one(bodies: Bodies, backend: str) -> None:
+    if available_backends()[backend]:
+        pytest.skip(f"{backend} does not work here")
     views = _two_views()
-    images, jacobians = rasterize_bodies_with_jacobian(bodies, *views, MOVES, SIZE, CENTRE)
+    images, jacobians = rasterize_bodies_with_jacobian(
+        bodies, *views, MOVES, SIZE, CENTRE, backend=backend
+    )
     for n, (intrinsic, pose) in enumerate(zip(*views, strict=True)):
         wanted, wanted_jacobians = _reference(bodies, intrinsic, pose)
         assert relative(images[n].double(), wanted) < 1e-4
         for part in (slice(0, 3), slice(3, 6)):
             assert relative(jacobians[n, :, part].double(), wanted_jacobians[:, part]) < 2e-4
-    plain = rasterize_bodies(bodies, *views, MOVES, SIZE)
+    plain = rasterize_bodies(bodies, *views, MOVES, SIZE, backend=backend)
     assert relative(plain, images) < 1e-5
-    alone = rasterize_bodies(bodies, views[0][1:], views[1][1:], MOVES, SIZE)
+    alone = rasterize_bodies(bodies, views[0][1:], views[1][1:], MOVES, SIZE, backend=backend)
     assert torch.equal(alone[0], plain[1])
 
 

@@ -122,7 +122,7 @@ def test_warp_equals_the_reference_on_many() -> None:
 def test_the_kernel_for_cuda_gives_the_same() -> None:
     """One thread per row instead of per Gaussian: run on the CPU here."""
     from RadGSRegLib.gaussians import warp_voxel_kernels
-    from RadGSRegLib.system.warp_runtime import flat_array, launch
+    from RadGSRegLib.system import flat_array, launch
 
     cloud = random_cloud(50, dtype=torch.float32)
     ni, nj, nk = SIZE

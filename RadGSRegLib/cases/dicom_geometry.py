@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from ..geometry.carm import PATIENT_POSITIONS, carm_rotation
+from ..geometry import PATIENT_POSITIONS, carm_rotation
 from .dicom_file import value_of
 
 Array = NDArray[np.float64]

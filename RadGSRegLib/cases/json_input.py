@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry.pose import orthonormalize
+from ..geometry import orthonormalize
 
 Array = NDArray[np.float64]
 

@@ -6,9 +6,10 @@ from .attenuation import (
     hu_to_attenuation,
     water_attenuation,
 )
-from .projector import project_volume, project_volume_with_jacobian
+from .projector import PROJECTORS, project_volume, project_volume_with_jacobian
 
 __all__ = [
+    "PROJECTORS",
     "bone_attenuation",
     "excess_attenuation",
     "hu_to_attenuation",

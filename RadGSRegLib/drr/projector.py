@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..geometry import Rigid, Volume, inverse_intrinsic, invert_rigid, translation
+from ..system import Backends, on_torch, on_warp
 from .grid_rays import Lattice, depth_lattice, pixel_directions
 
 # Samples per smallest voxel edge: two of them keep the error of the sum under 0.1 % of the image.
 _SAMPLES_PER_VOXEL = 2.0
 
 
-def _choose(backend: str, volume: Tensor) -> ModuleType:
-    if backend not in ("auto", "torch", "warp"):
-        raise ValueError(f"there is no backend {backend!r} to project; there are auto, torch, warp")
-    if backend == "auto":
-        fast = volume.device.type in ("cpu", "cuda") and volume.dtype != torch.float64
-        backend = "warp" if fast else "torch"
-        if fast:
-            try:
-                from ..system.warp_runtime import start
-
-                start()
-            except Exception:  # a broken or absent warp: the reference does the work
-                backend = "torch"
-    if backend == "warp":
-        from . import warp_backend
-
-        return warp_backend
-    from . import torch_backend
-
-    return torch_backend
+PROJECTORS = Backends(
+    "project", on_torch(f"{__package__}.torch_backend"), on_warp(f"{__package__}.warp_backend")
+)
 
 
 def _voxels(volume: Volume | Tensor, index_to_physical: ArrayLike | None) -> tuple[Tensor, Tensor]:
@@ -93,7 +75,7 @@ def project_volume(
     camera_to_index = torch.linalg.inv(pose.double().cpu() @ to_physical)
     camera_to_index = camera_to_index.to(device=voxels.device, dtype=voxels.dtype)
     directions = pixel_directions(inverse, size, voxels)
-    module = _choose(backend, voxels)
+    module = PROJECTORS.choose(backend, voxels.device, voxels.dtype)
     sums: Tensor = module.project(voxels, camera_to_index, directions, lattice)
     image: Tensor = (sums * directions.norm(dim=1)).reshape(size[1], size[0])
     return image
@@ -130,7 +112,7 @@ def project_volume_with_jacobian(
     directions = pixel_directions(inverse, size, voxels)
     centre = np.asarray(centre_physical, dtype=np.float64)
     depth = float(Rigid(pose).apply(centre)[2])
-    module = _choose(backend, voxels)
+    module = PROJECTORS.choose(backend, voxels.device, voxels.dtype)
     value, flat, lever = module.project_with_moments(voxels, matrix, directions, lattice, depth)
     changes = []
     for index in range(6):

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..system.parallel import worker_count
-from ..system.warp_runtime import flat_array, launch, run_jobs, split, start
+from ..system import flat_array, launch, run_jobs, split, start_warp, worker_count
 from .grid_rays import Lattice
 
-start()
+start_warp()
 
 from . import warp_kernels as kernels  # noqa: E402
 

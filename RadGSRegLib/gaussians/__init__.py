@@ -1,16 +1,25 @@
 """Radiative Gaussians: the cloud, the rasterizer, the voxelizer, and fitting them to a volume."""
 
-from .backends import available_backends, warm_up
-from .bodies import Bodies, rasterize_bodies, rasterize_bodies_with_jacobian
+from ..system import available_backends
+from .bodies import Bodies
+from .body_rasterizer import (
+    BODY_RASTERIZERS,
+    rasterize_bodies,
+    rasterize_bodies_with_jacobian,
+)
 from .cloud import GaussianCloud
 from .fit import FitOptions, fit_vertebra
 from .moments import coarsen
 from .ply import read_ply, write_ply
-from .rasterizer import DEFAULT_CUTOFF, rasterize, rasterize_with_jacobian
-from .voxelizer import voxelize
+from .rasterizer import DEFAULT_CUTOFF, RASTERIZERS, rasterize, rasterize_with_jacobian
+from .voxelizer import VOXELIZERS, voxelize
+from .warm_up import warm_up
 
 __all__ = [
+    "BODY_RASTERIZERS",
     "DEFAULT_CUTOFF",
+    "RASTERIZERS",
+    "VOXELIZERS",
     "Bodies",
     "FitOptions",
     "GaussianCloud",

@@ -23,8 +23,7 @@ from torch import Tensor
 from ..drr import project_volume
 from ..errors import InputError
 from ..geometry import Rigid, Volume
-from ..system.progress import Progress, ProgressCallable
-from ..system.torch_threads import one_torch_thread
+from ..system import Progress, ProgressCallable, one_torch_thread
 from .adam import Adam
 from .cloud import GaussianCloud
 from .moments import cluster, match_moments

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..geometry import inverse_intrinsic
-from .backends import choose
+from ..system import Backend, Backends, never_by_itself, on_torch, on_warp
 from .cloud import GaussianCloud, as_matrix
 
 # Gaussians end where their line integral has fallen to exp(-k^2 / 2) of its peak: 4e-5.
 DEFAULT_CUTOFF = 4.5
+
+
+@lru_cache(maxsize=1)
+def _gsplat_problem() -> str:
+    if not torch.cuda.is_available():
+        return "needs a CUDA device, and torch finds none"
+    try:
+        import gsplat  # noqa: F401
+    except Exception as error:
+        return f"gsplat cannot be imported ({error})"
+    return ""
+
+
+RASTERIZERS = Backends(
+    "rasterize",
+    on_torch(f"{__package__}.torch_backend"),
+    on_warp(f"{__package__}.warp_backend"),
+    Backend("gsplat", f"{__package__}.gsplat_backend", never_by_itself, _gsplat_problem),
+)
 
 
 def rasterize(
@@ -37,8 +58,8 @@ def rasterize(
     that is not available.
     """
     inverse = inverse_intrinsic(_numbers(intrinsic))
-    _check(size, cutoff)
-    module = choose(backend, cloud.device, cloud.dtype)
+    check_picture(size, cutoff)
+    module = RASTERIZERS.choose(backend, cloud.device, cloud.dtype)
     pose = as_matrix(cloud_to_camera, cloud.means)
     image: Tensor = module.rasterize(cloud, inverse, pose, size, cutoff)
     return image
@@ -62,8 +83,8 @@ def rasterize_with_jacobian(
     and errors otherwise as for `rasterize`.
     """
     inverse = inverse_intrinsic(_numbers(intrinsic))
-    _check(size, cutoff)
-    module = choose(backend, cloud.device, cloud.dtype)
+    check_picture(size, cutoff)
+    module = RASTERIZERS.choose(backend, cloud.device, cloud.dtype)
     with torch.no_grad():
         pose = as_matrix(cloud_to_camera, cloud.means)
         centre = as_matrix(centre_cloud, cloud.means)
@@ -83,7 +104,8 @@ def _numbers(matrix: Tensor | ArrayLike) -> ArrayLike:
     return matrix.detach().cpu().numpy() if isinstance(matrix, Tensor) else matrix
 
 
-def _check(size: tuple[int, int], cutoff: float) -> None:
+def check_picture(size: tuple[int, int], cutoff: float) -> None:
+    """Raise ValueError for an empty picture or a bad cutoff."""
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"a size is (columns, rows), both at least 1, not {size}")
     check_cutoff(cutoff)

@@ -5,10 +5,16 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from .backends import choose
+from ..system import Backends, on_torch, on_warp
 from .cloud import GaussianCloud, as_matrix
 from .rasterizer import DEFAULT_CUTOFF, check_cutoff
 from .voxel_setup import check_grid
+
+VOXELIZERS = Backends(
+    "voxelize",
+    on_torch(f"{__package__}.torch_backend"),
+    on_warp(f"{__package__}.warp_voxel_backend"),
+)
 
 
 def voxelize(
@@ -33,6 +39,6 @@ def voxelize(
     matrix = as_matrix(index_to_cloud, cloud.means).detach()
     check_grid(matrix.cpu().double().numpy(), size)
     check_cutoff(cutoff)
-    module = choose(backend, cloud.device, cloud.dtype, "voxelize")
+    module = VOXELIZERS.choose(backend, cloud.device, cloud.dtype)
     volume: Tensor = module.voxelize(cloud, matrix, size, cutoff, widen)
     return volume

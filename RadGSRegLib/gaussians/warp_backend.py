@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..system.parallel import worker_count
-from ..system.warp_runtime import balanced_edges, flat_array, launch, run_jobs, split, start
+from ..system import balanced_edges, flat_array, launch, run_jobs, split, start_warp, worker_count
 from . import warp_gather
 from . import warp_kernels as kernels
 from .cloud import GaussianCloud
@@ -25,7 +24,7 @@ from .rays import pixel_rays
 from .splat_setup import footprint_coefficients, footprint_motion, inverse_on
 from .tiles import TileLister, TileLists, list_tiles
 
-start()
+start_warp()
 
 # Below this many Gaussians a second thread costs more than it brings.
 _WORTH_A_THREAD = 256

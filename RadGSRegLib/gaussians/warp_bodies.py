@@ -1,6 +1,7 @@
-"""Bodies on warp kernels, CPU: one launch sets all up in all views, one scatters each body apart.
+"""Bodies on warp kernels: one launch sets all up in all views, one scatters each body apart.
 
-Runs on the calling thread alone: a registration may call it for its views side by side.
+On CUDA each body in each view takes a launch of the rasterizer, which gathers there. On the CPU all
+runs on the calling thread alone: a registration may call it for its views side by side.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import warp as wp
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..system.warp_runtime import flat_array, launch, start
+from ..system import flat_array, launch, start_warp
+from . import torch_bodies, warp_backend
 from .bodies import Bodies
 from .rays import pixel_rays
-from .warp_backend import derivatives_by_motion
 
-start()
+start_warp()
 
 from . import warp_kernels as kernels  # noqa: E402
 from . import warp_setup_kernel  # noqa: E402
@@ -44,8 +45,6 @@ def _set_up(
     bodies_to_frame: Sequence[Array],
     cutoff: float,
 ) -> _Footprints:
-    if len(bodies_to_frame) != len(bodies):
-        raise ValueError(f"{len(bodies)} bodies need as many poses, not {len(bodies_to_frame)}")
     count = len(bodies.table)
     total = len(inverses) * count
     done = _Footprints(
@@ -87,7 +86,11 @@ def rasterize(
     size: tuple[int, int],
     cutoff: float,
 ) -> Tensor:
-    """See `bodies.rasterize_bodies`; ``inverses`` (V, 3, 3) are K^-1."""
+    """See `body_rasterizer.rasterize_bodies`; ``inverses`` (V, 3, 3) are K^-1."""
+    if bodies.table.is_cuda:
+        return torch_bodies.rasterize(
+            bodies, inverses, frame_to_camera, bodies_to_frame, size, cutoff, warp_backend
+        )
     columns, rows = size
     stride = columns + kernels.LANES
     prints = _set_up(bodies, inverses, frame_to_camera, bodies_to_frame, cutoff)
@@ -120,7 +123,18 @@ def rasterize_with_jacobian(
     centre_frame: Array,
     cutoff: float,
 ) -> tuple[Tensor, Tensor]:
-    """See `bodies.rasterize_bodies_with_jacobian`; ``inverses`` (V, 3, 3) are K^-1."""
+    """See `body_rasterizer.rasterize_bodies_with_jacobian`; ``inverses`` (V, 3, 3) are K^-1."""
+    if bodies.table.is_cuda:
+        return torch_bodies.rasterize_with_jacobian(
+            bodies,
+            inverses,
+            frame_to_camera,
+            bodies_to_frame,
+            size,
+            centre_frame,
+            cutoff,
+            warp_backend,
+        )
     columns, rows = size
     stride = columns + kernels.LANES
     prints = _set_up(bodies, inverses, frame_to_camera, bodies_to_frame, cutoff)
@@ -145,5 +159,5 @@ def rasterize_with_jacobian(
     )
     rotations = _single(frame_to_camera[:, :3, :3])
     views = zip(planes[..., :columns], inverses, rotations, centres_camera, strict=True)
-    found = [derivatives_by_motion(*view) for view in views]
+    found = [warp_backend.derivatives_by_motion(*view) for view in views]
     return torch.stack([image for image, _ in found]), torch.stack([slope for _, slope in found])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import warp as wp
 from torch import Tensor
 
-from ..system.warp_runtime import flat_array, launch, start
+from ..system import flat_array, launch, start_warp
 from .tiles import TileLists
 
-start()
+start_warp()
 
 from . import warp_gather_kernels as kernels  # noqa: E402
 

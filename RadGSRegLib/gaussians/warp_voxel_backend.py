@@ -9,12 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..system.parallel import worker_count
-from ..system.warp_runtime import balanced_edges, flat_array, launch, run_jobs, split, start
+from ..system import balanced_edges, flat_array, launch, run_jobs, split, start_warp, worker_count
 from .cloud import GaussianCloud
 from .voxel_setup import index_coefficients
 
-start()
+start_warp()
 
 from . import warp_voxel_kernels as kernels  # noqa: E402
 

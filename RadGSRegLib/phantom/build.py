@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
 from ..geometry import Rigid, Volume, invert_rigid, transform_points
-from ..system.progress import Progress, ProgressCallable
+from ..system import Progress, ProgressCallable
 from .fields import FAR, Array, Points, coverage, smooth_max
 from .parameters import SpineParameters, VertebraParameters
 from .pelvis import SACRUM_BOX, ilium, rib, sacrum

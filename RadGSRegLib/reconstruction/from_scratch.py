@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..gaussians import GaussianCloud, rasterize, voxelize
 from ..geometry import Camera
-from ..system.progress import Progress
+from ..system import Progress
 from .backdrop import Backdrop
 from .box import Box
 from .deadline import Deadline

@@ -13,8 +13,7 @@ from torch import Tensor
 from ..cases import View
 from ..errors import InputError
 from ..gaussians import GaussianCloud, rasterize
-from ..system.progress import Progress, ProgressCallable
-from ..system.torch_threads import one_torch_thread
+from ..system import Progress, ProgressCallable, one_torch_thread
 from .box import FRESH_BOX_MM, Box, box_of_cloud, cube
 from .calibration import calibrate
 from .deadline import Deadline

@@ -33,8 +33,7 @@ from torch import Tensor
 
 from ..gaussians import GaussianCloud, rasterize, voxelize
 from ..gaussians.adam import Adam
-from ..system.parallel import side_by_side_reporting
-from ..system.progress import Progress
+from ..system import Progress, side_by_side_reporting
 from .calibration import Target
 from .deadline import Deadline
 from .losses import image_losses, total_variation

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..errors import InputError
 from ..geometry import Volume, transform_points
-from ..system.progress import Progress, ProgressCallable
+from ..system import Progress, ProgressCallable
 from .boundary import distances_on_ct, find_mask, template_position
 from .deform import deform
 from .image import cut_patch

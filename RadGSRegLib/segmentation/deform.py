@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..geometry import transform_points
-from ..system.progress import Progress
+from ..system import Progress
 from .image import Patch
 from .pose import Placement
 from .template import SHAPE_XYZ, SPACING_MM, grid_points

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ..geometry import transform_points
-from ..system.progress import Progress
+from ..system import Progress
 from .image import Patch
 from .template import Template, grid_points, in_body, template
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from ..cases.types import Case, View
+from ..cases import Case, View
 from ..drr import project_volume
 from ..geometry import Camera, Rigid, Volume, transform_points
-from ..system.progress import Progress, ProgressCallable
+from ..system import Progress, ProgressCallable
 from .geometry import AP, LATERAL, c_arm_camera, move_about, random_offset, random_turn
 from .imaging import DisplayCurve, add_noise, add_scatter, collimator_mask, random_display
 from .materials import DENSITY, mass_attenuation

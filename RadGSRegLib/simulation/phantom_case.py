@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..phantom import LABELS, MOBILE_LEVELS, SpineParameters, make_phantom, random_spine, region_box
-from ..system.progress import Progress, ProgressCallable
+from ..system import Progress, ProgressCallable
 from .case import SimulatedCase, simulate_case
 from .parameters import SimulationParameters
 

@@ -15,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
 from threading import Lock
-from typing import Any
-
-import numpy as np
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from .parallel import core_count
+
+if TYPE_CHECKING:
+    # The command line starts before anything heavy is loaded.
+    from torch import Tensor
 
 
 def _has_cuda_driver() -> bool:
@@ -38,7 +39,7 @@ _STARTING = Lock()
 
 
 @lru_cache(maxsize=1)
-def start() -> None:
+def start_warp() -> None:
     """Initialise warp once, without banner or warnings on the terminal.
 
     Raises ImportError where warp is not installed or does not load.
@@ -95,6 +96,8 @@ def split(count: int, parts: int) -> list[tuple[int, int]]:
 
 def balanced_edges(positions: Tensor, length: int, parts: int) -> list[int]:
     """Edges from 0 to ``length`` of at most ``parts`` bands, about as many positions in each."""
+    import numpy as np
+
     inside = np.clip(positions.detach().numpy(), 0, length)
     ranks = [len(inside) * part // parts for part in range(1, parts)]
     if len(inside) == 0:
@@ -107,7 +110,7 @@ def flat_array(tensor: Tensor) -> Any:
     """A flat float32 warp array on the memory of a contiguous float32 tensor."""
     import warp as wp
 
-    start()
+    start_warp()
     return wp.from_torch(tensor.view(-1), dtype=wp.float32, requires_grad=False)
 
 

@@ -1,0 +1,94 @@
+"""Bodies to X-rays, each apart: what a registration does at every step.
+
+Each body may have moved within the frame. One call gives one image per view and body and, by
+request, its derivative by the body's motion, for far less than as many calls of the rasterizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ..geometry import inverse_intrinsic
+from ..system import Backends, on_torch, on_warp
+from .bodies import Bodies
+from .rasterizer import DEFAULT_CUTOFF, check_picture
+
+Array = NDArray[np.float64]
+
+BODY_RASTERIZERS = Backends(
+    "rasterize bodies",
+    on_torch(f"{__package__}.torch_bodies"),
+    on_warp(f"{__package__}.warp_bodies"),
+)
+
+
+def rasterize_bodies(
+    bodies: Bodies,
+    intrinsics: ArrayLike,
+    frame_to_camera: ArrayLike,
+    bodies_to_frame: Sequence[Array],
+    size: tuple[int, int],
+    *,
+    cutoff: float = DEFAULT_CUTOFF,
+    backend: str = "auto",
+) -> Tensor:
+    """Line integrals (V, B, rows, columns) of each body, placed by ``bodies_to_frame``, in V views.
+
+    Those are (4, 4), one for each body; the identity leaves it where its cloud has it.
+    ``intrinsics`` (V, 3, 3) and ``frame_to_camera`` (V, 4, 4): one of each for every view, all of
+    one ``size``. Otherwise as `rasterize`, without gradients. Raises ValueError where these numbers
+    do not go together.
+    """
+    check_picture(size, cutoff)
+    inverses, poses = _views(intrinsics, frame_to_camera)
+    module = _backend(backend, bodies, bodies_to_frame)
+    images: Tensor = module.rasterize(bodies, inverses, poses, bodies_to_frame, size, cutoff)
+    return images
+
+
+def rasterize_bodies_with_jacobian(
+    bodies: Bodies,
+    intrinsics: ArrayLike,
+    frame_to_camera: ArrayLike,
+    bodies_to_frame: Sequence[Array],
+    size: tuple[int, int],
+    centre_frame: Array,
+    *,
+    cutoff: float = DEFAULT_CUTOFF,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Images (V, B, rows, columns) and their derivatives (V, B, 6, rows, columns).
+
+    The derivative of each body's image is by a motion of the moved body in the frame:
+    ``frame_to_camera @ C @ exp(xi) @ C^-1 @ body_to_frame`` at xi = 0, with C the translation by
+    ``centre_frame`` (3,) mm and xi = (rotation in radians, translation in mm).
+    """
+    check_picture(size, cutoff)
+    inverses, poses = _views(intrinsics, frame_to_camera)
+    module = _backend(backend, bodies, bodies_to_frame)
+    images, jacobians = module.rasterize_with_jacobian(
+        bodies, inverses, poses, bodies_to_frame, size, centre_frame, cutoff
+    )
+    return images, jacobians
+
+
+def _backend(name: str, bodies: Bodies, bodies_to_frame: Sequence[Array]) -> ModuleType:
+    if len(bodies_to_frame) != len(bodies):
+        raise ValueError(f"{len(bodies)} bodies need as many poses, not {len(bodies_to_frame)}")
+    first = bodies.clouds[0]
+    return BODY_RASTERIZERS.choose(name, first.device, first.dtype)
+
+
+def _views(intrinsics: ArrayLike, frame_to_camera: ArrayLike) -> tuple[Array, Array]:
+    matrices = np.asarray(intrinsics, dtype=np.float64)
+    poses = np.asarray(frame_to_camera, dtype=np.float64)
+    if matrices.shape[1:] != (3, 3) or poses.shape != (len(matrices), 4, 4):
+        raise ValueError(
+            f"{matrices.shape} and {poses.shape} are not as many intrinsics (3, 3) as poses (4, 4)"
+        )
+    return np.stack([inverse_intrinsic(k) for k in matrices]), poses
