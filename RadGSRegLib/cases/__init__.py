@@ -12,6 +12,7 @@ from .case import (
 )
 from .clicks import clicked_centre, middle_of_views
 from .ct import read_ct
+from .json_input import read_json_object
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger, sha256_of_file
 from .model_card import read_card, read_facts
@@ -62,6 +63,7 @@ __all__ = [
     "read_ct_case",
     "read_facts",
     "read_itk_transform",
+    "read_json_object",
     "read_projection_matrix",
     "read_registration_json",
     "read_rtk_matrices",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cases.json_input import read_json_object
+from ..cases import read_json_object
 from ..errors import InputError
 from ..geometry import is_rigid
 

@@ -13,7 +13,7 @@ from ..cases import Case, View
 from ..errors import InputError
 from ..gaussians import GaussianCloud
 from ..geometry import Volume
-from ..registration.types import Status
+from ..registration import Status
 from ..system.progress import Progress
 
 Array = NDArray[np.float64]

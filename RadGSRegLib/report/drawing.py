@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..cases.types import Case
+from ..cases import Case
 from ..system.progress import Progress
 
 if TYPE_CHECKING:

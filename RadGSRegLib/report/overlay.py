@@ -15,8 +15,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from ..cases.types import View
-from ..cases.views import file_stem
+from ..cases import View, file_stem
 from ..geometry import Volume, invert_rigid, transform_points
 from ..measures import resample
 from .canvas import blank_figure, png_bytes

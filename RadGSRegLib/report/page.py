@@ -7,16 +7,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-from ..cases.types import Case
+from ..cases import Case
 from ..geometry import transform_points
-from ..registration.types import Registration
+
+if TYPE_CHECKING:
+    from ..registration import Registration
 
 VERDICTS = {
     "ok": ("Registered", "The program would bet on less than 2 mm."),

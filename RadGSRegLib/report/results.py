@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cases.results import (
+from ..cases import (
+    Case,
     RegistrationRecord,
+    View,
     software_versions,
     write_itk_transform,
     write_registration_json,
     write_volume_nifti,
 )
-from ..cases.types import Case, View
 from ..measures import reconstruction_quality
-from ..registration.types import Registration
 from ..system.progress import Progress
 from . import overlay
 from .page import ReportPictures, report_html
@@ -27,6 +27,7 @@ from .shadow import Shadow, cast_shadow
 
 if TYPE_CHECKING:
     from ..pipeline import PipelineResult
+    from ..registration import Registration
 
 
 def write_results(
