@@ -52,11 +52,11 @@ def ball_case(*, dark: bool = False) -> Case:
     return Case(ct, labels, 22, tuple(views), label_names={22: "L3"}, inputs=inputs)
 
 
-def write_ball(folder: Path, *, level: str = "clean") -> Path:
+def write_ball(folder: Path, *, realism: str = "clean") -> Path:
     """The case with its truth and a start in ``folder``; returns the path of case.json."""
     folder.mkdir(parents=True)
     case = ball_case()
     path = write_case(folder, case.ct, case.labels, 22, case.views, start_ct_to_world=START)
-    truth = {"ct_to_world": POSE.tolist(), "level": level}
+    truth = {"ct_to_world": POSE.tolist(), "level": realism}
     (folder / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
     return path

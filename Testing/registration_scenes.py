@@ -52,14 +52,14 @@ def phantom(region: str | tuple[str, ...] = "L3", spacing_mm: float = 2.0) -> Ph
 
 @lru_cache(maxsize=8)
 def simulated(
-    level: str = "clean",
+    realism: str = "clean",
     seed: int = 2,
     region: str | tuple[str, ...] = "L3",
     **changes: Any,
 ) -> SimulatedCase:
     """A case of the phantom's L3, moved by up to 8 degrees and 20 mm about each axis."""
     parameters = replace(
-        SimulationParameters.preset(level),
+        SimulationParameters.preset(realism),
         **{
             "size_px": 244,
             "pixel_mm": 1.22,
@@ -77,15 +77,15 @@ def simulated(
 
 
 @lru_cache(maxsize=2)
-def bodies(level: str = "clean", seed: int = 2) -> RigidBodies:
+def bodies(realism: str = "clean", seed: int = 2) -> RigidBodies:
     """The bodies of a simulated case."""
-    return case_bodies(simulated(level, seed).case, _DEFAULT)
+    return case_bodies(simulated(realism, seed).case, _DEFAULT)
 
 
 @lru_cache(maxsize=2)
-def scene(level: str = "clean", seed: int = 2) -> Scene:
+def scene(realism: str = "clean", seed: int = 2) -> Scene:
     """The scene of a simulated case."""
-    return replace(scene_of(simulated(level, seed).case, _DEFAULT), bodies=bodies(level, seed))
+    return replace(scene_of(simulated(realism, seed).case, _DEFAULT), bodies=bodies(realism, seed))
 
 
 def truth(case: SimulatedCase) -> Array:

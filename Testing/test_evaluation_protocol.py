@@ -50,8 +50,8 @@ def evaluate(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, level in (("b", "hard"), ("a", "clean"), ("c", "hard")):
-        write_ball(tmp_path / "cases" / name, level=level)
+    for name, realism in (("b", "hard"), ("a", "clean"), ("c", "hard")):
+        write_ball(tmp_path / "cases" / name, realism=realism)
     (tmp_path / "cases" / "notes").mkdir()
     return tmp_path / "cases"
 

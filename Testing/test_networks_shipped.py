@@ -43,7 +43,7 @@ def test_they_know_something_of_a_spine_never_seen(path):
     axes = np.eye(4)
     axes[:3, :3] = phantom.poses["L3"][:3, :3]
     subject = subject.with_axes(axes)
-    samples = [draw_sample(subject, SampleOptions(level="realistic"), 50 + n) for n in range(6)]
+    samples = [draw_sample(subject, SampleOptions(realism="realistic"), 50 + n) for n in range(6)]
     views, _, poses = stack_samples(samples, model.config.recm.pixel_mm, None)
     began = time.perf_counter()
     found = model.recm.predict(views)

@@ -29,7 +29,7 @@ from RadGSRegLib.training.subjects import Subject, make_subject
 from RadGSRegLib.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
-OPTIONS = SampleOptions(level="realistic")
+OPTIONS = SampleOptions(realism="realistic")
 CONFIG = TrainingConfig(
     model=replace(scenes.TINY, recm=replace(scenes.TINY.recm, size_px=32, pixel_mm=4.0)),
     samples=SampleOptions(size_px=128, pixel_mm=1.0),
@@ -97,7 +97,7 @@ def test_a_sample_shows_the_vertebra_where_its_truth_says(subject):
 
 
 def test_moving_the_box_keeps_the_truth(subject):
-    sample = draw_sample(subject, replace(OPTIONS, level="clean"), 4)
+    sample = draw_sample(subject, replace(OPTIONS, realism="clean"), 4)
     views, targets, poses = stack_samples([sample], 2.0, np.random.default_rng(1))
     moved = poses[0].double().numpy()
     assert np.linalg.norm(moved[:3, 3] - sample.centred_to_box[:3, 3]) > 0.5
@@ -261,6 +261,8 @@ def test_configurations_come_from_files(tmp_path):
     config = read_config(path)
     assert (config.batch, config.model.recm.encoder, config.rate) == (5, "vit12", 1)
     assert config.model.recm.pixel_mm == TrainingConfig().model.recm.pixel_mm
+    path.write_text('{"samples": {"level": "hard"}}')
+    assert read_config(path).samples.realism == "hard"
     for text, message in (
         ('{"batches": 5}', "batches"),
         ('{"batch": "five"}', "batch"),

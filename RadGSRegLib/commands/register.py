@@ -150,7 +150,7 @@ def _learned(
         raise InputError(
             args.model,
             f"was trained for another CT, or for another vertebra than {case.label_name}",
-            "train a model for this CT and label (radgsreg pretrain --stage 3), or leave --model out",
+            "train a model for this CT and label (pretrain --stage 3), or leave --model out",
         )
     began = time.perf_counter()
     learned = learned_start(case, model, start, progress)

@@ -184,6 +184,9 @@ def read_config(path: Path, base: TrainingConfig | None = None) -> TrainingConfi
     Raises InputError for files that cannot be read or hold anything unknown.
     """
     values = read_mapping(path)
+    samples = values.get("samples")
+    if isinstance(samples, dict) and "level" in samples:  # its name before, read for one version
+        samples["realism"] = samples.pop("level")
     model = values.get("model")
     if isinstance(model, Mapping) and "modes" in model:
         raise InputError(

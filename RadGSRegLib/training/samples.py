@@ -66,7 +66,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """What is drawn for a sample. ``level`` is a preset of the simulation or "mixed".
+    """What is drawn for a sample. ``realism`` is a preset of the simulation or
+    "mixed".
 
     ``centre_mm``: how far the middle of the box may lie from the vertebra (clicks and detectors
     err); ``rotation_deg``, ``primary_deg`` and ``secondary_deg``: the spine's turn about each axis
@@ -75,7 +76,7 @@ class SampleOptions:
     subjects are wide ones.
     """
 
-    level: str = "mixed"
+    realism: str = "mixed"
     centre_mm: float = 8.0
     rotation_deg: float = 20.0
     primary_deg: float = 15.0
@@ -88,15 +89,17 @@ class SampleOptions:
 
 def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters:
     """The simulation's ranges for one sample, its detector as coarse as the crops."""
-    level = options.level
-    if level == "mixed":
-        # Whole views differ more between the levels than crops do.
+    realism = options.realism
+    if realism == "mixed":
+        # Whole views differ more between realisms than crops do.
         last = ("realistic", "clean")[options.whole]
         mix = ("realistic", "realistic", last, "hard", "realistic", "realistic", "clean", "hard")
-        level = mix[seed % len(mix)]
-    base = PRESETS.get(level)
+        realism = mix[seed % len(mix)]
+    base = PRESETS.get(realism)
     if base is None:
-        raise InputError("samples", f"there is no level {level!r}", "clean, realistic, hard, mixed")
+        raise InputError(
+            "samples", f"there is no realism {realism!r}", "clean, realistic, hard, mixed"
+        )
     magnification = base.source_detector_mm / base.source_isocentre_mm
     pixel = options.pixel_mm * magnification
     more = (pixel / base.pixel_mm) ** 2
@@ -111,7 +114,7 @@ def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters
         primary_deg=options.primary_deg,
         secondary_deg=options.secondary_deg,
         # A whole detector's collimator seldom reaches into a crop.
-        collimator=("none", "none", "none", "round") if level == "hard" else ("none",),
+        collimator=("none", "none", "none", "round") if realism == "hard" else ("none",),
         # A CT may end where the body does not, or the picture may show little of the rest.
         trunk=base.trunk and not (options.whole and seed % 3 == 0),
     )

@@ -29,7 +29,7 @@ _OWN = 0.75
 def whole_views(options: SampleOptions, config: DetectorConfig) -> SampleOptions:
     """Options of samples for a detector, their physics as in ``options``."""
     return SampleOptions(
-        level=options.level,
+        realism=options.realism,
         centre_mm=20.0,
         along_mm=30.0,
         rotation_deg=options.rotation_deg,
