@@ -1,5 +1,6 @@
 """Reading and writing of cases, X-rays and results, as promised in the outside contract."""
 
+from .camera_sources import CAMERA_SOURCES, CameraSource, SourcedCamera, ViewEntry
 from .case import (
     is_views_file,
     patient_of,
@@ -37,6 +38,8 @@ from .views import check_views, file_stem, read_views, view_name, write_views
 from .xray import XrayImage, read_xray
 
 __all__ = [
+    "CAMERA_SOURCES",
+    "CameraSource",
     "Case",
     "CtCase",
     "DetectorGrid",
@@ -44,8 +47,10 @@ __all__ = [
     "Ledger",
     "OutputFolder",
     "RegistrationRecord",
+    "SourcedCamera",
     "Status",
     "View",
+    "ViewEntry",
     "XrayImage",
     "attenuation_like",
     "camera_from_projection",

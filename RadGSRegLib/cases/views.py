@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from ..choices import INTENSITIES, Intensity
 from ..errors import InputError
 from ..geometry import Camera
-from ..geometry.camera import intrinsic_problem
-from .dicom_geometry import GeometryTags, nominal_extrinsic, nominal_intrinsic
+from .camera_sources import ViewEntry, camera_of, source_keys
+from .dicom_geometry import GeometryTags
 from .json_input import Fields, existing_file, read_json_object
 from .ledger import Ledger
-from .projection_matrix import camera_from_projection, read_projection_matrix
-from .rtk import DetectorGrid, read_rtk_matrices, rtk_camera
 from .types import View
 from .xray import XrayImage, read_xray
 
@@ -34,15 +32,9 @@ _KEYS = {
     "image",
     "size",
     "pixel_spacing_mm",
-    "intrinsic",
-    "extrinsic",
     "intensity",
     "center_px",
     "frame",
-    "projection_matrix",
-    "geometry",
-    "projection",
-    "geometry_frame",
     "nominal",
 }
 _EQUAL_DEG = 5.0
@@ -111,100 +103,6 @@ def _spacing(fields: Fields, tags: GeometryTags | None) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _intrinsic(fields: Fields) -> Array:
-    k = fields.numbers("intrinsic", (3, 3))
-    problem = intrinsic_problem(k)
-    if problem:
-        fields.refuse(f'"intrinsic" {problem}')
-    return k
-
-
-def _camera_from_matrix(
-    fields: Fields, spacing: tuple[float, float], image: XrayImage, ledger: Ledger
-) -> Camera:
-    """From ``projection_matrix`` (inline or a text file) or RTK's ``geometry`` file."""
-    rows, columns = image.pixels.shape
-    try:
-        if "projection_matrix" in fields:
-            if isinstance(fields.data["projection_matrix"], str):
-                path = existing_file(fields.path("projection_matrix"), fields.source.name)
-                ledger.add_file(path)
-                return camera_from_projection(read_projection_matrix(path), columns, rows)
-            matrix = fields.numbers("projection_matrix", (3, 4))
-            return camera_from_projection(matrix, columns, rows)
-        path = existing_file(fields.path("geometry"), fields.source.name)
-        matrices = read_rtk_matrices(path)
-        ledger.add_file(path)
-        index = fields.integer("projection") if "projection" in fields else None
-        if index is None and len(matrices) > 1:
-            fields.refuse(
-                f'"geometry" holds {len(matrices)} projections',
-                f'choose one with "projection": 0 to {len(matrices) - 1}',
-            )
-        if not 0 <= (index or 0) < len(matrices):
-            fields.refuse(f'"geometry" has no projection {index}; it has {len(matrices)}')
-        frame = fields.text("geometry_frame") if "geometry_frame" in fields else "lps"
-        grid = image.grid or DetectorGrid.centred(columns, rows, spacing)
-        return rtk_camera(matrices[index or 0], grid, columns, rows, frame)
-    except ValueError as error:
-        fields.refuse(str(error))
-
-
-def _camera(
-    fields: Fields, spacing: tuple[float, float], image: XrayImage, ledger: Ledger
-) -> tuple[Camera, bool]:
-    """The camera, and whether any of it is only nominal (from DICOM tags)."""
-    rows, columns = image.pixels.shape
-    given = [key for key in ("projection_matrix", "geometry") if key in fields]
-    given += ["intrinsic and extrinsic"] if "intrinsic" in fields or "extrinsic" in fields else []
-    if len(given) > 1:
-        fields.refuse(f"gives its geometry twice ({' and '.join(given)})", "keep one of them")
-    if given and given != ["intrinsic and extrinsic"]:
-        return _camera_from_matrix(fields, spacing, image, ledger), False
-    intrinsic = _intrinsic(fields) if "intrinsic" in fields else None
-    extrinsic = fields.rigid("extrinsic") if "extrinsic" in fields else None
-    if intrinsic is not None and extrinsic is not None:
-        return Camera(intrinsic, extrinsic, columns, rows), False
-    tags = image.tags
-    if tags is None:
-        fields.need("intrinsic")
-        fields.need("extrinsic")
-        raise AssertionError("unreachable: one of the two is missing")
-    missing = [] if intrinsic is not None else tags.missing_for_intrinsic()
-    if "pixel_spacing_mm" in fields and "ImagerPixelSpacing" in missing:
-        missing.remove("ImagerPixelSpacing")
-    missing += [] if extrinsic is not None else tags.missing_for_extrinsic()
-    if missing:
-        fields.refuse(
-            f'image "{fields.data["image"]}" has no usable {" or ".join(missing)} tag',
-            'give "intrinsic" and "extrinsic"',
-        )
-    try:
-        if intrinsic is None:
-            intrinsic = nominal_intrinsic(tags, spacing, columns, rows)
-        if extrinsic is None:
-            extrinsic = nominal_extrinsic(tags)
-    except ValueError as error:
-        fields.refuse(
-            f'image "{fields.data["image"]}": {error}', 'give "intrinsic" and "extrinsic"'
-        )
-    if tags.source_detector_mm and extrinsic[2, 3] >= tags.source_detector_mm:
-        fields.refuse(
-            f'image "{fields.data["image"]}" puts the patient behind the detector '
-            "(DistanceSourceToPatient is not below DistanceSourceToDetector)"
-        )
-    lies = f" (patient {tags.patient_position})" if tags.patient_position else ""
-    ledger.note(
-        f"{fields.data['name']}: geometry from DICOM tags{lies}, a nominal and uncalibrated guess"
-    )
-    if tags.orientation is None:
-        ledger.note(
-            f"{fields.data['name']}: the DICOM has no PatientOrientation; its picture is taken as "
-            "heads-up and seen facing the source"
-        )
-    return Camera(intrinsic, extrinsic, columns, rows), True
-
-
 def _centre(fields: Fields, camera: Camera) -> tuple[float, float] | None:
     if "center_px" not in fields:
         return None
@@ -234,7 +132,7 @@ def _read_view(fields: Fields, ledger: Ledger) -> View:
     ledger.add_file(path)
     _pixels(fields, image)
     spacing = _spacing(fields, image.tags)
-    camera, nominal = _camera(fields, spacing, image, ledger)
+    camera, nominal = camera_of(ViewEntry(fields, image, spacing, ledger))
     if not nominal and _said_nominal(fields):
         nominal = True
         ledger.note(f"{name}: the geometry is said to be nominal, an uncalibrated guess")
@@ -307,7 +205,7 @@ def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:
     for number, entry in enumerate(entries, start=1):
         title = entry.get("name") if isinstance(entry.get("name"), str) else None
         view = Fields(path, entry, f'view "{title}"' if title else f"view {number}")
-        for note in view.note_unknown(_KEYS):
+        for note in view.note_unknown(_KEYS | source_keys()):
             ledger.note(note)
         views.append(_read_view(view, ledger))
     check_views(views, path)

@@ -1,0 +1,53 @@
+"""What a source of cameras is shown, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from ...geometry import Camera
+from ..json_input import Fields
+from ..ledger import Ledger
+from ..xray import XrayImage
+
+
+@dataclass(frozen=True)
+class ViewEntry:
+    """One entry of a ``views.json`` with its image; ``spacing_mm`` (column step, row step)."""
+
+    fields: Fields
+    image: XrayImage
+    spacing_mm: tuple[float, float]
+    ledger: Ledger
+
+    @property
+    def columns(self) -> int:
+        """Pixels in a row of the image."""
+        return int(self.image.pixels.shape[1])
+
+    @property
+    def rows(self) -> int:
+        """Pixels in a column of the image."""
+        return int(self.image.pixels.shape[0])
+
+
+class SourcedCamera(NamedTuple):
+    """A camera, and whether any of it is only nominal: an uncalibrated guess."""
+
+    camera: Camera
+    nominal: bool = False
+
+
+class CameraSource(Protocol):
+    """A camera from what a view's entry says.
+
+    ``name``: how complaints call it; ``keys``: those that mean this source, where one of them is
+    there; ``details``: others that it reads.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    details: tuple[str, ...]
+
+    def camera(self, entry: ViewEntry) -> SourcedCamera:
+        """Read the camera. Raises InputError, or ValueError with what is wrong with the view."""
