@@ -74,7 +74,7 @@ class Row:
         return is_false_alarm(self.status, number(self.mtre_mm))
 
     def cells(self) -> dict[str, Any]:
-        """Every column that a table may have, by its name in files."""
+        """List every column that a table may have, by its name in files."""
         return {
             **asdict(self),
             "level": self.realism,
@@ -102,16 +102,16 @@ class Yardstick:
         self._one_grid = one_grid
 
     def mtre(self, ct_to_world: Array) -> float:
-        """The contract's mTRE of a pose (4, 4), mm."""
+        """Return the contract's mTRE of a pose (4, 4), mm."""
         return mtre(self.points_ct, ct_to_world, self.pose)
 
     def on_grid(self, volume: Volume) -> Volume:
-        """A volume (world) on the grid that all are compared on; zero where it does not reach."""
+        """Put a volume (world) on the grid of all comparisons; zero where it does not reach."""
         values = volume.with_array(np.asarray(volume.array, dtype=np.float32))
         return self.grid.with_array(resample(values, self.grid, np.eye(4)))
 
     def similarity(self, volume: Volume) -> dict[str, float]:
-        """ "ssim" and "psnr_db" of a reconstruction (world, any scale); one that misses the
+        """Return "ssim" and "psnr_db" of a reconstruction (world, any scale); one that misses the
         vertebra altogether scores 0 and 0 dB."""
         case = self.case
         compared = self.on_grid(volume) if self._one_grid else volume
@@ -121,7 +121,7 @@ class Yardstick:
             return dict.fromkeys(("ssim", "psnr_db"), 0.0)
 
     def measure(self, answer: Answer) -> dict[str, Any]:
-        """The fields of a `Row` that an answer decides."""
+        """Return the fields of a `Row` that an answer decides."""
         fields: dict[str, Any] = {
             "status": answer.status or "",
             "reason": answer.reason,
@@ -140,14 +140,14 @@ class Yardstick:
         return fields
 
     def failed(self, task: Task, reason: str, seconds: float) -> dict[str, Any]:
-        """The same for a refusal that counts as a failure: the vertebra stays where it began."""
+        """Return them for a refusal that counts as a failure: the vertebra stays where it began."""
         answer = Answer(task.start, seconds, status="failed", reason=reason)
         nothing = dict.fromkeys(("ssim", "psnr_db"), 0.0) if task.wants_volume else {}
         return self.measure(answer) | nothing
 
 
 def number(value: float | None) -> float:
-    """A value for arithmetic: NaN where there is none."""
+    """Return a value for arithmetic: NaN where there is none."""
     return float("nan") if value is None else float(value)
 
 

@@ -27,7 +27,7 @@ _AROUND_MM = 22.0
 
 
 def case_panels(case: CaseAnswers) -> dict[str, bytes]:
-    """Kind ("reconstruction", "registration", "attention") to PNG, for what was answered."""
+    """Draw what was answered: "reconstruction", "registration", "attention" to PNG."""
     volumes = [(m.about, a.volume) for m, a in case.answers if a.volume is not None]
     poses = [(m.about, a.ct_to_world) for m, a in case.answers if a.ct_to_world is not None]
     maps = [(m.about, a.attention) for m, a in case.answers if a.attention is not None]
@@ -42,7 +42,7 @@ def case_panels(case: CaseAnswers) -> dict[str, bytes]:
 
 
 def reconstruction_panel(answers: CaseAnswers, volumes: Sequence[tuple[About, Volume]]) -> bytes:
-    """Three slices through the true centre and a projection: the truth, then every method.
+    """Draw three slices through the true centre and a projection: the truth, then every method.
 
     Each volume is scaled on the vertebra's box as for SSIM; the true outline is drawn on all.
     """
@@ -89,7 +89,7 @@ def reconstruction_panel(answers: CaseAnswers, volumes: Sequence[tuple[About, Vo
 
 
 def registration_panel(answers: CaseAnswers, poses: Sequence[tuple[About, Array]]) -> bytes:
-    """Every view, with the true outline and the one each method puts there."""
+    """Draw every view, with the true outline and the one each method puts there."""
     case, true_pose = answers.yardstick.case, answers.yardstick.pose
     errors = {row.method: row.mtre_mm for row in answers.rows}
 
@@ -122,7 +122,7 @@ def registration_panel(answers: CaseAnswers, poses: Sequence[tuple[About, Array]
 
 
 def attention_panel(maps: Sequence[tuple[About, Attention]]) -> bytes:
-    """The crop of every view, and over it where each network looked (1: as much as on average)."""
+    """Draw every view's crop, and over it where each network looked (1: as much as on average)."""
     first = maps[0][1]
     views, across = len(first.names), len(maps) + 1
     figure = blank_figure(max(2.7 * across, 4.0), 2.3 * views + 0.4)

@@ -43,7 +43,7 @@ class Dots:
 
 
 def case_plots(rows: Sequence[Row]) -> dict[str, bytes]:
-    """File name to PNG for one method: errors by case and against the start, reliability of the
+    """Draw one method (file name to PNG): errors by case and against the start, reliability of the
     status, times; only what there is to show."""
     plots = {"errors_by_case.png": errors_by_case(rows), "times.png": times(rows)}
     by_status = [
@@ -59,7 +59,7 @@ def case_plots(rows: Sequence[Row]) -> dict[str, bytes]:
 
 
 def method_plots(runs: Runs, methods: Sequence[About]) -> dict[str, bytes]:
-    """File name to PNG for many methods side by side; only what there is to show."""
+    """Draw many methods side by side (file name to PNG); only what there is to show."""
     plots: dict[str, bytes] = {}
     colours = {m.key: colormaps["tab10"](number % 10) for number, m in enumerate(methods)}
     registering = [m for m in methods if m.registers]
@@ -88,7 +88,7 @@ def method_plots(runs: Runs, methods: Sequence[About]) -> dict[str, bytes]:
 
 
 def errors_by_case(rows: Sequence[Row]) -> bytes:
-    """mTRE of every case as bars, grouped by realism, coloured by the program's own status."""
+    """Draw every case's mTRE as bars, grouped by realism, coloured by the program's own status."""
     ordered = sorted(rows, key=lambda row: (row.realism, row.case))
     figure, axes = _figure(max(6.0, 1.6 + 0.42 * len(ordered)), 4.4)
     for place, row in enumerate(ordered):
@@ -119,7 +119,7 @@ def errors_by_case(rows: Sequence[Row]) -> bytes:
 
 
 def error_against_start(dots: Sequence[Dots], title: str | None = None) -> bytes:
-    """mTRE of the result against mTRE of the start, all runs; above both dashed lines: failures."""
+    """Draw the result's mTRE against the start's, all runs; above both dashed lines: failures."""
     figure, axes = _figure(7.0, 5.4)
     _scatter(axes, dots, "start_mtre_mm", title)
     _error_axis(axes)
@@ -134,7 +134,7 @@ def error_against_start(dots: Sequence[Dots], title: str | None = None) -> bytes
 
 
 def reliability(dots: Sequence[Dots], title: str) -> bytes:
-    """True error against the error the program expected; on the line it knew exactly."""
+    """Draw the true error against the error the program expected; on the line it knew exactly."""
     figure, axes = _figure(7.0, 5.4)
     _scatter(axes, dots, "expected_error_mm", title)
     axes.set_xscale("log")
@@ -150,7 +150,7 @@ def reliability(dots: Sequence[Dots], title: str) -> bytes:
 
 
 def times(rows: Sequence[Row]) -> bytes:
-    """Seconds per case, sorted; a first, cold run is hollow."""
+    """Draw seconds per case, sorted; a first, cold run is hollow."""
     ordered = sorted(rows, key=lambda row: row.registration_s or 0.0)
     figure, axes = _figure(6.0, 4.4)
     for place, row in enumerate(ordered):
@@ -169,7 +169,7 @@ def times(rows: Sequence[Row]) -> bytes:
 def convergence(
     curves: Sequence[Curve], methods: Sequence[About], colours: Mapping[str, Any]
 ) -> bytes:
-    """mTRE of the best pose so far against seconds; one panel per method, one line per case."""
+    """Draw the best pose's mTRE so far against seconds; a panel per method, a line per case."""
     across = min(len(methods), _PANELS_ACROSS)
     down = -(-len(methods) // across)
     figure = blank_figure(3.4 * across + 0.6, 3.2 * down + 0.3, constrained=True)
@@ -199,7 +199,7 @@ def convergence(
 def by_method(
     rows: Sequence[Row], methods: Sequence[About], name: str, colours: Mapping[str, Any]
 ) -> bytes:
-    """Every case's ``name`` ("mtre_mm" or "ssim") as a dot, per method, with the median."""
+    """Draw every case's ``name`` ("mtre_mm" or "ssim") as a dot, per method, with the median."""
     figure, axes = _figure(max(5.0, 1.3 * len(methods) + 1.5), 4.6)
     for place, method in enumerate(methods):
         answers = [getattr(r, name) for r in rows if r.method == method.key and r.run == 0]

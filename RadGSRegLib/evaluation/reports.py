@@ -37,7 +37,7 @@ class EvaluationOptions:
     pictured: int = PANELS
 
     def chosen(self, folder: Path, names: Sequence[str]) -> list[Method]:
-        """The methods by name, for the cases of ``folder``; InputError for what cannot be used."""
+        """Make the methods named, for ``folder``; InputError for what cannot be used."""
         return choose_methods(
             names,
             Settings(self.effort, self.seed, self.device),
@@ -162,8 +162,8 @@ def write_paper(
 
 
 def reference_of(methods: Sequence[About]) -> str | None:
-    """What the others are tested against: the first model refined, else the first model, else ours
-    without training."""
+    """Choose what the others are tested against: the first model refined, else the first model,
+    else ours without training."""
     refined = [m.key for m in methods if m.key.endswith(REFINED)]
     alone = [m.key for m in methods if m.group == "model"]
     ours = [m.key for m in methods if m.group == "ours"]

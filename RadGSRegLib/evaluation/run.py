@@ -72,7 +72,7 @@ def run_methods(
     progress: Progress | None = None,
     on_case: Callable[[CaseAnswers], None] | None = None,
 ) -> Runs:
-    """Every method on every case of ``folder``: from its own start, and from drawn others.
+    """Run every method on every case of ``folder``: from its own start, and from drawn others.
 
     ``on_case`` is called with each case's answers as soon as there are all of them. A method that
     refuses a case (InputError) has failed there; the others go on. Raises InputError for cases

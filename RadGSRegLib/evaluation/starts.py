@@ -24,7 +24,7 @@ DRAWN_MM = 50.0
 
 
 def start_from_clicks(case: Case) -> Array | None:
-    """The pose (4, 4) that the clicks alone give: CT axes along the world's, centres together.
+    """Return the pose (4, 4) that clicks alone give: axes along the world's, centres together.
 
     None where fewer than two views have a ``center_px``; InputError where those are parallel.
     """
@@ -33,7 +33,7 @@ def start_from_clicks(case: Case) -> Array | None:
 
 
 def own_task(folder: Path, start: StartKind, seed: int) -> Task:
-    """The case of a folder and its own start: its clicks, its start.json, or nothing at all.
+    """Read the case of a folder and its own start: its clicks, its start.json, or nothing at all.
 
     Raises InputError for a case that cannot be read or has no such start.
     """
@@ -56,7 +56,7 @@ def own_task(folder: Path, start: StartKind, seed: int) -> Task:
 
 
 def drawn_tasks(own: Task, true: Array, count: int) -> list[Task]:
-    """``count`` further starts about the truth (4, 4), from near to far, fixed by case and seed.
+    """Draw ``count`` further starts about the truth (4, 4), from near to far, by case and seed.
 
     The n-th is off by up to (n + a random share) / count of 20 degrees about and 50 mm along each
     axis, so that all sizes of error occur. Clicks are hidden and no volume is asked for.

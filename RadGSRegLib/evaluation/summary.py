@@ -65,7 +65,7 @@ class Summary:
     tests: dict[str, Test]
 
     def to_json(self) -> dict[str, Any]:
-        """All values by name."""
+        """Return all values by name."""
         tests = {
             name: {**vars(test), "significant": test.is_significant}
             for name, test in self.tests.items()
@@ -73,7 +73,7 @@ class Summary:
         return {**vars(self), "tests": tests}
 
     def contract(self) -> dict[str, Any]:
-        """The contract's metrics of a method that registers, by their names in evaluation.json."""
+        """Return the contract's metrics of a method that registers, as in evaluation.json."""
         values = {
             "cases": self.cases,
             "mtre_mm": self.mtre_mm,
@@ -90,7 +90,7 @@ class Summary:
 
 
 def paired_test(values: ArrayLike, reference: ArrayLike) -> Test:
-    """Wilcoxon's signed-rank test and Student's paired t-test (scipy.stats), both two-sided.
+    """Run Wilcoxon's signed-rank test and Student's paired t-test (scipy.stats), two-sided.
 
     ``values`` and ``reference`` (N,) belong together one by one; pairs with a value that is not
     finite are left out. Where all differences are zero, p is 1.
@@ -115,12 +115,12 @@ def paired_test(values: ArrayLike, reference: ArrayLike) -> Test:
 def summarize(
     rows: Sequence[Row], methods: Sequence[About], reference: str | None = None
 ) -> list[Summary]:
-    """One summary per method, in their order; tests against ``reference`` where that is there."""
+    """Summarise each method, in their order; tests against ``reference`` where that is there."""
     return [_summary(rows, about, reference) for about in methods]
 
 
 def by_realism(rows: Sequence[Row], about: About) -> dict[str, Summary]:
-    """One method's summary for every realism that the cases name, in alphabetical order."""
+    """Summarise one method for every realism that the cases name, in alphabetical order."""
     kinds = sorted({row.realism for row in rows if row.realism})
     return {kind: _summary([r for r in rows if r.realism == kind], about, None) for kind in kinds}
 

@@ -49,18 +49,18 @@ _NAMES = {"ssim": "SSIM", "psnr_db": "PSNR (dB)", "mtre_mm": "mTRE (mm)"}
 
 
 def row_values(row: Row, columns: Sequence[str]) -> dict[str, Any]:
-    """Some columns of a row, in their order."""
+    """Return some columns of a row, in their order."""
     cells = row.cells()
     return {column: cells[column] for column in columns}
 
 
 def rows_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """One line per run under a header; empty where a value is not known."""
+    """Write one line per run under a header; empty where a value is not known."""
     return _csv(columns, [row_values(row, columns) for row in rows])
 
 
 def summaries_csv(summaries: Sequence[Summary]) -> str:
-    """One line per method for programs: shares as fractions, empty where there is nothing."""
+    """Write one line per method for programs: shares as fractions, empty for nothing."""
     rows = []
     for summary in summaries:
         row = {key: value for key, value in vars(summary).items() if key in _SUMMARY_COLUMNS}
@@ -81,7 +81,7 @@ def summaries_csv(summaries: Sequence[Summary]) -> str:
 
 
 def cases_markdown(rows: Sequence[Row], parts: Mapping[str, Summary]) -> str:
-    """One method's summaries by name, then every case."""
+    """Write one method's summaries by name, then every case."""
     shows_volumes = any(part.ssim is not None for part in parts.values())
     head = ["level", "cases", "mTRE mean", "median", "std", "max (mm)", "SR", "SMSR", "CR (mm)"]
     head += ["silent failures", "false alarms", *(["SSIM", "PSNR (dB)"] if shows_volumes else [])]
@@ -109,7 +109,7 @@ def cases_markdown(rows: Sequence[Row], parts: Mapping[str, Summary]) -> str:
 
 
 def methods_markdown(summaries: Sequence[Summary]) -> str:
-    """One row per method: mean ± deviation, best means in bold, an asterisk at p < 0.05."""
+    """Write one row per method: mean ± deviation, best means in bold, an asterisk at p < 0.05."""
 
     def best(value: Callable[[Summary], float | None], choose: Callable[..., float]) -> Any:
         # What was known before anything was done does not compete for the bold print.
@@ -147,7 +147,7 @@ def methods_markdown(summaries: Sequence[Summary]) -> str:
 
 
 def tests_markdown(summaries: Sequence[Summary]) -> str:
-    """The paired tests behind the asterisks."""
+    """Write the paired tests behind the asterisks."""
     head = ["method", "measure", "pairs", "mean difference", "Wilcoxon p", "paired t p"]
     lines = []
     for summary in summaries:

@@ -25,7 +25,7 @@ class Truth:
 
 
 def find_cases(folder: Path) -> list[Path]:
-    """The case folders in ``folder`` (or ``folder`` itself), by name; each has its truth.json.
+    """List the case folders in ``folder`` (or it alone), by name; each has its truth.json.
 
     Raises InputError where there is none, or where one has no truth.
     """
@@ -47,7 +47,7 @@ def find_cases(folder: Path) -> list[Path]:
 
 
 def read_truth(path: Path) -> Truth:
-    """The truth.json of a case: "ct_to_world", and optionally "points_ct" and "level".
+    """Read the truth.json of a case: "ct_to_world", and optionally "points_ct" and "level".
 
     Raises InputError for a pose that is not rigid or points of another shape.
     """

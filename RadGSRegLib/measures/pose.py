@@ -27,7 +27,7 @@ CAPTURE_SHARE = 0.95
 
 
 def mtre(points_ct: ArrayLike, estimated: ArrayLike, true: ArrayLike) -> float:
-    """Mean target registration error in mm: the mean of |T_est p - T_true p| over ``points_ct``.
+    """Return the mean target registration error, mm: of |T_est p - T_true p| over ``points_ct``.
 
     ``points_ct`` (N, 3) mm; ``estimated`` and ``true`` (4, 4) are both ct_to_world.
     """
@@ -40,19 +40,19 @@ def mtre(points_ct: ArrayLike, estimated: ArrayLike, true: ArrayLike) -> float:
 
 
 def rotation_error_deg(estimated: ArrayLike, true: ArrayLike) -> float:
-    """The angle between two rotations, degrees in [0, 180]."""
+    """Return the angle between two rotations, degrees in [0, 180]."""
     return rotation_angle_deg(invert_rigid(true) @ np.asarray(estimated, dtype=float))
 
 
 def centre_error_mm(centre_ct: ArrayLike, estimated: ArrayLike, true: ArrayLike) -> float:
-    """How far apart two poses (4, 4) put the point ``centre_ct`` (3,), mm."""
+    """Return how far apart two poses (4, 4) put the point ``centre_ct`` (3,), mm."""
     centre = np.asarray(centre_ct, dtype=float)[None]
     gap = transform_points(estimated, centre) - transform_points(true, centre)
     return float(np.linalg.norm(gap))
 
 
 def success_rate(errors_mm: ArrayLike, threshold_mm: float = SUCCESS_MM) -> float:
-    """The share of ``errors_mm`` (N,) below the threshold; NaN without any.
+    """Return the share of ``errors_mm`` (N,) below the threshold; NaN without any.
 
     SR with 2 mm, SMSR with 1 mm. An error that is not finite counts as a miss.
     """
@@ -64,19 +64,19 @@ def success_rate(errors_mm: ArrayLike, threshold_mm: float = SUCCESS_MM) -> floa
 
 
 def is_silent_failure(status: str, error_mm: float) -> bool:
-    """Status "ok" although the pose is 2 mm or more off: the worst thing the software can do."""
+    """Say whether a pose 2 mm or more off is called "ok": the worst the software can do."""
     return status == "ok" and not error_mm < SUCCESS_MM
 
 
 def is_false_alarm(status: str, error_mm: float) -> bool:
-    """A pose within 2 mm that the program calls "uncertain" or "failed"."""
+    """Say whether a pose within 2 mm is called "uncertain" or "failed"."""
     return status in ("uncertain", "failed") and error_mm < SUCCESS_MM
 
 
 def capture_bins(
     start_errors_mm: ArrayLike, errors_mm: ArrayLike, bin_mm: float = CAPTURE_BIN_MM
 ) -> list[tuple[float, float, int, float]]:
-    """(lower mm, upper mm, runs, success rate) for every bin of the start's mTRE that has runs."""
+    """Sort runs into bins by the start's mTRE; (lower mm, upper mm, runs, success rate) if any."""
     starts = np.asarray(start_errors_mm, dtype=float)
     errors = np.asarray(errors_mm, dtype=float)
     if starts.shape != errors.shape:
@@ -99,7 +99,7 @@ def capture_range_mm(
     bin_mm: float = CAPTURE_BIN_MM,
     share: float = CAPTURE_SHARE,
 ) -> float:
-    """CR: the upper edge of the widest 5 mm bin up to which every bin succeeds in >= 95 % of runs.
+    """Return CR: the upper edge of the last 5 mm bin up to which each succeeds in >= 95 % of runs.
 
     ``start_errors_mm`` and ``errors_mm`` (N,) are the mTRE of each run's start and result. Bins
     that no run fell into say nothing and are passed over; 0 when the first bin with runs fails.
@@ -113,7 +113,7 @@ def capture_range_mm(
 
 
 def target_points(labels: Volume, label: int, count: int | None = None) -> Array:
-    """The targets (N, 3), mm in the CT's frame: the voxels' centres on the surface of ``label``.
+    """Return the targets (N, 3), CT mm: the centres of the voxels on the surface of ``label``.
 
     With ``count``, at most that many of them, evenly picked in memory order, so that the same mask
     always gives the same points. Raises ValueError when the label is not there.
@@ -128,7 +128,7 @@ def target_points(labels: Volume, label: int, count: int | None = None) -> Array
 
 
 def describe(values: Sequence[float] | Array) -> dict[str, float]:
-    """Mean, median, standard deviation (of a sample), least and greatest of finite values."""
+    """Return mean, median, standard deviation (of a sample), least and most of finite values."""
     finite = np.asarray(values, dtype=float)
     finite = finite[np.isfinite(finite)]
     if not finite.size:

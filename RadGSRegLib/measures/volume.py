@@ -21,7 +21,7 @@ SSIM_SIGMA = 1.5
 
 
 def scale_to_unit(values: ArrayLike) -> Array:
-    """``values`` mapped linearly so that the least becomes 0 and the greatest 1 (constant: 0)."""
+    """Map ``values`` linearly so that the least becomes 0 and the greatest 1 (constant: 0)."""
     array = np.asarray(values, dtype=float)
     low, high = float(array.min()), float(array.max())
     if high <= low:
@@ -30,7 +30,7 @@ def scale_to_unit(values: ArrayLike) -> Array:
 
 
 def ssim(a: ArrayLike, b: ArrayLike) -> float:
-    """Mean structural similarity of two volumes (K, J, I) of data range 1 (Wang et al. 2004).
+    """Return the mean structural similarity of two volumes (K, J, I) of data range 1 (Wang 2004).
 
     Raises ValueError when the shapes differ or a side is shorter than the window of 11.
     """
@@ -58,14 +58,14 @@ def ssim(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def psnr(a: ArrayLike, b: ArrayLike) -> float:
-    """Peak signal to noise ratio in dB of two volumes with peak 1; infinite when they are equal."""
+    """Return the peak signal to noise ratio, dB, of two volumes with peak 1; equal: infinite."""
     x, y = _pair(a, b)
     error = float(np.mean((x - y) ** 2))
     return float("inf") if error == 0.0 else float(-10.0 * np.log10(error))
 
 
 def dice(a: ArrayLike, b: ArrayLike) -> float:
-    """Dice overlap of two masks of one shape, in [0, 1]; 1 when both are empty."""
+    """Return the Dice overlap of two masks of one shape, in [0, 1]; 1 when both are empty."""
     x, y = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     if x.shape != y.shape:
         raise ValueError(f"shapes differ: {x.shape} and {y.shape}")
@@ -76,7 +76,7 @@ def dice(a: ArrayLike, b: ArrayLike) -> float:
 def surface_distance_mm(
     a: ArrayLike, b: ArrayLike, spacing_kji: ArrayLike = (1.0, 1.0, 1.0)
 ) -> dict[str, float]:
-    """Symmetric distances between the surfaces of two masks (K, J, I), mm.
+    """Return symmetric distances between the surfaces of two masks (K, J, I), mm.
 
     "mean" is the average symmetric surface distance, "p95" the 95th percentile of the same set
     (robust Hausdorff), "max" the Hausdorff distance. Raises ValueError when a mask is empty.
@@ -100,7 +100,7 @@ def surface_distance_mm(
 def resample(
     volume: Volume, like: Volume, frame_to_volume: ArrayLike, *, order: int = 1, outside: float = 0
 ) -> NDArray[Any]:
-    """``volume`` at the voxels of ``like``.
+    """Resample ``volume`` at the voxels of ``like``.
 
     ``frame_to_volume`` (4, 4) takes points of the frame ``like`` lies in to ``volume``'s; ``order``
     is the spline's, ``outside`` the value beyond ``volume``.
@@ -123,7 +123,7 @@ def resample(
 def reconstruction_quality(
     reconstruction: Volume, ct: Volume, labels: Volume, label: int, ct_to_world: ArrayLike
 ) -> dict[str, float]:
-    """SSIM and PSNR of a reconstruction (1/mm, world) against the CT's vertebra, moved.
+    """Return SSIM and PSNR of a reconstruction (1/mm, world) against the CT's vertebra, moved.
 
     The truth is what the reconstruction stands for: the vertebra's attenuation above soft tissue,
     zero outside it (math.md 2). Both are scaled to [0, 1] on the vertebra's box: the smallest box
@@ -143,7 +143,7 @@ def reconstruction_quality(
 
 
 def box_of(mask: NDArray[np.bool_], least: int = 1) -> tuple[slice, ...]:
-    """The smallest box around a mask, widened to at least ``least`` voxels along every axis."""
+    """Return the smallest box around a mask, at least ``least`` voxels wide along every axis."""
     boxes = ndimage.find_objects(mask.astype(np.uint8))
     if not boxes:
         raise ValueError("the vertebra does not lie inside the volume")

@@ -48,17 +48,17 @@ class Task:
         return None if self.from_clicks else self.start
 
     def needed_case(self) -> Case:
-        """The case; InputError where there is no CT."""
+        """Return the case; InputError where there is no CT."""
         if self.case is None:
             raise InputError(self.name, "has no CT", "leave out methods that need one")
         return self.case
 
     def needed_start(self) -> Array:
-        """The start's pose (4, 4); InputError where there is no start."""
+        """Return the start's pose (4, 4); InputError where there is no start."""
         return self._needed(self.start)
 
     def needed_centre(self) -> Array:
-        """Where to look (3,), world mm; InputError where nothing says so."""
+        """Return where to look (3,), world mm; InputError where nothing says so."""
         return self._needed(self.centre_world)
 
     def _needed(self, value: Array | None) -> Array:

@@ -36,14 +36,14 @@ class ModelSource:
     path: Path
 
     def file(self, case: str) -> Path:
-        """The model for a case."""
+        """Return the model's file for a case."""
         return self.path / f"{case}{SUFFIX}" if self.path.is_dir() else self.path
 
 
 def model_entries(
     texts: Sequence[str], cases: Sequence[str], settings: Settings, taken: Container[str]
 ) -> dict[str, Callable[[Settings], Method]]:
-    """Three entries of the registry for every model of the command line (see `model_sources`).
+    """Make three entries for every model of the command line (see `model_sources`).
 
     Raises InputError where `model_sources` does, where one of ``cases`` lacks its model, and where
     the first of a source cannot be read.
@@ -61,7 +61,7 @@ def model_entries(
 
 
 def model_sources(texts: Sequence[str], taken: Container[str]) -> list[ModelSource]:
-    """What ``--model NAME=PATH`` or ``--model PATH`` (named after the file) ask for.
+    """Read what ``--model NAME=PATH`` or ``--model PATH`` (named after the file) ask for.
 
     Raises InputError for a name that is empty, given twice, ``taken`` or unfit for a table, and for
     a path that does not exist.
@@ -82,7 +82,7 @@ def model_sources(texts: Sequence[str], taken: Container[str]) -> list[ModelSour
 
 
 def own_name(key: str) -> str:
-    """The model's name in a method's key."""
+    """Return the model's name in a method's key."""
     return key.removesuffix(REFINED).removesuffix(FITTED)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def search_and_refine(settings: Settings) -> Method:
-    """The method that needs no training."""
+    """Make the method that needs no training."""
     about = About("optimize", "ours, without training", "ours", facts={"effort": settings.effort})
     return FunctionMethod(about, partial(optimize, settings))
 
@@ -30,7 +30,7 @@ def optimize(
     proposers: Sequence[Proposer] = (),
     spent_s: float = 0.0,
 ) -> Answer:
-    """The answer to a task; ``proposers`` (a model's poses, which took ``spent_s``) come first."""
+    """Answer a task; ``proposers`` (a model's poses, which took ``spent_s``) come first."""
     case, progress = task.needed_case(), task.progress
     began = time.perf_counter()
     options = registration_options(settings.effort, seed=task.seed)

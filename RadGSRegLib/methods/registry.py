@@ -34,7 +34,7 @@ def choose_methods(
     cases: Sequence[str] = (),
     has_start: bool = True,
 ) -> list[Method]:
-    """The methods asked for, in the order of the registry; with none named, all that can work.
+    """Make the methods asked for, in the registry's order; with none named, all that can work.
 
     ``models``: as ``--model`` has them ("NAME=PATH" or "PATH"); ``cases``: the names of those to
     come; ``has_start``: whether they begin from anything. Raises InputError for a name that is

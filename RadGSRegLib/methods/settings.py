@@ -19,7 +19,7 @@ class Settings:
     device: str = "cpu"
 
     def steps(self, usual: int) -> int:
-        """How many steps of an iterative baseline; InputError for an unknown effort."""
+        """Return how many steps an iterative baseline takes; InputError for an unknown effort."""
         if self.effort not in _SHARES:
             known = ", ".join(_SHARES)
             raise InputError("--effort", f"'{self.effort}' is unknown", f"use {known}")

@@ -46,7 +46,7 @@ class Drawing:
         self._pictures = self._thread.submit(self._draw, registration)
 
     def pictures(self, progress: Progress) -> ReportPictures | None:
-        """What was drawn, waited for; None where nothing was begun.
+        """Wait for what is drawn; None where nothing was begun.
 
         Raises Cancelled when ``progress`` says so, and what drawing has raised.
         """

@@ -30,12 +30,12 @@ _THIN_HALO = (withStroke(linewidth=1.8, foreground="#000000aa"),)
 
 
 def picture_names(views: Sequence[View]) -> list[str]:
-    """File names ``overlay_<view>.png``, safe on every file system and unlike one another."""
+    """Name files ``overlay_<view>.png``, safe on every file system and unlike one another."""
     return [f"overlay_{stem}.png" for stem in unlike_stems([view.name for view in views])]
 
 
 def unlike_stems(names: Sequence[str]) -> list[str]:
-    """Stems for files, one per name: safe on every file system and unlike one another."""
+    """Make stems for files, one per name: safe on every file system and unlike one another."""
     stems: list[str] = []
     for name in names:
         plain = file_stem(name)
@@ -47,7 +47,7 @@ def unlike_stems(names: Sequence[str]) -> list[str]:
 
 
 def brightness(view: View) -> Array:
-    """The view's pixels (rows, columns), logarithm taken of counts, before any windowing."""
+    """Return the view's pixels (rows, columns), counts as logarithms, before any windowing."""
     pixels = np.asarray(view.pixels, dtype=float)
     if view.intensity == "transmission":
         floor = max(float(np.percentile(pixels, 99)) * 1e-4, 1e-12)
@@ -56,7 +56,7 @@ def brightness(view: View) -> Array:
 
 
 def polarity(view: View, shadow: Shadow) -> float:
-    """+1 where bone is bright in `brightness`, -1 where it is dark.
+    """Return +1 where bone is bright in `brightness`, -1 where it is dark.
 
     Known for attenuation and transmission; for display images the sign of the correlation between
     the fine structure of the X-ray and of the rendering.
@@ -74,7 +74,7 @@ def polarity(view: View, shadow: Shadow) -> float:
 
 
 def windowed(view: View, shadow: Shadow, sign: float) -> Array:
-    """The X-ray in [0, 1] for looking at: bone bright, wide shading softened.
+    """Make the X-ray fit to look at, in [0, 1]: bone bright, wide shading softened.
 
     The window is set on the vertebra's neighbourhood. ``sign`` as from `polarity`.
     """
@@ -94,7 +94,7 @@ def windowed(view: View, shadow: Shadow, sign: float) -> Array:
 
 
 def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes:
-    """The whole X-ray with the vertebra's outline, a scale bar and the view's name.
+    """Draw the whole X-ray with the vertebra's outline, a scale bar and the view's name.
 
     ``shown``: the X-ray as `windowed` shows it, where it is known already.
     """
@@ -110,7 +110,7 @@ def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes
 
 
 def plain_png(view: View) -> bytes:
-    """The X-ray alone, for a pose so wrong that the vertebra projects nowhere."""
+    """Draw the X-ray alone, for a pose so wrong that the vertebra projects nowhere."""
     rows, columns = view.pixels.shape
     figure, axes = _frame(7.2 * columns / max(rows, columns), 7.2 * rows / max(rows, columns))
     image = brightness(view)
@@ -130,7 +130,7 @@ def plain_png(view: View) -> bytes:
 
 
 def comparison_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes:
-    """Four looks at the vertebra: X-ray, rendering, checkerboard of both, and both as colours.
+    """Draw four looks at the vertebra: X-ray, rendering, checkerboard of both, both as colours.
 
     ``shown``: the X-ray as `windowed` shows it, where it is known already.
     """
@@ -177,7 +177,7 @@ def comparison_png(view: View, shadow: Shadow, shown: Array | None = None) -> by
 def slices_png(
     reconstruction: Volume, ct: Volume, labels: Volume, label: int, ct_to_world: ArrayLike
 ) -> bytes:
-    """The reconstruction (1/mm, world) above the CT moved to its place: three planes, three MIPs.
+    """Draw the reconstruction (1/mm, world) above the moved CT: three planes, three MIPs.
 
     The planes pass through the vertebra's centre; its registered outline is drawn on them.
     """

@@ -46,7 +46,7 @@ def report_html(
     reconstruction: Mapping[str, Any] | None = None,
     truth: Mapping[str, float] | None = None,
 ) -> str:
-    """The page's text.
+    """Write the page.
 
     ``timing_s`` stands in for the registration's own times where more than it ran;
     ``reconstruction`` are figures of the reconstruction and ``truth`` of the pose, name to value,
@@ -82,7 +82,7 @@ def report_html(
 
 
 def describe_pose(ct_to_world: ArrayLike, centre_ct: ArrayLike) -> list[tuple[str, str, str]]:
-    """(what, value, in plain words) for the vertebra's shift and turn, along LPS axes.
+    """List (what, value, in plain words) of the vertebra's shift and turn, along LPS axes.
 
     The shift is that of the vertebra's centre; the rotation is given as one turn about one axis and
     as angles about the fixed world axes L, P, S applied in this order.
@@ -120,7 +120,7 @@ def describe_pose(ct_to_world: ArrayLike, centre_ct: ArrayLike) -> list[tuple[st
 
 
 def describe_covariance(covariance: ArrayLike) -> list[tuple[str, str]]:
-    """One standard deviation about the CT's axes: degrees for turns, mm for shifts."""
+    """List one standard deviation about the CT's axes: degrees for turns, mm for shifts."""
     matrix = np.asarray(covariance, dtype=float)
     deviation = np.sqrt(np.maximum(np.diag(matrix), 0.0))
     rows = [
@@ -135,7 +135,7 @@ def describe_covariance(covariance: ArrayLike) -> list[tuple[str, str]]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots."""
+    """Flatten nested mappings into one, keys joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

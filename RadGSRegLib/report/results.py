@@ -98,7 +98,7 @@ def write_results(
 def draw_views(
     case: Case, registration: Registration, progress: Progress | None = None
 ) -> ReportPictures:
-    """Overlays and comparisons of every view."""
+    """Draw overlays and comparisons of every view."""
     report = progress or Progress()
     overlays, comparisons = [], []
     for number, view in enumerate(case.views):

@@ -16,7 +16,7 @@ from .voxel_fit import VoxelOptions, reconstruct_voxels
 
 
 def start(settings: Settings) -> Method:
-    """The start and, moved there, the CT's vertebra: what is known before anything is done."""
+    """Make the start, with the CT's vertebra moved there: what is known before any work."""
 
     def solve(task: Task) -> Answer:
         case = task.needed_case()
@@ -32,7 +32,7 @@ def start(settings: Settings) -> Method:
 
 
 def voxels(settings: Settings) -> Method:
-    """Voxels fitted to the X-rays."""
+    """Make the fit of voxels to the X-rays."""
     options = VoxelOptions(device=settings.device)
     options = replace(options, steps=settings.steps(options.steps))
 
@@ -47,7 +47,7 @@ def voxels(settings: Settings) -> Method:
 
 
 def gaussians(settings: Settings) -> Method:
-    """Gaussians fitted to the X-rays without a prior."""
+    """Make the fit of Gaussians to the X-rays without a prior."""
     options = ReconstructionOptions(device=settings.device, seed=settings.seed)
     options = replace(options, fresh_steps=settings.steps(options.fresh_steps))
 
@@ -66,7 +66,7 @@ def gaussians(settings: Settings) -> Method:
 
 
 def descent(settings: Settings) -> Method:
-    """Gradient descent on the pose."""
+    """Make gradient descent on the pose."""
     options = DescentOptions()
     scales = tuple(replace(scale, steps=settings.steps(scale.steps)) for scale in options.scales)
     options = replace(options, scales=scales)

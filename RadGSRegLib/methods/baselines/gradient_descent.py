@@ -66,8 +66,8 @@ class Way:
 
 
 def bone_around(case: Case, reach_mm: float) -> Volume:
-    """All that absorbs more than soft tissue in the box of the target and ``reach_mm`` around it
-    (1/mm, CT frame)."""
+    """Cut out all that absorbs more than soft tissue in the box of the target and ``reach_mm``
+    around it (1/mm, CT frame)."""
     part = cut(case.ct, mask_box(case.mask, case.ct.spacing, reach_mm))
     above = hu_to_attenuation(part.array) - float(hu_to_attenuation(SOFT_TISSUE_HU))
     return part.with_array(np.maximum(above, 0.0).astype(np.float32))
@@ -85,7 +85,7 @@ class Similarity:
         self._detail = self.local.normalize(self.target, 0.02)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """The similarity of a rendering (rows, columns), at most 1; differentiable."""
+        """Return the similarity of a rendering (rows, columns), at most 1; differentiable."""
         unit = image / image.detach().amax().clamp_min(1e-9)
         whole = (self._whitened(unit) * self._whole).sum()
         detail = self.local.normalize(unit, 0.02)
@@ -105,7 +105,7 @@ def descend(
     options: DescentOptions | None = None,
     progress: Progress | None = None,
 ) -> Way:
-    """Where gradient descent leads from a start (4, 4); deterministic.
+    """Descend on the gradient from a start (4, 4); deterministic.
 
     Where the polarity of the X-rays is unknown both are followed at the coarsest scale and the one
     that ends more similar goes on. Raises InputError where the X-rays do not show the start,
