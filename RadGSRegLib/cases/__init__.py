@@ -12,8 +12,9 @@ from .case import (
     write_start,
 )
 from .clicks import clicked_centre, middle_of_views
+from .config import options_from, read_mapping
 from .ct import read_ct
-from .json_input import read_json_object
+from .json_input import Fields, did_you_mean, read_json_object
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger, sha256_of_file
 from .model_card import read_card, read_facts
@@ -43,6 +44,7 @@ __all__ = [
     "Case",
     "CtCase",
     "DetectorGrid",
+    "Fields",
     "Intensity",
     "Ledger",
     "OutputFolder",
@@ -56,10 +58,12 @@ __all__ = [
     "camera_from_projection",
     "check_views",
     "clicked_centre",
+    "did_you_mean",
     "file_stem",
     "is_views_file",
     "labels_on_ct",
     "middle_of_views",
+    "options_from",
     "output_file",
     "patient_of",
     "read_card",
@@ -69,6 +73,7 @@ __all__ = [
     "read_facts",
     "read_itk_transform",
     "read_json_object",
+    "read_mapping",
     "read_projection_matrix",
     "read_registration_json",
     "read_rtk_matrices",

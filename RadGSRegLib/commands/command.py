@@ -7,9 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..system.exit_status import ExitStatus
-from ..system.interrupt import Interrupt
-from ..system.progress import Progress
+from ..system import ExitStatus, Interrupt, Progress
 
 
 @dataclass(frozen=True)

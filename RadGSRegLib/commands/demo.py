@@ -6,8 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from ..system.interrupt import Interrupt
-from ..system.progress import Progress
+from ..system import Interrupt, Progress
 from .arguments import add_common, add_out, add_realism
 from .command import Command, Outcome
 from .running import pipeline_options, registration_outcome, results_folder

@@ -6,9 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
-from ..system.exit_status import ExitStatus
-from ..system.interrupt import Interrupt
-from ..system.progress import Progress
+from ..system import ExitStatus, Interrupt, Progress
 from .arguments import add_common, add_effort, add_out, whole
 from .command import Command, Outcome
 from .running import results_folder, torch_device

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from ..system.exit_status import ExitStatus
-from ..system.interrupt import Interrupt
-from ..system.progress import Progress
+from ..system import ExitStatus, Interrupt, Progress
 from .command import Command, Outcome
 
 

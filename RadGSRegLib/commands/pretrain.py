@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..system.exit_status import ExitStatus
-from ..system.interrupt import Interrupt
-from ..system.progress import Progress
+from ..system import ExitStatus, Interrupt, Progress
 from .arguments import add_common, whole
 from .command import Command, Outcome
 from .running import torch_device

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..choices import RECONSTRUCTION_METHODS
 from ..errors import InputError
-from ..system.exit_status import ExitStatus
-from ..system.interrupt import Interrupt
-from ..system.progress import Progress
+from ..system import ExitStatus, Interrupt, Progress
 from .arguments import add_common, add_out, check_model
 from .command import Command, Outcome
 from .running import (
@@ -25,7 +23,7 @@ from .running import (
 
 if TYPE_CHECKING:
     from ..cases import Case, View
-    from ..registration.types import Registration
+    from ..registration import Registration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +80,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             quality, timing_s = result.reconstruction_quality, result.timing_s
         elif args.method == "learned":
             from ..networks import load_model, see
-            from ..reconstruction.box import box_of_cloud
+            from ..reconstruction import box_of_cloud
 
             model = load_model(Path(args.model), torch_device(args.device))
             learned = see(views, model, None, progress.part(0.05, 0.95))

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..system.interrupt import Interrupt
-from ..system.progress import Progress
+from ..system import Interrupt, Progress
 from .arguments import add_common, add_effort, add_out, check_model
 from .command import Command, Outcome
 from .running import (
@@ -103,9 +102,7 @@ def read_parameters(path: Path, of_case: Collection[str] = ()) -> RegistrationOp
     ``of_case`` names what else stands there, of the case. Raises InputError for what is unknown or
     does not fit.
     """
-    from ..cases import read_registration_json
-    from ..cases.config import options_from, read_mapping
-    from ..cases.json_input import Fields, did_you_mean
+    from ..cases import Fields, did_you_mean, options_from, read_mapping, read_registration_json
     from ..registration import RegistrationOptions, refuse_impossible
 
     values = read_mapping(path)

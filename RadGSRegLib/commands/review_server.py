@@ -12,9 +12,7 @@ import sys
 from pathlib import Path
 
 from ..errors import InputError
-from ..system.exit_status import ExitStatus
-from ..system.interrupt import Interrupt
-from ..system.progress import Progress
+from ..system import ExitStatus, Interrupt, Progress
 from .command import Command, Outcome
 
 
@@ -32,7 +30,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     out = sys.stdout
     # Whatever a library prints must not get between the answers.
     with contextlib.redirect_stdout(sys.stderr):
-        from ..review.server import ReviewServer, say, serve
+        from ..review import ReviewServer, say, serve
 
         def tell(fraction: float, message: str) -> None:
             say(out, {"progress": fraction, "message": message})

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..system.exit_status import ExitStatus
-from ..system.interrupt import Interrupt
+from ..system import ExitStatus, Interrupt
 from .command import Outcome
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def pipeline_options(
     CUDA.
     """
     from ..pipeline import PipelineOptions
-    from ..registration.register import RegistrationOptions
+    from ..registration import RegistrationOptions
 
     registration = registration or RegistrationOptions(seed=args.seed)
     return PipelineOptions(registration, reconstruction_options(args.device, registration.seed))

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import InputError
-from ..system.exit_status import ExitStatus
-from ..system.interrupt import Interrupt
-from ..system.progress import Progress
+from ..system import ExitStatus, Interrupt, Progress
 from .arguments import add_progress, whole
 from .command import Command, Outcome
 
@@ -80,7 +78,7 @@ def _point(text: str) -> list[float]:
 @contextlib.contextmanager
 def _label_map(out: Path, interrupt: Interrupt) -> Iterator[Path]:
     """Yield a file to write the label map into, which becomes ``out`` once it is whole."""
-    from ..cases.output import output_file
+    from ..cases import output_file
 
     if not out.name.lower().endswith(_ENDINGS):
         raise InputError(out, "has no ending of a label map", f"use {', '.join(_ENDINGS)}")

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..system.exit_status import ExitStatus
-from ..system.interrupt import Interrupt
-from ..system.progress import Progress
+from ..system import ExitStatus, Interrupt, Progress
 from .arguments import add_out, add_progress, add_realism, add_seed, whole
 from .command import Command, Outcome
 from .running import results_folder

@@ -1,6 +1,7 @@
 """Volume to X-ray: attenuation from CT numbers, and the projector."""
 
 from .attenuation import (
+    SOFT_TISSUE_HU,
     bone_attenuation,
     excess_attenuation,
     hu_to_attenuation,
@@ -10,6 +11,7 @@ from .projector import PROJECTORS, project_volume, project_volume_with_jacobian
 
 __all__ = [
     "PROJECTORS",
+    "SOFT_TISSUE_HU",
     "bone_attenuation",
     "excess_attenuation",
     "hu_to_attenuation",

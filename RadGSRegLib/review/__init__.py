@@ -2,5 +2,6 @@
 
 from .rendering import XrayRenderer
 from .scoring import PoseScore, PoseScorer
+from .server import ReviewServer, say, serve
 
-__all__ = ["PoseScore", "PoseScorer", "XrayRenderer"]
+__all__ = ["PoseScore", "PoseScorer", "ReviewServer", "XrayRenderer", "say", "serve"]

@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from ..cases import Case, View
-from ..drr import hu_to_attenuation, project_volume
-from ..drr.attenuation import SOFT_TISSUE_HU
+from ..drr import SOFT_TISSUE_HU, hu_to_attenuation, project_volume
 from ..geometry import Camera, Volume
 from ..report import brightness
 

@@ -21,8 +21,7 @@ from ..registration import (
     case_bodies,
     evaluate,
 )
-from ..system.progress import Progress
-from ..system.torch_threads import one_torch_thread
+from ..system import Progress, one_torch_thread
 from ..views import prepare_view
 
 Array = NDArray[np.float64]

@@ -33,11 +33,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cases import read_case
-from ..cases.json_input import Fields, read_json_object
+from ..cases import Fields, read_case, read_json_object
 from ..geometry import is_rigid
 from ..report import cast_shadow, overlay_png, picture_names, plain_png
-from ..system.progress import Progress
+from ..system import Progress
 from .rendering import XrayRenderer
 from .scoring import PoseScorer
 

@@ -4,6 +4,7 @@ Importing this loads nothing heavy: the command line starts with it.
 """
 
 from .backends import Backend, Backends, available_backends, never_by_itself, on_torch, on_warp
+from .exit_status import ExitStatus
 from .interrupt import Interrupt, Interrupted
 from .parallel import core_count, side_by_side, side_by_side_reporting, worker_count
 from .progress import FiguresCallable, PoseCallable, Progress, ProgressCallable
@@ -13,6 +14,7 @@ from .warp_runtime import balanced_edges, flat_array, launch, run_jobs, split, s
 __all__ = [
     "Backend",
     "Backends",
+    "ExitStatus",
     "FiguresCallable",
     "Interrupt",
     "Interrupted",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..cases.config import options_from, read_mapping
+from ..cases import options_from, read_mapping
 from ..errors import InputError
 from ..networks.detector import DetectorConfig
 from ..networks.model import ModelConfig
