@@ -14,7 +14,7 @@ from RadGSRegLib.cases import read_ct, write_volume_nifti
 from RadGSRegLib.networks import load_model
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
-from RadGSRegLib.training import population
+from RadGSRegLib.training import bounds
 from RadGSRegLib.training.pool import SamplePool
 
 OPTIONS = {
@@ -57,7 +57,7 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
 
     monkeypatch.setattr("RadGSRegLib.training.pretraining.SamplePool", Watched)
     # One vertebra is mean enough.
-    monkeypatch.setattr(population, "_AVERAGED", 1)
+    monkeypatch.setattr(bounds, "AVERAGED", 1)
     return seen
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from ..networks.model import RadGSReg
 from ..networks.places import PLACES
 from ..networks.shipped import shipped_name
+from . import bounds
 from .config import TrainingConfig
-from .detection import FOUND_MM
 from .loop import History
 from .stages import Pretraining
 
@@ -97,7 +97,7 @@ def _detection_figures(history: History, asked: Pretraining) -> dict[str, Any]:
             "steps": int(last["step"]),
             "pairs": int(last["pairs"]),
             "first place, median distance from a wanted vertebra (mm)": round(last["first_mm"], 1),
-            f"first place within {FOUND_MM:.0f} mm of the vertebra (share)": round(
+            f"first place within {bounds.FOUND_MM:.0f} mm of the vertebra (share)": round(
                 last["first"], 3
             ),
             f"one of the first {PLACES} is (share)": round(last["among"], 3),

@@ -12,13 +12,12 @@ from torch.nn import functional
 
 from ..networks.detector import Detector, look
 from ..networks.places import PLACES, Sighting
+from . import bounds
 from .config import DetectionOptions
 from .loop import Log, Loop, falling
 from .pool import VALIDATION, SamplePool, numbers_of_step
 from .samples import Sample
 from .whole_views import Shown, show
-
-FOUND_MM = 15.0
 
 
 class DetectorTrainer(Loop):
@@ -83,7 +82,7 @@ def measure(detector: Detector, samples: Sequence[Sample], own: bool) -> dict[st
 
     ``first_mm``: the median distance of the first place from the nearest wanted centre; ``first``
     and ``among``: the share of samples whose first place, or any of the first `PLACES`, lies within
-    `FOUND_MM` of the sample's own vertebra.
+    `bounds.FOUND_MM` of the sample's own vertebra.
     """
     config = detector.config
     away, first, among = [], [], []
@@ -99,8 +98,8 @@ def measure(detector: Detector, samples: Sequence[Sample], own: bool) -> dict[st
         own_mm = np.linalg.norm(places - sample.centres[0], axis=1)
         wanted = sample.centres[:1] if own else sample.centres
         away.append(float(np.linalg.norm(places[0] - wanted, axis=1).min()))
-        first.append(float(own_mm[0] <= FOUND_MM))
-        among.append(float(own_mm.min() <= FOUND_MM))
+        first.append(float(own_mm[0] <= bounds.FOUND_MM))
+        among.append(float(own_mm.min() <= bounds.FOUND_MM))
     return {
         "first_mm": float(np.median(away)),
         "first": float(np.mean(first)),

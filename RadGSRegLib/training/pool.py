@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..networks.views import ViewBatch, make_batch
+from . import bounds
 from .kept import keep, read_kept
 from .samples import Sample, SampleOptions, draw_sample
 from .subjects import Subject
@@ -230,7 +231,8 @@ def stack_samples(
 
 def bone_signs(contrast: Tensor, targets: Tensor) -> Tensor:
     """+1 where bone is bright, -1 where it is dark (B,), as the true targets tell."""
-    inside = (targets > 0.05 * targets.amax((-2, -1), keepdim=True)).to(targets.dtype)
+    least = bounds.TARGET_SHARE * targets.amax((-2, -1), keepdim=True)
+    inside = (targets > least).to(targets.dtype)
     fine = targets - torch.nn.functional.avg_pool2d(
         targets, 9, stride=1, padding=4, count_include_pad=False
     )

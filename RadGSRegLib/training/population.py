@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..networks.anchors import grid_cloud
 from ..networks.model import RadGSReg
 from ..system.progress import Progress
+from . import bounds
 from .card import anchors_of
 from .config import TrainingConfig
 from .pool import Source
@@ -21,7 +22,6 @@ from .stages import Pretraining, TrainingData
 from .subjects import Subject
 from .template import find_axes, mean_vertebra, template_cloud
 
-_AVERAGED = 20
 _GRID_EDGE = 12
 
 
@@ -60,7 +60,7 @@ def population_model(
     known = [source for source in data.train if source.axes_known]
     if not known:
         known = phantom_sources(4, config.seed + 10**6, folder=work / "phantoms")
-    chosen = known[:: max(len(known) // _AVERAGED, 1)][:_AVERAGED]
+    chosen = known[:: max(len(known) // bounds.AVERAGED, 1)][: bounds.AVERAGED]
     mean = mean_vertebra([source.subject() for source in chosen], progress.part(0.0, 0.1))
     for sources in (data.train, data.unseen):
         sources[:] = [

@@ -14,6 +14,7 @@ import torch
 from ..networks.model import RadGSReg, load_model, save_model
 from ..system.progress import Progress
 from ..system.torch_threads import one_torch_thread
+from . import bounds
 from .board import Board
 from .card import model_card
 from .config import TrainingConfig
@@ -29,10 +30,6 @@ from .stages import Pretraining, TrainingData, identity, training_data
 from .trainer import Trainer
 from .whole_views import whole_views
 from .work import claim
-
-_MEASURED = 12
-# A budget that preparing the data has used up: a few steps all the same.
-_LEAST_MINUTES = 0.02
 
 
 def pretrain(
@@ -89,7 +86,8 @@ class _Stage:
             report(0.98, "measuring reconstructions")
             held = trainer.unseen or trainer.pool
             with one_torch_thread():
-                quality = reconstruction_figures(model, held, min(config.validate, _MEASURED))
+                count = min(config.validate, bounds.MEASURED_PAIRS)
+                quality = reconstruction_figures(model, held, count)
             done = trainer.step, minutes
             card = model_card(asked, config, base, data.facts, history, quality, done)
             if model.shapes is not None:
@@ -164,4 +162,4 @@ class _Stage:
     def _left(self) -> float | None:
         """What is left of the budget (None: there is none)."""
         minutes = self.asked.minutes
-        return None if minutes is None else max(minutes - self._minutes(), _LEAST_MINUTES)
+        return None if minutes is None else max(minutes - self._minutes(), bounds.LEAST_MINUTES)

@@ -21,6 +21,7 @@ from ..geometry.pose import translation
 from ..networks.crops import make_frame, resample
 from ..phantom import LABELS, make_phantom, random_spine
 from ..views.prepare import prepare_view
+from . import bounds
 from .kept import keep, read_kept
 from .pool import Simulated, Source
 from .samples import Sample, SampleOptions, project_target
@@ -145,7 +146,8 @@ def _vertebrae(ct_path: Path, mask_path: Path, wanted: Iterable[int] | None) -> 
 
 def _is_cut(mask: NDArray[np.bool_]) -> bool:
     faces = [np.take(mask, end, axis) for axis in range(3) for end in (0, -1)]
-    return any(bool(face.any()) for face in faces) or int(np.count_nonzero(mask)) < 200
+    few = int(np.count_nonzero(mask)) < bounds.LEAST_VOXELS
+    return few or any(bool(face.any()) for face in faces)
 
 
 def _ct_subject(ct_path: Path, mask_path: Path, label: int, name: str, wide: bool) -> Subject:

@@ -26,6 +26,7 @@ from ..networks.anchors import NUMBERS, Anchors
 from ..networks.shapes import Shapes
 from ..networks.tensor_file import load_tensors, save_tensors
 from ..system.progress import Progress
+from . import bounds
 from .pool import Source
 from .readers import phantom_sources
 from .subjects import Subject
@@ -33,9 +34,6 @@ from .template import EDGE_MM, SPACING_MM, index_to_box, resampled
 
 _EDGE = round(EDGE_MM / SPACING_MM)
 _NEIGHBOURS = 8
-_PER_MODE = 3
-_PHANTOMS_PER_MINUTE = 4
-_SOURCES_PER_MINUTE = 20
 _SEED = 3 * 10**6
 FILE = "shapes.safetensors"
 SHAPES = "how vertebrae differ"
@@ -94,8 +92,8 @@ def shapes_of(
         return _read(path, len(anchors))
     more, step = options.phantoms, 1
     if minutes is not None:
-        more = min(more, int(_PHANTOMS_PER_MINUTE * minutes))
-        step = math.ceil(len(sources) / max(_SOURCES_PER_MINUTE * minutes, 1.0))
+        more = min(more, int(bounds.PHANTOMS_PER_MINUTE * minutes))
+        step = math.ceil(len(sources) / max(bounds.SOURCES_PER_MINUTE * minutes, 1.0))
     over = enough or (lambda: False)
     with TemporaryDirectory(prefix="radgsreg-") as name:
         made = phantom_sources(more, seed + _SEED, folder=Path(name))
@@ -106,7 +104,7 @@ def shapes_of(
                 return None
             report(0.5 * number / len(every), "gathering vertebrae")
             volumes.append(volume_of(source.subject()))
-    modes = min(options.modes, len(volumes) // _PER_MODE)
+    modes = min(options.modes, len(volumes) // bounds.VERTEBRAE_PER_MODE)
     if modes == 0:
         return None
     part = report.part(0.5, 1.0)

@@ -11,12 +11,11 @@ from typing import Any
 from ..cases import patient_of, read_ct_case, sha256_of_file
 from ..errors import InputError
 from ..networks.start import CENTRE
+from . import bounds
 from .config import TrainingConfig
 from .patient import patient_source
 from .pool import Source
 from .readers import ct_sources, folds, phantom_sources, real_sources, verse_sources
-
-_UNSEEN = 2
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def _of_population(asked: Pretraining, config: TrainingConfig, work: Path) -> Tr
     if not train:
         raise InputError("--stage 1", "has no data", "give --phantoms, --cts or --verse")
     return TrainingData(
-        train, phantom_sources(_UNSEEN, config.seed + 2 * 10**6, folder=folder), facts
+        train, phantom_sources(bounds.UNSEEN_SPINES, config.seed + 2 * 10**6, folder=folder), facts
     )
 
 

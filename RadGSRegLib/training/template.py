@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from ..gaussians import GaussianCloud, fit_vertebra
 from ..geometry import Volume
 from ..system.progress import Progress
+from . import bounds
 from .subjects import Subject
 
 Array = NDArray[np.float64]
@@ -46,7 +47,7 @@ def mean_vertebra(subjects: Sequence[Subject], progress: Progress | None = None)
 
 def template_cloud(mean: Volume, count: int) -> GaussianCloud:
     """The mean vertebra as at most ``count`` Gaussians, without what hardly anyone has there."""
-    array = np.where(mean.array > 0.04 * mean.array.max(), mean.array, 0.0)
+    array = np.where(mean.array > bounds.MEAN_SHARE * mean.array.max(), mean.array, 0.0)
     return fit_vertebra(mean.with_array(array.astype(np.float32)), count)
 
 
