@@ -16,7 +16,7 @@ from RadGSRegLib.networks.anchors import Anchors
 from RadGSRegLib.networks.bend import _positions, bend
 from RadGSRegLib.networks.crops import make_frame
 from RadGSRegLib.networks.model import RadGSReg
-from RadGSRegLib.networks.recm import Prediction, Shape
+from RadGSRegLib.networks.recm import Deformation, Prediction
 from RadGSRegLib.networks.settle import FINELY, ROUGHLY, Settled
 from RadGSRegLib.networks.shapes import Shapes
 from RadGSRegLib.networks.start import _likely
@@ -77,7 +77,7 @@ def test_a_vertebra_is_bent_and_moved_to_what_the_xrays_show(free):
     to_box = torch.from_numpy(np.linalg.inv(frame.box_to_world)).float()
     moved = to_box.clone()
     moved[:3, 3] += torch.tensor([1.5, -1.0, 1.0])
-    start = Shape(moved[None], torch.ones(1, 3), torch.zeros(1, 60, 11))
+    start = Deformation(moved[None], torch.ones(1, 3), torch.zeros(1, 60, 11))
     found = bend(Prediction(start, start, torch.zeros(1)), body, shapes, frame, views, (1, 1))
     box_to_world = frame.box_to_world
     after = body.decode(found.effect.raw, found.effect.poses, found.effect.stretch)[0].detach()
@@ -99,7 +99,9 @@ def test_what_the_views_do_not_say_stays_as_in_the_population():
     blank = [replace(v, valid=np.zeros_like(v.valid)) for v in views]
     frame = make_frame([view.camera for view in views], [0.0] * 3, size_px=64, pixel_mm=2.0)
     # Stretched along z by a tenth: what RecM says is where the fit begins.
-    stretched = Shape(torch.eye(4)[None], torch.tensor([[1.0, 1.0, 1.1]]), torch.zeros(1, 60, 11))
+    stretched = Deformation(
+        torch.eye(4)[None], torch.tensor([[1.0, 1.0, 1.1]]), torch.zeros(1, 60, 11)
+    )
     prediction = Prediction(stretched, stretched, torch.zeros(1))
 
     def length(views) -> float:
@@ -116,7 +118,7 @@ def test_bending_can_be_cancelled():
     body = anchors()
     views = [prepare_view(view) for view in scenes.xrays()]
     frame = make_frame([view.camera for view in views], [0.0] * 3, size_px=64, pixel_mm=2.0)
-    start = Shape(torch.eye(4)[None], torch.ones(1, 3), torch.zeros(1, 60, 11))
+    start = Deformation(torch.eye(4)[None], torch.ones(1, 3), torch.zeros(1, 60, 11))
     prediction = Prediction(start, start, torch.zeros(1))
     stop = Progress(lambda *told: False)
     with pytest.raises(Cancelled):
@@ -204,7 +206,7 @@ def test_bending_works_where_the_networks_are_elsewhere():
     shapes = wide_and_long(body).double()
     views = [prepare_view(view) for view in scenes.xrays()]
     frame = make_frame([view.camera for view in views], [0.0] * 3, size_px=64, pixel_mm=2.0)
-    start = Shape(
+    start = Deformation(
         torch.eye(4).double()[None], torch.ones(1, 3).double(), torch.zeros(1, 60, 11).double()
     )
     prediction = Prediction(start, start, torch.zeros(1))

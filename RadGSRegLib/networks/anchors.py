@@ -90,14 +90,14 @@ class Anchors(nn.Module):
         density = self.densities * torch.nn.functional.softplus(raw[..., 10] + _ONE)
         clouds = []
         mean_stretch = stretch.prod(dim=1).pow(1.0 / 3.0)
-        for one in range(len(raw)):
+        for n in range(len(raw)):
             local = GaussianCloud(
-                (self.means + offset[one]) * stretch[one],
-                sizes[one] * mean_stretch[one],
-                multiply_quaternions(self.quaternions, turn[one]),
-                density[one],
+                (self.means + offset[n]) * stretch[n],
+                sizes[n] * mean_stretch[n],
+                multiply_quaternions(self.quaternions, turn[n]),
+                density[n],
             )
-            clouds.append(local.transformed(poses[one]))
+            clouds.append(local.transformed(poses[n]))
         return clouds
 
     def posed_means(self, poses: Tensor, stretch: Tensor) -> Tensor:
@@ -108,9 +108,9 @@ class Anchors(nn.Module):
 
 def project(points: Tensor, intrinsics: Tensor, extrinsics: Tensor) -> Tensor:
     """Pixels (B, V, N, 2) of points (B, N, 3) mm; K (B, V, 3, 3), box_to_camera (B, V, 4, 4)."""
-    seen = torch.einsum("bvij,bnj->bvni", extrinsics[..., :3, :3], points)
-    seen = seen + extrinsics[..., None, :3, 3]
-    homogeneous = torch.einsum("bvij,bvnj->bvni", intrinsics, seen)
+    in_camera = torch.einsum("bvij,bnj->bvni", extrinsics[..., :3, :3], points)
+    in_camera = in_camera + extrinsics[..., None, :3, 3]
+    homogeneous = torch.einsum("bvij,bvnj->bvni", intrinsics, in_camera)
     return homogeneous[..., :2] / homogeneous[..., 2:].clamp_min(1.0)
 
 
@@ -118,11 +118,11 @@ def sample_features(maps: Tensor, pixels: Tensor, size_px: int) -> Tensor:
     """Features (B, V, N, F) of maps (B, V, F, h, w) at pixels (B, V, N, 2) of the full picture."""
     batch, views = maps.shape[:2]
     grid = (2.0 * pixels + 1.0) / size_px - 1.0
-    found = torch.nn.functional.grid_sample(
+    features = torch.nn.functional.grid_sample(
         maps.flatten(0, 1),
         grid.flatten(0, 1)[:, :, None, :],
         mode="bilinear",
         padding_mode="zeros",
         align_corners=False,
     )
-    return found[..., 0].transpose(1, 2).reshape(batch, views, -1, maps.shape[2])
+    return features[..., 0].transpose(1, 2).reshape(batch, views, -1, maps.shape[2])

@@ -27,7 +27,7 @@ from ..system.progress import Progress
 from ..views import PreparedView, Window, window
 from .anchors import Anchors
 from .crops import Frame
-from .recm import Prediction, Shape
+from .recm import Deformation, Prediction
 from .rigid import POSE_NUMBERS, apply_step, step_from_raw
 from .shapes import Shapes
 
@@ -62,7 +62,9 @@ def bend(
     # The X-rays are compared on the CPU, wherever the networks are.
     anchors = copy.deepcopy(anchors).to("cpu", torch.float32)
     shapes = copy.deepcopy(shapes).to("cpu", torch.float32)
-    begin = Shape(*(t.to("cpu", torch.float32) for t in (effect.poses, effect.stretch, effect.raw)))
+    begin = Deformation(
+        *(t.to("cpu", torch.float32) for t in (effect.poses, effect.stretch, effect.raw))
+    )
     coefficients = shapes.nearest(_positions(begin, anchors))
     unknowns = [coefficients.requires_grad_(), torch.zeros(1, POSE_NUMBERS, requires_grad=True)]
     body = _Body(anchors, shapes, begin.poses)
@@ -83,8 +85,8 @@ def bend(
         adam.step(loss, _RATE * (1.0 - step / _STEPS) + 0.005)
     with torch.no_grad():
         shape = body.shape(*unknowns)
-    found = Shape(*(t.to(effect.poses) for t in (shape.poses, shape.stretch, shape.raw)))
-    return replace(prediction, effect=found)
+    fitted = Deformation(*(t.to(effect.poses) for t in (shape.poses, shape.stretch, shape.raw)))
+    return replace(prediction, effect=fitted)
 
 
 class _Body:
@@ -94,12 +96,12 @@ class _Body:
         self.anchors, self.shapes, self.poses = anchors, shapes, poses
         self.base = anchors.base.detach() if anchors.free else torch.zeros_like(anchors.base)
 
-    def shape(self, coefficients: Tensor, step: Tensor) -> Shape:
-        """Shape and pose of coefficients (K,) and a raw step (1, 9)."""
+    def shape(self, coefficients: Tensor, step: Tensor) -> Deformation:
+        """Deformation and pose of coefficients (K,) and a raw step (1, 9)."""
         poses = apply_step(self.poses, *step_from_raw(step))
         # What the anchors add of their own is in the shapes already.
         raw = self.shapes.raw(coefficients[None]) - self.base
-        return Shape(poses, torch.ones(1, 3), raw)
+        return Deformation(poses, torch.ones(1, 3), raw)
 
     def cloud(self, coefficients: Tensor, step: Tensor) -> GaussianCloud:
         """The same as Gaussians in the box's frame."""
@@ -107,7 +109,7 @@ class _Body:
         return self.anchors.decode(shape.raw, shape.poses, shape.stretch)[0]
 
 
-def _positions(effect: Shape, anchors: Anchors) -> Tensor:
+def _positions(effect: Deformation, anchors: Anchors) -> Tensor:
     """Raw positions (N, 3) of where an answer puts the Gaussians, stretch included."""
     base = anchors.base.detach() if anchors.free else 0.0
     offset = anchors.reach_mm * torch.tanh((effect.raw[0] + base)[:, :3])

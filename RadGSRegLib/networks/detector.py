@@ -96,10 +96,10 @@ def look(detector: Detector, pictures: Tensor, valid: Tensor, extrinsics: Tensor
     device = next(detector.parameters()).device
     signs = torch.cat([pictures, -pictures])
     shown = torch.cat([signs, signs.flip(-1)]).to(device)
-    seen = torch.cat([valid, valid, valid.flip(-1), valid.flip(-1)]).to(device)
+    real = torch.cat([valid, valid, valid.flip(-1), valid.flip(-1)]).to(device)
     was = detector.training
     detector.eval()
-    logits = detector(shown, seen, is_lateral(extrinsics).repeat(4).to(device))
+    logits = detector(shown, real, is_lateral(extrinsics).repeat(4).to(device))
     detector.train(was)
     straight, mirrored = logits.unflatten(0, (2, 2, -1))
     return log_shares(torch.cat([straight, mirrored.flip(-1)]).mean(0)).cpu()
@@ -123,7 +123,7 @@ def sample_map(maps: Tensor, pixels: Tensor, size_px: int) -> Tensor:
     """Values (N, P) of maps (N, h, w) at pixels (N, P, 2) = (column, row) of pictures that are
     ``size_px`` wide and high; the nearest value outside."""
     at = (2.0 * pixels + 1.0) / size_px - 1.0
-    found = functional.grid_sample(
+    values = functional.grid_sample(
         maps[:, None], at[:, None].to(maps), padding_mode="border", align_corners=False
     )
-    return found[:, 0, 0]
+    return values[:, 0, 0]

@@ -179,10 +179,10 @@ class Encoder(nn.Module):
         maps = self.backbone(x)
         fine = self.shallow(x)
         down: Tensor | None = None
-        for one, lateral, smooth in reversed(
+        for features, lateral, smooth in reversed(
             list(zip(maps, self.laterals, self.smooth, strict=True))
         ):
-            here = lateral(one)
+            here = lateral(features)
             if down is not None:
                 here = here + _resized(down, here)
             down = functional.relu(smooth(here))

@@ -54,11 +54,11 @@ class ModelConfig:
         """The inverse of `to_json`; what is left out is at its default. Raises InputError for
         unknown names and values of the wrong kind."""
         try:
-            seen = values.get("detector")
+            detector = values.get("detector")
             return cls(
                 RecMConfig(**values.get("recm", {})),
                 RegMConfig(**values.get("regm", {})),
-                None if seen is None else DetectorConfig(**seen),
+                None if detector is None else DetectorConfig(**detector),
                 values.get("modes", 0),
             )
         except TypeError as error:
@@ -118,14 +118,17 @@ class RadGSReg(nn.Module):
         one in which the pictures agree better with what they were taken to show is kept.
         """
         if known and all(known):
-            found = self.recm.predict(batch)
-            agree = self._agreement(found, batch)
-            return found, torch.ones_like(agree), agree
+            prediction = self.recm.predict(batch)
+            agree = self._agreement(prediction, batch)
+            return prediction, torch.ones_like(agree), agree
         turn = batch.pictures.new_tensor([1.0 if k else -1.0 for k in known] or [-1.0])
         other = replace(batch, pictures=batch.pictures * turn[:, None, None, None])
         both = [self.recm.predict(batch), self.recm.predict(other)]
         agrees = torch.stack(
-            [self._agreement(one, seen) for one, seen in zip(both, (batch, other), strict=True)]
+            [
+                self._agreement(prediction, shown)
+                for prediction, shown in zip(both, (batch, other), strict=True)
+            ]
         )
         first = agrees[0] >= agrees[1]
         return _where(first, *both), torch.where(first, 1.0, -1.0), agrees.amax(dim=0)
@@ -167,10 +170,10 @@ class RadGSReg(nn.Module):
             )
             sigma = CONTRAST_MM / self.config.recm.pixel_mm
             weight = (drawn > 0.02 * drawn.amax()).to(drawn.dtype) * batch.valid[n]
-            seen = batch.pictures[n, :, 1]
+            pictured = batch.pictures[n, :, 1]
             contrast = local_contrast(drawn, torch.ones_like(drawn), sigma)
-            energy = (weight * seen.square()).sum() * (weight * contrast.square()).sum()
-            score = (weight * seen * contrast).sum() / energy.clamp_min(1e-9).sqrt()
+            energy = (weight * pictured.square()).sum() * (weight * contrast.square()).sum()
+            score = (weight * pictured * contrast).sum() / energy.clamp_min(1e-9).sqrt()
             scores.append(score)
         return torch.stack(scores)
 
@@ -234,8 +237,8 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> RadGSReg
     count = facts.get("anchors")
     if not isinstance(count, int) or not 0 < count < 10**6:
         raise InputError(path, "does not say how many anchors it has")
-    one = grid_cloud(1)
-    blank = GaussianCloud(*(t.expand(count, *t.shape[1:]).contiguous() for t in one.tensors))
+    unit = grid_cloud(1)
+    blank = GaussianCloud(*(t.expand(count, *t.shape[1:]).contiguous() for t in unit.tensors))
     model = RadGSReg(config, blank)
     try:
         model.load_state_dict(tensors)

@@ -70,7 +70,7 @@ class RecMConfig:
 
 
 @dataclass(frozen=True)
-class Shape:
+class Deformation:
     """One answer of the head: ``poses`` (B, 4, 4) anchors to box, ``stretch`` (B, 3) factors,
     ``raw`` (B, N, 11) per anchor (zeros: as the anchors are)."""
 
@@ -85,16 +85,16 @@ class Prediction:
     same object where the counterfactual is off). ``attention`` (B, V, M, h, w), mean one over each
     map."""
 
-    effect: Shape
-    factual: Shape
+    effect: Deformation
+    factual: Deformation
     attention: Tensor
 
     def case(self, number: int) -> Prediction:
         """The answer for one case of the batch, as a batch of one."""
         part = slice(number, number + 1)
         effect, factual = (
-            Shape(one.poses[part], one.stretch[part], one.raw[part])
-            for one in (self.effect, self.factual)
+            Deformation(answer.poses[part], answer.stretch[part], answer.raw[part])
+            for answer in (self.effect, self.factual)
         )
         return Prediction(effect, factual, self.attention[part])
 
@@ -173,12 +173,12 @@ class RecM(nn.Module):
         was = self.training
         self.eval()
         try:
-            found: Prediction = self(batch)
+            prediction: Prediction = self(batch)
         finally:
             self.train(was)
-        return found
+        return prediction
 
-    def clouds(self, shape: Shape) -> list[GaussianCloud]:
+    def clouds(self, shape: Deformation) -> list[GaussianCloud]:
         """The predicted Gaussians, one cloud per case, in the box's frame."""
         return self.anchors.decode(shape.raw, shape.poses, shape.stretch)
 
@@ -247,5 +247,5 @@ class RecM(nn.Module):
             return torch.ones_like(pose[:, :3])
         return torch.exp(_STRETCH_UNIT * pose[:, POSE_NUMBERS:])
 
-    def _decode(self, raw: _Raw, poses: Tensor) -> Shape:
-        return Shape(poses, self._stretch(raw.pose), raw.gaussians)
+    def _decode(self, raw: _Raw, poses: Tensor) -> Deformation:
+        return Deformation(poses, self._stretch(raw.pose), raw.gaussians)

@@ -111,10 +111,10 @@ class RegM(nn.Module):
         poses = torch.eye(4, device=ct.device).repeat(len(ct), 1, 1)
         with torch.no_grad():
             for _ in range(passes - 1):
-                seen = self.compare(reconstructed, self._moved(ct, poses))
-                poses = _composed(fit_rigid(seen), poses)
-        seen = self.compare(reconstructed, self._moved(ct, poses) if passes > 1 else ct)
-        return _composed(fit_rigid(seen), poses), poses, seen
+                moves = self.compare(reconstructed, self._moved(ct, poses))
+                poses = _composed(fit_rigid(moves), poses)
+        moves = self.compare(reconstructed, self._moved(ct, poses) if passes > 1 else ct)
+        return _composed(fit_rigid(moves), poses), poses, moves
 
     def _moved(self, ct: Tensor, poses: Tensor) -> Tensor:
         with torch.autocast(ct.device.type, enabled=False):
@@ -135,12 +135,12 @@ class RegM(nn.Module):
         return Displacements(self.places, _DISPLACEMENT_UNIT_MM * out[..., :3], mass, weights)
 
 
-def fit_rigid(seen: Displacements) -> Tensor:
+def fit_rigid(moves: Displacements) -> Tensor:
     """The rigid motions (B, 4, 4) nearest to displacements: weighted Procrustes, in float64."""
-    weights = seen.weights.double()
+    weights = moves.weights.double()
     weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
-    places = seen.places.double().expand(len(weights), -1, -1)
-    moved = places + seen.offsets.double()
+    places = moves.places.double().expand(len(weights), -1, -1)
+    moved = places + moves.offsets.double()
     middle = (weights[..., None] * places).sum(1, keepdim=True)
     target = (weights[..., None] * moved).sum(1, keepdim=True)
     product = ((places - middle) * weights[..., None]).transpose(1, 2) @ (moved - target)
@@ -149,8 +149,8 @@ def fit_rigid(seen: Displacements) -> Tensor:
     left, _, right = torch.linalg.svd(product)
     right = right.transpose(1, 2)
     mirrored = torch.sign(torch.linalg.det(right @ left.transpose(1, 2)))
-    one = torch.ones_like(mirrored)
-    turn = right @ torch.diag_embed(torch.stack([one, one, mirrored], -1)) @ left.transpose(1, 2)
+    ones = torch.ones_like(mirrored)
+    turn = right @ torch.diag_embed(torch.stack([ones, ones, mirrored], -1)) @ left.transpose(1, 2)
     shift = target.transpose(1, 2) - turn @ middle.transpose(1, 2)
     top = torch.cat([turn, shift], dim=2)
     bottom = top.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(top), 1, 4)

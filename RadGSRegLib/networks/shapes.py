@@ -44,5 +44,5 @@ class Shapes(nn.Module):
         basis = self.modes[:, :, :3].flatten(1)
         wanted = (positions - self.mean[:, :3]).flatten()
         normal = basis @ basis.T + _RIDGE * torch.eye(len(self)).to(basis)
-        found: Tensor = torch.linalg.solve(normal, basis @ wanted)
-        return found
+        coefficients: Tensor = torch.linalg.solve(normal, basis @ wanted)
+        return coefficients

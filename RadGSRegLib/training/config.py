@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -179,7 +180,7 @@ class TrainingConfig:
 
 
 def read_config(path: Path, base: TrainingConfig | None = None) -> TrainingConfig:
-    """A configuration from a ``.json``, ``.yaml`` or ``.yml`` file; the rest as in ``base``.
+    """Read a configuration from a ``.json``, ``.yaml`` or ``.yml`` file; the rest as in ``base``.
 
     Raises InputError for files that cannot be read or hold anything unknown.
     """
@@ -192,4 +193,9 @@ def read_config(path: Path, base: TrainingConfig | None = None) -> TrainingConfi
         raise InputError(
             path, "model.modes is what a model has learned, not what it should", "set shapes.modes"
         )
+    samples = values.get("samples")
+    if isinstance(samples, Mapping) and "level" in samples:
+        warnings.warn("samples.level is called samples.realism now", FutureWarning, stacklevel=2)
+        renamed = {"realism" if name == "level" else name: samples[name] for name in samples}
+        values = {**values, "samples": renamed}
     return options_from(TrainingConfig, values, path, base or TrainingConfig())

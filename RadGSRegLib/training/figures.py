@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..geometry.pose import translation
+from ..geometry import translation
 from ..measures import reconstruction_quality
 from ..networks.model import RadGSReg
 from ..reconstruction.box import box_of_cloud
@@ -29,11 +29,11 @@ def reconstruction_figures(model: RadGSReg, pool: SamplePool, count: int) -> dic
         ct_to_box = poses[0].double().numpy() @ translation(-subject.centre_ct)
         volume = box_of_cloud(cloud, _SPACING_MM).voxelize(cloud)
         try:
-            found = reconstruction_quality(
+            quality = reconstruction_quality(
                 volume, subject.ct, subject.labels, subject.label, ct_to_box
             )
         except ValueError:
-            found = {"ssim": 0.0, "psnr_db": 0.0}
-        ssim.append(found["ssim"])
-        psnr.append(found["psnr_db"])
+            quality = {"ssim": 0.0, "psnr_db": 0.0}
+        ssim.append(quality["ssim"])
+        psnr.append(quality["psnr_db"])
     return {"ssim": float(np.mean(ssim)), "psnr_db": float(np.mean(psnr))}

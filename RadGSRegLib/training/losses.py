@@ -67,9 +67,9 @@ def reconstruction_terms(images: Tensor, measured: Tensor, volumes: Tensor) -> T
     (B, K, J, I) in 1/mm.
     """
     peak = measured.flatten(1).amax(1).clamp_min(1e-6)[:, None, None, None]
-    seen, wanted = images / peak, measured / peak
-    flat = (seen.flatten(0, 1)[:, None], wanted.flatten(0, 1)[:, None])
-    loss = (seen - wanted).abs().mean() + LAMBDA_SSIM * ssim_loss(*flat, dims=2)
+    drawn, wanted = images / peak, measured / peak
+    flat = (drawn.flatten(0, 1)[:, None], wanted.flatten(0, 1)[:, None])
+    loss = (drawn - wanted).abs().mean() + LAMBDA_SSIM * ssim_loss(*flat, dims=2)
     return loss + LAMBDA_TV * total_variation(volumes / DENSE_BONE)
 
 
@@ -90,16 +90,16 @@ def ncc_loss(a: Tensor, b: Tensor) -> Tensor:
     return (1.0 - (x * y).sum(1) / energy).mean()
 
 
-def geodesic_loss(truth: Tensor, found: Tensor) -> Tensor:
+def geodesic_loss(truth: Tensor, poses: Tensor) -> Tensor:
     """L_geo (scalar): angle between rotations in radians plus distance of the translations over
     `TRANSLATION_MM`, of poses (B, 4, 4) in mm, mean over B."""
-    angle = geodesic_angle(truth[:, :3, :3], found[:, :3, :3])
-    apart = (truth[:, :3, 3] - found[:, :3, 3]).square().sum(1)
+    angle = geodesic_angle(truth[:, :3, :3], poses[:, :3, :3])
+    apart = (truth[:, :3, 3] - poses[:, :3, 3]).square().sum(1)
     return (angle + (apart + 1e-8).sqrt() / TRANSLATION_MM).mean()
 
 
 def registration_loss(
-    moved_ct: Tensor, reconstructed: Tensor, truth: Tensor, found: Tensor
+    moved_ct: Tensor, reconstructed: Tensor, truth: Tensor, poses: Tensor
 ) -> Tensor:
     """L_reg (eq. 3): NCC + SSIM of the moved CT against the reconstruction + 0.02 L_geo.
 
@@ -107,7 +107,7 @@ def registration_loss(
     """
     a, b = moved_ct / DENSE_BONE, reconstructed / DENSE_BONE
     loss = ncc_loss(a, b) + ssim_loss(a[:, None], b[:, None], dims=3)
-    return loss + LAMBDA_GEODESIC * geodesic_loss(truth, found)
+    return loss + LAMBDA_GEODESIC * geodesic_loss(truth, poses)
 
 
 def total_loss(registration: Tensor, reconstruction: Tensor) -> Tensor:
@@ -129,14 +129,14 @@ class ExtraWeights:
     volume: float = 1.0
 
 
-def point_distance(points: Tensor, truth: Tensor, found: Tensor) -> Tensor:
+def point_distance(points: Tensor, truth: Tensor, poses: Tensor) -> Tensor:
     """Mean distance (B,) mm of points (B, N, 3) or (N, 3) between two poses (B, 4, 4) each."""
-    between = truth - found
+    between = truth - poses
     moved = points @ between[:, :3, :3].transpose(1, 2) + between[:, None, :3, 3]
     return (moved.square().sum(-1) + 1e-8).sqrt().mean(-1)
 
 
-def volume_l1(found: Tensor, truth: Tensor) -> Tensor:
+def volume_l1(volumes: Tensor, truth: Tensor) -> Tensor:
     """L1 (scalar) of volumes (B, K, J, I) over `DENSE_BONE`, relative to the truth's own mean."""
     scale = truth.mean().clamp_min(1e-9)
-    return functional.l1_loss(found, truth) / scale
+    return functional.l1_loss(volumes, truth) / scale

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..gaussians import GaussianCloud, rasterize
 from ..networks.model import RadGSReg
-from ..networks.recm import Shape
+from ..networks.recm import Deformation
 from ..networks.regm import move_volume
 from . import losses
 from .losses import ExtraWeights
@@ -40,9 +40,9 @@ class Objective(nn.Module):
         elif phase == "joint":
             terms, effects = self._reconstruction(batch, max(rendered, 1))
             volumes = self.model.voxelize(effects)
-            found = self._registration(batch.first(len(effects)), volumes, len(effects))
-            whole = losses.total_loss(found.pop("loss"), terms.pop("loss"))
-            terms = {**terms, **found, "loss": whole}
+            registered = self._registration(batch.first(len(effects)), volumes, len(effects))
+            whole = losses.total_loss(registered.pop("loss"), terms.pop("loss"))
+            terms = {**terms, **registered, "loss": whole}
         else:
             raise ValueError(f"there is no phase {phase!r}")
         return terms
@@ -53,10 +53,10 @@ class Objective(nn.Module):
         """L_CAL-rec and what simulation adds; the effect's clouds of ``rendered`` cases."""
         recm = self.model.recm
         with self._networks(batch):
-            found = recm(batch.views)
-        answers = [_exact(found.effect)]
+            prediction = recm(batch.views)
+        answers = [_exact(prediction.effect)]
         if recm.config.counterfactual:
-            answers.append(_exact(found.factual))
+            answers.append(_exact(prediction.factual))
         truth = batch.centred_to_box @ batch.anchors_to_centred
         points = in_anchor_axes(batch.points, batch.anchors_to_centred)
         terms: dict[str, Tensor] = {}
@@ -94,19 +94,21 @@ class Objective(nn.Module):
         # Half of the steps learn from nothing known, half from what a first pass has left.
         passes = 1 + int(torch.randint(2, (), generator=self.model.recm.generator))
         with self._networks(batch):
-            found, before, seen = regm.trace(volumes, batch.ct, passes)
+            poses, before, moves = regm.trace(volumes, batch.ct, passes)
         truth = batch.centred_to_box
         rest = truth @ torch.linalg.inv(before)
-        wanted = seen.places @ rest[:, :3, :3].transpose(1, 2) + rest[:, None, :3, 3] - seen.places
-        share = seen.mass / seen.mass.sum(1, keepdim=True).clamp_min(1e-9)
-        off = ((seen.offsets - wanted).square().sum(-1) + 1e-8).sqrt()
-        apart = losses.point_distance(batch.points, truth, found).mean()
+        wanted = (
+            moves.places @ rest[:, :3, :3].transpose(1, 2) + rest[:, None, :3, 3] - moves.places
+        )
+        share = moves.mass / moves.mass.sum(1, keepdim=True).clamp_min(1e-9)
+        off = ((moves.offsets - wanted).square().sum(-1) + 1e-8).sqrt()
+        apart = losses.point_distance(batch.points, truth, poses).mean()
         extra = self.extra.points * apart + self.extra.displacements * (share * off).sum(1).mean()
         terms = {"registered_mm": apart.detach(), "loss": extra / _POINT_MM}
         if compared > 0:
-            moved = move_volume(batch.ct[:compared], found[:compared], regm.config.box_mm)
+            moved = move_volume(batch.ct[:compared], poses[:compared], regm.config.box_mm)
             eq3 = losses.registration_loss(
-                moved, volumes[:compared], truth[:compared], found[:compared]
+                moved, volumes[:compared], truth[:compared], poses[:compared]
             )
             terms["eq3"] = eq3.detach()
             terms["loss"] = terms["loss"] + eq3
@@ -145,12 +147,12 @@ def render(clouds: list[GaussianCloud], batch: Batch) -> Tensor:
     )
 
 
-def _exact(shape: Shape) -> Shape:
-    return Shape(shape.poses.float(), shape.stretch.float(), shape.raw.float())
+def _exact(shape: Deformation) -> Deformation:
+    return Deformation(shape.poses.float(), shape.stretch.float(), shape.raw.float())
 
 
-def _first(shape: Shape, count: int) -> Shape:
-    return Shape(shape.poses[:count], shape.stretch[:count], shape.raw[:count])
+def _first(shape: Deformation, count: int) -> Deformation:
+    return Deformation(shape.poses[:count], shape.stretch[:count], shape.raw[:count])
 
 
 def in_anchor_axes(points: Tensor, anchors_to_centred: Tensor) -> Tensor:

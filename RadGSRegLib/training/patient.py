@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..cases import CtCase
 from ..gaussians import GaussianCloud, fit_vertebra
-from ..geometry.pose import translation
+from ..geometry import translation
 from ..networks.model import ModelConfig, RadGSReg, load_model
 from ..networks.shipped import shipped_weights
 from .config import TrainingConfig

@@ -269,8 +269,8 @@ def _moved_box(
     )
     moved = torch.nn.functional.grid_sample(planes, grid, align_corners=False)
     moved = moved.unflatten(0, offset.shape[:2])
-    seen = (moved[:, :, 1] > 0.99).to(images.dtype)
-    return moved[:, :, 0], seen, moved[:, :, 2], intrinsics, extrinsics, poses
+    real = (moved[:, :, 1] > 0.99).to(images.dtype)
+    return moved[:, :, 0], real, moved[:, :, 2], intrinsics, extrinsics, poses
 
 
 def numbers_of_step(seed: int, step: int, batch: int, known: int) -> NDArray[np.int64]:

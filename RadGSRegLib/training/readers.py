@@ -12,19 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cases import read_case, read_ct, read_segmentation
-from ..cases.labels import labels_on_ct
-from ..cases.types import Case
+from ..cases import Case, labels_on_ct, read_case, read_ct, read_segmentation
 from ..errors import InputError
-from ..geometry import Volume, invert_rigid, is_rigid, transform_points
-from ..geometry.pose import translation
+from ..geometry import Rigid, Volume, invert_rigid, is_rigid, transform_points, translation
 from ..networks.crops import make_frame, resample
 from ..phantom import LABELS, make_phantom, random_spine
 from ..views.prepare import prepare_view
 from . import bounds
 from .kept import keep, read_kept
 from .pool import Simulated, Source
-from .samples import Sample, SampleOptions, project_target
+from .samples import Sample, SampleOptions, draw_offset, project_target
 from .subjects import Subject, make_subject
 
 VERSE_LUMBAR = (20, 21, 22, 23, 24, 25)
@@ -90,7 +87,7 @@ def ct_sources(folder: Path) -> list[Source]:
     Raises InputError where there is none.
     """
     folder = Path(folder)
-    found: list[Source] = []
+    sources: list[Source] = []
     for ct_path in sorted(folder.iterdir()) if folder.is_dir() else []:
         name = _CT_NAME.match(ct_path.name)
         if not name:
@@ -98,11 +95,11 @@ def ct_sources(folder: Path) -> list[Source]:
         for mask in _MASKS:
             segmentation = folder / f"{mask.format(name[1])}.{name[2]}"
             if segmentation.is_file():
-                found += _vertebrae(ct_path, segmentation, None)
+                sources += _vertebrae(ct_path, segmentation, None)
                 break
-    if not found:
+    if not sources:
         raise InputError(folder, "holds no NAME_ct.nii.gz beside a NAME_vertebrae.nii.gz")
-    return found
+    return sources
 
 
 def verse_sources(folder: Path) -> list[Source]:
@@ -113,21 +110,21 @@ def verse_sources(folder: Path) -> list[Source]:
     """
     folder = Path(folder)
     parts = [folder, *sorted(folder.glob("dataset-*"))]
-    found: list[Source] = []
+    sources: list[Source] = []
     for part in parts:
         for ct_path in sorted(part.glob("rawdata/*/*_ct.nii.gz")):
             stem = ct_path.name.removesuffix("_ct.nii.gz")
             place = part / "derivatives" / ct_path.parent.name
             mask = place / f"{stem}_seg-vert_msk.nii.gz"
             if mask.is_file():
-                found += _vertebrae(ct_path, mask, VERSE_LUMBAR)
-    if not found:
+                sources += _vertebrae(ct_path, mask, VERSE_LUMBAR)
+    if not sources:
         raise InputError(
             folder,
             "is not VerSe'20's layout",
             "it has rawdata/SUBJECT/*_ct.nii.gz and derivatives/SUBJECT/*_seg-vert_msk.nii.gz",
         )
-    return found
+    return sources
 
 
 def _vertebrae(ct_path: Path, mask_path: Path, wanted: Iterable[int] | None) -> list[Source]:
@@ -172,11 +169,8 @@ class RealCase:
 
     def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
         """Its X-rays about a point that is off as clicks are; the same seed gives the same."""
-        rng = np.random.default_rng([seed, 78])
-        offset = rng.standard_normal(3)
-        offset *= options.centre_mm * rng.uniform() ** (1 / 3) / np.linalg.norm(offset)
-        offset[2] += options.along_mm * rng.uniform(-1.0, 1.0)
-        centre = self.ct_to_world[:3, :3] @ subject.centre_ct + self.ct_to_world[:3, 3]
+        offset = draw_offset(options, np.random.default_rng([seed, 78]))
+        centre = Rigid(self.ct_to_world).apply(subject.centre_ct)
         frame = make_frame(
             [view.camera for view in self.case.views],
             centre + offset,
@@ -210,7 +204,7 @@ def real_sources(folder: Path) -> list[RealCase]:
     Raises InputError where there is none or a truth is not rigid.
     """
     folder = Path(folder)
-    found = []
+    cases = []
     for path in sorted(folder.glob("*/case.json")):
         truth = path.parent / "truth.json"
         if not truth.is_file():
@@ -221,10 +215,10 @@ def real_sources(folder: Path) -> list[RealCase]:
             raise InputError(truth, "holds no ct_to_world") from None
         if pose.shape != (4, 4) or not is_rigid(pose):
             raise InputError(truth, "its ct_to_world is not a rigid 4x4")
-        found.append(RealCase(path.parent.name, read_case(path), pose))
-    if not found:
+        cases.append(RealCase(path.parent.name, read_case(path), pose))
+    if not cases:
         raise InputError(folder, "holds no case.json beside a truth.json")
-    return found
+    return cases
 
 
 def folds(groups: Sequence[str], count: int = 5) -> list[list[int]]:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from ..drr import project_volume
 from ..errors import InputError
-from ..geometry import Camera, Volume, invert_rigid, transform_points
-from ..geometry.pose import translation
+from ..geometry import Camera, Volume, invert_rigid, transform_points, translation
 from ..networks.crops import PIXEL_MM, SIZE_PX, Frame, make_frame
 from ..simulation import PRESETS, SimulationParameters, simulate_case
 from ..views.prepare import prepare_view
@@ -66,8 +65,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """What is drawn for a sample. ``realism`` is a preset of the simulation or
-    "mixed".
+    """What is drawn for a sample. ``realism`` is a preset of the simulation or "mixed".
 
     ``centre_mm``: how far the middle of the box may lie from the vertebra (clicks and detectors
     err); ``rotation_deg``, ``primary_deg`` and ``secondary_deg``: the spine's turn about each axis
@@ -88,10 +86,10 @@ class SampleOptions:
 
 
 def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters:
-    """The simulation's ranges for one sample, its detector as coarse as the crops."""
+    """Choose the simulation's ranges for one sample, its detector as coarse as the crops."""
     realism = options.realism
     if realism == "mixed":
-        # Whole views differ more between realisms than crops do.
+        # Whole views differ more between the realisms than crops do.
         last = ("realistic", "clean")[options.whole]
         mix = ("realistic", "realistic", last, "hard", "realistic", "realistic", "clean", "hard")
         realism = mix[seed % len(mix)]
@@ -120,16 +118,21 @@ def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters
     )
 
 
+def draw_offset(options: SampleOptions, rng: np.random.Generator) -> Array:
+    """Draw how far (3,) mm the middle of the box lies from the vertebra."""
+    offset = rng.standard_normal(3)
+    offset *= options.centre_mm * rng.uniform() ** (1.0 / 3.0) / np.linalg.norm(offset)
+    offset[2] += options.along_mm * rng.uniform(-1.0, 1.0)
+    return offset
+
+
 def draw_sample(subject: Subject, options: SampleOptions, seed: int) -> Sample:
     """Simulate a pair of X-rays of a subject; the same seed gives the same sample.
 
     All physics is that of `RadGSRegLib.simulation.simulate_case`, imaged by the virtual cameras of
     `networks.crops` instead of a whole detector.
     """
-    rng = np.random.default_rng([seed, 77])
-    offset = rng.standard_normal(3)
-    offset *= options.centre_mm * rng.uniform() ** (1.0 / 3.0) / np.linalg.norm(offset)
-    offset[2] += options.along_mm * rng.uniform(-1.0, 1.0)
+    offset = draw_offset(options, np.random.default_rng([seed, 77]))
     frames: list[Frame] = []
 
     def frame(cameras: dict[str, Camera], at: Array) -> dict[str, Camera]:
@@ -181,7 +184,7 @@ def _centres(truth: dict[str, Any], subject: Subject, world_to_box: Array) -> Im
 
 
 def project_target(excess: Volume, frame: Frame, ct_to_box: Array) -> Images:
-    """Line integrals (V, H, W) of the vertebra alone at a pose, in the virtual cameras."""
+    """Project the vertebra alone, at a pose: line integrals (V, H, W) in the virtual cameras."""
     return np.stack(
         [
             project_volume(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..drr import excess_attenuation
 from ..errors import InputError
@@ -57,10 +58,7 @@ class Subject:
     def surface_points_ct(self) -> Array:
         """At most 500 points (N, 3) mm of the vertebra, spread over its outer voxels."""
         occupied = self.excess.array > 0
-        inner = occupied.copy()
-        for axis in range(3):
-            inner &= np.roll(occupied, 1, axis) & np.roll(occupied, -1, axis)
-        kji = np.argwhere(occupied & ~inner)
+        kji = np.argwhere(occupied & ~ndimage.binary_erosion(occupied))
         # From the first to the last: they are in the order of height.
         kji = kji[np.linspace(0, len(kji) - 1, min(len(kji), _SURFACE_POINTS)).astype(int)]
         return self.excess.physical_points(kji[:, ::-1].astype(float))
@@ -69,7 +67,7 @@ class Subject:
 def make_subject(
     ct: Volume, labels: Volume, label: int, name: str = "", *, wide: bool = False
 ) -> Subject:
-    """A subject from a CT (HU) and its label map on the same grid.
+    """Make a subject from a CT (HU) and its label map on the same grid.
 
     A ``wide`` one is for whole views: with more around it, in voxels of about 3 mm. Raises
     InputError where the grids differ or the label is absent or holds no bone.

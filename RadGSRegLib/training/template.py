@@ -10,7 +10,8 @@ from scipy import ndimage, optimize
 from scipy.spatial.transform import Rotation
 
 from ..gaussians import GaussianCloud, fit_vertebra
-from ..geometry import Volume
+from ..geometry import Volume, translation
+from ..networks.cubes import sample_cube
 from ..system.progress import Progress
 from . import bounds
 from .subjects import Subject
@@ -23,7 +24,7 @@ _COARSE_MM = 4.0
 
 
 def mean_vertebra(subjects: Sequence[Subject], progress: Progress | None = None) -> Volume:
-    """The mean excess attenuation (1/mm) of subjects in the anchors' axes.
+    """Average the excess attenuation (1/mm) of subjects in the anchors' axes.
 
     Each is turned by its ``anchors_to_centred`` and scaled along each axis to the mean size, so
     that the mean keeps a shape instead of a blur.
@@ -34,46 +35,33 @@ def mean_vertebra(subjects: Sequence[Subject], progress: Progress | None = None)
         points = subject.surface_points_ct - subject.centre_ct
         sizes.append((points @ subject.anchors_to_centred[:3, :3]).std(axis=0))
     mean_size = np.mean(sizes, axis=0)
-    total: Array | None = None
+    total: NDArray[np.float32] | None = None
     for n, (subject, size) in enumerate(zip(subjects, sizes, strict=True)):
         report(n / len(subjects), "averaging vertebrae")
         axes = subject.anchors_to_centred.copy()
         axes[:3, :3] = axes[:3, :3] @ np.diag(size / mean_size)
-        one = resampled(subject, axes, SPACING_MM)
-        total = one if total is None else total + one
+        volume = resampled(subject, axes, SPACING_MM)
+        total = volume if total is None else total + volume
     assert total is not None
     return Volume((total / len(subjects)).astype(np.float32), index_to_box(SPACING_MM))
 
 
 def template_cloud(mean: Volume, count: int) -> GaussianCloud:
-    """The mean vertebra as at most ``count`` Gaussians, without what hardly anyone has there."""
+    """Fit the mean vertebra with at most ``count`` Gaussians, without what is rare."""
     array = np.where(mean.array > bounds.MEAN_SHARE * mean.array.max(), mean.array, 0.0)
     return fit_vertebra(mean.with_array(array.astype(np.float32)), count)
 
 
-def resampled(subject: Subject, axes: Array, spacing_mm: float) -> Array:
-    """The subject's excess on the anchors' grid, ``axes`` (4, 4) being anchors to centred."""
-    excess = subject.excess
-    to_index = excess.physical_to_index
-    to_physical = np.eye(4)
-    to_physical[:3, 3] = subject.centre_ct
+def resampled(subject: Subject, axes: Array, spacing_mm: float) -> NDArray[np.float32]:
+    """Put a subject's excess (1/mm) on the anchors' grid; ``axes`` (4, 4): anchors to centred."""
+    to_physical = translation(subject.centre_ct)
+    to_index = subject.excess.physical_to_index
     matrix = to_index @ to_physical @ axes @ index_to_box(spacing_mm)
-    sigma = 0.4 * np.sqrt(np.maximum((spacing_mm / excess.spacing) ** 2 - 1.0, 0.0))[::-1]
-    edge = round(EDGE_MM / spacing_mm)
-    return np.asarray(
-        ndimage.affine_transform(
-            ndimage.gaussian_filter(excess.array, sigma, mode="constant"),
-            matrix[:3, :3][::-1, ::-1],
-            offset=matrix[:3, 3][::-1],
-            output_shape=(edge,) * 3,
-            order=1,
-            mode="constant",
-        )
-    )
+    return sample_cube(subject.excess, matrix, spacing_mm, round(EDGE_MM / spacing_mm))
 
 
 def find_axes(subject: Subject, mean: Volume) -> Array:
-    """Where the mean vertebra's axes are in a subject's centred CT axes (4, 4).
+    """Find where the mean vertebra's axes are in a subject's centred CT axes (4, 4).
 
     A CT does not say how its vertebra leans; the pose in which it looks most like the mean one
     does (normalised correlation at 4 mm, Powell from several leans).
@@ -92,19 +80,19 @@ def find_axes(subject: Subject, mean: Volume) -> Array:
         return out
 
     def cost(numbers: Array) -> float:
-        seen = ndimage.gaussian_filter(resampled(subject, matrix(numbers), _COARSE_MM), 1.0)
-        seen = seen - seen.mean()
-        energy = float(np.sqrt((seen**2).sum() * (reference**2).sum()))
-        return -float((seen * reference).sum()) / max(energy, 1e-12)
+        shown = ndimage.gaussian_filter(resampled(subject, matrix(numbers), _COARSE_MM), 1.0)
+        shown = shown - shown.mean()
+        energy = float(np.sqrt((shown**2).sum() * (reference**2).sum()))
+        return -float((shown * reference).sum()) / max(energy, 1e-12)
 
     starts = [np.array([lean, 0.0, 0.0, 0.0, 0.0, 0.0]) for lean in (-2.0, 0.0, 2.0)]
     best = min(starts, key=cost)
-    found = optimize.minimize(cost, best, method="Powell", options={"maxfev": 400, "xtol": 0.02})
-    return matrix(found.x)
+    options = {"maxfev": 400, "xtol": 0.02}
+    return matrix(optimize.minimize(cost, best, method="Powell", options=options).x)
 
 
 def index_to_box(spacing_mm: float) -> Array:
-    """(4, 4): voxel (i, j, k) of the anchors' grid to mm in the anchors' axes."""
+    """Return (4, 4): voxel (i, j, k) of the anchors' grid to mm in the anchors' axes."""
     edge = round(EDGE_MM / spacing_mm)
     out = np.diag([spacing_mm] * 3 + [1.0])
     out[:3, 3] = -spacing_mm * (edge - 1) / 2.0
