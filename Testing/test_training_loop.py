@@ -17,7 +17,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.system.progress import Progress
-from RadGSRegLib.training.board import Board
+from RadGSRegLib.training.board import board
 from RadGSRegLib.training.checkpoint import load_checkpoint
 from RadGSRegLib.training.config import PhaseShares, TrainingConfig, read_config
 from RadGSRegLib.training.kept import keep, read_kept
@@ -177,9 +177,9 @@ def test_workers_change_nothing_but_the_waiting(subject):
 
 def test_tensorboard_gets_what_was_measured(subject, folder, tmp_path):
     pytest.importorskip("tensorboard")
-    with Board(tmp_path) as board:
+    with board(tmp_path) as write:
         trainer = _trainer(subject, folder, None, replace(CONFIG, steps=2))
-        trainer.log = board.write
+        trainer.log = write
         trainer.run()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -62,9 +62,7 @@ def bend(
     # The X-rays are compared on the CPU, wherever the networks are.
     anchors = copy.deepcopy(anchors).to("cpu", torch.float32)
     shapes = copy.deepcopy(shapes).to("cpu", torch.float32)
-    begin = Deformation(
-        *(t.to("cpu", torch.float32) for t in (effect.poses, effect.stretch, effect.raw))
-    )
+    begin = effect.each(lambda t: t.to("cpu", torch.float32))
     coefficients = shapes.nearest(_positions(begin, anchors))
     unknowns = [coefficients.requires_grad_(), torch.zeros(1, POSE_NUMBERS, requires_grad=True)]
     body = _Body(anchors, shapes, begin.poses)
@@ -85,7 +83,7 @@ def bend(
         adam.step(loss, _RATE * (1.0 - step / _STEPS) + 0.005)
     with torch.no_grad():
         shape = body.shape(*unknowns)
-    fitted = Deformation(*(t.to(effect.poses) for t in (shape.poses, shape.stretch, shape.raw)))
+    fitted = shape.each(lambda t: t.to(effect.poses))
     return replace(prediction, effect=fitted)
 
 
@@ -97,7 +95,7 @@ class _Body:
         self.base = anchors.base.detach() if anchors.free else torch.zeros_like(anchors.base)
 
     def shape(self, coefficients: Tensor, step: Tensor) -> Deformation:
-        """Deformation and pose of coefficients (K,) and a raw step (1, 9)."""
+        """Return shape and pose of coefficients (K,) and a raw step (1, 9)."""
         poses = apply_step(self.poses, *step_from_raw(step))
         # What the anchors add of their own is in the shapes already.
         raw = self.shapes.raw(coefficients[None]) - self.base

@@ -17,7 +17,7 @@ from ..gaussians import GaussianCloud, coarsen, rasterize, voxelize
 from .anchors import Anchors, grid_cloud
 from .crops import CONTRAST_MM, local_contrast
 from .detector import Detector, DetectorConfig
-from .recm import Prediction, RecM, RecMConfig
+from .recm import Deformation, Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
 from .shapes import Shapes
 from .tensor_file import load_tensors, save_tensors
@@ -182,13 +182,11 @@ def _where(first: Tensor, a: Prediction, b: Prediction) -> Prediction:
     def pick(x: Tensor, y: Tensor) -> Tensor:
         return torch.where(first.view(-1, *[1] * (x.dim() - 1)), x, y)
 
-    shapes = []
-    for name in ("effect", "factual"):
-        x, y = getattr(a, name), getattr(b, name)
-        shapes.append(
-            type(x)(pick(x.poses, y.poses), pick(x.stretch, y.stretch), pick(x.raw, y.raw))
-        )
-    return Prediction(shapes[0], shapes[1], pick(a.attention, b.attention))
+    def either(x: Deformation, y: Deformation) -> Deformation:
+        return Deformation(pick(x.poses, y.poses), pick(x.stretch, y.stretch), pick(x.raw, y.raw))
+
+    effect, factual = either(a.effect, b.effect), either(a.factual, b.factual)
+    return Prediction(effect, factual, pick(a.attention, b.attention))
 
 
 def save_model(path: Path, model: RadGSReg, card: dict[str, Any]) -> None:

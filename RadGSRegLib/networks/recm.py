@@ -14,6 +14,7 @@ both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -78,6 +79,10 @@ class Deformation:
     stretch: Tensor
     raw: Tensor
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> Deformation:
+        """Return the same with a change to each of the tensors."""
+        return Deformation(change(self.poses), change(self.stretch), change(self.raw))
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -90,16 +95,13 @@ class Prediction:
     attention: Tensor
 
     def case(self, number: int) -> Prediction:
-        """The answer for one case of the batch, as a batch of one."""
+        """Return the answer for one case of the batch, as a batch of one."""
         part = slice(number, number + 1)
-        effect, factual = (
-            Deformation(answer.poses[part], answer.stretch[part], answer.raw[part])
-            for answer in (self.effect, self.factual)
-        )
+        effect, factual = (side.each(lambda t: t[part]) for side in (self.effect, self.factual))
         return Prediction(effect, factual, self.attention[part])
 
     def moved(self, step_box: Tensor) -> Prediction:
-        """The same with the answer moved rigidly by ``step_box`` (4, 4) in the box's frame."""
+        """Return the same, the answer moved rigidly by ``step_box`` (4, 4) in the box's frame."""
         step = step_box.to(self.effect.poses)
         return replace(self, effect=replace(self.effect, poses=step @ self.effect.poses))
 

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 from ..errors import InputError
 
 
-class Board:
-    """Writes values by step into a folder for TensorBoard; does nothing without a folder.
+@contextmanager
+def board(folder: Path | None) -> Iterator[Callable[[int, dict[str, float]], None] | None]:
+    """Open a folder for TensorBoard and give what writes values by name at a step into it; None
+    without a folder.
 
     Raises InputError where a folder is given and TensorBoard is not installed.
     """
+    if folder is None:
+        yield None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("--board", "needs TensorBoard", "install tensorboard") from None
+    with SummaryWriter(str(folder)) as writer:
 
-    def __init__(self, folder: Path | None) -> None:
-        self._writer: Any = None
-        if folder is None:
-            return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise InputError("--board", "needs TensorBoard", "install tensorboard") from None
-        self._writer = SummaryWriter(str(folder))
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Values by name at a step."""
-        if self._writer is not None:
+        def write(step: int, values: dict[str, float]) -> None:
             for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+                writer.add_scalar(name, value, step)
 
-    def __enter__(self) -> Board:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        yield write

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from ..gaussians import GaussianCloud, rasterize
 from ..networks.model import RadGSReg
-from ..networks.recm import Deformation
 from ..networks.regm import move_volume
 from . import losses
 from .losses import ExtraWeights
@@ -54,9 +53,9 @@ class Objective(nn.Module):
         recm = self.model.recm
         with self._networks(batch):
             prediction = recm(batch.views)
-        answers = [_exact(prediction.effect)]
+        answers = [prediction.effect.each(Tensor.float)]
         if recm.config.counterfactual:
-            answers.append(_exact(prediction.factual))
+            answers.append(prediction.factual.each(Tensor.float))
         truth = batch.centred_to_box @ batch.anchors_to_centred
         points = in_anchor_axes(batch.points, batch.anchors_to_centred)
         terms: dict[str, Tensor] = {}
@@ -73,7 +72,7 @@ class Objective(nn.Module):
             true_volume = move_volume(some.ct, some.centred_to_box, self.model.config.regm.box_mm)
             outputs = []
             for answer in answers:
-                clouds = recm.clouds(_first(answer, rendered))
+                clouds = recm.clouds(answer.each(lambda t: t[:rendered]))
                 effects = effects or clouds
                 outputs.append((render(clouds, some), self.model.voxelize(clouds)))
             if recm.config.counterfactual:
@@ -145,14 +144,6 @@ def render(clouds: list[GaussianCloud], batch: Batch) -> Tensor:
             for cloud, ks, es in zip(clouds, views.intrinsics, views.extrinsics, strict=True)
         ]
     )
-
-
-def _exact(shape: Deformation) -> Deformation:
-    return Deformation(shape.poses.float(), shape.stretch.float(), shape.raw.float())
-
-
-def _first(shape: Deformation, count: int) -> Deformation:
-    return Deformation(shape.poses[:count], shape.stretch[:count], shape.raw[:count])
 
 
 def in_anchor_axes(points: Tensor, anchors_to_centred: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -170,38 +170,20 @@ class Batch:
     ct: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on another device."""
-        return Batch(
-            self.views.to(device),
-            self.targets.to(device),
-            self.centred_to_box.to(device),
-            self.anchors_to_centred.to(device),
-            self.points.to(device),
-            self.ct.to(device),
-        )
+        """Return the batch on another device."""
+        return Batch(*(getattr(self, part.name).to(device) for part in fields(self)))
 
     def first(self, count: int) -> Batch:
-        """The first ``count`` cases."""
-        views = self.views
-        return Batch(
-            ViewBatch(
-                views.pictures[:count],
-                views.valid[:count],
-                views.intrinsics[:count],
-                views.extrinsics[:count],
-            ),
-            self.targets[:count],
-            self.centred_to_box[:count],
-            self.anchors_to_centred[:count],
-            self.points[:count],
-            self.ct[:count],
-        )
+        """Return the first ``count`` cases."""
+        views = (getattr(self.views, part.name)[:count] for part in fields(self.views))
+        rest = (getattr(self, part.name)[:count] for part in fields(self)[1:])
+        return Batch(ViewBatch(*views), *rest)
 
 
 def stack_samples(
     samples: Sequence[Sample], pixel_mm: float, generator: np.random.Generator | None
 ) -> tuple[ViewBatch, Tensor, Tensor]:
-    """Views (bone bright), targets and centred_to_box of samples.
+    """Stack views (bone bright), targets and centred_to_box of samples.
 
     With a ``generator`` each box is moved anew by up to `_SHIFT_MM` along each axis, which gives
     new pairs from known ones at almost no cost.
@@ -230,7 +212,7 @@ def stack_samples(
 
 
 def bone_signs(contrast: Tensor, targets: Tensor) -> Tensor:
-    """+1 where bone is bright, -1 where it is dark (B,), as the true targets tell."""
+    """Tell +1 where bone is bright, -1 where it is dark (B,), as the true targets tell."""
     least = bounds.TARGET_SHARE * targets.amax((-2, -1), keepdim=True)
     inside = (targets > least).to(targets.dtype)
     fine = targets - torch.nn.functional.avg_pool2d(
@@ -274,5 +256,5 @@ def _moved_box(
 
 
 def numbers_of_step(seed: int, step: int, batch: int, known: int) -> NDArray[np.int64]:
-    """The pairs (batch,) of a step, drawn evenly among the first ``known``."""
+    """Draw the pairs (batch,) of a step evenly among the first ``known``."""
     return np.random.default_rng([seed, step, 5]).integers(0, known, batch)

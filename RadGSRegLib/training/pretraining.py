@@ -15,7 +15,7 @@ from ..networks.model import RadGSReg, load_model, save_model
 from ..system.progress import Progress
 from ..system.torch_threads import one_torch_thread
 from . import bounds
-from .board import Board
+from .board import board
 from .card import model_card
 from .config import TrainingConfig
 from .detection import DetectorTrainer
@@ -102,14 +102,14 @@ class _Stage:
         """Train the detector, if there is one, and then the rest."""
         asked, config, detector = self.asked, self.config, model.detector
         pool, unseen = self._pools(data, config.samples, "pairs", "unseen")
-        with Board(asked.board) as board:
+        with board(asked.board) as log:
             trainer = Trainer(
                 model,
                 pool,
                 config,
                 device=asked.device,
                 folder=self.work,
-                log=board.write,
+                log=log,
                 unseen=unseen,
             )
             share = 0.0 if detector is None else config.detection.share
@@ -126,7 +126,7 @@ class _Stage:
                         own=model.is_patient_specific,
                         device=asked.device,
                         folder=self.work,
-                        log=board.write,
+                        log=log,
                         unseen=unseen,
                     )
                     minutes = self._left()
