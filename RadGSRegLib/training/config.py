@@ -187,15 +187,11 @@ def read_config(path: Path, base: TrainingConfig | None = None) -> TrainingConfi
     values = read_mapping(path)
     samples = values.get("samples")
     if isinstance(samples, dict) and "level" in samples:  # its name before, read for one version
+        warnings.warn("samples.level is now samples.realism", FutureWarning, stacklevel=2)
         samples["realism"] = samples.pop("level")
     model = values.get("model")
     if isinstance(model, Mapping) and "modes" in model:
         raise InputError(
             path, "model.modes is what a model has learned, not what it should", "set shapes.modes"
         )
-    samples = values.get("samples")
-    if isinstance(samples, Mapping) and "level" in samples:
-        warnings.warn("samples.level is called samples.realism now", FutureWarning, stacklevel=2)
-        renamed = {"realism" if name == "level" else name: samples[name] for name in samples}
-        values = {**values, "samples": renamed}
     return options_from(TrainingConfig, values, path, base or TrainingConfig())
