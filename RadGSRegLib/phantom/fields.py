@@ -43,6 +43,15 @@ class Points:
         """The points at the indices ``where``."""
         return Points(self.x[where], self.y[where], self.z[where])
 
+    def moved(self, matrix: NDArray[np.float64]) -> Points:
+        """The points taken by a rigid matrix (4, 4) to another frame."""
+        m = matrix.astype(np.float32)
+        return Points(
+            self.x * m[0, 0] + self.y * m[0, 1] + self.z * m[0, 2] + m[0, 3],
+            self.x * m[1, 0] + self.y * m[1, 1] + self.z * m[1, 2] + m[1, 3],
+            self.x * m[2, 0] + self.y * m[2, 1] + self.z * m[2, 2] + m[2, 3],
+        )
+
     def inside_box(self, lower: ArrayLike, upper: ArrayLike) -> NDArray[np.intp]:
         """Indices of the points within an axis-aligned box."""
         low = np.asarray(lower, dtype=np.float32)

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 
+from .canvas import Grid
 from .fields import Array, Points, coverage, superellipse
 from .parameters import SpineParameters
 from .placement import vertebra_poses
 from .sizes import MOBILE_LEVELS
 from .texture import Texture
-
-
-@dataclass
-class Grid:
-    """An axis-aligned grid: coordinates of its voxel centres (mm, LPS) and the blur of a voxel."""
-
-    x: Array
-    y: Array
-    z: Array
-    sigma: float
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(K, J, I)."""
-        return len(self.z), len(self.y), len(self.x)
-
-    def box(self, lower: ArrayLike, upper: ArrayLike) -> tuple[slice, slice, slice]:
-        """The slices (k, j, i) of the voxels inside a box (mm)."""
-        low, high = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
-        parts = []
-        for axis, a, b in ((self.z, low[2], high[2]), (self.y, low[1], high[1])):
-            parts.append(slice(int(np.searchsorted(axis, a)), int(np.searchsorted(axis, b))))
-        i = slice(int(np.searchsorted(self.x, low[0])), int(np.searchsorted(self.x, high[0])))
-        return parts[0], parts[1], i
-
-    def points(self, box: tuple[slice, slice, slice]) -> Points:
-        """All voxel centres of a box, flat, in the order of the array."""
-        z, y, x = np.meshgrid(self.z[box[0]], self.y[box[1]], self.x[box[2]], indexing="ij")
-        return Points(x.ravel(), y.ravel(), z.ravel())
 
 
 class _Painter:

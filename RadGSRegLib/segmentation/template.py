@@ -10,10 +10,17 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from ..geometry import invert_rigid, transform_points
-from ..phantom import LABELS, SIZES, SpineParameters, make_phantom, vertebra_poses
-from ..phantom.fields import Points
-from ..phantom.pelvis import sacrum
-from ..phantom.vertebra import joint_surfaces, shape_of
+from ..phantom import (
+    LABELS,
+    SIZES,
+    Points,
+    SpineParameters,
+    joint_surfaces,
+    make_phantom,
+    sacrum,
+    shape_of,
+    vertebra_poses,
+)
 
 Array = NDArray[np.float32]
 
