@@ -1,14 +1,13 @@
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import slicer
 import vtk
 from slicer import (
     vtkMRMLLinearTransformNode,
-    vtkMRMLMarkupsFiducialNode,
     vtkMRMLModelNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
@@ -16,7 +15,6 @@ from slicer import (
 )
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -32,18 +30,20 @@ except ImportError:
 
 from RadGSRegSlicer.exchange import casefolder, results
 from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
-from RadGSRegSlicer.operations import clicked, compute, pretraining, sampledata, simulated
-from RadGSRegSlicer.operations.batch import Batch
-from RadGSRegSlicer.operations.clicked import ClickedSegment
-from RadGSRegSlicer.operations.compute import ProgressCallback
-from RadGSRegSlicer.operations.pretraining import PretrainingTask, TrainedModel
-from RadGSRegSlicer.operations.simulated import SimulatedNodes
+from RadGSRegSlicer.operations import sampledata
+from RadGSRegSlicer.operations.batch import Batch, BatchRequest
+from RadGSRegSlicer.operations.clicked import ClickedSegment, ClickRequest
+from RadGSRegSlicer.operations.pretraining import PretrainingTask, PretrainRequest, TrainedModel
+from RadGSRegSlicer.operations.reconstruction import ReconstructRequest
+from RadGSRegSlicer.operations.registration import RegisterRequest
+from RadGSRegSlicer.operations.simulated import SimulatedNodes, SimulateRequest, errorAgainstTruth
 from RadGSRegSlicer.panel import STEPS
 from RadGSRegSlicer.panel.step import PanelContext
 from RadGSRegSlicer.process import environment
-from RadGSRegSlicer.process.tasks import PoseCallback, Task
+from RadGSRegSlicer.process.tasks import Task
 from RadGSRegSlicer.review.review import Review
 from RadGSRegSlicer.scene import segments, xray
+from RadGSRegSlicer.scene.parameters import RadGSRegParameterNode
 from RadGSRegSlicer.selftest import RadGSRegTest  # noqa: F401 (Slicer looks for it here)
 
 #
@@ -85,89 +85,6 @@ def registerSampleData():
     """Offer the phantom in the Sample Data module."""
     icon = Path(__file__).resolve().parent / "Resources" / "Icons" / "RadGSReg.png"
     sampledata.register("RadGSReg", icon)
-
-
-#
-# RadGSRegParameterNode
-#
-
-
-@parameterNodeWrapper
-class RadGSRegParameterNode:
-    """
-    What the user has chosen; saved with the scene.
-
-    ctVolume - The preoperative CT.
-    segmentation - The segmentation of the CT.
-    segmentId - The segment of the vertebra to register.
-    segmentPoint - Points to segment a vertebra from; the last one counts.
-    newLevel - What the next vertebra that is segmented from a point is.
-    trainMinutes - How long to train for one patient.
-    trainPath - Where the trained model goes; empty: beside the scene.
-    xrays - The X-rays in use, at least two, each with its geometry.
-    showGeometry - Whether source, beam and detector of the X-rays are drawn in 3D.
-    startMode - Where the search begins: clicks in the X-rays, a transform, or landmarks.
-    showEpipolarLines - Whether clicks are shown as lines in the other X-rays.
-    startTransform - An approximate pose, CT to world.
-    ctLandmarks - Landmarks in the CT.
-    landmarkSource - Where the other points of the pairs are: in the world or in the X-rays.
-    worldLandmarks - The same landmarks in the world.
-    method - How the Gaussians are found.
-    modelPath - Trained weights for that.
-    effort - How much is searched and refined.
-    device - What to compute on.
-    showPreview - Whether the pose is shown while it is being found.
-    ctToWorld - The transform that the result goes into.
-    reconstruction - The volume that the reconstruction goes into.
-    gaussians - The model that the Gaussians go into.
-    reviewMode - What the X-ray views show: the X-ray, or it against a rendering of the CT.
-    reviewContent - What of the CT is rendered.
-    reviewOpacity - How much of the rendering there is in a blend.
-    reviewEnhance - Whether wide shading is softened so that bone stands out.
-    reviewWhole - Whether whole X-rays are shown rather than the vertebra's surroundings.
-    reviewBefore, reviewAfter, reviewVolume, reviewGaussians - What the 3D view shows.
-    reviewStepMm, reviewStepDeg - How far one press moves and turns.
-    reviewKeys - Whether arrow keys in the X-ray views move the vertebra.
-    """
-
-    ctVolume: vtkMRMLScalarVolumeNode
-    segmentation: vtkMRMLSegmentationNode
-    segmentId: str = ""
-    segmentPoint: vtkMRMLMarkupsFiducialNode
-    newLevel: str = "L3"
-    trainMinutes: Annotated[int, WithinRange(1, 600)] = 20
-    trainPath: str = ""
-    xrays: list[vtkMRMLScalarVolumeNode]
-    showGeometry: bool = False
-    startMode: Annotated[str, Choice(["clicks", "transform", "landmarks"])] = "clicks"
-    showEpipolarLines: bool = True
-    startTransform: vtkMRMLLinearTransformNode
-    ctLandmarks: vtkMRMLMarkupsFiducialNode
-    landmarkSource: Annotated[str, Choice(["world", "xrays"])] = "world"
-    worldLandmarks: vtkMRMLMarkupsFiducialNode
-    method: Annotated[str, Choice(["optimize", "learned"])] = "optimize"
-    modelPath: str = ""
-    effort: Annotated[str, Choice(["fast", "normal", "careful"])] = "normal"
-    device: Annotated[str, Choice(["auto", "cpu", "cuda"])] = "auto"
-    showPreview: bool = True
-    ctToWorld: vtkMRMLLinearTransformNode
-    reconstruction: vtkMRMLScalarVolumeNode
-    gaussians: vtkMRMLModelNode
-    reviewMode: Annotated[
-        str, Choice(["xray", "blend", "checkerboard", "flicker", "rendering"])
-    ] = "xray"
-    reviewContent: Annotated[str, Choice(["bones", "vertebra"])] = "bones"
-    reviewOpacity: float = 0.5
-    reviewEnhance: bool = True
-    reviewWhole: bool = False
-    reviewBefore: bool = False
-    reviewAfter: bool = True
-    reviewVolume: bool = False
-    reviewGaussians: bool = False
-    # Said here and not only in the form: binding a spin box sets its limits to those given here.
-    reviewStepMm: Annotated[float, WithinRange(0.1, 20.0)] = 1.0
-    reviewStepDeg: Annotated[float, WithinRange(0.1, 20.0)] = 1.0
-    reviewKeys: bool = True
 
 
 #
@@ -288,13 +205,13 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 class RadGSRegLogic(ScriptedLoadableModuleLogic):
     """All that the module does, without a window.
 
-    Every call that computes runs the library in a child process. With ``waitForCompletion`` (the
-    default) it returns the result when that is done; without, it returns a `Task` at once, whose
-    ``poll`` a timer calls inside Slicer and the caller elsewhere. ``progressCallback`` gets
-    (fraction, message) and may return False to cancel; ``completedCallback`` gets the task.
+    Every call that computes makes a request and runs the library in a child process; its options
+    are the fields of that request, and those of `Request`, which every one has. With
+    ``waitForCompletion`` (the default) the call returns the result when that is done; without, it
+    returns a `Task` at once.
 
-    Nodes or files that cannot be used raise `InputError`, one sentence; a computation that fails
-    raises `TaskError`, one that was cancelled `Cancelled`.
+    Nodes, files or options that cannot be used raise `InputError`, one sentence; a computation that
+    fails raises `TaskError`, one that was cancelled `Cancelled`.
     """
 
     def __init__(self) -> None:
@@ -309,99 +226,28 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         segmentationNode: vtkMRMLSegmentationNode,
         segment: str,
         xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
-        *,
-        startNode: vtkMRMLTransformNode | None = None,
-        startTransform: Any = None,
-        device: str = "auto",
-        model: str | os.PathLike | None = None,
-        effort: str = "normal",
-        clicks: bool = True,
-        outputFolder: str | os.PathLike | None = None,
-        outputs: OutputNodes | None = None,
-        waitForCompletion: bool = True,
-        progressCallback: ProgressCallback | None = None,
-        poseCallback: PoseCallback | None = None,
-        completedCallback: Callable[[Task], object] | None = None,
+        **options: Any,
     ) -> RegistrationResult | Task:
         """Register one vertebra of a CT to X-rays; the resulting transform is set on the CT.
 
-        :param ctNode: the CT. If it is under a transform, its own frame without that transform is
-          registered, and the result replaces the transform (see ``notes`` of the result).
-        :param segmentationNode: the segmentation of the CT.
         :param segment: the vertebra, by segment ID, name or level ("L3").
         :param xrayNodes: at least two X-rays with geometry (see `importXray`).
-        :param startNode: an approximate pose, CT to world, as a linear transform node.
-        :param startTransform: the same as a matrix (4, 4), RAS mm.
-        :param device: "auto", "cpu" or "cuda".
-        :param model: a model of the library, as ``radgsreg register --model``.
-        :param effort: "fast", "normal" or "careful".
-        :param clicks: whether to begin at the centres said for the X-rays.
-        :param poseCallback: gets the best pose so far (4, 4), RAS, whenever there is a better one.
-        :param outputFolder: keep the result files here; else they are temporary.
-        :param outputs: nodes to put the results into; else new nodes are made.
+        :param options: those of `RegisterRequest`: ``startNode``, ``startTransform``, ``device``,
+          ``model``, ``effort``, ``clicks``, ``poseCallback``, ``outputFolder``, ``outputs``.
         """
-        task = compute.register(
-            ctNode,
-            segmentationNode,
-            segment,
-            xrayNodes,
-            startNode=startNode,
-            startTransform=startTransform,
-            device=device,
-            model=model,
-            effort=effort,
-            clicks=clicks,
-            outputFolder=outputFolder,
-            outputs=outputs,
-            progressCallback=progressCallback,
-            poseCallback=poseCallback,
-            completedCallback=completedCallback,
-        )
-        return compute.run(task, waitForCompletion)
+        inputs = ctNode, segmentationNode, segment, xrayNodes
+        return RegisterRequest.of(*inputs, **options).run()
 
     def reconstruct(
-        self,
-        xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
-        *,
-        ctNode: vtkMRMLScalarVolumeNode | None = None,
-        segmentationNode: vtkMRMLSegmentationNode | None = None,
-        segment: str | None = None,
-        method: str = "optimize",
-        startNode: vtkMRMLTransformNode | None = None,
-        startTransform: Any = None,
-        device: str = "auto",
-        model: str | os.PathLike | None = None,
-        outputFolder: str | os.PathLike | None = None,
-        outputs: OutputNodes | None = None,
-        waitForCompletion: bool = True,
-        progressCallback: ProgressCallback | None = None,
-        completedCallback: Callable[[Task], object] | None = None,
+        self, xrayNodes: Sequence[vtkMRMLScalarVolumeNode], **options: Any
     ) -> ReconstructionResult | Task:
         """Reconstruct Gaussians and a volume from X-rays alone, or with the CT as a prior.
 
-        :param ctNode: with a segmentation and a segment: start from that vertebra of the CT.
-        :param method: "optimize" or "learned"; the latter needs a model and leaves the CT out.
-        :param startNode: with a CT: an approximate pose, CT to world, as a linear transform node.
-        :param startTransform: the same as a matrix (4, 4), RAS mm.
-        :param device: "auto", "cpu" or "cuda".
-        :param model: a model of the library, as ``radgsreg reconstruct --model``.
+        :param options: those of `ReconstructRequest`: ``ctNode``, ``segmentationNode``,
+          ``segment``, ``method``, ``startNode``, ``startTransform``, ``device``, ``model``,
+          ``outputFolder``, ``outputs``.
         """
-        task = compute.reconstruct(
-            xrayNodes,
-            ctNode=ctNode,
-            segmentationNode=segmentationNode,
-            segment=segment,
-            method=method,
-            startNode=startNode,
-            startTransform=startTransform,
-            device=device,
-            model=model,
-            outputFolder=outputFolder,
-            outputs=outputs,
-            progressCallback=progressCallback,
-            completedCallback=completedCallback,
-        )
-        return compute.run(task, waitForCompletion)
+        return ReconstructRequest.of(xrayNodes, **options).run()
 
     def segmentFromClick(
         self,
@@ -409,28 +255,13 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         pointRas: Sequence[float],
         level: str | None = None,
         segmentationNode: vtkMRMLSegmentationNode | None = None,
-        waitForCompletion: bool = True,
-        progressCallback: ProgressCallback | None = None,
-        completedCallback: Callable[[Task], object] | None = None,
+        **options: Any,
     ) -> ClickedSegment | Task:
         """Segment the vertebra around a point; returns (segmentationNode, segmentId).
 
-        :param pointRas: inside the vertebra's body, RAS mm, in the CT's own frame (without a
-          transform that the CT is under).
-        :param level: which vertebra it is ("L3"), which no computation can know; None if nobody
-          says so.
-        :param segmentationNode: gets the new segment; else a new node is made. A segment of the
-          same level that was made from an earlier click is replaced.
+        The arguments are those of `ClickRequest`.
         """
-        task = clicked.segmentFromClick(
-            ctNode,
-            pointRas,
-            level=level,
-            segmentationNode=segmentationNode,
-            progressCallback=progressCallback,
-            completedCallback=completedCallback,
-        )
-        return compute.run(task, waitForCompletion)
+        return ClickRequest.of(ctNode, pointRas, level, segmentationNode, **options).run()
 
     def pretrain(
         self,
@@ -438,73 +269,45 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         segmentationNode: vtkMRMLSegmentationNode,
         segment: str,
         modelPath: str | os.PathLike,
-        *,
-        minutes: float = 20.0,
-        device: str = "auto",
-        base: str | os.PathLike | None = None,
-        config: str | os.PathLike | None = None,
-        waitForCompletion: bool = True,
-        progressCallback: ProgressCallback | None = None,
-        completedCallback: Callable[[Task], object] | None = None,
+        **options: Any,
     ) -> TrainedModel | PretrainingTask:
         """Train a model for one vertebra of one CT, before there are X-rays.
 
         Returns its path and its card; the path is what `register` takes as ``model``. The task's
         ``finish`` ends the training with the best so far.
 
-        :param segment: the vertebra, by segment ID, name or level ("L3").
-        :param modelPath: the file to write (``.safetensors`` is added where it is missing); its
-          card goes beside it (``.md``).
-        :param minutes: stop then, with the best so far.
-        :param base: a model to go on from, as ``radgsreg pretrain --base``: if it is left out, the
-          weights that come with the program; ``"none"`` for none.
-        :param config: a file of options, as ``radgsreg pretrain --config``.
+        :param modelPath: the file to write; its card goes beside it (``.md``).
+        :param options: those of `PretrainRequest`: ``minutes``, ``device``, ``base``, ``config``.
         """
-        task = pretraining.pretrain(
-            ctNode,
-            segmentationNode,
-            segment,
-            modelPath,
-            minutes=minutes,
-            device=device,
-            base=base,
-            config=config,
-            progressCallback=progressCallback,
-            completedCallback=completedCallback,
-        )
-        return compute.run(task, waitForCompletion)
+        inputs = ctNode, segmentationNode, segment, modelPath
+        return PretrainRequest.of(*inputs, **options).run()
 
     def simulate(
         self,
         ctNode: vtkMRMLScalarVolumeNode | None = None,
         segmentationNode: vtkMRMLSegmentationNode | None = None,
         segment: str | None = None,
-        *,
-        realism: str = "realistic",
-        seed: int = 0,
-        outputFolder: str | os.PathLike | None = None,
-        waitForCompletion: bool = True,
-        progressCallback: ProgressCallback | None = None,
-        completedCallback: Callable[[Task], object] | None = None,
+        **options: Any,
     ) -> SimulatedNodes | Task:
         """Two X-rays of a moved spine with the truth beside, of a CT or of the built-in phantom.
 
-        :param ctNode: with a segmentation and a segment (ID, name or level) of it; without all
-          three a phantom is made, and its CT and segmentation too.
-        :param realism: "clean", "realistic" or "hard".
-        :param outputFolder: keep the case here, in the form of ``radgsreg simulate``.
+        :param options: those of `SimulateRequest`: ``realism``, ``seed``, ``outputFolder``.
         """
-        task = simulated.simulate(
-            ctNode,
-            segmentationNode,
-            segment,
-            realism=realism,
-            seed=seed,
-            outputFolder=outputFolder,
-            progressCallback=progressCallback,
-            completedCallback=completedCallback,
-        )
-        return compute.run(task, waitForCompletion)
+        return SimulateRequest.of(ctNode, segmentationNode, segment, **options).run()
+
+    def batch(
+        self,
+        cases: Sequence[str | os.PathLike],
+        outputFolder: str | os.PathLike,
+        **options: Any,
+    ) -> list[dict[str, Any]] | Batch:
+        """Register many cases one after the other; returns a row (dict) per case.
+
+        :param cases: ``case.json`` files or their folders (`exportCase` writes such).
+        :param outputFolder: gets ``batch.csv`` and a folder per case.
+        :param options: those of `BatchRequest`: ``device``, ``effort``.
+        """
+        return BatchRequest.of(cases, outputFolder=outputFolder, **options).run()
 
     def errorAgainstTruth(
         self,
@@ -518,36 +321,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         :param transformNode: the CT to world to judge; without it, the transform that the CT is
           under. Returns None where the scene holds no truth for the CT.
         """
-        return simulated.errorAgainstTruth(ctNode, segmentationNode, segment, transformNode)
-
-    def batch(
-        self,
-        cases: Sequence[str | os.PathLike],
-        outputFolder: str | os.PathLike,
-        *,
-        device: str = "auto",
-        effort: str = "normal",
-        waitForCompletion: bool = True,
-        progressCallback: ProgressCallback | None = None,
-        completedCallback: Callable[[Batch], object] | None = None,
-    ) -> list[dict[str, Any]] | Batch:
-        """Register many cases one after the other; returns a row (dict) per case.
-
-        :param cases: ``case.json`` files or their folders (`exportCase` writes such).
-        :param outputFolder: gets ``batch.csv`` and a folder with transform and results per case. A
-          case that fails is a row that says why; where ``truth.json`` lies beside a case, the row
-          holds the error.
-        """
-        compute.checkDevice(device)
-        job = Batch(
-            cases,
-            outputFolder,
-            device=device,
-            effort=effort,
-            progressCallback=progressCallback,
-            completedCallback=completedCallback,
-        )
-        return compute.run(job, waitForCompletion)
+        return errorAgainstTruth(ctNode, segmentationNode, segment, transformNode)
 
     def importXray(
         self,

@@ -8,21 +8,67 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+from RadGSRegLib.choices import DEVICES, EFFORTS
 from RadGSRegLib.errors import Cancelled, InputError
 
 from ..process import environment
 from ..process.driver import Driver
 from ..process.tasks import Task, WorkFolder
+from .requests import Argument, Request, choice
 
-ProgressCallback = Callable[[float, str], object]
 Row = dict[str, Any]
 
 COLUMNS = ("case", "status", "expected_error_mm", "mtre_mm", "seconds", "transform", "problem")
 TABLE = "batch.csv"
+
+
+@dataclass
+class BatchRequest(Request):
+    """Register many cases one after the other.
+
+    ``cases``: ``case.json`` files or their folders. ``outputFolder`` gets ``batch.csv`` and a
+    folder with transform and results per case. A case that fails is a row that says why; where
+    ``truth.json`` lies beside a case, the row holds the error.
+    """
+
+    cases: Sequence[str | os.PathLike[str]]
+    _: KW_ONLY
+    device: str = choice("auto", DEVICES)
+    effort: str = choice("normal", EFFORTS)
+
+    @property
+    def caseFiles(self) -> list[Path]:
+        """The case.json files. Raises InputError where one is not there."""
+        return [_caseFile(Path(case)) for case in self.cases]
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go. Raises InputError where none is given."""
+        if self.outputFolder is None:
+            raise InputError("outputFolder", "is not given", "say where the results go")
+        return Path(self.outputFolder).resolve()
+
+    def check(self) -> None:
+        super().check()
+        if not self.caseFiles:
+            raise InputError("batch", "no case is given")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(self.folder, "is a file, so results cannot be written into it")
+
+    def task(self) -> Batch:
+        environment.requirePackages()
+        self.check()
+        return Batch(self)
+
+    def argumentsFor(self, case: Path, folder: WorkFolder) -> list[Argument]:
+        """The command line for one of the cases."""
+        options = ["--device", self.device, "--effort", self.effort]
+        return ["register", case, "--out", folder.outputs, *options]
 
 
 class Batch(Driver[list[Row]]):
@@ -33,27 +79,12 @@ class Batch(Driver[list[Row]]):
     done stays.
     """
 
-    def __init__(
-        self,
-        cases: Sequence[str | os.PathLike[str]],
-        outputFolder: str | os.PathLike[str],
-        *,
-        device: str = "auto",
-        effort: str = "normal",
-        progressCallback: ProgressCallback | None = None,
-        completedCallback: Callable[[Batch], object] | None = None,
-    ) -> None:
-        super().__init__(completedCallback=completedCallback)
-        environment.requirePackages()
-        self._cases = [_caseFile(Path(case)) for case in cases]
-        if not self._cases:
-            raise InputError("batch", "no case is given")
-        self._out = Path(outputFolder).resolve()
-        if self._out.exists() and not self._out.is_dir():
-            raise InputError(self._out, "is a file, so results cannot be written into it")
+    def __init__(self, request: BatchRequest) -> None:
+        super().__init__(completedCallback=request.completedCallback)
+        self._cases = request.caseFiles
+        self._out = request.folder
         self._names = _names(self._cases)
-        self._arguments = ["--device", device, "--effort", effort]
-        self._progressCallback = progressCallback
+        self._request = request
         self._started = 0.0
         self._rows: list[Row] = []
         self._message = ""
@@ -98,7 +129,7 @@ class Batch(Driver[list[Row]]):
         folder = WorkFolder(self._out / self._names[len(self._rows)])
         self._started = time.monotonic()
         task = Task(
-            ["register", str(case), "--out", str(folder.outputs), *self._arguments],
+            self._request.argumentsFor(case, folder),
             folder,
             lambda path: _row(path, case),
             progressCallback=self._tell,
@@ -109,9 +140,9 @@ class Batch(Driver[list[Row]]):
     def _tell(self, fraction: float, message: str) -> object:
         number = len(self._rows)
         self._message = f"{self._names[number]} ({number + 1} of {len(self._cases)}): {message}"
-        if self._progressCallback is None:
+        if self._request.progressCallback is None:
             return None
-        return self._progressCallback((number + fraction) / len(self._cases), self._message)
+        return self._request.progressCallback((number + fraction) / len(self._cases), self._message)
 
     def _take(self, task: Task[Row]) -> None:
         if isinstance(task.error, Cancelled):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,9 +18,10 @@ from RadGSRegLib.vertebrae import LEVELS
 
 from ..exchange.casefolder import volumeFromCt
 from ..exchange.staging import writeNrrd
-from ..process import environment
-from ..process.tasks import Task, WorkFolder
+from ..process.jobs import Job
+from ..process.tasks import WorkFolder
 from ..scene import levels, segments
+from .requests import Argument, Request
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -39,63 +41,60 @@ class ClickedSegment(NamedTuple):
     segmentId: str
 
 
-def segmentFromClick(
-    ctNode: vtkMRMLScalarVolumeNode | None,
-    pointRas: ArrayLike,
-    *,
-    level: str | None = None,
-    segmentationNode: vtkMRMLSegmentationNode | None = None,
-    progressCallback: Callable[[float, str], object] | None = None,
-    completedCallback: Callable[[Task[ClickedSegment]], object] | None = None,
-) -> Task[ClickedSegment]:
-    """The task, not started yet. Arguments as in ``RadGSRegLogic.segmentFromClick``."""
-    environment.requirePackages()
-    ct = volumeFromCt(ctNode)
-    assert ctNode is not None
-    point = np.asarray(pointRas, dtype=float).ravel()
-    if point.shape != (3,) or not np.isfinite(point).all():
-        raise InputError("point", "is not three finite numbers", "give R, A, S in mm")
-    pointLps = point * [-1.0, -1.0, 1.0]
-    if level is not None and level not in LEVELS:
-        raise InputError("level", f"'{level}' is no vertebra", f"use {', '.join(LEVELS)}")
-    transformId = ctNode.GetTransformNodeID()
-    if segmentationNode is not None and segmentationNode.GetTransformNodeID() not in (
-        None,
-        transformId,
-    ):
-        raise InputError(
-            segmentationNode.GetName(), "is under another transform than the CT", "take it out"
-        )
-    part = _around(ct, pointLps)
-    folder = WorkFolder()
-    folder.outputs.mkdir()
+@dataclass
+class ClickRequest(Request):
+    """Segment the vertebra around a point.
 
-    def load(path: Path) -> ClickedSegment:
-        notes = task.job.message.partition("; ")[2]
-        unsure = task.job.returnCode == ExitStatus.NOT_TRUSTED
+    ``pointRas``: inside the vertebra's body, RAS mm, in the CT's own frame (without a transform
+    that the CT is under). ``level``: which vertebra it is ("L3"), which no computation can know;
+    None if nobody says so. ``segmentationNode`` gets the new segment; else a new node is made. A
+    segment of the same level that was made from an earlier click is replaced.
+    """
+
+    ctNode: Any
+    pointRas: ArrayLike
+    level: str | None = None
+    segmentationNode: Any = None
+
+    @property
+    def pointLps(self) -> NDArray[np.float64]:
+        """The point (3,), LPS mm. Raises InputError where it is none."""
+        point = np.asarray(self.pointRas, dtype=float).ravel()
+        if point.shape != (3,) or not np.isfinite(point).all():
+            raise InputError("point", "is not three finite numbers", "give R, A, S in mm")
+        return point * [-1.0, -1.0, 1.0]
+
+    def check(self) -> None:
+        super().check()
+        _around(volumeFromCt(self.ctNode), self.pointLps)
+        if self.level is not None and self.level not in LEVELS:
+            raise InputError("level", f"'{self.level}' is no vertebra", f"use {', '.join(LEVELS)}")
+        node = self.segmentationNode
+        if node is not None and node.GetTransformNodeID() not in (
+            None,
+            self.ctNode.GetTransformNodeID(),
+        ):
+            raise InputError(
+                node.GetName(), "is under another transform than the CT", "take it out"
+            )
+
+    def toArguments(self, folder: WorkFolder) -> list[Argument]:
+        point = ",".join(f"{x:.4f}" for x in self.pointLps)
+        files = folder.inputs / _CT, folder.outputs / _MASK
+        return ["segment", files[0], "--point", point, "--out", files[1]]
+
+    def _stage(self, folder: WorkFolder) -> Iterator[None]:
+        folder.outputs.mkdir()
+        part = _around(volumeFromCt(self.ctNode), self.pointLps)
+        return _write(folder.inputs / _CT, part)
+
+    def _load(self, path: Path, job: Job) -> ClickedSegment:
         said = {
-            "point_lps": pointLps.tolist(),
-            "status": "uncertain" if unsure else "ok",
-            "notes": notes,
+            "point_lps": self.pointLps.tolist(),
+            "status": "uncertain" if job.returnCode == ExitStatus.NOT_TRUSTED else "ok",
+            "notes": job.message.partition("; ")[2],
         }
-        return _load(path / _MASK, ctNode, segmentationNode, level, said)
-
-    task = Task(
-        [
-            "segment",
-            str(folder.inputs / _CT),
-            "--point",
-            ",".join(f"{x:.4f}" for x in pointLps),
-            "--out",
-            str(folder.outputs / _MASK),
-        ],
-        folder,
-        load,
-        prepare=_write(folder.inputs / _CT, part),
-        progressCallback=progressCallback,
-        completedCallback=completedCallback,
-    )
-    return task
+        return _load(path / _MASK, self.ctNode, self.segmentationNode, self.level, said)
 
 
 def clickInfo(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> dict[str, Any] | None:

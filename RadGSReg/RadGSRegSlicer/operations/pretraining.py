@@ -5,24 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
+from RadGSRegLib.choices import DEVICES
 from RadGSRegLib.errors import InputError
 
 from ..exchange.modelcard import Card, knownCard
 from ..exchange.staging import CASE, stageCase
-from ..process import environment
+from ..process.jobs import Job
 from ..process.tasks import Task, WorkFolder
 from ..scene.levels import segmentLevel
 from ..scene.segments import findSegment
-from .compute import checkDevice
+from .requests import Argument, Request, choice
 
 if TYPE_CHECKING:
-    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+    from slicer import vtkMRMLSegmentationNode
 
 SUFFIX = ".safetensors"
 _STOP = "stop"
@@ -39,8 +40,6 @@ class TrainedModel:
 class PretrainingTask(Task[TrainedModel]):
     """A training; it can be ended before its time with the best so far."""
 
-    stopFile: Path
-
     def finish(self) -> None:
         """End now, with the best so far.
 
@@ -50,59 +49,72 @@ class PretrainingTask(Task[TrainedModel]):
             raise InputError("training", "has measured nothing yet", "wait a little, or cancel it")
         # Where its folder is gone, the training has ended by itself a moment ago.
         with contextlib.suppress(FileNotFoundError):
-            self.stopFile.touch()
+            (self.folder.inputs / _STOP).touch()
 
 
-def pretrain(
-    ctNode: vtkMRMLScalarVolumeNode | None,
-    segmentationNode: vtkMRMLSegmentationNode | None,
-    segment: str,
-    path: str | os.PathLike[str],
-    *,
-    minutes: float = 20.0,
-    device: str = "auto",
-    base: str | os.PathLike[str] | None = None,
-    config: str | os.PathLike[str] | None = None,
-    progressCallback: Callable[[float, str], object] | None = None,
-    completedCallback: Callable[[Task[TrainedModel]], object] | None = None,
-) -> PretrainingTask:
-    """The task, not started yet. Arguments as in ``RadGSRegLogic.pretrain``."""
-    environment.requirePackages()
-    checkDevice(device)
-    if not 0.0 < minutes < 1e5:
-        raise InputError("minutes", f"{minutes} is no positive number of minutes")
-    target = modelPath(path)
-    try:
-        # Better refused now than after the training.
-        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=target.name):
-            pass
-    except OSError as error:
-        raise InputError(target, f"cannot be written ({error.strerror})") from error
-    folder = WorkFolder(target.parent)
-    try:
-        name = vertebraName(segmentationNode, segment)
-        prepare = stageCase(ctNode, segmentationNode, segment, None, folder.inputs, name=name)
-    except BaseException:
-        folder.remove()
-        raise
-    folder.outputs.mkdir()
-    arguments: list[Any] = ["pretrain", "--stage", "3", folder.inputs / CASE]
-    arguments += ["--out", folder.outputs / target.name, "--minutes", f"{minutes:g}"]
-    arguments += ["--device", device, "--work", folder.scratch, "--stop", folder.inputs / _STOP]
-    if base is not None:
-        arguments += ["--base", base if base == "none" else Path(base).resolve()]
-    if config is not None:
-        arguments += ["--config", Path(config).resolve()]
-    task = PretrainingTask(
-        arguments,
-        folder,
-        lambda _: TrainedModel(target, knownCard(target)),
-        prepare=prepare,
-        progressCallback=progressCallback,
-        completedCallback=completedCallback,
-    )
-    task.stopFile = folder.inputs / _STOP
-    return task
+@dataclass
+class PretrainRequest(Request):
+    """Train a model for one vertebra of one CT, before there are X-rays.
+
+    ``segment``: the vertebra, by segment ID, name or level ("L3"). ``modelPath``: the file to write
+    (``.safetensors`` is added where it is missing); its card goes beside it (``.md``). ``minutes``:
+    stop then, with the best so far. ``device``: "auto", "cpu" or "cuda". ``base``: a model to go on
+    from, as ``radgsreg pretrain --base``: if it is left out, the weights that come with the
+    program; ``"none"`` for none. ``config``: a file of options, as ``radgsreg pretrain --config``.
+    """
+
+    ctNode: Any
+    segmentationNode: Any
+    segment: str
+    modelPath: str | os.PathLike[str]
+    _: KW_ONLY
+    minutes: float = 20.0
+    device: str = choice("auto", DEVICES)
+    base: str | os.PathLike[str] | None = None
+    config: str | os.PathLike[str] | None = None
+
+    TASK = PretrainingTask
+
+    @property
+    def target(self) -> Path:
+        """Where the model goes. Raises InputError where that is no place for a file."""
+        return modelFile(self.modelPath)
+
+    def check(self) -> None:
+        super().check()
+        if not 0.0 < self.minutes < 1e5:
+            raise InputError("minutes", f"{self.minutes} is no positive number of minutes")
+        target = self.target
+        try:
+            # Better refused now than after the training.
+            with tempfile.NamedTemporaryFile(dir=target.parent, suffix=target.name):
+                pass
+        except OSError as error:
+            raise InputError(target, f"cannot be written ({error.strerror})") from error
+
+    def toArguments(self, folder: WorkFolder) -> list[Argument]:
+        arguments: list[Argument] = ["pretrain", "--stage", "3", folder.inputs / CASE]
+        arguments += ["--out", folder.outputs / self.target.name]
+        arguments += ["--minutes", f"{self.minutes:g}", "--device", self.device]
+        arguments += ["--work", folder.scratch, "--stop", folder.inputs / _STOP]
+        if self.base is not None:
+            arguments += ["--base", self.base if self.base == "none" else Path(self.base).resolve()]
+        if self.config is not None:
+            arguments += ["--config", Path(self.config).resolve()]
+        return arguments
+
+    def _workFolder(self) -> WorkFolder:
+        return WorkFolder(self.target.parent)
+
+    def _stage(self, folder: WorkFolder) -> Iterator[None]:
+        name = vertebraName(self.segmentationNode, self.segment)
+        nodes = self.ctNode, self.segmentationNode, self.segment, None
+        prepare = stageCase(*nodes, folder.inputs, name=name)
+        folder.outputs.mkdir()
+        return prepare
+
+    def _load(self, path: Path, job: Job) -> TrainedModel:
+        return TrainedModel(self.target, knownCard(self.target))
 
 
 def vertebraName(segmentationNode: vtkMRMLSegmentationNode | None, segment: str) -> str:
@@ -113,7 +125,7 @@ def vertebraName(segmentationNode: vtkMRMLSegmentationNode | None, segment: str)
     return "vertebra" if level is None else level.level
 
 
-def modelPath(path: str | os.PathLike[str]) -> Path:
+def modelFile(path: str | os.PathLike[str]) -> Path:
     """Where a model goes that is to be at ``path``; the ending is added where it is missing.
 
     Raises InputError where that is no place for a file.

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from . import simulated
+from .simulated import SimulateRequest
 
 SAMPLE = "RadGSReg phantom"
 SEED = 2
@@ -36,7 +36,8 @@ def register(category: str, icon: Path) -> None:
 def make(source: Any = None) -> None:
     """Make the phantom in a child process and put it into the scene; returns at once."""
     with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=False):
-        task = simulated.simulate(seed=SEED, progressCallback=_tell, completedCallback=_completed)
+        request = SimulateRequest(seed=SEED, progressCallback=_tell, completedCallback=_completed)
+        task = request.task()
         _running.append(task)
         task.start()
         task.startTimer()

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
 from numpy.typing import ArrayLike, NDArray
+from RadGSRegLib.choices import REALISMS
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import is_rigid, lps_to_ras
 
 from ..exchange import casefolder
-from ..exchange.staging import writeNrrd
-from ..process import environment
-from ..process.tasks import Task, WorkFolder
+from ..exchange.staging import CASE, writeNrrd
+from ..process.jobs import Job
+from ..process.tasks import WorkFolder
 from ..scene import levels, segments
 from ..scene.frames import matrixFromArray, setIjkToLps, transformMatrix
+from .requests import Argument, Request, choice
 
 if TYPE_CHECKING:
     from slicer import (
@@ -37,8 +38,6 @@ TRUTH_CT = "RadGSReg.TruthCt"
 
 _SURFACE_POINTS = 4000
 
-REALISM = ("clean", "realistic", "hard")
-
 
 @dataclass
 class SimulatedNodes:
@@ -52,68 +51,59 @@ class SimulatedNodes:
     truthNode: vtkMRMLLinearTransformNode
 
 
-def simulate(
-    ctNode: vtkMRMLScalarVolumeNode | None = None,
-    segmentationNode: vtkMRMLSegmentationNode | None = None,
-    segment: str | None = None,
-    *,
-    realism: str = "realistic",
-    seed: int = 0,
-    outputFolder: str | os.PathLike[str] | None = None,
-    scene: vtkMRMLScene | None = None,
-    progressCallback: Callable[[float, str], object] | None = None,
-    completedCallback: Callable[[Task[SimulatedNodes]], object] | None = None,
-) -> Task[SimulatedNodes]:
-    """The task, not started yet. Arguments as in ``RadGSRegLogic.simulate``."""
-    environment.requirePackages()
-    if realism not in REALISM:
-        raise InputError("realism", f"'{realism}' is unknown", f"use {', '.join(REALISM)}")
-    prepare: Iterator[None] | None = None
-    arguments: list[str] = []
-    folder = WorkFolder(outputFolder)
-    segmentId = ""
-    try:
-        if ctNode is not None:
-            if segmentationNode is None or not segment:
-                raise InputError("segmentation", "none is chosen, or no segment of it")
-            segmentId = segments.findSegment(segmentationNode, segment)
-            ct = casefolder.volumeFromCt(ctNode)
-            labels = segments.labelsOnCt(segmentationNode, segmentId, ctNode)
-            paths = folder.inputs / "ct.nrrd", folder.inputs / "seg.nrrd"
+@dataclass
+class SimulateRequest(Request):
+    """Two X-rays of a moved spine with the truth beside, of a CT or of the built-in phantom.
 
-            def write() -> Iterator[None]:
-                yield from writeNrrd(paths[0], ct, np.float32)
-                yield from writeNrrd(paths[1], ct.with_array(labels.array), np.int16)
+    ``ctNode``: with a segmentation and a segment (ID, name or level) of it; without all three a
+    phantom is made, and its CT and segmentation too. ``realism``: "clean", "realistic" or "hard".
+    ``outputFolder``: keep the case here, in the form of ``radgsreg simulate``.
+    """
 
-            prepare = write()
-            arguments = ["--ct", str(paths[0]), "--segmentation", str(paths[1])]
-            arguments += ["--label", str(labels.label)]
-            scene = ctNode.GetScene()
-        elif segmentationNode is not None or segment:
+    ctNode: Any = None
+    segmentationNode: Any = None
+    segment: str | None = None
+    _: KW_ONLY
+    realism: str = choice("realistic", REALISMS)
+    seed: int = 0
+
+    def check(self) -> None:
+        super().check()
+        if self.ctNode is not None and (self.segmentationNode is None or not self.segment):
+            raise InputError("segmentation", "none is chosen, or no segment of it")
+        if self.ctNode is None and (self.segmentationNode is not None or self.segment):
             raise InputError("CT", "no volume is chosen", "leave all three out for the phantom")
-    except BaseException:
-        folder.remove()
-        raise
-    target = slicer.mrmlScene if scene is None else scene
 
-    def load(path: Path) -> SimulatedNodes:
-        if ctNode is None:
-            return _loadPhantom(path, target)
-        if ctNode.GetScene() is None or segmentationNode is None:
+    def toArguments(self, folder: WorkFolder) -> list[Argument]:
+        arguments: list[Argument] = ["simulate", "--out", folder.outputs]
+        arguments += ["--realism", self.realism, "--seed", str(self.seed)]
+        return arguments if self.ctNode is None else [*arguments, "--case", folder.inputs / CASE]
+
+    def _stage(self, folder: WorkFolder) -> Iterator[None] | None:
+        if self.ctNode is None:
+            return None
+        ct = casefolder.volumeFromCt(self.ctNode)
+        labels = segments.labelsOnCt(self.segmentationNode, self._segmentId, self.ctNode)
+        content = {"ct": "ct.nrrd", "segmentation": "seg.nrrd", "label": labels.label}
+
+        def write() -> Iterator[None]:
+            # Without the segments' names, which somebody typed.
+            yield from writeNrrd(folder.inputs / "ct.nrrd", ct, np.float32)
+            yield from writeNrrd(folder.inputs / "seg.nrrd", ct.with_array(labels.array), np.int16)
+            (folder.inputs / CASE).write_text(json.dumps(content), encoding="utf-8")
+
+        return write()
+
+    def _load(self, path: Path, job: Job) -> SimulatedNodes:
+        if self.ctNode is None:
+            return _loadPhantom(path, slicer.mrmlScene)
+        if self.ctNode.GetScene() is None or self.segmentationNode.GetScene() is None:
             raise Cancelled("the CT is no longer in the scene")
-        return _loadXrays(path, ctNode, segmentationNode, segmentId)
+        return _loadXrays(path, self.ctNode, self.segmentationNode, self._segmentId)
 
-    return Task(
-        [
-            *["simulate", "--out", str(folder.outputs), "--realism", realism, "--seed", str(seed)],
-            *arguments,
-        ],
-        folder,
-        load,
-        prepare=prepare,
-        progressCallback=progressCallback,
-        completedCallback=completedCallback,
-    )
+    @property
+    def _segmentId(self) -> str:
+        return segments.findSegment(self.segmentationNode, self.segment or "")
 
 
 def truthFor(ctNode: vtkMRMLScalarVolumeNode | None) -> vtkMRMLLinearTransformNode | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,22 +14,12 @@ from slicer.i18n import tr as _
 
 from ..exchange.modelcard import describe, knownCard, trainedFor
 from ..exchange.results import OutputNodes, RegistrationResult, keepPose
-from ..operations.compute import checkOutputs
+from ..operations.registration import RegisterRequest
 from ..review.preview import PosePreview
 from ..review.surface import vertebraSurface
 from ..scene.levels import segmentLevel
 from .step import PanelContext, Step, fillChoices, modify, onPath, selectChoice
 from .timing import ProgressDisplay
-
-
-@dataclass(frozen=True)
-class _Order:
-    """What a registration was started with: its pose belongs to these nodes and to no others."""
-
-    ctNode: Any
-    segmentationNode: Any
-    outputs: OutputNodes
-    choices: tuple[str, ...]
 
 
 class RegisterStep(Step):
@@ -43,7 +32,8 @@ class RegisterStep(Step):
         self.result: RegistrationResult | None = None
         self._fresh: RegistrationResult | None = None
         self.bestPose: NDArray[np.float64] | None = None
-        self._order: _Order | None = None
+        self._request: RegisterRequest | None = None
+        self._requested: tuple[str, ...] = ()
         self._progress = ProgressDisplay(ui.progressBar, ui.progressLabel)
         self._preview: PosePreview | None = None
         efforts = {
@@ -102,11 +92,7 @@ class RegisterStep(Step):
                 knownCard(parameters.modelPath)
             except InputError as error:
                 return str(error)
-        try:
-            checkOutputs(self._outputs(), [parameters.ctVolume, *parameters.xrays])
-        except InputError as error:
-            return str(error)
-        return ""
+        return self._makeRequest().problem()
 
     def ready(self) -> str:
         if self._task is not None:
@@ -166,29 +152,18 @@ class RegisterStep(Step):
         with self.attempt():
             self.installMissing()
             self.bestPose = None
-            parameters = self.parameters
             start = self.context.steps["start"]
-            self._order = _Order(
-                parameters.ctVolume, parameters.segmentation, self._outputs(), self._choices()
-            )
-            self._beginPreview()
-            task = self.logic.register(
-                parameters.ctVolume,
-                parameters.segmentation,
-                parameters.segmentId,
-                [node for node in parameters.xrays if node is not None],
+            self._request = self._makeRequest(
                 startTransform=start.startMatrix(),
                 clicks=start.usesClicks,
-                device=parameters.device,
-                effort=parameters.effort,
-                model=parameters.modelPath if parameters.method == "learned" else None,
-                outputs=self._order.outputs,
                 waitForCompletion=False,
                 progressCallback=self._progress.show,
                 poseCallback=self.onPose,
                 completedCallback=self.onCompleted,
             )
-            self._task = self.context.task = task
+            self._requested = self._choices()
+            self._beginPreview()
+            self._task = self.context.task = self._request.run()
             self._progress.begin(_("preparing the files"))
         if self._task is None:
             self._endPreview()
@@ -206,7 +181,7 @@ class RegisterStep(Step):
             if task.isDiscarded:
                 pass  # the scene that it belonged to is gone
             elif isinstance(task.error, Cancelled):
-                if self._order is None or self._order.ctNode.GetScene() is None:
+                if self._request is None or self._request.ctNode.GetScene() is None:
                     raise Cancelled(_("the CT is no longer in the scene"))
                 self.ui.progressLabel.text = _("Cancelled; the scene is as it was")
                 self.bestPose = task.bestPose
@@ -230,16 +205,16 @@ class RegisterStep(Step):
             if not self._canKeepBest():
                 return
             pose, self.bestPose = self.bestPose, None
-            order = self._order
-            outputs = OutputNodes(order.outputs.transformNode)
-            self._take(keepPose(pose, order.ctNode, outputs, order.segmentationNode))
+            request = self._request
+            outputs = OutputNodes(request.outputs.transformNode)
+            self._take(keepPose(pose, request.ctNode, outputs, request.segmentationNode))
             self._end()
 
     def _canKeepBest(self) -> bool:
         """Whether there is a best pose, and it is still that of the chosen nodes."""
-        if self.bestPose is None or self._order is None or self.parameters is None:
+        if self.bestPose is None or self._request is None or self.parameters is None:
             return False
-        return self._order.choices == self._choices()
+        return self._requested == self._choices()
 
     def _choices(self) -> tuple[str, ...]:
         """What the registration depends on, to be compared."""
@@ -264,9 +239,22 @@ class RegisterStep(Step):
         }
         self.ui.progressLabel.text = "\n".join([texts[result.status], *result.notes])
 
-    def _outputs(self) -> OutputNodes:
+    def _makeRequest(self, **options: Any) -> RegisterRequest:
+        """What is chosen, as a request: its pose belongs to these nodes and to no others."""
         parameters = self.parameters
-        return OutputNodes(parameters.ctToWorld, parameters.reconstruction, parameters.gaussians)
+        return RegisterRequest(
+            parameters.ctVolume,
+            parameters.segmentation,
+            parameters.segmentId,
+            [node for node in parameters.xrays if node is not None],
+            device=parameters.device,
+            effort=parameters.effort,
+            model=parameters.modelPath if parameters.method == "learned" else None,
+            outputs=OutputNodes(
+                parameters.ctToWorld, parameters.reconstruction, parameters.gaussians
+            ),
+            **options,
+        )
 
     # The pose so far
 

@@ -8,7 +8,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
 from ..exchange.modelcard import describe
-from ..operations.pretraining import TrainedModel, defaultPath, filesOf, modelPath, vertebraName
+from ..operations.pretraining import TrainedModel, defaultPath, filesOf, modelFile, vertebraName
 from .step import PanelContext, Step, modify, onPath
 from .timing import ProgressDisplay
 
@@ -150,7 +150,7 @@ class TrainStep(Step):
         """Where the model goes. Raises InputError where nothing can be written there."""
         parameters = self.parameters
         if parameters.trainPath:
-            return modelPath(parameters.trainPath)
+            return modelFile(parameters.trainPath)
         return defaultPath(vertebraName(parameters.segmentation, parameters.segmentId))
 
     def _chosen(self) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ class Task(Driver[Result]):
     """One command of the library, from its input folder to nodes in the scene.
 
     ``arguments`` follow ``python -m RadGSRegLib``; ``load`` turns the results into nodes and runs
-    on the thread that polls. ``poseCallback`` gets the best pose so far (4, 4), RAS, whenever the
+    on the thread that polls. `poseCallback` gets the best pose so far (4, 4), RAS, whenever the
     command tells of one. After the end exactly one of `result` and `error` is set. The folder is
     the task's own: it is removed at the end, and where the task cannot be made (RuntimeError, no
     Python is found).
@@ -76,12 +76,11 @@ class Task(Driver[Result]):
         *,
         prepare: Iterator[object] | None = None,
         progressCallback: ProgressCallback | None = None,
-        poseCallback: PoseCallback | None = None,
         completedCallback: Callable[[Any], object] | None = None,
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._load = load
-        self._poseCallback = poseCallback
+        self.poseCallback: PoseCallback | None = None
         self._isLoaded = False
         self._removal: threading.Thread | None = None
         try:
@@ -136,7 +135,7 @@ class Task(Driver[Result]):
         try:
             self.error = self.error or self._failure()
             if self.error is None:
-                self.result = self._load(self._folder.publish())
+                self.result = self._load(self.folder.publish())
         except Exception as error:
             self.error = error
         finally:
@@ -144,19 +143,19 @@ class Task(Driver[Result]):
         return False
 
     def _clean(self) -> None:
-        self._folder.remove()
+        self.folder.remove()
 
     def _removeFolder(self) -> None:
         if self._timer is None:
-            self._folder.remove()
+            self.folder.remove()
         else:
             # A CT's worth of files takes a slow disk longer than a window may wait.
-            self._removal = threading.Thread(target=self._folder.remove)
+            self._removal = threading.Thread(target=self.folder.remove)
             self._removal.start()
 
     def _onPose(self, pose: Pose) -> None:
-        if self._poseCallback is not None and self.bestPose is not None:
-            self._poseCallback(self.bestPose)
+        if self.poseCallback is not None and self.bestPose is not None:
+            self.poseCallback(self.bestPose)
 
     def _failure(self) -> Exception | None:
         if self.isDiscarded:

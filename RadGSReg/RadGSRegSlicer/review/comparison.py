@@ -20,7 +20,6 @@ from .views import compositeNode
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode
 
-MODES = ("xray", "blend", "checkerboard", "flicker", "rendering")
 TILE_MM = 10.0
 SHADING_MM = 20.0
 
@@ -69,7 +68,7 @@ class Comparison:
         self.show()
 
     def setMode(self, mode: str, opacity: float, enhance: bool) -> None:
-        """Choose one of `MODES`; ``opacity`` of the rendering counts in "blend"."""
+        """Choose one of `COMPARISONS`; ``opacity`` of the rendering counts in "blend"."""
         self.mode, self.opacity, self.enhance = mode, opacity, enhance
         self.show()
 

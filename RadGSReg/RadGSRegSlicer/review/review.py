@@ -188,7 +188,7 @@ class Review:
     def setComparison(
         self, mode: str, opacity: float = 0.5, content: str = "bones", enhance: bool = True
     ) -> None:
-        """Hold the X-rays against renderings (`comparison.MODES`) of all bone or the vertebra.
+        """Hold the X-rays against renderings (`COMPARISONS`) of all bone or the vertebra.
 
         ``content``: "bones" or "vertebra"; ``enhance``: soften wide shading.
         """

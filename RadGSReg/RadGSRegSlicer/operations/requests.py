@@ -1,0 +1,165 @@
+"""What an operation is asked: a request that knows whether it is valid and which command it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import slicer
+from RadGSRegLib.choices import DEVICES
+from RadGSRegLib.errors import InputError
+
+from ..exchange.results import OutputNodes
+from ..process import environment
+from ..process.driver import Driver
+from ..process.jobs import Job, ProgressCallback
+from ..process.tasks import Task, WorkFolder
+from ..scene.frames import transformMatrix
+
+Argument = str | os.PathLike[str]
+
+
+def choice(default: str, choices: Sequence[str]) -> Any:
+    """Declare a field of a request that takes one of these words."""
+    return dataclasses.field(default=default, metadata={"choices": choices})
+
+
+@dataclass(kw_only=True)
+class Request:
+    """A request of one operation, which runs in a child process. A subclass adds what it takes.
+
+    ``waitForCompletion``: whether `run` returns the result when that is there, or the task at once,
+    whose ``poll`` a timer calls inside Slicer and the caller elsewhere. ``progressCallback`` gets
+    (fraction, message) and may return False to cancel; ``completedCallback`` gets the task.
+    ``outputFolder``: keep the result files here; else they are temporary.
+    """
+
+    outputFolder: str | os.PathLike[str] | None = None
+    waitForCompletion: bool = True
+    progressCallback: ProgressCallback | None = None
+    completedCallback: Callable[[Any], object] | None = None
+
+    TASK: ClassVar[type[Task[Any]]] = Task
+
+    @classmethod
+    def of(cls, *inputs: Any, **options: Any) -> Self:
+        """Make a request. Raises InputError for an option that it does not have."""
+        names = [f.name for f in dataclasses.fields(cls)]
+        for name in options:
+            if name not in names:
+                raise InputError(name, "is no option here", f"there are {', '.join(names)}")
+        return cls(*inputs, **options)
+
+    def check(self) -> None:
+        """Raises InputError, one sentence, where the request cannot be met."""
+        for f in dataclasses.fields(self):
+            choices = f.metadata.get("choices")
+            value = getattr(self, f.name)
+            if choices is not None and value not in choices:
+                raise InputError(f.name, f"'{value}' is unknown", f"use {', '.join(choices)}")
+
+    def problem(self) -> str:
+        """What keeps the request from being met, one sentence; empty if nothing does."""
+        try:
+            self.check()
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def toArguments(self, folder: WorkFolder) -> list[Argument]:
+        """The command line, after ``radgsreg``, with inputs and outputs in a folder."""
+        raise NotImplementedError
+
+    def task(self) -> Driver[Any]:
+        """The task, not started yet. Raises InputError, `MissingPackagesError` or RuntimeError."""
+        environment.requirePackages()
+        self.check()
+        folder = self._workFolder()
+        try:
+            prepare = self._stage(folder)
+        except BaseException:
+            folder.remove()
+            raise
+        task = self.TASK(
+            self.toArguments(folder),
+            folder,
+            lambda path: self._load(path, task.job),
+            prepare=prepare,
+            progressCallback=self.progressCallback,
+            completedCallback=self.completedCallback,
+        )
+        return task
+
+    def run(self) -> Any:
+        """Start the task; returns its result, or the task itself where nobody waits."""
+        task = self.task()
+        task.start()
+        if self.waitForCompletion:
+            return task.wait()
+        if hasattr(slicer, "app"):
+            task.startTimer()
+        return task
+
+    # What a subclass adds
+
+    def _workFolder(self) -> WorkFolder:
+        return WorkFolder(self.outputFolder)
+
+    def _stage(self, folder: WorkFolder) -> Iterator[object] | None:
+        """Look at the nodes, and return what writes the inputs piece by piece."""
+        raise NotImplementedError
+
+    def _load(self, path: Path, job: Job) -> Any:
+        """Bring the results (a folder) into the scene; ``job`` has ended."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class CaseRequest(Request):
+    """What registration and reconstruction share.
+
+    ``startNode``: an approximate pose, CT to world, as a linear transform node; ``startTransform``:
+    the same as a matrix (4, 4), RAS mm. ``device``: "auto", "cpu" or "cuda". ``model``: the file of
+    a model. ``outputs``: nodes to put the results into; else new nodes are made.
+    """
+
+    startNode: Any = None
+    startTransform: Any = None
+    device: str = choice("auto", DEVICES)
+    model: str | os.PathLike[str] | None = None
+    outputs: OutputNodes | None = None
+
+    @property
+    def start(self) -> Any:
+        """The start (4, 4), RAS, of the node or of the matrix; None of neither."""
+        return self.startTransform if self.startNode is None else transformMatrix(self.startNode)
+
+    def check(self) -> None:
+        super().check()
+        if self.startNode is not None and self.startTransform is not None:
+            raise InputError("start", "is given both as a node and as a matrix")
+        target = None if self.outputs is None else self.outputs.reconstructionNode
+        for node in self._inputNodes():
+            if node is not None and target is not None and node.GetID() == target.GetID():
+                raise InputError(node.GetName(), "is an input and cannot take the reconstruction")
+
+    def _inputNodes(self) -> list[Any]:
+        raise NotImplementedError
+
+    def _caseArguments(self, folder: WorkFolder, options: Sequence[str]) -> list[Argument]:
+        arguments: list[Argument] = ["--out", folder.outputs, "--device", self.device, *options]
+        if self.start is not None:
+            arguments += ["--start", folder.inputs / "start.json"]
+        if self.model is not None:
+            # The child works in another folder.
+            arguments += ["--model", Path(self.model).resolve()]
+        return arguments
+
+    def _kept(self, result: Any) -> Any:
+        if self.outputFolder is None:
+            result.outputFolder = None
+        return result

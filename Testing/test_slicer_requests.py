@@ -1,0 +1,116 @@
+# ruff: noqa: E402 (the stand-in for Slicer's start must run before the module is imported)
+"""Requests: what they refuse, in one sentence, and which command line each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+
+import slicer_startup
+
+from RadGSRegLib.cli import build_parser
+from RadGSRegLib.errors import InputError
+
+slicer_startup.start()
+
+from RadGSRegSlicer.exchange.results import OutputNodes
+from RadGSRegSlicer.operations.batch import BatchRequest
+from RadGSRegSlicer.operations.clicked import ClickRequest
+from RadGSRegSlicer.operations.pretraining import PretrainRequest
+from RadGSRegSlicer.operations.reconstruction import ReconstructRequest
+from RadGSRegSlicer.operations.registration import RegisterRequest
+from RadGSRegSlicer.operations.requests import Request
+from RadGSRegSlicer.operations.simulated import SimulateRequest
+from RadGSRegSlicer.process.tasks import WorkFolder
+
+import RadGSReg
+
+
+@pytest.fixture(autouse=True)
+def scene() -> Any:
+    return slicer_startup.start()
+
+
+@pytest.fixture
+def folder() -> Iterator[WorkFolder]:
+    folder = WorkFolder()
+    yield folder
+    folder.remove()
+
+
+def _volume(name: str) -> Any:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    slicer.util.updateVolumeFromArray(node, np.zeros((4, 5, 6), np.int16))
+    return node
+
+
+def test_each_request_is_a_command_that_the_library_takes(
+    folder: WorkFolder, tmp_path: Path
+) -> None:
+    ct = _volume("CT")
+    anything = {"model": "m.safetensors", "startTransform": np.eye(4)}
+    requests: list[Request] = [
+        RegisterRequest(ct, None, "L3", [], effort="fast", device="cpu", **anything),
+        ReconstructRequest([], method="learned", model="m.safetensors"),
+        ReconstructRequest([], ctNode=ct, startTransform=np.eye(4)),
+        ClickRequest(ct, [-1.0, -2.0, 3.0]),
+        SimulateRequest(realism="hard", seed=3),
+        SimulateRequest(ct, ct, "L3"),
+        PretrainRequest(ct, None, "L3", tmp_path / "m", base="none", config="options.json"),
+    ]
+    parser = build_parser()
+    said = []
+    for request in requests:
+        arguments = [str(argument) for argument in request.toArguments(folder)]
+        said.append(parser.parse_args([*arguments, "--progress"]))
+    names = "register reconstruct reconstruct segment simulate simulate pretrain"
+    assert [args.command for args in said] == names.split()
+    assert said[0].effort == "fast"
+    assert Path(said[0].start) == folder.inputs / "start.json"
+    assert said[2].ct_prior
+    assert said[4].realism == "hard"
+    assert Path(said[5].case) == folder.inputs / "case.json"
+    batch = BatchRequest(["case"], outputFolder=tmp_path, effort="careful")
+    args = parser.parse_args([str(a) for a in batch.argumentsFor(tmp_path / "case.json", folder)])
+    assert (args.command, args.effort) == ("register", "careful")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"device": "tpu"}, "device: 'tpu' is unknown; use auto, cpu, cuda"),
+        ({"effort": "utmost"}, "effort: 'utmost' is unknown; use fast, normal, careful"),
+        ({"startNode": 1, "startTransform": 1}, "start: is given both as a node and as a matrix"),
+        ({}, ""),
+    ],
+)
+def test_a_request_says_what_is_wrong_with_it(options: dict[str, Any], sentence: str) -> None:
+    assert RegisterRequest(None, None, "L3", [], **options).problem() == sentence
+
+
+def test_a_request_refuses_an_input_for_a_result() -> None:
+    ct = _volume("CT")
+    outputs = OutputNodes(reconstructionNode=ct)
+    problem = RegisterRequest(ct, None, "L3", [], outputs=outputs).problem()
+    assert problem == "CT: is an input and cannot take the reconstruction"
+
+
+def test_an_option_that_is_none_is_refused() -> None:
+    logic = RadGSReg.RadGSRegLogic()
+    with pytest.raises(InputError, match=r"^effrot: is no option here; there are .*effort"):
+        logic.register(None, None, "L3", [], effrot="fast")
+    with pytest.raises(InputError, match="realism: 'perfect' is unknown"):
+        logic.simulate(realism="perfect")
+
+
+def test_every_choice_of_a_request_is_one_of_the_command_line() -> None:
+    for kind in (RegisterRequest, ReconstructRequest, SimulateRequest, PretrainRequest):
+        for name, field in kind.__dataclass_fields__.items():
+            choices = field.metadata.get("choices")
+            assert choices is None or field.default in choices, name
