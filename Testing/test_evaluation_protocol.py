@@ -177,6 +177,8 @@ def test_reconstructions_are_measured_against_the_true_pose(folder: Path) -> Non
     def refusing(task: Task) -> Answer:
         raise InputError("views", "show nothing")
 
+    (bare,) = run_methods(folder / "a", [ENTRIES["start"](Settings())], STRICT).rows
+    assert bare.ssim is None
     wanted = replace(STRICT, volumes=True)
     (good,) = evaluate(folder / "a", perfect, wanted)
     assert good.ssim == pytest.approx(1.0, abs=1e-3)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from ..cases import View, file_stem
-from ..geometry import Volume, invert_rigid, transform_points
+from ..geometry import Volume, centroid, invert_rigid, transform_points
 from ..measures import resample
 from .canvas import blank_figure, png_bytes
 from .shadow import Shadow
@@ -186,7 +186,7 @@ def slices_png(
     moved_mask = resample(labels.with_array(mask), reconstruction, world_to_ct)
     hounsfield = np.asarray(ct.array, dtype=np.float32)
     moved_ct = resample(ct.with_array(hounsfield), reconstruction, world_to_ct, outside=-1000.0)
-    centre_ct = labels.physical_points(np.argwhere(mask)[:, ::-1].astype(float)).mean(axis=0)
+    centre_ct = centroid(labels, mask)
     centre_world = transform_points(ct_to_world, centre_ct[None])
     index = transform_points(reconstruction.physical_to_index, centre_world)[0][::-1]
     centre = np.clip(np.round(index).astype(int), 0, np.array(reconstruction.array.shape) - 1)
