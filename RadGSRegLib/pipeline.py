@@ -77,7 +77,7 @@ def run(
 
     ``start_ct_to_world`` (4, 4): an approximate pose, as from start.json; ``proposers``: what to
     ask before the search (`networks.LearnedStart.proposer`); ``prior_ct``: the vertebra's Gaussians
-    in the CT frame where there are some already (`networks.start.patient_cloud`);
+    in the CT frame where there are some already (`networks.patient_cloud`);
     ``on_registered``: what to call with the registration before the reconstruction begins. Raises
     InputError for a case that cannot be registered and Cancelled when ``progress`` asks to stop.
     """

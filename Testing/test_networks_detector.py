@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry.camera import triangulate
-from RadGSRegLib.networks import load_model, save_model, see, start
+from RadGSRegLib.networks import load_model, looking, save_model, see, start
 from RadGSRegLib.networks.anchors import project
 from RadGSRegLib.networks.crops import make_frame
 from RadGSRegLib.networks.detector import (
@@ -166,15 +166,15 @@ def test_a_start_without_a_click_looks_where_the_detector_says(monkeypatch):
         asked.append((centre, near))
         return _sighting([wanted.tolist()])
 
-    monkeypatch.setattr(start, "sight", known)
+    monkeypatch.setattr(looking, "sight", known)
     looked = []
-    inner = start.crop_prepared
+    inner = looking.crop_prepared
 
     def crop(views, centre, reference=None, **sizes):
         looked.append(np.asarray(centre))
         return inner(views, centre, reference, **sizes)
 
-    monkeypatch.setattr(start, "crop_prepared", crop)
+    monkeypatch.setattr(looking, "crop_prepared", crop)
     monkeypatch.setattr(start, "settle", lambda *asked: Settled(np.eye(4), 0.5))
     model, views = _with_detector(), scenes.xrays()
     seen = see(views, model)

@@ -258,11 +258,11 @@ def test_places_that_come_together_are_one_and_only_close_ones_are_fitted_finely
     ends = iter([(0.0, 0.5), (1.0, 0.45), (30.0, 0.44), (60.0, 0.3)])
     asked = []
 
-    def settled(cloud, centre, views, signs, report, levels):
-        (level,) = levels
-        asked.append(level)
+    def settled(cloud, centre, views, signs, report, stages):
+        (stage,) = stages
+        asked.append(stage)
         step = np.eye(4)
-        if level == ROUGHLY:
+        if stage == ROUGHLY:
             place, score = next(ends)
             step[:3, 3] = np.array([place, 0.0, 0.0]) - centre
             return Settled(step, score)
@@ -270,8 +270,8 @@ def test_places_that_come_together_are_one_and_only_close_ones_are_fitted_finely
         return Settled(step, 0.2 + 0.005 * float(centre[0]))
 
     monkeypatch.setattr(start, "settle", settled)
-    monkeypatch.setattr(start, "_PLACES", 4)
-    monkeypatch.setattr(start, "_APART_MM", 0.0)
+    monkeypatch.setattr(start.bounds, "PLACES", 4)
+    monkeypatch.setattr(start.bounds, "APART_MM", 0.0)
     monkeypatch.setattr(parallel, "core_count", lambda: 1)
     found = start._places(views, model, None, Progress(), fit=True)
     assert asked == [ROUGHLY] * 4 + [FINELY] * 2

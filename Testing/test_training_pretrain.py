@@ -20,8 +20,7 @@ from RadGSRegLib.commands.running import with_inputs
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry.pose import is_rigid
 from RadGSRegLib.measures import mtre
-from RadGSRegLib.networks import is_trained_for, learned_start, load_model, patient_cloud
-from RadGSRegLib.networks.start import CENTRE
+from RadGSRegLib.networks import CENTRE, is_trained_for, learned_start, load_model, patient_cloud
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.registration import Candidate, RegistrationOptions, Scene, Tried
 from RadGSRegLib.registration.proposers import AroundTried, around

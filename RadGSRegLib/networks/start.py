@@ -10,7 +10,6 @@ place where the views' axes meet instead.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -20,60 +19,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..cases import Case, View, patient_of
+from ..cases import Case, View
 from ..drr import excess_attenuation
-from ..errors import InputError
 from ..gaussians import GaussianCloud
-from ..geometry import invert_rigid, transform_points
-from ..geometry.camera import triangulate
+from ..geometry import Rigid
 from ..geometry.pose import orthonormalize, translation
 from ..registration import Candidate, GivenPoses, RegistrationOptions, Stage
 from ..system.parallel import side_by_side_reporting
 from ..system.progress import Progress
 from ..system.torch_threads import one_torch_thread
-from ..views.prepare import PreparedView, prepare_view
+from ..views import PreparedView, prepare_view
+from . import bounds
 from .bend import bend
 from .crops import Frame
 from .cubes import excess_cube
+from .looking import Glimpse, centres_to_look, look
 from .model import RadGSReg
-from .places import PLACES, Sighting, sight
+from .patient import trained_centre
 from .recm import Prediction
 from .settle import FINELY, ROUGHLY, settle
-from .views import concatenate, crop_prepared
 
 Array = NDArray[np.float64]
-_Place = TypeVar("_Place", "Seen", "_Found")
-
-CENTRE = "centre (CT, LPS mm)"
-"""What a patient's card says of where the vertebra is, under "data"."""
-
-# Centres nearer than this are of one vertebra, its mask mended; neighbours are 20 mm apart or more.
-_SAME_MM = 10.0
-
-# How much a place's logarithm of probability counts beside the agreement of its pictures.
-_TRUST = 0.1
-# Places this far behind the first are seen by one view alone, or by none.
-_HOPELESS = 3.5
-# The detector errs by a level, or by half of one: RecM looks there too.
-_LEVEL_STEPS_MM = (-36.0, -18.0, 18.0, 36.0)
-
-# Without a detector: a crop about a point this far off still shows the vertebra, if not in its
-# middle.
-_SCAN_MM = 20.0
-_SCAN_STEPS = 1
-_START_STEPS = 2
-_PLACES = 3
-_APART_MM = 12.0
-# Fitted to the X-rays, a place that agrees less than this share of the best one is given up, unless
-# it was the likeliest before; where even the best does not agree at all, nothing is.
-_LIKELY = 0.4
-# Fitted roughly, places that agree nearly as well as the best are fitted finely before one of them
-# is called the best; the others stay behind them, where the rough fit has put them.
-_CLOSE = 0.85
-# Places that have run together in the fit are one; neighbours may be 12 mm apart before it.
-_SAME_PLACE_MM = 5.0
-_RECENTRINGS = 2
-_BATCH = 32
+_Place = TypeVar("_Place", "Seen", Glimpse)
 
 
 @dataclass(frozen=True)
@@ -163,12 +130,12 @@ def learned_start(
     InputError where `see` does, or where the label is not in the segmentation.
     """
     report = progress or Progress()
-    centre_ct = _centre(case)
-    own = _trained_centre(case, model)
+    centre_ct = case.centre_ct
+    own = trained_centre(case, model)
     guess = None
     if start_ct_to_world is not None:
         start = np.asarray(start_ct_to_world, dtype=float)
-        guess = (start[:3, :3] @ centre_ct + start[:3, 3], start[:3, :3])
+        guess = (Rigid(start).apply(centre_ct), start[:3, :3])
     places = _places(case.views, model, guess, report.part(0.0, 0.9), fit)
     report(0.9, "comparing the reconstruction with the CT")
     excess = excess_attenuation(case.ct, case.labels, case.label)
@@ -189,47 +156,6 @@ def learned_start(
     return LearnedStart(tuple(candidates), places[0])
 
 
-def patient_cloud(case: Case, model: RadGSReg) -> GaussianCloud | None:
-    """The vertebra's Gaussians in the CT frame that a model was trained around.
-
-    None for a model of many vertebrae, and for one that its card says is of another CT or vertebra.
-    """
-    centre = _trained_centre(case, model)
-    if centre is None:
-        return None
-    return model.recm.anchors.cloud().to("cpu").transformed(translation(centre))
-
-
-def _trained_centre(case: Case, model: RadGSReg) -> Array | None:
-    """Where the vertebra's centre (3,) was in the CT when a patient's model was trained on it; the
-    mask may have been mended since. None for a model of anything else."""
-    if not is_trained_for(case, model):
-        return None
-    return np.asarray(model.card["data"].get(CENTRE, _centre(case)), dtype=float)
-
-
-def is_trained_for(case: Case, model: RadGSReg) -> bool:
-    """Whether a model is patient-specific, and of this very CT and vertebra.
-
-    The vertebra is known by its place, since one program's "22" is another's "L3 vertebra"; by the
-    label where a card says no place.
-    """
-    data = model.card.get("data", {})
-    if not model.is_patient_specific or data.get("patient") != patient_of(case):
-        return False
-    if CENTRE not in data:
-        return bool(data.get("label") == case.label_name)
-    return bool(np.linalg.norm(_centre(case) - np.asarray(data[CENTRE])) < _SAME_MM)
-
-
-def _centre(case: Case) -> Array:
-    mask = np.asarray(case.labels.array) == case.label
-    if not mask.any():
-        raise InputError(case.label_name, "is not in the segmentation", "check the label")
-    points = case.labels.physical_points(np.argwhere(mask)[:, ::-1].astype(float))
-    return np.asarray(points.mean(axis=0))
-
-
 def _places(
     views: Sequence[View],
     model: RadGSReg,
@@ -242,18 +168,18 @@ def _places(
     prepared = [prepare_view(view) for view in views]
     reference = None if guess is None else guess[1]
     with one_torch_thread():
-        centres, sighting = _centres(views, prepared, guess, model)
-        found = _look(prepared, centres, reference, model, sighting, report.part(0.0, 0.4))
-        for turn in range(_RECENTRINGS):
-            again = [one.centre_world for one in _few(found, len(centres))]
+        centres, sighting = centres_to_look(views, prepared, guess, model)
+        glimpses = look(prepared, centres, reference, model, sighting, report.part(0.0, 0.4))
+        for turn in range(bounds.RECENTRINGS):
+            again = [glimpse.centre_world for glimpse in _few(glimpses, len(centres))]
             part = report.part(0.4 + 0.1 * turn, 0.5 + 0.1 * turn)
-            found = _look(prepared, again, reference, model, sighting, part)
-    chosen = _few(found, len(centres))
+            glimpses = look(prepared, again, reference, model, sighting, part)
+    chosen = _few(glimpses, len(centres))
     if not fit:
-        return [_as_predicted(one, model) for one in chosen]
+        return [_as_predicted(glimpse, model) for glimpse in chosen]
 
-    def roughly(one: _Found, part: Progress) -> Seen:
-        return _settled(_as_predicted(one, model), prepared, ROUGHLY, part)
+    def roughly(glimpse: Glimpse, part: Progress) -> Seen:
+        return _settled(_as_predicted(glimpse, model), prepared, ROUGHLY, part)
 
     def finely(seen: Seen, part: Progress) -> Seen:
         return _settled(seen, prepared, FINELY, part)
@@ -264,38 +190,38 @@ def _places(
     message = "fitting the reconstruction to the X-rays"
     with one_torch_thread():
         likely = _likely(side_by_side_reporting(roughly, chosen, report.part(0.6, 0.7), message))
-        least = _CLOSE * likely[0].score
-        close = [one for n, one in enumerate(likely) if n == 0 or one.score >= least]
+        least = bounds.CLOSE * likely[0].score
+        close = [seen for n, seen in enumerate(likely) if n == 0 or seen.score >= least]
         part = report.part(0.7, 0.8)
         best = side_by_side_reporting(finely, close, part, message)
-        likely = [*sorted(best, key=lambda one: -one.score), *likely[len(close) :]]
+        likely = [*sorted(best, key=lambda seen: -seen.score), *likely[len(close) :]]
         part, message = report.part(0.8, 1.0), "bending the vertebra to the X-rays"
         return side_by_side_reporting(shaped, likely, part, message)
 
 
-def _few(found: Sequence[_Found], looked: int) -> list[_Found]:
+def _few(glimpses: Sequence[Glimpse], looked: int) -> list[Glimpse]:
     """The best few that do not mean the same place; the best alone if only one was looked at."""
-    return _apart(found, _APART_MM)[: _PLACES if looked > 1 else 1]
+    return _apart(glimpses, bounds.APART_MM)[: bounds.PLACES if looked > 1 else 1]
 
 
 def _likely(settled: Sequence[Seen]) -> list[Seen]:
     """Those that agree hardly less than the best, the best first, of places of which the first was
     the likeliest: it stays, because a fit may go astray. Of those that came together only one."""
-    best = max(one.score for one in settled)
-    least = _LIKELY * best if best > 0.0 else -np.inf
-    kept = [one for n, one in enumerate(settled) if n == 0 or one.score >= least]
-    return _apart(sorted(kept, key=lambda one: -one.score), _SAME_PLACE_MM)
+    best = max(seen.score for seen in settled)
+    least = bounds.LIKELY * best if best > 0.0 else -np.inf
+    kept = [seen for n, seen in enumerate(settled) if n == 0 or seen.score >= least]
+    return _apart(sorted(kept, key=lambda seen: -seen.score), bounds.SAME_PLACE_MM)
 
 
-def _as_predicted(found: _Found, model: RadGSReg) -> Seen:
-    cloud = model.recm.clouds(found.prediction.effect)[0].detach()
+def _as_predicted(glimpse: Glimpse, model: RadGSReg) -> Seen:
+    cloud = model.recm.clouds(glimpse.prediction.effect)[0].detach()
     return Seen(
-        cloud.transformed(found.frame.box_to_world),
-        found.centre_world,
-        found.score,
-        found.signs,
-        found.prediction,
-        found.frame,
+        cloud.transformed(glimpse.frame.box_to_world),
+        glimpse.centre_world,
+        glimpse.score,
+        glimpse.signs,
+        glimpse.prediction,
+        glimpse.frame,
     )
 
 
@@ -304,11 +230,11 @@ def _settled(seen: Seen, views: Sequence[PreparedView], stage: Stage, report: Pr
     report(0.0, "fitting the reconstruction to the X-rays")
     done = settle(seen.cloud_world, seen.centre_world, views, seen.signs, report, [stage])
     to_world = seen.frame.box_to_world
-    step_box = invert_rigid(to_world) @ done.step_world @ to_world
+    step_box = Rigid(to_world).inverse().matrix @ done.step_world @ to_world
     return replace(
         seen,
         cloud_world=seen.cloud_world.transformed(done.step_world),
-        centre_world=transform_points(done.step_world, seen.centre_world[None])[0],
+        centre_world=Rigid(done.step_world).apply(seen.centre_world[None])[0],
         score=done.score,
         prediction=seen.prediction.moved(torch.from_numpy(step_box).float()),
     )
@@ -329,96 +255,15 @@ def _bent(seen: Seen, model: RadGSReg, views: Sequence[PreparedView], report: Pr
     return replace(
         seen,
         cloud_world=cloud.transformed(to_world),
-        centre_world=transform_points(to_world, centre_box[None])[0],
+        centre_world=Rigid(to_world).apply(centre_box[None])[0],
         prediction=prediction,
     )
 
 
-def _apart(found: Sequence[_Place], apart_mm: float) -> list[_Place]:
+def _apart(places: Sequence[_Place], apart_mm: float) -> list[_Place]:
     """Those that do not mean the same place as one before them."""
     kept: list[_Place] = []
-    for one in found:
-        if all(np.linalg.norm(one.centre_world - k.centre_world) > apart_mm for k in kept):
-            kept.append(one)
+    for place in places:
+        if all(np.linalg.norm(place.centre_world - k.centre_world) > apart_mm for k in kept):
+            kept.append(place)
     return kept
-
-
-@dataclass(frozen=True)
-class _Found:
-    """One crop's answer; ``rank`` orders them, the highest first."""
-
-    rank: float
-    score: float
-    centre_world: Array
-    prediction: Prediction
-    frame: Frame
-    signs: tuple[int, ...]
-
-
-def _centres(
-    views: Sequence[View],
-    prepared: Sequence[PreparedView],
-    guess: tuple[Array, Array] | None,
-    model: RadGSReg,
-) -> tuple[list[Array], Sighting | None]:
-    """Where to look: the click, else what the detector sees around a start or around where the
-    views' axes meet (and that), else a grid there."""
-    clicked = [view for view in views if view.center_px is not None]
-    try:
-        if len(clicked) >= 2:
-            pixels = np.array([view.center_px for view in clicked], dtype=float)
-            return [triangulate([view.camera for view in clicked], pixels)[0]], None
-        if guess is not None:
-            middle, steps = guess[0], _START_STEPS
-        else:
-            cameras = [view.camera for view in views]
-            middles = [((c.columns - 1) / 2, (c.rows - 1) / 2) for c in cameras]
-            middle, steps = triangulate(cameras, middles)[0], _SCAN_STEPS
-        if model.detector is not None:
-            near, axes = (None, None) if guess is None else guess
-            sighting = sight(prepared, model.detector, middle, axes, near)
-            places, scores = sighting.places(PLACES)
-            worth = list(places[scores > scores.max(initial=-np.inf) - _HOPELESS]) or [middle]
-            spine = sighting.box_to_world[:3, 2]
-            return [*worth, *(worth[0] + step * spine for step in _LEVEL_STEPS_MM)], sighting
-    except ValueError as error:
-        raise InputError("views", str(error), "give views from different sides") from None
-    axis = _SCAN_MM * np.arange(-steps, steps + 1)
-    return [middle + np.array(offset) for offset in itertools.product(axis, repeat=3)], None
-
-
-def _look(
-    views: Sequence[PreparedView],
-    centres: Sequence[Array],
-    reference: Array | None,
-    model: RadGSReg,
-    sighting: Sighting | None,
-    report: Progress,
-) -> list[_Found]:
-    """The answers of crops about several points, the best first."""
-    config = model.config.recm
-    device = next(model.parameters()).device
-    found: list[_Found] = []
-    known = [view.sign != 0 for view in views]
-    for first in range(0, len(centres), _BATCH):
-        report(first / len(centres), "looking for the vertebra")
-        some = centres[first : first + _BATCH]
-        try:
-            crops = [
-                crop_prepared(views, c, reference, size_px=config.size_px, pixel_mm=config.pixel_mm)
-                for c in some
-            ]
-        except ValueError as error:
-            raise InputError("views", str(error), "give views from different sides") from None
-        batch = concatenate([b for b, _ in crops]).to(device)
-        prediction, polarity, scores = model.reconstruct(batch, known)
-        for n, (_, frame) in enumerate(crops):
-            one = prediction.case(n)
-            centre = one.effect.poses[0, :3, 3].double().cpu().numpy()
-            world = transform_points(frame.box_to_world, centre[None])[0]
-            sign = 1 if float(polarity[n]) > 0 else -1
-            signs = tuple(view.sign or sign for view in views)
-            score = float(scores[n])
-            rank = score if sighting is None else score + _TRUST * sighting.score_at(world)
-            found.append(_Found(rank, score, world, one, frame, signs))
-    return sorted(found, key=lambda one: -one.rank)

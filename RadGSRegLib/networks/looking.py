@@ -1,0 +1,107 @@
+"""Crops about several points, and what RecM answers to each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cases import View, clicked_centre, middle_of_views
+from ..errors import InputError
+from ..geometry import Rigid
+from ..system.progress import Progress
+from ..views import PreparedView
+from . import bounds
+from .crops import Frame
+from .model import RadGSReg
+from .places import PLACES, Sighting, sight
+from .recm import Prediction
+from .views import concatenate, crop_prepared
+
+Array = NDArray[np.float64]
+
+# So many crops at a time, then one may cancel.
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """One crop's answer; ``rank`` orders them, the highest first."""
+
+    rank: float
+    score: float
+    centre_world: Array
+    prediction: Prediction
+    frame: Frame
+    signs: tuple[int, ...]
+
+
+def centres_to_look(
+    views: Sequence[View],
+    prepared: Sequence[PreparedView],
+    guess: tuple[Array, Array] | None,
+    model: RadGSReg,
+) -> tuple[list[Array], Sighting | None]:
+    """Return where to look: the click, else what the detector sees around a start or around where
+    the views' axes meet (and that), else a grid there."""
+    clicked = clicked_centre(views)
+    if clicked is not None:
+        return [clicked], None
+    if guess is not None:
+        middle, steps = guess[0], bounds.START_STEPS
+    else:
+        middle, steps = middle_of_views(views), bounds.SCAN_STEPS
+    if model.detector is not None:
+        near, axes = (None, None) if guess is None else guess
+        try:
+            sighting = sight(prepared, model.detector, middle, axes, near)
+        except ValueError as error:
+            raise InputError("views", str(error), "give views from different sides") from None
+        places, scores = sighting.places(PLACES)
+        worth = list(places[scores > scores.max(initial=-np.inf) - bounds.HOPELESS]) or [middle]
+        spine = sighting.box_to_world[:3, 2]
+        return [*worth, *(worth[0] + step * spine for step in bounds.LEVEL_STEPS_MM)], sighting
+    axis = bounds.SCAN_MM * np.arange(-steps, steps + 1)
+    return [middle + np.array(offset) for offset in itertools.product(axis, repeat=3)], None
+
+
+def look(
+    views: Sequence[PreparedView],
+    centres: Sequence[Array],
+    reference: Array | None,
+    model: RadGSReg,
+    sighting: Sighting | None,
+    report: Progress,
+) -> list[Glimpse]:
+    """Return the answers of crops about several points, the best first."""
+    config = model.config.recm
+    device = next(model.parameters()).device
+    glimpses: list[Glimpse] = []
+    known = [view.sign != 0 for view in views]
+    for first in range(0, len(centres), _BATCH):
+        report(first / len(centres), "looking for the vertebra")
+        some = centres[first : first + _BATCH]
+        try:
+            crops = [
+                crop_prepared(views, c, reference, size_px=config.size_px, pixel_mm=config.pixel_mm)
+                for c in some
+            ]
+        except ValueError as error:
+            raise InputError("views", str(error), "give views from different sides") from None
+        batch = concatenate([b for b, _ in crops]).to(device)
+        prediction, polarity, scores = model.reconstruct(batch, known)
+        for n, (_, frame) in enumerate(crops):
+            answer = prediction.case(n)
+            centre = answer.effect.poses[0, :3, 3].double().cpu().numpy()
+            world = Rigid(frame.box_to_world).apply(centre[None])[0]
+            sign = 1 if float(polarity[n]) > 0 else -1
+            signs = tuple(view.sign or sign for view in views)
+            score = float(scores[n])
+            rank = score
+            if sighting is not None:
+                rank += bounds.DETECTOR_WEIGHT * sighting.score_at(world)
+            glimpses.append(Glimpse(rank, score, world, answer, frame, signs))
+    return sorted(glimpses, key=lambda glimpse: -glimpse.rank)

@@ -1,0 +1,52 @@
+"""Models of one patient: whether a model is of a case's very vertebra, and what it holds of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cases import Case, patient_of
+from ..gaussians import GaussianCloud
+from ..geometry.pose import translation
+from . import bounds
+from .model import RadGSReg
+
+Array = NDArray[np.float64]
+
+CENTRE = "centre (CT, LPS mm)"
+"""What a patient's card says of where the vertebra is, under "data"."""
+
+
+def patient_cloud(case: Case, model: RadGSReg) -> GaussianCloud | None:
+    """Return the vertebra's Gaussians in the CT frame that a model was trained around.
+
+    None for a model of many vertebrae, and for one that its card says is of another CT or vertebra.
+    """
+    centre = trained_centre(case, model)
+    if centre is None:
+        return None
+    return model.recm.anchors.cloud().to("cpu").transformed(translation(centre))
+
+
+def trained_centre(case: Case, model: RadGSReg) -> Array | None:
+    """Return the vertebra's centre (3,) in the CT when a patient's model was trained on it.
+
+    The mask may have been mended since. None for a model of anything else.
+    """
+    if not is_trained_for(case, model):
+        return None
+    return np.asarray(model.card["data"].get(CENTRE, case.centre_ct), dtype=float)
+
+
+def is_trained_for(case: Case, model: RadGSReg) -> bool:
+    """Return whether a model is patient-specific, and of this very CT and vertebra.
+
+    The vertebra is known by its place, since one program's "22" is another's "L3 vertebra"; by the
+    label where a card says no place.
+    """
+    data = model.card.get("data", {})
+    if not model.is_patient_specific or data.get("patient") != patient_of(case):
+        return False
+    if CENTRE not in data:
+        return bool(data.get("label") == case.label_name)
+    return bool(np.linalg.norm(case.centre_ct - np.asarray(data[CENTRE])) < bounds.SAME_VERTEBRA_MM)
