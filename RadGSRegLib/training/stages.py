@@ -10,7 +10,7 @@ from typing import Any
 
 from ..cases import patient_of, read_ct_case, sha256_of_file
 from ..errors import InputError
-from ..networks.start import CENTRE
+from ..networks import CENTRE
 from . import bounds
 from .config import TrainingConfig
 from .patient import patient_source
