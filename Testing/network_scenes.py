@@ -42,7 +42,7 @@ def lopsided_cloud(count: int = 60) -> GaussianCloud:
 
 def cameras(angles: tuple[float, ...] = (4.0, 93.0)) -> list[Camera]:
     """C-arm cameras at primary angles."""
-    return [carm_camera(1124, 750, a, 3.0, 488, 488, (0.61, 0.61)) for a in angles]
+    return [carm_camera(1124, 750, a, 3.0, (488, 488), (0.61, 0.61)) for a in angles]
 
 
 def rendered_batch(

@@ -37,7 +37,7 @@ def make_view(name: str = "AP", primary: float = 0.0, seed: int = 0, **changes: 
     values: dict[str, Any] = {
         "name": name,
         "pixels": np.random.default_rng(seed).random((ROWS, COLUMNS), np.float32),
-        "camera": carm_camera(1124, 750, primary, 3, COLUMNS, ROWS, (0.6, 0.5)),
+        "camera": carm_camera(1124, 750, primary, 3, (COLUMNS, ROWS), (0.6, 0.5)),
         "pixel_spacing_mm": (0.6, 0.5),
         "center_px": (20.5, 14.0),
     }
@@ -259,12 +259,12 @@ def _same_pose(data: dict[str, Any]) -> None:
 
 
 def _nearly_same_pose(data: dict[str, Any]) -> None:
-    camera = carm_camera(1124, 750, 4, 3, COLUMNS, ROWS, (0.6, 0.5))
+    camera = carm_camera(1124, 750, 4, 3, (COLUMNS, ROWS), (0.6, 0.5))
     data["views"][1]["extrinsic"] = camera.world_to_camera.tolist()
 
 
 def _opposite(data: dict[str, Any]) -> None:
-    camera = carm_camera(1124, 750, 180, -3, COLUMNS, ROWS, (0.6, 0.5))
+    camera = carm_camera(1124, 750, 180, -3, (COLUMNS, ROWS), (0.6, 0.5))
     data["views"][1]["extrinsic"] = camera.world_to_camera.tolist()
 
 

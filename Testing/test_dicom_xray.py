@@ -346,7 +346,7 @@ def test_views_from_tags_alone(tmp_path: Path) -> None:
     assert all(view.nominal for view in views)
     assert views[0].pixel_spacing_mm == (0.6, 0.5)
     np.testing.assert_allclose(carm_angles(views[0].camera), (8, -3.5, 0), atol=1e-9)
-    expected = carm_camera(1124, 750, 8, -3.5, 50, 40, (0.6, 0.5))
+    expected = carm_camera(1124, 750, 8, -3.5, (50, 40), (0.6, 0.5))
     x = np.random.default_rng(0).uniform(-50, 50, (10, 3))
     mirrored = expected.project(x)
     mirrored[:, 0] = 49 - mirrored[:, 0]  # seen facing the source
@@ -433,7 +433,7 @@ def test_senseless_tags(tmp_path: Path, changes: dict[str, Any], problem: str) -
 
 def test_what_views_json_gives_goes_before_the_tags(tmp_path: Path) -> None:
     two_views(tmp_path, ImagerPixelSpacing=None)
-    camera = carm_camera(1100, 700, 20, 0, 50, 40, (0.4, 0.4))
+    camera = carm_camera(1100, 700, 20, 0, (50, 40), (0.4, 0.4))
     first = {
         "name": "AP",
         "image": "0.dcm",

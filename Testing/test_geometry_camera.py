@@ -24,8 +24,7 @@ def cameras(draw: st.DrawFn) -> Camera:
         draw(st.floats(500, 800)),
         draw(st.floats(-179, 179)),
         draw(st.floats(-80, 80)),
-        draw(st.integers(64, 1024)),
-        draw(st.integers(64, 1024)),
+        (draw(st.integers(64, 1024)), draw(st.integers(64, 1024))),
         (draw(st.floats(0.1, 1.0)), draw(st.floats(0.1, 1.0))),
         (draw(st.floats(50, 500)), draw(st.floats(50, 500))),
     )
@@ -63,14 +62,14 @@ def test_window_sees_the_same(
 
 @given(arrays(np.float64, 3, elements=st.floats(-80, 80)), st.floats(15, 160))
 def test_triangulation_finds_the_point(point: np.ndarray, apart: float) -> None:
-    views = [carm_camera(1124, 750, a, 5, 488, 488, (0.6, 0.6)) for a in (0.0, apart)]
+    views = [carm_camera(1124, 750, a, 5, (488, 488), (0.6, 0.6)) for a in (0.0, apart)]
     found, residual = triangulate(views, [v.project(point[None])[0] for v in views])
     np.testing.assert_allclose(found, point, atol=1e-6)
     assert residual < 1e-6
 
 
 def test_triangulation_refuses_parallel_rays() -> None:
-    view = carm_camera(1124, 750, 0, 0, 488, 488, (0.6, 0.6))
+    view = carm_camera(1124, 750, 0, 0, (488, 488), (0.6, 0.6))
     with pytest.raises(ValueError, match="parallel"):
         triangulate([view, view], [(1, 1), (1, 1)])
     with pytest.raises(ValueError, match="two views"):
@@ -116,7 +115,7 @@ def test_matrix_decomposition_refuses_nonsense(matrix: np.ndarray) -> None:
 )
 def test_carm_angles_round_trip(primary: float, secondary: float, position: str) -> None:
     camera = carm_camera(
-        1124, 750, primary, secondary, 400, 300, (0.6, 0.5), patient_position=position
+        1124, 750, primary, secondary, (400, 300), (0.6, 0.5), patient_position=position
     )
     assert is_rigid(camera.world_to_camera, 1e-12)
     np.testing.assert_allclose(carm_angles(camera, position), (primary, secondary, 0), atol=1e-6)
@@ -125,7 +124,7 @@ def test_carm_angles_round_trip(primary: float, secondary: float, position: str)
 
 @given(st.floats(-170, 170), st.floats(-85, 85), st.floats(-179, 179))
 def test_carm_roll(primary: float, secondary: float, roll: float) -> None:
-    camera = carm_camera(1124, 750, primary, secondary, 400, 300, (0.6, 0.5))
+    camera = carm_camera(1124, 750, primary, secondary, (400, 300), (0.6, 0.5))
     a = np.radians(roll)
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]
@@ -145,13 +144,13 @@ def test_carm_roll(primary: float, secondary: float, roll: float) -> None:
     ],
 )
 def test_carm_convention(primary: float, secondary: float, beam: tuple[float, ...]) -> None:
-    camera = carm_camera(1124, 750, primary, secondary, 400, 300, (0.6, 0.6))
+    camera = carm_camera(1124, 750, primary, secondary, (400, 300), (0.6, 0.6))
     np.testing.assert_allclose(camera.view_direction_world, beam, atol=1e-12)
     np.testing.assert_allclose(camera.source_world, -750 * np.array(beam), atol=1e-9)
 
 
 def test_frontal_image_shows_the_head_on_top_as_seen_from_behind() -> None:
-    camera = carm_camera(1124, 750, 0, 0, 400, 300, (0.6, 0.6))
+    camera = carm_camera(1124, 750, 0, 0, (400, 300), (0.6, 0.6))
     head, right = camera.project([[0, 0, 50], [-50, 0, 0]])
     assert head[1] < 149.5
     assert right[0] > 199.5
@@ -179,11 +178,11 @@ def test_patient_positions(position: str, up_in_the_room: tuple[tuple[int, ...],
 
 def test_carm_refusals() -> None:
     with pytest.raises(ValueError, match="between"):
-        carm_camera(700, 750, 0, 0, 10, 10, (1, 1))
+        carm_camera(700, 750, 0, 0, (10, 10), (1, 1))
     with pytest.raises(ValueError, match="spacing"):
-        carm_camera(1124, 750, 0, 0, 10, 10, (1, 0))
+        carm_camera(1124, 750, 0, 0, (10, 10), (1, 0))
     with pytest.raises(ValueError, match="patient position"):
-        carm_camera(1124, 750, 0, 0, 10, 10, (1, 1), patient_position="XYZ")
+        carm_camera(1124, 750, 0, 0, (10, 10), (1, 1), patient_position="XYZ")
 
 
 @given(arrays(np.float64, 6, elements=st.floats(-1.5, 1.5)), near_isocentre)

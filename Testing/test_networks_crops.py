@@ -17,8 +17,8 @@ angles = st.floats(-15, 15)
 
 
 def _cameras(primary: float = 3.0, secondary: float = -5.0) -> list[Camera]:
-    ap = carm_camera(1124, 750, primary, secondary, 488, 488, (0.61, 0.61))
-    la = carm_camera(1124, 750, 90 + secondary, primary, 488, 488, (0.61, 0.61))
+    ap = carm_camera(1124, 750, primary, secondary, (488, 488), (0.61, 0.61))
+    la = carm_camera(1124, 750, 90 + secondary, primary, (488, 488), (0.61, 0.61))
     return [ap, la]
 
 
@@ -52,7 +52,7 @@ def test_box_axes_follow_the_views_and_not_the_world():
 
 
 def test_oblique_and_many_views_are_accepted_and_parallel_ones_refused():
-    cameras = [carm_camera(1124, 750, a, 4, 488, 488, (0.6, 0.6)) for a in (0, 45, 90, 200)]
+    cameras = [carm_camera(1124, 750, a, 4, (488, 488), (0.6, 0.6)) for a in (0, 45, 90, 200)]
     frame = crops.make_frame(cameras, [0, 0, 0])
     assert len(frame.cameras) == 4
     assert np.abs(Rotation.from_matrix(frame.box_to_world[:3, :3]).magnitude()) < 0.15

@@ -75,16 +75,15 @@ def carm_camera(
     source_isocentre_mm: float,
     primary_deg: float,
     secondary_deg: float,
-    columns: int,
-    rows: int,
+    size: tuple[int, int],
     spacing_mm: tuple[float, float],
     principal_point: tuple[float, float] | None = None,
     patient_position: str = "HFS",
 ) -> Camera:
     """A camera whose isocentre is the world's origin, world axes being the patient's LPS.
 
-    ``spacing_mm`` is (column step, row step) at the detector; ``principal_point`` (column, row) is
-    the middle of the image unless given. The image is heads-up and seen from the source (a camera
+    ``size`` is (columns, rows), ``spacing_mm`` (column step, row step) at the detector;
+    ``principal_point`` (column, row) is the middle of the image unless given. The image is heads-up and seen from the source (a camera
     needs that: x, y and the beam are right-handed).
 
     The angles count from the chest of the patient, as DICOM wants them; then leave
@@ -102,6 +101,7 @@ def carm_camera(
         )
     if min(spacing_mm) <= 0:
         raise ValueError(f"pixel spacing {spacing_mm} mm is not positive")
+    columns, rows = size
     centre = principal_point or ((columns - 1) / 2.0, (rows - 1) / 2.0)
     intrinsic = np.array(
         [

@@ -25,7 +25,6 @@ from .spectrum import Spectrum, tungsten_spectrum
 
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
-Projector = Callable[[list[Volume], Camera, Array], list[Image]]
 Framing = Callable[[dict[str, Camera], Array], dict[str, Camera]]
 
 CLEAN_KEV = 60.0
@@ -49,6 +48,18 @@ class SimulatedCase:
     def start_ct_to_world(self) -> Array:
         """The rough start (4, 4) that goes with the case."""
         return np.asarray(self.truth["start_ct_to_world"])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is there before a case is drawn: the CT taken apart, and the cameras to image it with.
+
+    ``frame`` replaces the drawn cameras by others, such as windows of them: (cameras by name,
+    target's centre (3,) world mm) to cameras whose pixels are as wide as the parameters say.
+    """
+
+    scene: Scene
+    frame: Framing
 
 
 @dataclass(frozen=True)
@@ -76,27 +87,20 @@ def simulate_case(
     seed: int = 0,
     *,
     label_names: dict[int, str] | None = None,
-    project: Projector | None = None,
-    scene: Scene | None = None,
-    frame: Framing | None = None,
+    prepared: Prepared | None = None,
     progress: ProgressCallable | None = None,
 ) -> SimulatedCase:
     """Two X-rays of the CT (HU) with its spine moved, each vertebra also in itself.
 
-    ``parameters`` or the name of a preset; the same seed gives the same case. ``project`` replaces
-    the projector: (volumes on one grid, camera, ct_to_world) to line integrals (rows, cols), value
-    times mm, one per volume. ``scene`` is the CT already taken apart; ``frame`` replaces the drawn
-    cameras by others, such as windows of them: (cameras by name, target's centre (3,) world mm) to
-    cameras whose pixels are ``parameters.pixel_mm`` wide. Raises InputError for a label that is not
-    there and grids that differ.
+    ``parameters`` or the name of a preset; the same seed gives the same case. Raises InputError for
+    a label that is not there and grids that differ.
     """
     p = SimulationParameters.preset(parameters) if isinstance(parameters, str) else parameters
     rng = np.random.default_rng(seed)
     report = Progress(progress)
-    projector = _line_integrals if project is None else project
     report(0.0, "taking the CT apart")
     points = draw_surface_points(labels, label, 2000, rng)
-    scene = take_apart(ct, labels) if scene is None else scene
+    scene = take_apart(ct, labels) if prepared is None else prepared.scene
     pivot = scene.centroids[label]
 
     poses = _draw_poses(p, scene, label, rng)
@@ -114,8 +118,8 @@ def simulate_case(
         for name in (AP, LATERAL)
     }
     at = Rigid(truth_pose).apply(pivot)
-    if frame is not None:
-        cameras = frame(cameras, at)
+    if prepared is not None:
+        cameras = prepared.frame(cameras, at)
     trunk = None
     if p.trunk:
         whole = covers_body(ct)
@@ -131,7 +135,7 @@ def simulate_case(
     views, grey = [], {}
     for index, (name, camera) in enumerate(cameras.items()):
         report(0.1 + 0.45 * index, f"projecting {name}")
-        soft, bone = _project(scene, poses, camera, projector)
+        soft, bone = _project(scene, poses, camera)
         steel = np.zeros_like(soft)
         rays = _rays(camera)
         source = camera.source_world
@@ -290,13 +294,11 @@ def _embed(rest: Piece, ct_to_world: Array, trunk: _Trunk) -> Piece:
     return Piece(rest.soft.with_array(soft), rest.bone.with_array(rest.bone.array * fade))
 
 
-def _project(
-    scene: Scene, poses: dict[int, Array], camera: Camera, project: Projector
-) -> tuple[Image, Image]:
+def _project(scene: Scene, poses: dict[int, Array], camera: Camera) -> tuple[Image, Image]:
     """Line integrals of soft tissue and bone, (g/cm^3) mm, of the whole scene."""
-    soft, bone = project([scene.rest.soft, scene.rest.bone], camera, poses[0])
+    soft, bone = _line_integrals([scene.rest.soft, scene.rest.bone], camera, poses[0])
     for number, piece in scene.vertebrae.items():
-        more_soft, more_bone = project([piece.soft, piece.bone], camera, poses[number])
+        more_soft, more_bone = _line_integrals([piece.soft, piece.bone], camera, poses[number])
         soft, bone = soft + more_soft, bone + more_bone
     return soft, bone
 

@@ -12,7 +12,7 @@ from ..drr import project_volume
 from ..errors import InputError
 from ..geometry import Camera, Volume, invert_rigid, transform_points, translation
 from ..networks.crops import PIXEL_MM, SIZE_PX, Frame, make_frame
-from ..simulation import PRESETS, SimulationParameters, simulate_case
+from ..simulation import PRESETS, Prepared, SimulationParameters, simulate_case
 from ..views.prepare import prepare_view
 from .subjects import Subject
 
@@ -155,8 +155,7 @@ def draw_sample(subject: Subject, options: SampleOptions, seed: int) -> Sample:
         subject.label,
         sample_parameters(options, seed),
         seed,
-        scene=subject.scene,
-        frame=frame,
+        prepared=Prepared(subject.scene, frame),
     )
     ct_to_world = np.asarray(simulated.truth["ct_to_world"])
     made = frames[0]

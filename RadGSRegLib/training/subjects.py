@@ -11,7 +11,7 @@ from scipy import ndimage
 from ..drr import excess_attenuation
 from ..errors import InputError
 from ..geometry import Volume
-from ..simulation.scene import Scene, take_apart
+from ..simulation import Scene, take_apart
 
 Array = NDArray[np.float64]
 
