@@ -83,8 +83,8 @@ def carm_camera(
     """A camera whose isocentre is the world's origin, world axes being the patient's LPS.
 
     ``size`` is (columns, rows), ``spacing_mm`` (column step, row step) at the detector;
-    ``principal_point`` (column, row) is the middle of the image unless given. The image is heads-up and seen from the source (a camera
-    needs that: x, y and the beam are right-handed).
+    ``principal_point`` (column, row) is the middle of the image unless given. The image is heads-up
+    and seen from the source (a camera needs that: x, y and the beam are right-handed).
 
     The angles count from the chest of the patient, as DICOM wants them; then leave
     ``patient_position`` at HFS, whichever way the patient lies. Give the position only where the
