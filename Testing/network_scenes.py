@@ -7,8 +7,7 @@ import torch
 
 from RadGSRegLib.cases import View
 from RadGSRegLib.gaussians import GaussianCloud, rasterize
-from RadGSRegLib.geometry import Camera
-from RadGSRegLib.geometry.carm import carm_camera
+from RadGSRegLib.geometry import Camera, carm_camera
 from RadGSRegLib.networks.crops import make_frame
 from RadGSRegLib.networks.model import ModelConfig, RadGSReg
 from RadGSRegLib.networks.recm import RecMConfig

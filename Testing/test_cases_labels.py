@@ -19,10 +19,10 @@ from RadGSRegLib.cases import (
     labels_on_ct,
     read_ct,
     read_segmentation,
+    volume_to_itk,
     write_segmentation,
     write_volume_nifti,
 )
-from RadGSRegLib.cases.itk_image import volume_to_itk
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Volume
 

@@ -21,9 +21,7 @@ from RadGSRegLib import __version__, cli
 from RadGSRegLib.cases import read_case
 from RadGSRegLib.commands import COMMANDS, Command, Outcome
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.system.exit_status import ExitStatus
-from RadGSRegLib.system.interrupt import Interrupt
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import ExitStatus, Interrupt, Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,7 +13,7 @@ from RadGSRegLib.geometry import Volume, compose_about, transform_points
 from RadGSRegLib.measures import reconstruction_quality
 from RadGSRegLib.methods.baselines import gradient_descent, voxel_fit
 from RadGSRegLib.simulation import SimulatedCase
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 
 one_thread()
 

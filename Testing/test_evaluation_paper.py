@@ -54,7 +54,7 @@ from RadGSRegLib.methods import (
 )
 from RadGSRegLib.networks import save_model
 from RadGSRegLib.report import unlike_stems
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 
 SHIFTS = {"a": 0.4, "b": 1.1, "c": 3.0}
 

@@ -21,7 +21,7 @@ from RadGSRegLib.evaluation.measure import POINTS
 from RadGSRegLib.geometry import Volume, compose_about
 from RadGSRegLib.measures import mtre, target_points
 from RadGSRegLib.methods import ENTRIES, About, Answer, FunctionMethod, Method, Settings, Task
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 
 ABOUT = About("optimize", "ours", "ours")
 STRICT = RunOptions(volumes=False, refusal_fails=True, one_grid=False)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from RadGSRegLib.drr import hu_to_attenuation
-from RadGSRegLib.drr.attenuation import SOFT_TISSUE_HU
+from RadGSRegLib.drr import SOFT_TISSUE_HU, hu_to_attenuation
 from RadGSRegLib.geometry import Volume, exp_se3, transform_points
 from RadGSRegLib.measures import (
     box_of,

@@ -9,9 +9,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from RadGSRegLib.cases import camera_from_projection
-from RadGSRegLib.geometry import Camera, Volume, carm_angles, carm_camera, exp_se3, is_rigid
-from RadGSRegLib.geometry.camera import triangulate
-from RadGSRegLib.geometry.carm import PATIENT_POSITIONS, room_to_patient
+from RadGSRegLib.geometry import (
+    PATIENT_POSITIONS,
+    Camera,
+    Volume,
+    carm_angles,
+    carm_camera,
+    exp_se3,
+    is_rigid,
+    room_to_patient,
+    triangulate,
+)
 
 near_isocentre = arrays(np.float64, (6, 3), elements=st.floats(-80, 80))
 

@@ -15,12 +15,13 @@ from RadGSRegLib.geometry import (
     is_rigid,
     log_se3,
     lps_to_ras,
+    orthonormalize,
     ras_to_lps,
     rotation_angle_deg,
+    skew,
     transform_points,
     twist_about,
 )
-from RadGSRegLib.geometry.pose import orthonormalize, skew
 
 small = st.floats(-1.7, 1.7)
 millimetres = st.floats(-300, 300)

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from RadGSRegLib.geometry import Camera, transform_points
-from RadGSRegLib.geometry.carm import carm_camera
+from RadGSRegLib.geometry import Camera, carm_camera, transform_points
 from RadGSRegLib.networks import crops
 
 angles = st.floats(-15, 15)

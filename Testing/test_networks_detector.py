@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry.camera import triangulate
+from RadGSRegLib.geometry import triangulate
 from RadGSRegLib.networks import load_model, looking, save_model, see, start
 from RadGSRegLib.networks.anchors import project
 from RadGSRegLib.networks.crops import make_frame

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from RadGSRegLib.errors import Cancelled
 from RadGSRegLib.geometry import transform_points
 from RadGSRegLib.networks.settle import settle
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 from RadGSRegLib.views.prepare import prepare_view
 
 

@@ -20,8 +20,7 @@ from RadGSRegLib.networks.recm import Deformation, Prediction
 from RadGSRegLib.networks.settle import FINELY, ROUGHLY, Settled
 from RadGSRegLib.networks.shapes import Shapes
 from RadGSRegLib.networks.start import _likely
-from RadGSRegLib.system import parallel
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress, parallel
 from RadGSRegLib.training.shapes import ShapeOptions, learn_shapes
 from RadGSRegLib.training.template import EDGE_MM, SPACING_MM, index_to_box
 from RadGSRegLib.views.prepare import prepare_view

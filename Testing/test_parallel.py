@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 
 from RadGSRegLib.errors import Cancelled, InputError
-from RadGSRegLib.system import parallel
-from RadGSRegLib.system.parallel import side_by_side, side_by_side_reporting, worker_count
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import (
+    Progress,
+    parallel,
+    side_by_side,
+    side_by_side_reporting,
+    worker_count,
+)
 
 
 @pytest.fixture(params=[1, 2, 8])

@@ -13,8 +13,7 @@ from RadGSRegLib import cli
 from RadGSRegLib.commands import COMMANDS, Outcome
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.registration import registration_options
-from RadGSRegLib.system.exit_status import ExitStatus
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import ExitStatus, Progress
 
 
 def test_parts_report_where_the_whole_is() -> None:

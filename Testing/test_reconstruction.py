@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from RadGSRegLib.cases import View
-from RadGSRegLib.cases.config import options_from
+from RadGSRegLib.cases import View, options_from
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.gaussians import GaussianCloud, rasterize, voxelize
 from RadGSRegLib.geometry import Camera, Volume

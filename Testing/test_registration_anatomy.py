@@ -13,8 +13,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from RadGSRegLib.cases import Case
-from RadGSRegLib.drr import hu_to_attenuation, project_volume
-from RadGSRegLib.drr.attenuation import SOFT_TISSUE_HU
+from RadGSRegLib.drr import SOFT_TISSUE_HU, hu_to_attenuation, project_volume
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.gaussians import rasterize
 from RadGSRegLib.geometry import Volume, invert_rigid, transform_points

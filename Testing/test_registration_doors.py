@@ -46,7 +46,7 @@ from RadGSRegLib.registration.proposers import Proposer
 from RadGSRegLib.registration.residual import Residual
 from RadGSRegLib.registration.steps import Stepper
 from RadGSRegLib.registration.windows import StageView
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 from RadGSRegLib.views import Window
 
 Array = NDArray[np.float64]

@@ -38,7 +38,7 @@ from RadGSRegLib.registration.evidence import pose_covariance
 from RadGSRegLib.registration.refine import Evaluation, Refined
 from RadGSRegLib.registration.residual import NormalizedTerm
 from RadGSRegLib.registration.windows import StageView
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 from RadGSRegLib.views import Contrast, LocalNormalization, Normalized
 
 OPTIONS = RegistrationOptions()

@@ -45,7 +45,7 @@ from RadGSRegLib.registration.proposers.levels import level_step
 from RadGSRegLib.registration.refine import Evaluation, Refined
 from RadGSRegLib.registration.stages import by_place
 from RadGSRegLib.simulation import SimulatedCase
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 
 SPINE = ("L1", "L2", "L3", "L4", "L5")
 

@@ -13,8 +13,13 @@ from registration_scenes import bodies, one_thread, scene, simulated, truth
 
 from RadGSRegLib.cases import View
 from RadGSRegLib.errors import Cancelled
-from RadGSRegLib.geometry import compose_about, is_rigid, rotation_angle_deg, transform_points
-from RadGSRegLib.geometry.pose import translation
+from RadGSRegLib.geometry import (
+    compose_about,
+    is_rigid,
+    rotation_angle_deg,
+    transform_points,
+    translation,
+)
 from RadGSRegLib.registration import (
     Candidate,
     LocallyNormalized,
@@ -32,7 +37,7 @@ from RadGSRegLib.registration.proposers.correlation import (
 )
 from RadGSRegLib.registration.stages import by_place
 from RadGSRegLib.registration.windows import StageView
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 from RadGSRegLib.views import prepare_view, window
 
 STILL = SearchOptions(rotation_range_deg=0.0, translation_range_mm=25.0)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from RadGSRegLib.cases.types import Case, View
+from RadGSRegLib.cases import Case, View
 from RadGSRegLib.geometry import Camera, Volume, exp_se3, transform_points
 from RadGSRegLib.registration.types import Registration
 from RadGSRegLib.report import overlay, shadow

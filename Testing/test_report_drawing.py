@@ -15,7 +15,7 @@ from RadGSRegLib.report import results
 from RadGSRegLib.report.drawing import Drawing
 from RadGSRegLib.report.page import ReportPictures
 from RadGSRegLib.report.results import draw_views, write_results
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 
 
 def _running() -> bool:

@@ -29,7 +29,7 @@ from RadGSRegSlicer.scene import frames
 from RadGSRegSlicer.scene.record import REPORT_ROLE, ResultRecord, keepRecord, recordOf, reportOf
 from review_scene import ball_nodes, camera, mirrored, new_scene, transform_node, xray_node
 
-from RadGSRegLib.cases.results import read_itk_transform
+from RadGSRegLib.cases import read_itk_transform
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import (
     exp_se3,

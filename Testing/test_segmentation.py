@@ -10,8 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from RadGSRegLib import cli
-from RadGSRegLib.cases import read_ct
-from RadGSRegLib.cases.itk_image import read_itk, volume_from_itk, volume_to_itk
+from RadGSRegLib.cases import read_ct, read_itk, volume_from_itk, volume_to_itk
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Volume, exp_se3, transform_points
 from RadGSRegLib.phantom import LABELS, Phantom, make_phantom, random_poses, random_spine

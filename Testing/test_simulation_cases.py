@@ -24,12 +24,13 @@ from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.simulation import (
     SimulatedCase,
     SimulationParameters,
+    covers_body,
     simulate_case,
     simulate_phantom_case,
+    take_apart,
     write_simulated_case,
 )
 from RadGSRegLib.simulation.geometry import AP, LATERAL, c_arm_camera
-from RadGSRegLib.simulation.scene import covers_body, take_apart
 
 SMALL = {"size_px": 122, "pixel_mm": 2.44}
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from RadGSRegLib.cases.config import options_from
+from RadGSRegLib.cases import options_from
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.simulation import SimulationParameters, monochromatic, tungsten_spectrum
 from RadGSRegLib.simulation.imaging import (

@@ -15,7 +15,7 @@ from RadGSRegLib.geometry import Volume
 from RadGSRegLib.networks.crops import make_frame
 from RadGSRegLib.networks.detector import Detector, DetectorConfig
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 from RadGSRegLib.training.config import DetectionOptions
 from RadGSRegLib.training.detection import DetectorTrainer, detection_loss, measure
 from RadGSRegLib.training.pool import SamplePool

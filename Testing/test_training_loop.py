@@ -16,7 +16,7 @@ import torch
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 from RadGSRegLib.training.board import board
 from RadGSRegLib.training.checkpoint import load_checkpoint
 from RadGSRegLib.training.config import PhaseShares, TrainingConfig, read_config
@@ -101,8 +101,7 @@ def test_moving_the_box_keeps_the_truth(subject):
     views, targets, poses = stack_samples([sample], 2.0, np.random.default_rng(1))
     moved = poses[0].double().numpy()
     assert np.linalg.norm(moved[:3, 3] - sample.centred_to_box[:3, 3]) > 0.5
-    from RadGSRegLib.geometry import Camera
-    from RadGSRegLib.geometry.pose import translation
+    from RadGSRegLib.geometry import Camera, translation
     from RadGSRegLib.networks.crops import Frame
 
     cameras = tuple(

@@ -14,18 +14,17 @@ import pytest
 import torch
 
 from RadGSRegLib import cli
-from RadGSRegLib.cases import read_case
-from RadGSRegLib.cases.config import options_from
+from RadGSRegLib.cases import options_from, read_case
 from RadGSRegLib.commands.running import with_inputs
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry.pose import is_rigid
+from RadGSRegLib.geometry import is_rigid
 from RadGSRegLib.measures import mtre
 from RadGSRegLib.networks import CENTRE, is_trained_for, learned_start, load_model, patient_cloud
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.registration import Candidate, RegistrationOptions, Scene, Tried
 from RadGSRegLib.registration.proposers import AroundTried, around
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
-from RadGSRegLib.system.progress import Progress
+from RadGSRegLib.system import Progress
 from RadGSRegLib.training import Pretraining, pretrain
 from RadGSRegLib.training import shapes as shapes_module
 from RadGSRegLib.training.config import TrainingConfig

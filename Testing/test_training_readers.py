@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from RadGSRegLib.cases.itk_image import volume_to_itk
+from RadGSRegLib.cases import volume_to_itk
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry.pose import rotation_angle_deg
+from RadGSRegLib.geometry import rotation_angle_deg
 from RadGSRegLib.phantom import LABELS, Phantom, make_phantom, random_spine
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
 from RadGSRegLib.training import readers

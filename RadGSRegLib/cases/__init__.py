@@ -14,6 +14,9 @@ from .case import (
 from .clicks import clicked_centre, middle_of_views
 from .config import options_from, read_mapping
 from .ct import read_ct
+from .dicom_file import is_dicom_file, number_of_frames, quiet_pydicom
+from .dicom_geometry import nominal_extrinsic, nominal_intrinsic
+from .itk_image import read_itk, volume_from_itk, volume_to_itk
 from .json_input import Fields, did_you_mean, read_json_object
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger, sha256_of_file
@@ -28,6 +31,7 @@ from .results import (
     read_itk_transform,
     read_registration_json,
     software_versions,
+    to_json_value,
     write_itk_transform,
     write_json,
     write_registration_json,
@@ -39,6 +43,15 @@ from .views import check_views, file_stem, read_views, view_name, write_views
 from .xray import XrayImage, read_xray
 
 __all__ = [
+    "to_json_value",
+    "volume_to_itk",
+    "volume_from_itk",
+    "read_itk",
+    "quiet_pydicom",
+    "number_of_frames",
+    "is_dicom_file",
+    "nominal_intrinsic",
+    "nominal_extrinsic",
     "CAMERA_SOURCES",
     "CameraSource",
     "Case",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..cases.ply import read_vertices
+from ..cases import read_vertices
 from ..errors import InputError
 from .cloud import GaussianCloud
 

@@ -1,6 +1,6 @@
 """Rigid poses, cameras, C-arm angles, image grids, masks, and LPS/RAS."""
 
-from .camera import Camera, inverse_intrinsic, triangulate
+from .camera import Camera, intrinsic_problem, inverse_intrinsic, triangulate
 from .carm import (
     PATIENT_POSITIONS,
     CArmAngles,
@@ -29,6 +29,7 @@ from .rigid import Rigid
 from .volume import Volume
 
 __all__ = [
+    "intrinsic_problem",
     "PATIENT_POSITIONS",
     "CArmAngles",
     "Camera",

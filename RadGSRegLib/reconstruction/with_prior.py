@@ -31,8 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..gaussians import GaussianCloud, rasterize, voxelize
-from ..gaussians.adam import Adam
+from ..gaussians import Adam, GaussianCloud, rasterize, voxelize
 from ..system import Progress, side_by_side_reporting
 from .calibration import Target
 from .deadline import Deadline

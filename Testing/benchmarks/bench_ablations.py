@@ -28,11 +28,11 @@ import torch
 from scipy import stats
 
 from RadGSRegLib.cases import read_ct_case
-from RadGSRegLib.geometry.pose import translation
+from RadGSRegLib.geometry import translation
 from RadGSRegLib.measures import reconstruction_quality
 from RadGSRegLib.networks import RadGSReg, load_model
 from RadGSRegLib.networks.cubes import excess_cube
-from RadGSRegLib.reconstruction.box import box_of_cloud
+from RadGSRegLib.reconstruction import box_of_cloud
 from RadGSRegLib.training.config import PhaseShares, TrainingConfig
 from RadGSRegLib.training.losses import point_distance
 from RadGSRegLib.training.patient import finish_patient_model, patient_model, patient_source

@@ -24,7 +24,7 @@ from RadGSRegLib.cases import Case, read_case
 from RadGSRegLib.gaussians import GaussianCloud
 from RadGSRegLib.measures import mtre, reconstruction_quality
 from RadGSRegLib.networks import RadGSReg, learned_start, load_model
-from RadGSRegLib.reconstruction.box import box_of_cloud
+from RadGSRegLib.reconstruction import box_of_cloud
 
 COLUMNS = (
     "case",

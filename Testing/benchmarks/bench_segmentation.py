@@ -20,8 +20,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from RadGSRegLib.cases import read_ct
-from RadGSRegLib.cases.itk_image import read_itk, volume_from_itk
+from RadGSRegLib.cases import read_ct, read_itk, volume_from_itk
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.phantom import LABELS, make_phantom, random_poses, random_spine

@@ -36,7 +36,7 @@ from RadGSRegLib.registration import (
     evaluate,
     scene_of,
 )
-from RadGSRegLib.system.torch_threads import one_torch_thread
+from RadGSRegLib.system import one_torch_thread
 
 Array = NDArray[np.float64]
 OPTIONS = RegistrationOptions()
