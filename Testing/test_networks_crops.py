@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from RadGSRegLib import views
 from RadGSRegLib.geometry import Camera, carm_camera, transform_points
 from RadGSRegLib.networks import crops
 
@@ -72,7 +73,7 @@ def test_resampling_keeps_every_ray():
     virtual = frame.cameras[0]
     direction = np.array([0.3, -0.4, 0.8])
     picture = _linear_picture(camera, direction)
-    image, valid = crops.resample(
+    image, valid = views.resample(
         picture, np.ones(picture.shape, bool), camera, frame.box_to_world, virtual
     )
     wanted = _linear_picture(virtual, direction @ frame.box_to_world[:3, :3])
@@ -85,7 +86,7 @@ def test_what_lies_outside_a_picture_is_not_valid():
     camera = _cameras()[0]
     frame = crops.make_frame(_cameras(), [95.0, 0.0, 0.0])
     picture = np.ones((488, 488), np.float32)
-    _, valid = crops.resample(
+    _, valid = views.resample(
         picture, np.ones(picture.shape, bool), camera, frame.box_to_world, frame.cameras[0]
     )
     assert 0.2 < valid.mean() < 0.9
@@ -99,8 +100,8 @@ def test_no_display_curve_changes_what_the_encoder_sees_but_the_sign(gamma, inve
     valid[:, :6] = 0
     shown = image**gamma
     shown = 5.0 - 3.0 * shown if invert else 3.0 * shown
-    a = crops.standardize(image, valid, 1.0)
-    b = crops.standardize(shown, valid, 1.0)
+    a = views.ranks_and_contrast(image, valid, 1.0)
+    b = views.ranks_and_contrast(shown, valid, 1.0)
     assert a.shape == (1, 2, 48, 48)
     assert torch.allclose(a, -b if invert else b, atol=1e-3)
     assert (a[:, :, :6] == 0).all()
@@ -113,7 +114,7 @@ def test_pooling_keeps_the_geometry():
     virtual = frame.cameras[1]
     image = torch.from_numpy(_linear_picture(virtual, np.array([0.1, 0.2, 0.9])))[None]
     intrinsic = torch.from_numpy(virtual.intrinsic)[None].float()
-    coarse, valid, seen = crops.pool_views(image, torch.ones_like(image), intrinsic, 2)
+    coarse, valid, seen = views.pool_views(image, torch.ones_like(image), intrinsic, 2)
     smaller = Camera(seen[0].numpy(), virtual.world_to_camera, 64, 64)
     wanted = _linear_picture(smaller, np.array([0.1, 0.2, 0.9]))
     assert coarse.shape == (1, 64, 64)

@@ -26,7 +26,7 @@ from RadGSRegLib.networks.detector import (
 )
 from RadGSRegLib.networks.places import APART_MM, Sighting, sight
 from RadGSRegLib.networks.settle import Settled
-from RadGSRegLib.views.prepare import prepare_view
+from RadGSRegLib.views import prepare_view
 
 CONFIG = DetectorConfig(size_px=96, pixel_mm=2.5, width=4)
 SMALL = DetectorConfig(size_px=32, pixel_mm=6.0, width=4)

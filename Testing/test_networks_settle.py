@@ -11,7 +11,7 @@ from RadGSRegLib.errors import Cancelled
 from RadGSRegLib.geometry import transform_points
 from RadGSRegLib.networks.settle import settle
 from RadGSRegLib.system import Progress
-from RadGSRegLib.views.prepare import prepare_view
+from RadGSRegLib.views import prepare_view
 
 
 def _off_by(degrees: float, millimetres: float) -> np.ndarray:

@@ -23,7 +23,7 @@ from RadGSRegLib.networks.start import _likely
 from RadGSRegLib.system import Progress, parallel
 from RadGSRegLib.training.shapes import ShapeOptions, learn_shapes
 from RadGSRegLib.training.template import EDGE_MM, SPACING_MM, index_to_box
-from RadGSRegLib.views.prepare import prepare_view
+from RadGSRegLib.views import prepare_view
 
 EDGE = round(EDGE_MM / SPACING_MM)
 

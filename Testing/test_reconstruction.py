@@ -23,7 +23,7 @@ from RadGSRegLib.reconstruction.density_control import DensityControl, halves
 from RadGSRegLib.reconstruction.free_cloud import FreeCloud
 from RadGSRegLib.reconstruction.losses import image_losses, ssim_map, total_variation
 from RadGSRegLib.reconstruction.observation import observe
-from RadGSRegLib.reconstruction.polarity import guess_sign
+from RadGSRegLib.views import guess_sign, prepare_view
 
 CENTRE = np.array([12.0, -140.0, 35.0])
 QUICK = ReconstructionOptions(
@@ -241,7 +241,7 @@ def test_a_window_shows_what_the_view_shows() -> None:
     cloud = bone()
     box = cube(CENTRE, 64.0, 2.0)
     view = exact_views(cloud, 2)[0]
-    seen = observe(view, box.corners, 1.2)
+    seen = observe(prepare_view(view), box.corners, 1.2)
     image = torch.from_numpy(picture(cloud, seen.camera))
     assert seen.offset_known
     assert float((seen.image - image).abs().max()) < 0.05 * float(image.max())
@@ -251,7 +251,7 @@ def test_a_window_shows_what_the_view_shows() -> None:
 
 
 def test_a_view_that_looks_elsewhere_is_refused() -> None:
-    view = exact_views(bone(), 2)[0]
+    view = prepare_view(exact_views(bone(), 2)[0])
     with pytest.raises(InputError, match="next to nothing"):
         observe(view, cube(CENTRE + [0.0, 0.0, 300.0], 64.0, 2.0).corners, 1.5)
     behind = CENTRE - 800.0 * view.camera.view_direction_world
@@ -264,11 +264,12 @@ def test_calibration_undoes_curve_slope_and_polarity(dark_bone: bool) -> None:
     cloud = bone()
     box = box_of_cloud(cloud, 2.0)
     for view in display_views(cloud, dark_bone):
-        seen = observe(view, box.corners, 1.2)
+        seen = observe(prepare_view(view), box.corners, 1.2)
         rendered = torch.from_numpy(picture(cloud, seen.camera))
         target = calibrate(seen, rendered, 1.2)
         assert (target.gain < 0) == dark_bone
-        assert guess_sign(seen, CENTRE, 1.2) == (-1 if dark_bone else 1)
+        sign = guess_sign(seen.image, seen.valid, seen.camera, CENTRE, 1.2)
+        assert sign == (-1 if dark_bone else 1)
         l1, _ = image_losses(target.image / target.scale, rendered / target.scale, target.weight)
         assert float(l1) < 0.1
 
@@ -277,7 +278,7 @@ def test_calibration_trusts_nothing_where_nothing_fits() -> None:
     cloud = bone()
     view = exact_views(cloud, 2)[0]
     upside = replace(view, pixels=-view.pixels)
-    seen = observe(upside, box_of_cloud(cloud, 2.0).corners, 1.5)
+    seen = observe(prepare_view(upside), box_of_cloud(cloud, 2.0).corners, 1.5)
     target = calibrate(seen, torch.from_numpy(picture(cloud, seen.camera)), 1.5)
     assert not bool(target.weight.any())
 

@@ -22,7 +22,6 @@ from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger, sha256_of_file
 from .model_card import read_card, read_facts
 from .output import OutputFolder, output_file
-from .patient_pixels import attenuation_like
 from .ply import read_vertices
 from .projection_matrix import camera_from_projection, read_projection_matrix
 from .results import (
@@ -67,7 +66,6 @@ __all__ = [
     "View",
     "ViewEntry",
     "XrayImage",
-    "attenuation_like",
     "camera_from_projection",
     "check_views",
     "clicked_centre",

@@ -149,16 +149,14 @@ def _refined(source: ModelSource, settings: Settings, task: Task) -> Answer:
 
 def _attention(task: Task, start: LearnedStart) -> Attention:
     """The maps of a learned start over the crops they are about."""
-    from ..networks.crops import resample
-    from ..views import prepare_view
+    from ..views import prepare_views, resample
 
     crops, maps = [], []
     signs = start.candidates[0].signs
-    for number, view in enumerate(task.views):
-        ready = prepare_view(view)
+    for number, view in enumerate(prepare_views(task.views)):
         virtual = start.frame.cameras[number]
         box_to_world = start.frame.box_to_world
-        image, valid = resample(ready.pixels, ready.valid, view.camera, box_to_world, virtual)
+        image, valid = resample(view.pixels, view.valid, view.camera, box_to_world, virtual)
         crops.append(np.where(valid > 0, signs[number] * image, np.nan).astype(np.float32))
         maps.append(start.attention[number].mean(0).float().cpu().numpy())
     return Attention(tuple(view.name for view in task.views), tuple(crops), tuple(maps))

@@ -1,4 +1,4 @@
-"""X-rays as the networks see them (math.md section 3, "Decided").
+"""The virtual cameras through which networks see X-rays (math.md section 3, "Decided").
 
 Every view is resampled to a virtual camera that shares the view's source, looks at one point, the
 middle of a cubic box, with pixels of one size there, and holds the box's z axis upright. The box's
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -28,7 +27,6 @@ BOX_MM = 128.0
 
 # A direction nearer than this to one of the reference's axes stands for that axis.
 _SNAP_DEG = 40.0
-CONTRAST_MM = 8.0
 
 
 @dataclass(frozen=True)
@@ -122,110 +120,3 @@ def make_frame(
         box_to_world,
         tuple(virtual_camera(c, box_to_world, size_px=size_px, pixel_mm=pixel_mm) for c in cameras),
     )
-
-
-def resample(
-    pixels: NDArray[np.float32],
-    valid: NDArray[np.bool_],
-    camera: Camera,
-    box_to_world: ArrayLike,
-    virtual: Camera,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A view's pixels (rows, columns) in a virtual camera with the same source, and which are real.
-
-    Exact geometry: cameras with one centre differ by a homography. Smoothed first so far that
-    nothing aliases. The second image is 1 where a pixel shows a ``valid`` one, else 0.
-    """
-    turn = camera.world_to_camera[:3, :3] @ np.asarray(box_to_world, dtype=float)[:3, :3]
-    to_real = turn @ virtual.world_to_camera[:3, :3].T
-    v, u = np.mgrid[: virtual.rows, : virtual.columns].astype(float)
-    rays = np.linalg.solve(virtual.intrinsic, np.stack([u.ravel(), v.ravel(), np.ones(u.size)]))
-    real = camera.intrinsic @ (to_real @ rays)
-    ahead = real[2] > 1e-9
-    place = real[:2] / np.where(ahead, real[2], 1.0)
-    step = abs(camera.intrinsic[0, 0] / virtual.intrinsic[0, 0])
-    sigma = 0.5 * float(np.sqrt(max(step**2 - 1.0, 0.0)))
-    # Only what the crop shows is smoothed.
-    shape = np.array(pixels.shape)
-    reach = np.stack([place[1], place[0]])[:, ahead]
-    low = np.clip(np.floor(reach.min(axis=1, initial=shape.max())) - 8, 0, shape - 2).astype(int)
-    high = np.clip(np.ceil(reach.max(axis=1, initial=0)) + 9, low + 2, shape).astype(int)
-    part = (slice(low[0], high[0]), slice(low[1], high[1]))
-    place = place - low[::-1, None]
-    weight: NDArray[np.floating] = valid[part].astype(np.float32)
-    values: NDArray[np.floating] = np.where(valid[part], pixels[part], 0.0).astype(np.float32)
-    if sigma > 0.2:
-        weight = ndimage.gaussian_filter(weight, sigma, mode="constant")
-        values = ndimage.gaussian_filter(values, sigma, mode="constant")
-    values = values / np.maximum(weight, 1e-3)
-    at = [place[1], place[0]]
-    image = ndimage.map_coordinates(values, at, order=1, mode="nearest").reshape(u.shape)
-    seen = ndimage.map_coordinates(weight, at, order=1, mode="constant").reshape(u.shape)
-    return (
-        image.astype(np.float32),
-        ((seen > 0.7) & ahead.reshape(u.shape)).astype(np.float32),
-    )
-
-
-def pool_views(
-    images: Tensor, valid: Tensor, intrinsics: Tensor, factor: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Images and validity (..., H, W) averaged over ``factor`` x ``factor`` pixels, and intrinsics
-    (..., 3, 3) of the coarser pictures. Pixels that are not valid do not count."""
-    if factor == 1:
-        return images, valid, intrinsics
-    lead = images.shape[:-2]
-
-    def mean(x: Tensor) -> Tensor:
-        flat = torch.nn.functional.avg_pool2d(x.reshape(-1, 1, *x.shape[-2:]), factor)
-        return flat.reshape(*lead, *flat.shape[-2:])
-
-    share = mean(valid)
-    coarse = intrinsics.clone()
-    coarse[..., :2, :] = coarse[..., :2, :] / factor
-    coarse[..., :2, 2] = coarse[..., :2, 2] - 0.5 * (factor - 1) / factor
-    return mean(images * valid) / share.clamp_min(1e-2), (share > 0.7).to(valid.dtype), coarse
-
-
-def blur(images: Tensor, sigma_px: float) -> Tensor:
-    """Images (..., H, W) under a Gaussian, values beyond the border counting as zero."""
-    reach = max(int(np.ceil(2.5 * sigma_px)), 1)
-    offset = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (offset / sigma_px) ** 2)
-    kernel = kernel / kernel.sum()
-    flat = images.reshape(-1, 1, *images.shape[-2:])
-    flat = torch.nn.functional.conv2d(flat, kernel.view(1, 1, 1, -1), padding=(0, reach))
-    flat = torch.nn.functional.conv2d(flat, kernel.view(1, 1, -1, 1), padding=(reach, 0))
-    return flat.reshape(images.shape)
-
-
-def local_contrast(images: Tensor, valid: Tensor, sigma_px: float) -> Tensor:
-    """Images (..., H, W) minus their local mean, over their local deviation; zero where invalid.
-
-    The deviation has a floor at a third of its mean over the picture, so that flat places are not
-    blown up to noise.
-    """
-    weight = blur(valid, sigma_px).clamp_min(1e-3)
-    mean = blur(images * valid, sigma_px) / weight
-    difference = (images - mean) * valid
-    variance = blur(difference.square(), sigma_px) / weight
-    deviation = variance.sqrt()
-    count = valid.sum((-2, -1), keepdim=True).clamp_min(1.0)
-    floor = (deviation * valid).sum((-2, -1), keepdim=True) / count / 3.0
-    return difference / (deviation + floor + 1e-6)
-
-
-def standardize(images: Tensor, valid: Tensor, pixel_mm: float) -> Tensor:
-    """What the encoder sees of X-rays (..., H, W) with unknown display curve: (..., 2, H, W).
-
-    ``pixel_mm`` is the pixel at the box's middle. First channel: the rank of each valid pixel among
-    all of its picture, in [-1, 1], which no monotone curve changes; second: local contrast of that.
-    Both turn their sign with the picture's polarity; pixels that are not valid (0 in ``valid``) are
-    0.
-    """
-    flat = torch.where(valid > 0, images, torch.inf).flatten(-2)
-    order = flat.argsort(dim=-1, stable=True).argsort(dim=-1, stable=True)
-    count = valid.flatten(-2).sum(-1, keepdim=True).clamp_min(2.0)
-    rank = (2.0 * order.to(images.dtype) / (count - 1.0) - 1.0).reshape(images.shape)
-    rank = rank * valid
-    return torch.stack([rank, local_contrast(rank, valid, CONTRAST_MM / pixel_mm)], dim=-3)

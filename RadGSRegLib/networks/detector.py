@@ -66,8 +66,8 @@ class Detector(nn.Module):
         nn.init.zeros_(self.last.weight)
 
     def forward(self, pictures: Tensor, valid: Tensor, lateral: Tensor) -> Tensor:
-        """Pictures (N, 2, H, W) of `crops.standardize`, validity (N, H, W) and 1 for lateral views,
-        0 for frontal ones (N,), to logits (N, H / 2, W / 2). H and W are multiples of 16."""
+        """Pictures (N, 2, H, W) of `views.ranks_and_contrast`, validity (N, H, W) and 1 for lateral
+        views, 0 for frontal ones (N,), to logits (N, H / 2, W / 2). H, W: multiples of 16."""
         kind = (2.0 * lateral - 1.0).view(-1, 1, 1, 1).expand(-1, 1, *valid.shape[1:])
         x = self.stem(torch.cat([pictures, valid[:, None], kind.to(pictures)], dim=1))
         maps = [x]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ..cases import output_file
 from ..errors import InputError
 from ..gaussians import GaussianCloud, coarsen, rasterize, voxelize
+from ..views import local_contrast
 from .anchors import Anchors, grid_cloud
-from .crops import CONTRAST_MM, local_contrast
 from .detector import Detector, DetectorConfig
 from .recm import Deformation, Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
@@ -168,10 +168,9 @@ class RadGSReg(nn.Module):
                     for k, e in zip(batch.intrinsics[n].cpu(), batch.extrinsics[n], strict=True)
                 ]
             )
-            sigma = CONTRAST_MM / self.config.recm.pixel_mm
             weight = (drawn > 0.02 * drawn.amax()).to(drawn.dtype) * batch.valid[n]
             pictured = batch.pictures[n, :, 1]
-            contrast = local_contrast(drawn, torch.ones_like(drawn), sigma)
+            contrast = local_contrast(drawn, torch.ones_like(drawn), self.config.recm.pixel_mm)
             energy = (weight * pictured.square()).sum() * (weight * contrast.square()).sum()
             score = (weight * pictured * contrast).sum() / energy.clamp_min(1e-9).sqrt()
             scores.append(score)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..geometry import invert_rigid, transform_points
-from ..views.prepare import PreparedView
+from ..views import PreparedView
 from .anchors import project
 from .detector import MULTIPLE, Detector, DetectorConfig, look, sample_map
 from .views import crop_prepared

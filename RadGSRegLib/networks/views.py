@@ -11,14 +11,22 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..cases import View
-from ..views.prepare import PreparedView, prepare_view
-from .crops import PIXEL_MM, SIZE_PX, Frame, make_frame, pool_views, resample, standardize
+from ..views import (
+    PreparedView,
+    ViewFilter,
+    pool_views,
+    prepare_views,
+    ranks_and_contrast,
+    resample,
+)
+from .crops import PIXEL_MM, SIZE_PX, Frame, make_frame
 
 
 @dataclass(frozen=True)
 class ViewBatch:
-    """B cases of V views: ``pictures`` (B, V, 2, H, W) standardised, ``valid`` (B, V, H, W),
-    ``intrinsics`` (B, V, 3, 3) in pixels, ``extrinsics`` (B, V, 4, 4) box_to_camera in mm."""
+    """B cases of V views: ``pictures`` (B, V, 2, H, W) of `views.ranks_and_contrast`, ``valid``
+    (B, V, H, W), ``intrinsics`` (B, V, 3, 3) in pixels, ``extrinsics`` (B, V, 4, 4) box_to_camera
+    in mm."""
 
     pictures: Tensor
     valid: Tensor
@@ -55,9 +63,10 @@ def crop_views(
     *,
     size_px: int = SIZE_PX,
     pixel_mm: float = PIXEL_MM,
+    filters: Sequence[ViewFilter] = (),
 ) -> tuple[ViewBatch, Frame]:
-    """`crop_prepared` of X-rays as they come."""
-    prepared = [prepare_view(view) for view in views]
+    """`crop_prepared` of X-rays as they come, made better by ``filters``."""
+    prepared = prepare_views(views, filters)
     return crop_prepared(prepared, centre_world, reference, size_px=size_px, pixel_mm=pixel_mm)
 
 
@@ -121,4 +130,4 @@ def make_batch(
     """A batch from crops (B, V, H, W) that are `pooling_factor` times as fine as ``pixel_mm``."""
     factor = pooling_factor(pixel_mm)
     coarse, mask, seen = pool_views(images, valid, intrinsics, factor)
-    return ViewBatch(standardize(coarse, mask, pixel_mm), mask, seen, extrinsics)
+    return ViewBatch(ranks_and_contrast(coarse, mask, pixel_mm), mask, seen, extrinsics)

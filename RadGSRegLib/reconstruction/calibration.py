@@ -74,7 +74,7 @@ def calibrate(observation: Observation, rendering: Tensor, pixel_mm: float) -> T
     shadow = (rendered > _SHADOW * rendered.max()) & (valid > 0)
     scale = float(np.percentile(rendered[shadow], 99.0)) if shadow.any() else 1.0
     gain, correlation = _robust_gain(high_observed[shadow], high_rendered[shadow])
-    believable = observation.sign >= 0 if gain > 0 else observation.sign == 0
+    believable = observation.sign * gain >= 0
     if gain == 0.0 or not believable:
         empty = torch.zeros_like(rendering)
         return Target(

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..gaussians import GaussianCloud, rasterize, voxelize
 from ..geometry import Camera
 from ..system import Progress
+from ..views import guess_sign
 from .backdrop import Backdrop
 from .box import Box
 from .deadline import Deadline
@@ -25,7 +26,6 @@ from .density_control import DensityControl, halves
 from .free_cloud import FreeCloud
 from .losses import image_losses, total_variation
 from .observation import Observation
-from .polarity import guess_sign
 from .start import fresh_cloud
 from .types import ReconstructionOptions
 
@@ -82,7 +82,9 @@ def prepare(
         smooth = not all(view.offset_known and _rim_is_empty(view) for view in observations)
     targets, polarity = [], {}
     for view in observations:
-        sign = guess_sign(view, box.centre, options.pixel_mm)
+        sign = view.sign or guess_sign(
+            view.image, view.valid, view.camera, box.centre, options.pixel_mm
+        )
         polarity[view.name] = ("bright" if sign > 0 else "dark") + ("" if view.sign else " (guess)")
         backdrop = Backdrop(view.valid) if smooth else None
         targets.append(FreshTarget(view.name, view.camera, sign * view.image, view.valid, backdrop))

@@ -1,6 +1,6 @@
 """The part of an X-ray that shows the box to reconstruct, resampled and nearly in attenuation.
 
-Registration prepares its own pictures; here the grid must be that of the box, the scale of known
+Registration takes windows about a point; here the grid must be that of the box, the scale of known
 line integrals must be kept, and nothing may be clipped.
 """
 
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
-from ..cases import View, attenuation_like
 from ..errors import InputError
 from ..geometry import Camera
+from ..views import PreparedView, blurred, bounds, rescaled, sampled
 
 Array = NDArray[np.float64]
 
@@ -25,9 +24,8 @@ Array = NDArray[np.float64]
 class Observation:
     """A window of a view: ``image`` and ``valid`` (rows, columns), float32.
 
-    ``valid`` is 1 where the pixel shows the patient and 0 elsewhere. ``sign`` is +1 where more
-    attenuation is known to be brighter in ``image`` and 0 where that is not known. ``gain_known``:
-    ``image`` is line integrals up to an offset; ``offset_known``: that offset is zero.
+    ``valid`` is 1 where the pixel shows the patient and 0 elsewhere. ``sign``, ``gain_known`` and
+    ``offset_known`` say of ``image`` what they say of a `PreparedView`'s values.
     """
 
     name: str
@@ -40,9 +38,9 @@ class Observation:
 
 
 def observe(
-    view: View, corners_world: Array, pixel_mm: float, *, device: str = "cpu"
+    view: PreparedView, corners_world: Array, pixel_mm: float, *, device: str = "cpu"
 ) -> Observation:
-    """The window of a view that a box (its corners (8, 3), world mm) projects into.
+    """Take the window of a view that a box (its corners (8, 3), world mm) projects into.
 
     Pixels are ``pixel_mm`` wide at the middle of the box. Raises InputError where the box lies
     behind the source, or where the image shows less than a tenth of its window.
@@ -60,31 +58,23 @@ def observe(
         raise InputError(view.name, "the box covers too many pixels", "use a larger pixel_mm")
     part = camera.window(low[0], low[1], columns, rows, step)
 
-    pixels, mask = attenuation_like(view)
-    weight = mask.astype(np.float32)
     # As wide as the pixels to come, so that none is passed over.
-    sigma = 0.4 * step if step > 1.0 else 0.0
-    if sigma > 0.0:
-        share = ndimage.gaussian_filter(weight, sigma, mode="constant", truncate=3.0)
-        smooth = ndimage.gaussian_filter(pixels * weight, sigma, mode="constant", truncate=3.0)
-        smooth = np.where(share > 1e-3, smooth / np.maximum(share, 1e-3), 0.0)
-    else:
-        share, smooth = weight, pixels
+    sigma = bounds.BOX_BLUR_SHARE * step if step > 1.0 else 0.0
+    weight = view.valid.astype(np.float32)
+    smooth, share = blurred(view.values, weight, sigma, bounds.BLUR_REACH)
     where = np.mgrid[0:rows, 0:columns].astype(np.float64) * step
     where += np.array([low[1], low[0]])[:, None, None]
-    image = ndimage.map_coordinates(smooth, where, order=1, mode="nearest")
-    valid = ndimage.map_coordinates(share, where, order=1, mode="constant") > 0.7
-    if valid.mean() < 0.1:
+    image, valid = sampled(smooth, share, where[0], where[1])
+    if valid.mean() < bounds.LEAST_VALID_OF_BOX:
         raise InputError(view.name, "shows next to nothing of the vertebra", "check the geometry")
-    if view.intensity == "display":
-        below, above = np.percentile(image[valid], [1.0, 99.0])
-        image = (image - below) / max(float(above - below), 1e-12)
+    if not view.gain_known:
+        image = rescaled(image, image[valid], bounds.BOX_PERCENTILES)
     return Observation(
         name=view.name,
         camera=part,
         image=torch.from_numpy(np.where(valid, image, 0.0).astype(np.float32)).to(device),
         valid=torch.from_numpy(valid.astype(np.float32)).to(device),
-        sign=0 if view.intensity == "display" else 1,
-        gain_known=view.intensity != "display",
-        offset_known=view.intensity == "attenuation",
+        sign=view.sign,
+        gain_known=view.gain_known,
+        offset_known=view.offset_known,
     )

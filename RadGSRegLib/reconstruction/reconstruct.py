@@ -14,6 +14,7 @@ from ..cases import View
 from ..errors import InputError
 from ..gaussians import GaussianCloud, rasterize
 from ..system import Progress, ProgressCallable, one_torch_thread
+from ..views import PreparedView, ViewFilter, prepare_views
 from .box import FRESH_BOX_MM, Box, box_of_cloud, cube
 from .calibration import calibrate
 from .deadline import Deadline
@@ -30,6 +31,7 @@ def reconstruct_from_views(
     prior_cloud: GaussianCloud | None = None,
     centre_world: ArrayLike,
     options: ReconstructionOptions | None = None,
+    filters: Sequence[ViewFilter] = (),
     progress: Progress | ProgressCallable | None = None,
 ) -> Reconstruction:
     """Reconstruct what the views show about ``centre_world`` (3,), world mm.
@@ -37,9 +39,9 @@ def reconstruct_from_views(
     With ``prior_cloud`` (in world mm: the CT vertebra at its registered pose) the prior is adjusted
     as far as the views bear each other out (`with_prior`), otherwise a fresh cloud is fitted
     (`from_scratch`, math.md section 5). The cloud is on ``options.device``, the volume axis-aligned
-    in the world. The same views, options and machine give the same result. Raises InputError for
-    views that cannot show the place and for a prior without anything in it, Cancelled when
-    ``progress`` says so.
+    in the world. ``filters`` make the views better first. The same views, options and machine give
+    the same result. Raises InputError for views that cannot show the place and for a prior without
+    anything in it, Cancelled when ``progress`` says so.
     """
     chosen = options or ReconstructionOptions()
     report = progress if isinstance(progress, Progress) else Progress(progress)
@@ -51,16 +53,17 @@ def reconstruct_from_views(
     deadline = Deadline(chosen.time_limit_s)
     with one_torch_thread():
         report(0.0, "preparing the X-rays")
+        prepared = prepare_views(views, filters)
         if prior_cloud is None:
-            result = _fresh(views, centre, chosen, deadline, report)
+            result = _fresh(prepared, centre, chosen, deadline, report)
         else:
-            result = _adjusted(views, prior_cloud, centre, chosen, deadline, report)
+            result = _adjusted(prepared, prior_cloud, centre, chosen, deadline, report)
     report(1.0, "reconstructed")
     return result
 
 
 def _adjusted(
-    views: Sequence[View],
+    views: Sequence[PreparedView],
     prior_cloud: GaussianCloud,
     centre: np.ndarray,
     options: ReconstructionOptions,
@@ -93,7 +96,7 @@ def _adjusted(
 
 
 def _fresh(
-    views: Sequence[View],
+    views: Sequence[PreparedView],
     centre: np.ndarray,
     options: ReconstructionOptions,
     deadline: Deadline,

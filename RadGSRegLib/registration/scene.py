@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..cases import Case
 from ..geometry import Rigid
-from ..views import PreparedView, prepare_view
+from ..views import PreparedView, ViewFilter, prepare_views
 from .anatomy import build_anatomy
 from .bodies import BodySource
 from .options import RegistrationOptions
@@ -60,14 +60,14 @@ def case_bodies(case: Case, options: RegistrationOptions) -> RigidBodies:
     return ct_bodies(anatomy, case.ct, coarse_mm=coarse_mm, fine_mm=fine_mm)
 
 
-def scene_of(case: Case, options: RegistrationOptions) -> Scene:
-    """Make the scene of a case: its CT's bodies and its X-rays.
+def scene_of(case: Case, options: RegistrationOptions, filters: Sequence[ViewFilter] = ()) -> Scene:
+    """Make the scene of a case: its CT's bodies and its X-rays, made better by ``filters``.
 
     Raises InputError for a label without bone and for X-rays without any counts.
     """
     return Scene(
         case_bodies(case, options),
-        tuple(prepare_view(view) for view in case.views),
+        tuple(prepare_views(case.views, filters)),
         tuple(view.name for view in case.views if view.nominal),
         case.to_parameters(),
     )

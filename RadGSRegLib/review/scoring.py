@@ -22,7 +22,7 @@ from ..registration import (
     evaluate,
 )
 from ..system import Progress, one_torch_thread
-from ..views import prepare_view
+from ..views import prepare_views
 
 Array = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ class PoseScorer:
         bodies = case_bodies(case, self._options)
         assert bodies.target_excess is not None
         self.vertebra: Volume = bodies.target_excess
-        self._scene = Scene(bodies, tuple(prepare_view(view) for view in case.views))
+        self._scene = Scene(bodies, tuple(prepare_views(case.views)))
         self._refiner = Refiner(self._scene, LocallyNormalized(), StretchedGaussNewton)
         pose = np.asarray(ct_to_world, dtype=float)
         report(0.2, "placing the neighbours")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..networks.views import ViewBatch, make_batch
+from ..views import WHOLLY_VALID
 from . import bounds
 from .kept import keep, read_kept
 from .samples import Sample, SampleOptions, draw_sample
@@ -251,7 +252,7 @@ def _moved_box(
     )
     moved = torch.nn.functional.grid_sample(planes, grid, align_corners=False)
     moved = moved.unflatten(0, offset.shape[:2])
-    real = (moved[:, :, 1] > 0.99).to(images.dtype)
+    real = (moved[:, :, 1] > WHOLLY_VALID).to(images.dtype)
     return moved[:, :, 0], real, moved[:, :, 2], intrinsics, extrinsics, poses
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ..cases import Case, labels_on_ct, read_case, read_ct, read_segmentation
 from ..errors import InputError
 from ..geometry import Rigid, Volume, invert_rigid, is_rigid, transform_points, translation
-from ..networks.crops import make_frame, resample
+from ..networks.crops import make_frame
 from ..phantom import LABELS, make_phantom, random_spine
-from ..views.prepare import prepare_view
+from ..views import prepare_views, resample
 from . import bounds
 from .kept import keep, read_kept
 from .pool import Simulated, Source
@@ -171,17 +171,17 @@ class RealCase:
         """Its X-rays about a point that is off as clicks are; the same seed gives the same."""
         offset = draw_offset(options, np.random.default_rng([seed, 78]))
         centre = Rigid(self.ct_to_world).apply(subject.centre_ct)
+        views = prepare_views(self.case.views)
         frame = make_frame(
-            [view.camera for view in self.case.views],
+            [view.camera for view in views],
             centre + offset,
             size_px=options.size_px,
             pixel_mm=options.pixel_mm,
         )
         images, valid = [], []
-        for view, virtual in zip(self.case.views, frame.cameras, strict=True):
-            seen = prepare_view(view)
+        for view, virtual in zip(views, frame.cameras, strict=True):
             image, real = resample(
-                seen.pixels, seen.valid, view.camera, frame.box_to_world, virtual
+                view.pixels, view.valid, view.camera, frame.box_to_world, virtual
             )
             images.append(image)
             valid.append(real)

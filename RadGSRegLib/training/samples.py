@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..geometry import Camera, Volume, invert_rigid, transform_points, translation
 from ..networks.crops import PIXEL_MM, SIZE_PX, Frame, make_frame
 from ..simulation import PRESETS, Prepared, SimulationParameters, simulate_case
-from ..views.prepare import prepare_view
+from ..views import prepare_views
 from .subjects import Subject
 
 Array = NDArray[np.float64]
@@ -160,7 +160,7 @@ def draw_sample(subject: Subject, options: SampleOptions, seed: int) -> Sample:
     ct_to_world = np.asarray(simulated.truth["ct_to_world"])
     made = frames[0]
     ct_to_box = invert_rigid(made.box_to_world) @ ct_to_world
-    prepared = [prepare_view(view) for view in simulated.case.views]
+    prepared = prepare_views(simulated.case.views)
     return Sample(
         images=np.stack([view.pixels for view in prepared]),
         valid=np.stack([view.valid for view in prepared]).astype(np.float32),

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..networks.anchors import project
-from ..networks.crops import standardize
 from ..networks.detector import STRIDE, DetectorConfig, is_lateral
+from ..views import WHOLLY_VALID, ranks_and_contrast
 from .samples import Sample, SampleOptions
 
 # The wanted distribution about a vertebra's centre, one standard deviation.
@@ -88,7 +88,7 @@ def show(
     for matrix, points in zip(matrices, pixels, strict=True):
         moved = torch.linalg.solve(matrix[:, :2], (points - matrix[:, 2]).T).T
         wanted.append(_wanted(moved, config, own))
-    pictures = standardize(images, valid, config.pixel_mm)
+    pictures = ranks_and_contrast(images, valid, config.pixel_mm)
     return Shown(pictures, valid, is_lateral(extrinsics), torch.stack(wanted))
 
 
@@ -124,7 +124,7 @@ def _resampled(images: Tensor, valid: Tensor, matrices: Tensor, size: int) -> tu
     at = (2.0 * old + 1.0) / images.shape[-1] - 1.0
     both = torch.stack([images, valid], dim=1)
     moved = functional.grid_sample(both, at, align_corners=False)
-    return moved[:, 0], (moved[:, 1] > 0.99).to(images.dtype)
+    return moved[:, 0], (moved[:, 1] > WHOLLY_VALID).to(images.dtype)
 
 
 def _fields(count: int, samples: int, config: DetectorConfig, rng: np.random.Generator) -> Tensor:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .bounds import CELL_SHARE, LEAST_SHARE, LEAST_WEIGHT
+
 
 def spread_matrix(length: int, cell: int, sigma_px: float) -> Tensor:
     """The matrix (length, cells) that spreads sums over cells of ``cell`` pixels as a Gaussian.
@@ -29,7 +31,7 @@ def spread_matrix(length: int, cell: int, sigma_px: float) -> Tensor:
     centres = cell * torch.arange(cells, dtype=torch.float32) + (cell - 1) / 2.0
     offsets = torch.arange(length, dtype=torch.float32)[:, None] - centres[None, :]
     weights = torch.exp(-0.5 * (offsets / sigma_px) ** 2)
-    weights[weights < 1e-9] = 0.0
+    weights[weights < LEAST_WEIGHT] = 0.0
     return weights / (sigma_px * math.sqrt(2.0 * math.pi))
 
 
@@ -43,11 +45,11 @@ class LocalNormalization:
         rows, columns = valid.shape
         self.sigma_px = sigma_px
         self.valid = valid.to(torch.float32)
-        self._cell = max(int(sigma_px / 2.0), 1)
+        self._cell = max(int(CELL_SHARE * sigma_px), 1)
         self._padding = (0, -columns % self._cell, 0, -rows % self._cell)
         self._rows = spread_matrix(rows, self._cell, sigma_px)
         self._columns = spread_matrix(columns, self._cell, sigma_px).T.contiguous()
-        self._weight = 1.0 / self._blur(self.valid).clamp_min(1e-3)
+        self._weight = 1.0 / self._blur(self.valid).clamp_min(LEAST_SHARE)
 
     @classmethod
     def stacked(cls, several: Sequence[LocalNormalization]) -> LocalNormalization:

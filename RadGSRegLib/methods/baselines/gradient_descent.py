@@ -23,7 +23,7 @@ from ...errors import InputError
 from ...geometry import Volume, compose_about, cut, mask_box
 from ...system.progress import Progress
 from ...system.torch_threads import one_torch_thread
-from ...views import LocalNormalization, PreparedView, Window, prepare_view, window
+from ...views import LocalNormalization, PreparedView, Window, prepare_views, window
 
 Array = NDArray[np.float64]
 
@@ -117,7 +117,7 @@ def descend(
     centre_ct = case.centre_ct
     bone = bone_around(case, chosen.reach_mm)
     start = np.asarray(start_ct_to_world, dtype=float)
-    views = [prepare_view(view) for view in case.views]
+    views = prepare_views(case.views)
     signs = (1,) if all(view.sign for view in views) else (1, -1)
     first, *others = chosen.scales
     total = sum(scale.steps for scale in chosen.scales) + first.steps * (len(signs) - 1)

@@ -27,6 +27,7 @@ from ...reconstruction.losses import image_losses, total_variation
 from ...reconstruction.observation import observe
 from ...system.progress import Progress
 from ...system.torch_threads import one_torch_thread
+from ...views import prepare_views
 
 # A voxel of one unit along this length makes a shadow as dark as the darkest in the X-rays.
 _UNIT_MM = 40.0
@@ -70,7 +71,8 @@ def reconstruct_voxels(
     box = cube(centre_world, chosen.edge_mm, chosen.spacing_mm)
     with one_torch_thread():
         shown = [
-            observe(view, box.corners, chosen.pixel_mm, device=chosen.device) for view in views
+            observe(view, box.corners, chosen.pixel_mm, device=chosen.device)
+            for view in prepare_views(views)
         ]
         common = ReconstructionOptions(pixel_mm=chosen.pixel_mm, device=chosen.device)
         targets, _ = prepare(shown, box, common)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from RadGSRegLib.views.normalization import LocalNormalization
+from RadGSRegLib.views import LocalNormalization
 
 ROWS, COLUMNS = 61, 74
 

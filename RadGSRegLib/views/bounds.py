@@ -1,0 +1,91 @@
+"""The numbers that decide which pixels of an X-ray count, and how contrast is measured.
+
+Each stands here once: its value, its unit, and what it was measured on. "No evidence" means that
+neither a document nor the history of the code says so: a reasonable value that was never swept.
+Where users hold different values for one notion, their results rest on them, and both stand here.
+"""
+
+from __future__ import annotations
+
+# Cleaning: which pixels show the patient.
+
+# Areas stuck at the lowest or highest value that cover more than this share of a picture are a
+# collimator or burnt-out air. No evidence.
+STUCK_SHARE = 0.002
+# A pixel is stuck within this share of the range from the lowest or highest value. No evidence.
+STUCK_RANGE = 2e-4
+# So far around a stuck area nothing counts, mm at the detector, but at least so many pixels: the
+# edge of a collimator is blurred. No evidence.
+STUCK_MARGIN_MM = 3.0
+STUCK_MARGIN_PX = 2
+# Counts below this percentile of the positive ones are taken as that, before the logarithm. No
+# evidence.
+COUNT_FLOOR_PERCENTILE = 0.1
+
+# Scale: what becomes 0 and 1 of values whose gain is not known.
+
+# Percentiles of the valid pixels of a whole view (registration, networks) and of a box's part of it
+# (reconstruction, where there is less air and metal). No evidence.
+VIEW_PERCENTILES = (0.5, 99.5)
+BOX_PERCENTILES = (1.0, 99.0)
+# What is farther out is cut off, in units of that scale: metal and burnt-out air. No evidence.
+VIEW_RANGE = (-1.0, 2.0)
+
+# Resampling: which pixels of a window show valid ones.
+
+# A pixel counts where valid pixels are this share of what it averages. No evidence.
+VALID_SHARE = 0.7
+# A mean over valid pixels is never divided by less than this share: what a neighbourhood without
+# valid pixels yields is finite and counts nowhere. No evidence.
+LEAST_SHARE = 1e-3
+# The same for blocks of pixels, and for the wide blurs of `polarity`. No evidence.
+LEAST_SHARE_OF_BLOCK = 1e-2
+LEAST_SHARE_OF_POLARITY = 1e-6
+# The same for pictures that are moved in training, where nothing is averaged. No evidence.
+WHOLLY_VALID = 0.99
+# A box of which a view shows less than this share cannot be reconstructed from it. No evidence.
+LEAST_VALID_OF_BOX = 0.1
+
+# Blur before resampling, one standard deviation in pixels of the X-ray. Three users, three values:
+# each one's results (and weights, for the networks) rest on its own.
+
+# Windows have the blur that is asked for; linear interpolation has this much of it. Less than
+# `WINDOW_LEAST_BLUR_PX` is left out. No evidence.
+WINDOW_INTERPOLATION_PX = 0.3
+WINDOW_LEAST_BLUR_PX = 0.25
+# A box's part: this share of the new pixel, where that is wider than the old. No evidence.
+BOX_BLUR_SHARE = 0.4
+# A crop: this share of what the new pixel is wider than the old, in quadrature; less than
+# `CROP_LEAST_BLUR_PX` is left out. No evidence.
+CROP_BLUR_SHARE = 0.5
+CROP_LEAST_BLUR_PX = 0.2
+# A Gaussian is cut off at so many standard deviations: for windows and boxes; for crops and
+# polarity. No evidence.
+BLUR_REACH = 3.0
+WIDE_BLUR_REACH = 4.0
+
+# Local normalisation (registration).
+
+# Gaussians are summed over cells of this share of their standard deviation: the error of a mean
+# stays under 0.01 deviations of the picture (`Testing/test_views_normalization.py`).
+CELL_SHARE = 0.5
+# Weights below this share of a Gaussian's peak are 0: denormal numbers took a fine evaluation three
+# times as long (commit 12267c5).
+LEAST_WEIGHT = 1e-9
+
+# Local contrast (networks): what the shipped weights were trained with.
+
+# The neighbourhood, mm, one standard deviation, and where its Gaussian is cut off. No evidence.
+CONTRAST_MM = 8.0
+CONTRAST_REACH = 2.5
+# Added to the local deviation: its mean over the picture divided by this, and the least there is.
+# No evidence.
+CONTRAST_FLOOR_DIVISOR = 3.0
+CONTRAST_LEAST = 1e-6
+
+# Polarity without a prior, mm: the width of a vertebral body, that of the spine with what lies
+# beside it, and how far about the centre the two are compared. Right in all 70 simulated views
+# tried, from clicked centres (commit 250dc18), where the skewness of detail was right in 40 %.
+BODY_MM = 12.0
+AROUND_MM = 30.0
+POLARITY_CENTRE_MM = 15.0

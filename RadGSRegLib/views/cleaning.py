@@ -1,0 +1,56 @@
+"""Which pixels of an X-ray show the patient, and their values as something like attenuation."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from ..cases import View
+from ..errors import InputError
+from .bounds import (
+    COUNT_FLOOR_PERCENTILE,
+    STUCK_MARGIN_MM,
+    STUCK_MARGIN_PX,
+    STUCK_RANGE,
+    STUCK_SHARE,
+)
+from .types import Mask, Pixels, PreparedView
+
+
+def clean(view: View) -> PreparedView:
+    """Bring an X-ray's pixels to the common form; the display curve itself stays unknown.
+
+    Line integrals stay as they are; transmissions become line integrals up to an offset (the
+    brightest pixel is 0); display values stay, of unknown curve and sign. Not valid: large areas
+    stuck at the lowest or highest value (the collimator, burnt-out air), and 3 mm around them at
+    the detector. Raises InputError for a transmission without any counts.
+    """
+    pixels = np.asarray(view.pixels, dtype=np.float32)
+    if view.intensity == "attenuation":
+        whole = np.ones(pixels.shape, dtype=bool)
+        return PreparedView(view.name, view.camera, pixels, whole, 1, True, True)
+    grow = max(round(STUCK_MARGIN_MM / view.pixel_spacing_mm[0]), STUCK_MARGIN_PX)
+    valid = _not_stuck(pixels, grow)
+    if view.intensity == "display":
+        return PreparedView(view.name, view.camera, pixels, valid, 0)
+    counts = pixels[pixels > 0]
+    if not counts.size:
+        raise InputError(
+            f'view "{view.name}"', "no pixel has a positive value", 'check its "intensity"'
+        )
+    floor = max(float(np.percentile(counts, COUNT_FLOOR_PERCENTILE)), 1e-12)
+    values = np.asarray(np.log(counts.max()) - np.log(np.maximum(pixels, floor)), np.float32)
+    return PreparedView(view.name, view.camera, values, valid, 1, gain_known=True)
+
+
+def _not_stuck(pixels: Pixels, grow: int) -> Mask:
+    valid = np.ones(pixels.shape, dtype=bool)
+    low, high = float(pixels.min()), float(pixels.max())
+    margin = STUCK_RANGE * (high - low)
+    for stuck in (pixels <= low + margin, pixels >= high - margin):
+        pieces, count = ndimage.label(stuck)
+        sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
+        large = np.flatnonzero(sizes > STUCK_SHARE * pixels.size) + 1
+        if large.size:
+            valid &= ~ndimage.binary_dilation(np.isin(pieces, large), iterations=grow)
+    return valid
