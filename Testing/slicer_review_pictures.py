@@ -89,8 +89,8 @@ def main(case_folder: Path, out: Path) -> None:
     review.showLayout()
     stage.build(SIZES)
     review.showLayout()
-    camera = review.viewCamera()
-    review.overview(SIZES["1"][0] / SIZES["1"][1])
+    camera = review.layout.camera
+    review.layout.overview(SIZES["1"][0] / SIZES["1"][1])
     view = slicer.util.getNodesByClass("vtkMRMLViewNode")[0]
     for name, shown in (("volume", (False, False, True, False)), ("gaussians", (0, 0, 0, 1))):
         review.show3d(*map(bool, shown))
@@ -107,7 +107,7 @@ def main(case_folder: Path, out: Path) -> None:
     review.nudge("right", 4.0, xrays[0])
     client.wait(60)
     Image.fromarray(biplane(stage, camera)).save(out / "biplane-nudged.png")
-    review.lookAlong(xrays[0], SIZES["1"][0] / SIZES["1"][1])
+    review.layout.lookAlong(xrays[0], SIZES["1"][0] / SIZES["1"][1])
     Image.fromarray(view_3d(view, (800, 600), camera)).save(out / "along-beam.png")
     (out / "card.html").write_text(review.card().toHtml(), encoding="utf-8")
     review.close()

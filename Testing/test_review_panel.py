@@ -116,7 +116,7 @@ def test_every_button_of_the_review(alone: Any, tmp_path: Path) -> None:
     # The other way round.
     ui.reviewFirstComboBox.setCurrentIndex(1)
     ui.reviewSecondComboBox.setCurrentIndex(0)
-    shown = step.review.shown
+    shown = step.review.layout.shown
     assert [shown[name].GetName() for name in views.XRAY_VIEWS] == ["LA", "AP"]
     # What the views show.
     ui.reviewModeComboBox.setCurrentIndex(ui.reviewModeComboBox.findData("blend"))
@@ -319,7 +319,7 @@ def test_the_review_goes_on_after_another_module(alone: Any) -> None:
     alone.exit()
     alone.enter()
     assert alone.steps["review"].review is review
-    assert review.isLaidOut
+    assert review.layout.isShown
     assert ui.reviewUndoButton.enabled
     ui.reviewUndoButton.click()
     assert review.session.movedByHand()[0] == pytest.approx(0.0, abs=1e-9)

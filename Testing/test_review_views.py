@@ -94,7 +94,7 @@ def test_the_outline_is_drawn_where_it_is_projected(stage: Stage) -> None:
     review = _review(nodes)
     review.showLayout()
     stage.build(SIZES)
-    review.fit(whole=True)
+    review.layout.fit(whole=True)
     picture = view_slice(stage.sliceLogics["RadGSRegA"], (320, 240)).astype(int)
     drawn = np.argwhere(np.abs(picture - CYAN).max(axis=2) < 60)[:, ::-1]
     assert len(drawn) > 100
@@ -137,7 +137,7 @@ def test_the_whole_review_leaves_nothing_behind(stage: Stage) -> None:
     count = scene.GetNumberOfNodes()
     review = _review(nodes)
     review.showLayout()
-    assert set(review.shown) == set(views.XRAY_VIEWS)
+    assert set(review.layout.shown) == set(views.XRAY_VIEWS)
     review.setComparison("blend")
     for comparison in review.comparisons.values():
         comparison.setRendering(np.zeros((300, 320)))
@@ -164,7 +164,7 @@ def test_slices_show_the_reconstruction_over_the_moved_ct(stage: Stage) -> None:
         place = views.sliceNode(slicer.mrmlScene, name).GetSliceToRAS()
         centre = [place.GetElement(axis, 3) for axis in range(3)]
         np.testing.assert_allclose(centre, review.session.centreRas, atol=1e-3)
-    for name, node in review.shown.items():
+    for name, node in review.layout.shown.items():
         layers = views.compositeNode(slicer.mrmlScene, name)
         assert layers.GetBackgroundVolumeID() == node.GetID()
     tintReconstruction(reconstruction)
@@ -183,8 +183,8 @@ def test_volume_rendering_and_surfaces_in_3d(stage: Stage) -> None:
     view = views.viewByName(slicer.mrmlScene, "vtkMRMLViewNode", "1")
     for name in ("Box", "AxisLabels"):
         getattr(view, f"Set{name}Visible")(False)
-    camera_node = review.viewCamera()
-    assert review.overview()
+    camera_node = review.layout.camera
+    assert review.layout.overview()
 
     def covered() -> int:
         picture = view_3d(view, (300, 200), camera_node)

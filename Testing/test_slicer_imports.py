@@ -58,6 +58,17 @@ def test_only_the_panel_knows_widgets() -> None:
         assert not uses or path.name == "timers.py", path
 
 
+@pytest.mark.parametrize("path", [MODULE / "RadGSReg.py", *FILES], ids=lambda path: path.name)
+def test_files_are_small_and_functions_take_few_parameters(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= (400 if path.parent == MODULE else 350)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            names = [arg.arg for arg in given if arg.arg not in ("self", "cls")]
+            assert len(names) <= 8, node.name
+
+
 def test_every_room_says_what_is_in_it() -> None:
     for path in (PACKAGE / "__init__.py", *PACKAGE.glob("*/__init__.py")):
         assert (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").endswith(".")

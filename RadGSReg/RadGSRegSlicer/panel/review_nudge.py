@@ -61,7 +61,7 @@ class NudgeControls:
         parameters = self._parameters()
         if self._review is None or parameters is None:
             return
-        node = self._review.shown.get(viewName)
+        node = self._review.layout.shown.get(viewName)
         if node is not None and node.GetID() != self._axesNode().GetID():
             selectChoice(self._ui.reviewAxesComboBox, node.GetID())
             self.rebase()
@@ -71,7 +71,7 @@ class NudgeControls:
     def updateKeys(self) -> None:
         """Listen to the arrow keys where that is wanted and the X-ray views are there."""
         parameters = self._parameters()
-        wanted = self._review is not None and self._review.isLaidOut
+        wanted = self._review is not None and self._review.layout.isShown
         if not (wanted and parameters is not None and parameters.reviewKeys):
             self._keys.remove()
         elif not self._keys.isInstalled:

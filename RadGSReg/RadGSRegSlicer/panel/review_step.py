@@ -67,15 +67,15 @@ class ReviewStep(Step):
 
     def setResult(self, result: RegistrationResult | None) -> None:
         """A registration has ended with this result (step 4 calls this)."""
-        before = self.review.layoutBefore if self.review is not None else None
-        if self.review is not None and self.review.isLaidOut:
-            self.review.layoutBefore = None  # the new review goes on in the same layout
+        before = self.review.layout.before if self.review is not None else None
+        if self.review is not None and self.review.layout.isShown:
+            self.review.layout.before = None  # the new review goes on in the same layout
         else:
             before = None
         self._close()
         self._ensure()
-        if self.review is not None and self.review.isLaidOut:
-            self.review.layoutBefore = before
+        if self.review is not None and self.review.layout.isShown:
+            self.review.layout.before = before
             with self.attempt():
                 self._startScoring(self.review)
 
@@ -117,9 +117,9 @@ class ReviewStep(Step):
     def onLeave(self, *args: Any) -> None:
         def leave(review: Review) -> None:
             review.stopScoring()
-            if review.layoutBefore is None:  # the scene was opened in this layout
-                review.layoutBefore = views.CONVENTIONAL_LAYOUT_ID
-            review.leaveLayout()
+            if review.layout.before is None:  # the scene was opened in this layout
+                review.layout.before = views.CONVENTIONAL_LAYOUT_ID
+            review.layout.leave()
 
         self._act(leave)
 
@@ -212,7 +212,7 @@ class ReviewStep(Step):
         self.review.updated.append(self._showControls)
         self.nudge.setReview(self.review)
         self.views.setReview(self.review)
-        if self.review.isLaidOut:  # a scene that was saved in this layout, or a new result
+        if self.review.layout.isShown:  # a scene that was saved in this layout, or a new result
             self.review.showLayout(self.views.chosen)
 
     def _close(self) -> None:
@@ -267,7 +267,7 @@ class ReviewStep(Step):
         for box in (ui.reviewCompareGroupBox, ui.reviewNudgeGroupBox, ui.review3dGroupBox):
             box.enabled = there
         ui.reviewLayoutButton.enabled = there
-        ui.reviewLeaveButton.enabled = review is not None and review.isLaidOut
+        ui.reviewLeaveButton.enabled = review is not None and review.layout.isShown
         ui.reviewAcceptButton.enabled = movable
         ui.reviewAcceptButton.checked = accepted
         ui.reviewAcceptButton.text = _("Accepted") if accepted else _("Accept")

@@ -107,8 +107,8 @@ class ViewControls:
         )
         if wanted != (review.mode, review.opacity, review.content, review.enhance):
             review.setComparison(*wanted)
-        if parameters.reviewWhole != review.whole:
-            review.fit(parameters.reviewWhole)
+        if parameters.reviewWhole != review.layout.whole:
+            review.layout.fit(parameters.reviewWhole)
         if parameters.reviewMode != "flicker":
             self._flicker.stop()
         elif not self._flicker.active:
@@ -130,7 +130,7 @@ class ViewControls:
         review.show3d(*wanted)
 
     def _onViews(self, *args: Any) -> None:
-        if self._review is not None and self._review.isLaidOut:
+        if self._review is not None and self._review.layout.isShown:
             with self._attempt():
                 self._review.showLayout(self.chosen)
 
@@ -151,13 +151,13 @@ class ViewControls:
     def _onOverview(self, *args: Any) -> None:
         with self._attempt():
             if self._review is not None:
-                self._review.overview()
+                self._review.layout.overview()
 
     def _onAlong(self, index: int) -> None:
         with self._attempt():
             chosen = self.chosen
             if self._review is not None and chosen:
-                self._review.lookAlong(chosen[min(index, len(chosen) - 1)])
+                self._review.layout.lookAlong(chosen[min(index, len(chosen) - 1)])
 
     def _onFlicker(self) -> None:
         if self._review is not None:

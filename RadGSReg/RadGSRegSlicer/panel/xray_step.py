@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from ..exchange import casefolder, xraysources
 from ..scene import carm, xray
 from ..scene.carm import CArm
 from ..scene.drawing import XrayDrawings
-from .step import PanelContext, Step, fillChoices, onPath, selectChoice, setValue
+from .geometry_form import GeometryForm
+from .step import PanelContext, Step, fillChoices, onPath
 
 _LEAST_DEG = 5.0
 
@@ -32,28 +32,10 @@ class XrayStep(Step):
         self._series: list[xraysources.DicomSeries] = []
         self._observed: list[Any] = []
         self._drawings: XrayDrawings | None = None
-        self._numbers = {
-            "sourceDetector": ui.sourceDetectorSpinBox,
-            "sourcePatient": ui.sourcePatientSpinBox,
-            "primary": ui.primarySpinBox,
-            "secondary": ui.secondarySpinBox,
-            "roll": ui.rollSpinBox,
-        }
-        self._spacing = (ui.columnSpacingSpinBox, ui.rowSpacingSpinBox)
-        self._principal = (ui.principalColumnSpinBox, ui.principalRowSpinBox)
-        self._isocentre = (ui.isocentreRSpinBox, ui.isocentreASpinBox, ui.isocentreSSpinBox)
         headers = [_("X-ray"), _("Pixels"), _("Angles"), _("Geometry")]
         ui.xrayTable.setColumnCount(len(headers))
         ui.xrayTable.setHorizontalHeaderLabels(headers)
-        fillChoices(
-            ui.intensityComboBox,
-            {
-                "display": _("as displayed (unknown curve)"),
-                "attenuation": _("attenuation (line integrals)"),
-                "transmission": _("transmission (counts)"),
-            },
-            "display",
-        )
+        self._form = GeometryForm(ui, self.onEdited)
         ui.volumeSelector.setMRMLScene(slicer.mrmlScene)
         ui.importButton.connect("clicked(bool)", self.onImport)
         ui.addVolumeButton.connect("clicked(bool)", self.onAddVolume)
@@ -67,12 +49,6 @@ class XrayStep(Step):
         ui.exportButton.connect("clicked(bool)", self.onExport)
         ui.xrayTable.connect("itemChanged(QTableWidgetItem*)", self.onTicked)
         ui.xrayTable.connect("currentCellChanged(int,int,int,int)", self.onSelected)
-        boxes = [*self._numbers.values(), *self._spacing, *self._principal, *self._isocentre]
-        for box in boxes:
-            box.connect("valueChanged(double)", self.onEdited)
-        ui.mirroredCheckBox.connect("toggled(bool)", self.onEdited)
-        ui.nominalCheckBox.connect("toggled(bool)", self.onEdited)
-        ui.intensityComboBox.connect("currentIndexChanged(int)", self.onEdited)
 
     @property
     def selected(self) -> Any:
@@ -238,28 +214,7 @@ class XrayStep(Step):
             return
         with self.attempt():
             geometry = xray.getGeometry(node)
-            before = self._carm(node, geometry)
-            numbers: dict[str, Any] = {
-                name: _edited(box, getattr(before, name)) for name, box in self._numbers.items()
-            }
-            right, anterior, superior = before.isocentre * np.array([-1.0, -1.0, 1.0])
-            moved = [
-                _edited(box, value)
-                for box, value in zip(self._isocentre, (right, anterior, superior), strict=True)
-            ]
-            arm = replace(
-                before,
-                **numbers,
-                spacing=_editedPair(self._spacing, before.spacing),
-                principal=_editedPair(self._principal, before.principal),
-                isocentre=(-moved[0], -moved[1], moved[2]),
-                mirrored=bool(self.ui.mirroredCheckBox.checked),
-            )
-            changed = replace(
-                arm.applied(geometry),
-                nominal=bool(self.ui.nominalCheckBox.checked),
-                intensity=str(self.ui.intensityComboBox.currentData),
-            )
+            arm, changed = self._form.read(self._carm(node, geometry), geometry)
             with slicer.util.NodeModify(node):
                 carm.setIsocentre(node, arm.isocentre)
                 xray.setGeometry(node, changed)
@@ -305,18 +260,7 @@ class XrayStep(Step):
         if skew > 0.01:
             text = _("{name}: its pixels are skewed; editing a number makes them straight")
         ui.geometryLabel.text = text.format(name=node.GetName())
-        for name, box in self._numbers.items():
-            setValue(box, getattr(arm, name))
-        for boxes, values in (
-            (self._spacing, arm.spacing),
-            (self._principal, arm.principal),
-            (self._isocentre, (-arm.isocentre[0], -arm.isocentre[1], arm.isocentre[2])),
-        ):
-            for box, value in zip(boxes, values, strict=True):
-                setValue(box, value)
-        ui.mirroredCheckBox.checked = arm.mirrored
-        ui.nominalCheckBox.checked = geometry.nominal
-        selectChoice(ui.intensityComboBox, geometry.intensity)
+        self._form.show(arm, geometry)
 
     def _updateButtons(self, *args: Any) -> None:
         ui = self.ui
@@ -341,16 +285,6 @@ class XrayStep(Step):
 
     def _onChanged(self, caller: Any, event: Any) -> None:
         self.context.update()
-
-
-def _edited(box: Any, before: float) -> float:
-    """What a spin box says; what was there before if it shows just that, rounded."""
-    value = float(box.value)
-    return before if abs(value - before) <= 0.51 * 10.0**-box.decimals else value
-
-
-def _editedPair(boxes: tuple[Any, Any], before: tuple[float, float]) -> tuple[float, float]:
-    return _edited(boxes[0], before[0]), _edited(boxes[1], before[1])
 
 
 def _ticked(item: Any) -> bool:

@@ -6,9 +6,8 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import vtk
 from RadGSRegLib.errors import InputError
 
 from ..exchange import casefolder
@@ -20,12 +19,12 @@ from . import views
 from .comparison import Comparison
 from .display import (
     ReviewDisplay,
-    framed,
     setContrast,
     showGaussians,
     showVolumeRendering,
     tintReconstruction,
 )
+from .layout import BiplaneLayout
 from .quality import Card, qualityCard
 from .report import saveReport
 from .session import ReviewSession
@@ -64,18 +63,14 @@ class Review:
         self.session = ReviewSession(ctNode, segmentationNode, segment, transformNode)
         self.xrayNodes = list(xrayNodes)
         self.reconstruction, self.gaussians = reconstruction, gaussians
+        self.layout = BiplaneLayout(self.session, self.xrayNodes)
         self.display = ReviewDisplay(self.session, self.xrayNodes)
         self.updated: list[Callable[[], object]] = []
         self.scores: Answer | None = None
         self.problem = ""
         self.mode, self.opacity, self.content, self.enhance = "xray", 0.5, "bones", True
-        self.whole = False
         self._scene = ctNode.GetScene()
         self._client: ReviewClient | None = None
-        self.layoutBefore: int | None = None
-        self._shown: dict[str, vtkMRMLScalarVolumeNode] = {}
-        self._sizes: dict[str, tuple[int, ...]] = {}
-        self._watched: list[tuple[Any, int]] = []
         self._comparisons: dict[str, Comparison] = {}
         self._hardened = self.session.isHardened
         self.session.changed.append(self._onPose)
@@ -83,41 +78,30 @@ class Review:
     def close(self) -> None:
         """Take all drawings out, end the child process, and go back to the layout from before."""
         self.stopScoring()
-        self._unwatch()
         for comparison in self._comparisons.values():
             comparison.close()
         self._comparisons = {}
         self.display.close()
         self.session.close()
-        self.leaveLayout()
+        self.layout.leave()
         self.updated = []
 
     # Views
 
-    def showLayout(self, shown: list[vtkMRMLScalarVolumeNode] | None = None) -> None:
+    def showLayout(self, chosen: list[vtkMRMLScalarVolumeNode] | None = None) -> None:
         """Switch to the biplane layout, with two of the X-rays (the first two unless given)."""
-        before = views.showLayout(self._scene)
-        if before is not None:
-            self.layoutBefore = before
-        if self.isLaidOut or shown is not None:
-            chosen = shown or list(self._shown.values()) or self.xrayNodes[:2]
-        else:
-            chosen = self.xrayNodes[:2]
-        self._shown = dict(zip(views.XRAY_VIEWS, chosen, strict=False))
-        for name, node in self._shown.items():
-            setContrast(node, self.session.outline(node, folds=False))
-            views.showXray(self._scene, name, node)
+        self.layout.show(chosen)
+        for name, node in self.layout.shown.items():
+            camera = xray.getGeometry(node).camera
+            outline = self.session.outline(node, folds=False)
+            setContrast(node, outline)
             if name not in self._comparisons or self._comparisons[name].xrayNode is not node:
                 if name in self._comparisons:
                     self._comparisons[name].close()
                 self._comparisons[name] = Comparison(node, name)
-            camera = xray.getGeometry(node).camera
-            outline = self.session.outline(node, folds=False)
             self._comparisons[name].about = outline.inside(camera.columns, camera.rows)
             self._comparisons[name].setMode(self.mode, self.opacity, self.enhance)
-        self.fit()
-        self._watchSizes()
-        self.display.placeOutlines(self._shown)
+        self.display.placeOutlines(self.layout.shown)
         tintReconstruction(self.reconstruction)
         views.showSlices(
             self._scene,
@@ -126,58 +110,6 @@ class Review:
             self.session.centreRas,
             width_mm=1.3 * self.session.surface.size_mm,
         )
-
-    def leaveLayout(self) -> None:
-        """Go back to the layout from before."""
-        self._unwatch()
-        views.restoreLayout(self._scene, self.layoutBefore)
-        self.layoutBefore = None
-
-    @property
-    def isLaidOut(self) -> bool:
-        """Whether the biplane layout is the present one."""
-        node = views.layoutNode(self._scene)
-        return node is not None and node.GetViewArrangement() == views.LAYOUT_ID
-
-    @property
-    def shown(self) -> dict[str, vtkMRMLScalarVolumeNode]:
-        """Which X-ray each X-ray view shows, by the view's name."""
-        return dict(self._shown)
-
-    def fit(self, whole: bool | None = None) -> None:
-        """Fit the X-ray views to the vertebra, or to the whole X-rays."""
-        self.whole = self.whole if whole is None else whole
-        for name, node in self._shown.items():
-            view = views.sliceNode(self._scene, name)
-            if view is not None:
-                self._sizes[name] = tuple(view.GetDimensions())
-                part = None if self.whole else framed(self.session.outline(node, False), node)
-                views.fitXray(view, node, part)
-
-    def lookAlong(self, node: vtkMRMLScalarVolumeNode, aspect: float = 1.0) -> bool:
-        """Put the 3-D view's camera at an X-ray's source; returns whether there is a camera."""
-        from ..scene.drawing import lookAlongBeam
-
-        camera = views.cameraNode(self._scene)
-        if camera is None:
-            return False
-        lookAlongBeam(camera, node, aspect)
-        return True
-
-    def viewCamera(self) -> Any:
-        """The camera of the 3-D view, or None."""
-        return views.cameraNode(self._scene)
-
-    def overview(self, aspect: float = 1.5) -> bool:
-        """Look at the vertebra and the X-rays behind it, from between the sources.
-
-        Returns whether there is a camera.
-        """
-        camera = self.viewCamera()
-        if camera is None:
-            return False
-        views.lookFromBetween(camera, self.xrayNodes, self.session.centreRas, aspect)
-        return True
 
     def show3d(self, before: bool, after: bool, volume: bool, gaussians: bool) -> None:
         """Choose what the 3-D view shows beside the X-rays."""
@@ -328,25 +260,6 @@ class Review:
             self._client.ask(save, "pictures", self.session.poseLps)
 
     # Inside
-
-    def _watchSizes(self) -> None:
-        """Fit again when a view gets its size, which is only after the layout has been made."""
-        self._unwatch()
-        for name in self._shown:
-            view = views.sliceNode(self._scene, name)
-            if view is not None:
-                tag = view.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onSliceView)
-                self._watched.append((view, tag))
-
-    def _unwatch(self) -> None:
-        for view, tag in self._watched:
-            view.RemoveObserver(tag)
-        self._watched = []
-
-    def _onSliceView(self, caller: Any, event: str) -> None:
-        name = caller.GetLayoutName()
-        if name in self._sizes and tuple(caller.GetDimensions()) != self._sizes[name]:
-            self.fit()
 
     def _onPose(self) -> None:
         self.scores = None

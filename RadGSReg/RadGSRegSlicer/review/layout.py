@@ -1,0 +1,113 @@
+"""The biplane layout of one review: which X-ray each view shows, and how far it is drawn in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import vtk
+
+from ..scene.drawing import lookAlongBeam
+from . import views
+from .display import framed
+
+if TYPE_CHECKING:
+    from slicer import vtkMRMLScalarVolumeNode
+
+    from .session import ReviewSession
+
+
+class BiplaneLayout:
+    """Two X-rays side by side, fitted to the vertebra, and the camera of the 3-D view.
+
+    ``before`` is the layout to go back to, ``whole`` whether whole X-rays are shown.
+    """
+
+    def __init__(self, session: ReviewSession, xrayNodes: list[vtkMRMLScalarVolumeNode]) -> None:
+        self.before: int | None = None
+        self.whole = False
+        self._session = session
+        self._xrayNodes = xrayNodes
+        self._scene = session.ctNode.GetScene()
+        self._shown: dict[str, vtkMRMLScalarVolumeNode] = {}
+        self._sizes: dict[str, tuple[int, ...]] = {}
+        self._watched: list[tuple[Any, int]] = []
+
+    @property
+    def isShown(self) -> bool:
+        """Whether the biplane layout is the present one."""
+        node = views.layoutNode(self._scene)
+        return node is not None and node.GetViewArrangement() == views.LAYOUT_ID
+
+    @property
+    def shown(self) -> dict[str, vtkMRMLScalarVolumeNode]:
+        """Which X-ray each X-ray view shows, by the view's name."""
+        return dict(self._shown)
+
+    def show(self, chosen: list[vtkMRMLScalarVolumeNode] | None = None) -> None:
+        """Switch to the layout, with two of the X-rays (the first two unless given)."""
+        before = views.showLayout(self._scene)
+        if before is not None:
+            self.before = before
+        kept = list(self._shown.values()) if self.isShown else []
+        nodes = chosen or kept or self._xrayNodes[:2]
+        self._shown = dict(zip(views.XRAY_VIEWS, nodes, strict=False))
+        for name, node in self._shown.items():
+            views.showXray(self._scene, name, node)
+        self.fit()
+        self._watchSizes()
+
+    def leave(self) -> None:
+        """Go back to the layout from before."""
+        self._unwatch()
+        views.restoreLayout(self._scene, self.before)
+        self.before = None
+
+    def fit(self, whole: bool | None = None) -> None:
+        """Fit the X-ray views to the vertebra, or to the whole X-rays."""
+        self.whole = self.whole if whole is None else whole
+        for name, node in self._shown.items():
+            view = views.sliceNode(self._scene, name)
+            if view is not None:
+                self._sizes[name] = tuple(view.GetDimensions())
+                part = None if self.whole else framed(self._session.outline(node, False), node)
+                views.fitXray(view, node, part)
+
+    @property
+    def camera(self) -> Any:
+        """The camera of the 3-D view, or None."""
+        return views.cameraNode(self._scene)
+
+    def lookAlong(self, node: vtkMRMLScalarVolumeNode, aspect: float = 1.0) -> bool:
+        """Put the 3-D view's camera at an X-ray's source; returns whether there is a camera."""
+        if self.camera is not None:
+            lookAlongBeam(self.camera, node, aspect)
+        return self.camera is not None
+
+    def overview(self, aspect: float = 1.5) -> bool:
+        """Look at the vertebra and the X-rays behind it, from between the sources.
+
+        Returns whether there is a camera.
+        """
+        if self.camera is not None:
+            centre = self._session.centreRas
+            views.lookFromBetween(self.camera, self._xrayNodes, centre, aspect)
+        return self.camera is not None
+
+    def _watchSizes(self) -> None:
+        """Fit again when a view gets its size, which is only after the layout has been made."""
+        self._unwatch()
+        for name in self._shown:
+            view = views.sliceNode(self._scene, name)
+            if view is not None:
+                tag = view.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onSliceView)
+                self._watched.append((view, tag))
+
+    def _unwatch(self) -> None:
+        for view, tag in self._watched:
+            view.RemoveObserver(tag)
+        self._watched = []
+
+    def _onSliceView(self, caller: Any, event: str) -> None:
+        name = caller.GetLayoutName()
+        if name in self._sizes and tuple(caller.GetDimensions()) != self._sizes[name]:
+            self.fit()
