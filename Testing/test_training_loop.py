@@ -260,8 +260,6 @@ def test_configurations_come_from_files(tmp_path):
     config = read_config(path)
     assert (config.batch, config.model.recm.encoder, config.rate) == (5, "vit12", 1)
     assert config.model.recm.pixel_mm == TrainingConfig().model.recm.pixel_mm
-    path.write_text('{"samples": {"level": "hard"}}')
-    assert read_config(path).samples.realism == "hard"
     for text, message in (
         ('{"batches": 5}', "batches"),
         ('{"batch": "five"}', "batch"),

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..gaussians import GaussianCloud
-from ..gaussians.cloud import multiply_quaternions
+from ..gaussians import GaussianCloud, multiply_quaternions
 from .crops import BOX_MM
 
 NUMBERS = 11

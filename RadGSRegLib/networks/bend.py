@@ -14,8 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..gaussians import GaussianCloud, rasterize
-from ..gaussians.adam import Adam
+from ..gaussians import Adam, GaussianCloud, rasterize
 from ..registration import (
     LocallyNormalized,
     NormalizedTerm,
@@ -23,22 +22,17 @@ from ..registration import (
     contrast_floor,
     footprint,
 )
-from ..system.progress import Progress
+from ..system import Progress
 from ..views import PreparedView, Window, window
+from . import bounds
 from .anchors import Anchors
 from .crops import Frame
 from .recm import Deformation, Prediction
 from .rigid import POSE_NUMBERS, apply_step, step_from_raw
 from .shapes import Shapes
 
-# Of a lumbar vertebra with its processes, and what is around it.
-_HALF_WIDTH_MM = 55.0
 # A first step of Adam: 0.15 deviations of a coefficient, about a millimetre, about two degrees.
 _RATE = 0.15
-# What a coefficient's square costs beside the mean robust residual, which is below one.
-_PRIOR = 2e-3
-# Coarser pixels first bring nothing here: what comes in was moved to fit already.
-_PIXEL_MM, _BLUR_MM, _STEPS = 1.0, 0.9, 30
 _OPTIONS = RefineOptions(neighbourhoods_mm=(6.0,), contrast_floor=0.3, margin_mm=2.0)
 
 
@@ -70,17 +64,20 @@ def bend(
     with torch.no_grad():
         middle_box = body.cloud(*unknowns).means.mean(0)
     centre_world = (box_to_world[:3, :3] @ middle_box + box_to_world[:3, 3]).double().numpy()
-    windows = [window(v, centre_world, _HALF_WIDTH_MM, _PIXEL_MM, _BLUR_MM) for v in views]
+    windows = [
+        window(v, centre_world, bounds.HALF_WIDTH_MM, bounds.BEND_PIXEL_MM, bounds.BEND_BLUR_MM)
+        for v in views
+    ]
     terms = [
         LocallyNormalized().prepare(part, sign, _OPTIONS)[0]
         for part, sign in zip(windows, signs, strict=True)
     ]
     adam = Adam(unknowns, (0.8, 0.95))
-    for step in range(_STEPS):
-        report(step / _STEPS, "bending the vertebra to the X-rays")
+    for step in range(bounds.BEND_STEPS):
+        report(step / bounds.BEND_STEPS, "bending the vertebra to the X-rays")
         loss = _misfit(body.cloud(*unknowns), box_to_world, windows, terms)
-        loss = loss + _PRIOR * unknowns[0].square().sum()
-        adam.step(loss, _RATE * (1.0 - step / _STEPS) + 0.005)
+        loss = loss + bounds.PRIOR * unknowns[0].square().sum()
+        adam.step(loss, _RATE * (1.0 - step / bounds.BEND_STEPS) + 0.005)
     with torch.no_grad():
         shape = body.shape(*unknowns)
     fitted = shape.each(lambda t: t.to(effect.poses))
@@ -129,7 +126,7 @@ def _misfit(
         box_to_camera = torch.from_numpy(camera.world_to_camera).float() @ box_to_world
         drawn = rasterize(cloud, camera.intrinsic, box_to_camera, camera.size)
         still = drawn.detach()
-        weight = footprint(still[None], _PIXEL_MM, _OPTIONS.margin_mm)[0] * part.valid
+        weight = footprint(still[None], bounds.BEND_PIXEL_MM, _OPTIONS.margin_mm)[0] * part.valid
         floor = contrast_floor(term.normalizer.contrast(still), weight, _OPTIONS)
         residual = term.observed - term.normalizer.normalize(drawn, floor)
         square = residual**2

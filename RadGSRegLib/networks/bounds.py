@@ -14,13 +14,15 @@ SAME_VERTEBRA_MM = 10.0
 
 # Where to look
 
-# How much a place's logarithm of probability counts beside the agreement of its pictures. No
-# evidence.
+# How much a place's logarithm of probability counts beside the agreement of its pictures. On ten
+# pairs of L3 any weight from 0.03 up chose the right place in all ten, 0 in four
+# (docs/experiments/detector.md; no command).
 DETECTOR_WEIGHT = 0.1
 # Places this far behind the first (logarithm of probability) are seen by one view alone, or by
 # none. No evidence.
 HOPELESS = 3.5
-# The detector errs by a level, or by half of one: RecM looks there too, mm along the spine.
+# The detector errs by a level, or by half of one: RecM looks there too, mm along the spine. Set
+# after a look at the fifteen cases (docs/experiments/patient-model.md).
 LEVEL_STEPS_MM = (-36.0, -18.0, 18.0, 36.0)
 # Without a detector: a crop about a point this far off still shows the vertebra, if not in its
 # middle, mm; so many steps of that to each side of where the views meet, and around a start.
@@ -36,7 +38,8 @@ RECENTRINGS = 2
 PLACES = 3
 APART_MM = 12.0
 # Fitted to the X-rays, a place that agrees less than this share of the best one is given up, unless
-# it was the likeliest before; where even the best does not agree at all, nothing is. No evidence.
+# it was the likeliest before (one of the fifteen cases was lost when it was not: its fit had gone
+# astray); where even the best does not agree at all, nothing is. The value: no evidence.
 LIKELY = 0.4
 # Fitted roughly, places that agree nearly as well as the best (this share) are fitted finely before
 # one of them is called the best; the others stay behind them. No evidence.
@@ -44,3 +47,47 @@ CLOSE = 0.85
 # Places that have run together in the fit are one, mm; neighbours may be 12 mm apart before it. No
 # evidence.
 SAME_PLACE_MM = 5.0
+
+# What a detector says
+
+# So much of each view's distribution is spread evenly: no view alone rules a place out. No
+# evidence.
+EVEN_SHARE = 0.02
+
+# How well an answer agrees with the pictures
+
+# Gaussians of what is drawn to be compared, at most; more are merged. No evidence.
+DRAWN_GAUSSIANS = 400
+# Pixels count where the drawn vertebra has more than this share of its greatest line integral. No
+# evidence.
+DRAWN_SHARE = 0.02
+
+# What RegM trusts
+
+# The logarithm of the head's trust in a cell stays within this of 0: none counts alone, none is
+# shut out. The shipped weights were trained with it. No evidence.
+TRUST_LOG = 6.0
+
+# How far a population's vertebra is bent
+
+# How much the squares of coefficients count where shapes are read off an answer, and beside the
+# mean robust residual (below one) where they are fitted. No evidence for the values; with them,
+# bending took ten phantoms from 1.8 to 1.1 mm (docs/experiments/population.md;
+# `Testing/benchmarks/bench_networks.py`).
+RIDGE = 0.3
+PRIOR = 2e-3
+# Positions are read off an answer up to this share of how far a Gaussian may move. No evidence.
+REACHED_SHARE = 0.95
+# Of a lumbar vertebra with its processes, and what is around it, mm to each side of its middle.
+HALF_WIDTH_MM = 55.0
+# A trial with coarser pixels first brought nothing (commit 4b2773e).
+BEND_PIXEL_MM = 1.0
+BEND_BLUR_MM = 0.9
+BEND_STEPS = 30
+
+# A predicted vertebra moved as one piece
+
+# Its middle is that of the voxels with more than this share of the densest, of so many mm. No
+# evidence.
+OCCUPIED_SHARE = 0.1
+VOXEL_MM = 3.0

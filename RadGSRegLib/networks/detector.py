@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import InputError
+from . import bounds
 from .encoders import Residual, norm
 
 # Rank, local contrast, what is valid, and whether the view is a lateral one.
 _INPUTS = 4
 STRIDE = 2
 MULTIPLE = 16
-# So much of the distribution is spread evenly: no view alone rules a place out.
-_EVEN = 0.02
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,8 @@ def log_shares(logits: Tensor) -> Tensor:
     """The logarithm of the distribution (N, h, w) that logits mean."""
     cells = logits.shape[-1] * logits.shape[-2]
     log = functional.log_softmax(logits.flatten(-2), dim=-1).view_as(logits)
-    even = torch.full_like(log, math.log(_EVEN / cells))
-    return torch.logaddexp(log + math.log1p(-_EVEN), even)
+    even = torch.full_like(log, math.log(bounds.EVEN_SHARE / cells))
+    return torch.logaddexp(log + math.log1p(-bounds.EVEN_SHARE), even)
 
 
 def sample_map(maps: Tensor, pixels: Tensor, size_px: int) -> Tensor:

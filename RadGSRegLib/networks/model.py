@@ -15,6 +15,7 @@ from ..cases import output_file
 from ..errors import InputError
 from ..gaussians import GaussianCloud, coarsen, rasterize, voxelize
 from ..views import local_contrast
+from . import bounds
 from .anchors import Anchors, grid_cloud
 from .detector import Detector, DetectorConfig
 from .recm import Deformation, Prediction, RecM, RecMConfig
@@ -26,7 +27,6 @@ from .views import ViewBatch
 SCHEMA = "radgsreg/model"
 VERSION = 2
 
-_JUDGES = 400
 # Weights of this many numbers and more are stored in half precision.
 _LARGE = 4096
 
@@ -149,11 +149,11 @@ class RadGSReg(nn.Module):
         """The predicted clouds with few enough Gaussians to be rendered often."""
         if not self.is_patient_specific:
             clouds = self.recm.clouds(prediction.effect)
-            many = len(self.recm.anchors) > 2 * _JUDGES
-            return [coarsen(c, _JUDGES).to(c.device) if many else c for c in clouds]
+            many = len(self.recm.anchors) > 2 * bounds.DRAWN_GAUSSIANS
+            return [coarsen(c, bounds.DRAWN_GAUSSIANS).to(c.device) if many else c for c in clouds]
         anchors = self.recm.anchors
         if self._few is None or self._few[0] is not anchors:
-            self._few = (anchors, coarsen(anchors.cloud(), _JUDGES))
+            self._few = (anchors, coarsen(anchors.cloud(), bounds.DRAWN_GAUSSIANS))
         few = self._few[1].to(prediction.effect.poses.device)
         return [few.transformed(pose) for pose in prediction.effect.poses]
 
@@ -168,7 +168,7 @@ class RadGSReg(nn.Module):
                     for k, e in zip(batch.intrinsics[n].cpu(), batch.extrinsics[n], strict=True)
                 ]
             )
-            weight = (drawn > 0.02 * drawn.amax()).to(drawn.dtype) * batch.valid[n]
+            weight = (drawn > bounds.DRAWN_SHARE * drawn.amax()).to(drawn.dtype) * batch.valid[n]
             pictured = batch.pictures[n, :, 1]
             contrast = local_contrast(drawn, torch.ones_like(drawn), self.config.recm.pixel_mm)
             energy = (weight * pictured.square()).sum() * (weight * contrast.square()).sum()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import InputError
+from . import bounds
 from .encoders import Residual, norm
 
 # Attenuation of dense bone above soft tissue, 1/mm: volumes are seen in this unit.
@@ -131,7 +132,7 @@ class RegM(nn.Module):
         )
         out = self.head(near + far).float().flatten(2).transpose(1, 2)
         mass = functional.avg_pool3d(ct[:, None], _CELL_VOXELS).flatten(1).float()
-        weights = mass * torch.exp(out[..., 3].clamp(-6.0, 6.0))
+        weights = mass * torch.exp(out[..., 3].clamp(-bounds.TRUST_LOG, bounds.TRUST_LOG))
         return Displacements(self.places, _DISPLACEMENT_UNIT_MM * out[..., :3], mass, weights)
 
 

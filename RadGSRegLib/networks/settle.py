@@ -27,11 +27,11 @@ from ..registration import (
 )
 from ..system.progress import Progress
 from ..views import PreparedView
+from . import bounds
 
 Array = NDArray[np.float64]
 
 _GAUSSIANS = 1500
-_VOXEL_MM = 3.0
 
 # With every pixel's residual counted in full, and where there is hardly any contrast too, five
 # millimetres and ten degrees are found back far more often.
@@ -89,8 +89,8 @@ def settle(
 def _body(cloud_world: GaussianCloud, centre_world: Array) -> RigidBodies:
     """The cloud as the only body there is, in the frame of the world at the predicted pose."""
     still = cloud_world.detach().to("cpu")
-    volume = box_of_cloud(still, _VOXEL_MM).voxelize(still)
+    volume = box_of_cloud(still, bounds.VOXEL_MM).voxelize(still)
     array = np.asarray(volume.array)
-    occupied = np.argwhere(array > 0.1 * array.max())
+    occupied = np.argwhere(array > bounds.OCCUPIED_SHARE * array.max())
     points = volume.physical_points(occupied[:, ::-1].astype(float))
     return single_body(still, centre_world, points, _GAUSSIANS)

@@ -10,10 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from . import bounds
 from .anchors import NUMBERS
-
-# Ridge that keeps coefficients small where what is asked for is no shape of the population.
-_RIDGE = 0.3
 
 
 class Shapes(nn.Module):
@@ -43,6 +41,7 @@ class Shapes(nn.Module):
         """The coefficients (K,) whose raw positions are about ``positions`` (N, 3)."""
         basis = self.modes[:, :, :3].flatten(1)
         wanted = (positions - self.mean[:, :3]).flatten()
-        normal = basis @ basis.T + _RIDGE * torch.eye(len(self)).to(basis)
+        # The ridge keeps them small where what is asked for is no shape of the population.
+        normal = basis @ basis.T + bounds.RIDGE * torch.eye(len(self)).to(basis)
         coefficients: Tensor = torch.linalg.solve(normal, basis @ wanted)
         return coefficients

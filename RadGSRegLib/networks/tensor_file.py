@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..cases import output_file
-from ..cases.model_card import read_facts
+from ..cases import output_file, read_facts
 from ..errors import InputError
 
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from ..networks.model import RadGSReg
-from ..networks.places import PLACES
-from ..networks.shipped import shipped_name
+from ..networks import PLACES, RadGSReg, shipped_name
 from . import bounds
 from .config import TrainingConfig
 from .loop import History

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..networks.tensor_file import load_tensors, save_tensors
+from ..networks import load_tensors, save_tensors
 
 SCHEMA = "radgsreg/checkpoint"
 

@@ -10,10 +10,7 @@ from typing import Any
 
 from ..cases import options_from, read_mapping
 from ..errors import InputError
-from ..networks.detector import DetectorConfig
-from ..networks.model import ModelConfig
-from ..networks.recm import RecMConfig
-from ..networks.regm import RegMConfig
+from ..networks import DetectorConfig, ModelConfig, RecMConfig, RegMConfig
 from .losses import ExtraWeights
 from .samples import SampleOptions
 from .shapes import ShapeOptions

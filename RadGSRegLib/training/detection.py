@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..networks.detector import Detector, look
-from ..networks.places import PLACES, Sighting
+from ..networks import PLACES, Detector, Sighting, look
 from . import bounds
 from .config import DetectionOptions
 from .loop import Log, Loop, falling

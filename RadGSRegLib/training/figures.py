@@ -6,8 +6,8 @@ import numpy as np
 
 from ..geometry import translation
 from ..measures import reconstruction_quality
-from ..networks.model import RadGSReg
-from ..reconstruction.box import box_of_cloud
+from ..networks import RadGSReg
+from ..reconstruction import box_of_cloud
 from .pool import VALIDATION, SamplePool, stack_samples
 
 _SPACING_MM = 1.5

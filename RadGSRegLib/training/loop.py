@@ -20,8 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import Cancelled
-from ..system.progress import Progress
-from ..system.torch_threads import one_torch_thread
+from ..system import Progress, one_torch_thread
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import DetectionOptions, TrainingConfig
 from .pool import SamplePool

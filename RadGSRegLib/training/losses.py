@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..networks.rigid import geodesic_angle
+from ..networks import geodesic_angle
 
 DENSE_BONE = 0.03
 TRANSLATION_MM = 50.0

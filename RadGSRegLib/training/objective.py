@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..gaussians import GaussianCloud, rasterize
-from ..networks.model import RadGSReg
-from ..networks.regm import move_volume
+from ..networks import RadGSReg, move_volume
 from . import losses
 from .losses import ExtraWeights
 from .pool import Batch

@@ -9,8 +9,7 @@ from pathlib import Path
 from ..cases import CtCase
 from ..gaussians import GaussianCloud, fit_vertebra
 from ..geometry import translation
-from ..networks.model import ModelConfig, RadGSReg, load_model
-from ..networks.shipped import shipped_weights
+from ..networks import ModelConfig, RadGSReg, load_model, shipped_weights
 from .config import TrainingConfig
 from .pool import Simulated, Source
 from .subjects import Subject, make_subject

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from ..networks.views import ViewBatch, make_batch
+from ..networks import ViewBatch, make_batch
 from ..views import WHOLLY_VALID
 from . import bounds
 from .kept import keep, read_kept

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..networks.anchors import grid_cloud
-from ..networks.model import RadGSReg
-from ..system.progress import Progress
+from ..networks import RadGSReg, grid_cloud
+from ..system import Progress
 from . import bounds
 from .card import anchors_of
 from .config import TrainingConfig

@@ -11,9 +11,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from ..networks.model import RadGSReg, load_model, save_model
-from ..system.progress import Progress
-from ..system.torch_threads import one_torch_thread
+from ..networks import RadGSReg, load_model, save_model
+from ..system import Progress, one_torch_thread
 from . import bounds
 from .board import board
 from .card import model_card

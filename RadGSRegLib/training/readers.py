@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..cases import Case, labels_on_ct, read_case, read_ct, read_segmentation
 from ..errors import InputError
 from ..geometry import Rigid, Volume, invert_rigid, is_rigid, transform_points, translation
-from ..networks.crops import make_frame
+from ..networks import make_frame
 from ..phantom import LABELS, make_phantom, random_spine
 from ..views import prepare_views, resample
 from . import bounds

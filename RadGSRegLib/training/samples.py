@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..drr import project_volume
 from ..errors import InputError
 from ..geometry import Camera, Volume, invert_rigid, transform_points, translation
-from ..networks.crops import PIXEL_MM, SIZE_PX, Frame, make_frame
+from ..networks import PIXEL_MM, SIZE_PX, Frame, make_frame
 from ..simulation import PRESETS, Prepared, SimulationParameters, simulate_case
 from ..views import prepare_views
 from .subjects import Subject

@@ -22,10 +22,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..gaussians import voxelize
-from ..networks.anchors import NUMBERS, Anchors
-from ..networks.shapes import Shapes
-from ..networks.tensor_file import load_tensors, save_tensors
-from ..system.progress import Progress
+from ..networks import NUMBERS, Anchors, Shapes, load_tensors, save_tensors
+from ..system import Progress
 from . import bounds
 from .pool import Source
 from .readers import phantom_sources

@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from ..gaussians import GaussianCloud, fit_vertebra
 from ..geometry import Volume, translation
-from ..networks.cubes import sample_cube
-from ..system.progress import Progress
+from ..networks import sample_cube
+from ..system import Progress
 from . import bounds
 from .subjects import Subject
 

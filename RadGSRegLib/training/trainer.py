@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..networks.cubes import excess_cube
-from ..networks.model import RadGSReg
+from ..networks import RadGSReg, excess_cube
 from .config import TrainingConfig
 from .loop import Log, Loop, falling
 from .losses import point_distance

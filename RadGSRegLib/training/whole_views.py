@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..networks.anchors import project
-from ..networks.detector import STRIDE, DetectorConfig, is_lateral
+from ..networks import STRIDE, DetectorConfig, is_lateral, project
 from ..views import WHOLLY_VALID, ranks_and_contrast
 from .samples import Sample, SampleOptions
 
