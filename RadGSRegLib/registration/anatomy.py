@@ -13,10 +13,9 @@ from ..drr import hu_to_attenuation
 from ..drr.attenuation import SOFT_TISSUE_HU
 from ..errors import InputError
 from ..geometry import Volume, centroid, cut, mask_box, surface_points
+from .bounds import BONE_HU, LEAST_VOXELS
 
 Array = NDArray[np.float64]
-
-BONE_HU = 180.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def _with_shell(
 
 def _body(name: str, ct: Volume, mask: NDArray[np.bool_]) -> Body | None:
     """The body inside ``mask``, on the mask's own box with a margin of empty voxels."""
-    if np.count_nonzero(mask) < 50:
+    if np.count_nonzero(mask) < LEAST_VOXELS:
         return None
     box = mask_box(mask, ct.spacing, 2.0 * float(ct.spacing.max()))
     inside = cut(ct, box)

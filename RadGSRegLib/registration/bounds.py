@@ -1,95 +1,96 @@
 """The numbers that decide what a registration does and says: value, unit, evidence.
 
-Scores are weighted local normalised correlations, at most 1. What was measured was measured on
-simulated X-rays: the fifteen shared cases, and phantoms (docs/limits.md).
-`Testing/benchmarks/bench_bounds.py` changes each by a fifth either way and says what becomes of it.
+Each stands here once: its value, its unit, and what it was measured on. "No evidence" means that
+neither a document nor the history of the code says so. Scores are weighted local normalised
+correlations, at most 1. What was measured was measured on simulated X-rays: the fifteen shared
+cases, and phantoms (docs/limits.md). `Testing/benchmarks/bench_bounds.py` changes each by a fifth
+either way and says what becomes of it; what steps down the cost is measured by `bench_steps.py`.
 """
 
 from __future__ import annotations
 
+# The anatomy
+
+# Fewer voxels of a label within reach than this are no body. No evidence.
+LEAST_VOXELS = 50
+# Without a label, denser than this is bone, HU. No evidence.
+BONE_HU = 180.0
+
 # The route
 
+# A pose whose weakest view scores this much needs no neighbouring level tried. No wrong level has
+# reached it (0.71 in 104 trials with a label one level off: 31 cases, with and without a model).
 CLEAR_SCORE = 0.8
-"""A pose whose weakest view scores this much needs no neighbouring level tried. No wrong level has
-reached it (0.71 in 104 trials with a label one level off: 31 cases, with and without a model)."""
-
+# Poses that are proposed before a search are finished only where the weakest view of the best one
+# scores this much at the middle stage. Set with the fifteen cases in view; no command.
 WORTH_FINISHING = 0.5
-"""Poses that are proposed before a search are finished only where the weakest view of the best one
-scores this much at the middle stage. Set with the fifteen cases in view; no command."""
-
+# And they stand without a search only where, finished, the weakest view scores this much: only
+# the neighbouring levels were tried beside them. Set with the fifteen cases in view; no command.
 STANDS_ALONE = 0.65
-"""And they stand without a search only where, finished, the weakest view scores this much: only the
-neighbouring levels were tried beside them. Set with the fifteen cases in view; no command."""
-
+# Poses whose surfaces lie this close together are one. No evidence.
 SAME_POSE_MM = 1.0
-"""Poses whose surfaces lie this close together are one. No evidence."""
-
+# A pose this far from the best one speaks against it: what `ok` bets on (docs/limits.md).
 CLEARLY_APART_MM = 2.0
-"""A pose this far from the best one speaks against it: what `ok` bets on (docs/limits.md)."""
-
+# A window shows so much more than the target's radius, for neighbourhoods. No evidence.
 MARGIN_MM = 8.0
-"""A window shows so much more than the target's radius, for neighbourhoods. No evidence."""
-
+# Rounds of a stage end where one moved the target less than this. No evidence.
 CONVERGED_MM = 0.02
-"""Rounds of a stage end where one moved the target less than this. No evidence."""
-
+# And where one raised the score by less than this. No evidence.
 CONVERGED_SCORE = 0.003
-"""And where one raised the score by less than this. No evidence."""
-
+# A step after which less than this share of the pixels counts is no step down. No evidence.
 IN_VIEW = 0.3
-"""A step after which less than this share of the pixels counts is no step down. No evidence."""
-
+# Views with fewer pixels are evaluated together: threads would wait for the interpreter.
 SMALL_WINDOW_PX = 8000
-"""Views with fewer pixels are evaluated together: threads would wait for the interpreter."""
-
+# Rays of clicks that pass each other farther apart are refused as invalid. No evidence.
 CLICKS_APART_MM = 30.0
-"""Rays of clicks that pass each other farther apart are refused as invalid. No evidence."""
+
+# Pictures
+
+# A body is where its rendering has more than this share of its peak. No evidence.
+VISIBLE_SHARE = 0.02
+# X-rays are normalised with a floor of so many deviations of their noise. No evidence.
+NOISE_FACTOR = 3.0
+# A search trusts a position with less of its template than this inside the picture not at all, and
+# in full only with all of it. No evidence.
+TEMPLATE_SHARE = 0.3
+# What a neighbour costs at one standard deviation of its prior, beside a mean residual below one.
+# Weak: a tenth of what held neighbours so fast that they pulled the target with them.
+PRIOR_STRENGTH = 2e-4
 
 # The neighbouring levels
 
+# From a lumbar vertebra's centre to the next one's, where the CT or its labels show no neighbour:
+# the usual distance. No evidence of its own.
 LEVEL_DISTANCE_MM = 36.0
-"""From a lumbar vertebra's centre to the next one's, where the CT or its labels show no neighbour:
-the usual distance. No evidence of its own."""
-
+# A labelled neighbour this far along the body's axis is the next level. No evidence.
 LEVEL_RANGE_MM = (15.0, 60.0)
-"""A labelled neighbour this far along the body's axis is the next level. No evidence."""
-
+# And steeper than 45 degrees: a rib is no neighbouring level.
 LEVEL_STEEPNESS = 0.7
-"""And steeper than 45 degrees: a rib is no neighbouring level."""
-
+# A neighbouring level that scores this close to the pose at the middle stage is compared finely.
+# No evidence.
 CLOSE_LEVELS = 0.05
-"""A neighbouring level that scores this close to the pose at the middle stage is compared finely.
-No evidence."""
-
+# After one fine round a neighbouring level this far behind is not refined further: more rounds
+# have brought up to 0.14 (37 wrong levels, four rounds).
 LEFT_BEHIND = 0.2
-"""After one fine round a neighbouring level this far behind is not refined further: more rounds
-have brought up to 0.14 (37 wrong levels, four rounds)."""
 
 # The verdict (what `ok` means)
 
+# Residuals next to each other are not independent: one independent residual per this area.
 CORRELATION_AREA_MM2 = 9.0
-"""Residuals next to each other are not independent: one independent residual per this area."""
-
+# With a label one level off (104 trials: 31 cases, with and without a model) the confidence
+# reached 0.245; of fourteen correct poses in hard X-rays eleven had 0.28 or more, one 0.25, two
+# 0.03.
 SURE_CONFIDENCE = 0.25
-"""With a label one level off (104 trials: 31 cases, with and without a model) the confidence
-reached 0.245; of fourteen correct poses in hard X-rays eleven had 0.28 or more, one 0.25, two
-0.03."""
-
+# Confidence is the weakest view's score less so much per millimetre of expected error.
 ERROR_WEIGHT = 1.5
-"""Confidence is the weakest view's score less so much per millimetre of expected error."""
-
+# Correct poses had up to 1.5 mm, wrong levels 0.2 to 3.5 mm: it tells of a loosely held pose, not
+# of a wrong level, and is bounded near the 2 mm that `ok` bets on.
 SURE_DISAGREEMENT_MM = 1.6
-"""Correct poses had up to 1.5 mm, wrong levels 0.2 to 3.5 mm: it tells of a loosely held pose, not
-of a wrong level, and is bounded near the 2 mm that `ok` bets on."""
-
+# Ahead of the best clearly different pose, at the fine stage. No evidence.
 SURE_LEAD = 0.03
-"""Ahead of the best clearly different pose, at the fine stage. No evidence."""
-
+# Ahead of the neighbouring levels. No evidence.
 SURE_LEVEL_LEAD = 0.02
-"""Ahead of the neighbouring levels. No evidence."""
-
+# A weakest view below this shows no vertebra at the pose. No evidence.
 FAILED_SCORE = 0.25
-"""A weakest view below this shows no vertebra at the pose. No evidence."""
-
+# An expected error above this is no registration. No evidence.
 FAILED_ERROR_MM = 1.0
-"""An expected error above this is no registration. No evidence."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..views import Contrast, LocalNormalization, Window
+from .bounds import NOISE_FACTOR
 from .options import RefineOptions
 
 
@@ -74,7 +75,7 @@ class LocallyNormalized:
             normalizer = LocalNormalization(window.valid, sigma / window.pixel_mm)
             deviation = normalizer.deviation(window.image)[window.valid > 0]
             typical = float(deviation.median()) if deviation.numel() else 1.0
-            floor = max(3.0 * window.noise, options.contrast_floor * typical, 1e-6)
+            floor = max(NOISE_FACTOR * window.noise, options.contrast_floor * typical, 1e-6)
             observed = sign * normalizer.normalize(window.image, floor)
             terms.append(NormalizedTerm(normalizer, observed))
         return tuple(terms)

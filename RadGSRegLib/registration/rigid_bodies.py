@@ -25,14 +25,12 @@ from ..geometry.pose import skew
 from .anatomy import Anatomy, Body
 from .background import Background, RenderedBackground, build_background
 from .bodies import Arrangement, Drawing, Prior
+from .bounds import PRIOR_STRENGTH
 from .clouds import block_cloud
 from .options import Fidelity, RefineOptions
 from .windows import StageView
 
 Array = NDArray[np.float64]
-
-# Weak: a tenth of what held neighbours so fast that they pulled the target with them.
-PRIOR_STRENGTH = 2e-4
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..views import Window
 from .background import RenderedBackground
+from .bounds import VISIBLE_SHARE
 from .options import RefineOptions
 
 Array = NDArray[np.float64]
@@ -32,7 +33,7 @@ class StageView:
 def footprint(renders: Tensor, pixel_mm: float, margin_mm: float) -> Tensor:
     """Return where a body projects (V, rows, columns), in [0, 1], grown by a margin so that its
     outline counts fully."""
-    visible = 0.02 * renders.amax((-2, -1), keepdim=True) + 1e-9
+    visible = VISIBLE_SHARE * renders.amax((-2, -1), keepdim=True) + 1e-9
     covered = (renders > visible).float()[:, None]
     reach = round(margin_mm / pixel_mm)
     if reach > 0:

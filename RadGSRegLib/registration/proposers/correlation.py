@@ -21,6 +21,7 @@ from ...geometry.pose import translation
 from ...system.progress import Progress
 from ...views import PreparedView, window
 from ..bodies import BodySource
+from ..bounds import TEMPLATE_SHARE, VISIBLE_SHARE
 from ..options import RefineOptions, SearchOptions
 from ..residual import LocallyNormalized
 from ..scene import Scene
@@ -124,7 +125,7 @@ def _correlation_maps(
     pictures = bodies.pictures(intrinsics, ct_to_camera, camera.size, "coarse")
     target, image = pictures[:, 0], pictures.sum(1)
     floor = 0.08 * free.deviation(image).amax(dim=(1, 2), keepdim=True) + 1e-9
-    visible = 0.02 * target.amax(dim=(1, 2), keepdim=True)
+    visible = VISIBLE_SHARE * target.amax(dim=(1, 2), keepdim=True)
     weight = (target > visible).float()
     if neighbour_weight > 0.0:
         others = (image - target > visible).float()
@@ -143,7 +144,7 @@ def _correlation_maps(
     full = (template * template).sum(dim=(1, 2), keepdim=True)
     seen = (own / full.clamp_min(1e-9)).clamp(0.0, 1.0)
     # A template mostly outside the valid picture proves nothing.
-    trust = (seen - 0.3).clamp_min(0.0) / 0.7
+    trust = (seen - TEMPLATE_SHARE).clamp_min(0.0) / (1.0 - TEMPLATE_SHARE)
     correlation: Tensor = (
         cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
     )
