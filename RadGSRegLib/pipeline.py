@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .cases import Case, View
-from .errors import InputError
+from .cases import Case, View, clicked_centre, middle_of_views
 from .geometry import Volume, transform_points
-from .geometry.camera import triangulate
-from .registration.types import Registration
 from .system.progress import Progress, ProgressCallable
 
 if TYPE_CHECKING:
     from .gaussians import GaussianCloud
     from .reconstruction import Reconstruction, ReconstructionOptions
-    from .registration import Proposer, RegistrationOptions
+    from .registration import Proposer, Registration, RegistrationOptions
 
 Array = NDArray[np.float64]
 
@@ -177,18 +174,9 @@ def reconstruct_registered(
 
 
 def centre_of_views(views: tuple[View, ...]) -> Array:
-    """Where to look (3,), world mm: the clicks triangulated, or else the middles of the images.
+    """Return where to look (3,), world mm: the clicks triangulated, or else the images' middles.
 
     Raises InputError where the views are parallel, so that their rays meet nowhere.
     """
-    clicked = [(view.camera, view.center_px) for view in views if view.center_px is not None]
-    if len(clicked) < 2:
-        clicked = [
-            (view.camera, ((view.camera.columns - 1) / 2.0, (view.camera.rows - 1) / 2.0))
-            for view in views
-        ]
-    try:
-        point, _ = triangulate([camera for camera, _ in clicked], [px for _, px in clicked])
-    except ValueError as error:
-        raise InputError("views", str(error)) from error
-    return point
+    clicked = clicked_centre(views)
+    return middle_of_views(views) if clicked is None else clicked

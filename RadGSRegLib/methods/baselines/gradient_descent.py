@@ -20,7 +20,7 @@ from ...cases import Case
 from ...drr import hu_to_attenuation, project_volume, project_volume_with_jacobian
 from ...drr.attenuation import SOFT_TISSUE_HU
 from ...errors import InputError
-from ...geometry import Volume, compose_about, cut, mask_box
+from ...geometry import Rigid, Volume, compose_about, cut, mask_box
 from ...system.progress import Progress
 from ...system.torch_threads import one_torch_thread
 from ...views import LocalNormalization, PreparedView, Window, prepare_views, window
@@ -150,7 +150,7 @@ def _descend(
     report: Progress,
 ) -> tuple[Array, list[float]]:
     """The best pose on the way at one scale, and the similarities; those of the best come last."""
-    centre_world = start[:3, :3] @ centre_ct + start[:3, 3]
+    centre_world = Rigid(start).apply(centre_ct)
     half = scale.half_width_mm
     measures = []
     for view in views:
