@@ -1,108 +1,65 @@
 """Reading and writing of cases, X-rays and results, as promised in the outside contract."""
 
-from .camera_sources import CAMERA_SOURCES, CameraSource, SourcedCamera, ViewEntry
-from .case import (
-    is_views_file,
-    patient_of,
-    read_case,
-    read_ct_case,
-    read_start,
-    write_case,
-    write_segmentation,
-    write_start,
-)
-from .clicks import clicked_centre, middle_of_views
-from .config import options_from, read_mapping
-from .ct import read_ct
-from .dicom_file import is_dicom_file, number_of_frames, quiet_pydicom
-from .dicom_geometry import nominal_extrinsic, nominal_intrinsic
-from .itk_image import read_itk, volume_from_itk, volume_to_itk
-from .json_input import Fields, did_you_mean, read_json_object
-from .labels import labels_on_ct, read_segmentation
-from .ledger import Ledger, sha256_of_file
-from .model_card import read_card, read_facts
-from .output import OutputFolder, output_file
-from .ply import read_vertices
-from .projection_matrix import camera_from_projection, read_projection_matrix
-from .results import (
-    RegistrationRecord,
-    Status,
-    read_itk_transform,
-    read_registration_json,
-    software_versions,
-    to_json_value,
-    write_itk_transform,
-    write_json,
-    write_registration_json,
-    write_volume_nifti,
-)
-from .rtk import DetectorGrid, read_rtk_matrices, rtk_camera
-from .types import Case, CtCase, Intensity, View
-from .views import check_views, file_stem, read_views, view_name, write_views
-from .xray import XrayImage, read_xray
-
-__all__ = [
-    "to_json_value",
-    "volume_to_itk",
-    "volume_from_itk",
-    "read_itk",
-    "quiet_pydicom",
-    "number_of_frames",
-    "is_dicom_file",
-    "nominal_intrinsic",
-    "nominal_extrinsic",
-    "CAMERA_SOURCES",
-    "CameraSource",
-    "Case",
-    "CtCase",
-    "DetectorGrid",
-    "Fields",
-    "Intensity",
-    "Ledger",
-    "OutputFolder",
-    "RegistrationRecord",
-    "SourcedCamera",
-    "Status",
-    "View",
-    "ViewEntry",
-    "XrayImage",
-    "camera_from_projection",
-    "check_views",
-    "clicked_centre",
-    "did_you_mean",
-    "file_stem",
-    "is_views_file",
-    "labels_on_ct",
-    "middle_of_views",
-    "options_from",
-    "output_file",
-    "patient_of",
-    "read_card",
-    "read_case",
-    "read_ct",
-    "read_ct_case",
-    "read_facts",
-    "read_itk_transform",
-    "read_json_object",
-    "read_mapping",
-    "read_projection_matrix",
-    "read_registration_json",
-    "read_rtk_matrices",
-    "read_segmentation",
-    "read_start",
-    "read_vertices",
-    "read_views",
-    "read_xray",
-    "rtk_camera",
-    "sha256_of_file",
-    "software_versions",
-    "view_name",
-    "write_case",
-    "write_itk_transform",
-    "write_json",
-    "write_registration_json",
-    "write_segmentation",
-    "write_start",
-    "write_views",
-    "write_volume_nifti",
-]
+from .camera_sources import CAMERA_SOURCES as CAMERA_SOURCES
+from .camera_sources import CameraSource as CameraSource
+from .camera_sources import SourcedCamera as SourcedCamera
+from .camera_sources import ViewEntry as ViewEntry
+from .case import is_views_file as is_views_file
+from .case import patient_of as patient_of
+from .case import read_case as read_case
+from .case import read_ct_case as read_ct_case
+from .case import read_start as read_start
+from .case import write_case as write_case
+from .case import write_segmentation as write_segmentation
+from .case import write_start as write_start
+from .clicks import clicked_centre as clicked_centre
+from .clicks import middle_of_views as middle_of_views
+from .config import options_from as options_from
+from .config import read_mapping as read_mapping
+from .ct import read_ct as read_ct
+from .dicom_file import is_dicom_file as is_dicom_file
+from .dicom_file import number_of_frames as number_of_frames
+from .dicom_file import quiet_pydicom as quiet_pydicom
+from .dicom_geometry import nominal_extrinsic as nominal_extrinsic
+from .dicom_geometry import nominal_intrinsic as nominal_intrinsic
+from .itk_image import read_itk as read_itk
+from .itk_image import volume_from_itk as volume_from_itk
+from .itk_image import volume_to_itk as volume_to_itk
+from .json_input import Fields as Fields
+from .json_input import did_you_mean as did_you_mean
+from .json_input import read_json_object as read_json_object
+from .labels import labels_on_ct as labels_on_ct
+from .labels import read_segmentation as read_segmentation
+from .ledger import Ledger as Ledger
+from .ledger import sha256_of_file as sha256_of_file
+from .model_card import read_card as read_card
+from .model_card import read_facts as read_facts
+from .output import OutputFolder as OutputFolder
+from .output import output_file as output_file
+from .ply import read_vertices as read_vertices
+from .projection_matrix import camera_from_projection as camera_from_projection
+from .projection_matrix import read_projection_matrix as read_projection_matrix
+from .results import RegistrationRecord as RegistrationRecord
+from .results import Status as Status
+from .results import read_itk_transform as read_itk_transform
+from .results import read_registration_json as read_registration_json
+from .results import software_versions as software_versions
+from .results import to_json_value as to_json_value
+from .results import write_itk_transform as write_itk_transform
+from .results import write_json as write_json
+from .results import write_registration_json as write_registration_json
+from .results import write_volume_nifti as write_volume_nifti
+from .rtk import DetectorGrid as DetectorGrid
+from .rtk import read_rtk_matrices as read_rtk_matrices
+from .rtk import rtk_camera as rtk_camera
+from .types import Case as Case
+from .types import CtCase as CtCase
+from .types import Intensity as Intensity
+from .types import View as View
+from .views import check_views as check_views
+from .views import file_stem as file_stem
+from .views import read_views as read_views
+from .views import view_name as view_name
+from .views import write_views as write_views
+from .xray import XrayImage as XrayImage
+from .xray import read_xray as read_xray

@@ -1,21 +1,10 @@
 """Volume to X-ray: attenuation from CT numbers, and the projector."""
 
-from .attenuation import (
-    SOFT_TISSUE_HU,
-    bone_attenuation,
-    excess_attenuation,
-    hu_to_attenuation,
-    water_attenuation,
-)
-from .projector import PROJECTORS, project_volume, project_volume_with_jacobian
-
-__all__ = [
-    "PROJECTORS",
-    "SOFT_TISSUE_HU",
-    "bone_attenuation",
-    "excess_attenuation",
-    "hu_to_attenuation",
-    "project_volume",
-    "project_volume_with_jacobian",
-    "water_attenuation",
-]
+from .attenuation import SOFT_TISSUE_HU as SOFT_TISSUE_HU
+from .attenuation import bone_attenuation as bone_attenuation
+from .attenuation import excess_attenuation as excess_attenuation
+from .attenuation import hu_to_attenuation as hu_to_attenuation
+from .attenuation import water_attenuation as water_attenuation
+from .projector import PROJECTORS as PROJECTORS
+from .projector import project_volume as project_volume
+from .projector import project_volume_with_jacobian as project_volume_with_jacobian

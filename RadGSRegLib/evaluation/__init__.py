@@ -1,31 +1,22 @@
 """Methods on cases whose truth is known: runs, tables, plots and two reports."""
 
-from .measure import Row, Yardstick
-from .reports import EvaluationOptions, Report, write_cases, write_paper
-from .run import CaseAnswers, Curve, RunOptions, Runs, run_methods
-from .starts import drawn_tasks, own_task, start_from_clicks
-from .summary import Summary, paired_test, summarize
-from .truth import Truth, find_cases, read_truth
-
-__all__ = [
-    "CaseAnswers",
-    "Curve",
-    "EvaluationOptions",
-    "Report",
-    "Row",
-    "RunOptions",
-    "Runs",
-    "Summary",
-    "Truth",
-    "Yardstick",
-    "drawn_tasks",
-    "find_cases",
-    "own_task",
-    "paired_test",
-    "read_truth",
-    "run_methods",
-    "start_from_clicks",
-    "summarize",
-    "write_cases",
-    "write_paper",
-]
+from .measure import Row as Row
+from .measure import Yardstick as Yardstick
+from .reports import EvaluationOptions as EvaluationOptions
+from .reports import Report as Report
+from .reports import write_cases as write_cases
+from .reports import write_paper as write_paper
+from .run import CaseAnswers as CaseAnswers
+from .run import Curve as Curve
+from .run import RunOptions as RunOptions
+from .run import Runs as Runs
+from .run import run_methods as run_methods
+from .starts import drawn_tasks as drawn_tasks
+from .starts import own_task as own_task
+from .starts import start_from_clicks as start_from_clicks
+from .summary import Summary as Summary
+from .summary import paired_test as paired_test
+from .summary import summarize as summarize
+from .truth import Truth as Truth
+from .truth import find_cases as find_cases
+from .truth import read_truth as read_truth

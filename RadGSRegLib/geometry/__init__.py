@@ -1,61 +1,31 @@
 """Rigid poses, cameras, C-arm angles, image grids, masks, and LPS/RAS."""
 
-from .camera import Camera, intrinsic_problem, inverse_intrinsic, triangulate
-from .carm import (
-    PATIENT_POSITIONS,
-    CArmAngles,
-    carm_angles,
-    carm_camera,
-    carm_rotation,
-    room_to_patient,
-)
-from .mask import centroid, cut, mask_box, surface_points
-from .pose import (
-    compose_about,
-    exp_se3,
-    invert_rigid,
-    is_rigid,
-    log_se3,
-    lps_to_ras,
-    orthonormalize,
-    ras_to_lps,
-    rotation_angle_deg,
-    skew,
-    transform_points,
-    translation,
-    twist_about,
-)
-from .rigid import Rigid
-from .volume import Volume
-
-__all__ = [
-    "intrinsic_problem",
-    "PATIENT_POSITIONS",
-    "CArmAngles",
-    "Camera",
-    "Rigid",
-    "Volume",
-    "carm_angles",
-    "carm_camera",
-    "carm_rotation",
-    "centroid",
-    "compose_about",
-    "cut",
-    "exp_se3",
-    "inverse_intrinsic",
-    "invert_rigid",
-    "is_rigid",
-    "log_se3",
-    "lps_to_ras",
-    "mask_box",
-    "orthonormalize",
-    "ras_to_lps",
-    "room_to_patient",
-    "rotation_angle_deg",
-    "skew",
-    "surface_points",
-    "transform_points",
-    "translation",
-    "triangulate",
-    "twist_about",
-]
+from .camera import Camera as Camera
+from .camera import intrinsic_problem as intrinsic_problem
+from .camera import inverse_intrinsic as inverse_intrinsic
+from .camera import triangulate as triangulate
+from .carm import PATIENT_POSITIONS as PATIENT_POSITIONS
+from .carm import CArmAngles as CArmAngles
+from .carm import carm_angles as carm_angles
+from .carm import carm_camera as carm_camera
+from .carm import carm_rotation as carm_rotation
+from .carm import room_to_patient as room_to_patient
+from .mask import centroid as centroid
+from .mask import cut as cut
+from .mask import mask_box as mask_box
+from .mask import surface_points as surface_points
+from .pose import compose_about as compose_about
+from .pose import exp_se3 as exp_se3
+from .pose import invert_rigid as invert_rigid
+from .pose import is_rigid as is_rigid
+from .pose import log_se3 as log_se3
+from .pose import lps_to_ras as lps_to_ras
+from .pose import orthonormalize as orthonormalize
+from .pose import ras_to_lps as ras_to_lps
+from .pose import rotation_angle_deg as rotation_angle_deg
+from .pose import skew as skew
+from .pose import transform_points as transform_points
+from .pose import translation as translation
+from .pose import twist_about as twist_about
+from .rigid import Rigid as Rigid
+from .volume import Volume as Volume

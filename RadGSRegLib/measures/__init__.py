@@ -1,53 +1,24 @@
 """How far a result lies from the truth: errors of a pose, and of a volume."""
 
-from .pose import (
-    CAPTURE_BIN_MM,
-    SUBMILLIMETRE_MM,
-    SUCCESS_MM,
-    capture_bins,
-    capture_range_mm,
-    centre_error_mm,
-    describe,
-    is_false_alarm,
-    is_silent_failure,
-    mtre,
-    rotation_error_deg,
-    success_rate,
-    target_points,
-)
-from .volume import (
-    SSIM_WINDOW,
-    box_of,
-    dice,
-    psnr,
-    reconstruction_quality,
-    resample,
-    scale_to_unit,
-    ssim,
-    surface_distance_mm,
-)
-
-__all__ = [
-    "CAPTURE_BIN_MM",
-    "SSIM_WINDOW",
-    "SUBMILLIMETRE_MM",
-    "SUCCESS_MM",
-    "box_of",
-    "capture_bins",
-    "capture_range_mm",
-    "centre_error_mm",
-    "describe",
-    "dice",
-    "is_false_alarm",
-    "is_silent_failure",
-    "mtre",
-    "psnr",
-    "reconstruction_quality",
-    "resample",
-    "rotation_error_deg",
-    "scale_to_unit",
-    "ssim",
-    "success_rate",
-    "surface_distance_mm",
-    "target_points",
-]
+from .pose import CAPTURE_BIN_MM as CAPTURE_BIN_MM
+from .pose import SUBMILLIMETRE_MM as SUBMILLIMETRE_MM
+from .pose import SUCCESS_MM as SUCCESS_MM
+from .pose import capture_bins as capture_bins
+from .pose import capture_range_mm as capture_range_mm
+from .pose import centre_error_mm as centre_error_mm
+from .pose import describe as describe
+from .pose import is_false_alarm as is_false_alarm
+from .pose import is_silent_failure as is_silent_failure
+from .pose import mtre as mtre
+from .pose import rotation_error_deg as rotation_error_deg
+from .pose import success_rate as success_rate
+from .pose import target_points as target_points
+from .volume import SSIM_WINDOW as SSIM_WINDOW
+from .volume import box_of as box_of
+from .volume import dice as dice
+from .volume import psnr as psnr
+from .volume import reconstruction_quality as reconstruction_quality
+from .volume import resample as resample
+from .volume import scale_to_unit as scale_to_unit
+from .volume import ssim as ssim
+from .volume import surface_distance_mm as surface_distance_mm

@@ -1,23 +1,16 @@
 """Methods behind one door: what each is asked, what it answers, and which there are."""
 
-from .contract import About, Answer, Attention, FunctionMethod, Group, Method, Task
-from .learned import REFINED, own_name
-from .registry import ENTRIES, OURS, Entry, choose_methods
-from .settings import Settings
-
-__all__ = [
-    "ENTRIES",
-    "OURS",
-    "REFINED",
-    "About",
-    "Answer",
-    "Attention",
-    "Entry",
-    "FunctionMethod",
-    "Group",
-    "Method",
-    "Settings",
-    "Task",
-    "choose_methods",
-    "own_name",
-]
+from .contract import About as About
+from .contract import Answer as Answer
+from .contract import Attention as Attention
+from .contract import FunctionMethod as FunctionMethod
+from .contract import Group as Group
+from .contract import Method as Method
+from .contract import Task as Task
+from .learned import REFINED as REFINED
+from .learned import own_name as own_name
+from .registry import ENTRIES as ENTRIES
+from .registry import OURS as OURS
+from .registry import Entry as Entry
+from .registry import choose_methods as choose_methods
+from .settings import Settings as Settings

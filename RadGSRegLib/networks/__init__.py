@@ -1,63 +1,45 @@
 """Networks that learn reconstruction and registration (math.md section 3)."""
 
-from .anchors import NUMBERS, Anchors, grid_cloud, project
-from .crops import PIXEL_MM, SIZE_PX, Frame, make_frame
-from .cubes import excess_cube, sample_cube
-from .detector import STRIDE, Detector, DetectorConfig, is_lateral, look
-from .model import ModelConfig, RadGSReg, load_model, save_model
-from .patient import CENTRE, is_trained_for, patient_cloud
-from .places import PLACES, Sighting
-from .recm import Prediction, RecM, RecMConfig
-from .regm import RegM, RegMConfig, move_volume
-from .rigid import geodesic_angle
-from .shapes import Shapes
-from .shipped import shipped_name, shipped_weights
-from .start import LearnedStart, Seen, learned_start, see
-from .tensor_file import load_tensors, save_tensors
-from .views import ViewBatch, crop_views, make_batch
-
-__all__ = [
-    "CENTRE",
-    "NUMBERS",
-    "PIXEL_MM",
-    "PLACES",
-    "SIZE_PX",
-    "STRIDE",
-    "Anchors",
-    "Detector",
-    "DetectorConfig",
-    "Frame",
-    "LearnedStart",
-    "ModelConfig",
-    "Prediction",
-    "RadGSReg",
-    "RecM",
-    "RecMConfig",
-    "RegM",
-    "RegMConfig",
-    "Seen",
-    "Shapes",
-    "Sighting",
-    "ViewBatch",
-    "crop_views",
-    "excess_cube",
-    "geodesic_angle",
-    "grid_cloud",
-    "is_lateral",
-    "is_trained_for",
-    "learned_start",
-    "load_model",
-    "load_tensors",
-    "look",
-    "make_batch",
-    "make_frame",
-    "move_volume",
-    "patient_cloud",
-    "project",
-    "sample_cube",
-    "save_model",
-    "save_tensors",
-    "see",
-    "shipped_name",
-    "shipped_weights",
-]
+from .anchors import NUMBERS as NUMBERS
+from .anchors import Anchors as Anchors
+from .anchors import grid_cloud as grid_cloud
+from .anchors import project as project
+from .crops import PIXEL_MM as PIXEL_MM
+from .crops import SIZE_PX as SIZE_PX
+from .crops import Frame as Frame
+from .crops import make_frame as make_frame
+from .cubes import excess_cube as excess_cube
+from .cubes import sample_cube as sample_cube
+from .detector import STRIDE as STRIDE
+from .detector import Detector as Detector
+from .detector import DetectorConfig as DetectorConfig
+from .detector import is_lateral as is_lateral
+from .detector import look as look
+from .model import ModelConfig as ModelConfig
+from .model import RadGSReg as RadGSReg
+from .model import load_model as load_model
+from .model import save_model as save_model
+from .patient import CENTRE as CENTRE
+from .patient import is_trained_for as is_trained_for
+from .patient import patient_cloud as patient_cloud
+from .places import PLACES as PLACES
+from .places import Sighting as Sighting
+from .recm import Prediction as Prediction
+from .recm import RecM as RecM
+from .recm import RecMConfig as RecMConfig
+from .regm import RegM as RegM
+from .regm import RegMConfig as RegMConfig
+from .regm import move_volume as move_volume
+from .rigid import geodesic_angle as geodesic_angle
+from .shapes import Shapes as Shapes
+from .shipped import shipped_name as shipped_name
+from .shipped import shipped_weights as shipped_weights
+from .start import LearnedStart as LearnedStart
+from .start import Seen as Seen
+from .start import learned_start as learned_start
+from .start import see as see
+from .tensor_file import load_tensors as load_tensors
+from .tensor_file import save_tensors as save_tensors
+from .views import ViewBatch as ViewBatch
+from .views import crop_views as crop_views
+from .views import make_batch as make_batch

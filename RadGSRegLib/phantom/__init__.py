@@ -1,31 +1,20 @@
 """A procedural lumbar spine: CT in HU, labels and subregions; endless anatomies, no patient."""
 
-from .build import Phantom, make_phantom
-from .fields import Points
-from .parameters import SpineParameters, VertebraParameters, random_spine
-from .pelvis import sacrum
-from .placement import vertebra_poses
-from .region import Region, random_poses, region_box
-from .sizes import LABELS, MOBILE_LEVELS, SIZES, SUBREGIONS, LevelSize
-from .vertebra import joint_surfaces, shape_of
-
-__all__ = [
-    "LABELS",
-    "MOBILE_LEVELS",
-    "SIZES",
-    "SUBREGIONS",
-    "LevelSize",
-    "Phantom",
-    "Points",
-    "Region",
-    "SpineParameters",
-    "VertebraParameters",
-    "joint_surfaces",
-    "make_phantom",
-    "random_poses",
-    "random_spine",
-    "region_box",
-    "sacrum",
-    "shape_of",
-    "vertebra_poses",
-]
+from .build import Phantom as Phantom
+from .build import make_phantom as make_phantom
+from .fields import Points as Points
+from .parameters import SpineParameters as SpineParameters
+from .parameters import VertebraParameters as VertebraParameters
+from .parameters import random_spine as random_spine
+from .pelvis import sacrum as sacrum
+from .placement import vertebra_poses as vertebra_poses
+from .region import Region as Region
+from .region import random_poses as random_poses
+from .region import region_box as region_box
+from .sizes import LABELS as LABELS
+from .sizes import MOBILE_LEVELS as MOBILE_LEVELS
+from .sizes import SIZES as SIZES
+from .sizes import SUBREGIONS as SUBREGIONS
+from .sizes import LevelSize as LevelSize
+from .vertebra import joint_surfaces as joint_surfaces
+from .vertebra import shape_of as shape_of

@@ -5,68 +5,44 @@
 compared with an X-ray) and `Stepper` (how to go down the cost).
 """
 
-from .anatomy import Anatomy, Body, build_anatomy
-from .bodies import Arrangement, BodySource, Drawing, Prior
-from .options import (
-    Places,
-    RefineOptions,
-    RegistrationOptions,
-    SearchOptions,
-    Stage,
-    registration_options,
-)
-from .possible import refuse_impossible
-from .proposers import Candidate, GivenPoses, Proposal, Proposer, Tried
-from .refine import Problem, evaluate
-from .register import register, register_case
-from .residual import Comparison, LocallyNormalized, NormalizedTerm, Residual, contrast_floor
-from .rigid_bodies import RigidBodies, ct_bodies, single_body
-from .scene import Scene, case_bodies, scene_of
-from .stages import Hypothesis, Refiner
-from .steps import Stepper, StretchedGaussNewton
-from .types import Registration, Status
-from .windows import footprint
-
-__all__ = [
-    "Anatomy",
-    "Arrangement",
-    "Body",
-    "BodySource",
-    "Candidate",
-    "Comparison",
-    "Drawing",
-    "GivenPoses",
-    "Hypothesis",
-    "LocallyNormalized",
-    "NormalizedTerm",
-    "Places",
-    "Prior",
-    "Problem",
-    "Proposal",
-    "Proposer",
-    "RefineOptions",
-    "Refiner",
-    "Registration",
-    "RegistrationOptions",
-    "Residual",
-    "RigidBodies",
-    "Scene",
-    "SearchOptions",
-    "Stage",
-    "Status",
-    "Stepper",
-    "StretchedGaussNewton",
-    "Tried",
-    "build_anatomy",
-    "case_bodies",
-    "contrast_floor",
-    "ct_bodies",
-    "evaluate",
-    "footprint",
-    "refuse_impossible",
-    "register",
-    "register_case",
-    "registration_options",
-    "scene_of",
-    "single_body",
-]
+from .anatomy import Anatomy as Anatomy
+from .anatomy import Body as Body
+from .anatomy import build_anatomy as build_anatomy
+from .bodies import Arrangement as Arrangement
+from .bodies import BodySource as BodySource
+from .bodies import Drawing as Drawing
+from .bodies import Prior as Prior
+from .options import Places as Places
+from .options import RefineOptions as RefineOptions
+from .options import RegistrationOptions as RegistrationOptions
+from .options import SearchOptions as SearchOptions
+from .options import Stage as Stage
+from .options import registration_options as registration_options
+from .possible import refuse_impossible as refuse_impossible
+from .proposers import Candidate as Candidate
+from .proposers import GivenPoses as GivenPoses
+from .proposers import Proposal as Proposal
+from .proposers import Proposer as Proposer
+from .proposers import Tried as Tried
+from .refine import Problem as Problem
+from .refine import evaluate as evaluate
+from .register import register as register
+from .register import register_case as register_case
+from .residual import Comparison as Comparison
+from .residual import LocallyNormalized as LocallyNormalized
+from .residual import NormalizedTerm as NormalizedTerm
+from .residual import Residual as Residual
+from .residual import contrast_floor as contrast_floor
+from .rigid_bodies import RigidBodies as RigidBodies
+from .rigid_bodies import ct_bodies as ct_bodies
+from .rigid_bodies import single_body as single_body
+from .scene import Scene as Scene
+from .scene import case_bodies as case_bodies
+from .scene import scene_of as scene_of
+from .stages import Hypothesis as Hypothesis
+from .stages import Refiner as Refiner
+from .steps import Stepper as Stepper
+from .steps import StretchedGaussNewton as StretchedGaussNewton
+from .types import Registration as Registration
+from .types import Status as Status
+from .windows import footprint as footprint

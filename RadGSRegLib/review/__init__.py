@@ -1,7 +1,8 @@
 """Scores and renderings of a pose while a person corrects it by hand."""
 
-from .rendering import XrayRenderer
-from .scoring import PoseScore, PoseScorer
-from .server import ReviewServer, say, serve
-
-__all__ = ["PoseScore", "PoseScorer", "ReviewServer", "XrayRenderer", "say", "serve"]
+from .rendering import XrayRenderer as XrayRenderer
+from .scoring import PoseScore as PoseScore
+from .scoring import PoseScorer as PoseScorer
+from .server import ReviewServer as ReviewServer
+from .server import say as say
+from .server import serve as serve

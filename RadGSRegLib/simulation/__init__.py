@@ -1,24 +1,15 @@
 """X-ray physics and display: realistic biplanar X-rays, with truth, from a CT and its labels."""
 
-from .case import Prepared, SimulatedCase, simulate_case
-from .files import write_simulated_case
-from .parameters import PRESETS, SimulationParameters
-from .phantom_case import simulate_phantom_case
-from .scene import Scene, covers_body, take_apart
-from .spectrum import Spectrum, monochromatic, tungsten_spectrum
-
-__all__ = [
-    "PRESETS",
-    "Prepared",
-    "Scene",
-    "SimulatedCase",
-    "SimulationParameters",
-    "Spectrum",
-    "covers_body",
-    "monochromatic",
-    "simulate_case",
-    "simulate_phantom_case",
-    "take_apart",
-    "tungsten_spectrum",
-    "write_simulated_case",
-]
+from .case import Prepared as Prepared
+from .case import SimulatedCase as SimulatedCase
+from .case import simulate_case as simulate_case
+from .files import write_simulated_case as write_simulated_case
+from .parameters import PRESETS as PRESETS
+from .parameters import SimulationParameters as SimulationParameters
+from .phantom_case import simulate_phantom_case as simulate_phantom_case
+from .scene import Scene as Scene
+from .scene import covers_body as covers_body
+from .scene import take_apart as take_apart
+from .spectrum import Spectrum as Spectrum
+from .spectrum import monochromatic as monochromatic
+from .spectrum import tungsten_spectrum as tungsten_spectrum

@@ -3,37 +3,27 @@
 Importing this loads nothing heavy: the command line starts with it.
 """
 
-from .backends import Backend, Backends, available_backends, never_by_itself, on_torch, on_warp
-from .exit_status import ExitStatus
-from .interrupt import Interrupt, Interrupted
-from .parallel import core_count, side_by_side, side_by_side_reporting, worker_count
-from .progress import FiguresCallable, PoseCallable, Progress, ProgressCallable
-from .torch_threads import one_torch_thread
-from .warp_runtime import balanced_edges, flat_array, launch, run_jobs, split, start_warp
-
-__all__ = [
-    "Backend",
-    "Backends",
-    "ExitStatus",
-    "FiguresCallable",
-    "Interrupt",
-    "Interrupted",
-    "PoseCallable",
-    "Progress",
-    "ProgressCallable",
-    "available_backends",
-    "balanced_edges",
-    "core_count",
-    "flat_array",
-    "launch",
-    "never_by_itself",
-    "on_torch",
-    "on_warp",
-    "one_torch_thread",
-    "run_jobs",
-    "side_by_side",
-    "side_by_side_reporting",
-    "split",
-    "start_warp",
-    "worker_count",
-]
+from .backends import Backend as Backend
+from .backends import Backends as Backends
+from .backends import available_backends as available_backends
+from .backends import never_by_itself as never_by_itself
+from .backends import on_torch as on_torch
+from .backends import on_warp as on_warp
+from .exit_status import ExitStatus as ExitStatus
+from .interrupt import Interrupt as Interrupt
+from .interrupt import Interrupted as Interrupted
+from .parallel import core_count as core_count
+from .parallel import side_by_side as side_by_side
+from .parallel import side_by_side_reporting as side_by_side_reporting
+from .parallel import worker_count as worker_count
+from .progress import FiguresCallable as FiguresCallable
+from .progress import PoseCallable as PoseCallable
+from .progress import Progress as Progress
+from .progress import ProgressCallable as ProgressCallable
+from .torch_threads import one_torch_thread as one_torch_thread
+from .warp_runtime import balanced_edges as balanced_edges
+from .warp_runtime import flat_array as flat_array
+from .warp_runtime import launch as launch
+from .warp_runtime import run_jobs as run_jobs
+from .warp_runtime import split as split
+from .warp_runtime import start_warp as start_warp

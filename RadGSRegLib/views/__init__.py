@@ -5,36 +5,22 @@ registration takes windows of the views (`window`), reconstruction the part that
 (`blurred`, `sampled`), networks crops of virtual cameras (`resample`).
 """
 
-from . import bounds
-from .bounds import WHOLLY_VALID
-from .contrast import local_contrast, ranks_and_contrast
-from .filters import ViewFilter
-from .normalization import Contrast, LocalNormalization, Normalized
-from .polarity import guess_sign
-from .prepare import prepare_view, prepare_views
-from .resampling import blurred, pool_views, resample, sampled
-from .scaling import rescaled
-from .types import PreparedView, Window
-from .windows import window
-
-__all__ = [
-    "WHOLLY_VALID",
-    "Contrast",
-    "LocalNormalization",
-    "Normalized",
-    "PreparedView",
-    "ViewFilter",
-    "Window",
-    "blurred",
-    "bounds",
-    "guess_sign",
-    "local_contrast",
-    "pool_views",
-    "prepare_view",
-    "prepare_views",
-    "ranks_and_contrast",
-    "resample",
-    "rescaled",
-    "sampled",
-    "window",
-]
+from . import bounds as bounds
+from .bounds import WHOLLY_VALID as WHOLLY_VALID
+from .contrast import local_contrast as local_contrast
+from .contrast import ranks_and_contrast as ranks_and_contrast
+from .filters import ViewFilter as ViewFilter
+from .normalization import Contrast as Contrast
+from .normalization import LocalNormalization as LocalNormalization
+from .normalization import Normalized as Normalized
+from .polarity import guess_sign as guess_sign
+from .prepare import prepare_view as prepare_view
+from .prepare import prepare_views as prepare_views
+from .resampling import blurred as blurred
+from .resampling import pool_views as pool_views
+from .resampling import resample as resample
+from .resampling import sampled as sampled
+from .scaling import rescaled as rescaled
+from .types import PreparedView as PreparedView
+from .types import Window as Window
+from .windows import window as window

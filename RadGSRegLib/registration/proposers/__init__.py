@@ -1,22 +1,14 @@
 """Where a pose may be: clicks, a rough start, poses known beforehand, neighbouring levels."""
 
-from .around import AroundTried, ClickSearch, StartSearch
-from .correlation import rotation_grid, search
-from .given import GivenPoses
-from .levels import NeighbouringLevel, neighbouring_levels
-from .types import Candidate, Proposal, Proposer, Tried
-
-__all__ = [
-    "AroundTried",
-    "Candidate",
-    "ClickSearch",
-    "GivenPoses",
-    "NeighbouringLevel",
-    "Proposal",
-    "Proposer",
-    "StartSearch",
-    "Tried",
-    "neighbouring_levels",
-    "rotation_grid",
-    "search",
-]
+from .around import AroundTried as AroundTried
+from .around import ClickSearch as ClickSearch
+from .around import StartSearch as StartSearch
+from .correlation import rotation_grid as rotation_grid
+from .correlation import search as search
+from .given import GivenPoses as GivenPoses
+from .levels import NeighbouringLevel as NeighbouringLevel
+from .levels import neighbouring_levels as neighbouring_levels
+from .types import Candidate as Candidate
+from .types import Proposal as Proposal
+from .types import Proposer as Proposer
+from .types import Tried as Tried
