@@ -7,16 +7,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from network_scenes import tiny_model, xrays
+from registration_scenes import QUICK, error_mm, one_thread, simulated, truth
 from test_reconstruction import CENTRE, bone, exact_views
 
 from RadGSRegLib.cases import View
-from RadGSRegLib.geometry import Camera
-from RadGSRegLib.networks import crop_views
+from RadGSRegLib.geometry import Camera, compose_about
+from RadGSRegLib.networks import crop_views, see
 from RadGSRegLib.reconstruction import ReconstructionOptions, reconstruct_from_views
 from RadGSRegLib.reconstruction.box import cube
 from RadGSRegLib.reconstruction.calibration import calibrate
 from RadGSRegLib.reconstruction.observation import observe
+from RadGSRegLib.registration import Candidate, GivenPoses, Places, register_case
 from RadGSRegLib.views import PreparedView, ViewFilter, prepare_view, prepare_views, window
+
+STEP = np.array([0.03, -0.02, 0.03, 2.0, -1.5, 1.0])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    one_thread()
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,14 @@ def test_registration_sees_a_filter(views: tuple[View, ...]) -> None:
     assert float((windows[3].image - windows[0].image).abs().mean()) < 0.01
 
 
+def test_a_registration_through_filters_ends_at_the_same_pose() -> None:
+    case = simulated().case
+    start = compose_about(truth(simulated()), STEP, case.centre_ct)
+    given = [GivenPoses([Candidate(start, 0.5, (-1, -1))], Places(1, 2, 1, keep=1, survivors=1))]
+    done = register_case(case, start, QUICK, proposers=given, filters=[Inverted()])
+    assert error_mm(simulated(), done.ct_to_world) < 0.5
+
+
 def test_the_scale_and_the_noise_follow_what_a_filter_masks(views: tuple[View, ...]) -> None:
     @dataclass(frozen=True)
     class Scratch:
@@ -148,6 +166,16 @@ def test_networks_see_a_filter(views: tuple[View, ...]) -> None:
         there = shown[n]
         pair = torch.stack([plain.pictures[0, n, 1][there], dark.pictures[0, n, 1][there]])
         assert float(torch.corrcoef(pair)[0, 1]) > 0.99
+
+
+def test_a_learned_start_sees_a_filter() -> None:
+    model, shown = tiny_model(), xrays()
+    plain, twice = (
+        see(shown, model, fit=False, filters=guests) for guests in ((), [Inverted()] * 2)
+    )
+    dark = see(shown, model, fit=False, filters=[Inverted()])
+    assert plain.signs == twice.signs == (1, 1)
+    assert dark.signs == (-1, -1)
 
 
 def test_a_filter_whose_answer_does_not_hold_together_is_refused(views: tuple[View, ...]) -> None:

@@ -28,7 +28,7 @@ from ..registration import Candidate, GivenPoses, RegistrationOptions, Stage
 from ..system.parallel import side_by_side_reporting
 from ..system.progress import Progress
 from ..system.torch_threads import one_torch_thread
-from ..views import PreparedView, prepare_view
+from ..views import PreparedView, ViewFilter, prepare_views
 from . import bounds
 from .bend import bend
 from .crops import Frame
@@ -101,6 +101,7 @@ def see(
     progress: Progress | None = None,
     *,
     fit: bool = True,
+    filters: Sequence[ViewFilter] = (),
 ) -> Seen:
     """Reconstruct the vertebra from X-rays alone.
 
@@ -110,9 +111,11 @@ def see(
 
     It is looked for where clicks say it is, else preferably near a ``guess`` (centre (3,) mm and
     axes (3, 3) in the world; some 50 mm off is likely enough), else where the views' axes meet.
-    Raises InputError where they meet nowhere, and Cancelled when ``progress`` says so.
+    ``filters`` make the X-rays better first. Raises InputError where they meet nowhere, and
+    Cancelled when ``progress`` says so.
     """
-    return _places(views, model, guess, progress or Progress(), fit)[0]
+    prepared = prepare_views(views, filters)
+    return _places(views, prepared, model, guess, progress or Progress(), fit)[0]
 
 
 def learned_start(
@@ -122,6 +125,7 @@ def learned_start(
     progress: Progress | None = None,
     *,
     fit: bool = True,
+    filters: Sequence[ViewFilter] = (),
 ) -> LearnedStart:
     """Where the case's vertebra is: RecM (fitted to the X-rays as in `see` unless ``fit`` is off),
     voxelizer, RegM.
@@ -136,7 +140,8 @@ def learned_start(
     if start_ct_to_world is not None:
         start = np.asarray(start_ct_to_world, dtype=float)
         guess = (Rigid(start).apply(centre_ct), start[:3, :3])
-    places = _places(case.views, model, guess, report.part(0.0, 0.9), fit)
+    prepared = prepare_views(case.views, filters)
+    places = _places(case.views, prepared, model, guess, report.part(0.0, 0.9), fit)
     report(0.9, "comparing the reconstruction with the CT")
     excess = excess_attenuation(case.ct, case.labels, case.label)
     cube = excess_cube(excess, centre_ct, model.config.regm)
@@ -158,6 +163,7 @@ def learned_start(
 
 def _places(
     views: Sequence[View],
+    prepared: Sequence[PreparedView],
     model: RadGSReg,
     guess: tuple[Array, Array] | None,
     report: Progress,
@@ -165,7 +171,6 @@ def _places(
 ) -> list[Seen]:
     """Where the vertebra may be, at least one place, the likeliest first; just one where clicks say
     it. Fitted to the X-rays if ``fit``."""
-    prepared = [prepare_view(view) for view in views]
     reference = None if guess is None else guess[1]
     with one_torch_thread():
         centres, sighting = centres_to_look(views, prepared, guess, model)

@@ -13,6 +13,7 @@ from ..cases import Case, clicked_centre
 from ..errors import InputError
 from ..system.progress import Progress
 from ..system.torch_threads import one_torch_thread
+from ..views import ViewFilter
 from .bounds import CLICKS_APART_MM, STANDS_ALONE, WORTH_FINISHING
 from .evidence import Evidence, gather_evidence
 from .options import Places, RegistrationOptions
@@ -46,6 +47,7 @@ def register_case(
     options: RegistrationOptions | None = None,
     progress: Progress | None = None,
     proposers: Sequence[Proposer] = (),
+    filters: Sequence[ViewFilter] = (),
 ) -> Registration:
     """Register the case's vertebra to its X-rays.
 
@@ -53,7 +55,8 @@ def register_case(
     axis), from clicks (`View.center_px`) in at least two views, or from both: then the rotation of
     the one and the position of the other. Without a start the CT's axes are taken as parallel to
     the world's within 25 degrees about each. ``proposers`` (a trained model's poses, as
-    `GivenPoses`) are asked before, and say where to search where nothing else does.
+    `GivenPoses`) are asked before, and say where to search where nothing else does. ``filters``
+    make the X-rays better first.
 
     Raises InputError where there is nothing to start from or nothing to be seen there, and
     Cancelled when ``progress`` says so.
@@ -62,7 +65,7 @@ def register_case(
     options, report = options or RegistrationOptions(), progress or Progress()
     with one_torch_thread():
         report(0.0, "taking the vertebra out of the CT")
-        scene = scene_of(case, options)
+        scene = scene_of(case, options, filters)
         asked = case_proposers(case, start_ct_to_world, options, proposers)
         prepared = time.perf_counter() - began
         rivals = neighbouring_levels(options)
