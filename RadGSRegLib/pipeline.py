@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .cases import Case, View, clicked_centre, middle_of_views
-from .geometry import Volume, transform_points
+from .geometry import Array, Volume, transform_points
 from .system.progress import Progress, ProgressCallable
 
 if TYPE_CHECKING:
     from .gaussians import GaussianCloud
     from .reconstruction import Reconstruction, ReconstructionOptions
     from .registration import Proposer, Registration, RegistrationOptions
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

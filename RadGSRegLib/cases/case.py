@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from ..geometry import Volume
+from ..geometry import Array, Volume
 from .ct import read_ct
 from .itk_image import place_like, volume_to_itk
 from .json_input import Fields, read_json_object, rigid_problem
@@ -21,8 +21,6 @@ from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger
 from .types import Case, CtCase, View
 from .views import read_views, write_views
-
-Array = NDArray[np.float64]
 
 _KEYS = {"ct", "segmentation", "label", "views", "series"}
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Camera, triangulate
+from ..geometry import Array, Camera, triangulate
 from .types import View
 
-Array = NDArray[np.float64]
 Pixel = tuple[float, float]
 
 

@@ -17,13 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 
-from ..geometry import PATIENT_POSITIONS, carm_rotation
+from ..geometry import PATIENT_POSITIONS, Array, carm_rotation
 from .dicom_file import value_of
-
-Array = NDArray[np.float64]
 
 _LETTERS = {
     "L": (1, 0, 0),

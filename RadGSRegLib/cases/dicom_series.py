@@ -9,15 +9,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import SimpleITK as sitk  # noqa: N813
-from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Volume
+from ..geometry import Array, Volume
 from .dicom_file import number_of_frames, quiet_pydicom, value_of
 from .itk_image import check_axes, quiet_itk
 from .ledger import Ledger
-
-Array = NDArray[np.float64]
 
 # Only geometry and what tells series apart; nothing that identifies a patient is even parsed.
 _TAGS = [

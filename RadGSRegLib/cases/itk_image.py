@@ -8,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Volume
-
-Array = NDArray[np.float64]
+from ..geometry import Array, Volume
 
 
 @contextmanager

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import orthonormalize
-
-Array = NDArray[np.float64]
+from ..geometry import Array, orthonormalize
 
 
 def existing_file(path: Path, mentioned_in: str = "") -> Path:

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from ..geometry import Camera
-
-Array = NDArray[np.float64]
+from ..geometry import Array, Camera
 
 
 def camera_from_projection(

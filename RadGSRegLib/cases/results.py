@@ -13,16 +13,15 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import __version__
 from ..errors import InputError
-from ..geometry import Rigid, Volume, is_rigid
+from ..geometry import Array, Rigid, Volume, is_rigid
 from .itk_image import volume_to_itk
 from .json_input import Fields, read_json_object
 from .views import check_schema
 
-Array = NDArray[np.float64]
 Status = Literal["ok", "uncertain", "failed"]
 
 SCHEMA = "radgsreg/registration"

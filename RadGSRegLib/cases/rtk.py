@@ -12,14 +12,11 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
-from ..geometry import Camera
+from ..geometry import Array, Camera
 from .projection_matrix import camera_from_projection
-
-Array = NDArray[np.float64]
 
 _PARAMETERS = (
     "SourceToIsocenterDistance",

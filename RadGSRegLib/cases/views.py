@@ -11,19 +11,16 @@ from typing import Any, cast
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from numpy.typing import NDArray
 
 from ..choices import INTENSITIES, Intensity
 from ..errors import InputError
-from ..geometry import Camera
+from ..geometry import Array, Camera
 from .camera_sources import ViewEntry, camera_of, source_keys
 from .dicom_geometry import GeometryTags
 from .json_input import Fields, existing_file, read_json_object
 from .ledger import Ledger
 from .types import View
 from .xray import XrayImage, read_xray
-
-Array = NDArray[np.float64]
 
 SCHEMA = "radgsreg/views"
 VERSION = 1

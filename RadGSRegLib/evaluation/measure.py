@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..cases import Case
-from ..geometry import Volume, transform_points
+from ..geometry import Array, Volume, transform_points
 from ..measures import (
     centre_error_mm,
     is_false_alarm,
@@ -22,8 +21,6 @@ from ..measures import (
 )
 from ..methods import Answer, Task
 from .truth import Truth
-
-Array = NDArray[np.float64]
 
 POINTS = 2000
 LEAST_POINTS = 1000

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from ..cases import View
 from ..drr import excess_attenuation
-from ..geometry import Volume, transform_points
+from ..geometry import Array, Volume, transform_points
 from ..measures import SSIM_WINDOW, box_of
 from ..methods import About, Attention
 from ..report import Shadow, blank_figure, cast_shadow, png_bytes, polarity, windowed
 from .run import CaseAnswers
-
-Array = NDArray[np.float64]
 
 TRUE_COLOUR, ANSWER_COLOUR = "#4ade80", "#f43f5e"
 _PLANES = ("axial", "coronal", "sagittal")

@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..geometry import Array
 from ..methods import Answer, Method, Task
 from ..system.progress import Progress
 from .measure import Row, Yardstick
 from .starts import StartKind, drawn_tasks, own_task
 from .truth import find_cases, read_truth
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..cases import Case, clicked_centre, read_case, read_start
 from ..errors import InputError
-from ..geometry import compose_about, transform_points, translation
+from ..geometry import Array, compose_about, transform_points, translation
 from ..methods import Task
 
-Array = NDArray[np.float64]
 StartKind = Literal["center", "start", "none"]
 
 # The paper's range of starts: about and along each axis.

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..cases import read_json_object
 from ..errors import InputError
-from ..geometry import is_rigid
-
-Array = NDArray[np.float64]
+from ..geometry import Array, is_rigid
 
 
 @dataclass(frozen=True)

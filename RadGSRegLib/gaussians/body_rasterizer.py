@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..geometry import inverse_intrinsic
+from ..geometry import Array, inverse_intrinsic
 from ..system import Backends, on_torch, on_warp
 from .bodies import Bodies
 from .rasterizer import DEFAULT_CUTOFF, check_picture
-
-Array = NDArray[np.float64]
 
 BODY_RASTERIZERS = Backends(
     "rasterize bodies",

@@ -17,21 +17,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..drr import project_volume
 from ..errors import InputError
-from ..geometry import Rigid, Volume
+from ..geometry import Array, Rigid, Volume
 from ..system import Progress, ProgressCallable, one_torch_thread
 from .adam import Adam
 from .cloud import GaussianCloud
 from .moments import cluster, match_moments
 from .rasterizer import rasterize
 from .voxelizer import voxelize
-
-Array = NDArray[np.float64]
-
 
 # The narrowest Gaussian that samples one apart still see, in sample distances.
 _NARROWEST_SEEN = 0.5

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import ModuleType
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ..geometry import Array
 from . import torch_backend
 from .bodies import Bodies
 from .cloud import as_matrix
-
-Array = NDArray[np.float64]
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ import warp as wp
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..geometry import Array
 from ..system import flat_array, launch, start_warp
 from . import torch_bodies, warp_backend
 from .bodies import Bodies
@@ -25,8 +26,6 @@ start_warp()
 
 from . import warp_kernels as kernels  # noqa: E402
 from . import warp_setup_kernel  # noqa: E402
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

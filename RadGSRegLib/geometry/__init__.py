@@ -1,5 +1,6 @@
 """Rigid poses, cameras, C-arm angles, image grids, masks, and LPS/RAS."""
 
+from .arrays import Array as Array
 from .camera import Camera as Camera
 from .camera import intrinsic_problem as intrinsic_problem
 from .camera import inverse_intrinsic as inverse_intrinsic

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from .arrays import Array
 from .pose import invert_rigid, transform_points
-
-Array = NDArray[np.float64]
 
 
 def inverse_intrinsic(intrinsic: ArrayLike) -> Array:

@@ -18,11 +18,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .camera import Camera
-
-Array = NDArray[np.float64]
 
 # Where the patient's left and back point, in the axes of the room (x: to the left of a patient who
 # lies head first and supine, y: down, z: towards the head end of the table).

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import Array
 from .volume import Volume
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
 

@@ -12,10 +12,10 @@ mm, both along the axes of frame ``a``. Rotation and translation therefore decou
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-Array = NDArray[np.float64]
+from .arrays import Array
 
 _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

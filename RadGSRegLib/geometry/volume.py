@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arrays import Array
 from .pose import transform_points
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

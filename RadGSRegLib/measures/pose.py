@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..geometry import (
+    Array,
     Volume,
     invert_rigid,
     rotation_angle_deg,
     surface_points,
     transform_points,
 )
-
-Array = NDArray[np.float64]
 
 SUCCESS_MM = 2.0
 SUBMILLIMETRE_MM = 1.0

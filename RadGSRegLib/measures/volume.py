@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from ..geometry import Volume, invert_rigid
-
-Array = NDArray[np.float64]
+from ..geometry import Array, Volume, invert_rigid
 
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from ..cases import Case, View
 from ..errors import InputError
 from ..gaussians import GaussianCloud
-from ..geometry import Volume
+from ..geometry import Array, Volume
 from ..registration import Status
 from ..system.progress import Progress
 
-Array = NDArray[np.float64]
 Group = Literal["baseline", "ours", "model"]
 
 

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ..geometry import Camera, invert_rigid
-
-Array = NDArray[np.float64]
+from ..geometry import Array, Camera, invert_rigid
 
 SIZE_PX = 128
 PIXEL_MM = 1.0

@@ -8,10 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..geometry import Volume
+from ..geometry import Array, Volume
 from .regm import RegMConfig
-
-Array = NDArray[np.float64]
 
 
 def excess_cube(excess: Volume, centre_ct: ArrayLike, config: RegMConfig) -> Tensor:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..cases import View, clicked_centre, middle_of_views
 from ..errors import InputError
-from ..geometry import Rigid
+from ..geometry import Array, Rigid
 from ..system.progress import Progress
 from ..views import PreparedView
 from . import bounds
@@ -20,8 +19,6 @@ from .model import RadGSReg
 from .places import PLACES, Sighting, sight
 from .recm import Prediction
 from .views import concatenate, crop_prepared
-
-Array = NDArray[np.float64]
 
 # So many crops at a time, then one may cancel.
 _BATCH = 32

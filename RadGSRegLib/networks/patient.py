@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..cases import Case, patient_of
 from ..gaussians import GaussianCloud
+from ..geometry import Array
 from ..geometry.pose import translation
 from . import bounds
 from .model import RadGSReg
-
-Array = NDArray[np.float64]
 
 CENTRE = "centre (CT, LPS mm)"
 """What a patient's card says of where the vertebra is, under "data"."""

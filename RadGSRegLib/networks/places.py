@@ -8,17 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ..geometry import invert_rigid, transform_points
+from ..geometry import Array, invert_rigid, transform_points
 from ..views import PreparedView
 from .anchors import project
 from .detector import MULTIPLE, Detector, DetectorConfig, look, sample_map
 from .views import crop_prepared
-
-Array = NDArray[np.float64]
 
 APART_MM = 12.0
 PLACES = 8

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..gaussians import GaussianCloud
+from ..geometry import Array
 from ..reconstruction.box import box_of_cloud
 from ..registration import (
     LocallyNormalized,
@@ -28,8 +28,6 @@ from ..registration import (
 from ..system.progress import Progress
 from ..views import PreparedView
 from . import bounds
-
-Array = NDArray[np.float64]
 
 _GAUSSIANS = 1500
 

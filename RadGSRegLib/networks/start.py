@@ -16,13 +16,12 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..cases import Case, View
 from ..drr import excess_attenuation
 from ..gaussians import GaussianCloud
-from ..geometry import Rigid
+from ..geometry import Array, Rigid
 from ..geometry.pose import orthonormalize, translation
 from ..registration import Candidate, GivenPoses, RegistrationOptions, Stage
 from ..system.parallel import side_by_side_reporting
@@ -39,7 +38,6 @@ from .patient import trained_centre
 from .recm import Prediction
 from .settle import FINELY, ROUGHLY, settle
 
-Array = NDArray[np.float64]
 _Place = TypeVar("_Place", "Seen", Glimpse)
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from ..geometry import Array
 from .parameters import SpineParameters, VertebraParameters
 from .sizes import MOBILE_LEVELS
-
-Array = NDArray[np.float64]
 
 
 def _rotation(sagittal_deg: float, coronal_deg: float, axial_deg: float) -> Array:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..gaussians import GaussianCloud, voxelize
-from ..geometry import Volume
-
-Array = NDArray[np.float64]
+from ..geometry import Array, Volume
 
 FRESH_BOX_MM = 112.0
 _MARGIN_MM = 6.0

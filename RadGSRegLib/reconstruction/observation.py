@@ -10,14 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from ..geometry import Camera
+from ..geometry import Array, Camera
 from ..views import PreparedView, blurred, bounds, rescaled, sampled
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

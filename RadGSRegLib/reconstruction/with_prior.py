@@ -28,17 +28,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..gaussians import Adam, GaussianCloud, rasterize, voxelize
+from ..geometry import Array
 from ..system import Progress, side_by_side_reporting
 from .calibration import Target
 from .deadline import Deadline
 from .losses import image_losses, total_variation
 from .types import ReconstructionOptions
-
-Array = NDArray[np.float64]
 
 FLOOR_MM = 0.36
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -12,10 +12,8 @@ from ..cases import Case
 from ..drr import hu_to_attenuation
 from ..drr.attenuation import SOFT_TISSUE_HU
 from ..errors import InputError
-from ..geometry import Volume, centroid, cut, mask_box, surface_points
+from ..geometry import Array, Volume, centroid, cut, mask_box, surface_points
 from .bounds import BONE_HU, LEAST_VOXELS
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

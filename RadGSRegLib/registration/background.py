@@ -13,16 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
 from ..drr import hu_to_attenuation, project_volume, project_volume_with_jacobian
 from ..drr.attenuation import SOFT_TISSUE_HU
-from ..geometry import Camera, Volume, twist_about
+from ..geometry import Array, Camera, Volume, twist_about
 from .anatomy import Anatomy
-
-Array = NDArray[np.float64]
 
 COEFFICIENTS = (0.0, 0.5, 1.0)
 

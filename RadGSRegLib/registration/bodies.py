@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..geometry import Array
 from .options import Fidelity, RefineOptions
 
 if TYPE_CHECKING:
     from .background import Background
     from .windows import StageView
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

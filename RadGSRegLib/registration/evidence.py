@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..geometry import Array
 from ..geometry.pose import skew
 from ..system.parallel import side_by_side_reporting
 from ..system.progress import Progress
@@ -19,8 +19,6 @@ from .options import RegistrationOptions
 from .proposers import Proposer, Tried
 from .refine import Refined
 from .stages import Hypothesis, Refiner
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

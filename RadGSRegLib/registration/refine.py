@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from ..geometry import Array
 from ..system.parallel import side_by_side, worker_count
 from ..system.progress import Progress
 from .background import COEFFICIENTS, render_linear
@@ -26,8 +26,6 @@ from .options import RefineOptions
 from .residual import Residual
 from .steps import Stepper
 from .windows import StageView, pixel_weight
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

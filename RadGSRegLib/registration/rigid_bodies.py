@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from ..gaussians import (
     rasterize_bodies,
     rasterize_bodies_with_jacobian,
 )
-from ..geometry import Rigid, Volume, compose_about
+from ..geometry import Array, Rigid, Volume, compose_about
 from ..geometry.pose import skew
 from .anatomy import Anatomy, Body
 from .background import Background, RenderedBackground, build_background
@@ -29,8 +29,6 @@ from .bounds import PRIOR_STRENGTH
 from .clouds import block_cloud
 from .options import Fidelity, RefineOptions
 from .windows import StageView
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..cases import Case
-from ..geometry import Rigid
+from ..geometry import Array, Rigid
 from ..views import PreparedView, ViewFilter, prepare_views
 from .anatomy import build_anatomy
 from .bodies import BodySource
 from .options import RegistrationOptions
 from .rigid_bodies import RigidBodies, ct_bodies
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

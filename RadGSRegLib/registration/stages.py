@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..geometry import Array
 from ..system.parallel import side_by_side_reporting
 from ..system.progress import Progress
 from ..views import window
@@ -21,8 +21,6 @@ from .residual import Residual
 from .scene import Scene
 from .steps import Stepper
 from .windows import StageView
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from ..geometry import Array
 
 # A parabola through three numbers of a rough cost is believed so far in one go.
 _GROWTH = 3.0

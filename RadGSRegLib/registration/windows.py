@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ..geometry import Array
 from ..views import Window
 from .background import RenderedBackground
 from .bounds import VISIBLE_SHARE
 from .options import RefineOptions
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from ..cases import View, file_stem
-from ..geometry import Volume, centroid, invert_rigid, transform_points
+from ..geometry import Array, Volume, centroid, invert_rigid, transform_points
 from ..measures import resample
 from .canvas import blank_figure, png_bytes
 from .shadow import Shadow
-
-Array = NDArray[np.float64]
 
 OUTLINE = "#22d3ee"
 FOLDS = "#fbbf24"

@@ -12,9 +12,7 @@ from contourpy import contour_generator
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from ..geometry import Camera, Volume, cut, mask_box, transform_points
-
-Array = NDArray[np.float64]
+from ..geometry import Array, Camera, Volume, cut, mask_box, transform_points
 
 SOFT_TISSUE_HU = 40.0
 WATER_PER_MM = 0.0206

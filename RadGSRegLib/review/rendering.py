@@ -10,10 +10,9 @@ from scipy import ndimage
 
 from ..cases import Case, View
 from ..drr import SOFT_TISSUE_HU, hu_to_attenuation, project_volume
-from ..geometry import Camera, Volume
+from ..geometry import Array, Camera, Volume
 from ..report import brightness
 
-Array = NDArray[np.float64]
 Content = Literal["bones", "vertebra"]
 
 MOST_PIXELS = 512

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..cases import Case
-from ..geometry import Rigid, Volume
+from ..geometry import Array, Rigid, Volume
 from ..registration import (
     Arrangement,
     LocallyNormalized,
@@ -23,8 +23,6 @@ from ..registration import (
 )
 from ..system import Progress, one_torch_thread
 from ..views import prepare_views
-
-Array = NDArray[np.float64]
 
 # Windows are cut around a pose; farther away than this they are cut anew.
 _WINDOW_REACH_MM = 6.0

@@ -14,12 +14,10 @@ from scipy.ndimage import (
     map_coordinates,
 )
 
-from ..geometry import Volume, transform_points
+from ..geometry import Array, Volume, transform_points
 from .deform import Deformation
 from .pose import Placement
 from .template import LOWER_MM, SHAPE_XYZ, SPACING_MM, grid_points
-
-Array = NDArray[np.float64]
 
 _WORK_MM = 2.0
 _MARGIN_MM = 8.0

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ..geometry import transform_points
+from ..geometry import Array, transform_points
 from ..system import Progress
 from .image import Patch
 from .pose import Placement
 from .template import SHAPE_XYZ, SPACING_MM, grid_points
-
-Array = NDArray[np.float64]
 
 _WINDOW = 7  # voxels of the template: the correlation is local, brightness may drift
 _STAGES = ((36.0, 25, 0.5), (22.0, 25, 0.15), (12.0, 30, 0.06))

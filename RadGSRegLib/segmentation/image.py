@@ -10,9 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
 
-from ..geometry import Volume, transform_points
-
-Array = NDArray[np.float64]
+from ..geometry import Array, Volume, transform_points
 
 
 @dataclass(frozen=True)

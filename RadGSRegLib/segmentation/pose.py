@@ -6,15 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ..geometry import transform_points
+from ..geometry import Array, transform_points
 from ..system import Progress
 from .image import Patch
 from .template import Template, grid_points, in_body, template
-
-Array = NDArray[np.float64]
 
 _LEVELS_TRIED = ("T12", "L2", "L4", "L5")
 _SAGITTAL_DEG = (-36.0, -18.0, 0.0, 18.0, 36.0)

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from ..cases import Case, View
 from ..drr import project_volume
-from ..geometry import Camera, Rigid, Volume, transform_points
+from ..geometry import Array, Camera, Rigid, Volume, transform_points
 from ..system import Progress, ProgressCallable
 from .geometry import AP, LATERAL, c_arm_camera, move_about, random_offset, random_turn
 from .imaging import DisplayCurve, add_noise, add_scatter, collimator_mask, random_display
@@ -23,7 +23,6 @@ from .scene import Piece, Scene, covers_body, draw_surface_points, take_apart
 from .shapes import cylinder_path, ellipsoid_path, trunk_path
 from .spectrum import Spectrum, tungsten_spectrum
 
-Array = NDArray[np.float64]
 Image = NDArray[np.float32]
 Framing = Callable[[dict[str, Camera], Array], dict[str, Camera]]
 

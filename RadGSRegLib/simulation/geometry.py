@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-from ..geometry import Camera, Rigid
+from ..geometry import Array, Camera, Rigid
 from .parameters import SimulationParameters
-
-Array = NDArray[np.float64]
 
 AP, LATERAL = "AP", "LA"
 

@@ -6,9 +6,9 @@ Rays: ``source`` (3,), unit ``directions`` (..., 3), all in world mm.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from ..geometry import Array
 
 
 def quadric_chord(

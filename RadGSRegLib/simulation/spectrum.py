@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
+from ..geometry import Array
 from .materials import linear_attenuation, mass_attenuation
-
-Array = NDArray[np.float64]
 
 _TUNGSTEN_LINES = ((57.98, 0.58), (59.32, 1.0), (67.24, 0.33), (69.1, 0.09))
 _K_EDGE_KEV = 69.5

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from ..drr import project_volume
 from ..errors import InputError
-from ..geometry import Camera, Volume, invert_rigid, transform_points, translation
+from ..geometry import Array, Camera, Volume, invert_rigid, transform_points, translation
 from ..networks import PIXEL_MM, SIZE_PX, Frame, make_frame
 from ..simulation import PRESETS, Prepared, SimulationParameters, simulate_case
 from ..views import prepare_views
 from .subjects import Subject
 
-Array = NDArray[np.float64]
 Images = NDArray[np.float32]
 
 

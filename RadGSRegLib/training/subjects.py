@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..drr import excess_attenuation
 from ..errors import InputError
-from ..geometry import Volume
+from ..geometry import Array, Volume
 from ..simulation import Scene, take_apart
-
-Array = NDArray[np.float64]
 
 # What is farther from the vertebra than this does not reach into the crops by much.
 _REACH_MM = 70.0

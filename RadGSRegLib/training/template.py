@@ -10,13 +10,11 @@ from scipy import ndimage, optimize
 from scipy.spatial.transform import Rotation
 
 from ..gaussians import GaussianCloud, fit_vertebra
-from ..geometry import Volume, translation
+from ..geometry import Array, Volume, translation
 from ..networks import sample_cube
 from ..system import Progress
 from . import bounds
 from .subjects import Subject
-
-Array = NDArray[np.float64]
 
 EDGE_MM = 112.0
 SPACING_MM = 2.0

@@ -6,14 +6,12 @@ from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from RadGSRegLib.geometry import transform_points
+from numpy.typing import ArrayLike
+from RadGSRegLib.geometry import Array, transform_points
 from RadGSRegLib.geometry.pose import orthonormalize, translation
 from scipy.spatial.transform import Rotation
 
 from .views import sliceToRas
-
-Array = NDArray[np.float64]
 
 AXES = ("right", "up", "away", "tilt", "turn", "roll")
 SHIFTS = AXES[:3]

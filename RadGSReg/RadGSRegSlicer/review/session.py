@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 import vtk
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import (
+    Array,
     invert_rigid,
     is_rigid,
     ras_to_lps,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
         vtkMRMLSegmentationNode,
     )
 
-Array = NDArray[np.float64]
 
 _GESTURE_S = 0.8
 

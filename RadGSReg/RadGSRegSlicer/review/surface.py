@@ -10,7 +10,7 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import transform_points
+from RadGSRegLib.geometry import Array, transform_points
 from scipy import ndimage
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
@@ -20,7 +20,6 @@ from ..scene.segments import findSegment
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
-Array = NDArray[np.float64]
 
 MOST_TRIANGLES = 24_000  # keeps an outline within a few milliseconds and shows every process
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Camera
+from RadGSRegLib.geometry import Array, Camera
 from RadGSRegLib.geometry.camera import triangulate
 from RadGSRegLib.geometry.carm import carm_angles, carm_rotation
 
@@ -23,7 +23,6 @@ from .xray import XrayGeometry
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode
 
-Array = NDArray[np.float64]
 
 ISOCENTRE = "RadGSReg.Isocentre"
 """The attribute of an X-ray's node that holds its isocentre, LPS mm (JSON)."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 import vtk
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import transform_points
+from RadGSRegLib.geometry import Array, transform_points
 from vtk.util.numpy_support import numpy_to_vtk
 
 from . import xray
@@ -25,7 +25,6 @@ from .frames import LPS_RAS
 if TYPE_CHECKING:
     from slicer import vtkMRMLModelNode, vtkMRMLScalarVolumeNode, vtkMRMLScene
 
-Array = NDArray[np.float64]
 
 DRAWING = "RadGSReg.Drawing"
 """The attribute that marks what this package draws, with what it is: beam, plane, outline, ..."""

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ...geometry import Camera
+from ...geometry import Array, Camera
 from ..dicom_geometry import nominal_extrinsic, nominal_intrinsic
 from .door import SourcedCamera, ViewEntry
-
-Array = NDArray[np.float64]
 
 _REMEDY = 'give "intrinsic" and "extrinsic"'
 

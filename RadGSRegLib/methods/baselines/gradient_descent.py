@@ -13,19 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ...cases import Case
 from ...drr import hu_to_attenuation, project_volume, project_volume_with_jacobian
 from ...drr.attenuation import SOFT_TISSUE_HU
 from ...errors import InputError
-from ...geometry import Rigid, Volume, compose_about, cut, mask_box
+from ...geometry import Array, Rigid, Volume, compose_about, cut, mask_box
 from ...system.progress import Progress
 from ...system.torch_threads import one_torch_thread
 from ...views import LocalNormalization, PreparedView, Window, prepare_views, window
-
-Array = NDArray[np.float64]
 
 _SHOW_EVERY = 5
 

@@ -6,17 +6,14 @@ import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...geometry import Rigid
+from ...geometry import Array, Rigid
 from ...system.parallel import side_by_side_reporting
 from ...system.progress import Progress
 from ..options import RegistrationOptions
 from ..scene import Scene
 from .correlation import search
 from .types import Candidate, Proposal, Tried
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

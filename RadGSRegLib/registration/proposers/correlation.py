@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from ...geometry import Array
 from ...geometry.pose import translation
 from ...system.progress import Progress
 from ...views import PreparedView, window
@@ -27,8 +27,6 @@ from ..residual import LocallyNormalized
 from ..scene import Scene
 from ..windows import StageView
 from .types import Candidate
-
-Array = NDArray[np.float64]
 
 # So many poses at a time, then one may cancel.
 _POSES = 32

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...geometry import Array
 from ...system.progress import Progress
 from ..bodies import BodySource
 from ..bounds import LEVEL_DISTANCE_MM, LEVEL_RANGE_MM, LEVEL_STEEPNESS
@@ -14,8 +14,6 @@ from ..options import Places, RegistrationOptions
 from ..scene import Scene
 from .correlation import search
 from .types import Candidate, Proposal, Tried
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
