@@ -1,4 +1,5 @@
-"""Everything of RadGSReg that knows Slicer: scene, X-ray nodes, segments, child processes, results.
+"""Everything of RadGSReg that knows Slicer.
 
-Nothing here imports torch; the pipeline runs in a child process (`jobs`, `tasks`).
+The rooms, each of which may use those before it: scene and process, exchange, operations, review,
+panel. Nothing here imports torch; the pipeline runs in a child process.
 """

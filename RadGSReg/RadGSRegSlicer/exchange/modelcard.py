@@ -15,14 +15,14 @@ Card = dict[str, Any]
 def knownCard(path: str | Path) -> Card:
     """The card of a model, read again only where the file has changed: for a form.
 
-    Raises InputError for a file that is missing, damaged or no model of ours.
+    Raises InputError for a file that is missing, damaged or no model of this program.
     """
     path = Path(path)
     try:
-        seen = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         raise InputError(path, "is not there") from None
-    return _readOnce(path, seen.st_mtime_ns, seen.st_size)
+    return _readOnce(path, status.st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache(maxsize=8)

@@ -125,9 +125,9 @@ def fromDicom(series: DicomSeries, frame: int | None = None) -> Imported:
     """The X-rays of a series of the DICOM database, one per file."""
     out = Imported()
     for file in series.files:
-        one = fromFile(file, frame, series.text.split(" \N{MIDDLE DOT} ")[-1])
-        out.nodes += one.nodes
-        out.notes += one.notes
+        imported = fromFile(file, frame, series.text.split(" \N{MIDDLE DOT} ")[-1])
+        out.nodes += imported.nodes
+        out.notes += imported.notes
     return out
 
 
@@ -136,7 +136,7 @@ def dicomSeries() -> list[DicomSeries]:
     database = getattr(slicer, "dicomDatabase", None)
     if database is None or not database.isOpen:
         raise InputError("DICOM database", "is not open", "open the DICOM module once")
-    found = []
+    series = []
     for patient in database.patients():
         for study in database.studiesForPatient(patient):
             for uid in database.seriesForStudy(study):
@@ -149,8 +149,8 @@ def dicomSeries() -> list[DicomSeries]:
                     f"{modality} {database.descriptionForSeries(uid) or ''}".strip(),
                 ]
                 text = " \N{MIDDLE DOT} ".join(part for part in parts if part)
-                found.append(DicomSeries(uid, text, tuple(database.filesForSeries(uid))))
-    return found
+                series.append(DicomSeries(uid, text, tuple(database.filesForSeries(uid))))
+    return series
 
 
 def frameCount(path: str | os.PathLike[str]) -> int:

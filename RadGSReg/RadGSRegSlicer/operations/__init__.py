@@ -1,1 +1,1 @@
-"""What the logic can do: one file per operation."""
+"""What the logic can do: one file per operation, each with its typed request."""

@@ -47,7 +47,7 @@ class ClickRequest(Request):
 
     ``pointRas``: inside the vertebra's body, RAS mm, in the CT's own frame (without a transform
     that the CT is under). ``level``: which vertebra it is ("L3"), which no computation can know;
-    None if nobody says so. ``segmentationNode`` gets the new segment; else a new node is made. A
+    None if it is not said. ``segmentationNode`` gets the new segment; else a new node is made. A
     segment of the same level that was made from an earlier click is replaced.
     """
 

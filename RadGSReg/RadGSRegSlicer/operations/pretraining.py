@@ -147,7 +147,7 @@ def modelFile(path: str | os.PathLike[str]) -> Path:
 
 
 def defaultPath(name: str) -> Path:
-    """Where a model of a vertebra goes if nobody says: beside the scene, under a new name."""
+    """Choose where a model of a vertebra goes: beside the scene, under a new name."""
     folder = Path(slicer.mrmlScene.GetRootDirectory() or Path.home())
     if not os.access(folder, os.W_OK | os.X_OK):
         folder = Path.home()

@@ -95,7 +95,7 @@ class Request:
         return task
 
     def run(self) -> Any:
-        """Start the task; returns its result, or the task itself where nobody waits."""
+        """Start the task; returns its result, or the task itself without `waitForCompletion`."""
         task = self.task()
         task.start()
         if self.waitForCompletion:

@@ -134,12 +134,12 @@ def errorAgainstTruth(
     from RadGSRegLib.measures import target_points
 
     node = ctNode.GetParentTransformNode() if transformNode is None else transformNode
-    found = np.eye(4) if node is None else transformMatrix(node)
+    ctToWorld = np.eye(4) if node is None else transformMatrix(node)
     segmentId = segments.findSegment(segmentationNode, segment)
     labels = segments.labelsOnCt(segmentationNode, segmentId, ctNode)
     volume = casefolder.volumeFromCt(ctNode).with_array(labels.array)
     points = target_points(volume, labels.label, _SURFACE_POINTS) * [-1.0, -1.0, 1.0]
-    return errorOfPose(ctNode, points, found)
+    return errorOfPose(ctNode, points, ctToWorld)
 
 
 def errorOfPose(

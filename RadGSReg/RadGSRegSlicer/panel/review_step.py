@@ -297,9 +297,9 @@ class ReviewStep(Step):
             return _("Scores: getting ready ({what})").format(what=review.client.message or "...")
         if review.scores is None:
             return _("Scores: ...")
-        found = [f"{name} {score:.3f}" for name, score in review.scores["views"].items()]
+        views = [f"{name} {score:.3f}" for name, score in review.scores["views"].items()]
         return _("Score {all:.3f}: {views}").format(
-            all=review.scores["score"], views=", ".join(found)
+            all=review.scores["score"], views=", ".join(views)
         )
 
 

@@ -67,9 +67,9 @@ class XrayStep(Step):
 
     def takeUpXrays(self) -> None:
         """Use the X-rays of the scene, unless some are in use already."""
-        found = xray.xrayNodes(slicer.mrmlScene)
-        if found and not any(self.parameters.xrays):
-            self.parameters.xrays = found
+        nodes = xray.xrayNodes(slicer.mrmlScene)
+        if nodes and not any(self.parameters.xrays):
+            self.parameters.xrays = nodes
 
     def cleanup(self) -> None:
         self._observe([])
@@ -98,8 +98,8 @@ class XrayStep(Step):
     def missing(self) -> str:
         nodes = [node for node in self.parameters.xrays if node is not None]
         if len(nodes) < 2:
-            one = _("Add one more X-ray, taken from another direction")
-            return one if nodes else _("Add at least two X-rays, taken from different directions")
+            text = _("Add one more X-ray, taken from another direction")
+            return text if nodes else _("Add at least two X-rays, taken from different directions")
         try:
             directions = [xray.getGeometry(node).camera.view_direction_world for node in nodes]
         except InputError as error:

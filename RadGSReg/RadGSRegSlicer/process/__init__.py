@@ -1,1 +1,1 @@
-"""Child processes, timers, and what is installed."""
+"""Child processes and their drivers, timers, and what is installed."""

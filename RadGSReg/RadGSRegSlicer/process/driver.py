@@ -82,7 +82,7 @@ class Driver(Generic[Result]):
     def end(self) -> None:
         """`discard`, and return when the child is gone and no file is left, within two seconds.
 
-        For when nobody polls any more, as when the application closes; tells nobody.
+        For when polling has ended, as when the application closes; calls no callback.
         """
         self.discard()
         self._stopTimer()

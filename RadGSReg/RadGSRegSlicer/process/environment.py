@@ -41,10 +41,10 @@ def pythonExecutable() -> str:
         from slicer import app  # noqa: F401
     except ImportError:
         return sys.executable
-    found = shutil.which("PythonSlicer")
-    if found is None:
+    launcher = shutil.which("PythonSlicer")
+    if launcher is None:
         raise RuntimeError("PythonSlicer, which comes with 3D Slicer, was not found on the path")
-    return found
+    return launcher
 
 
 def childEnvironment() -> dict[str, str]:

@@ -92,26 +92,26 @@ class Comparison:
 
     def _picture(self) -> NDArray[np.float32] | None:
         """What is to be seen over the X-ray (rows, columns); None for the X-ray as it is."""
-        seen = np.asarray(xray.getPixels(self.xrayNode), dtype=np.float32)
+        pixels = np.asarray(xray.getPixels(self.xrayNode), dtype=np.float32)
         mode = self.mode if self._rendering is not None else "xray"
         if mode == "flicker":
             mode = "rendering" if self._flickerOn else "xray"
         if mode == "xray":
-            return self._enhanced(seen) if self.enhance else None
+            return self._enhanced(pixels) if self.enhance else None
         assert self._rendering is not None
         there = np.isfinite(self._rendering)
-        rendering = np.where(there, self._rendering, seen)
+        rendering = np.where(there, self._rendering, pixels)
         if self.enhance:
             if there.any():
                 # A flat surrounding, so that the CT's edge does not shine.
                 flat = np.where(there, self._rendering, self._rendering[there].mean())
                 rendering = self._enhanced(flat)
-            seen = self._enhanced(seen)
-            rendering = np.where(there, self._matched(rendering, seen), seen)
+            pixels = self._enhanced(pixels)
+            rendering = np.where(there, self._matched(rendering, pixels), pixels)
         if mode == "blend":
-            return np.asarray((1.0 - self.opacity) * seen + self.opacity * rendering)
+            return np.asarray((1.0 - self.opacity) * pixels + self.opacity * rendering)
         if mode == "checkerboard":
-            return checkerboard(seen, rendering, self._tile())
+            return checkerboard(pixels, rendering, self._tile())
         return rendering
 
     def _enhanced(self, image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -172,10 +172,10 @@ class ReviewDisplay:
     def _drawOutline(self, node: vtkMRMLScalarVolumeNode) -> None:
         silhouette, folds = self._outlines[node.GetID()]
         try:
-            found = self.session.outline(node, self.showFolds)
-            silhouette.SetAndObservePolyData(_lines(node, found.silhouette))
-            folds.SetAndObservePolyData(_lines(node, found.folds))
-        except InputError:  # while a geometry is being edited it may be senseless for a moment
+            outline = self.session.outline(node, self.showFolds)
+            silhouette.SetAndObservePolyData(_lines(node, outline.silhouette))
+            folds.SetAndObservePolyData(_lines(node, outline.folds))
+        except InputError:  # while a geometry is being edited it may be unusable for a moment
             for model in (silhouette, folds):
                 model.SetAndObservePolyData(vtk.vtkPolyData())
 

@@ -177,13 +177,13 @@ def _contours(
     join.SetMaximumLength(100_000)
     join.JoinContiguousSegmentsOn()
     join.Update()
-    found = join.GetOutput()
-    if found.GetNumberOfLines() == 0:
+    joined = join.GetOutput()
+    if joined.GetNumberOfLines() == 0:
         return ()
-    points = vtk_to_numpy(found.GetPoints().GetData())[:, :2].astype(float)
+    points = vtk_to_numpy(joined.GetPoints().GetData())[:, :2].astype(float)
     pixels = origin + (points + [left + 0.5, top + 0.5]) * cell
-    offsets = vtk_to_numpy(found.GetLines().GetOffsetsArray())
-    order = vtk_to_numpy(found.GetLines().GetConnectivityArray())
+    offsets = vtk_to_numpy(joined.GetLines().GetOffsetsArray())
+    order = vtk_to_numpy(joined.GetLines().GetConnectivityArray())
     lines = (pixels[order[first:last]] for first, last in itertools.pairwise(offsets))
     return tuple(_smoothed(line, smooth) for line in lines if abs(_area(line)) >= leastArea)
 

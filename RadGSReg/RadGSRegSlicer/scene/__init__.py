@@ -1,1 +1,1 @@
-"""The nodes of the scene: X-rays, frames, segments, levels, starts, the C-arm's drawing."""
+"""The nodes of the scene: X-rays, segments, starts, results, drawings, what the user has chosen."""

@@ -47,14 +47,14 @@ def segmentLevel(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> S
     if coded is not None:
         return SegmentLevel(coded, "terminology")
     for text, source in ((segmentId, "id"), (segment.GetName() or "", "name")):
-        found = vertebra_level(text)
-        if found is not None:
-            return SegmentLevel(found, source)
+        level = vertebra_level(text)
+        if level is not None:
+            return SegmentLevel(level, source)
     return None
 
 
 def setSegmentLevel(segmentationNode: vtkMRMLSegmentationNode, segmentId: str, level: str) -> None:
-    """Say which vertebra a segment is: its name, its terminology and a tag of ours follow."""
+    """Say which vertebra a segment is: its name, its terminology and the tag `LEVEL_TAG` follow."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     meaning = "Sacrum" if level == "S1" else f"{level} vertebra"
     code = SNOMED_CODES.get(level)
@@ -83,8 +83,8 @@ def _setTerminology(segment: Any, code: str, meaning: str) -> None:
 
 def vertebrae(segmentationNode: vtkMRMLSegmentationNode) -> dict[str, str]:
     """Segment identifier to level, of the segments that are vertebrae."""
-    found = {id_: segmentLevel(segmentationNode, id_) for id_ in segmentIds(segmentationNode)}
-    return {id_: level.level for id_, level in found.items() if level is not None}
+    every = {id_: segmentLevel(segmentationNode, id_) for id_ in segmentIds(segmentationNode)}
+    return {id_: level.level for id_, level in every.items() if level is not None}
 
 
 def neighbours(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> list[str]:

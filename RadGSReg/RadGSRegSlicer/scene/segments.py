@@ -67,15 +67,15 @@ def findSegment(segmentationNode: vtkMRMLSegmentationNode, wanted: str) -> str:
         candidates.append([id_ for id_ in ids if vertebra_level(id_) == level])
         candidates.append([id_ for id_ in ids if vertebra_level(names[id_]) == level])
     candidates.append([id_ for id_ in ids if names[id_].lower() == wanted.strip().lower()])
-    for found in candidates:
-        if len(found) == 1:
-            return found[0]
-        if len(found) > 1:
+    for fitting in candidates:
+        if len(fitting) == 1:
+            return fitting[0]
+        if len(fitting) > 1:
             # A name that is exactly the wanted one decides between several of one level.
-            exact = [id_ for id_ in found if names[id_].lower() == wanted.strip().lower()]
+            exact = [id_ for id_ in fitting if names[id_].lower() == wanted.strip().lower()]
             if len(exact) == 1:
                 return exact[0]
-            several = ", ".join(f"'{names[id_]}'" for id_ in found)
+            several = ", ".join(f"'{names[id_]}'" for id_ in fitting)
             raise InputError(
                 segmentationNode.GetName(),
                 f"several segments are '{wanted}': {several}",
@@ -169,12 +169,12 @@ def _pasted(
         table = np.zeros(2 ** (8 * voxels.itemsize), np.uint8)
         for value, count in values.items():
             table[value] = count
-        found = table[voxels[k:kEnd, j:jEnd, i:iEnd]]
+        counts = table[voxels[k:kEnd, j:jEnd, i:iEnd]]
         place = counted[low[2] : high[2], low[1] : high[1], low[0] : high[0]]
         if len(layers) == 1:
-            place[...] = found
+            place[...] = counts
         else:
-            np.copyto(place, found, where=found > 0)
+            np.copyto(place, counts, where=counts > 0)
     return counted
 
 

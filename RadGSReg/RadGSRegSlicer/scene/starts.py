@@ -196,10 +196,10 @@ def landmarkPose(ct: Array, world: Array) -> tuple[Array, float]:
             raise InputError("landmarks", "lie on one line", "add one beside it")
     sets = []
     for points in (ct, world):
-        one = vtk.vtkPoints()
+        vtkSet = vtk.vtkPoints()
         for point in points:
-            one.InsertNextPoint(*(float(x) for x in point))
-        sets.append(one)
+            vtkSet.InsertNextPoint(*(float(x) for x in point))
+        sets.append(vtkSet)
     transform = vtk.vtkLandmarkTransform()
     transform.SetModeToRigidBody()
     transform.SetSourceLandmarks(sets[0])
@@ -216,20 +216,20 @@ def landmarksInXrays(xrayNodes: Sequence[vtkMRMLScalarVolumeNode], count: int) -
     Raises InputError where one is not placed in at least two X-rays.
     """
     out = []
-    seen = []
+    clicks = []
     for node in xrayNodes:
         markups = markupsOf(node, LANDMARKS_ROLE)
         points = [] if markups is None else definedPoints(markups)
         geometry = getGeometry(node)
-        seen.append((geometry.camera, [rasToPixel(geometry, point) for point in points]))
+        clicks.append((geometry.camera, [rasToPixel(geometry, point) for point in points]))
     for index in range(count):
-        found = [(camera, pixels[index]) for camera, pixels in seen if index < len(pixels)]
-        if len(found) < 2:
+        pairs = [(camera, pixels[index]) for camera, pixels in clicks if index < len(pixels)]
+        if len(pairs) < 2:
             raise InputError(
                 f"landmark {index + 1}", "is placed in fewer than two X-rays", "place it in two"
             )
         try:
-            point, _ = triangulate([camera for camera, _ in found], [px for _, px in found])
+            point, _ = triangulate([camera for camera, _ in pairs], [px for _, px in pairs])
         except ValueError as error:
             raise InputError(f"landmark {index + 1}", str(error)) from error
         out.append(LPS_RAS[:3, :3] @ point)
