@@ -70,11 +70,35 @@ def run(
 ) -> PipelineResult:
     """Register the case's vertebra, then reconstruct it from the X-rays with the CT as prior.
 
-    ``start_ct_to_world`` (4, 4): an approximate pose, as from start.json; ``proposers``: what to
-    ask before the search (`networks.LearnedStart.proposer`); ``prior_ct``: the vertebra's Gaussians
-    in the CT frame where there are some already (`networks.patient_cloud`);
-    ``on_registered``: what to call with the registration before the reconstruction begins. Raises
-    InputError for a case that cannot be registered and Cancelled when ``progress`` asks to stop.
+    Args:
+        case: CT, labels and two X-rays or more.
+        start_ct_to_world: (4, 4), an approximate pose, as from start.json.
+        options: of both parts; None: the defaults.
+        progress: told of the share done; may cancel.
+        proposers: what to ask before the search (`networks.LearnedStart.proposer`).
+        prior_ct: the vertebra's Gaussians in the CT frame where there are some already
+            (`networks.patient_cloud`).
+        on_registered: called with the registration before the reconstruction begins.
+
+    Returns:
+        Registration, Gaussians (world mm), volume (1/mm, world), surface points and seconds.
+
+    Raises:
+        InputError: for a case that cannot be registered.
+        Cancelled: when ``progress`` asks to stop.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from RadGSRegLib import pipeline
+        >>> from RadGSRegLib.reconstruction import ReconstructionOptions
+        >>> from RadGSRegLib.registration import registration_options
+        >>> near = replace(registration_options("fast"), rotation_range_deg=12.5)
+        >>> quick = pipeline.PipelineOptions(near, ReconstructionOptions(prior_steps=2))
+        >>> result = pipeline.run(case, options=quick)
+        >>> result.registration.status
+        'ok'
+        >>> result.volume_world.array.ndim
+        3
     """
     options = options or PipelineOptions()
     report = progress if isinstance(progress, Progress) else Progress(progress)
@@ -107,7 +131,34 @@ def register_case(
     progress: Progress | None = None,
     proposers: Sequence[Proposer] = (),
 ) -> Registration:
-    """From a case to the pose of its vertebra; see `registration.register_case`."""
+    """Register the case's vertebra to its X-rays; `registration.register_case` says how it starts.
+
+    Args:
+        case: CT, labels and two X-rays or more.
+        start_ct_to_world: (4, 4), an approximate pose, off by up to 20 degrees and 50 mm.
+        options: None: the defaults.
+        progress: told of the share done and of the best pose so far; may cancel.
+        proposers: what to ask before the search (`networks.LearnedStart.proposer`).
+
+    Returns:
+        The pose (4, 4) LPS mm, its covariance (6, 6) in rad and mm, the status and the evidence.
+
+    Raises:
+        InputError: where there is nothing to start from or nothing to be seen there.
+        Cancelled: when ``progress`` says so.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from RadGSRegLib import pipeline
+        >>> from RadGSRegLib.measures import mtre
+        >>> from RadGSRegLib.registration import registration_options
+        >>> near = replace(registration_options("fast"), rotation_range_deg=12.5)
+        >>> registration = pipeline.register_case(case, options=near)
+        >>> registration.status
+        'ok'
+        >>> mtre(truth["points_ct"], registration.ct_to_world, truth["ct_to_world"]) < 2.0
+        True
+    """
     from . import registration
 
     return registration.register_case(case, start_ct_to_world, options, progress, proposers)
@@ -116,10 +167,28 @@ def register_case(
 def posed_prior(
     case: Case, registration: Registration, progress: Progress | None = None
 ) -> GaussianCloud:
-    """From a case's vertebra and its pose to its Gaussians in world mm.
+    """Turn a case's vertebra and its pose into Gaussians in the world.
 
     Cut at the mask, without the shell around it that a registration takes along: what the
     segmentation calls the vertebra is what is reconstructed.
+
+    Args:
+        case: CT and labels.
+        registration: its pose and seed.
+        progress: told of the share done; may cancel.
+
+    Returns:
+        At most 6,000 Gaussians (float32, CPU), world mm.
+
+    Raises:
+        InputError: for a label without bone.
+        Cancelled: when ``progress`` says so.
+
+    Example:
+        >>> from RadGSRegLib import pipeline
+        >>> cloud_world = pipeline.posed_prior(case, registration)
+        >>> 1000 < len(cloud_world) <= 6000
+        True
     """
     from .drr import excess_attenuation
     from .gaussians import fit_vertebra
@@ -137,7 +206,35 @@ def reconstruct(
     options: ReconstructionOptions | None = None,
     progress: Progress | None = None,
 ) -> Reconstruction:
-    """From X-rays, and Gaussians to begin with if there are any, to Gaussians and volume."""
+    """Reconstruct Gaussians and a volume from X-rays (math.md section 5).
+
+    A prior is adjusted as far as the views agree. Without one a fresh cloud is fitted, in the
+    manner of R2-Gaussian (Zha et al., 2024), to any number of views in any pose.
+
+    Args:
+        views: X-rays with their cameras.
+        prior_cloud: Gaussians to begin with, world mm, as `posed_prior` gives them.
+        centre_world: (3,) mm, where to look; the clicks or the images' middles unless given.
+        options: None: the defaults.
+        progress: told of the share done; may cancel.
+
+    Returns:
+        The cloud (world mm), the volume (1/mm, world axes) and the quality of the fit.
+
+    Raises:
+        InputError: for views that cannot show the place, or an empty prior.
+        Cancelled: when ``progress`` says so.
+
+    Example:
+        >>> from RadGSRegLib import pipeline
+        >>> from RadGSRegLib.reconstruction import ReconstructionOptions
+        >>> quick = ReconstructionOptions(
+        ...     fresh_steps=8, fresh_count=300, box_mm=64.0, spacing_mm=2.0
+        ... )
+        >>> reconstruction = pipeline.reconstruct(case.views, options=quick)
+        >>> reconstruction.volume.array.shape
+        (32, 32, 32)
+    """
     from .reconstruction import reconstruct_from_views
 
     centre = centre_of_views(views) if centre_world is None else np.asarray(centre_world)

@@ -36,11 +36,28 @@ def is_views_file(path: Path) -> bool:
 
 
 def read_case(path: Path) -> Case:
-    """The case that a ``case.json`` describes; paths in it are relative to the file.
+    """Read the case that a ``case.json`` describes (docs/files.md).
 
-    Reads the CT (HU), the segmentation on the CT's grid and all X-rays. Beyond the contract,
-    ``series`` (a DICOM SeriesNumber) chooses among several CT volumes of one folder. Raises
-    InputError, one sentence that names the file, for anything that is missing or senseless.
+    Beyond the contract, ``series`` (a DICOM SeriesNumber) chooses among several CT volumes of one
+    folder.
+
+    Args:
+        path: the ``case.json``, or a folder that holds one; paths in it are relative to the file.
+
+    Returns:
+        The CT (HU), the segmentation on the CT's grid, the label, and the X-rays with cameras.
+
+    Raises:
+        InputError: one sentence that names the file, for anything missing or invalid.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from RadGSRegLib.cases import read_case
+        >>> case = read_case(Path(folder) / "case.json")
+        >>> [view.name for view in case.views]
+        ['AP', 'LA']
+        >>> case.ct.array.shape == case.mask.shape
+        True
     """
     known, views = _read(path, ("ct", "segmentation", "views"))
     return Case(views=views, **{f.name: getattr(known, f.name) for f in dataclasses.fields(known)})
@@ -135,11 +152,33 @@ def write_case(
     label_names: dict[int, str] | None = None,
     start_ct_to_world: ArrayLike | None = None,
 ) -> Path:
-    """Write a case in the form of the contract into an existing folder; returns its ``case.json``.
+    """Write a case in the form of the contract (docs/files.md).
 
-    CT (HU) as int16 if its values are whole, float32 otherwise. The segmentation is a
-    ``seg.seg.nrrd`` where ``label_names`` are given, a ``seg.nii.gz`` otherwise. Use it inside an
-    `OutputFolder` so that the case appears whole.
+    Use it inside an `OutputFolder`, so that the case appears whole.
+
+    Args:
+        folder: an existing folder.
+        ct: HU; stored as int16 if all values are whole, as float32 otherwise.
+        labels: the label map, on any grid.
+        label: the vertebra's value in it.
+        views: two X-rays or more.
+        label_names: names by value; with them the segmentation is a ``seg.seg.nrrd``, without a
+            ``seg.nii.gz``.
+        start_ct_to_world: an approximate pose (4, 4), written as ``start.json``.
+
+    Returns:
+        The path of ``case.json``.
+
+    Raises:
+        ValueError: for a start that is not rigid.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from RadGSRegLib.cases import OutputFolder, read_case, write_case
+        >>> with OutputFolder(Path(folder) / "copy") as stage:
+        ...     path = write_case(stage, case.ct, case.labels, case.label, case.views)
+        >>> read_case(Path(folder) / "copy").label == case.label
+        True
     """
     folder = Path(folder)
     array = ct.array

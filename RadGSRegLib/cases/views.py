@@ -183,12 +183,26 @@ def check_views(views: Sequence[View], source: Path) -> None:
 
 
 def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:
-    """The X-rays of a ``views.json``, with their cameras; paths in it are relative to the file.
+    """Read the X-rays of a ``views.json``, with their cameras (docs/files.md).
 
-    Beyond the contract a view may give its geometry as ``projection_matrix`` (3x4, or a text file
-    of 12 numbers) or as RTK's ``geometry`` file with the ``projection`` index from 0 (and
-    ``geometry_frame``: ``lps`` or ``iec``), and choose a ``frame`` (from 0) of its image.
-    ``ledger`` collects hashes and remarks. Raises InputError, one sentence, for anything unusable.
+    Args:
+        path: the file; paths in it are relative to it.
+        ledger: collects hashes and remarks, where given.
+
+    Returns:
+        The views: pixels (rows, columns) float32, and a camera in world mm each.
+
+    Raises:
+        InputError: one sentence that names the file, for anything invalid.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from RadGSRegLib.cases import read_views
+        >>> frontal, lateral = read_views(Path(folder) / "views.json")
+        >>> frontal.pixels.shape == (frontal.camera.rows, frontal.camera.columns)
+        True
+        >>> frontal.nominal  # its geometry is calibrated
+        False
     """
     path = Path(path)
     ledger = ledger if ledger is not None else Ledger()

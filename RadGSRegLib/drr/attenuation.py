@@ -45,12 +45,28 @@ def bone_attenuation(energy_kev: float = 60.0) -> float:
 
 
 def hu_to_attenuation(hu: ArrayLike, energy_kev: float = 60.0) -> NDArray[np.float32]:
-    """Linear attenuation (same shape, float32, 1/mm) of CT numbers at an effective energy.
+    """Convert CT numbers to linear attenuation at an effective energy (math.md section 2).
 
     mu_water (1 + HU/1000), never below 0, up to `BONE_HU`. Above, a voxel is a mixture of that
     tissue and cortical bone in the share that explains its CT number at the scanner's energy
     (`CT_ENERGY_KEV`); its attenuation is the same mixture's at ``energy_kev``. Bone absorbs more
     steeply with falling energy than water, so the slope is above one for energies below the CT's.
+    Coefficients: Hubbell and Seltzer, NIST Standard Reference Database 126.
+
+    Args:
+        hu: Hounsfield units, any shape.
+        energy_kev: 30 to 150.
+
+    Returns:
+        Attenuation, the same shape, float32, 1/mm.
+
+    Raises:
+        ValueError: for an energy outside the table.
+
+    Example:
+        >>> from RadGSRegLib.drr import hu_to_attenuation
+        >>> hu_to_attenuation([-1000.0, 0.0, 1000.0]).round(4)
+        array([0.    , 0.0206, 0.0453], dtype=float32)
     """
     values = np.asarray(hu, dtype=np.float32)
     water = water_attenuation(float(energy_kev))

@@ -62,13 +62,31 @@ def _rotation_to_quaternion(rotation: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class GaussianCloud:
-    """N Gaussians: linear attenuation mu(x) = sum_i rho_i exp(-1/2 (x-p_i)' S_i^-1 (x-p_i)).
+    """Hold N radiative Gaussians: mu(x) = sum_i rho_i exp(-1/2 (x-p_i)' S_i^-1 (x-p_i)).
 
-    ``means`` (N, 3) mm, ``scales`` (N, 3) mm > 0 (standard deviations along the own axes),
-    ``quaternions`` (N, 4) in the order w, x, y, z (normalised on use), ``densities`` (N,) 1/mm >=
-    0: the peak value. S_i = R_i diag(s_i^2) R_i'. All on one device, of one floating dtype.
+    mu is linear attenuation, S_i = R_i diag(s_i^2) R_i' (math.md section 1; Zha et al.,
+    R2-Gaussian, 2024). All tensors are on one device and of one floating dtype.
 
-    Raises ValueError where the shapes, dtypes or devices do not fit together.
+    Args:
+        means: (N, 3) mm, the centres p.
+        scales: (N, 3) mm > 0, the standard deviations s along the Gaussian's axes.
+        quaternions: (N, 4) in the order w, x, y, z, for R; normalised on use.
+        densities: (N,) 1/mm >= 0, the peak values rho.
+
+    Raises:
+        ValueError: where the shapes, dtypes or devices do not fit together.
+
+    Example:
+        >>> import torch
+        >>> from RadGSRegLib.gaussians import GaussianCloud
+        >>> cloud = GaussianCloud(
+        ...     means=torch.zeros(1, 3),
+        ...     scales=torch.full((1, 3), 5.0),
+        ...     quaternions=torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
+        ...     densities=torch.tensor([0.02]),
+        ... )
+        >>> len(cloud), cloud.dtype
+        (1, torch.float32)
     """
 
     means: Tensor

@@ -59,12 +59,32 @@ def fit_vertebra(
     options: FitOptions | None = None,
     progress: ProgressCallable | None = None,
 ) -> GaussianCloud:
-    """A cloud (float32, CPU) of at most ``count`` Gaussians, in the volume's physical frame (mm).
+    """Fit Gaussians to a vertebra's voxels, first to the volume, then to X-rays of it.
 
-    ``volume`` holds excess attenuation in 1/mm, zero outside the vertebra
-    (`RadGSRegLib.drr.excess_attenuation`); values below zero count as zero. Fewer Gaussians (300 to
-    1,500) give a smooth model for a coarse search in proportionally less time. Raises InputError
-    for a volume without anything in it, and Cancelled when ``progress`` says so.
+    Args:
+        volume: excess attenuation in 1/mm, zero outside the vertebra
+            (`RadGSRegLib.drr.excess_attenuation`); values below zero count as zero.
+        count: Gaussians at most. Fewer (300 to 1,500) give a smooth model for a coarse search in
+            proportionally less time.
+        seed: of the views that are fitted to.
+        options: how hard to try; chosen by ``count`` unless given.
+        progress: told of the share done; may cancel.
+
+    Returns:
+        A cloud (float32, CPU) in the volume's physical frame, mm.
+
+    Raises:
+        InputError: for a volume that is zero everywhere, or a count below one.
+        Cancelled: when ``progress`` says so.
+
+    Example:
+        >>> from RadGSRegLib.drr import excess_attenuation
+        >>> from RadGSRegLib.gaussians import FitOptions, fit_vertebra
+        >>> excess = excess_attenuation(case.ct, case.labels, case.label)
+        >>> quick = FitOptions(volume_steps=4, view_steps=4)
+        >>> cloud = fit_vertebra(excess, 300, options=quick)
+        >>> 200 < len(cloud) <= 300
+        True
     """
     report = Progress(progress)
     chosen = options or FitOptions.for_count(count)

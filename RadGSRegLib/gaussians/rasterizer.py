@@ -44,18 +44,48 @@ def rasterize(
     cutoff: float = DEFAULT_CUTOFF,
     backend: str = "auto",
 ) -> Tensor:
-    """Line integrals (rows, columns), dimensionless, of a cloud along every pixel's ray.
+    """Render the X-ray of a cloud: exact line integrals along every pixel's ray.
 
-    ``intrinsic`` (3, 3) in pixels, ``cloud_to_camera`` (4, 4) rigid in mm (numpy or torch),
-    ``size`` = (columns, rows). Rays start at the source and do not end. Exact for a cone beam
-    up to ``cutoff`` (standard deviations, beyond which a Gaussian counts as zero: at the default
-    4.5 what is cut is under 5e-5 of a Gaussian's peak). Gaussians whose ellipsoid at ``cutoff``
-    reaches the plane of the source are left out. Differentiable by the cloud's tensors and by a
-    torch ``cloud_to_camera``; dtype and device are the cloud's.
+    Closed form for a cone beam (math.md section 1, "Rasterizer"; not the approximation of
+    splatting). Rays start at the source and do not end. Differentiable by the cloud's tensors and
+    by a torch ``cloud_to_camera``.
 
-    ``backend``: "auto" (the fastest for the device; float64 goes to the reference), "torch", "warp"
-    or "gsplat". Raises ValueError for a bad intrinsic, size or cutoff, RuntimeError for a backend
-    that is not available.
+    Args:
+        cloud: N Gaussians, mm.
+        intrinsic: (3, 3) in pixels.
+        cloud_to_camera: (4, 4) rigid, mm; numpy or torch.
+        size: (columns, rows).
+        cutoff: standard deviations beyond which a Gaussian counts as zero; at the default 4.5 what
+            is cut is under 5e-5 of its peak. Gaussians whose ellipsoid at ``cutoff`` reaches the
+            plane of the source are left out.
+        backend: "auto" (the fastest for the device; float64 goes to the reference), "torch", "warp"
+            or "gsplat".
+
+    Returns:
+        Line integrals (rows, columns), dimensionless, in the cloud's dtype and on its device.
+
+    Raises:
+        ValueError: for an invalid intrinsic, size or cutoff.
+        RuntimeError: for a backend that is not available.
+
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> from RadGSRegLib.gaussians import GaussianCloud, rasterize
+        >>> cloud = GaussianCloud(
+        ...     means=torch.zeros(1, 3),
+        ...     scales=torch.full((1, 3), 5.0),
+        ...     quaternions=torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
+        ...     densities=torch.tensor([0.02]),
+        ... )
+        >>> to_camera = np.eye(4)
+        >>> to_camera[2, 3] = 700.0
+        >>> intrinsic = [[1000.0, 0.0, 16.0], [0.0, 1000.0, 16.0], [0.0, 0.0, 1.0]]
+        >>> image = rasterize(cloud, intrinsic, to_camera, (33, 33))
+        >>> image.shape
+        torch.Size([33, 33])
+        >>> round(image[16, 16].item(), 4)  # 0.02 sqrt(2 pi) 5
+        0.2507
     """
     inverse = inverse_intrinsic(_numbers(intrinsic))
     check_picture(size, cutoff)

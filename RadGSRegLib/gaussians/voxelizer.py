@@ -26,15 +26,41 @@ def voxelize(
     widen: bool = True,
     backend: str = "auto",
 ) -> Tensor:
-    """Attenuation (K, J, I) in 1/mm at the voxel centres of a grid.
+    """Sample the attenuation of a cloud at the voxel centres of a grid.
 
-    ``index_to_cloud`` (4, 4) maps (i, j, k, 1) to mm in the cloud's frame, ``size`` = (I, J, K).
-    Each Gaussian counts within ``cutoff`` standard deviations; one narrower than a voxel is
-    widened with its mass kept (`voxel_setup.widened`), so that it neither falls between the voxels
-    nor loses its gradient. Differentiable by all four tensors of the cloud; dtype and device are
-    the cloud's. With ``widen=False`` every Gaussian is sampled as it is.
+    Differentiable by all four tensors of the cloud (math.md section 1, "Voxelizer").
 
-    ``backend`` as for `rasterize` ("gsplat" has no voxelizer). Raises ValueError for a bad grid.
+    Args:
+        cloud: N Gaussians, mm.
+        index_to_cloud: (4, 4), from (i, j, k, 1) to mm in the cloud's frame.
+        size: (I, J, K).
+        cutoff: standard deviations within which a Gaussian counts.
+        widen: widen a Gaussian narrower than a voxel, with its mass kept, so that it neither falls
+            between the voxels nor loses its gradient; False: sample it as it is.
+        backend: as for `rasterize`; "gsplat" has no voxelizer.
+
+    Returns:
+        Attenuation (K, J, I) in 1/mm, in the cloud's dtype and on its device.
+
+    Raises:
+        ValueError: for an invalid grid or cutoff.
+        RuntimeError: for a backend that is not available.
+
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> from RadGSRegLib.gaussians import GaussianCloud, voxelize
+        >>> cloud = GaussianCloud(
+        ...     means=torch.zeros(1, 3),
+        ...     scales=torch.full((1, 3), 5.0),
+        ...     quaternions=torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
+        ...     densities=torch.tensor([0.02]),
+        ... )
+        >>> index_to_cloud = np.eye(4)
+        >>> index_to_cloud[:3, 3] = -10.0  # 21 voxels of 1 mm about the origin
+        >>> volume = voxelize(cloud, index_to_cloud, (21, 21, 21), widen=False)
+        >>> round(volume[10, 10, 10].item(), 4), round(volume[10, 10, 15].item(), 4)
+        (0.02, 0.0121)
     """
     matrix = as_matrix(index_to_cloud, cloud.means).detach()
     check_grid(matrix.cpu().double().numpy(), size)

@@ -44,7 +44,27 @@ def intrinsic_problem(intrinsic: ArrayLike) -> str:
 
 @dataclass(frozen=True)
 class Camera:
-    """Intrinsic (3, 3) in pixels, world_to_camera (4, 4) rigid in mm, and the image's size."""
+    """Describe a calibrated X-ray view as a pinhole camera, in the convention of this module.
+
+    Args:
+        intrinsic: (3, 3) in pixels; a mirrored image has a negative first focal length.
+        world_to_camera: (4, 4) rigid, mm.
+        columns: of the image.
+        rows: of the image.
+
+    Example:
+        >>> import numpy as np
+        >>> from RadGSRegLib.geometry import Camera
+        >>> intrinsic = [[2000.0, 0.0, 127.5], [0.0, 2000.0, 127.5], [0.0, 0.0, 1.0]]
+        >>> to_camera = np.eye(4)
+        >>> to_camera[2, 3] = 700.0  # the world's origin lies 700 mm from the source
+        >>> camera = Camera(intrinsic, to_camera, 256, 256)
+        >>> camera.project([[0.0, 0.0, 0.0], [7.0, 0.0, 0.0]])
+        array([[127.5, 127.5],
+               [147.5, 127.5]])
+        >>> camera.source_world
+        array([   0.,    0., -700.])
+    """
 
     intrinsic: Array
     world_to_camera: Array

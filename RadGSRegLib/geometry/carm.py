@@ -78,19 +78,41 @@ def carm_camera(
     principal_point: tuple[float, float] | None = None,
     patient_position: str = "HFS",
 ) -> Camera:
-    """A camera whose isocentre is the world's origin, world axes being the patient's LPS.
+    """Make a C-arm's camera from its distances and angles, the isocentre at the world's origin.
 
-    ``size`` is (columns, rows), ``spacing_mm`` (column step, row step) at the detector;
-    ``principal_point`` (column, row) is the middle of the image unless given. The image is heads-up
-    and seen from the source (a camera needs that: x, y and the beam are right-handed).
-
-    The angles count from the chest of the patient, as DICOM wants them; then leave
+    World axes are the patient's LPS. The image is heads-up and seen from the source (a camera needs
+    that: x, y and the beam are right-handed). The angles are those of DICOM PS3.3 C.8.7.5.1.2, as
+    the module's docstring has them, and count from the chest of the patient. Then leave
     ``patient_position`` at HFS, whichever way the patient lies. Give the position only where the
     angles count from the room (a C-arm that does not know how the patient lies): 0 is then upright
     with the detector above the table, and "heads-up" means towards the head end of the table.
 
-    Raises ValueError for distances or steps that are not positive, a detector nearer than the
-    isocentre, or an unknown patient position.
+    Args:
+        source_detector_mm: from the source to the detector, mm.
+        source_isocentre_mm: from the source to the isocentre, mm.
+        primary_deg: about the patient's long axis, positive towards the patient's left.
+        secondary_deg: towards the head where positive.
+        size: (columns, rows) of the image.
+        spacing_mm: (column step, row step) at the detector, mm.
+        principal_point: (column, row) in pixels; the middle of the image unless given.
+        patient_position: one of `PATIENT_POSITIONS`.
+
+    Returns:
+        The camera.
+
+    Raises:
+        ValueError: for distances or steps that are not positive, a detector nearer than the
+            isocentre, or an unknown patient position.
+
+    Example:
+        >>> from RadGSRegLib.geometry import carm_angles, carm_camera
+        >>> lateral = carm_camera(1124.0, 700.0, 90.0, 0.0, (488, 488), (0.61, 0.61))
+        >>> lateral.view_direction_world.round(6) + 0.0  # along +x: towards the left
+        array([1., 0., 0.])
+        >>> lateral.project([[0.0, 0.0, 0.0]])
+        array([[243.5, 243.5]])
+        >>> round(carm_angles(lateral).primary_deg)
+        90
     """
     if not 0 < source_isocentre_mm < source_detector_mm:
         raise ValueError(

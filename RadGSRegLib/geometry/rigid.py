@@ -13,9 +13,23 @@ from .pose import invert_rigid, transform_points
 
 @dataclass(frozen=True, eq=False)
 class Rigid:
-    """A rigid ``a_to_b``: wraps its ``matrix`` (4, 4) float64, acting on column vectors in mm.
+    """Move points rigidly from frame ``a`` to frame ``b``: a value to apply, invert and chain.
 
-    Raises ValueError for another shape; whether the matrix is rigid is for `is_rigid` to say.
+    Args:
+        matrix: (4, 4), taken as float64; acts on column vectors in mm. Whether it is rigid is for
+            `is_rigid` to say.
+
+    Raises:
+        ValueError: for another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from RadGSRegLib.geometry import Rigid
+        >>> ct_to_world = Rigid.from_parts(np.diag([-1.0, -1.0, 1.0]), [10.0, 0.0, 5.0])
+        >>> ct_to_world.apply([1.0, 2.0, 3.0])
+        array([ 9., -2.,  8.])
+        >>> (ct_to_world.inverse() @ ct_to_world).apply([1.0, 2.0, 3.0])
+        array([1., 2., 3.])
     """
 
     matrix: Array

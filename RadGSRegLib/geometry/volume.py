@@ -14,9 +14,23 @@ from .pose import transform_points
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxels ``array`` (K, J, I) and ``index_to_physical`` (4, 4): (i, j, k, 1) to LPS mm.
+    """Hold a scalar image on a regular grid with its place in space.
 
-    Indices are at voxel centres; the matrix holds direction cosines times spacing, and the origin.
+    Args:
+        array: voxels (K, J, I) of any type; the unit is the image's own (HU, 1/mm, a label).
+        index_to_physical: (4, 4), from (i, j, k, 1) to LPS mm: direction cosines times spacing, and
+            the origin. Indices are at voxel centres.
+
+    Example:
+        >>> import numpy as np
+        >>> from RadGSRegLib.geometry import Volume
+        >>> volume = Volume(np.zeros((10, 20, 30)), np.diag([0.5, 0.5, 2.0, 1.0]))
+        >>> volume.size
+        (30, 20, 10)
+        >>> volume.spacing
+        array([0.5, 0.5, 2. ])
+        >>> volume.physical_points([[1, 2, 3]])
+        array([[0.5, 1. , 6. ]])
     """
 
     array: NDArray[Any]

@@ -214,10 +214,25 @@ def save_model(path: Path, model: RadGSReg, card: dict[str, Any]) -> None:
 
 
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> RadGSReg:
-    """A model that `save_model` wrote, ready for inference; its card in ``model.card``.
+    """Load a model that `save_model` wrote, ready for inference.
 
-    Raises InputError for a file that is missing, damaged, no model of ours, or of another version
-    of the format.
+    Args:
+        path: a ``.safetensors`` file.
+        device: where its tensors go.
+
+    Returns:
+        RecM, RegM and the detector (Shen et al., RadGS-Reg, 2025; docs/learning.md); the card is in
+        ``model.card``.
+
+    Raises:
+        InputError: for a file that is missing, damaged, not a model of this program, or of another
+            version of the format.
+
+    Example:
+        >>> from RadGSRegLib.networks import load_model, shipped_weights
+        >>> model = load_model(shipped_weights())
+        >>> model.card["use"]
+        'Research only, not for clinical decisions.'
     """
     path = Path(path)
     tensors, facts = load_tensors(path)

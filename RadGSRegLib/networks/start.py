@@ -125,11 +125,31 @@ def learned_start(
     fit: bool = True,
     filters: Sequence[ViewFilter] = (),
 ) -> LearnedStart:
-    """Where the case's vertebra is: RecM (fitted to the X-rays as in `see` unless ``fit`` is off),
-    voxelizer, RegM.
+    """Propose poses of the case's vertebra with a trained model: RecM, voxelizer, RegM.
 
-    A patient's model of another CT or vertebra has no pose of its own to offer, only RegM's. Raises
-    InputError where `see` does, or where the label is not in the segmentation.
+    A patient's model of another CT or vertebra does not give RecM's pose, only RegM's. Without
+    clicks and start the detector finds the places (docs/learning.md, "Without a click").
+
+    Args:
+        case: CT, labels and X-rays; clicks are used where there are two.
+        model: as `load_model` gives it.
+        start_ct_to_world: (4, 4), an approximate pose, off by up to 20 degrees and 50 mm.
+        progress: told of the share done; may cancel.
+        fit: fit what RecM predicts to the X-rays before RegM compares it with the CT, as in `see`.
+
+    Returns:
+        Candidates (up to three places without a click) and the likeliest reconstruction, world mm.
+        `LearnedStart.proposer` hands them to a registration.
+
+    Raises:
+        InputError: where nothing is to be seen, or the label is not in the segmentation.
+        Cancelled: when ``progress`` says so.
+
+    Example:
+        >>> from RadGSRegLib.networks import learned_start, load_model, shipped_weights
+        >>> start = learned_start(case, load_model(shipped_weights()), fit=False)
+        >>> start.candidates[0].ct_to_world.shape
+        (4, 4)
     """
     report = progress or Progress()
     centre_ct = case.centre_ct

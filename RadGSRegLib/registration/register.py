@@ -118,12 +118,38 @@ def register(
 
     Each proposer is asked in turn, and its candidates join those of the ones before. All but the
     last have to convince: their best pose has to be `ok` and to explain each view well, or the next
-    one is asked. ``residual``: how renderings are compared with X-rays (`LocallyNormalized`);
-    ``stepper`` makes what steps down the cost, one for each refinement; ``rivals`` are asked for
-    poses that may look right too, of which the best one has to be better.
+    one is asked. To be called within `system.one_torch_thread` (docs/architecture.md, "Doors").
 
-    To be called within `system.one_torch_thread`. Raises InputError where nothing is proposed, and
-    Cancelled when ``progress`` says so.
+    Args:
+        scene: bodies, and views made ready (`scene_of`).
+        proposers: asked in this order.
+        residual: how renderings are compared with X-rays; None: `LocallyNormalized`.
+        stepper: makes what steps down the cost, one for each refinement.
+        rivals: asked for poses that may look right too, of which the best one has to be better.
+        options: None: the defaults.
+        progress: told of the share done and of the best pose so far; may cancel.
+
+    Returns:
+        The pose (4, 4) LPS mm, its covariance, the status and the evidence.
+
+    Raises:
+        InputError: where nothing is proposed.
+        Cancelled: when ``progress`` says so.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from RadGSRegLib.registration import (
+        ...     Candidate, GivenPoses, RegistrationOptions, register, scene_of
+        ... )
+        >>> from RadGSRegLib.system import one_torch_thread
+        >>> options = RegistrationOptions()
+        >>> given = [Candidate(truth["start_ct_to_world"], 0.5, (1, 1))]
+        >>> with one_torch_thread():
+        ...     scene = scene_of(case, options)
+        ...     proposer = GivenPoses(given, options.learned_places)
+        ...     registration = register(scene, [proposer], options=options)
+        >>> registration.ct_to_world.shape
+        (4, 4)
     """
     options, report = options or RegistrationOptions(), progress or Progress()
     route = _Route(Refiner(scene, residual or LocallyNormalized(), stepper), rivals, options)

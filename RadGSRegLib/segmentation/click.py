@@ -50,12 +50,34 @@ class VertebraSegmentation:
 def segment_vertebra(
     ct: Volume, point_lps: ArrayLike, *, progress: ProgressCallable | None = None
 ) -> VertebraSegmentation:
-    """Segment the vertebra whose body holds ``point_lps`` (3,), mm in the CT's own frame.
+    """Segment the vertebra whose body holds a point.
 
     The phantom's mean lumbar anatomy is placed around the click by search, bent to the CT, and its
     surface moved to the bone's edge; neighbours are part of the model and so keep apart. Nothing is
     trained, and the same input gives the same mask. Made for T12 to L5, also cut by the edge of the
-    CT, which is then noted. Raises InputError where the point is not inside a vertebral body.
+    CT, which is then noted (docs/limits.md).
+
+    Args:
+        ct: HU.
+        point_lps: (3,) mm in the CT's own frame, inside the vertebra's body.
+        progress: told of the share done; may cancel.
+
+    Returns:
+        The mask on the CT's grid, with a status and notes.
+
+    Raises:
+        InputError: where the point is not inside a vertebral body.
+        Cancelled: when ``progress`` says so.
+
+    Example:
+        >>> from RadGSRegLib.segmentation import segment_vertebra
+        >>> vertebra = segment_vertebra(case.ct, case.centre_ct)  # doctest: +SKIP
+        >>> vertebra.status  # doctest: +SKIP
+        'ok'
+        >>> segment_vertebra(case.ct, [0.0, 0.0, 9999.0])
+        Traceback (most recent call last):
+        ...
+        RadGSRegLib.errors.InputError: ...
     """
     report = Progress(progress)
     report(0.0, "looking at the point")

@@ -22,11 +22,34 @@ def simulate_phantom_case(
     spine: SpineParameters | None = None,
     progress: ProgressCallable | None = None,
 ) -> SimulatedCase:
-    """A random anatomy, its CT, and two X-rays of it; the same seed gives the same case.
+    """Simulate a case on the built-in phantom: a random anatomy, its CT, and two X-rays of it.
 
-    ``field`` "crop" is the target vertebra with the neighbours cut off; "trunk" a field of 250 mm
-    width with the vertebrae around. Raises InputError for another field or a target that is none of
-    T12 to L5.
+    The same seed gives the same case. Write it with `write_simulated_case`.
+
+    Args:
+        seed: of anatomy, poses and X-rays.
+        parameters: of the X-rays, or the name of a preset: "clean", "realistic", "hard".
+        target: the vertebra, T12 to L5.
+        spacing_mm: of the CT's voxels.
+        field: "crop": the target with the neighbours cut off; "trunk": 250 mm wide, with the
+            vertebrae around.
+        spine: the anatomy, instead of one drawn by ``seed``.
+        progress: told of the share done; may cancel.
+
+    Returns:
+        The case and its truth (``truth["ct_to_world"]`` and more), mm, LPS.
+
+    Raises:
+        InputError: for another field or target.
+        Cancelled: when ``progress`` says so.
+
+    Example:
+        >>> from RadGSRegLib.simulation import simulate_phantom_case
+        >>> simulated = simulate_phantom_case(7, "clean", spacing_mm=3.0)
+        >>> simulated.case.label_name, [view.name for view in simulated.case.views]
+        ('L3', ['AP', 'LA'])
+        >>> sorted(simulated.truth)[:3]
+        ['ct_to_world', 'kvp', 'label']
     """
     if field not in ("crop", "trunk"):
         raise InputError("phantom case", f"no field named {field}", 'use "crop" or "trunk"')
