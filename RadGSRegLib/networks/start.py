@@ -136,6 +136,7 @@ def learned_start(
         start_ct_to_world: (4, 4), an approximate pose, off by up to 20 degrees and 50 mm.
         progress: told of the share done; may cancel.
         fit: fit what RecM predicts to the X-rays before RegM compares it with the CT, as in `see`.
+        filters: what makes the views better first.
 
     Returns:
         Candidates (up to three places without a click) and the likeliest reconstruction, world mm.
