@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from . import __version__
 from .commands import COMMANDS, Outcome
 from .errors import Cancelled, InputError
-from .system.exit_status import ExitStatus
-from .system.interrupt import Interrupt
-from .system.progress import Progress
+from .system import ExitStatus, Interrupt, Progress
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from .cases import Case, View, clicked_centre, middle_of_views
 from .geometry import Array, Volume, transform_points
-from .system.progress import Progress, ProgressCallable
+from .system import Progress, ProgressCallable
 
 if TYPE_CHECKING:
     from .gaussians import GaussianCloud

@@ -10,7 +10,7 @@ from ..cases import software_versions, write_json
 from ..errors import InputError
 from ..methods import OURS, REFINED, About, Method, Settings, choose_methods, own_name
 from ..report import unlike_stems
-from ..system.progress import Progress
+from ..system import Progress
 from . import panels, plots, tables
 from .run import CaseAnswers, RunOptions, Runs, run_methods
 from .starts import StartKind

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..geometry import Array
 from ..methods import Answer, Method, Task
-from ..system.progress import Progress
+from ..system import Progress
 from .measure import Row, Yardstick
 from .starts import StartKind, drawn_tasks, own_task
 from .truth import find_cases, read_truth

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..gaussians import GaussianCloud
 from ..geometry import Array, Volume
 from ..registration import Status
-from ..system.progress import Progress
+from ..system import Progress
 
 Group = Literal["baseline", "ours", "model"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..reconstruction.box import box_of_cloud
-from ..system.progress import Progress
+from ..system import Progress
 from .contract import About, Answer, Attention, FunctionMethod, Method, Task
 from .ours import optimize
 from .settings import Settings

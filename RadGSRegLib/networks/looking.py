@@ -11,7 +11,7 @@ import numpy as np
 from ..cases import View, clicked_centre, middle_of_views
 from ..errors import InputError
 from ..geometry import Array, Rigid
-from ..system.progress import Progress
+from ..system import Progress
 from ..views import PreparedView
 from . import bounds
 from .crops import Frame

@@ -6,8 +6,7 @@ import numpy as np
 
 from ..cases import Case, patient_of
 from ..gaussians import GaussianCloud
-from ..geometry import Array
-from ..geometry.pose import translation
+from ..geometry import Array, translation
 from . import bounds
 from .model import RadGSReg
 

@@ -25,7 +25,7 @@ from ..registration import (
     StretchedGaussNewton,
     single_body,
 )
-from ..system.progress import Progress
+from ..system import Progress
 from ..views import PreparedView
 from . import bounds
 

@@ -21,12 +21,9 @@ from torch import Tensor
 from ..cases import Case, View
 from ..drr import excess_attenuation
 from ..gaussians import GaussianCloud
-from ..geometry import Array, Rigid
-from ..geometry.pose import orthonormalize, translation
+from ..geometry import Array, Rigid, orthonormalize, translation
 from ..registration import Candidate, GivenPoses, RegistrationOptions, Stage
-from ..system.parallel import side_by_side_reporting
-from ..system.progress import Progress
-from ..system.torch_threads import one_torch_thread
+from ..system import Progress, one_torch_thread, side_by_side_reporting
 from ..views import PreparedView, ViewFilter, prepare_views
 from . import bounds
 from .bend import bend

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import Array
-from ..geometry.pose import skew
-from ..system.parallel import side_by_side_reporting
-from ..system.progress import Progress
+from ..geometry import Array, skew
+from ..system import Progress, side_by_side_reporting
 from . import bounds
 from .bodies import BodySource
 from .options import RegistrationOptions

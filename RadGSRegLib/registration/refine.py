@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from ..geometry import Array
-from ..system.parallel import side_by_side, worker_count
-from ..system.progress import Progress
+from ..system import Progress, side_by_side, worker_count
 from .background import COEFFICIENTS, render_linear
 from .bodies import Arrangement, BodySource
 from .bounds import IN_VIEW, SMALL_WINDOW_PX

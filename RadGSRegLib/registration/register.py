@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..cases import Case, clicked_centre
 from ..errors import InputError
-from ..system.progress import Progress
-from ..system.torch_threads import one_torch_thread
+from ..system import Progress, one_torch_thread
 from ..views import ViewFilter
 from .bounds import CLICKS_APART_MM, STANDS_ALONE, WORTH_FINISHING
 from .evidence import Evidence, gather_evidence

@@ -20,8 +20,7 @@ from ..gaussians import (
     rasterize_bodies,
     rasterize_bodies_with_jacobian,
 )
-from ..geometry import Array, Rigid, Volume, compose_about
-from ..geometry.pose import skew
+from ..geometry import Array, Rigid, Volume, compose_about, skew
 from .anatomy import Anatomy, Body
 from .background import Background, RenderedBackground, build_background
 from .bodies import Arrangement, Drawing, Prior

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..geometry import Array
-from ..system.parallel import side_by_side_reporting
-from ..system.progress import Progress
+from ..system import Progress, side_by_side_reporting
 from ..views import window
 from .bodies import Arrangement
 from .bounds import CONVERGED_MM, CONVERGED_SCORE, MARGIN_MM, SAME_POSE_MM

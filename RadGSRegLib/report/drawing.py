@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..cases import Case
-from ..system.progress import Progress
+from ..system import Progress
 
 if TYPE_CHECKING:
     from ..registration import Registration
@@ -32,12 +31,7 @@ class Drawing:
     def __enter__(self) -> Drawing:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopped = True
         self._thread.shutdown(wait=True, cancel_futures=True)
 

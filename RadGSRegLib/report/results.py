@@ -20,7 +20,7 @@ from ..cases import (
     write_volume_nifti,
 )
 from ..measures import reconstruction_quality
-from ..system.progress import Progress
+from ..system import Progress
 from . import overlay
 from .page import ReportPictures, report_html
 from .shadow import Shadow, cast_shadow

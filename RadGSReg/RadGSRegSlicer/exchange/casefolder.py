@@ -18,7 +18,7 @@ from ..scene.segments import findSegment, labelsOnCt
 from ..scene.xray import XrayGeometry, createXrayNode, getGeometry, getPixels, nodeFromView
 
 if TYPE_CHECKING:
-    from RadGSRegLib.cases.types import View
+    from RadGSRegLib.cases import View
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene, vtkMRMLSegmentationNode
 
 
@@ -147,8 +147,7 @@ def importImage(
     the file, one from DICOM "X-ray 1" and so on. Raises InputError where
     the file cannot be read or says nothing of its geometry.
     """
-    from RadGSRegLib.cases import read_xray
-    from RadGSRegLib.cases.dicom_geometry import nominal_extrinsic, nominal_intrinsic
+    from RadGSRegLib.cases import nominal_extrinsic, nominal_intrinsic, read_xray
     from RadGSRegLib.geometry import Camera
 
     path = Path(path)

@@ -22,7 +22,7 @@ from ..scene.segments import ExportedLabels, exportLabels, findSegment
 from .casefolder import startToLps, viewsFromXrays, volumeFromCt
 
 if TYPE_CHECKING:
-    from RadGSRegLib.cases.types import View
+    from RadGSRegLib.cases import View
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
 _PIECE = 2**20  # voxels

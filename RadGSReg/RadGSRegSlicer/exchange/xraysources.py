@@ -158,7 +158,7 @@ def frameCount(path: str | os.PathLike[str]) -> int:
 
     Raises InputError for a DICOM file that cannot be read.
     """
-    from RadGSRegLib.cases.dicom_file import is_dicom_file, number_of_frames, quiet_pydicom
+    from RadGSRegLib.cases import is_dicom_file, number_of_frames, quiet_pydicom
 
     path = Path(path)
     if not is_dicom_file(path):
@@ -312,7 +312,7 @@ def _nominal(image: Any, columns: int, rows: int) -> tuple[XrayGeometry, list[st
         camera = usual.camera(columns, rows)
         geometry = XrayGeometry(camera, usual.spacing, intensity, nominal=True)
         return geometry, ["any geometry"], grid is not None
-    from RadGSRegLib.cases.dicom_geometry import nominal_extrinsic, nominal_intrinsic
+    from RadGSRegLib.cases import nominal_extrinsic, nominal_intrinsic
     from RadGSRegLib.geometry import Camera
 
     lacking = tags.missing_for_intrinsic() + tags.missing_for_extrinsic()

@@ -13,7 +13,7 @@ import vtk
 from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Volume
-from RadGSRegLib.system.exit_status import ExitStatus
+from RadGSRegLib.system import ExitStatus
 from RadGSRegLib.vertebrae import LEVELS
 
 from ..exchange.casefolder import volumeFromCt
@@ -132,7 +132,7 @@ def _load(
     level: str | None,
     said: dict[str, Any],
 ) -> ClickedSegment:
-    from RadGSRegLib.cases.itk_image import read_itk, volume_from_itk
+    from RadGSRegLib.cases import read_itk, volume_from_itk
 
     mask = volume_from_itk(read_itk(path))
     if ctNode.GetScene() is None:

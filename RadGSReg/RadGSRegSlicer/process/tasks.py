@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from RadGSRegLib.errors import Cancelled
 from RadGSRegLib.geometry import is_rigid, lps_to_ras
-from RadGSRegLib.system.exit_status import ExitStatus
+from RadGSRegLib.system import ExitStatus
 
 from .driver import Driver, Result, TaskError
 from .environment import childEnvironment, libraryFolder, pythonExecutable

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from RadGSRegLib.geometry import Array, transform_points
-from RadGSRegLib.geometry.pose import orthonormalize, translation
+from RadGSRegLib.geometry import Array, orthonormalize, transform_points, translation
 from scipy.spatial.transform import Rotation
 
 from .views import sliceToRas

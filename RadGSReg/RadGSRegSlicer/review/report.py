@@ -43,8 +43,7 @@ def saveReport(
     answer to "score"); ``ct_to_world.tfm`` of the pose under review; and in ``reviewed/`` the
     ``pictures`` of it (overlay_<view>.png). Raises InputError where the folder cannot be written.
     """
-    from RadGSRegLib.cases import OutputFolder, write_itk_transform
-    from RadGSRegLib.cases.results import write_json
+    from RadGSRegLib.cases import OutputFolder, write_itk_transform, write_json
 
     record, target = session.record, Path(folder)
     report = reportOf(session.transformNode)

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Array, Camera
-from RadGSRegLib.geometry.camera import triangulate
-from RadGSRegLib.geometry.carm import carm_angles, carm_rotation
+from RadGSRegLib.geometry import Array, Camera, carm_angles, carm_rotation, triangulate
 
 from .xray import XrayGeometry
 

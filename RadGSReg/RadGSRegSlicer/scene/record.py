@@ -56,7 +56,7 @@ class ResultRecord:
 
 def keepRecord(transformNode: Any, record: ResultRecord, reportPath: Path | None = None) -> None:
     """Put a result on the transform that it gave, in place of an earlier one and its report."""
-    from RadGSRegLib.cases.results import to_json_value
+    from RadGSRegLib.cases import to_json_value
 
     content = {
         "status": record.status,

@@ -15,7 +15,7 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry.camera import triangulate
+from RadGSRegLib.geometry import triangulate
 
 from .drawing import COLORS, helperModel, pixelsToRas, removeHelper
 from .frames import LPS_RAS, arrayFromMatrix, transformMatrix

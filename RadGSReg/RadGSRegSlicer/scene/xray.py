@@ -23,8 +23,7 @@ import slicer
 from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.choices import INTENSITIES, Intensity
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Camera, is_rigid
-from RadGSRegLib.geometry.camera import intrinsic_problem
+from RadGSRegLib.geometry import Camera, intrinsic_problem, is_rigid
 
 from .frames import parentTransformName, setIjkToLps
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ...geometry import Camera
-from ...geometry.camera import intrinsic_problem
+from ...geometry import Camera, intrinsic_problem
 from .dicom import camera_from_tags
 from .door import SourcedCamera, ViewEntry
 

@@ -21,8 +21,7 @@ from ...drr import hu_to_attenuation, project_volume, project_volume_with_jacobi
 from ...drr.attenuation import SOFT_TISSUE_HU
 from ...errors import InputError
 from ...geometry import Array, Rigid, Volume, compose_about, cut, mask_box
-from ...system.progress import Progress
-from ...system.torch_threads import one_torch_thread
+from ...system import Progress, one_torch_thread
 from ...views import LocalNormalization, PreparedView, Window, prepare_views, window
 
 _SHOW_EVERY = 5

@@ -25,8 +25,7 @@ from ...reconstruction.box import FRESH_BOX_MM, cube
 from ...reconstruction.from_scratch import FreshTarget, prepare
 from ...reconstruction.losses import image_losses, total_variation
 from ...reconstruction.observation import observe
-from ...system.progress import Progress
-from ...system.torch_threads import one_torch_thread
+from ...system import Progress, one_torch_thread
 from ...views import prepare_views
 
 # A voxel of one unit along this length makes a shadow as dark as the darkest in the X-rays.

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...geometry import Array, Rigid
-from ...system.parallel import side_by_side_reporting
-from ...system.progress import Progress
+from ...system import Progress, side_by_side_reporting
 from ..options import RegistrationOptions
 from ..scene import Scene
 from .correlation import search

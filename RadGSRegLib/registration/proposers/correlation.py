@@ -16,9 +16,8 @@ from scipy.fft import next_fast_len
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ...geometry import Array
-from ...geometry.pose import translation
-from ...system.progress import Progress
+from ...geometry import Array, translation
+from ...system import Progress
 from ...views import PreparedView, window
 from ..bodies import BodySource
 from ..bounds import TEMPLATE_SHARE, VISIBLE_SHARE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...system.progress import Progress
+from ...system import Progress
 from ..options import Places
 from ..scene import Scene
 from .types import Candidate, Proposal, Tried

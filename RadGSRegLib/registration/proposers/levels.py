@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...geometry import Array
-from ...system.progress import Progress
+from ...system import Progress
 from ..bodies import BodySource
 from ..bounds import LEVEL_DISTANCE_MM, LEVEL_RANGE_MM, LEVEL_STEEPNESS
 from ..options import Places, RegistrationOptions

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...system.progress import Progress
+from ...system import Progress
 from ..options import Places
 
 if TYPE_CHECKING:
