@@ -25,7 +25,7 @@ _GRID_DENSITY = 0.004
 
 
 def grid_cloud(edge: int, extent_mm: float = 0.75 * BOX_MM) -> GaussianCloud:
-    """``edge``^3 round Gaussians that fill a cube of ``extent_mm`` about the origin evenly.
+    """Fill a cube of ``extent_mm`` about the origin evenly with ``edge``^3 round Gaussians.
 
     The vertebra is smaller than the box, so the grid need not reach the box's faces.
     """
@@ -71,11 +71,12 @@ class Anchors(nn.Module):
         return int(self.means.shape[0])
 
     def cloud(self) -> GaussianCloud:
-        """The anchors as they were given."""
+        """Return the anchors as they were given."""
         return GaussianCloud(self.means, self.scales, self.quaternions, self.densities)
 
     def decode(self, raw: Tensor, poses: Tensor, stretch: Tensor) -> list[GaussianCloud]:
-        """Clouds in the box's frame from raw (B, N, 11), poses (B, 4, 4), stretch (B, 3) factors.
+        """Move anchors to clouds in the box's frame by raw (B, N, 11), poses (B, 4, 4), stretch
+        (B, 3) factors.
 
         The stretch acts along the anchors' own axes, before the pose.
         """
@@ -100,13 +101,14 @@ class Anchors(nn.Module):
         return clouds
 
     def posed_means(self, poses: Tensor, stretch: Tensor) -> Tensor:
-        """Where the anchors themselves are (B, N, 3), box mm."""
+        """Return where the anchors themselves are (B, N, 3), box mm."""
         stretched = self.means * stretch[:, None]
         return stretched @ poses[:, :3, :3].transpose(1, 2) + poses[:, None, :3, 3]
 
 
 def project(points: Tensor, intrinsics: Tensor, extrinsics: Tensor) -> Tensor:
-    """Pixels (B, V, N, 2) of points (B, N, 3) mm; K (B, V, 3, 3), box_to_camera (B, V, 4, 4)."""
+    """Project points (B, N, 3) mm to pixels (B, V, N, 2); K (B, V, 3, 3), box_to_camera (B, V,
+    4, 4)."""
     in_camera = torch.einsum("bvij,bnj->bvni", extrinsics[..., :3, :3], points)
     in_camera = in_camera + extrinsics[..., None, :3, 3]
     homogeneous = torch.einsum("bvij,bvnj->bvni", intrinsics, in_camera)
@@ -114,7 +116,8 @@ def project(points: Tensor, intrinsics: Tensor, extrinsics: Tensor) -> Tensor:
 
 
 def sample_features(maps: Tensor, pixels: Tensor, size_px: int) -> Tensor:
-    """Features (B, V, N, F) of maps (B, V, F, h, w) at pixels (B, V, N, 2) of the full picture."""
+    """Sample features (B, V, N, F) of maps (B, V, F, h, w) at the full picture's pixels (B, V,
+    N, 2)."""
     batch, views = maps.shape[:2]
     grid = (2.0 * pixels + 1.0) / size_px - 1.0
     features = torch.nn.functional.grid_sample(

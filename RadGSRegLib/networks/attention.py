@@ -27,12 +27,12 @@ class AttentionPool(nn.Module):
         self.outputs = maps * channels + channels * grid * grid
 
     def attention(self, features: Tensor) -> Tensor:
-        """The factual maps (N, M, h, w), positive, with mean one over each map."""
+        """Return the factual maps (N, M, h, w), positive, with mean one over each map."""
         raw = functional.softplus(self.attend(features))
         return raw / raw.mean((-2, -1), keepdim=True).clamp_min(1e-6)
 
     def pool(self, features: Tensor, attention: Tensor) -> Tensor:
-        """Pooled features (N, outputs) under given maps."""
+        """Return pooled features (N, outputs) under given maps."""
         pixels = features.shape[-1] * features.shape[-2]
         pooled = torch.einsum("nmhw,ndhw->nmd", attention, features).flatten(1) / pixels
         pooled = torch.sign(pooled) * (pooled.abs() + 1e-6).sqrt()
@@ -42,7 +42,7 @@ class AttentionPool(nn.Module):
         return torch.cat([what, where], dim=1)
 
     def counterfactual(self, attention: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Maps that know nothing: uniform in [0, 2) per pixel while training, else all ones.
+        """Return maps that know nothing: uniform in [0, 2) per pixel while training, else all ones.
 
         ``generator`` (on the CPU) makes the random ones repeatable.
         """

@@ -99,7 +99,7 @@ class _Body:
         return Deformation(poses, torch.ones(1, 3), raw)
 
     def cloud(self, coefficients: Tensor, step: Tensor) -> GaussianCloud:
-        """The same as Gaussians in the box's frame."""
+        """Return the same as Gaussians in the box's frame."""
         shape = self.shape(coefficients, step)
         return self.anchors.decode(shape.raw, shape.poses, shape.stretch)[0]
 

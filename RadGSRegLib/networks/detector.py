@@ -65,8 +65,9 @@ class Detector(nn.Module):
         nn.init.zeros_(self.last.weight)
 
     def forward(self, pictures: Tensor, valid: Tensor, lateral: Tensor) -> Tensor:
-        """Pictures (N, 2, H, W) of `views.ranks_and_contrast`, validity (N, H, W) and 1 for lateral
-        views, 0 for frontal ones (N,), to logits (N, H / 2, W / 2). H, W: multiples of 16."""
+        """Turn pictures (N, 2, H, W) of `views.ranks_and_contrast`, validity (N, H, W) and 1 for
+        lateral views, 0 for frontal ones (N,), to logits (N, H / 2, W / 2). H, W: multiples of
+        16."""
         kind = (2.0 * lateral - 1.0).view(-1, 1, 1, 1).expand(-1, 1, *valid.shape[1:])
         x = self.stem(torch.cat([pictures, valid[:, None], kind.to(pictures)], dim=1))
         maps = [x]
@@ -87,7 +88,7 @@ class Detector(nn.Module):
 
 @torch.no_grad()
 def look(detector: Detector, pictures: Tensor, valid: Tensor, extrinsics: Tensor) -> Tensor:
-    """What a detector says of one case's views: `log_shares` (V, h, w) on the CPU.
+    """Ask what a detector says of one case's views: `log_shares` (V, h, w) on the CPU.
 
     Inputs as for `Detector.forward`, and box_to_camera (V, 4, 4). The pictures are shown as they
     are, inverted, mirrored and both, and the answers averaged: training shows all of these too.
@@ -105,13 +106,14 @@ def look(detector: Detector, pictures: Tensor, valid: Tensor, extrinsics: Tensor
 
 
 def is_lateral(extrinsics: Tensor) -> Tensor:
-    """1 for views (box_to_camera (..., 4, 4)) rather along the box's x axis than y, else 0."""
+    """Return 1 for views (box_to_camera (..., 4, 4)) rather along the box's x axis than y, else
+    0."""
     axis = extrinsics[..., 2, :2].abs()
     return (axis[..., 0] > axis[..., 1]).to(extrinsics.dtype)
 
 
 def log_shares(logits: Tensor) -> Tensor:
-    """The logarithm of the distribution (N, h, w) that logits mean."""
+    """Return the logarithm of the distribution (N, h, w) that logits mean."""
     cells = logits.shape[-1] * logits.shape[-2]
     log = functional.log_softmax(logits.flatten(-2), dim=-1).view_as(logits)
     even = torch.full_like(log, math.log(bounds.EVEN_SHARE / cells))
@@ -119,8 +121,8 @@ def log_shares(logits: Tensor) -> Tensor:
 
 
 def sample_map(maps: Tensor, pixels: Tensor, size_px: int) -> Tensor:
-    """Values (N, P) of maps (N, h, w) at pixels (N, P, 2) = (column, row) of pictures that are
-    ``size_px`` wide and high; the nearest value outside."""
+    """Sample maps (N, h, w) to values (N, P) at pixels (N, P, 2) = (column, row) of pictures
+    that are ``size_px`` wide and high; the nearest value outside."""
     at = (2.0 * pixels + 1.0) / size_px - 1.0
     values = functional.grid_sample(
         maps[:, None], at[:, None].to(maps), padding_mode="border", align_corners=False

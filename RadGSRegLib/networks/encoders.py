@@ -18,7 +18,7 @@ FINE_STRIDE = 4
 
 
 def norm(channels: int) -> nn.Module:
-    """Normalisation that does not depend on what else is in the batch."""
+    """Make a normalisation that does not depend on what else is in the batch."""
     groups = next(g for g in (8, 4, 2, 1) if channels % g == 0)
     return nn.GroupNorm(groups, channels)
 
@@ -39,7 +39,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inside, ...) to (N, outside, ... / stride)."""
+        """Turn (N, inside, ...) into (N, outside, ... / stride)."""
         y = functional.relu(self.norm_first(self.first(x)))
         y = self.norm_second(self.second(y))
         out: Tensor = functional.relu(y + self.shortcut(x))
@@ -175,7 +175,7 @@ class Encoder(nn.Module):
         self.coarse_channels, self.fine_channels = coarse, fine
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The coarse and the fine map."""
+        """Return the coarse and the fine map."""
         maps = self.backbone(x)
         fine = self.shallow(x)
         down: Tensor | None = None

@@ -46,12 +46,12 @@ class ModelConfig:
             raise InputError("model", f"{self.modes} shape modes are not possible")
 
     def to_json(self) -> dict[str, Any]:
-        """All values by name."""
+        """Return all values by name."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
-        """The inverse of `to_json`; what is left out is at its default. Raises InputError for
+        """Invert `to_json`; what is left out is at its default. Raises InputError for
         unknown names and values of the wrong kind."""
         try:
             detector = values.get("detector")
@@ -102,7 +102,7 @@ class RadGSReg(nn.Module):
         return config.pose and not config.residual and not config.stretch
 
     def voxelize(self, clouds: list[GaussianCloud]) -> Tensor:
-        """Clouds in the box's frame as RegM's cubes (B, K, J, I), 1/mm; differentiable."""
+        """Voxelize clouds in the box's frame as RegM's cubes (B, K, J, I), 1/mm; differentiable."""
         config = self.config.regm
         size = (config.voxels,) * 3
         return torch.stack([voxelize(c, config.index_to_box(), size) for c in clouds])
@@ -264,7 +264,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> RadGSReg
 
 
 def card_text(name: str, card: dict[str, Any]) -> str:
-    """A card as Markdown."""
+    """Write a card as Markdown."""
     lines = [f"# {name}", ""]
     for key, value in card.items():
         if isinstance(value, dict):

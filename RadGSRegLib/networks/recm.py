@@ -171,7 +171,7 @@ class RecM(nn.Module):
 
     @torch.no_grad()
     def predict(self, batch: ViewBatch) -> Prediction:
-        """The answer, without a graph and without anything random."""
+        """Give the answer, without a graph and without anything random."""
         was = self.training
         self.eval()
         try:
@@ -181,7 +181,7 @@ class RecM(nn.Module):
         return prediction
 
     def clouds(self, shape: Deformation) -> list[GaussianCloud]:
-        """The predicted Gaussians, one cloud per case, in the box's frame."""
+        """Return the predicted Gaussians, one cloud per case, in the box's frame."""
         return self.anchors.decode(shape.raw, shape.poses, shape.stretch)
 
     def _raw(

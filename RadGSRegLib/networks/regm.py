@@ -51,7 +51,7 @@ class RegMConfig:
         return self.box_mm / self.voxels
 
     def index_to_box(self) -> Tensor:
-        """(4, 4): voxel (i, j, k) to mm, the cube's middle at the origin."""
+        """Return (4, 4): voxel (i, j, k) to mm, the cube's middle at the origin."""
         out = torch.diag(torch.tensor([self.spacing_mm] * 3 + [1.0], dtype=torch.float64))
         out[:3, 3] = -self.spacing_mm * (self.voxels - 1) / 2.0
         return out
@@ -98,7 +98,7 @@ class RegM(nn.Module):
         self.register_buffer("places", places, persistent=False)
 
     def forward(self, reconstructed: Tensor, ct: Tensor, passes: int | None = None) -> Tensor:
-        """Poses (B, 4, 4), centred CT to box, of volumes (B, K, J, I) each, 1/mm.
+        """Return poses (B, 4, 4), centred CT to box, of volumes (B, K, J, I) each, 1/mm.
 
         ``passes`` instead of the configuration's; gradients go through the last one alone.
         """
@@ -107,7 +107,7 @@ class RegM(nn.Module):
     def trace(
         self, reconstructed: Tensor, ct: Tensor, passes: int | None = None
     ) -> tuple[Tensor, Tensor, Displacements]:
-        """The poses, those before the last pass, and what the last pass saw."""
+        """Return the poses, those before the last pass, and what the last pass saw."""
         passes = self.config.passes if passes is None else passes
         poses = torch.eye(4, device=ct.device).repeat(len(ct), 1, 1)
         with torch.no_grad():
@@ -122,7 +122,7 @@ class RegM(nn.Module):
             return move_volume(ct.float(), poses, self.config.box_mm)
 
     def compare(self, reconstructed: Tensor, ct: Tensor) -> Displacements:
-        """Where the bone of each cell of one cube lies in the other."""
+        """Return where the bone of each cell of one cube lies in the other."""
         both = torch.stack([reconstructed, ct], dim=1) / _DENSE_BONE
         # One unit each, whatever the absolute scale of the reconstruction is.
         both = both / both.flatten(2).std(dim=2).clamp_min(1e-6)[..., None, None, None]
@@ -137,7 +137,7 @@ class RegM(nn.Module):
 
 
 def fit_rigid(moves: Displacements) -> Tensor:
-    """The rigid motions (B, 4, 4) nearest to displacements: weighted Procrustes, in float64."""
+    """Fit the rigid motions (B, 4, 4) nearest to displacements: weighted Procrustes, in float64."""
     weights = moves.weights.double()
     weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
     places = moves.places.double().expand(len(weights), -1, -1)
@@ -165,7 +165,7 @@ def _composed(step: Tensor, poses: Tensor) -> Tensor:
 
 
 def move_volume(volumes: Tensor, poses: Tensor, box_mm: float) -> Tensor:
-    """Cubes (B, K, J, I) moved by rigid poses (B, 4, 4) about their middles, on the same grid.
+    """Move cubes (B, K, J, I) by rigid poses (B, 4, 4) about their middles, on the same grid.
 
     Trilinear, zero beyond; differentiable by both.
     """

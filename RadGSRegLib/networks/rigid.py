@@ -12,7 +12,7 @@ TRANSLATION_UNIT_MM = 8.0
 
 
 def rotation_from_6d(numbers: Tensor) -> Tensor:
-    """Rotations (..., 3, 3) from six numbers (..., 6): the first two columns, orthonormalised.
+    """Make rotations (..., 3, 3) from six numbers (..., 6): the first two columns, orthonormalised.
 
     Continuous everywhere (Zhou et al., CVPR 2019), unlike angles or a quaternion.
     """
@@ -24,7 +24,7 @@ def rotation_from_6d(numbers: Tensor) -> Tensor:
 
 
 def step_from_raw(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw numbers (..., 9) as a small step: rotation (..., 3, 3) and translation (..., 3) mm.
+    """Read raw numbers (..., 9) as a step: rotation (..., 3, 3) and translation (..., 3) mm.
 
     Zeros are the identity.
     """
@@ -34,7 +34,7 @@ def step_from_raw(raw: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def apply_step(poses: Tensor, rotation: Tensor, shift: Tensor) -> Tensor:
-    """Poses (B, 4, 4) turned about their own origin, in the target frame's axes, then shifted."""
+    """Turn poses (B, 4, 4) about their own origin, in the target frame's axes, then shift."""
     turned = rotation @ poses[:, :3, :3]
     top = torch.cat([turned, (poses[:, :3, 3] + shift)[..., None]], dim=-1)
     bottom = poses.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(poses), 1, 4)
@@ -42,7 +42,8 @@ def apply_step(poses: Tensor, rotation: Tensor, shift: Tensor) -> Tensor:
 
 
 def geodesic_angle(a: Tensor, b: Tensor) -> Tensor:
-    """The angle (...) in radians between rotations (..., 3, 3), with a finite slope everywhere.
+    """Return the angle (...) in radians between rotations (..., 3, 3), with a finite slope
+    everywhere.
 
     From the sine (the antisymmetric part) and the cosine (the trace) of the relative rotation: the
     arc cosine alone loses all precision at small angles.

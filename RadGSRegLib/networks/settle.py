@@ -14,7 +14,7 @@ import numpy as np
 
 from ..gaussians import GaussianCloud
 from ..geometry import Array
-from ..reconstruction.box import box_of_cloud
+from ..reconstruction import box_of_cloud
 from ..registration import (
     LocallyNormalized,
     RefineOptions,

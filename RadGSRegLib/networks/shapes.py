@@ -34,11 +34,11 @@ class Shapes(nn.Module):
         return int(self.modes.shape[0])
 
     def raw(self, coefficients: Tensor) -> Tensor:
-        """Raw numbers (B, N, 11) of shapes (B, K)."""
+        """Return raw numbers (B, N, 11) of shapes (B, K)."""
         return self.mean + torch.einsum("bk,kna->bna", coefficients, self.modes)
 
     def nearest(self, positions: Tensor) -> Tensor:
-        """The coefficients (K,) whose raw positions are about ``positions`` (N, 3)."""
+        """Find the coefficients (K,) whose raw positions are about ``positions`` (N, 3)."""
         basis = self.modes[:, :, :3].flatten(1)
         wanted = (positions - self.mean[:, :3]).flatten()
         # The ridge keeps them small where what is asked for is no shape of the population.

@@ -25,7 +25,7 @@ def shipped_weights() -> Path | None:
 
 
 def shipped_name(path: Path, card: Mapping[str, Any]) -> str | None:
-    """What the model at ``path`` is called, with its date, if it came with the program.
+    """Name the model at ``path``, with its date, if it came with the program.
 
     None for all others: what users call their files may be somebody's name.
     """

@@ -27,7 +27,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_tensors` wrote.
+    """Read what `save_tensors` wrote.
 
     Raises InputError for a file that is missing, damaged or not ours, and where safetensors is not
     installed.

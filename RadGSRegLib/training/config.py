@@ -146,7 +146,8 @@ class TrainingConfig:
 
     @classmethod
     def paper(cls, encoder: str = "resnet50") -> TrainingConfig:
-        """The paper's: 128 px, batch 8, Adam halved every 50 of 300 epochs, every case rendered."""
+        """Return the paper's: 128 px, batch 8, Adam halved every 50 of 300 epochs, every case
+        rendered."""
         steps = 300 * 1800 // 8
         return cls(
             model=ModelConfig(
@@ -167,12 +168,12 @@ class TrainingConfig:
         )
 
     def by_clock(self) -> TrainingConfig:
-        """The same without an end by steps: the minutes decide."""
+        """Return the same without an end by steps: the minutes decide."""
         detection = replace(self.detection, steps=_ENDLESS)
         return replace(self, steps=_ENDLESS, detection=detection)
 
     def to_json(self) -> dict[str, Any]:
-        """All values by name."""
+        """Return all values by name."""
         return asdict(self)
 
 

@@ -69,7 +69,7 @@ class DetectorTrainer(Loop):
 
 
 def detection_loss(detector: Detector, shown: Shown, device: torch.device | str = "cpu") -> Tensor:
-    """The mean cross entropy of the detector's distributions against the wanted ones."""
+    """Return the mean cross entropy of the detector's distributions against the wanted ones."""
     logits = detector(shown.pictures.to(device), shown.valid.to(device), shown.lateral.to(device))
     log = functional.log_softmax(logits.flatten(1), dim=1)
     wanted = shown.wanted.to(device).flatten(1)
@@ -77,7 +77,7 @@ def detection_loss(detector: Detector, shown: Shown, device: torch.device | str 
 
 
 def measure(detector: Detector, samples: Sequence[Sample], own: bool) -> dict[str, float]:
-    """How well places are found in samples' whole views, undisguised.
+    """Measure how well places are found in samples' whole views, undisguised.
 
     ``first_mm``: the median distance of the first place from the nearest wanted centre; ``first``
     and ``among``: the share of samples whose first place, or any of the first `PLACES`, lies within

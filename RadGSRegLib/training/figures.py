@@ -14,7 +14,7 @@ _SPACING_MM = 1.5
 
 
 def reconstruction_figures(model: RadGSReg, pool: SamplePool, count: int) -> dict[str, float]:
-    """Means of SSIM and PSNR (dB) over held-out pairs, on the vertebra's box at 1.5 mm.
+    """Average SSIM and PSNR (dB) of held-out pairs, on the vertebra's box at 1.5 mm.
 
     RecM's own answers, without any refinement, polarity unknown. A reconstruction that misses its
     vertebra's box counts as 0.

@@ -31,7 +31,7 @@ def keep(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_kept(path: Path) -> Arrays | None:
-    """What `keep` wrote; None where there is no such file. Raises InputError for a damaged one."""
+    """Read what `keep` wrote; None where nothing is. Raises InputError for a damaged file."""
     if not path.is_file():
         return None
     try:

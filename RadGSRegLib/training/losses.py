@@ -26,7 +26,7 @@ _SIGMA = 1.5
 
 
 def ssim_loss(a: Tensor, b: Tensor, dims: int) -> Tensor:
-    """1 - SSIM (scalar) of images (B, 1, ...) with ``dims`` axes and data range 1.
+    """Return 1 - SSIM (scalar) of images (B, 1, ...) with ``dims`` axes and data range 1.
 
     MONAI's definition (window 11, Gaussian of sigma 1.5, valid part only), but one axis at a time:
     in three dimensions that is forty times less work.
@@ -52,8 +52,8 @@ def ssim_loss(a: Tensor, b: Tensor, dims: int) -> Tensor:
 
 
 def total_variation(volumes: Tensor) -> Tensor:
-    """The mean absolute difference (scalar) of neighbouring voxels of (B, K, J, I), the three axes
-    added."""
+    """Average the absolute difference (scalar) of neighbouring voxels of (B, K, J, I), the three
+    axes added."""
     out = volumes.new_zeros(())
     for axis in (1, 2, 3):
         out = out + volumes.diff(dim=axis).abs().mean()
@@ -61,7 +61,7 @@ def total_variation(volumes: Tensor) -> Tensor:
 
 
 def reconstruction_terms(images: Tensor, measured: Tensor, volumes: Tensor) -> Tensor:
-    """L1 + 0.2 SSIM + 0.05 TV (scalar): L_rec, and with the effect's output the rest of eq. 2.
+    """Add L1 + 0.2 SSIM + 0.05 TV (scalar): L_rec, and with the effect's output the rest of eq. 2.
 
     ``images`` and ``measured`` (B, V, H, W) line integrals of the vertebra, ``volumes``
     (B, K, J, I) in 1/mm.
@@ -76,14 +76,15 @@ def reconstruction_terms(images: Tensor, measured: Tensor, volumes: Tensor) -> T
 def counterfactual_reconstruction_loss(
     effect: tuple[Tensor, Tensor], factual: tuple[Tensor, Tensor], measured: Tensor
 ) -> Tensor:
-    """L_CAL-rec (eq. 2): the same terms on the effect's and on the factual (images, volumes)."""
+    """Return L_CAL-rec (eq. 2): the same terms on the effect's and the factual (images,
+    volumes)."""
     return reconstruction_terms(effect[0], measured, effect[1]) + reconstruction_terms(
         factual[0], measured, factual[1]
     )
 
 
 def ncc_loss(a: Tensor, b: Tensor) -> Tensor:
-    """1 - normalised cross-correlation (scalar, mean over B) of volumes (B, K, J, I)."""
+    """Return 1 - normalised cross-correlation (scalar, mean over B) of volumes (B, K, J, I)."""
     x, y = a.flatten(1), b.flatten(1)
     x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
     energy = (x.square().sum(1) * y.square().sum(1)).clamp_min(1e-12).sqrt()
@@ -91,7 +92,7 @@ def ncc_loss(a: Tensor, b: Tensor) -> Tensor:
 
 
 def geodesic_loss(truth: Tensor, poses: Tensor) -> Tensor:
-    """L_geo (scalar): angle between rotations in radians plus distance of the translations over
+    """Return L_geo (scalar): angle of rotations in radians plus distance of translations over
     `TRANSLATION_MM`, of poses (B, 4, 4) in mm, mean over B."""
     angle = geodesic_angle(truth[:, :3, :3], poses[:, :3, :3])
     apart = (truth[:, :3, 3] - poses[:, :3, 3]).square().sum(1)
@@ -101,7 +102,7 @@ def geodesic_loss(truth: Tensor, poses: Tensor) -> Tensor:
 def registration_loss(
     moved_ct: Tensor, reconstructed: Tensor, truth: Tensor, poses: Tensor
 ) -> Tensor:
-    """L_reg (eq. 3): NCC + SSIM of the moved CT against the reconstruction + 0.02 L_geo.
+    """Return L_reg (eq. 3): NCC + SSIM of moved CT and reconstruction + 0.02 L_geo.
 
     Volumes (B, K, J, I) in 1/mm, poses (B, 4, 4).
     """
@@ -111,7 +112,7 @@ def registration_loss(
 
 
 def total_loss(registration: Tensor, reconstruction: Tensor) -> Tensor:
-    """L_total (eq. 4): the synergistic phase trains both modules on the sum."""
+    """Return L_total (eq. 4): the synergistic phase trains both modules on the sum."""
     return registration + reconstruction
 
 
@@ -130,13 +131,13 @@ class ExtraWeights:
 
 
 def point_distance(points: Tensor, truth: Tensor, poses: Tensor) -> Tensor:
-    """Mean distance (B,) mm of points (B, N, 3) or (N, 3) between two poses (B, 4, 4) each."""
+    """Average the distance (B,) mm of points (B, N, 3) or (N, 3) between two poses (B, 4, 4)."""
     between = truth - poses
     moved = points @ between[:, :3, :3].transpose(1, 2) + between[:, None, :3, 3]
     return (moved.square().sum(-1) + 1e-8).sqrt().mean(-1)
 
 
 def volume_l1(volumes: Tensor, truth: Tensor) -> Tensor:
-    """L1 (scalar) of volumes (B, K, J, I) over `DENSE_BONE`, relative to the truth's own mean."""
+    """Return L1 (scalar) of volumes (B, K, J, I), relative to the truth's own mean."""
     scale = truth.mean().clamp_min(1e-9)
     return functional.l1_loss(volumes, truth) / scale

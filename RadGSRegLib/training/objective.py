@@ -30,7 +30,7 @@ class Objective(nn.Module):
         self.extra = extra
 
     def forward(self, batch: Batch, phase: str, rendered: int) -> dict[str, Tensor]:
-        """Losses by name."""
+        """Return losses by name."""
         if phase == "recm":
             terms, _ = self._reconstruction(batch, rendered)
         elif phase == "regm":
@@ -134,7 +134,7 @@ class Objective(nn.Module):
 
 
 def render(clouds: list[GaussianCloud], batch: Batch) -> Tensor:
-    """Line integrals (B, V, H, W) of clouds in the batch's cameras."""
+    """Render line integrals (B, V, H, W) of clouds in the batch's cameras."""
     views = batch.views
     size = (views.size_px, views.size_px)
     return torch.stack(
@@ -146,6 +146,6 @@ def render(clouds: list[GaussianCloud], batch: Batch) -> Tensor:
 
 
 def in_anchor_axes(points: Tensor, anchors_to_centred: Tensor) -> Tensor:
-    """Points (B, P, 3) of centred CT axes in the anchors' axes."""
+    """Turn points (B, P, 3) of centred CT axes into the anchors' axes."""
     offset = points - anchors_to_centred[:, None, :3, 3]
     return offset @ anchors_to_centred[:, :3, :3]

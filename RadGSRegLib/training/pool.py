@@ -42,10 +42,10 @@ class Source(Protocol):
         """Whether its subjects know the anchors' axes, as a phantom's do."""
 
     def subject(self, wide: bool = False) -> Subject:
-        """The vertebra; with more around it, and coarser, if ``wide`` (`make_subject`)."""
+        """Return the vertebra; with more around it, and coarser, if ``wide`` (`make_subject`)."""
 
     def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
-        """A pair of X-rays of it."""
+        """Return a pair of X-rays of it."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Simulated:
     axes_known: bool = False
 
     def subject(self, wide: bool = False) -> Subject:
-        """The vertebra."""
+        """Return the vertebra."""
         return self.load(wide)
 
     def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
-        """A simulated pair; the same seed gives the same."""
+        """Return a simulated pair; the same seed gives the same."""
         return draw_sample(subject, options, seed)
 
 
@@ -94,11 +94,11 @@ class SamplePool:
         self._executor = ThreadPoolExecutor(workers) if workers > 0 else None
 
     def source_of(self, number: int) -> int:
-        """Which source a pair belongs to."""
+        """Return which source a pair belongs to."""
         return number % len(self.sources)
 
     def subject(self, number: int) -> Subject:
-        """The vertebra of a pair."""
+        """Return the vertebra of a pair."""
         index = self.source_of(number)
         with self._lock:
             if index not in self._subjects:
@@ -109,7 +109,7 @@ class SamplePool:
             return self._subjects[index]
 
     def sample(self, number: int) -> Sample:
-        """The pair of a number."""
+        """Return the pair of a number."""
         if number not in self._samples:
             coming = self._coming.pop(number, None)
             self._samples[number] = self._fetch(number) if coming is None else coming.result()

@@ -36,7 +36,7 @@ _MASKS = ("{}_vertebrae", "{}_seg", "{}_seg-vert_msk", "{}_label")
 def phantom_sources(
     count: int, seed: int, *, spacing_mm: float = 2.0, folder: Path | None = None
 ) -> list[Source]:
-    """Every lumbar vertebra of ``count`` random spines (five each), made when they are needed.
+    """List the lumbar vertebrae of ``count`` random spines (five each), made when needed.
 
     ``folder`` keeps the CTs, which take seconds to build.
     """
@@ -81,8 +81,8 @@ def _phantom(
 
 
 def ct_sources(folder: Path) -> list[Source]:
-    """Vertebrae of the CTs of a folder: ``NAME_ct.nii.gz`` beside ``NAME_vertebrae.nii.gz`` (or
-    ``_seg``). All labels that lie wholly inside the CT are taken, but the sacrum's (26).
+    """List vertebrae of the CTs of a folder: ``NAME_ct.nii.gz`` beside ``NAME_vertebrae.nii.gz``
+    (or ``_seg``). All labels that lie wholly inside the CT are taken, but the sacrum's (26).
 
     Raises InputError where there is none.
     """
@@ -103,7 +103,7 @@ def ct_sources(folder: Path) -> list[Source]:
 
 
 def verse_sources(folder: Path) -> list[Source]:
-    """The lumbar vertebrae of VerSe'20 in its own layout.
+    """List the lumbar vertebrae of VerSe'20 in its own layout.
 
     ``rawdata/SUBJECT/*_ct.nii.gz`` with ``derivatives/SUBJECT/*_seg-vert_msk.nii.gz``, in the
     folder itself or in its ``dataset-*`` parts. Raises InputError where there is none.
@@ -163,12 +163,12 @@ class RealCase:
     axes_known: bool = False
 
     def subject(self, wide: bool = False) -> Subject:
-        """The vertebra."""
+        """Return the vertebra."""
         case = self.case
         return make_subject(case.ct, case.labels, case.label, self.name, wide=wide)
 
     def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
-        """Its X-rays about a point that is off as clicks are; the same seed gives the same."""
+        """Crop its X-rays about a point that is off as clicks are; the same seed gives the same."""
         offset = draw_offset(options, np.random.default_rng([seed, 78]))
         centre = Rigid(self.ct_to_world).apply(subject.centre_ct)
         views = prepare_views(self.case.views)
@@ -199,7 +199,7 @@ class RealCase:
 
 
 def real_sources(folder: Path) -> list[RealCase]:
-    """The cases of a folder that have a ``truth.json`` with ``ct_to_world`` (4, 4).
+    """List the cases of a folder that have a ``truth.json`` with ``ct_to_world`` (4, 4).
 
     Raises InputError where there is none or a truth is not rigid.
     """
@@ -222,7 +222,7 @@ def real_sources(folder: Path) -> list[RealCase]:
 
 
 def folds(groups: Sequence[str], count: int = 5) -> list[list[int]]:
-    """Indices of cases in ``count`` folds for cross-validation; a group is never split.
+    """Deal cases into ``count`` folds (indices) for cross-validation; a group is never split.
 
     ``groups`` names each case's patient (`patient_of`), so that no fold is tested on a patient it
     was trained on. Groups are dealt out by size, then name: the same cases give the same folds.

@@ -38,7 +38,7 @@ class Sample:
     centres: Images
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """For an ``.npz``: images as float16 once scaled (ranks survive), the rest as it is."""
+        """Return arrays for an ``.npz``: targets as float16, the rest as it is."""
         return {
             "images": self.images,
             "valid": self.valid.astype(np.uint8),
@@ -51,7 +51,7 @@ class Sample:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Sample:
-        """What `to_arrays` gave. Raises InputError where something is missing."""
+        """Read what `to_arrays` gave. Raises InputError where something is missing."""
         names = [field.name for field in fields(cls)]
         if "centres" not in arrays and "centred_to_box" in arrays:
             # Written before others' centres were kept.

@@ -75,8 +75,8 @@ def shapes_of(
     progress: Progress | None = None,
     enough: Callable[[], bool] | None = None,
 ) -> Shapes | None:
-    """Modes from the sources' vertebrae and more phantoms; None where there are too few for any,
-    or where ``enough`` says that the training is to end.
+    """Learn modes from the sources' vertebrae and more phantoms; None where there are too few
+    for any, or where ``enough`` says that the training is to end.
 
     ``minutes``: the budget of the whole training, if there is one. What was learned is kept in
     ``folder``, the training's own, so that an interrupted one does not learn it again. Raises
@@ -117,7 +117,8 @@ def shapes_of(
 
 
 def shape_facts(folder: Path) -> dict[str, Any]:
-    """What a card says of the modes that `shapes_of` kept in ``folder``; empty if it did not."""
+    """Return what a card says of the modes that `shapes_of` kept in ``folder``; empty if it did
+    not."""
     if not (folder / FILE).is_file():
         return {}
     tensors, facts = load_tensors(folder / FILE)
@@ -137,7 +138,7 @@ def _read(path: Path, anchors: int) -> Shapes:
 
 
 def volume_of(subject: Subject) -> NDArray[np.float16]:
-    """A subject's excess (1/mm) on the anchors' grid, in half precision to keep hundreds."""
+    """Return a subject's excess (1/mm) on the anchors' grid, in half precision to keep hundreds."""
     return resampled(subject, subject.anchors_to_centred, SPACING_MM).astype(np.float16)
 
 
@@ -150,8 +151,8 @@ def learn_shapes(
     progress: Progress | None = None,
     enough: Callable[[], bool] | None = None,
 ) -> Shapes | None:
-    """Modes over ``anchors`` from volumes (K, J, I) of `volume_of`, 1/mm; None once ``enough``
-    says that it is to end.
+    """Learn modes over ``anchors`` from volumes (K, J, I) of `volume_of`, 1/mm; None once
+    ``enough`` says that it is to end.
 
     Raises InputError for fewer volumes than modes, and Cancelled when ``progress`` says so.
     """

@@ -48,7 +48,7 @@ class Subject:
         return np.stack([self.scene.centroids[self.label], *others])
 
     def with_axes(self, anchors_to_centred: Array) -> Subject:
-        """The same with other ``anchors_to_centred``."""
+        """Return the same with other ``anchors_to_centred``."""
         return replace(self, anchors_to_centred=np.asarray(anchors_to_centred, dtype=float))
 
     @property

@@ -26,7 +26,7 @@ _OWN = 0.75
 
 
 def whole_views(options: SampleOptions, config: DetectorConfig) -> SampleOptions:
-    """Options of samples for a detector, their physics as in ``options``."""
+    """Return options of samples for a detector, their physics as in ``options``."""
     return SampleOptions(
         realism=options.realism,
         centre_mm=20.0,
@@ -57,7 +57,7 @@ def show(
     own: bool,
     generator: np.random.Generator | None,
 ) -> Shown:
-    """Views of samples as a detector sees them, all views of all samples in one row.
+    """Show views of samples as a detector sees them, all views of all samples in one row.
 
     ``own``: the sample's own vertebra is wanted above all, else every labelled one alike. With a
     ``generator`` pictures are shifted, scaled, turned a little, mirrored, cut to a field, partly
