@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,23 +15,54 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_rules_of_the_rooms_hold() -> None:
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Check the import rules of the library in a folder."""
     pytest.importorskip("importlinter", reason="import-linter is not installed")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from importlinter.cli import lint_imports; "
-            "sys.exit(lint_imports(config_filename='pyproject.toml', cache_dir=None))",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    code = (
+        "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports; "
+        "sys.exit(lint_imports(config_filename='pyproject.toml', cache_dir=None))"
     )
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_the_rules_of_the_rooms_hold() -> None:
+    done = lint(ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout
+
+
+def test_every_package_has_a_place_and_a_front_door() -> None:
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = rules["tool"]["importlinter"]["contracts"]
+    packages = {path.parent.name for path in (ROOT / "RadGSRegLib").glob("*/__init__.py")}
+    layers = next(c["layers"] for c in contracts if c["type"] == "layers")
+    placed = {name for layer in layers for name in layer.replace("|", " ").split()}
+    assert packages <= placed
+    guarded = {c["allowed_importers"][0] for c in contracts if c["type"] == "protected"}
+    assert guarded == {f"RadGSRegLib.{name}" for name in packages}
+
+
+@pytest.mark.parametrize(
+    ("importer", "statement", "broken"),
+    [
+        ("evaluation", "from ..geometry.pose import skew", "The front door of geometry BROKEN"),
+        ("geometry", "from .. import registration", "One direction of data BROKEN"),
+    ],
+)
+def test_a_rule_that_is_broken_is_told(
+    importer: str, statement: str, broken: str, tmp_path: Path
+) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    only_code = shutil.ignore_patterns("__pycache__", "*.html", "Models")
+    shutil.copytree(ROOT / "RadGSRegLib", tmp_path / "RadGSRegLib", ignore=only_code)
+    (tmp_path / "RadGSRegLib" / importer / "guest.py").write_text(statement + "\n")
+    done = lint(tmp_path)
+    assert done.returncode != 0
+    assert broken in done.stdout
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..reconstruction.box import box_of_cloud
+from ..reconstruction import box_of_cloud
 from ..system import Progress
 from .contract import About, Answer, Attention, FunctionMethod, Method, Task
 from .ours import optimize

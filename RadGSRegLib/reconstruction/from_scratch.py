@@ -73,7 +73,7 @@ class FreshFit:
     quality: dict[str, Any]
 
 
-def prepare(
+def fresh_targets(
     observations: Sequence[Observation], box: Box, options: ReconstructionOptions
 ) -> tuple[tuple[FreshTarget, ...], dict[str, Any]]:
     """Observations as targets, with the polarity and the background decided."""
@@ -108,7 +108,7 @@ def fit_from_scratch(
 
     Raises InputError where the views show nothing at all.
     """
-    targets, facts = prepare(observations, box, options)
+    targets, facts = fresh_targets(observations, box, options)
     generator = np.random.default_rng(options.seed)
     starts = [target.above_backdrop() for target in targets]
     scale = max(

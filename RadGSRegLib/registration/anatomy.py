@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..cases import Case
-from ..drr import hu_to_attenuation
-from ..drr.attenuation import SOFT_TISSUE_HU
+from ..drr import SOFT_TISSUE_HU, hu_to_attenuation
 from ..errors import InputError
 from ..geometry import Array, Volume, centroid, cut, mask_box, surface_points
 from .bounds import BONE_HU, LEAST_VOXELS

@@ -16,8 +16,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..drr import hu_to_attenuation, project_volume, project_volume_with_jacobian
-from ..drr.attenuation import SOFT_TISSUE_HU
+from ..drr import SOFT_TISSUE_HU, hu_to_attenuation, project_volume, project_volume_with_jacobian
 from ..geometry import Array, Camera, Volume, twist_about
 from .anatomy import Anatomy
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..gaussians import GaussianCloud
-from ..gaussians.moments import match_moments
+from ..gaussians import GaussianCloud, match_moments
 from ..geometry import Volume
 
 

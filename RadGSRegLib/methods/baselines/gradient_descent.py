@@ -17,8 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ...cases import Case
-from ...drr import hu_to_attenuation, project_volume, project_volume_with_jacobian
-from ...drr.attenuation import SOFT_TISSUE_HU
+from ...drr import SOFT_TISSUE_HU, hu_to_attenuation, project_volume, project_volume_with_jacobian
 from ...errors import InputError
 from ...geometry import Array, Rigid, Volume, compose_about, cut, mask_box
 from ...system import Progress, one_torch_thread

@@ -20,11 +20,16 @@ from ...cases import View
 from ...drr import project_volume
 from ...errors import InputError
 from ...geometry import Volume
-from ...reconstruction import ReconstructionOptions
-from ...reconstruction.box import FRESH_BOX_MM, cube
-from ...reconstruction.from_scratch import FreshTarget, prepare
-from ...reconstruction.losses import image_losses, total_variation
-from ...reconstruction.observation import observe
+from ...reconstruction import (
+    FRESH_BOX_MM,
+    FreshTarget,
+    ReconstructionOptions,
+    cube,
+    image_losses,
+    observe,
+    prepare,
+    total_variation,
+)
 from ...system import Progress, one_torch_thread
 from ...views import prepare_views
 
