@@ -5,7 +5,6 @@ from .box import box_of_cloud as box_of_cloud
 from .box import cube as cube
 from .from_scratch import FreshTarget as FreshTarget
 from .from_scratch import fresh_targets as fresh_targets
-from .from_scratch import prepare as prepare
 from .losses import image_losses as image_losses
 from .losses import total_variation as total_variation
 from .observation import observe as observe
