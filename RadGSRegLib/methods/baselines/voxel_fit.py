@@ -27,7 +27,7 @@ from ...reconstruction import (
     cube,
     image_losses,
     observe,
-    prepare,
+    fresh_targets,
     total_variation,
 )
 from ...system import Progress, one_torch_thread
@@ -79,7 +79,7 @@ def reconstruct_voxels(
             for view in prepare_views(views)
         ]
         common = ReconstructionOptions(pixel_mm=chosen.pixel_mm, device=chosen.device)
-        targets, _ = prepare(shown, box, common)
+        targets, _ = fresh_targets(shown, box, common)
         scale = max(float(target.above_backdrop().quantile(0.99)) for target in targets)
         if not scale > 0.0:
             raise InputError("views", "hold nothing that absorbs", "check the images")
