@@ -25,9 +25,9 @@ from ...reconstruction import (
     FreshTarget,
     ReconstructionOptions,
     cube,
+    fresh_targets,
     image_losses,
     observe,
-    fresh_targets,
     total_variation,
 )
 from ...system import Progress, one_torch_thread
