@@ -129,7 +129,8 @@ def test_the_kernel_for_cuda_gives_the_same() -> None:
     stride = ni + warp_voxel_kernels.LANES
     coefficients = index_coefficients(cloud, torch.as_tensor(GRID).float(), True).contiguous()
     volume = torch.zeros(nk, nj, stride)
-    inputs = [flat_array(coefficients), 50, flat_array(volume), stride, ni, nj, 4.5**2]
+    grid = warp_voxel_kernels.grid_of(SIZE, 4.5**2)
+    inputs = [flat_array(coefficients), 50, flat_array(volume), grid]
     launch(warp_voxel_kernels.fill_rows, nk * nj, inputs, volume)
     torch.testing.assert_close(volume[:, :, :ni], voxelize(cloud, GRID, SIZE))
 

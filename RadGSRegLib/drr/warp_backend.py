@@ -29,16 +29,18 @@ def _launch(
 
     A ``volume`` with one axis more than ``shape`` holds one buffer per thread.
     """
-    nk, nj, ni = shape
     rays = directions.shape[0]
     matrices, ahead, sums = flat_array(matrix), flat_array(directions), flat_array(result)
-    numbers = [lattice.first, lattice.stop, float(lattice.first), lattice.step]
+    march = kernels.March()
+    march.ni, march.nj, march.nk = shape[2], shape[1], shape[0]
+    march.first, march.stop = lattice.first, lattice.stop
+    march.reference, march.step = float(lattice.first), lattice.step
 
     def job(buffer: Any, begin: int, end: int) -> Callable[[], None]:
         return lambda: launch(
             kernel,
             end - begin,
-            [buffer, ni, nj, nk, matrices, ahead, begin, *numbers, sums],
+            [buffer, march, matrices, ahead, begin, sums],
             result,
         )
 

@@ -10,9 +10,27 @@ import warp as wp
 
 wp.set_module_options({"enable_backward": False})
 
+
+@wp.struct
+class March:
+    """A volume of ``ni, nj, nk`` voxels; planes ``first`` to ``stop``, ``step`` mm apart, counted
+    from ``reference``."""
+
+    ni: int
+    nj: int
+    nk: int
+    first: int
+    stop: int
+    reference: float
+    step: float
+
+
 # The rows of camera_to_index (12 numbers) and the depth that levers are measured from. Planes count
 # from ``reference``; the stretch of whole n whose sample lies in (-1, size) follows.
 _RANGE = """
+    const int ni = march.ni, nj = march.nj, nk = march.nk;
+    const int first = march.first, stop = march.stop;
+    const float reference = march.reference, step = march.step;
     const float* m = matrix.data;
     const float* d = directions.data + (long long)ray * 3;
     const float ax = (m[0] * d[0] + m[1] * d[1] + m[2] * d[2]) * step;
@@ -77,16 +95,10 @@ _MARCH = """
 )
 def _march_value(
     volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    ni: int,
-    nj: int,
-    nk: int,
+    march: March,
     matrix: wp.array(dtype=float),  # type: ignore[valid-type]
     directions: wp.array(dtype=float),  # type: ignore[valid-type]
     ray: int,
-    first: int,
-    stop: int,
-    reference: float,
-    step: float,
     sums: wp.array(dtype=float),  # type: ignore[valid-type]
 ) -> None: ...
 
@@ -94,21 +106,15 @@ def _march_value(
 @wp.kernel
 def project(
     volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    ni: int,
-    nj: int,
-    nk: int,
+    march: March,
     matrix: wp.array(dtype=float),  # type: ignore[valid-type]
     directions: wp.array(dtype=float),  # type: ignore[valid-type]
     ray_begin: int,
-    first: int,
-    stop: int,
-    reference: float,
-    step: float,
     sums: wp.array(dtype=float),  # type: ignore[valid-type]
 ) -> None:
     """Sums of the samples along rays, times the depth step, into ``sums`` (P,)."""
     ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
-    _march_value(volume, ni, nj, nk, matrix, directions, ray, first, stop, reference, step, sums)
+    _march_value(volume, march, matrix, directions, ray, sums)
 
 
 _MOMENTS = (
@@ -138,16 +144,10 @@ _MOMENTS = (
 @wp.func_native(_MOMENTS)
 def _march_moments(
     volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    ni: int,
-    nj: int,
-    nk: int,
+    march: March,
     matrix: wp.array(dtype=float),  # type: ignore[valid-type]
     directions: wp.array(dtype=float),  # type: ignore[valid-type]
     ray: int,
-    first: int,
-    stop: int,
-    reference: float,
-    step: float,
     sums: wp.array(dtype=float),  # type: ignore[valid-type]
 ) -> None: ...
 
@@ -155,21 +155,15 @@ def _march_moments(
 @wp.kernel
 def project_with_moments(
     volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    ni: int,
-    nj: int,
-    nk: int,
+    march: March,
     matrix: wp.array(dtype=float),  # type: ignore[valid-type]
     directions: wp.array(dtype=float),  # type: ignore[valid-type]
     ray_begin: int,
-    first: int,
-    stop: int,
-    reference: float,
-    step: float,
     sums: wp.array(dtype=float),  # type: ignore[valid-type]
 ) -> None:
     """Into ``sums`` (P, 7): the value, grad mu, and (z - depth) grad mu, times the depth step."""
     ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
-    _march_moments(volume, ni, nj, nk, matrix, directions, ray, first, stop, reference, step, sums)
+    _march_moments(volume, march, matrix, directions, ray, sums)
 
 
 # The transpose: every sample spreads its ray's weight over its eight voxels.
@@ -197,16 +191,10 @@ _SPREAD = (
 @wp.func_native(_SPREAD)
 def _spread(
     volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    ni: int,
-    nj: int,
-    nk: int,
+    march: March,
     matrix: wp.array(dtype=float),  # type: ignore[valid-type]
     directions: wp.array(dtype=float),  # type: ignore[valid-type]
     ray: int,
-    first: int,
-    stop: int,
-    reference: float,
-    step: float,
     weights: wp.array(dtype=float),  # type: ignore[valid-type]
 ) -> None: ...
 
@@ -214,18 +202,12 @@ def _spread(
 @wp.kernel
 def spread(
     volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    ni: int,
-    nj: int,
-    nk: int,
+    march: March,
     matrix: wp.array(dtype=float),  # type: ignore[valid-type]
     directions: wp.array(dtype=float),  # type: ignore[valid-type]
     ray_begin: int,
-    first: int,
-    stop: int,
-    reference: float,
-    step: float,
     weights: wp.array(dtype=float),  # type: ignore[valid-type]
 ) -> None:
     """Add the transpose of `project` applied to ``weights`` (P,) to a volume (K, J, I)."""
     ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
-    _spread(volume, ni, nj, nk, matrix, directions, ray, first, stop, reference, step, weights)
+    _spread(volume, march, matrix, directions, ray, weights)

@@ -68,7 +68,7 @@ class _Splat(torch.autograd.Function):
             return lambda: launch(
                 kernels.scatter_values,
                 coefficients.shape[0],
-                [source, target, stride, columns, begin, end, cut2],
+                [source, target, kernels.picture_of(columns, (begin, end), cut2)],
                 image,
             )
 
@@ -85,6 +85,7 @@ class _Splat(torch.autograd.Function):
         result = torch.zeros_like(coefficients)
         source, target = flat_array(coefficients), flat_array(result)
         weight = flat_array(weights)
+        picture = kernels.picture_of(columns, (0, rows), cut2)
         count = coefficients.shape[0]
         parts = 1 if result.is_cuda or count < _WORTH_A_THREAD else worker_count()
 
@@ -92,7 +93,7 @@ class _Splat(torch.autograd.Function):
             return lambda: launch(
                 kernels.gather_gradients,
                 stop - first,
-                [source, weight, target, first, stride, columns, rows, cut2],
+                [source, weight, target, first, picture],
                 result,
             )
 
@@ -137,13 +138,13 @@ def _scatter_derivatives(
     _, rows, stride = planes.shape
     source, target = flat_array(coefficients), flat_array(planes)
     beside = flat_array(motion)
-    numbers = [rows * stride, stride, columns]
 
     def job(begin: int, end: int) -> Callable[[], None]:
+        picture = kernels.picture_of(columns, (begin, end), cut2, plane=rows * stride)
         return lambda: launch(
             kernels.scatter_derivatives,
             coefficients.shape[0],
-            [source, beside, target, *numbers, begin, end, cut2, depth],
+            [source, beside, target, picture, depth],
             planes,
         )
 

@@ -11,6 +11,7 @@ from .tiles import TileLists
 start_warp()
 
 from . import warp_gather_kernels as kernels  # noqa: E402
+from .warp_kernels import picture_of  # noqa: E402
 
 
 def gather_values(
@@ -24,11 +25,8 @@ def gather_values(
             flat_array(coefficients),
             wp.from_torch(lists.order),
             wp.from_torch(lists.first),
-            lists.across,
             flat_array(image),
-            image.shape[1],
-            columns,
-            cut2,
+            picture_of(columns, (0, image.shape[0]), cut2, across=lists.across),
         ],
         image,
     )
@@ -53,12 +51,8 @@ def gather_derivatives(
             flat_array(motion),
             wp.from_torch(lists.order),
             wp.from_torch(lists.first),
-            lists.across,
             flat_array(planes),
-            rows * stride,
-            stride,
-            columns,
-            cut2,
+            picture_of(columns, (0, rows), cut2, plane=rows * stride, across=lists.across),
             depth,
         ],
         planes,

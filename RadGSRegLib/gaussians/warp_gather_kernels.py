@@ -9,16 +9,19 @@ from __future__ import annotations
 import warp as wp
 
 from .tiles import TILE
-from .warp_kernels import PAIR
+from .warp_kernels import PAIR, UNPACK, Picture
 
 wp.set_module_options({"enable_backward": False})
 
-_WALK = f"""
+_WALK = (
+    UNPACK
+    + f"""
     const int row = pixel / columns, column = pixel % columns;
     const int tile = (row / {TILE}) * across + column / {TILE};
     const int stop = first.data[tile + 1];
     const int i = 0;
 """
+)
 
 _GAUSSIAN = """
     for (int entry = first.data[tile]; entry < stop; ++entry) {
@@ -47,11 +50,8 @@ def _gather_value(
     order: wp.array(dtype=int),  # type: ignore[valid-type]
     first: wp.array(dtype=int),  # type: ignore[valid-type]
     pixel: int,
-    across: int,
     image: wp.array(dtype=float),  # type: ignore[valid-type]
-    stride: int,
-    columns: int,
-    cut2: float,
+    picture: Picture,
 ) -> None: ...
 
 
@@ -60,15 +60,12 @@ def gather_values(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     order: wp.array(dtype=int),  # type: ignore[valid-type]
     first: wp.array(dtype=int),  # type: ignore[valid-type]
-    across: int,
     image: wp.array(dtype=float),  # type: ignore[valid-type]
-    stride: int,
-    columns: int,
-    cut2: float,
+    picture: Picture,
 ) -> None:
-    """Write every pixel of an image padded to ``stride``."""
+    """Write every pixel of an image."""
     pixel = int(wp.tid())  # type: ignore[arg-type]
-    _gather_value(coefficients, order, first, pixel, across, image, stride, columns, cut2)
+    _gather_value(coefficients, order, first, pixel, image, picture)
 
 
 _DERIVATIVE = (
@@ -108,12 +105,8 @@ def _gather_derivative(
     order: wp.array(dtype=int),  # type: ignore[valid-type]
     first: wp.array(dtype=int),  # type: ignore[valid-type]
     pixel: int,
-    across: int,
     image: wp.array(dtype=float),  # type: ignore[valid-type]
-    plane: int,
-    stride: int,
-    columns: int,
-    cut2: float,
+    picture: Picture,
     depth: float,
 ) -> None: ...
 
@@ -124,27 +117,10 @@ def gather_derivatives(
     motion: wp.array(dtype=float),  # type: ignore[valid-type]
     order: wp.array(dtype=int),  # type: ignore[valid-type]
     first: wp.array(dtype=int),  # type: ignore[valid-type]
-    across: int,
     image: wp.array(dtype=float),  # type: ignore[valid-type]
-    plane: int,
-    stride: int,
-    columns: int,
-    cut2: float,
+    picture: Picture,
     depth: float,
 ) -> None:
     """Write value, position (x, y) and slope (x, y) derivatives into five planes of an image."""
     pixel = int(wp.tid())  # type: ignore[arg-type]
-    _gather_derivative(
-        coefficients,
-        motion,
-        order,
-        first,
-        pixel,
-        across,
-        image,
-        plane,
-        stride,
-        columns,
-        cut2,
-        depth,
-    )
+    _gather_derivative(coefficients, motion, order, first, pixel, image, picture, depth)

@@ -15,8 +15,44 @@ LANES = 8
 
 wp.set_module_options({"enable_backward": False})
 
+
+@wp.struct
+class Picture:
+    """Where footprints go: rows ``row_begin`` to ``row_end`` of ``columns`` pixels, padded to
+    ``stride``; ``plane`` numbers to each plane; ``across`` tiles side by side, where pixels gather;
+    the square of the cutoff."""
+
+    plane: int
+    stride: int
+    columns: int
+    row_begin: int
+    row_end: int
+    across: int
+    cut2: float
+
+
+def picture_of(
+    columns: int, rows: tuple[int, int], cut2: float, *, plane: int = 0, across: int = 0
+) -> Picture:
+    """A picture padded by `LANES`; ``rows`` are the first and the one past the last."""
+    out = Picture()
+    out.plane, out.stride, out.columns = plane, columns + LANES, columns
+    out.row_begin, out.row_end = rows
+    out.across, out.cut2 = across, cut2
+    return out
+
+
+# Its members by their names, at the head of every snippet.
+UNPACK = """
+    const int plane = picture.plane, stride = picture.stride, columns = picture.columns;
+    const int row_begin = picture.row_begin, row_end = picture.row_end, across = picture.across;
+    const float cut2 = picture.cut2;
+"""
+
 # The head of every snippet: one Gaussian's coefficients, and the rows its ellipse reaches.
-_ROWS = """
+_ROWS = (
+    UNPACK
+    + """
     const float* c = coefficients.data + (long long)g * 12;
     const float a11 = c[3], a12 = c[4], a22 = c[5];
     if (!(a11 > 0.0f)) return;
@@ -50,6 +86,7 @@ _ROWS = """
         const float m0 = (d22 * dv + 2.0f * d2) * dv + d0, m1 = 2.0f * (d12 * dv + d1);
         const float start = (float)begin - u0;
 """
+)
 
 # One pair: value = amplitude / |w| exp(-1/2 n / m), zero beyond the cut. The exponential of a
 # number in [-32, 0] is the 32nd power of a short Taylor series: no branch, no table, a relative
@@ -91,11 +128,7 @@ def _scatter_value(
     g: int,
     image: wp.array(dtype=float),  # type: ignore[valid-type]
     offset: wp.int64,
-    stride: int,
-    columns: int,
-    row_begin: int,
-    row_end: int,
-    cut2: float,
+    picture: Picture,
 ) -> None: ...
 
 
@@ -103,16 +136,10 @@ def _scatter_value(
 def scatter_values(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     image: wp.array(dtype=float),  # type: ignore[valid-type]
-    stride: int,
-    columns: int,
-    row_begin: int,
-    row_end: int,
-    cut2: float,
+    picture: Picture,
 ) -> None:
-    """Add the footprints of all Gaussians (N, 12) to rows of an image padded to ``stride``."""
-    _scatter_value(
-        coefficients, wp.tid(), image, wp.int64(0), stride, columns, row_begin, row_end, cut2
-    )
+    """Add the footprints of all Gaussians (N, 12) to the rows of an image."""
+    _scatter_value(coefficients, wp.tid(), image, wp.int64(0), picture)
 
 
 @wp.kernel
@@ -120,16 +147,12 @@ def scatter_values_apart(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     place: wp.array(dtype=int),  # type: ignore[valid-type]
     images: wp.array(dtype=float),  # type: ignore[valid-type]
-    size: int,
-    stride: int,
-    columns: int,
-    rows: int,
-    cut2: float,
+    picture: Picture,
 ) -> None:
-    """The same into several images of ``size`` numbers, each Gaussian into that of its place."""
+    """The same into several images of ``plane`` numbers, each Gaussian into that of its place."""
     g = int(wp.tid())  # type: ignore[arg-type]
-    offset = wp.int64(place[g]) * wp.int64(size)
-    _scatter_value(coefficients, g, images, offset, stride, columns, 0, rows, cut2)
+    offset = wp.int64(place[g]) * wp.int64(picture.plane)
+    _scatter_value(coefficients, g, images, offset, picture)
 
 
 # The derivative by the ray. A line (X + x (z - z_c), Y + y (z - z_c), z) has four parameters; with
@@ -179,12 +202,7 @@ def _scatter_derivative(
     g: int,
     image: wp.array(dtype=float),  # type: ignore[valid-type]
     offset: wp.int64,
-    plane: int,
-    stride: int,
-    columns: int,
-    row_begin: int,
-    row_end: int,
-    cut2: float,
+    picture: Picture,
     depth: float,
 ) -> None: ...
 
@@ -194,12 +212,7 @@ def scatter_derivatives(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     motion: wp.array(dtype=float),  # type: ignore[valid-type]
     image: wp.array(dtype=float),  # type: ignore[valid-type]
-    plane: int,
-    stride: int,
-    columns: int,
-    row_begin: int,
-    row_end: int,
-    cut2: float,
+    picture: Picture,
     depth: float,
 ) -> None:
     """Add value, position (x, y) and slope (x, y) derivatives to five planes of an image."""
@@ -209,12 +222,7 @@ def scatter_derivatives(
         wp.tid(),
         image,
         wp.int64(0),
-        plane,
-        stride,
-        columns,
-        row_begin,
-        row_end,
-        cut2,
+        picture,
         depth,
     )
 
@@ -226,11 +234,7 @@ def scatter_derivatives_apart(
     place: wp.array(dtype=int),  # type: ignore[valid-type]
     depths: wp.array(dtype=float),  # type: ignore[valid-type]
     images: wp.array(dtype=float),  # type: ignore[valid-type]
-    plane: int,
-    stride: int,
-    columns: int,
-    rows: int,
-    cut2: float,
+    picture: Picture,
 ) -> None:
     """The same into several images of five planes, each Gaussian into that of its place, whose
     centre has its own depth."""
@@ -240,13 +244,8 @@ def scatter_derivatives_apart(
         motion,
         g,
         images,
-        wp.int64(place[g]) * wp.int64(5 * plane),
-        plane,
-        stride,
-        columns,
-        0,
-        rows,
-        cut2,
+        wp.int64(place[g]) * wp.int64(5 * picture.plane),
+        picture,
         depths[place[g]],
     )
 
@@ -306,11 +305,7 @@ def _gather_gradient(
     g: int,
     weights: wp.array(dtype=float),  # type: ignore[valid-type]
     gradient: wp.array(dtype=float),  # type: ignore[valid-type]
-    stride: int,
-    columns: int,
-    row_begin: int,
-    row_end: int,
-    cut2: float,
+    picture: Picture,
 ) -> None: ...
 
 
@@ -320,11 +315,8 @@ def gather_gradients(
     weights: wp.array(dtype=float),  # type: ignore[valid-type]
     gradient: wp.array(dtype=float),  # type: ignore[valid-type]
     first: int,
-    stride: int,
-    columns: int,
-    rows: int,
-    cut2: float,
+    picture: Picture,
 ) -> None:
     """Write the gradient (N, 12) by the coefficients, zero where a Gaussian misses the image."""
     g = first + int(wp.tid())  # type: ignore[arg-type]
-    _gather_gradient(coefficients, g, weights, gradient, stride, columns, 0, rows, cut2)
+    _gather_gradient(coefficients, g, weights, gradient, picture)

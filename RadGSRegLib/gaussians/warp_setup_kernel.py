@@ -16,10 +16,7 @@ def set_up(
     table: wp.array(dtype=float),  # type: ignore[valid-type]
     body_of: wp.array(dtype=int),  # type: ignore[valid-type]
     body_to_camera: wp.array(dtype=wp.mat44),  # type: ignore[valid-type]
-    inverses: wp.array(dtype=wp.mat33),  # type: ignore[valid-type]
-    intrinsics: wp.array(dtype=wp.mat33),  # type: ignore[valid-type]
-    count: int,
-    bodies: int,
+    lenses: wp.array2d(dtype=wp.mat33),  # type: ignore[valid-type]
     cutoff: float,
     place: wp.array(dtype=int),  # type: ignore[valid-type]
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
@@ -27,18 +24,21 @@ def set_up(
 ) -> None:
     """Write coefficients (V N, 12) and motion (V N, 7) of the table's Gaussians (N, 16) in V views.
 
-    A row of the table: mean 3, M = diag(1/s) R' row by row 9, s^2 3, density 1. ``count`` is N;
-    ``place`` (V N,) is set to the number of view and body, view by view, as in ``body_to_camera``.
+    A row of the table: mean 3, M = diag(1/s) R' row by row 9, s^2 3, density 1. ``lenses`` (2, V)
+    are K^-1 and K; ``place`` (V N,) is set to the number of view and body, view by view, as in
+    ``body_to_camera``.
     """
     g = int(wp.tid())  # type: ignore[arg-type]
+    count = body_of.shape[0]
+    bodies = body_to_camera.shape[0] // lenses.shape[1]
     view = g // count
     own_row = g - view * count
     r = own_row * 16
     at = view * bodies + body_of[own_row]
     place[g] = at
     pose = body_to_camera[at]
-    inverse = inverses[view]
-    intrinsic = intrinsics[view]
+    inverse = lenses[0, view]
+    intrinsic = lenses[1, view]
     mean = wp.vec3(table[r], table[r + 1], table[r + 2])
     rotation = wp.mat33(
         pose[0, 0], pose[0, 1], pose[0, 2],

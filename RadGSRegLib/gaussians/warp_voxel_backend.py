@@ -35,14 +35,13 @@ class _Scatter(torch.autograd.Function):
         stride = ni + kernels.LANES
         volume = torch.zeros(nk, nj, stride, dtype=torch.float32, device=coefficients.device)
         source, target = flat_array(coefficients), flat_array(volume)
-        count = coefficients.shape[0]
+        count, grid = coefficients.shape[0], kernels.grid_of(size, cut2)
         if volume.is_cuda:
-            numbers = [count, target, stride, ni, nj, cut2]
-            launch(kernels.fill_rows, nk * nj, [source, *numbers], volume)
+            launch(kernels.fill_rows, nk * nj, [source, count, target, grid], volume)
         else:
 
             def job(begin: int, end: int) -> Callable[[], None]:
-                numbers = [source, target, stride, ni, nj, begin, end, cut2]
+                numbers = [source, target, grid, begin, end]
                 return lambda: launch(kernels.scatter_slab, count, numbers, volume)
 
             run_jobs([job(*slab) for slab in _slabs(coefficients, nk)])
@@ -59,13 +58,13 @@ class _Scatter(torch.autograd.Function):
         weights[:, :, :ni] = gradient
         result = torch.zeros_like(coefficients)
         source, target = flat_array(coefficients), flat_array(result)
-        weight = flat_array(weights)
+        weight, grid = flat_array(weights), kernels.grid_of((ni, nj, nk), cut2)
 
         def job(first: int, stop: int) -> Callable[[], None]:
             return lambda: launch(
                 kernels.gather_gradients,
                 stop - first,
-                [source, weight, target, first, stride, ni, nj, nk, cut2],
+                [source, weight, target, first, grid],
                 result,
             )
 

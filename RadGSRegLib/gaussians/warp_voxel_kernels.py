@@ -12,8 +12,30 @@ LANES = 8
 
 wp.set_module_options({"enable_backward": False})
 
+
+@wp.struct
+class Grid:
+    """``ni, nj, nk`` voxels, rows along i padded to ``stride``; the square of the cutoff."""
+
+    stride: int
+    ni: int
+    nj: int
+    nk: int
+    cut2: float
+
+
+def grid_of(size: tuple[int, int, int], cut2: float) -> Grid:
+    """The grid of a volume of (I, J, K) voxels, padded by `LANES` along i."""
+    out = Grid()
+    out.ni, out.nj, out.nk = size
+    out.stride, out.cut2 = size[0] + LANES, cut2
+    return out
+
+
 # One Gaussian's rows (j, k): those that the ellipsoid at the cut reaches, and the stretch along i.
 _ROWS = """
+    const int stride = grid.stride, ni = grid.ni, nj = grid.nj;
+    const float cut2 = grid.cut2;
     const float* c = coefficients.data + (long long)g * 10;
     const float mi = c[0], mj = c[1], mk = c[2], density = c[3];
     const float pii = c[4], pij = c[5], pik = c[6], pjj = c[7], pjk = c[8], pkk = c[9];
@@ -87,14 +109,11 @@ def _scatter_density(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     g: int,
     volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    stride: int,
-    ni: int,
-    nj: int,
+    grid: Grid,
     j_begin: int,
     j_end: int,
     k_begin: int,
     k_end: int,
-    cut2: float,
 ) -> None: ...
 
 
@@ -102,16 +121,13 @@ def _scatter_density(
 def scatter_slab(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    stride: int,
-    ni: int,
-    nj: int,
+    grid: Grid,
     k_begin: int,
     k_end: int,
-    cut2: float,
 ) -> None:
     """For the CPU: thread g adds Gaussian g of (N, 10) to the slices ``k_begin`` to ``k_end``."""
     g = int(wp.tid())  # type: ignore[arg-type]
-    _scatter_density(coefficients, g, volume, stride, ni, nj, 0, nj, k_begin, k_end, cut2)
+    _scatter_density(coefficients, g, volume, grid, 0, grid.nj, k_begin, k_end)
 
 
 @wp.kernel
@@ -119,17 +135,14 @@ def fill_rows(
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     count: int,
     volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    stride: int,
-    ni: int,
-    nj: int,
-    cut2: float,
+    grid: Grid,
 ) -> None:
     """For CUDA: thread (k, j) adds all Gaussians to its own row, in the order of the cloud."""
     row = int(wp.tid())  # type: ignore[arg-type]
-    k = row // nj
-    j = row - k * nj
+    k = row // grid.nj
+    j = row - k * grid.nj
     for g in range(count):
-        _scatter_density(coefficients, g, volume, stride, ni, nj, j, j + 1, k, k + 1, cut2)
+        _scatter_density(coefficients, g, volume, grid, j, j + 1, k, k + 1)
 
 
 # Backward: moments of the weighted value over the ellipsoid.
@@ -141,7 +154,7 @@ _BACKWARD = (
     float* result = gradient.data + (long long)g * 10;
     float s0 = 0.0f, si = 0.0f, sj = 0.0f, sk = 0.0f;
     float sii = 0.0f, sij = 0.0f, sik = 0.0f, sjj = 0.0f, sjk = 0.0f, skk = 0.0f;
-    const int k_begin = 0, k_end = nk, j_begin = 0, j_end = nj;
+    const int k_begin = 0, k_end = grid.nk, j_begin = 0, j_end = grid.nj;
 """
     + _ROWS
     + """
@@ -180,11 +193,7 @@ def _gather_gradient(
     g: int,
     weights: wp.array(dtype=float),  # type: ignore[valid-type]
     gradient: wp.array(dtype=float),  # type: ignore[valid-type]
-    stride: int,
-    ni: int,
-    nj: int,
-    nk: int,
-    cut2: float,
+    grid: Grid,
 ) -> None: ...
 
 
@@ -194,12 +203,8 @@ def gather_gradients(
     weights: wp.array(dtype=float),  # type: ignore[valid-type]
     gradient: wp.array(dtype=float),  # type: ignore[valid-type]
     first: int,
-    stride: int,
-    ni: int,
-    nj: int,
-    nk: int,
-    cut2: float,
+    grid: Grid,
 ) -> None:
     """Write the gradient (N, 10) by the coefficients, zero where a Gaussian misses the grid."""
     g = first + int(wp.tid())  # type: ignore[arg-type]
-    _gather_gradient(coefficients, g, weights, gradient, stride, ni, nj, nk, cut2)
+    _gather_gradient(coefficients, g, weights, gradient, grid)
