@@ -1,7 +1,5 @@
 """The two ways in which a job ends early, other than by a bug."""
 
-from __future__ import annotations
-
 from os import PathLike
 
 

@@ -1,7 +1,5 @@
 """The vertebrae: their levels, their SNOMED CT codes, and the level that a name speaks of."""
 
-from __future__ import annotations
-
 import re
 
 LEVELS = (*(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 7)), "S1")

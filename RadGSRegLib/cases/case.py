@@ -1,7 +1,5 @@
 """``case.json`` and ``start.json``: the whole input of one registration."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Where clicks in X-rays, or the middles of X-rays, say that something is."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

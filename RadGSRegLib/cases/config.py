@@ -3,8 +3,6 @@
 Every complaint is one sentence that names the file and the option.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace

@@ -1,7 +1,5 @@
 """The preoperative CT, in Hounsfield units."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Reading DICOM files without trusting them and without repeating what they say of a patient."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Iterator

@@ -11,8 +11,6 @@ that way an image is mirrored for a camera that stands at the source; its first 
 negative.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

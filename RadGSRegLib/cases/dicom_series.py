@@ -1,7 +1,5 @@
 """A CT volume from a folder of DICOM slices."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path

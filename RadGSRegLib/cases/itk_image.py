@@ -1,7 +1,5 @@
 """Between image files, SimpleITK images and `Volume`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

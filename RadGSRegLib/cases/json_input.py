@@ -1,7 +1,5 @@
 """Strict reading of JSON: every complaint is one sentence that names the file and the key."""
 
-from __future__ import annotations
-
 import difflib
 import json
 from collections.abc import Iterable

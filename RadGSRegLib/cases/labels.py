@@ -1,7 +1,5 @@
 """The segmentation of the CT: label maps and Slicer's segmentations."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What was read for a case: SHA-256 of every file, and remarks for the user."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What a file of weights says of itself in its header, read without torch."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The vertices of a PLY file (binary little endian), read without torch."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A camera from a 3x4 projection matrix."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

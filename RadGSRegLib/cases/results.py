@@ -1,7 +1,5 @@
 """The result files of the contract."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """What a case holds once it is in memory."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any

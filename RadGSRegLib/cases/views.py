@@ -1,7 +1,5 @@
 """``views.json``: the X-rays and how they were taken."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The pixels of X-ray images, whatever file they are in."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a command is, and what it answers."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field

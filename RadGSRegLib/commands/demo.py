@@ -1,7 +1,5 @@
 """``radgsreg demo``: a simulated case, registered, with the error against its truth."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``radgsreg evaluate``: metrics over a folder of cases with truth."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``radgsreg info``: versions, devices, and the backends with why not, where one does not work."""
 
-from __future__ import annotations
-
 import argparse
 import os
 

@@ -1,7 +1,5 @@
 """``radgsreg pretrain``: one of the three stages of training; a model and its card."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 from pathlib import Path

@@ -4,8 +4,6 @@ Both sides speak lines of JSON (see `review.server`), so that nothing else may r
 output. The window starts it; a person has no use for it.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import sys

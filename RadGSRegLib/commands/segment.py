@@ -1,7 +1,5 @@
 """``radgsreg segment``: one vertebra of a CT, from a point inside its body, as a label map."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import math

@@ -1,7 +1,5 @@
 """From Hounsfield units to linear attenuation (math.md section 2)."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

@@ -7,8 +7,6 @@ derivative by the pose is exactly that of the sum of samples. |d| step is the le
 stands for.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

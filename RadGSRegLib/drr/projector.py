@@ -1,7 +1,5 @@
 """Volume to X-ray: line integrals of a trilinearly interpolated volume."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike

@@ -1,7 +1,5 @@
 """The reference projector in plain torch: any floating dtype and device, autograd to everything."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint

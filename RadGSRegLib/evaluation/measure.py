@@ -1,7 +1,5 @@
 """One method's answer against the truth of its case."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

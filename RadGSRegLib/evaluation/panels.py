@@ -1,7 +1,5 @@
 """Pictures of one case, all methods side by side, after the paper's figures 2 and 3."""
 
-from __future__ import annotations
-
 import contextlib
 import textwrap
 from collections.abc import Sequence

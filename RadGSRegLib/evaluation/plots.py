@@ -1,7 +1,5 @@
 """Plots of an evaluation: PNG bytes, the same for the same runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The two reports: one method case by case, and the paper's tables of many methods."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """All methods on all cases."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """From where the methods begin: the case's own start, and others drawn about the truth."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rows to the numbers of a table: mean and deviation per method, and the paired tests."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

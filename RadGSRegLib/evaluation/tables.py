@@ -1,7 +1,5 @@
 """Rows and summaries as Markdown and CSV."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

@@ -1,7 +1,5 @@
 """Folders of cases whose true pose is known."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Adam for short fits."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Several rigid clouds in one frame, to be rendered apart."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import torch

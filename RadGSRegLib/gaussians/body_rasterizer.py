@@ -4,8 +4,6 @@ Each body may have moved within the frame. One call gives one image per view and
 request, its derivative by the body's motion, for far less than as many calls of the rasterizer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from types import ModuleType
 

@@ -5,8 +5,6 @@ tile intersection are used; each pair of Gaussian and pixel is then the exact li
 same kernels as the warp backend's. gsplat is imported on first use: it compiles with nvcc.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

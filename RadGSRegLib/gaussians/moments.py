@@ -1,7 +1,5 @@
 """Clusters of weighted points as Gaussians of the same mass, mean and covariance."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -4,8 +4,6 @@ Properties, all float32: x y z (mm), scale_0..2 (standard deviations, mm), rot_0
 x, y, z), density (1/mm). The frame is the caller's; results of this project are in world mm (LPS).
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from pathlib import Path

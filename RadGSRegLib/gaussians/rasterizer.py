@@ -1,7 +1,5 @@
 """Gaussians to X-ray: exact line integrals through a cloud (math.md section 1)."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import torch

@@ -4,8 +4,6 @@ A pixel (u, v) looks along d = K^-1 (u, v, 1) = (x, y, 1), not normalised, from 
 (the X-ray source); an integral over the ray parameter of d times |d| is the one over millimetres.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -12,8 +12,6 @@ exactly, for any intrinsic, with no difference of large numbers: float32 is enou
 Gaussian and pixel costs about 15 operations and one exponential.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -5,8 +5,6 @@ There each pixel gathers instead, from the list of its tile, in the order of the
 input gives the same bits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

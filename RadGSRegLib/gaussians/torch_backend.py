@@ -4,8 +4,6 @@ Slow and simple on purpose: it evaluates math.md section 1 directly, for every p
 ray, and judges the other backends. Gradients come from torch's autograd.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The reference for bodies: one call of a rasterizer for each body in each view."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from types import ModuleType
 

@@ -1,7 +1,5 @@
 """From Gaussians to what a voxelizer needs of them in index coordinates, once per Gaussian."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

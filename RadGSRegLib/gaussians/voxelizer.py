@@ -1,7 +1,5 @@
 """Gaussians to a volume: their density at voxel centres (math.md section 1)."""
 
-from __future__ import annotations
-
 from numpy.typing import ArrayLike
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Compiling the kernels before they are needed."""
 
-from __future__ import annotations
-
 from importlib import import_module
 
 import torch

@@ -13,8 +13,6 @@ With ``a`` and ``b`` for the two, in LPS::
     camera x = (-cos a,       -sin a,        0    )     image right, as seen from the source
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where a mask lies: its box, its centre, its surface."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

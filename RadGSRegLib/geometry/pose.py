@@ -9,8 +9,6 @@ with the twist ``xi = (rx, ry, rz, tx, ty, tz)``: rotation vector in radians, th
 mm, both along the axes of frame ``a``. Rotation and translation therefore decouple at the centre.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation

@@ -3,8 +3,6 @@
 The definitions are those of the outside contract, section "Metrics".
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ SSIM and PSNR follow MONAI's definitions (window 11, Gaussian of sigma 1.5, vali
 range 1; PSNR with peak 1) in float64, without needing MONAI at run time; tests hold the equality.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

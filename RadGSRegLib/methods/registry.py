@@ -1,7 +1,5 @@
 """The methods by name: ours, the baselines, and for one run the models that were given."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 

@@ -1,7 +1,5 @@
 """What is said once for all methods of a run."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ..errors import InputError

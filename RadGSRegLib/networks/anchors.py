@@ -5,8 +5,6 @@ or the patient's own) as anchors needs far fewer, and leaves the network only wh
 is and how its shape departs.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

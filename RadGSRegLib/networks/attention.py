@@ -5,8 +5,6 @@ do(A = A_bar) replaces the maps by ones that know nothing: random in training, u
 so that inference is deterministic.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

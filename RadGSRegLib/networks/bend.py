@@ -5,8 +5,6 @@ refinement (images normalised in their neighbourhoods, a robust loss). Coefficie
 the population's mean by their own distribution, because two views do not say everything.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ Each stands here once: its value, its unit, and what it was measured on. "No evi
 neither a document nor the history of the code says so.
 """
 
-from __future__ import annotations
-
 # The model's patient
 
 # Centres nearer than this are of one vertebra, its mask mended, mm: neighbours are 20 mm apart or

@@ -6,8 +6,6 @@ axes follow the viewing directions. So a network never meets the absolute pose o
 are named *box*, and `Frame.box_to_world` leads back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Volumes on cubes about a vertebra: RegM's, and those that shapes are learned from."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray

@@ -5,8 +5,6 @@ distribution over where the vertebra's centre projects. What several views say t
 place in space is in `networks.places`.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import dataclass

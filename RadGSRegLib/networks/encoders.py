@@ -4,8 +4,6 @@
 for CPUs. The finer map is for features at the places where Gaussians project.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

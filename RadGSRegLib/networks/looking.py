@@ -1,7 +1,5 @@
 """Crops about several points, and what RecM answers to each."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

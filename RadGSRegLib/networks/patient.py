@@ -1,7 +1,5 @@
 """Models of one patient: whether a model is of a case's very vertebra, and what it holds of it."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..cases import Case, patient_of

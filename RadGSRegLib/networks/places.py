@@ -1,7 +1,5 @@
 """Where in space a vertebra may be, from what each view says about where its centre projects."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

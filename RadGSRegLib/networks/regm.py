@@ -8,8 +8,6 @@ connected layers that puts out six numbers of rotation and a translation instead
 turn in a trial of two minutes each on moved CTs: it stayed at 7.5 mm where this one came to 0.4 mm.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Rigid transforms that a network can put out, and how far apart two are."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

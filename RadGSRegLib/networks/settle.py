@@ -5,8 +5,6 @@ sees. Its Gaussians are then what any vertebra is to the registration's refineme
 rendered and compared with the X-rays themselves. No CT is needed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ numbers that `Anchors.decode` takes (statistical shape models, Cootes et al. 199
 coefficients are few enough to be fitted to two X-rays (`networks.bend`).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """The weights that come with the program."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

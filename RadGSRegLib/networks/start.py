@@ -8,8 +8,6 @@ agreement alone says which is the likeliest. A model without a detector looks at
 place where the views' axes meet instead.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar

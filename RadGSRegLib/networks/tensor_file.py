@@ -1,7 +1,5 @@
 """Tensors and JSON values in one safetensors file, written whole or not at all (no pickle)."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

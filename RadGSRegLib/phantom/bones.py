@@ -1,7 +1,5 @@
 """Bones and discs laid on the canvas: shape, shell, marrow."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

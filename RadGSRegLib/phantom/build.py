@@ -1,7 +1,5 @@
 """From parameters to CT, labels and subregions on any grid."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

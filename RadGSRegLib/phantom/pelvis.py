@@ -1,7 +1,5 @@
 """Sacrum, the upper part of the iliac bones, and the ribs of T12, as distance fields (mm)."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Where the vertebrae of a spine stand: rigid local_to_spine transforms (LPS, mm)."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np

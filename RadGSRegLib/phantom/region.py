@@ -1,7 +1,5 @@
 """How vertebrae move, and the box that a region of the spine stands for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

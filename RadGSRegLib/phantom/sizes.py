@@ -15,8 +15,6 @@ differ, lie between them; do not cite them as any one author's.
 Spread between persons is about 7 to 10 % of every length in all of them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 LABELS = {"T12": 19, "L1": 20, "L2": 21, "L3": 22, "L4": 23, "L5": 24, "S1": 26}

@@ -1,7 +1,5 @@
 """Band-limited noise that belongs to the anatomy: the same at any spacing and in any pose."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates

@@ -1,7 +1,5 @@
 """Everything around the bones: trunk, fat, muscles, organs, vessels and bowel gas, in HU."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates

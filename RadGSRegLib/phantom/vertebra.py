@@ -4,8 +4,6 @@ Local frame: origin at the body's centre, x to the person's left, y backwards, z
 body's axis (LPS when upright). All lengths in mm.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

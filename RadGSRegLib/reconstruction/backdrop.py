@@ -5,8 +5,6 @@ image. Whatever a quadratic explains of the difference between X-ray and renderi
 (variable projection: at every step the best quadratic, by weighted least squares, in closed form).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The box that is reconstructed: axis-aligned in the world, a whole number of voxels."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np

@@ -18,8 +18,6 @@ The calibration is made once, on the prior. Renewed during the fit it would let 
 the gain making up for it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

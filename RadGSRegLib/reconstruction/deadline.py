@@ -1,7 +1,5 @@
 """A wish to be done by then."""
 
-from __future__ import annotations
-
 import time
 
 

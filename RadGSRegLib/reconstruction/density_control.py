@@ -6,8 +6,6 @@ covariance of the whole, so that the image hardly changes. Gaussians that carry 
 that have left the box, are dropped.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

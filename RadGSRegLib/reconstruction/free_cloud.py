@@ -1,7 +1,5 @@
 """A cloud whose every number is free, under Adam, and that grows and shrinks while it is fitted."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

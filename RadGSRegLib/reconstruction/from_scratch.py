@@ -4,8 +4,6 @@ L1 + 0.2 D-SSIM + 0.05 TV, the TV on a random block of the box at each step; den
 positive through softplus; Gaussians are split by gradient and dropped by density.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The three losses of math.md 3 (eq. 2) and 5, on images and volumes scaled to about [0, 1]."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import torch

@@ -4,8 +4,6 @@ Registration takes windows about a point; here the grid must be that of the box,
 line integrals must be kept, and nothing may be clipped.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

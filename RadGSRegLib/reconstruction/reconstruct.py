@@ -1,7 +1,5 @@
 """X-rays, and Gaussians to begin with if there are any, to Gaussians and their volume."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A fresh cloud: Gaussians where all views agree that something is (a soft visual hull)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

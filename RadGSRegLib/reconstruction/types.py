@@ -1,7 +1,5 @@
 """What a reconstruction is asked for and what it yields."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 from typing import Any

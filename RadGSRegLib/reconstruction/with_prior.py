@@ -20,8 +20,6 @@ Where nothing is left, the prior is the result. Nothing is split or added: the C
 already finer than an X-ray's pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """From a CT with labels to what casts shadows: the target vertebra, its neighbours, other bone."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -7,8 +7,6 @@ filling the CT's field - and each enters with the coefficient that explains the 
 may be zero.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -7,8 +7,6 @@ cases, and phantoms (docs/limits.md). `Testing/benchmarks/bench_bounds.py` chang
 either way and says what becomes of it; what steps down the cost is measured by `bench_steps.py`.
 """
 
-from __future__ import annotations
-
 # The anatomy
 
 # Fewer voxels of a label within reach than this are no body. No evidence.

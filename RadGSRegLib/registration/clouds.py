@@ -4,8 +4,6 @@ The same moments as the voxels (`match_moments`), no fitting: a search renders f
 it fits. The reconstruction's finer cloud is `gaussians.fit_vertebra`'s.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..gaussians import GaussianCloud, match_moments

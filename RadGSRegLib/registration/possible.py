@@ -1,7 +1,5 @@
 """Which values of a registration's options are possible at all, for those that come from a file."""
 
-from __future__ import annotations
-
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any

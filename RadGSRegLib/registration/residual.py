@@ -1,7 +1,5 @@
 """The door for how a rendering is compared with an X-ray, and its guest, local normalisation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

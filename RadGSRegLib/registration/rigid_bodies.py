@@ -1,7 +1,5 @@
 """Rigid bodies as Gaussians and voxels: a CT's vertebrae and background, or one cloud alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """What a registration is about: bodies, and X-rays made ready."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """What a registration says."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """An honest verdict: whether one would bet on a registration."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

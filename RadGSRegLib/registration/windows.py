@@ -1,7 +1,5 @@
 """What one stage compares: windows of the views around the target, prepared for a residual."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

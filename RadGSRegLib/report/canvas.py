@@ -1,7 +1,5 @@
 """Figures of matplotlib without a window, and their bytes."""
 
-from __future__ import annotations
-
 import io
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -3,8 +3,6 @@
 Every function returns the bytes of a PNG, the same bytes for the same input.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Made for pictures, so speed and smooth lines count; registration has its own, exact renderers.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

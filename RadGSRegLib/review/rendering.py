@@ -1,7 +1,5 @@
 """The CT at a pose rendered as an X-ray, in the grey values of the X-ray it is compared with."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How well a pose explains the X-rays, by the registration's own measure, again and again."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

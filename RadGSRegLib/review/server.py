@@ -20,8 +20,6 @@ Files are written into FOLDER, whole, and belong to the reader. When the input e
 process: it cannot outlive its window.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import queue

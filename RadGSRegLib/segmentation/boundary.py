@@ -1,7 +1,5 @@
 """From the bent template to voxels of the CT: whose they are, and where the bone ends."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Segment from a click: a point inside a vertebral body in, a mask of that vertebra out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """From a placed template to the patient's own shape: a smooth deformation, coarse to fine."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The CT around a click, upright and isotropic, for sampling at any point."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """Where the vertebra under a click stands: template, pose and size by a search around the click."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

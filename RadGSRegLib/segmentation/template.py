@@ -1,7 +1,5 @@
 """What a vertebra looks like: templates drawn from the phantom's mean anatomy, nothing trained."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """One simulated case: a CT, two X-rays of it on the operating table, and the truth."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

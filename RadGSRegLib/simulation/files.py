@@ -1,7 +1,5 @@
 """Simulated cases as folders in the form of the contract, with ``truth.json`` beside."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The C-arm's two views and random rigid moves."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation

@@ -1,7 +1,5 @@
 """From transmitted intensity to the picture: scatter, noise, display, collimation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

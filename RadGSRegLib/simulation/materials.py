@@ -6,8 +6,6 @@ ICRU-44 soft tissue and cortical bone, aluminium and iron (for steel), at energi
 table.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -1,7 +1,5 @@
 """A simulated case on the built-in phantom: no download, no patient."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..errors import InputError

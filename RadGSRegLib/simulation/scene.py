@@ -5,8 +5,6 @@ vertebra's excess over the tissue that fills its place are projected each in its
 line integrals add up. Where a vertebra is in the X-ray is therefore exactly where its pose says.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

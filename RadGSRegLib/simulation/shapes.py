@@ -3,8 +3,6 @@
 Rays: ``source`` (3,), unit ``directions`` (..., 3), all in world mm.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,7 +1,5 @@
 """An X-ray tube with a tungsten anode, and what its beam loses on its way."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The exit statuses of ``radgsreg``: part of the contract, for both sides of a child process."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 

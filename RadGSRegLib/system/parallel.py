@@ -4,8 +4,6 @@ What computes with torch is to be called within `system.one_torch_thread`: else 
 threads has torch's threads too, and keeps them for ever.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """TensorBoard, where it is wanted and installed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path

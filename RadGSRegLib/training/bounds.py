@@ -4,8 +4,6 @@
 rates and steps are no bounds but configuration (`config.TrainingConfig`).
 """
 
-from __future__ import annotations
-
 # What is said of a detector
 
 # A place this near a vertebra's centre has found it, mm: less than half the distance of lumbar

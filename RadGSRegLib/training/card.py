@@ -1,7 +1,5 @@
 """What the card of a trained model says."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any

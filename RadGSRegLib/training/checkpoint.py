@@ -4,8 +4,6 @@ Everything random in training follows from the seed and the number of the step, 
 optimiser's state and that number are all there is to keep.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Training of the detector, on whole views simulated like the crops."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How good a trained model's reconstructions are, as the contract measures them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..geometry import translation

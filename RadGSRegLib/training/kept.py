@@ -1,7 +1,5 @@
 """Arrays kept from one run to the next in ``.npz`` files, whole or not at all (no pickle)."""
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ across a kill: everything random follows from the seed and the step's number, an
 the rest.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import time

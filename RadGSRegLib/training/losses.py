@@ -5,8 +5,6 @@ one, and volumes by `DENSE_BONE` (1/mm), before anything is compared; a pose's t
 divided by `TRANSLATION_MM` before it is added to an angle in radians.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

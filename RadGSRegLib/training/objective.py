@@ -1,7 +1,5 @@
 """The loss of a batch in each of the three module-aware phases."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

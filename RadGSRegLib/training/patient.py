@@ -1,7 +1,5 @@
 """The model of one patient's vertebra: the third stage (math.md section 3)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A model of many vertebrae: around their mean, and knowing how they differ."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """One command for the three stages: data in, a model and its card out."""
 
-from __future__ import annotations
-
 import copy
 import time
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Where vertebrae to train on come from: phantoms, folders of CTs, VerSe'20, real X-ray cases."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Sequence

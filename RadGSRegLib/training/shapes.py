@@ -6,8 +6,6 @@ itself, two vertebrae that are alike may be said by Gaussians that moved in two 
 all of them share is asked for here instead.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The three stages: what is asked for, and what each is trained on (math.md section 3)."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field

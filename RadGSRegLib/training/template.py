@@ -1,7 +1,5 @@
 """The mean vertebra: the anchors of a model that knows no patient."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

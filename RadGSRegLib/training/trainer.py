@@ -1,7 +1,5 @@
 """Training of RecM and RegM: the three phases, and how far off held-out poses are."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

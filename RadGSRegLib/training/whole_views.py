@@ -1,7 +1,5 @@
 """Whole views as the detector is shown them in training, each many times disguised."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

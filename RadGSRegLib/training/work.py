@@ -1,7 +1,5 @@
 """What a work folder belongs to: an interrupted training goes on only with its own data."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

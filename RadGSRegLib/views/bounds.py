@@ -5,8 +5,6 @@ neither a document nor the history of the code says so: a reasonable value that 
 Where users hold different values for one notion, their results rest on them, and both stand here.
 """
 
-from __future__ import annotations
-
 # Cleaning: which pixels show the patient.
 
 # Areas stuck at the lowest or highest value that cover more than this share of a picture are a

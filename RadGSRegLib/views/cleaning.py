@@ -1,7 +1,5 @@
 """Which pixels of an X-ray show the patient, and their values as something like attenuation."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

@@ -4,8 +4,6 @@
 differ in their floors and in how they cut Gaussians off, and the networks' weights rest on these.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

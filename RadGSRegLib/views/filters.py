@@ -1,7 +1,5 @@
 """The door for whatever makes a view better before anything is compared with it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Whether bone is bright or dark in an X-ray of which nothing is known but its pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor

@@ -1,7 +1,5 @@
 """X-rays made ready for all who compare pictures: cleaned, then filtered."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from ..cases import View

@@ -1,7 +1,5 @@
 """Pixels of an X-ray on another grid, averaged over valid ones, and which of them are real."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray

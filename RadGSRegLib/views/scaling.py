@@ -1,7 +1,5 @@
 """Values on a scale of their own where the gain is not known, and the noise of their pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage

@@ -1,7 +1,5 @@
 """An X-ray made ready, and a window of it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -4,8 +4,6 @@ Registration takes many windows of one view, all on grids along its axes: there 
 interpolation are one small matrix for either axis, which is faster than `resampling` at any places.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

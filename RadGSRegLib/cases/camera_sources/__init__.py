@@ -3,8 +3,6 @@
 A guest is added to `CAMERA_SOURCES`; ``views.json`` then knows its keys.
 """
 
-from __future__ import annotations
-
 from .dicom import camera_from_tags
 from .door import CameraSource, SourcedCamera, ViewEntry
 from .matrices import Matrices

@@ -1,7 +1,5 @@
 """The tags of a DICOM image: a nominal camera."""
 
-from __future__ import annotations
-
 from ...geometry import Array, Camera
 from ..dicom_geometry import nominal_extrinsic, nominal_intrinsic
 from .door import SourcedCamera, ViewEntry

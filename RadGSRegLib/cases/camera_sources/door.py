@@ -1,7 +1,5 @@
 """What a source of cameras is shown, and what it answers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 

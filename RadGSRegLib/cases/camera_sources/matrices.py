@@ -1,7 +1,5 @@
 """An intrinsic and an extrinsic, inline; what of them is missing may be in a DICOM's tags."""
 
-from __future__ import annotations
-
 from ...geometry import Camera, intrinsic_problem
 from .dicom import camera_from_tags
 from .door import SourcedCamera, ViewEntry

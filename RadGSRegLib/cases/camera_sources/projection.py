@@ -1,7 +1,5 @@
 """A 3x4 projection matrix, inline or in a text file."""
 
-from __future__ import annotations
-
 from ..json_input import existing_file
 from ..projection_matrix import camera_from_projection, read_projection_matrix
 from .door import SourcedCamera, ViewEntry

@@ -1,7 +1,5 @@
 """RTK's geometry file."""
 
-from __future__ import annotations
-
 from ..json_input import existing_file
 from ..rtk import DetectorGrid, read_rtk_matrices, rtk_camera
 from .door import SourcedCamera, ViewEntry

@@ -1,7 +1,5 @@
 """The baselines as methods."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import asdict, replace
 

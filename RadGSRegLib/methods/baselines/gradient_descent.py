@@ -6,8 +6,6 @@ of the whole window and in neighbourhoods. Pixels go from coarse to fine, window
 neighbours to the vertebra. Steps are taken on the group, about the vertebra's centre (math.md 4).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ too. Polarity and backdrop are decided as for our own fit without a prior, so th
 representation differs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

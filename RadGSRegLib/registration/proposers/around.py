@@ -1,7 +1,5 @@
 """Searches: around clicks, around a rough start, around what was proposed before."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass, replace
 

@@ -5,8 +5,6 @@ the X-ray over all shifts at once (FFT). The correlation maps of the views are t
 grid of positions in space, so that only shifts on which the views agree count.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Poses that are known beforehand, as from a trained model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The vertebrae above and below: on its own picture a spine fits fairly well one level off."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
