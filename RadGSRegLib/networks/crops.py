@@ -37,35 +37,35 @@ class Frame:
     cameras: tuple[Camera, ...]
 
     def intrinsics(self) -> Tensor:
-        """(V, 3, 3) float32."""
+        """Return them as (V, 3, 3) float32."""
         return torch.from_numpy(np.stack([c.intrinsic for c in self.cameras])).float()
 
     def extrinsics(self) -> Tensor:
-        """box_to_camera (V, 4, 4) float32."""
+        """Return box_to_camera (V, 4, 4) float32."""
         return torch.from_numpy(np.stack([c.world_to_camera for c in self.cameras])).float()
 
 
 def box_axes(directions_world: ArrayLike, reference: ArrayLike | None = None) -> Array:
-    """The rotation (3, 3) from box to world axes that the viewing directions (V, 3) give.
+    """Return the rotation (3, 3) from box to world axes that the viewing directions (V, 3) give.
 
     ``reference`` (3, 3): a rough guess of that rotation, off by tens of degrees at most (world axes
     unless given). A view that looks nearly along one of its x or y axes is taken to look along
     exactly that axis of the box, any other view along its own direction there; the rotation nearest
     to all views is chosen (Kabsch). Raises ValueError for parallel views.
     """
-    seen = np.asarray(directions_world, dtype=float)
-    seen = seen / np.linalg.norm(seen, axis=1, keepdims=True)
-    if len(seen) < 2 or np.linalg.svd(seen)[1][1] < 1e-2:
+    directions = np.asarray(directions_world, dtype=float)
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    if len(directions) < 2 or np.linalg.svd(directions)[1][1] < 1e-2:
         raise ValueError("the views are parallel")
     rough = np.eye(3) if reference is None else np.asarray(reference, dtype=float)
-    wanted = seen @ rough
+    wanted = directions @ rough
     for row in wanted:
         axis = int(np.argmax(np.abs(row[:2])))
         if abs(row[axis]) > np.cos(np.radians(_SNAP_DEG)):
             sign = np.sign(row[axis])
             row[:] = 0.0
             row[axis] = sign
-    return np.asarray(Rotation.align_vectors(seen, wanted)[0].as_matrix())
+    return np.asarray(Rotation.align_vectors(directions, wanted)[0].as_matrix())
 
 
 def virtual_camera(
@@ -75,7 +75,7 @@ def virtual_camera(
     size_px: int = SIZE_PX,
     pixel_mm: float = PIXEL_MM,
 ) -> Camera:
-    """A camera in the box's frame with the same source that looks at the box's middle.
+    """Make a camera in the box's frame with the same source that looks at the box's middle.
 
     Its image is upright (the box's z axis runs up) and ``pixel_mm`` wide per pixel at the middle.
     Raises ValueError where the source lies on the box's z axis, or in the middle.
@@ -106,7 +106,7 @@ def make_frame(
     size_px: int = SIZE_PX,
     pixel_mm: float = PIXEL_MM,
 ) -> Frame:
-    """The box around ``centre_world`` (3,) mm and its virtual cameras; see `box_axes`."""
+    """Make the box around ``centre_world`` (3,) mm and its virtual cameras; see `box_axes`."""
     box_to_world = np.eye(4)
     centre = np.asarray(centre_world, dtype=float)
     directions = np.stack([centre - c.source_world for c in cameras])

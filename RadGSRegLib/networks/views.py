@@ -47,7 +47,7 @@ class ViewBatch:
         return int(self.pictures.shape[-1])
 
     def to(self, device: torch.device | str) -> ViewBatch:
-        """The batch on another device."""
+        """Return the batch on another device."""
         return ViewBatch(
             self.pictures.to(device),
             self.valid.to(device),
@@ -65,7 +65,7 @@ def crop_views(
     pixel_mm: float = PIXEL_MM,
     filters: Sequence[ViewFilter] = (),
 ) -> tuple[ViewBatch, Frame]:
-    """`crop_prepared` of X-rays as they come, made better by ``filters``."""
+    """Apply `crop_prepared` to X-rays as they come, made better by ``filters``."""
     prepared = prepare_views(views, filters)
     return crop_prepared(prepared, centre_world, reference, size_px=size_px, pixel_mm=pixel_mm)
 
@@ -78,7 +78,7 @@ def crop_prepared(
     size_px: int = SIZE_PX,
     pixel_mm: float = PIXEL_MM,
 ) -> tuple[ViewBatch, Frame]:
-    """A batch of one from a case's X-rays, around ``centre_world`` (3,) mm, and its frame.
+    """Make a batch of one from a case's X-rays, around ``centre_world`` (3,) mm, and its frame.
 
     ``size_px`` pixels of ``pixel_mm`` are what comes out; pixels of two millimetres and more are
     averages of finer ones, as in training. Views whose polarity is known come bone bright.
@@ -96,9 +96,9 @@ def crop_prepared(
     images: list[NDArray[np.float32]] = []
     valid: list[NDArray[np.float32]] = []
     for view, virtual in zip(views, frame.cameras, strict=True):
-        image, seen = resample(view.pixels, view.valid, view.camera, frame.box_to_world, virtual)
+        image, shown = resample(view.pixels, view.valid, view.camera, frame.box_to_world, virtual)
         images.append(image if view.sign >= 0 else -image)
-        valid.append(seen)
+        valid.append(shown)
     batch = make_batch(
         torch.from_numpy(np.stack(images))[None],
         torch.from_numpy(np.stack(valid))[None],
@@ -110,7 +110,7 @@ def crop_prepared(
 
 
 def concatenate(batches: Sequence[ViewBatch]) -> ViewBatch:
-    """Several batches of equally many views as one."""
+    """Join several batches of equally many views."""
     return ViewBatch(
         torch.cat([b.pictures for b in batches]),
         torch.cat([b.valid for b in batches]),
@@ -120,14 +120,14 @@ def concatenate(batches: Sequence[ViewBatch]) -> ViewBatch:
 
 
 def pooling_factor(pixel_mm: float) -> int:
-    """How many finer pixels a pixel of a crop averages along each axis."""
+    """Return how many finer pixels a pixel of a crop averages along each axis."""
     return max(1, int(pixel_mm / PIXEL_MM + 1e-6))
 
 
 def make_batch(
     images: Tensor, valid: Tensor, intrinsics: Tensor, extrinsics: Tensor, pixel_mm: float
 ) -> ViewBatch:
-    """A batch from crops (B, V, H, W) that are `pooling_factor` times as fine as ``pixel_mm``."""
+    """Make a batch from crops (B, V, H, W) `pooling_factor` times as fine as ``pixel_mm``."""
     factor = pooling_factor(pixel_mm)
-    coarse, mask, seen = pool_views(images, valid, intrinsics, factor)
-    return ViewBatch(ranks_and_contrast(coarse, mask, pixel_mm), mask, seen, extrinsics)
+    coarse, mask, pooled = pool_views(images, valid, intrinsics, factor)
+    return ViewBatch(ranks_and_contrast(coarse, mask, pixel_mm), mask, pooled, extrinsics)

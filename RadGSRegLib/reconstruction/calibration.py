@@ -27,6 +27,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..geometry import Camera
+from ..views import LEAST_SHARE
 from .observation import Observation
 
 Pixels = NDArray[np.float64]
@@ -65,7 +66,7 @@ def calibrate(observation: Observation, rendering: Tensor, pixel_mm: float) -> T
         blurred = ndimage.gaussian_filter(image * valid, sigma, mode="constant")
         return np.asarray(blurred / share)
 
-    share: Pixels = np.maximum(ndimage.gaussian_filter(valid, sigma, mode="constant"), 1e-3)
+    share: Pixels = np.maximum(ndimage.gaussian_filter(valid, sigma, mode="constant"), LEAST_SHARE)
     rendered_mean = mean(rendered)
     high_observed = (observed - mean(observed)) * valid
     high_rendered = (rendered - rendered_mean) * valid

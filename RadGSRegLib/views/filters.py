@@ -30,11 +30,11 @@ def filtered(view: PreparedView, filters: Sequence[ViewFilter]) -> PreparedView:
 
     Raises ValueError for one whose answer does not hold together.
     """
-    for one_filter in filters:
-        changed = one_filter(view)
+    for better in filters:
+        changed = better(view)
         problem = _problem(changed, view.name)
         if problem:
-            raise ValueError(f'filter "{one_filter.name}" on view "{view.name}": {problem}')
+            raise ValueError(f'filter "{better.name}" on view "{view.name}": {problem}')
         view = changed
     return view
 

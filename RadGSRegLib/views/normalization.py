@@ -21,7 +21,7 @@ from .bounds import CELL_SHARE, LEAST_SHARE, LEAST_WEIGHT
 
 
 def spread_matrix(length: int, cell: int, sigma_px: float) -> Tensor:
-    """The matrix (length, cells) that spreads sums over cells of ``cell`` pixels as a Gaussian.
+    """Make the matrix (length, cells) that spreads sums over ``cell`` pixels as a Gaussian.
 
     Each cell's sum counts as lying at its centre, which a Gaussian of two cells or more cannot tell
     from the pixels themselves. Zero beyond the line's ends, and where a Gaussian is under a
@@ -53,16 +53,16 @@ class LocalNormalization:
 
     @classmethod
     def stacked(cls, several: Sequence[LocalNormalization]) -> LocalNormalization:
-        """One for images (..., V, rows, columns), with each view's own valid pixels.
+        """Make one for images (..., V, rows, columns), with each view's own valid pixels.
 
         Raises ValueError where their sizes or neighbourhoods differ.
         """
         first = several[0]
-        if any(one.kind != first.kind for one in several):
+        if any(other.kind != first.kind for other in several):
             raise ValueError("images of unlike size or neighbourhood are not normalised together")
         whole = copy.copy(first)
-        whole.valid = torch.stack([one.valid for one in several])
-        whole._weight = torch.stack([one._weight for one in several])
+        whole.valid = torch.stack([normalizer.valid for normalizer in several])
+        whole._weight = torch.stack([normalizer._weight for normalizer in several])
         return whole
 
     @property
@@ -80,11 +80,11 @@ class LocalNormalization:
         return self._rows @ (images @ self._columns)
 
     def mean(self, images: Tensor) -> Tensor:
-        """The mean over the valid part of each pixel's neighbourhood."""
+        """Return the mean over the valid part of each pixel's neighbourhood."""
         return self._blur(self.valid * images) * self._weight
 
     def mean_transposed(self, image: Tensor) -> Tensor:
-        """The transpose of `mean`, as a linear map of an image (..., rows, columns)."""
+        """Apply the transpose of `mean`, as a linear map of an image (..., rows, columns)."""
         sums = self._rows.T @ (self._weight * image) @ self._columns.T
         if self._cell > 1:
             rows, columns = image.shape[-2:]
@@ -97,19 +97,19 @@ class LocalNormalization:
         return self.valid * sums
 
     def contrast(self, image: Tensor) -> Contrast:
-        """What is left of an image when the local means are taken off, and how much that varies."""
+        """Take the local means off an image, and see how much what is left varies."""
         high = image - self.mean(image)
         mean_high = self.mean(high)
         variance = (self.mean(high * high) - mean_high**2).clamp_min(0.0)
         return Contrast(self, high, mean_high, variance)
 
     def deviation(self, image: Tensor) -> Tensor:
-        """The local standard deviation."""
+        """Return the local standard deviation."""
         return self.contrast(image).deviation
 
     def normalize(self, image: Tensor, floor: float | Tensor) -> Tensor:
-        """The normalised image; ``floor`` (for several images, (..., 1, 1)) is added in quadrature
-        to the standard deviation."""
+        """Return the normalised image; ``floor`` (for several images, (..., 1, 1)) is added in
+        quadrature to the standard deviation."""
         return self.contrast(image).normalized(floor).image
 
 
@@ -128,7 +128,7 @@ class Contrast:
         return self.variance.sqrt()
 
     def normalized(self, floor: float | Tensor) -> Normalized:
-        """The normalised image, for a floor as in `LocalNormalization.normalize`."""
+        """Return the normalised image, for a floor as in `LocalNormalization.normalize`."""
         inverse = torch.rsqrt(self.variance + floor * floor)
         return Normalized(self.high * inverse, inverse, self)
 
@@ -142,8 +142,8 @@ class Normalized:
     _contrast: Contrast
 
     def push(self, jacobian: Tensor) -> Tensor:
-        """The derivatives (P, ..., rows, columns) of the normalised images, from the images' own,
-        ``jacobian``."""
+        """Return the derivatives (P, ..., rows, columns) of the normalised images, from the
+        images' own, ``jacobian``."""
         mean = self._contrast.normalizer.mean
         d_high = jacobian - mean(jacobian)
         half_d_variance = mean(self._contrast.high * d_high) - self._contrast.mean_high * mean(
@@ -152,8 +152,8 @@ class Normalized:
         return (d_high - self.image * self._inverse * half_d_variance) * self._inverse
 
     def pull(self, weights: Tensor) -> Tensor:
-        """The transpose of `push`: the images (..., rows, columns) whose product with a Jacobian is
-        the product of ``weights`` (..., rows, columns) with what becomes of that Jacobian.
+        """Apply the transpose of `push`: return the images (..., rows, columns) whose product with
+        a Jacobian is that of ``weights`` (..., rows, columns) with what becomes of it.
 
         One image instead of P: a sum over the normalised image is differentiated without P
         normalised derivatives.
