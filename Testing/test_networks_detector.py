@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import triangulate
-from RadGSRegLib.networks import load_model, looking, save_model, see, start
+from RadGSRegLib.networks import bounds, load_model, looking, save_model, see, start
 from RadGSRegLib.networks.anchors import project
 from RadGSRegLib.networks.crops import make_frame
 from RadGSRegLib.networks.detector import (
@@ -24,7 +24,7 @@ from RadGSRegLib.networks.detector import (
     log_shares,
     sample_map,
 )
-from RadGSRegLib.networks.places import APART_MM, Sighting, sight
+from RadGSRegLib.networks.places import Sighting, sight
 from RadGSRegLib.networks.settle import Settled
 from RadGSRegLib.views import prepare_view
 
@@ -103,7 +103,7 @@ def test_each_of_several_vertebrae_is_a_place(where, step, aside):
     # What is only seen by one view each is far behind.
     assert (scores[2:] < scores[1] - 1.0).all()
     apart = np.linalg.norm(found[:, None] - found[None], axis=-1) + 1e3 * np.eye(len(found))
-    assert apart.min() >= APART_MM - 1e-6
+    assert apart.min() >= bounds.APART_MM - 1e-6
 
 
 def test_a_rough_start_chooses_between_equals():

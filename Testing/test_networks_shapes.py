@@ -23,7 +23,7 @@ from RadGSRegLib.networks.start import _likely
 from RadGSRegLib.system import Progress, parallel
 from RadGSRegLib.training.shapes import ShapeOptions, learn_shapes
 from RadGSRegLib.training.template import EDGE_MM, SPACING_MM, index_to_box
-from RadGSRegLib.views import prepare_view
+from RadGSRegLib.views import prepare_view, prepare_views
 
 EDGE = round(EDGE_MM / SPACING_MM)
 
@@ -272,10 +272,10 @@ def test_places_that_come_together_are_one_and_only_close_ones_are_fitted_finely
     monkeypatch.setattr(start.bounds, "PLACES", 4)
     monkeypatch.setattr(start.bounds, "APART_MM", 0.0)
     monkeypatch.setattr(parallel, "core_count", lambda: 1)
-    found = start._places(views, model, None, Progress(), fit=True)
+    found = start._places(views, prepare_views(views), model, None, Progress(), fit=True)
     assert asked == [ROUGHLY] * 4 + [FINELY] * 2
     assert [one.centre_world[0] for one in found] == pytest.approx([30.0, 0.0, 60.0])
     # Where nothing agrees at all, the best is fitted finely all the same.
     ends, asked = iter([(0.0, -0.1), (30.0, -0.3), (60.0, -0.2), (90.0, -0.4)]), []
-    start._places(views, model, None, Progress(), fit=True)
+    start._places(views, prepare_views(views), model, None, Progress(), fit=True)
     assert asked == [ROUGHLY] * 4 + [FINELY]

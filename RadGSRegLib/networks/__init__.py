@@ -4,6 +4,7 @@ from .anchors import NUMBERS as NUMBERS
 from .anchors import Anchors as Anchors
 from .anchors import grid_cloud as grid_cloud
 from .anchors import project as project
+from .bounds import SIGHTED as SIGHTED
 from .crops import PIXEL_MM as PIXEL_MM
 from .crops import SIZE_PX as SIZE_PX
 from .crops import Frame as Frame
@@ -22,7 +23,6 @@ from .model import save_model as save_model
 from .patient import CENTRE as CENTRE
 from .patient import is_trained_for as is_trained_for
 from .patient import patient_cloud as patient_cloud
-from .places import PLACES as PLACES
 from .places import Sighting as Sighting
 from .recm import Prediction as Prediction
 from .recm import RecM as RecM

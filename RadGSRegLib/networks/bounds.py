@@ -22,6 +22,15 @@ HOPELESS = 3.5
 # The detector errs by a level, or by half of one: RecM looks there too, mm along the spine. Set
 # after a look at the fifteen cases (docs/experiments/patient-model.md).
 LEVEL_STEPS_MM = (-36.0, -18.0, 18.0, 36.0)
+# So many places of the detector are looked at: as many vertebrae as a picture may show. Among eight
+# was the right one in 39 of 40 pairs of phantoms, and in all fifteen cases with a patient's model
+# (docs/experiments/detector.md).
+SIGHTED = 8
+# They are peaks on a grid of this, mm, refined between its points. No evidence.
+GRID_MM = 5.0
+# A rough start's centre is trusted so far (one standard deviation), mm: what a start may be off
+# (the contract's +- 50 mm).
+NEAR_MM = 50.0
 # Without a detector: a crop about a point this far off still shows the vertebra, if not in its
 # middle, mm; so many steps of that to each side of where the views meet, and around a start.
 SCAN_MM = 20.0
@@ -32,8 +41,9 @@ RECENTRINGS = 2
 
 # Which places are kept
 
-# So many places at most, this far apart, mm. No evidence.
+# So many places at most. No evidence.
 PLACES = 3
+# Places this far apart are two, mm; neighbours are 20 mm apart or more. No evidence for the value.
 APART_MM = 12.0
 # Fitted to the X-rays, a place that agrees less than this share of the best one is given up, unless
 # it was the likeliest before (one of the fifteen cases was lost when it was not: its fit had gone

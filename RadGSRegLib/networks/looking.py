@@ -14,7 +14,7 @@ from ..views import PreparedView
 from . import bounds
 from .crops import Frame
 from .model import RadGSReg
-from .places import PLACES, Sighting, sight
+from .places import Sighting, sight
 from .recm import Prediction
 from .views import concatenate, crop_prepared
 
@@ -55,7 +55,7 @@ def centres_to_look(
             sighting = sight(prepared, model.detector, middle, axes, near)
         except ValueError as error:
             raise InputError("views", str(error), "give views from different sides") from None
-        places, scores = sighting.places(PLACES)
+        places, scores = sighting.places(bounds.SIGHTED)
         worth = list(places[scores > scores.max(initial=-np.inf) - bounds.HOPELESS]) or [middle]
         spine = sighting.box_to_world[:3, 2]
         return [*worth, *(worth[0] + step * spine for step in bounds.LEVEL_STEPS_MM)], sighting

@@ -11,16 +11,10 @@ from torch.nn import functional
 
 from ..geometry import Array, invert_rigid, transform_points
 from ..views import PreparedView
+from . import bounds
 from .anchors import project
 from .detector import MULTIPLE, Detector, DetectorConfig, look, sample_map
 from .views import crop_prepared
-
-APART_MM = 12.0
-PLACES = 8
-"""So many places are looked at: as many vertebrae as a picture may show."""
-_GRID_MM = 5.0
-# A rough start's centre is trusted so far (one standard deviation).
-_NEAR_MM = 50.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class Sighting:
     near_world: Array | None = None
 
     def scores(self, points_box: Tensor) -> Tensor:
-        """Score places (P, 3) in the frame's box: the mean over the views of the
+        """How likely places (P, 3) in the frame's box are: the mean over the views of the
         logarithm there, less what a rough start holds against them. -inf where a view's picture
         ends."""
         pixels = project(points_box[None], self.intrinsics[None], self.extrinsics[None])[0]
@@ -52,7 +46,7 @@ class Sighting:
         if self.near_world is not None:
             near = transform_points(invert_rigid(self.box_to_world), self.near_world[None])
             away = points_box - torch.from_numpy(near).to(points_box)
-            score = score - 0.5 * (away / _NEAR_MM).square().sum(-1)
+            score = score - 0.5 * (away / bounds.NEAR_MM).square().sum(-1)
         return torch.where(inside, score, -torch.inf)
 
     def score_at(self, point_world: Array) -> float:
@@ -61,10 +55,10 @@ class Sighting:
         return float(self.scores(torch.from_numpy(point).float())[0])
 
     def places(self, count: int) -> tuple[Array, Array]:
-        """Return the ``count`` likeliest points (K, 3) mm in the world, at least `APART_MM` from
-        each other, and their scores (K,), the best first; fewer where there are no more."""
-        steps = int(0.5 * self.size_px * self.pixel_mm / _GRID_MM)
-        axis = torch.arange(-steps, steps + 1) * _GRID_MM
+        """Return the ``count`` likeliest points (K, 3) mm in the world, `bounds.APART_MM` or more
+        from each other, and their scores (K,), the best first; fewer where there are no more."""
+        steps = int(0.5 * self.size_px * self.pixel_mm / bounds.GRID_MM)
+        axis = torch.arange(-steps, steps + 1) * bounds.GRID_MM
         grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
         score = self.scores(grid.reshape(-1, 3)).view(grid.shape[:3])
         around = functional.max_pool3d(score[None, None], 3, stride=1, padding=1)[0, 0]
@@ -76,7 +70,7 @@ class Sighting:
             if len(points) == count:
                 break
             point, value = _refined(score, index, axis)
-            if all(np.linalg.norm(point - other) >= APART_MM for other in points):
+            if all(np.linalg.norm(point - other) >= bounds.APART_MM for other in points):
                 points.append(point)
                 values.append(value)
         rank = np.argsort(-np.array(values), kind="stable")
@@ -85,7 +79,7 @@ class Sighting:
 
 
 def _refined(score: Tensor, index: Sequence[int], axis: Tensor) -> tuple[Array, float]:
-    """Place a peak between grid points: the maximum of the quadratic through its 26 neighbours."""
+    """A peak between grid points: the maximum of the quadratic through its 26 neighbours."""
     place = np.asarray(index)
     point = axis[place].double().numpy()
     value = float(score[tuple(place)])
@@ -102,11 +96,11 @@ def _refined(score: Tensor, index: Sequence[int], axis: Tensor) -> tuple[Array, 
     if np.linalg.eigvalsh(hessian).max() > -1e-6:
         return point, value
     step = np.clip(np.linalg.solve(hessian, -gradient), -1.0, 1.0)
-    return point + _GRID_MM * step, max(value, float(_basis(step[None])[0] @ coefficients))
+    return point + bounds.GRID_MM * step, max(value, float(_basis(step[None])[0] @ coefficients))
 
 
 def _basis(x: Array) -> Array:
-    """Return the monomials (N, 10) up to degree two of points (N, 3)."""
+    """The monomials (N, 10) up to degree two of points (N, 3)."""
     a, b, c = x.T
     return np.stack([np.ones(len(x)), a, b, c, a * a, b * b, c * c, a * b, a * c, b * c], axis=1)
 
@@ -122,7 +116,7 @@ def sight(
     reference: Array | None = None,
     near_world: Array | None = None,
 ) -> Sighting:
-    """Look with a detector at X-rays about ``centre_world`` (3,) mm; see `crops.make_frame`.
+    """What a detector sees in X-rays about ``centre_world`` (3,) mm; see `crops.make_frame`.
 
     Raises ValueError for views that are parallel or look along the spine.
     """
@@ -143,7 +137,7 @@ def sight(
 
 
 def _picture_px(views: Sequence[PreparedView], centre_world: Array, config: DetectorConfig) -> int:
-    """Return how many pixels show all of the widest view: the configured size up to twice that."""
+    """How many pixels show all of the widest view: the configured size, or up to twice that."""
     widest = 0.0
     for view in views:
         camera = view.camera

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from ..networks import PLACES, RadGSReg, shipped_name
+from ..networks import SIGHTED, RadGSReg, shipped_name
 from . import bounds
 from .config import TrainingConfig
 from .loop import History
@@ -96,7 +96,7 @@ def _detection_figures(history: History, asked: Pretraining) -> dict[str, Any]:
             f"first place within {bounds.FOUND_MM:.0f} mm of the vertebra (share)": round(
                 last["first"], 3
             ),
-            f"one of the first {PLACES} is (share)": round(last["among"], 3),
+            f"one of the first {SIGHTED} is (share)": round(last["among"], 3),
         }
     }
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..networks import PLACES, Detector, Sighting, look
+from ..networks import SIGHTED, Detector, Sighting, look
 from . import bounds
 from .config import DetectionOptions
 from .loop import Log, Loop, falling
@@ -78,8 +78,8 @@ def measure(detector: Detector, samples: Sequence[Sample], own: bool) -> dict[st
     """Measure how well places are found in samples' whole views, undisguised.
 
     ``first_mm``: the median distance of the first place from the nearest wanted centre; ``first``
-    and ``among``: the share of samples whose first place, or any of the first `PLACES`, lies within
-    `bounds.FOUND_MM` of the sample's own vertebra.
+    and ``among``: the share of samples whose first place, or any of the first `SIGHTED`, lies
+    within `bounds.FOUND_MM` of the sample's own vertebra.
     """
     config = detector.config
     away, first, among = [], [], []
@@ -91,7 +91,7 @@ def measure(detector: Detector, samples: Sequence[Sample], own: bool) -> dict[st
         intrinsics[:, :2, 2] -= (sample.images.shape[-1] - config.size_px) / 2.0
         size, pixel = config.size_px, config.pixel_mm
         sighting = Sighting(logs, intrinsics, extrinsics, size, pixel, np.eye(4))
-        places, _ = sighting.places(PLACES)
+        places, _ = sighting.places(SIGHTED)
         own_mm = np.linalg.norm(places - sample.centres[0], axis=1)
         wanted = sample.centres[:1] if own else sample.centres
         away.append(float(np.linalg.norm(places[0] - wanted, axis=1).min()))
