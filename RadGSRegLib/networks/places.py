@@ -37,7 +37,7 @@ class Sighting:
     near_world: Array | None = None
 
     def scores(self, points_box: Tensor) -> Tensor:
-        """How likely places (P, 3) in the frame's box are: the mean over the views of the
+        """Score places (P, 3) in the frame's box: the mean over the views of the
         logarithm there, less what a rough start holds against them. -inf where a view's picture
         ends."""
         pixels = project(points_box[None], self.intrinsics[None], self.extrinsics[None])[0]
@@ -79,7 +79,7 @@ class Sighting:
 
 
 def _refined(score: Tensor, index: Sequence[int], axis: Tensor) -> tuple[Array, float]:
-    """A peak between grid points: the maximum of the quadratic through its 26 neighbours."""
+    """Place a peak between grid points: the maximum of the quadratic through its 26 neighbours."""
     place = np.asarray(index)
     point = axis[place].double().numpy()
     value = float(score[tuple(place)])
@@ -100,7 +100,7 @@ def _refined(score: Tensor, index: Sequence[int], axis: Tensor) -> tuple[Array, 
 
 
 def _basis(x: Array) -> Array:
-    """The monomials (N, 10) up to degree two of points (N, 3)."""
+    """Return the monomials (N, 10) up to degree two of points (N, 3)."""
     a, b, c = x.T
     return np.stack([np.ones(len(x)), a, b, c, a * a, b * b, c * c, a * b, a * c, b * c], axis=1)
 
@@ -116,7 +116,7 @@ def sight(
     reference: Array | None = None,
     near_world: Array | None = None,
 ) -> Sighting:
-    """What a detector sees in X-rays about ``centre_world`` (3,) mm; see `crops.make_frame`.
+    """Look with a detector at X-rays about ``centre_world`` (3,) mm; see `crops.make_frame`.
 
     Raises ValueError for views that are parallel or look along the spine.
     """
@@ -137,7 +137,7 @@ def sight(
 
 
 def _picture_px(views: Sequence[PreparedView], centre_world: Array, config: DetectorConfig) -> int:
-    """How many pixels show all of the widest view: the configured size, or up to twice that."""
+    """Return how many pixels show all of the widest view: the configured size up to twice that."""
     widest = 0.0
     for view in views:
         camera = view.camera
