@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (KeyboardInterrupt, Cancelled):
             return _cancelled()
         except BrokenPipeError:
-            # Whoever read our output is gone: nobody waits for the result.
+            # The reader of the output is gone and does not wait for the result.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return ExitStatus.CANCELLED
         except BaseException:

@@ -262,7 +262,7 @@ def test_trained_weights_need_no_clicks(filled: Any, library: Library, tmp_path:
     assert "is not there" in ui.applyButton.toolTip
     weights.write_bytes(b"no model")
     filled.update()
-    assert "not one of our files" in ui.applyButton.toolTip
+    assert "not a file of this program" in ui.applyButton.toolTip
     panel_scene.write_model(weights, {"training": {"minutes": 3, "steps": 50}})
     filled.update()
     assert "For any patient, trained for 3 minutes, 50 steps" in ui.modelInfoLabel.text

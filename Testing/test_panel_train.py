@@ -372,7 +372,7 @@ def test_cards(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for broken in (b"", whole[:20], b"\xff" * 30, (2).to_bytes(8, "little") + b"{}"):
         path.write_bytes(broken)
-        with pytest.raises(InputError, match="damaged or not one of our files"):
+        with pytest.raises(InputError, match="damaged or not a file of this program"):
             knownCard(path)
     with pytest.raises(InputError, match="is not there"):
         knownCard(tmp_path / "none")

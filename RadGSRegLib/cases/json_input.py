@@ -147,7 +147,7 @@ class Fields:
         return path
 
     def note_unknown(self, known: set[str]) -> list[str]:
-        """One remark per key that nobody will read."""
+        """One remark per key that is not read."""
         of = f"{self.of}: " if self.of else ""
         return [
             f'{self.source.name}: {of}"{key}" is not used{did_you_mean(key, known)}'

@@ -14,7 +14,7 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the JSON values that `networks.tensor_file.save_tensors` put into a file's header.
 
     A safetensors file begins with the length of its header (8 bytes, little-endian) and the header
-    itself, which is JSON. Raises InputError for a file that is missing, damaged or not ours.
+    itself, which is JSON. Raises InputError for a file that is missing, damaged or no model.
     """
     path = Path(path)
     if not path.is_file():
@@ -29,7 +29,7 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError):
-        raise InputError(path, "is damaged or not one of our files") from None
+        raise InputError(path, "is damaged or not a file of this program") from None
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:

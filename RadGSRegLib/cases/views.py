@@ -175,9 +175,7 @@ def check_views(views: Sequence[View], source: Path) -> None:
     first = views[0].camera.view_direction_world
     lines = [_angle_deg(first, v.camera.view_direction_world) for v in views[1:]]
     if all(min(angle, 180 - angle) < _EQUAL_DEG for angle in lines):
-        raise InputError(
-            source, "all views look along one line, so that depth is not to be seen in them"
-        )
+        raise InputError(source, "all views look along one line, so they do not show depth")
 
 
 def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:

@@ -49,7 +49,7 @@ def check(args: argparse.Namespace) -> None:
     """Refuse a model that is not there, and two sources of the same options."""
     check_model(args)
     if args.config is not None and args.effort is not None:
-        raise InputError("--effort", "cannot go with --config, which says all that it says")
+        raise InputError("--effort", "cannot go with --config, which sets the same options")
 
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:

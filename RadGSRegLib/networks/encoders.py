@@ -73,7 +73,7 @@ class _ResNet50(nn.Module):
         self.net = resnet50(
             spatial_dims=2, n_input_channels=inputs, num_classes=1, conv1_t_stride=2
         )
-        self.net.fc = None  # its classes are not ours
+        self.net.fc = None  # its classes are not needed
 
     def forward(self, x: Tensor) -> list[Tensor]:
         net = self.net

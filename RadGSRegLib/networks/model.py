@@ -62,7 +62,9 @@ class ModelConfig:
                 values.get("modes", 0),
             )
         except TypeError as error:
-            raise InputError("model", f"its configuration is not ours ({error})") from None
+            raise InputError(
+                "model", f"its configuration is not one of this program ({error})"
+            ) from None
 
 
 class RadGSReg(nn.Module):

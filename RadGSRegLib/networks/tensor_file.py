@@ -27,7 +27,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote.
 
-    Raises InputError for a file that is missing, damaged or not ours, and where safetensors is not
+    Raises InputError for a file that is missing, damaged or no model, and where safetensors is not
     installed.
     """
     path = Path(path)
@@ -41,5 +41,5 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise InputError(path, f"is damaged or not one of our files ({reason})") from None
+        raise InputError(path, f"is damaged or not a file of this program ({reason})") from None
     return tensors, facts

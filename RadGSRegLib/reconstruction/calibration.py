@@ -4,7 +4,7 @@ An X-ray shows the target's excess attenuation through an unknown curve, on top 
 trunk and neighbouring bone. The registered rendering is the ruler. Over a neighbourhood of about a
 centimetre a smooth curve, scatter and soft tissue are an offset and a gain:
 
-    X-ray = offset(x) + gain(x) rendering + what nobody has explained.
+    X-ray = offset(x) + gain(x) rendering + what is not explained.
 
 The offset is what the local means differ by. The gain is the local regression of the X-ray on the
 rendering, drawn towards one robust gain of the whole shadow where the rendering has little

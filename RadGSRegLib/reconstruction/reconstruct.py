@@ -35,7 +35,7 @@ def reconstruct_from_views(
     """Reconstruct what the views show about ``centre_world`` (3,), world mm.
 
     With ``prior_cloud`` (in world mm: the CT vertebra at its registered pose) the prior is adjusted
-    as far as the views bear each other out (`with_prior`), otherwise a fresh cloud is fitted
+    as far as the views agree (`with_prior`), otherwise a fresh cloud is fitted
     (`from_scratch`, math.md section 5). The cloud is on ``options.device``, the volume axis-aligned
     in the world. ``filters`` make the views better first. The same views, options and machine give
     the same result. Raises InputError for views that cannot show the place and for a prior without

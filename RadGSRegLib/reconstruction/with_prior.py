@@ -1,4 +1,4 @@
-"""The posed CT Gaussians, bent to the X-rays as far as the X-rays bear each other out.
+"""The posed CT Gaussians, bent to the X-rays as far as the X-rays agree.
 
 Two X-rays cannot rebuild what the CT has measured in three dimensions; they can correct where it
 lies when the vertebra has changed its shape or the pose is a little off. Let free one by one,
@@ -13,7 +13,7 @@ thousands of Gaussians explain neighbours and scatter instead, even where the ve
    another. The fits must not contradict each other, and the share of the change that predicts the
    views held out best is the most that the final fit to all views is allowed.
 3. fits to vertebrae that have not changed at all move them by up to 0.35 mm (root mean square):
-   that much nobody can believe. The final change is shrunk as James and Stein do, to nothing at
+   that much cannot be believed. The final change is shrunk as James and Stein do, to nothing at
    `FLOOR_MM` and below.
 
 Where nothing is left, the prior is the result. Nothing is split or added: the CT's Gaussians are
@@ -147,7 +147,7 @@ def fit_with_prior(
         share = _SHARES[best] * shrunk
         if share >= _LEAST_SHARE:
             quality |= {"change_allowed": share, "change_mm": share * size}
-            reason = "the views bear each other out"
+            reason = "the views agree"
             return PriorFit(change.cloud(share).detach(), {**quality, "reason": reason})
         reason = "the change that the views ask for is too small to be told from error"
     return PriorFit(prior, {**quality, "reason": reason})

@@ -97,7 +97,7 @@ def _run(
         else:
             _report_while_running(futures, report)
     finally:
-        # After an error or a signal nobody wants what is still going on.
+        # After an error or a signal what is still going on is not wanted.
         if stop is not None:
             stop.set()
         for future in futures:

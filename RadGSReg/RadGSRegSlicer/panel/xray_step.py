@@ -109,7 +109,7 @@ class XrayStep(Step):
             return _("Two X-rays have the same name; rename one")
         sines = [np.linalg.norm(np.cross(directions[0], other)) for other in directions[1:]]
         if max(sines) < np.sin(np.radians(_LEAST_DEG)):
-            return _("All X-rays look along one line, so that depth is not to be seen in them")
+            return _("All X-rays look along one line, so they do not show depth")
         return ""
 
     def ready(self) -> str:

@@ -57,7 +57,7 @@ class Review:
     ) -> None:
         """Raises InputError where segment, transform or X-rays cannot be used."""
         if len(xrayNodes) < 1:
-            raise InputError("X-rays", "there is none to hold the result against")
+            raise InputError("X-rays", "there is none to compare the result with")
         for node in xrayNodes:
             xray.getGeometry(node)
         self.session = ReviewSession(ctNode, segmentationNode, segment, transformNode)
