@@ -188,7 +188,7 @@ def test_a_proposer_that_needs_more_views_is_not_asked() -> None:
 
 
 class Twin:
-    """Proposes the best pose itself as its rival."""
+    """Proposes the best pose itself as an alternative."""
 
     name = "twin"
     views_needed = 1
@@ -205,11 +205,11 @@ def test_a_rival_as_good_as_the_pose_takes_its_ok_away() -> None:
     signs = tuple(view.sign or 1 for view in there.views)
     known = GivenPoses([Candidate(pose, 0.5, signs)], GIVEN)
     alone = register(there, [known], options=QUICK)
-    # Where the pose is beyond doubt no rival is asked.
+    # Where the pose is beyond doubt no alternative is asked.
     assert alone.quality["weakest_score"] < 0.8
     assert (alone.status, alone.quality["level_lead"]) == ("ok", 1.0)
     twin: Proposer = Twin()
-    beside = register(there, [known], rivals=[twin], options=QUICK)
+    beside = register(there, [known], alternatives=[twin], options=QUICK)
     assert beside.quality["level_lead"] < 0.02
     assert beside.status == "uncertain"
 

@@ -449,7 +449,7 @@ def test_evidence_has_the_hessian_of_the_final_pose() -> None:
 def test_a_level_far_behind_is_not_refined_to_its_end_and_a_close_one_is(
     first: float, rounds: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The best pose scores 1.0, the rival ``first`` after one fine round and 1.2 after all."""
+    """The best pose scores 1.0, the other ``first`` after one fine round and 1.2 after all."""
     options = RegistrationOptions()
     refiner = _refiner()
     arrangement = bodies().as_in_ct(truth(simulated()))

@@ -121,13 +121,14 @@ def gather_evidence(
     refiner: Refiner,
     fine: Sequence[Hypothesis],
     middle: Sequence[Hypothesis],
-    rivals: Sequence[Proposer],
+    alternatives: Sequence[Proposer],
     options: RegistrationOptions,
     progress: Progress,
 ) -> Evidence:
     """Gather what speaks for and against the best of the finely refined hypotheses, the first.
 
-    ``middle``: all poses at the stage before; ``rivals`` propose other poses that may look right.
+    ``middle``: all poses at the stage before; ``alternatives`` propose other poses that may look
+    right.
     """
     progress(0.0, "checking the pose")
     best, scene = fine[0], refiner.scene
@@ -155,18 +156,18 @@ def gather_evidence(
         disagreement_mm=scene.distance_mm(again.ct_to_world, best.ct_to_world),
         lead=near - max(scores(middle, apart=True), default=near - 1.0),
         fine_lead=best.score - max(scores(fine, apart=True), default=best.score - 1.0),
-        level_lead=lead_over(refiner, best, rivals, options, progress.part(0.2, 1.0)),
+        level_lead=lead_over(refiner, best, alternatives, options, progress.part(0.2, 1.0)),
     )
 
 
 def lead_over(
     refiner: Refiner,
     best: Hypothesis,
-    rivals: Sequence[Proposer],
+    alternatives: Sequence[Proposer],
     options: RegistrationOptions,
     progress: Progress,
 ) -> float:
-    """Return how much better a pose scores than the best of what rival proposers find.
+    """Return how much better a pose scores than the best of what these proposers find.
 
     One level off, a spine fits its own picture fairly well, in every view at once; only trying the
     right level tells. There the search starts anew, up to the middle stage, and to the fine one
@@ -176,8 +177,8 @@ def lead_over(
     if best.weakest_score >= bounds.CLEAR_SCORE:
         return 1.0
 
-    def tried(rival: Proposer, part: Progress) -> list[Hypothesis]:
-        proposal = rival.propose(refiner.scene, Tried(best=best), part.part(0.0, 0.3))
+    def tried(proposer: Proposer, part: Progress) -> list[Hypothesis]:
+        proposal = proposer.propose(refiner.scene, Tried(best=best), part.part(0.0, 0.3))
         likely = proposal.candidates[: proposal.places.candidates]
         coarse = [refiner.refine(options.coarse, c, part.part(0.3, 0.5)) for c in likely]
         kept = refiner.distinct(coarse, count=proposal.places.survivors)
@@ -185,8 +186,8 @@ def lead_over(
         return [refiner.refine(options.middle, h, part, afresh=True) for h in kept]
 
     message = "trying the neighbouring levels"
-    found = side_by_side_reporting(tried, rivals, progress.part(0.0, 0.8), message)
-    others = list(itertools.chain(*found))
+    refined = side_by_side_reporting(tried, alternatives, progress.part(0.0, 0.8), message)
+    others = list(itertools.chain(*refined))
     if not others:
         return 1.0
     own = refiner.refine(options.middle, best, progress.part(0.8, 0.9), afresh=True)

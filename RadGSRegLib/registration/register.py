@@ -67,9 +67,9 @@ def register_case(
         scene = scene_of(case, options, filters)
         asked = case_proposers(case, start_ct_to_world, options, proposers)
         prepared = time.perf_counter() - began
-        rivals = neighbouring_levels(options)
+        alternatives = neighbouring_levels(options)
         part = report.part(0.05, 1.0)
-        done = register(scene, asked, rivals=rivals, options=options, progress=part)
+        done = register(scene, asked, alternatives=alternatives, options=options, progress=part)
     total = time.perf_counter() - began
     return replace(done, timing_s={"prepare": prepared, **done.timing_s, "total": total})
 
@@ -109,7 +109,7 @@ def register(
     residual: Residual | None = None,
     stepper: Callable[[], Stepper] = StretchedGaussNewton,
     *,
-    rivals: Sequence[Proposer] = (),
+    alternatives: Sequence[Proposer] = (),
     options: RegistrationOptions | None = None,
     progress: Progress | None = None,
 ) -> Registration:
@@ -124,7 +124,7 @@ def register(
         proposers: asked in this order.
         residual: how renderings are compared with X-rays; None: `LocallyNormalized`.
         stepper: makes what steps down the cost, one for each refinement.
-        rivals: asked for poses that may look right too, of which the best one has to be better.
+        alternatives: asked for poses that may look right too; the best of all has to be better.
         options: None: the defaults.
         progress: told of the share done and of the best pose so far; may cancel.
 
@@ -151,7 +151,7 @@ def register(
         (4, 4)
     """
     options, report = options or RegistrationOptions(), progress or Progress()
-    route = _Route(Refiner(scene, residual or LocallyNormalized(), stepper), rivals, options)
+    route = _Route(Refiner(scene, residual or LocallyNormalized(), stepper), alternatives, options)
     asked = [p for p in proposers if p.views_needed <= len(scene.views)]
     began = time.perf_counter()
     timing_s: dict[str, float] = {}
@@ -207,9 +207,9 @@ class _Route:
     """The way from candidates to a judged pose."""
 
     def __init__(
-        self, refiner: Refiner, rivals: Sequence[Proposer], options: RegistrationOptions
+        self, refiner: Refiner, alternatives: Sequence[Proposer], options: RegistrationOptions
     ) -> None:
-        self._refiner, self._rivals, self._options = refiner, rivals, options
+        self._refiner, self._alternatives, self._options = refiner, alternatives, options
         self.best: Hypothesis | None = None
 
     def follow(
@@ -224,7 +224,8 @@ class _Route:
 
         With a ``lap`` to end each stage this is the last time, and there is an outcome in any case;
         without one only where the best pose is `ok` and explains each view well. `ok` includes that
-        the rivals were tried wherever a view is not explained better than a wrong level ever was.
+        the alternatives were tried wherever a view is not explained better than a wrong level ever
+        was.
         """
         refiner, options, last = self._refiner, self._options, lap is not None
         end = lap or (lambda name: None)
@@ -249,7 +250,7 @@ class _Route:
         if not last and self.best.weakest_score < STANDS_ALONE:
             return None
         part = progress.part(0.85, 1.0)
-        evidence = gather_evidence(refiner, fine, middle, self._rivals, options, part)
+        evidence = gather_evidence(refiner, fine, middle, self._alternatives, options, part)
         end("check")
         return _Outcome(fine, evidence) if last or judge(evidence).status == "ok" else None
 

@@ -36,8 +36,8 @@ class ClickSearch:
         )
         reference = _placed(self.axes, self.centre_world, scene)
         places = self.options.click_places
-        found = search(scene, reference, ranges.for_places(places), progress)
-        return Proposal(found, places)
+        candidates = search(scene, reference, ranges.for_places(places), progress)
+        return Proposal(candidates, places)
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class AroundTried:
             return search(scene, candidate.ct_to_world, ranges, part)
 
         message = "looking around the poses proposed before"
-        found = side_by_side_reporting(around, apart, progress, message)
-        return Proposal(sorted(itertools.chain(*found), key=lambda c: -c.score), places)
+        groups = side_by_side_reporting(around, apart, progress, message)
+        return Proposal(sorted(itertools.chain(*groups), key=lambda c: -c.score), places)
 
 
 def _placed(axes: Array, centre_world: Array, scene: Scene) -> Array:

@@ -137,9 +137,9 @@ def _correlation_maps(
     energy = torch.fft.irfft2(f_weight * torch.fft.rfft2(valid * observed**2, s=size), s=size)
     own = torch.fft.irfft2(f_energy * torch.fft.rfft2(valid, s=size), s=size)
     full = (template * template).sum(dim=(1, 2), keepdim=True)
-    seen = (own / full.clamp_min(1e-9)).clamp(0.0, 1.0)
+    inside = (own / full.clamp_min(1e-9)).clamp(0.0, 1.0)
     # A template mostly outside the valid picture proves nothing.
-    trust = (seen - TEMPLATE_SHARE).clamp_min(0.0) / (1.0 - TEMPLATE_SHARE)
+    trust = (inside - TEMPLATE_SHARE).clamp_min(0.0) / (1.0 - TEMPLATE_SHARE)
     correlation: Tensor = (
         cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
     )
@@ -167,7 +167,7 @@ def _agreeing_positions(
     ) / len(views)
     total, chosen = totals.max(dim=0)
     places = torch.from_numpy(offsets_world.astype(np.float32))
-    found = []
+    positions = []
     for pose in range(len(total)):
         left = total[pose].clone()
         for _ in range(options.positions_per_rotation):
@@ -175,9 +175,9 @@ def _agreeing_positions(
             score = float(left[index])
             if score <= 0.0:
                 break
-            found.append((pose, score, offsets_world[index], choices[int(chosen[pose, index])]))
+            positions.append((pose, score, offsets_world[index], choices[int(chosen[pose, index])]))
             left[(places - places[index]).square().sum(1) < options.apart_mm**2] = -1.0
-    return found
+    return positions
 
 
 def _sign_choices(known: list[int]) -> list[tuple[int, ...]]:
