@@ -33,14 +33,14 @@ from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, R
 from RadGSRegSlicer.operations import sampledata
 from RadGSRegSlicer.operations.batch import Batch, BatchRequest
 from RadGSRegSlicer.operations.clicked import ClickedSegment, ClickRequest
-from RadGSRegSlicer.operations.pretraining import PretrainingTask, PretrainRequest, TrainedModel
+from RadGSRegSlicer.operations.pretraining import PretrainingRun, PretrainRequest, TrainedModel
 from RadGSRegSlicer.operations.reconstruction import ReconstructRequest
 from RadGSRegSlicer.operations.registration import RegisterRequest
 from RadGSRegSlicer.operations.simulated import SimulatedNodes, SimulateRequest, errorAgainstTruth
 from RadGSRegSlicer.panel import STEPS
 from RadGSRegSlicer.panel.step import PanelContext
 from RadGSRegSlicer.process import environment
-from RadGSRegSlicer.process.tasks import Task
+from RadGSRegSlicer.process.runs import CommandRun
 from RadGSRegSlicer.review.review import Review
 from RadGSRegSlicer.scene import segments, xray
 from RadGSRegSlicer.scene.parameters import RadGSRegParameterNode
@@ -208,7 +208,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     Every call that computes makes a request and runs the library in a child process; its options
     are the fields of that request, and those of `Request`, which every one has. With
     ``waitForCompletion`` (the default) the call returns the result when that is done; without, it
-    returns a `Task` at once.
+    returns a `CommandRun` at once.
 
     Nodes, files or options that cannot be used raise `InputError`, one sentence; a computation that
     fails raises `TaskError`, one that was cancelled `Cancelled`.
@@ -227,7 +227,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         segment: str,
         xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
         **options: Any,
-    ) -> RegistrationResult | Task:
+    ) -> RegistrationResult | CommandRun:
         """Register one vertebra of a CT to X-rays; the resulting transform is set on the CT.
 
         :param segment: the vertebra, by segment ID, name or level ("L3").
@@ -240,7 +240,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
 
     def reconstruct(
         self, xrayNodes: Sequence[vtkMRMLScalarVolumeNode], **options: Any
-    ) -> ReconstructionResult | Task:
+    ) -> ReconstructionResult | CommandRun:
         """Reconstruct Gaussians and a volume from X-rays alone, or with the CT as a prior.
 
         :param options: those of `ReconstructRequest`: ``ctNode``, ``segmentationNode``,
@@ -256,7 +256,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         level: str | None = None,
         segmentationNode: vtkMRMLSegmentationNode | None = None,
         **options: Any,
-    ) -> ClickedSegment | Task:
+    ) -> ClickedSegment | CommandRun:
         """Segment the vertebra around a point; returns (segmentationNode, segmentId).
 
         The arguments are those of `ClickRequest`.
@@ -270,7 +270,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         segment: str,
         modelPath: str | os.PathLike,
         **options: Any,
-    ) -> TrainedModel | PretrainingTask:
+    ) -> TrainedModel | PretrainingRun:
         """Train a model for one vertebra of one CT, before there are X-rays.
 
         Returns its path and its card; the path is what `register` takes as ``model``. The task's
@@ -288,7 +288,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         segmentationNode: vtkMRMLSegmentationNode | None = None,
         segment: str | None = None,
         **options: Any,
-    ) -> SimulatedNodes | Task:
+    ) -> SimulatedNodes | CommandRun:
         """Two X-rays of a moved spine with the truth beside, of a CT or of the built-in phantom.
 
         :param options: those of `SimulateRequest`: ``realism``, ``seed``, ``outputFolder``.

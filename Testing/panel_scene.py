@@ -130,13 +130,13 @@ def write_model(path: Path, card: dict[str, Any]) -> Path:
 
 def quick_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     """Put the quick library in the place of the real one, and temporary files under ``folder``."""
-    from RadGSRegSlicer.process import environment, tasks
+    from RadGSRegSlicer.process import environment
 
     package = folder / "library" / "RadGSRegLib"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "__main__.py").write_text(PROGRAM)
-    for module in (tasks, environment):
+    for module in (runs, environment):
         monkeypatch.setattr(module, "libraryFolder", lambda: package.parent)
     temporary = folder / "temporary"
     temporary.mkdir()

@@ -27,7 +27,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 slicer_startup.start()
 
 from RadGSRegSlicer.exchange.modelcard import describe, knownCard, trainedFor
-from RadGSRegSlicer.process import tasks
+from RadGSRegSlicer.process import runs
 from RadGSRegSlicer.process.jobs import parseFigures
 from RadGSRegSlicer.scene import levels
 
@@ -233,7 +233,7 @@ def test_without_a_python_nothing_is_left(
     def missing() -> str:
         raise RuntimeError("PythonSlicer was not found")
 
-    monkeypatch.setattr(tasks, "pythonExecutable", missing)
+    monkeypatch.setattr(runs, "pythonExecutable", missing)
     planned.ui.trainButton.click()
     assert "PythonSlicer was not found" in planned.ui.trainStatusLabel.text
     assert not list(Path(tempfile.gettempdir()).glob("radgsreg-*"))

@@ -26,7 +26,7 @@ from RadGSRegLib.geometry import Camera, exp_se3, lps_to_ras, transform_points
 
 slicer_startup.start()
 
-from RadGSRegSlicer.process import environment, tasks
+from RadGSRegSlicer.process import environment, runs
 from RadGSRegSlicer.process.driver import TaskError
 from RadGSRegSlicer.process.jobs import JobState
 from RadGSRegSlicer.scene import frames, xray
@@ -91,7 +91,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "__init__.py").write_text("")
     (package / "__main__.py").write_text(STAND_IN)
     (package / "behaviour").write_text("ok")
-    monkeypatch.setattr(tasks, "libraryFolder", lambda: package.parent)
+    monkeypatch.setattr(runs, "libraryFolder", lambda: package.parent)
     monkeypatch.setattr(environment, "libraryFolder", lambda: package.parent)
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -27,7 +27,7 @@ from RadGSRegSlicer.operations.reconstruction import ReconstructRequest
 from RadGSRegSlicer.operations.registration import RegisterRequest
 from RadGSRegSlicer.operations.requests import Request
 from RadGSRegSlicer.operations.simulated import SimulateRequest
-from RadGSRegSlicer.process.tasks import WorkFolder
+from RadGSRegSlicer.process.runs import WorkFolder
 
 import RadGSReg
 

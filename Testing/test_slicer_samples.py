@@ -24,7 +24,7 @@ from RadGSRegLib.geometry import exp_se3
 slicer_startup.start()
 
 from RadGSRegSlicer.operations import batch, sampledata, simulated
-from RadGSRegSlicer.process import tasks
+from RadGSRegSlicer.process import runs
 from RadGSRegSlicer.scene import frames, levels, xray
 
 import RadGSReg
@@ -161,8 +161,8 @@ def cases(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     library = tmp_path / "library" / "RadGSRegLib"
     library.mkdir(parents=True)
     (library / "__main__.py").write_text(STAND_IN)
-    monkeypatch.setattr(tasks, "libraryFolder", lambda: library.parent)
-    monkeypatch.setattr(tasks, "childEnvironment", dict)
+    monkeypatch.setattr(runs, "libraryFolder", lambda: library.parent)
+    monkeypatch.setattr(runs, "childEnvironment", dict)
     for name in ("one", "bad", "slow"):
         (tmp_path / name).mkdir()
         shutil.copy(folder / "truth.json", tmp_path / name)

@@ -18,7 +18,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 
 from ..process import environment
 from ..process.driver import Driver
-from ..process.tasks import Task, WorkFolder
+from ..process.runs import CommandRun, WorkFolder
 from .requests import Argument, Request, choice
 
 Row = dict[str, Any]
@@ -74,9 +74,9 @@ class BatchRequest(Request):
 class Batch(Driver[list[Row]]):
     """Registrations of case files, each in a child process of its own.
 
-    Its ``job`` is the `Task` of the present case, its ``result`` a list of rows (dict). A case that
-    fails gets a row with the reason and does not stop the others; cancelling ends all, and what was
-    done stays.
+    Its ``job`` is the `CommandRun` of the present case, its ``result`` a list of rows (dict). A case
+    that fails gets a row with the reason and does not stop the others; cancelling ends all, and
+    what was done stays.
     """
 
     def __init__(self, request: BatchRequest) -> None:
@@ -128,7 +128,7 @@ class Batch(Driver[list[Row]]):
         case = self._cases[len(self._rows)]
         folder = WorkFolder(self._out / self._names[len(self._rows)])
         self._started = time.monotonic()
-        task = Task(
+        task = CommandRun(
             self._request.argumentsFor(case, folder),
             folder,
             lambda path: _row(path, case),
@@ -144,7 +144,7 @@ class Batch(Driver[list[Row]]):
             return None
         return self._request.progressCallback((number + fraction) / len(self._cases), self._message)
 
-    def _take(self, task: Task[Row]) -> None:
+    def _take(self, task: CommandRun[Row]) -> None:
         if isinstance(task.error, Cancelled):
             self._isCancelled = True
             return

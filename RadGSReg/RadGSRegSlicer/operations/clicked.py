@@ -19,7 +19,7 @@ from RadGSRegLib.vertebrae import LEVELS
 from ..exchange.casefolder import volumeFromCt
 from ..exchange.staging import writeNrrd
 from ..process.jobs import Job
-from ..process.tasks import WorkFolder
+from ..process.runs import WorkFolder
 from ..scene import levels, segments
 from .requests import Argument, Request
 

@@ -17,7 +17,7 @@ from RadGSRegLib.errors import InputError
 from ..exchange.modelcard import Card, knownCard
 from ..exchange.staging import CASE, stageCase
 from ..process.jobs import Job
-from ..process.tasks import Task, WorkFolder
+from ..process.runs import CommandRun, WorkFolder
 from ..scene.levels import segmentLevel
 from ..scene.segments import findSegment
 from .requests import Argument, Request, choice
@@ -37,7 +37,7 @@ class TrainedModel:
     card: Card
 
 
-class PretrainingTask(Task[TrainedModel]):
+class PretrainingRun(CommandRun[TrainedModel]):
     """A training; it can be ended before its time with the best so far."""
 
     def finish(self) -> None:
@@ -73,7 +73,7 @@ class PretrainRequest(Request):
     base: str | os.PathLike[str] | None = None
     config: str | os.PathLike[str] | None = None
 
-    TASK = PretrainingTask
+    RUN = PretrainingRun
 
     @property
     def target(self) -> Path:

@@ -14,7 +14,7 @@ from ..exchange.casefolder import writeViews
 from ..exchange.results import ReconstructionResult, loadReconstruction
 from ..exchange.staging import CASE, stageCase
 from ..process.jobs import Job
-from ..process.tasks import WorkFolder
+from ..process.runs import WorkFolder
 from .requests import Argument, CaseRequest, choice
 
 

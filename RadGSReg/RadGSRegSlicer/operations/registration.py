@@ -12,7 +12,7 @@ from RadGSRegLib.choices import EFFORTS
 from ..exchange.results import RegistrationResult, loadRegistration
 from ..exchange.staging import CASE, stageCase
 from ..process.jobs import Job
-from ..process.tasks import PoseCallback, Task, WorkFolder
+from ..process.runs import CommandRun, PoseCallback, WorkFolder
 from .requests import Argument, CaseRequest, choice
 
 
@@ -40,7 +40,7 @@ class RegisterRequest(CaseRequest):
         effort = [] if self.effort == "normal" else ["--effort", self.effort]
         return ["register", folder.inputs / CASE, *self._caseArguments(folder, effort)]
 
-    def task(self) -> Task[RegistrationResult]:
+    def task(self) -> CommandRun[RegistrationResult]:
         task: Any = super().task()
         task.poseCallback = self.poseCallback
         return task

@@ -17,7 +17,7 @@ from ..exchange.results import OutputNodes
 from ..process import environment
 from ..process.driver import Driver
 from ..process.jobs import Job, ProgressCallback
-from ..process.tasks import Task, WorkFolder
+from ..process.runs import CommandRun, WorkFolder
 from ..scene.frames import transformMatrix
 
 Argument = str | os.PathLike[str]
@@ -43,7 +43,7 @@ class Request:
     progressCallback: ProgressCallback | None = None
     completedCallback: Callable[[Any], object] | None = None
 
-    TASK: ClassVar[type[Task[Any]]] = Task
+    RUN: ClassVar[type[CommandRun[Any]]] = CommandRun
 
     @classmethod
     def of(cls, *inputs: Any, **options: Any) -> Self:
@@ -84,7 +84,7 @@ class Request:
         except BaseException:
             folder.remove()
             raise
-        task = self.TASK(
+        task = self.RUN(
             self.toArguments(folder),
             folder,
             lambda path: self._load(path, task.job),

@@ -18,7 +18,7 @@ from RadGSRegLib.geometry import is_rigid, lps_to_ras
 from ..exchange import casefolder
 from ..exchange.staging import CASE, writeNrrd
 from ..process.jobs import Job
-from ..process.tasks import WorkFolder
+from ..process.runs import WorkFolder
 from ..scene import levels, segments
 from ..scene.frames import matrixFromArray, setIjkToLps, transformMatrix
 from .requests import Argument, Request, choice

@@ -58,7 +58,7 @@ class WorkFolder:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
 
-class Task(Driver[Result]):
+class CommandRun(Driver[Result]):
     """One command of the library, from its input folder to nodes in the scene.
 
     ``arguments`` follow ``python -m RadGSRegLib``; ``load`` turns the results into nodes and runs
