@@ -130,7 +130,7 @@ def write_model(path: Path, card: dict[str, Any]) -> Path:
 
 def quick_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     """Put the quick library in the place of the real one, and temporary files under ``folder``."""
-    from RadGSRegSlicer.process import environment
+    from RadGSRegSlicer.process import environment, runs
 
     package = folder / "library" / "RadGSRegLib"
     package.mkdir(parents=True)

@@ -74,9 +74,9 @@ class BatchRequest(Request):
 class Batch(Driver[list[Row]]):
     """Registrations of case files, each in a child process of its own.
 
-    Its ``job`` is the `CommandRun` of the present case, its ``result`` a list of rows (dict). A case
-    that fails gets a row with the reason and does not stop the others; cancelling ends all, and
-    what was done stays.
+    Its ``job`` is the `CommandRun` of the present case, its ``result`` a list of rows (dict). A
+    case that fails gets a row with the reason and does not stop the others; cancelling ends all,
+    and what was done stays.
     """
 
     def __init__(self, request: BatchRequest) -> None:
