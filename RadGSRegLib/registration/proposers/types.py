@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...system import Progress
 from ..options import Places
-
-if TYPE_CHECKING:
-    from ..scene import Scene
-    from ..stages import Hypothesis
+from ..scene import Scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +36,24 @@ class Proposal:
     places: Places
 
 
+class Posed(Protocol):
+    """A pose (4, 4) and the views' signs, as of a candidate or of what became of one."""
+
+    @property
+    def ct_to_world(self) -> NDArray[np.float64]:
+        """The target's pose."""
+
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """Per view +1 where bone is bright, else -1."""
+
+
 @dataclass(frozen=True)
 class Tried:
     """What was proposed before, and the best pose that came of it (None: nothing was finished)."""
 
     candidates: Sequence[Candidate] = ()
-    best: Hypothesis | None = None
+    best: Posed | None = None
 
 
 class Proposer(Protocol):
