@@ -47,11 +47,6 @@ class PipelineResult:
     timing_s: dict[str, float]
     reconstruction_quality: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def surface_points_world(self) -> Array:
-        """The vertebra's surface where it is now, (N, 3) mm."""
-        return transform_points(self.registration.ct_to_world, self.surface_points_ct)
-
     def write_cloud(self, path: Path) -> None:
         """Write ``gaussians.ply`` (positions in world mm)."""
         from .gaussians import write_ply

@@ -87,7 +87,8 @@ def test_every_file_of_the_contract(tmp_path: Path) -> None:
 def test_the_surface_goes_along() -> None:
     done = result()
     centre = transform_points(POSE, CENTRE_CT[None])[0]
-    distances = np.linalg.norm(done.surface_points_world - centre, axis=1)
+    surface = transform_points(done.registration.ct_to_world, done.surface_points_ct)
+    distances = np.linalg.norm(surface - centre, axis=1)
     assert np.allclose(distances, RADIUS)
 
 

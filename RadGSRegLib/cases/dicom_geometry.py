@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from ..geometry import PATIENT_POSITIONS, Array, carm_rotation
+from ..geometry import PATIENT_POSITIONS, Array, affine, carm_rotation, pinhole
 from .dicom_file import value_of
 
 _LETTERS = {
@@ -174,7 +174,7 @@ def nominal_intrinsic(
     _, mirrored = image_turn(tags)
     fx = tags.source_detector_mm / spacing_mm[0] * (-1.0 if mirrored else 1.0)
     fy = tags.source_detector_mm / spacing_mm[1]
-    return np.array([[fx, 0.0, (columns - 1) / 2], [0.0, fy, (rows - 1) / 2], [0.0, 0.0, 1.0]])
+    return pinhole((fx, fy), ((columns - 1) / 2, (rows - 1) / 2))
 
 
 def nominal_extrinsic(tags: GeometryTags) -> Array:
@@ -186,7 +186,5 @@ def nominal_extrinsic(tags: GeometryTags) -> Array:
     if missing:
         raise ValueError(f"{missing[0]} is missing")
     turn, _ = image_turn(tags)
-    out = np.eye(4)
-    out[:3, :3] = turn @ carm_rotation(tags.primary_deg or 0.0, tags.secondary_deg or 0.0)
-    out[2, 3] = tags.source_isocentre_mm
-    return out
+    rotation = turn @ carm_rotation(tags.primary_deg or 0.0, tags.secondary_deg or 0.0)
+    return affine(rotation, [0.0, 0.0, tags.source_isocentre_mm or 0.0])

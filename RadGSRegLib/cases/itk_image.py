@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from ..errors import InputError
-from ..geometry import Array, Volume
+from ..geometry import Array, Volume, affine
 
 
 @contextmanager
@@ -54,11 +54,8 @@ def as_3d(image: sitk.Image, path: Path, what: str) -> sitk.Image:
 
 def itk_index_to_physical(image: sitk.Image) -> Array:
     """(i, j, k, 1) to LPS mm (4, 4) of a 3-D image."""
-    out = np.eye(4)
     direction = np.array(image.GetDirection()).reshape(3, 3)
-    out[:3, :3] = direction * np.array(image.GetSpacing())
-    out[:3, 3] = image.GetOrigin()
-    return out
+    return affine(direction * np.array(image.GetSpacing()), image.GetOrigin())
 
 
 def check_axes(index_to_physical: Array, path: Path) -> None:

@@ -7,7 +7,7 @@ import scipy.linalg
 from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from ..geometry import Array, Camera
+from ..geometry import Array, Camera, affine
 
 
 def camera_from_projection(
@@ -49,9 +49,7 @@ def camera_from_projection(
     if np.linalg.det(rotation) < 0:
         flip = np.array([-1.0, 1.0, 1.0])
         intrinsic, rotation = intrinsic * flip, flip[:, None] * rotation
-    world_to_camera = np.eye(4)
-    world_to_camera[:3, :3] = rotation
-    world_to_camera[:3, 3] = np.linalg.solve(intrinsic, p[:, 3])
+    world_to_camera = affine(rotation, np.linalg.solve(intrinsic, p[:, 3]))
     intrinsic = intrinsic / intrinsic[2, 2]
     intrinsic[np.tril_indices(3, -1)] = 0.0
     return Camera(intrinsic, world_to_camera, columns, rows)

@@ -4,6 +4,7 @@ from .arrays import Array as Array
 from .camera import Camera as Camera
 from .camera import intrinsic_problem as intrinsic_problem
 from .camera import inverse_intrinsic as inverse_intrinsic
+from .camera import pinhole as pinhole
 from .camera import triangulate as triangulate
 from .carm import PATIENT_POSITIONS as PATIENT_POSITIONS
 from .carm import CArmAngles as CArmAngles
@@ -15,6 +16,7 @@ from .mask import centroid as centroid
 from .mask import cut as cut
 from .mask import mask_box as mask_box
 from .mask import surface_points as surface_points
+from .pose import affine as affine
 from .pose import compose_about as compose_about
 from .pose import exp_se3 as exp_se3
 from .pose import invert_rigid as invert_rigid

@@ -30,6 +30,12 @@ def inverse_intrinsic(intrinsic: ArrayLike) -> Array:
     return np.asarray(inverse)
 
 
+def pinhole(focal_px: tuple[float, float], principal_point: ArrayLike) -> Array:
+    """The intrinsic (3, 3) of straight pixels; both (column, row) in pixels."""
+    (fx, fy), (cx, cy) = focal_px, np.asarray(principal_point, dtype=float)
+    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+
 def intrinsic_problem(intrinsic: ArrayLike) -> str:
     """Say what keeps a matrix from being an intrinsic (3, 3); empty if nothing does."""
     k = np.asarray(intrinsic, dtype=float)

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .arrays import Array
-from .camera import Camera
+from .camera import Camera, pinhole
+from .pose import affine
 
 # Where the patient's left and back point, in the axes of the room (x: to the left of a patient who
 # lies head first and supine, y: down, z: towards the head end of the table).
@@ -121,19 +122,10 @@ def carm_camera(
         raise ValueError(f"pixel spacing {spacing_mm} mm is not positive")
     columns, rows = size
     centre = principal_point or ((columns - 1) / 2.0, (rows - 1) / 2.0)
-    intrinsic = np.array(
-        [
-            [source_detector_mm / spacing_mm[0], 0.0, centre[0]],
-            [0.0, source_detector_mm / spacing_mm[1], centre[1]],
-            [0.0, 0.0, 1.0],
-        ]
-    )
-    world_to_camera = np.eye(4)
-    world_to_camera[:3, :3] = (
-        carm_rotation(primary_deg, secondary_deg) @ room_to_patient(patient_position).T
-    )
-    world_to_camera[2, 3] = source_isocentre_mm
-    return Camera(intrinsic, world_to_camera, columns, rows)
+    focal = source_detector_mm / spacing_mm[0], source_detector_mm / spacing_mm[1]
+    turn = carm_rotation(primary_deg, secondary_deg) @ room_to_patient(patient_position).T
+    world_to_camera = affine(turn, [0.0, 0.0, source_isocentre_mm])
+    return Camera(pinhole(focal, centre), world_to_camera, columns, rows)
 
 
 def carm_angles(camera: Camera, patient_position: str = "HFS") -> CArmAngles:

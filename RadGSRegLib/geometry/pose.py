@@ -37,10 +37,7 @@ def _left_jacobian(rotation_vector: Array) -> Array:
 def exp_se3(twist: ArrayLike) -> Array:
     """The rigid transform (4, 4) of a twist (6,): rotation vector (rad), then translation (mm)."""
     xi = np.asarray(twist, dtype=float)
-    out = np.eye(4)
-    out[:3, :3] = Rotation.from_rotvec(xi[:3]).as_matrix()
-    out[:3, 3] = _left_jacobian(xi[:3]) @ xi[3:]
-    return out
+    return affine(Rotation.from_rotvec(xi[:3]).as_matrix(), _left_jacobian(xi[:3]) @ xi[3:])
 
 
 def log_se3(matrix: ArrayLike) -> Array:
@@ -51,11 +48,17 @@ def log_se3(matrix: ArrayLike) -> Array:
     return np.concatenate([rotation_vector, translation])
 
 
+def affine(linear: ArrayLike, offset: ArrayLike) -> Array:
+    """The transform (4, 4) that multiplies by ``linear`` (3, 3) and then adds ``offset`` (3,)."""
+    out = np.eye(4)
+    out[:3, :3] = linear
+    out[:3, 3] = offset
+    return out
+
+
 def translation(offset: ArrayLike) -> Array:
     """The transform (4, 4) that adds ``offset`` (3,) mm."""
-    out = np.eye(4)
-    out[:3, 3] = np.asarray(offset, dtype=float)
-    return out
+    return affine(np.eye(3), offset)
 
 
 def compose_about(a_to_b: ArrayLike, twist: ArrayLike, centre_a: ArrayLike) -> Array:
@@ -75,10 +78,7 @@ def twist_about(a_to_b: ArrayLike, other_a_to_b: ArrayLike, centre_a: ArrayLike)
 def invert_rigid(a_to_b: ArrayLike) -> Array:
     """``b_to_a`` of a rigid ``a_to_b`` (4, 4)."""
     m = np.asarray(a_to_b, dtype=float)
-    out = np.eye(4)
-    out[:3, :3] = m[:3, :3].T
-    out[:3, 3] = -m[:3, :3].T @ m[:3, 3]
-    return out
+    return affine(m[:3, :3].T, -m[:3, :3].T @ m[:3, 3])
 
 
 def orthonormalize(a_to_b: ArrayLike) -> Array:

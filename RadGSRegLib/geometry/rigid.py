@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import Array
-from .pose import invert_rigid, transform_points
+from .pose import affine, invert_rigid, transform_points
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +43,7 @@ class Rigid:
     @classmethod
     def from_parts(cls, rotation: ArrayLike, translation: ArrayLike) -> Rigid:
         """Put a rotation (3, 3) and a translation (3,) mm together."""
-        out = np.eye(4)
-        out[:3, :3] = rotation
-        out[:3, 3] = translation
-        return cls(out)
+        return cls(affine(rotation, translation))
 
     @classmethod
     def carrying(cls, rotation: ArrayLike, point_a: ArrayLike, point_b: ArrayLike) -> Rigid:

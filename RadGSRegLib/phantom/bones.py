@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import invert_rigid
+from ..geometry import invert_rigid, translation
 from .canvas import Bone, Canvas, Spot
 from .fields import FAR, Array, Points, coverage, smooth_max
 from .parameters import SpineParameters, VertebraParameters
@@ -126,8 +126,7 @@ def paint_sacrum(spine: Spine, canvas: Canvas) -> None:
     p = spine.parameters
     l5 = p.vertebrae["L5"]
     scale = l5.size.width_lower / 49.4
-    upright = np.eye(4)
-    upright[:3, 3] = spine.poses["S1"][:3, 3]
+    upright = translation(spine.poses["S1"][:3, 3])
     for side in (1, -1):
         low, high = (30.0, 150.0) if side > 0 else (-150.0, -30.0)
         spot = canvas.spot(upright, (low, -70.0, -90.0), (high, 75.0, 50.0))

@@ -1,10 +1,6 @@
-"""What describes a phantom: plain numbers, random on demand, to and from JSON."""
+"""What describes a phantom: plain numbers, random on demand."""
 
-from __future__ import annotations
-
-import json
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -72,24 +68,6 @@ class SpineParameters:
         for name, vertebra in self.vertebrae.items():
             if any(getattr(vertebra.size, f.name) <= 0 for f in fields(LevelSize)[:-2]):
                 raise InputError("phantom", f"{name} has a size that is not positive")
-
-    def to_json(self) -> str:
-        """All numbers as JSON text; `from_json` gives an equal object back."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> SpineParameters:
-        """Read what `to_json` wrote. Raises InputError for anything else."""
-        try:
-            data: dict[str, Any] = json.loads(text)
-            vertebrae = {}
-            for name, values in data.pop("vertebrae").items():
-                values["size"] = LevelSize(**values["size"])
-                values["osteophytes"] = tuple(tuple(o) for o in values["osteophytes"])
-                vertebrae[name] = VertebraParameters(**values)
-            return cls(vertebrae=vertebrae, **data)
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
-            raise InputError("phantom parameters", f"not readable ({error})") from error
 
 
 def random_spine(

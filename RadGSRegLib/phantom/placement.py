@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..geometry import Array
+from ..geometry import Array, affine
 from .parameters import SpineParameters, VertebraParameters
 from .sizes import MOBILE_LEVELS
 
@@ -43,10 +43,4 @@ def vertebra_poses(parameters: SpineParameters) -> dict[str, Array]:
         # S1's frame has its origin on the sacral end plate.
         below = 0.0 if lower == "S1" else _half_height(parameters.vertebrae[lower])
         centres[lower] = step + below * down_lower
-    poses = {}
-    for name in order:
-        pose = np.eye(4)
-        pose[:3, :3] = rotations[name]
-        pose[:3, 3] = centres[name] - centres["L3"]
-        poses[name] = pose
-    return poses
+    return {name: affine(rotations[name], centres[name] - centres["L3"]) for name in order}

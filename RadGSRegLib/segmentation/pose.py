@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from ..geometry import Array, transform_points
+from ..geometry import Array, affine, transform_points
 from ..system import Progress
 from .image import Patch
 from .template import Template, grid_points, in_body, template
@@ -110,10 +110,7 @@ def _search(patch: Patch, click: Array, mean: Template) -> list[tuple[float, Arr
                     scores.append(correlation(seen, values.expand_as(seen), known))
                 score = torch.cat(scores)
                 for best in score.topk(2).indices.tolist():
-                    matrix = np.eye(4)
-                    matrix[:3, :3] = axes
-                    matrix[:3, 3] = shifts[best]
-                    found.append((float(score[best]), matrix))
+                    found.append((float(score[best]), affine(axes, shifts[best])))
     found.sort(key=lambda one: -one[0])
     return found[:_KEPT]
 
@@ -154,10 +151,7 @@ def _refine(patch: Patch, placement: Placement) -> Placement:
         linear, offset = moved()
         seen, known = patch.sample(source @ linear.T + offset)
         score = correlation(seen, values, known)
-    out = np.eye(4)
-    out[:3, :3] = linear.numpy()
-    out[:3, 3] = offset.numpy()
-    return Placement(mean, out, float(score))
+    return Placement(mean, affine(linear.numpy(), offset.numpy()), float(score))
 
 
 def _skew(v: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-from ..geometry import Array, Camera, Rigid
+from ..geometry import Array, Camera, Rigid, affine, pinhole
 from .parameters import SimulationParameters
 
 AP, LATERAL = "AP", "LA"
@@ -29,13 +29,13 @@ def c_arm_camera(
     z = np.cos(tilt) * level + np.sin(tilt) * np.array([0.0, 0.0, 1.0])
     x = np.cross(z, [0.0, 0.0, 1.0])
     x /= np.linalg.norm(x)
-    world_to_camera = np.eye(4)
-    world_to_camera[:3, :3] = np.stack([x, np.cross(z, x), z])
-    world_to_camera[2, 3] = parameters.source_isocentre_mm
+    axes = np.stack([x, np.cross(z, x), z])
+    world_to_camera = affine(axes, [0.0, 0.0, parameters.source_isocentre_mm])
     focal = parameters.source_detector_mm / parameters.pixel_mm
     middle = (parameters.size_px - 1) / 2.0 + np.asarray(principal_offset_px, dtype=float)
-    intrinsic = np.array([[focal, 0.0, middle[0]], [0.0, focal, middle[1]], [0.0, 0.0, 1.0]])
-    return Camera(intrinsic, world_to_camera, parameters.size_px, parameters.size_px)
+    return Camera(
+        pinhole((focal, focal), middle), world_to_camera, parameters.size_px, parameters.size_px
+    )
 
 
 def move_about(centre: ArrayLike, rotation: Rotation, offset: ArrayLike) -> Array:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..cases import Case, labels_on_ct, read_case, read_ct, read_segmentation
 from ..errors import InputError
-from ..geometry import Rigid, Volume, invert_rigid, is_rigid, transform_points, translation
+from ..geometry import Rigid, Volume, affine, invert_rigid, is_rigid, transform_points, translation
 from ..networks import make_frame
 from ..phantom import LABELS, make_phantom, random_spine
 from ..views import prepare_views, resample
@@ -52,9 +52,7 @@ def _phantom_subject(
     ct, labels, poses = _phantom(seed, spacing_mm, folder)
     subject = make_subject(ct, labels, LABELS[level], f"phantom {seed} {level}", wide=wide)
     local_to_ct = poses[_PHANTOM_LEVELS.index(level)]
-    axes = np.eye(4)
-    axes[:3, :3] = local_to_ct[:3, :3]
-    return subject.with_axes(axes)
+    return subject.with_axes(affine(local_to_ct[:3, :3], np.zeros(3)))
 
 
 def _phantom(

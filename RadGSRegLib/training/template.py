@@ -8,7 +8,7 @@ from scipy import ndimage, optimize
 from scipy.spatial.transform import Rotation
 
 from ..gaussians import GaussianCloud, fit_vertebra
-from ..geometry import Array, Volume, translation
+from ..geometry import Array, Volume, affine, translation
 from ..networks import sample_cube
 from ..system import Progress
 from . import bounds
@@ -70,10 +70,7 @@ def find_axes(subject: Subject, mean: Volume) -> Array:
     reference = coarse - coarse.mean()
 
     def matrix(numbers: Array) -> Array:
-        out = np.eye(4)
-        out[:3, :3] = Rotation.from_rotvec(0.1 * numbers[:3]).as_matrix()
-        out[:3, 3] = 2.0 * numbers[3:]
-        return out
+        return affine(Rotation.from_rotvec(0.1 * numbers[:3]).as_matrix(), 2.0 * numbers[3:])
 
     def cost(numbers: Array) -> float:
         shown = ndimage.gaussian_filter(resampled(subject, matrix(numbers), _COARSE_MM), 1.0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from RadGSRegLib.geometry import Array, orthonormalize, transform_points, translation
+from RadGSRegLib.geometry import Array, affine, orthonormalize, transform_points, translation
 from scipy.spatial.transform import Rotation
 
 from .views import sliceToRas
@@ -35,11 +35,6 @@ class Nudge:
         """This one with more along or about one of `AXES`."""
         return replace(self, **{axis: getattr(self, axis) + amount})
 
-    @property
-    def isNothing(self) -> bool:
-        """Whether it moves nothing."""
-        return not any(astuple(self))
-
 
 def pictureAxes(xrayNode: Any) -> Array:
     """Rows (3, 3): right and up on the X-ray's picture, and away from its source; RAS."""
@@ -61,8 +56,7 @@ def nudged(base: ArrayLike, nudge: Nudge, axes: ArrayLike, centreCt: ArrayLike) 
     # Clockwise is about the axis into the screen, in a mirrored picture too.
     into = np.cross(up, right)
     vector = np.radians(nudge.tilt * right + nudge.turn * up + nudge.roll * into)
-    turn = np.eye(4)
-    turn[:3, :3] = Rotation.from_rotvec(vector).as_matrix()
+    turn = Rotation.from_rotvec(vector).as_matrix()
     shift = nudge.right * right + nudge.up * up + nudge.away * away
-    moved = translation(centre + shift) @ turn @ translation(-centre) @ matrix
+    moved = affine(turn, centre + shift) @ translation(-centre) @ matrix
     return orthonormalize(moved)

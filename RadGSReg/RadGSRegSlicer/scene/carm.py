@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Array, Camera, carm_angles, carm_rotation, triangulate
+from RadGSRegLib.geometry import (
+    Array,
+    Camera,
+    affine,
+    carm_angles,
+    carm_rotation,
+    pinhole,
+    triangulate,
+)
 
 from .xray import XrayGeometry
 
@@ -83,19 +91,13 @@ class CArm:
         if min(self.spacing) <= 0:
             raise InputError("C-arm", "the pixel spacing must be positive")
         fx = self.sourceDetector / self.spacing[0]
-        intrinsic = np.array(
-            [
-                [-fx if self.mirrored else fx, 0.0, self.principal[0]],
-                [0.0, self.sourceDetector / self.spacing[1], self.principal[1]],
-                [0.0, 0.0, 1.0],
-            ]
-        )
+        fy = self.sourceDetector / self.spacing[1]
+        intrinsic = pinhole((-fx if self.mirrored else fx, fy), self.principal)
         c, s = np.cos(np.radians(self.roll)), np.sin(np.radians(self.roll))
         turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-        pose = np.eye(4)
-        pose[:3, :3] = turn @ carm_rotation(self.primary, self.secondary)
-        pose[:3, 3] = [*self.lateral, self.sourcePatient] - pose[:3, :3] @ self.isocentre
-        return Camera(intrinsic, pose, columns, rows)
+        rotation = turn @ carm_rotation(self.primary, self.secondary)
+        shift = [*self.lateral, self.sourcePatient] - rotation @ self.isocentre
+        return Camera(intrinsic, affine(rotation, shift), columns, rows)
 
     def applied(self, geometry: XrayGeometry) -> XrayGeometry:
         """A geometry with these numbers; what they do not say (intensity, centre) stays."""
