@@ -28,7 +28,7 @@ from RadGSRegLib.simulation.materials import (
     mass_attenuation,
     split_hu,
 )
-from RadGSRegLib.simulation.shapes import cylinder_path, ellipsoid_path, trunk_path
+from RadGSRegLib.simulation.shapes import cylinder_path, ellipsoid_path
 
 
 def test_one_energy_is_beer_lamberts_law() -> None:
@@ -148,7 +148,8 @@ def test_path_lengths_in_simple_bodies() -> None:
     ahead = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
     eye = np.eye(3)
     assert ellipsoid_path(source, ahead, np.zeros(3), eye, [10, 20, 30]) == pytest.approx([60, 0])
-    assert trunk_path(source, ahead, np.zeros(3), eye[[0, 2]], [50, 40]) == pytest.approx([80, 0])
+    trunk = ellipsoid_path(source, ahead, np.zeros(3), eye[[0, 2]], [50, 40])
+    assert trunk == pytest.approx([80, 0])
     rod = cylinder_path(source, ahead, [-20, 0, 0], [20, 0, 0], 2.0)
     assert rod == pytest.approx([4.0, 0.0])
     along = cylinder_path(source, ahead, [0, 0.5, -15], [0, 0.5, 15], 2.0)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..geometry import Array as Matrix
 from ..geometry import invert_rigid, translation
 from .canvas import Bone, Canvas, Spot
 from .fields import FAR, Array, Points, coverage, smooth_max
@@ -14,8 +14,6 @@ from .pelvis import SACRUM_BOX, ilium, rib, sacrum
 from .sizes import LABELS, MOBILE_LEVELS
 from .texture import Texture
 from .vertebra import body_wall, bounds, end_planes, joint_surfaces, shape_of
-
-Matrix = NDArray[np.float64]
 
 ORDER = (*MOBILE_LEVELS, "S1")
 

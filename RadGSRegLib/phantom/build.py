@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 
 from ..errors import InputError
-from ..geometry import Volume
+from ..geometry import Array, Volume
 from ..system import Progress, ProgressCallable
 from .bones import ORDER, Spine, paint_disc, paint_sacrum, paint_vertebra
 from .canvas import Canvas, Grid
@@ -17,8 +17,6 @@ from .placement import vertebra_poses
 from .region import Region, posed_vertebrae, region_box
 from .sizes import LABELS
 from .torso import paint_torso
-
-Matrix = NDArray[np.float64]
 
 SCANNER_BLUR_MM = 0.35
 """Standard deviation of the scanner's own point spread, mm."""
@@ -36,7 +34,7 @@ class Phantom:
     labels: Volume
     subregions: Volume
     label_names: dict[int, str]
-    poses: dict[str, Matrix]
+    poses: dict[str, Array]
 
 
 def make_phantom(
@@ -44,7 +42,7 @@ def make_phantom(
     spacing_mm: float | ArrayLike = 1.0,
     region: Region = "lumbar",
     *,
-    moves: Mapping[str, Matrix] | None = None,
+    moves: Mapping[str, Array] | None = None,
     soft_tissue: bool = True,
     progress: ProgressCallable | None = None,
 ) -> Phantom:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import find_objects, label
 
+from ..geometry import Array as Matrix
 from ..geometry import invert_rigid, transform_points
 from .fields import FAR, Array, Points, coverage
 
-Matrix = NDArray[np.float64]
 Box = tuple[slice, slice, slice]
 
 

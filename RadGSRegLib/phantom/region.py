@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
-from ..geometry import Rigid
+from ..geometry import Array, Rigid
 from .canvas import posed_corners
 from .parameters import SpineParameters
 from .pelvis import SACRUM_BOX
@@ -16,7 +16,6 @@ from .sizes import LABELS, MOBILE_LEVELS
 from .torso import trunk_centre
 from .vertebra import bounds
 
-Matrix = NDArray[np.float64]
 Region = str | Sequence[str] | tuple[ArrayLike, ArrayLike]
 
 
@@ -25,7 +24,7 @@ def random_poses(
     seed: int | np.random.Generator,
     angle_deg: float = 5.0,
     offset_mm: float = 3.0,
-) -> dict[str, Matrix]:
+) -> dict[str, Array]:
     """A rigid move (4, 4) of every vertebra about its own body's centre, in the spine's frame.
 
     Angles up to ``angle_deg`` about a random axis, offsets up to ``offset_mm``: how the spine on
@@ -45,8 +44,8 @@ def random_poses(
 
 
 def posed_vertebrae(
-    parameters: SpineParameters, moves: Mapping[str, Matrix] | None
-) -> dict[str, Matrix]:
+    parameters: SpineParameters, moves: Mapping[str, Array] | None
+) -> dict[str, Array]:
     """`vertebra_poses` after ``moves``. Raises InputError for a name that is not there."""
     poses = vertebra_poses(parameters)
     if moves:
@@ -60,9 +59,9 @@ def posed_vertebrae(
 def region_box(
     parameters: SpineParameters,
     region: Region = "lumbar",
-    moves: Mapping[str, Matrix] | None = None,
+    moves: Mapping[str, Array] | None = None,
     margin_mm: float = 6.0,
-) -> tuple[Matrix, Matrix]:
+) -> tuple[Array, Array]:
     """The box (lower, upper), mm, that a region stands for.
 
     ``region`` is "lumbar" (L1 to L5), "spine" (T12 to sacrum), "trunk" (the whole body from T12 to

@@ -18,7 +18,7 @@ from .imaging import DisplayCurve, add_noise, add_scatter, collimator_mask, rand
 from .materials import DENSITY, mass_attenuation
 from .parameters import SimulationParameters
 from .scene import Piece, Scene, covers_body, draw_surface_points, take_apart
-from .shapes import cylinder_path, ellipsoid_path, trunk_path
+from .shapes import cylinder_path, ellipsoid_path
 from .spectrum import Spectrum, tungsten_spectrum
 
 Image = NDArray[np.float32]
@@ -137,7 +137,7 @@ def simulate_case(
         rays = _rays(camera)
         source = camera.source_world
         if trunk is not None:
-            path = trunk_path(source, rays, trunk.centre, trunk.axes, trunk.radii)
+            path = ellipsoid_path(source, rays, trunk.centre, trunk.axes, trunk.radii)
             soft += (path * trunk.density).astype(np.float32)
             for centre, axes, radii, density in trunk.organs:
                 path = ellipsoid_path(source, rays, centre, axes, radii)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects, gaussian_filter
 
 from ..errors import InputError
+from ..geometry import Array as Matrix
 from ..geometry import Volume, surface_points
 from .materials import split_hu
 
 Array = NDArray[np.float32]
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

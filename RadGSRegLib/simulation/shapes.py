@@ -32,7 +32,10 @@ def quadric_chord(
 def ellipsoid_path(
     source: ArrayLike, directions: ArrayLike, centre: ArrayLike, axes: ArrayLike, radii: ArrayLike
 ) -> Array:
-    """Length (...) inside an ellipsoid; ``axes`` (3, 3) one unit axis per row, ``radii`` (3,)."""
+    """Length (...) inside an ellipsoid; ``axes`` (3, 3) one unit axis per row, ``radii`` (3,) mm.
+
+    With two axes and radii it is an endless elliptic cylinder.
+    """
     shape = np.asarray(axes, dtype=float) / np.asarray(radii, dtype=float)[:, None]
     enter, leave = quadric_chord(source, directions, centre, shape)
     return np.asarray(leave - enter)
@@ -67,12 +70,3 @@ def cylinder_path(
 
     out = inside(radius)
     return out - inside(inner_radius) if inner_radius > 0 else out
-
-
-def trunk_path(
-    source: ArrayLike, directions: ArrayLike, centre: ArrayLike, axes: ArrayLike, radii: ArrayLike
-) -> Array:
-    """Length (...) inside an endless elliptic cylinder; ``axes`` (2, 3), ``radii`` (2,) mm."""
-    shape = np.asarray(axes, dtype=float) / np.asarray(radii, dtype=float)[:, None]
-    enter, leave = quadric_chord(source, directions, centre, shape)
-    return np.asarray(leave - enter)

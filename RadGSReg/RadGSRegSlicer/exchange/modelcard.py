@@ -1,7 +1,5 @@
 """What a trained model says of itself, for people."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Register one vertebra of a CT to X-rays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path

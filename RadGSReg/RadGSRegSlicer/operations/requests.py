@@ -1,7 +1,5 @@
 """What an operation is asked: a request that knows whether it is valid and which command it is."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence

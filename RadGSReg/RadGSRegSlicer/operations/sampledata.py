@@ -1,7 +1,5 @@
 """Sample data "RadGSReg phantom": made on the spot, nothing is downloaded."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

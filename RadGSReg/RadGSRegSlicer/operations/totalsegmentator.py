@@ -1,7 +1,5 @@
 """The TotalSegmentator extension, where it is installed: all vertebrae with one button."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import slicer

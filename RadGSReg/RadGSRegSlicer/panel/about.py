@@ -1,7 +1,5 @@
 """What this installation has, and what it lacks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from slicer.i18n import tr as _

@@ -1,7 +1,5 @@
 """Step 1: the CT and the vertebra in it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import slicer
@@ -35,11 +33,10 @@ class CtStep(Step):
         self._observedPoints: Any = None
         self._unfolded = False
         fillChoices(ui.levelComboBox, {"": "", **{level: level for level in LEVELS}}, "")
-        fillChoices(ui.newLevelComboBox, {level: level for level in LEVELS}, "L3")
+        self.offer(ui.newLevelComboBox, "newLevel", {level: level for level in LEVELS}, "L3")
         ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onSegmentChanged)
         ui.segmentSelector.connect("currentSegmentChanged(QString)", self.onSegmentChanged)
         ui.levelComboBox.connect("currentIndexChanged(int)", self.onLevel)
-        ui.newLevelComboBox.connect("currentIndexChanged(int)", self.onNewLevel)
         ui.segmentFromClickButton.connect("clicked(bool)", self.onSegmentFromClick)
         ui.totalSegmentatorButton.connect("clicked(bool)", self.onTotalSegmentator)
         self._placing = Placing(ui.placeSegmentPointButton, self._pointNode, context)
@@ -76,7 +73,7 @@ class CtStep(Step):
         ui.levelComboBox.enabled = chosen
         selectChoice(ui.levelComboBox, "" if level is None else level.level)
         ui.neighboursLabel.text = self._neighboursText() if chosen else ""
-        selectChoice(ui.newLevelComboBox, parameters.newLevel)
+        self.showChoices()
         self._updateSegmenting()
 
     def missing(self) -> str:
@@ -151,10 +148,6 @@ class CtStep(Step):
             levels.setSegmentLevel(
                 self.parameters.segmentation, self.parameters.segmentId, str(level)
             )
-
-    def onNewLevel(self, *args: Any) -> None:
-        if self.parameters is not None:
-            self.parameters.newLevel = str(self.ui.newLevelComboBox.currentData)
 
     def onSegmentFromClick(self, *args: Any) -> None:
         if self._task is not None:

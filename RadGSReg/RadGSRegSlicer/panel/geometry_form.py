@@ -1,7 +1,5 @@
 """Step 2: the numbers of one X-ray's geometry."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Arrow keys in the X-ray views."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

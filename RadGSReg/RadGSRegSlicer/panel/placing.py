@@ -1,7 +1,5 @@
 """Placing points with the mouse, through Slicer's own place mode."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Step 4: the computation, its progress and its end."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 
@@ -18,7 +16,7 @@ from ..operations.registration import RegisterRequest
 from ..review.preview import PosePreview
 from ..review.surface import vertebraSurface
 from ..scene.levels import segmentLevel
-from .step import PanelContext, Step, fillChoices, modify, onPath, selectChoice
+from .step import PanelContext, Step, modify, onPath
 from .timing import ProgressDisplay
 
 
@@ -41,14 +39,12 @@ class RegisterStep(Step):
             "normal": _("normal"),
             "careful": _("careful: more tries"),
         }
-        fillChoices(ui.effortComboBox, efforts, "normal")
+        self.offer(ui.effortComboBox, "effort", efforts, "normal")
         methods = {
             "optimize": _("optimize: fit the Gaussians to the X-rays"),
             "learned": _("learned: trained weights, then fit"),
         }
-        fillChoices(ui.methodComboBox, methods, "optimize")
-        ui.effortComboBox.connect("currentIndexChanged(int)", self.onEffort)
-        ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethod)
+        self.offer(ui.methodComboBox, "method", methods, "optimize")
         onPath(ui.modelPathLineEdit, self.onModelPath)
         ui.applyButton.connect("clicked(bool)", self.onApply)
         ui.keepBestButton.connect("clicked(bool)", self.onKeepBest)
@@ -62,8 +58,7 @@ class RegisterStep(Step):
 
     def update(self) -> None:
         ui, parameters = self.ui, self.parameters
-        selectChoice(ui.effortComboBox, parameters.effort)
-        selectChoice(ui.methodComboBox, parameters.method)
+        self.showChoices()
         if ui.modelPathLineEdit.currentPath != parameters.modelPath:
             ui.modelPathLineEdit.currentPath = parameters.modelPath
         learned = parameters.method == "learned"
@@ -132,14 +127,6 @@ class RegisterStep(Step):
         self._endPreview()
 
     # Handlers
-
-    def onEffort(self, *args: Any) -> None:
-        if self.parameters is not None:
-            self.parameters.effort = str(self.ui.effortComboBox.currentData)
-
-    def onMethod(self, *args: Any) -> None:
-        if self.parameters is not None:
-            self.parameters.method = str(self.ui.methodComboBox.currentData)
 
     def onModelPath(self, *args: Any) -> None:
         if self.parameters is not None:

@@ -1,7 +1,5 @@
 """Step 5: looking at the result, correcting it, accepting it or not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

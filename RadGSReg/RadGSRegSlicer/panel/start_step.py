@@ -1,7 +1,5 @@
 """Step 3: where the search for the pose begins."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from ..review import views
 from ..scene import starts, xray
 from ..scene.frames import matrixFromArray, transformMatrix
 from .placing import Placing
-from .step import PanelContext, Step, fillChoices, selectChoice
+from .step import PanelContext, Step, fillChoices, fillTable
 
 _FAR_MM = 8.0
 _POINT_EVENTS = ("PointPositionDefinedEvent", "PointModifiedEvent", "PointRemovedEvent")
@@ -40,10 +38,8 @@ class StartStep(Step):
             "landmarks": _("pairs of landmarks"),
         }
         sources = {"world": _("points in the world"), "xrays": _("clicks in the X-rays")}
-        fillChoices(ui.startModeComboBox, modes, "clicks")
-        fillChoices(ui.landmarkSourceComboBox, sources, "world")
-        ui.startModeComboBox.connect("currentIndexChanged(int)", self.onMode)
-        ui.landmarkSourceComboBox.connect("currentIndexChanged(int)", self.onSource)
+        self.offer(ui.startModeComboBox, "startMode", modes, "clicks")
+        self.offer(ui.landmarkSourceComboBox, "landmarkSource", sources, "world")
         ui.clickTable.connect("currentCellChanged(int,int,int,int)", self.onSelected)
         ui.clearClickButton.connect("clicked(bool)", self.onClear)
         ui.computeStartButton.connect("clicked(bool)", self.onCompute)
@@ -88,8 +84,7 @@ class StartStep(Step):
 
     def update(self) -> None:
         ui, parameters = self.ui, self.parameters
-        selectChoice(ui.startModeComboBox, parameters.startMode)
-        selectChoice(ui.landmarkSourceComboBox, parameters.landmarkSource)
+        self.showChoices()
         ui.clicksWidget.visible = parameters.startMode == "clicks"
         ui.transformWidget.visible = parameters.startMode == "transform"
         ui.landmarksWidget.visible = parameters.startMode == "landmarks"
@@ -162,14 +157,6 @@ class StartStep(Step):
 
     # Handlers
 
-    def onMode(self, *args: Any) -> None:
-        if self.parameters is not None:
-            self.parameters.startMode = str(self.ui.startModeComboBox.currentData)
-
-    def onSource(self, *args: Any) -> None:
-        if self.parameters is not None:
-            self.parameters.landmarkSource = str(self.ui.landmarkSourceComboBox.currentData)
-
     def onSelected(self, row: int, *args: Any) -> None:
         if not self._updating and 0 <= row < len(self.nodes):
             self._selectedId = self.nodes[row].GetID()
@@ -230,21 +217,14 @@ class StartStep(Step):
             self.problem = str(error)
 
     def _fillTable(self, nodes: list[Any]) -> None:
-        import qt
-
-        table = self.ui.clickTable
-        table.setRowCount(len(nodes))
-        for row, node in enumerate(nodes):
+        rows = []
+        for node in nodes:
             center = _center(node)
             where = _("column {:.0f}, row {:.0f}").format(*center) if center else _("not yet")
-            for column, text in enumerate((node.GetName(), where)):
-                item = table.item(row, column)
-                if item is None:
-                    item = qt.QTableWidgetItem()
-                    table.setItem(row, column, item)
-                item.setText(text)
-            if node.GetID() == self._selectedId and table.currentRow() != row:
-                table.setCurrentCell(row, 0)
+            rows.append((node.GetName(), where))
+        ids = [node.GetID() for node in nodes]
+        current = ids.index(self._selectedId) if self._selectedId in ids else None
+        fillTable(self.ui.clickTable, rows, current)
 
     def _drawLines(self, nodes: list[Any]) -> None:
         wanted = self.usesClicks and self.parameters.showEpipolarLines

@@ -74,6 +74,7 @@ class Step:
         self.parameters: Any = None
         self.problem = ""
         self._task: Any = None
+        self._offered: list[tuple[Any, str]] = []
         self._title = str(self._button.text)
 
     def setParameterNode(self, parameters: Any) -> None:
@@ -113,6 +114,22 @@ class Step:
         label = getattr(self.ui, f"{self.name}StatusLabel")
         if label.text != text:
             label.text = text
+
+    def offer(self, comboBox: Any, name: str, choices: dict[str, str], first: str) -> None:
+        """Fill a combo box whose choice the parameter node keeps under ``name``."""
+        fillChoices(comboBox, choices, first)
+
+        def store(*args: Any) -> None:
+            if self.parameters is not None:
+                setattr(self.parameters, name, str(comboBox.currentData))
+
+        comboBox.connect("currentIndexChanged(int)", store)
+        self._offered.append((comboBox, name))
+
+    def showChoices(self) -> None:
+        """Select in every box of `offer` what the parameter node says."""
+        for comboBox, name in self._offered:
+            selectChoice(comboBox, getattr(self.parameters, name))
 
     def showTaskButton(
         self, button: Any, problem: str, start: tuple[str, str], cancelTip: str
@@ -171,6 +188,22 @@ def fillChoices(comboBox: Any, choices: dict[str, str], current: str) -> None:
             comboBox.setCurrentIndex(-1)
     finally:
         comboBox.blockSignals(blocked)
+
+
+def fillTable(table: Any, rows: list[tuple[str, ...]], current: int | None) -> None:
+    """Put texts into a table's cells, and make row ``current`` the current one if it is given."""
+    import qt
+
+    table.setRowCount(len(rows))
+    for row, texts in enumerate(rows):
+        for column, text in enumerate(texts):
+            item = table.item(row, column)
+            if item is None:
+                item = qt.QTableWidgetItem()
+                table.setItem(row, column, item)
+            item.setText(text)
+    if current is not None and table.currentRow() != current:
+        table.setCurrentCell(current, 0)
 
 
 def selectChoice(comboBox: Any, current: str) -> None:

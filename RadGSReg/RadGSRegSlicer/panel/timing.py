@@ -1,7 +1,5 @@
 """How much longer something takes, from how far it has come; progress in words."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Between CT and operation: a model for this one patient, if the user wants one."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from RadGSRegLib.errors import Cancelled, InputError

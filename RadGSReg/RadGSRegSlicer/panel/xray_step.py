@@ -1,7 +1,5 @@
 """Step 2: the X-rays and their geometry."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from ..scene import carm, xray
 from ..scene.carm import CArm
 from ..scene.drawing import XrayDrawings
 from .geometry_form import GeometryForm
-from .step import PanelContext, Step, fillChoices, onPath
+from .step import PanelContext, Step, fillChoices, fillTable, onPath
 
 _LEAST_DEG = 5.0
 
@@ -190,21 +188,13 @@ class XrayStep(Step):
     def _fillTable(self, nodes: list[Any]) -> None:
         import qt
 
-        table = self.ui.xrayTable
-        table.setRowCount(len(nodes))
+        table, ids = self.ui.xrayTable, [node.GetID() for node in nodes]
+        current = ids.index(self._selectedId) if self._selectedId in ids else None
+        fillTable(table, [(node.GetName(), *_describe(node)) for node in nodes], current)
         used = [node.GetID() for node in self.parameters.xrays if node is not None]
-        for row, node in enumerate(nodes):
-            texts = [node.GetName(), *_describe(node)]
-            for column, text in enumerate(texts):
-                item = table.item(row, column)
-                if item is None:
-                    item = qt.QTableWidgetItem()
-                    table.setItem(row, column, item)
-                item.setText(text)
-            state = qt.Qt.Checked if node.GetID() in used else qt.Qt.Unchecked
+        for row, id_ in enumerate(ids):
+            state = qt.Qt.Checked if id_ in used else qt.Qt.Unchecked
             table.item(row, 0).setCheckState(state)
-            if node.GetID() == self._selectedId and table.currentRow() != row:
-                table.setCurrentCell(row, 0)
 
     # The geometry of the selected X-ray
 

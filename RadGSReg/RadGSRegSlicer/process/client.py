@@ -6,8 +6,6 @@ requests that only the newest pose makes useful, one is under way and one waits;
 is dropped without a call.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile

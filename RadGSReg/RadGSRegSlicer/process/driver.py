@@ -4,8 +4,6 @@ Nothing here waits but `Driver.wait` and `Driver.end`: in a window a timer calls
 script `wait` does.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar

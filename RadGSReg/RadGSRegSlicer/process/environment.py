@@ -4,8 +4,6 @@ Nothing is imported to find that out, and nothing is installed unless `installMi
 from a handler, with the user there to agree.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

@@ -8,8 +8,6 @@ on the main thread only.
 where the tree below it (PythonSlicer is only a launcher) cannot be ended as a whole.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import enum

@@ -1,7 +1,5 @@
 """Child processes: started in a group of their own, read without waiting, ended as a whole."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

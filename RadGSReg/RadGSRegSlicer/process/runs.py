@@ -1,7 +1,5 @@
 """A command of the library in a child process, and the folder where its files are."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """Waiting: timers of a window, and the loop of a script."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any

@@ -7,8 +7,6 @@ silhouette, above one where the surface hides behind itself (pedicles, processes
 milliseconds, since only the loops are drawn and not the triangles.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 

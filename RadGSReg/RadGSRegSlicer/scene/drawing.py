@@ -55,8 +55,6 @@ class XrayDrawings:
     def __init__(self, scene: vtkMRMLScene | None = None) -> None:
         self._scene = slicer.mrmlScene if scene is None else scene
         self._drawn: dict[str, _Drawing] = {}
-        self._planes = True
-        self._opacity = 1.0
         self._observations = [
             (self._scene, self._scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, self._again)),
             (self._scene, self._scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._gone)),
@@ -71,13 +69,7 @@ class XrayDrawings:
             color = COLORS[number % len(COLORS)]
             if id_ not in self._drawn:
                 self._drawn[id_] = _Drawing(self._scene, node)
-            self._drawn[id_].look(color, self._planes, self._opacity)
-
-    def setPlanes(self, visible: bool, opacity: float = 1.0) -> None:
-        """Show or hide the X-rays' pictures; their beams stay."""
-        self._planes, self._opacity = visible, opacity
-        for drawing in self._drawn.values():
-            drawing.look(drawing.color, visible, opacity)
+            self._drawn[id_].look(color)
 
     def models(self, node: vtkMRMLScalarVolumeNode) -> tuple[vtkMRMLModelNode, vtkMRMLModelNode]:
         """The beam and the plane of an X-ray that is drawn. Raises KeyError for another."""
@@ -112,8 +104,8 @@ class _Drawing:
     def __init__(self, scene: vtkMRMLScene, node: vtkMRMLScalarVolumeNode) -> None:
         self._scene = scene
         self._node = node
-        self.color = COLORS[0]
-        self._shown = (True, True)
+        self._color = COLORS[0]
+        self._shown = True
         name = node.GetName()
         self.beam = helperModel(scene, "beam", f"{name} beam", node)
         self.plane = helperModel(scene, "plane", f"{name} picture", node)
@@ -141,7 +133,7 @@ class _Drawing:
             geometry = xray.getGeometry(self._node)
             corners = detectorCornersRas(self._node)
         except InputError:
-            self._shown = (False, False)
+            self._shown = False
             self._apply()
             return
         source = xray.sourcePositionRas(geometry)
@@ -150,12 +142,11 @@ class _Drawing:
         self.beam.SetAndObservePolyData(_beam(source, corners))
         self.plane.SetAndObservePolyData(_plane(corners))
         self._texture()
-        self._shown = (True, True)
+        self._shown = True
         self._apply()
 
-    def look(self, color: tuple[float, float, float], planes: bool, opacity: float) -> None:
-        self.color = color
-        self._wanted = (planes, opacity)
+    def look(self, color: tuple[float, float, float]) -> None:
+        self._color = color
         self._apply()
 
     def remove(self) -> None:
@@ -165,17 +156,13 @@ class _Drawing:
         for model in (self.beam, self.plane):
             removeHelper(model)
 
-    _wanted = (True, 1.0)
-
     def _apply(self) -> None:
-        planes, opacity = self._wanted
         beam, plane = self.beam.GetDisplayNode(), self.plane.GetDisplayNode()
         if beam is None or plane is None:
             return
-        beam.SetColor(self.color)
-        beam.SetVisibility(self._shown[0])
-        plane.SetOpacity(opacity)
-        plane.SetVisibility(self._shown[1] and planes)
+        beam.SetColor(self._color)
+        beam.SetVisibility(self._shown)
+        plane.SetVisibility(self._shown)
 
     def _texture(self) -> None:
         shown = self._node.GetDisplayNode()

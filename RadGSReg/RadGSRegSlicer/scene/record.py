@@ -5,8 +5,6 @@ a text node that the transform refers to. The other result files are kept only w
 for a folder.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
