@@ -22,15 +22,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..geometry import Camera
+from ..geometry import Array, Camera
 from ..views import LEAST_SHARE
 from .observation import Observation
 
-Pixels = NDArray[np.float64]
+Pixels = Array
 
 NEIGHBOURHOOD_MM = 10.0
 # A shadow begins where the rendering is above this share of its maximum.

@@ -29,10 +29,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..cases import Fields, read_case, read_json_object
-from ..geometry import is_rigid
+from ..geometry import Array, is_rigid
 from ..report import cast_shadow, overlay_png, picture_names, plain_png
 from ..system import Progress
 from .rendering import XrayRenderer
@@ -61,7 +60,7 @@ class ReviewServer:
 
     def answer(self, request: Request) -> dict[str, Any]:
         """Answer one request, without its ``id``. Raises ValueError for an invalid one."""
-        kinds: dict[str, Callable[[Request, NDArray[np.float64]], dict[str, Any]]] = {
+        kinds: dict[str, Callable[[Request, Array], dict[str, Any]]] = {
             "score": self._score,
             "render": self._render,
             "refine": self._refine,
@@ -75,11 +74,11 @@ class ReviewServer:
             raise ValueError("the pose is not rigid")
         return kind(request, pose)
 
-    def _score(self, request: Request, pose: NDArray[np.float64]) -> dict[str, Any]:
+    def _score(self, request: Request, pose: Array) -> dict[str, Any]:
         scores = self._scorer.score(pose)
         return {"score": scores.score, "views": scores.views}
 
-    def _render(self, request: Request, pose: NDArray[np.float64]) -> dict[str, Any]:
+    def _render(self, request: Request, pose: Array) -> dict[str, Any]:
         name, content = str(request.get("view")), request.get("content", "bones")
         if name not in self.views or content not in ("bones", "vertebra"):
             raise ValueError(f"there is no view {name!r} or no content {content!r}")
@@ -91,10 +90,10 @@ class ReviewServer:
         part.replace(path)
         return {"file": str(path)}
 
-    def _refine(self, request: Request, pose: NDArray[np.float64]) -> dict[str, Any]:
+    def _refine(self, request: Request, pose: Array) -> dict[str, Any]:
         return {"ct_to_world": self._scorer.refine(pose).tolist()}
 
-    def _pictures(self, request: Request, pose: NDArray[np.float64]) -> dict[str, Any]:
+    def _pictures(self, request: Request, pose: Array) -> dict[str, Any]:
         case = self._case
         files = []
         for view, name in zip(case.views, picture_names(case.views), strict=True):

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 import vtk
-from numpy.typing import NDArray
 from RadGSRegLib.errors import Cancelled, InputError
-from RadGSRegLib.geometry import lps_to_ras
+from RadGSRegLib.geometry import Array, lps_to_ras
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
 from ..scene.frames import matrixFromArray
@@ -51,12 +50,12 @@ class RegistrationResult:
     """
 
     status: str
-    ctToWorld: NDArray[np.float64]
+    ctToWorld: Array
     transformNode: vtkMRMLLinearTransformNode
     reconstructionNode: vtkMRMLScalarVolumeNode | None
     gaussiansNode: vtkMRMLModelNode | None
     quality: dict[str, Any]
-    covariance: NDArray[np.float64] | None = None
+    covariance: Array | None = None
     outputFolder: Path | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -134,7 +133,7 @@ def loadRegistration(
 
 
 def keepPose(
-    ctToWorld: NDArray[np.float64],
+    ctToWorld: Array,
     ctNode: vtkMRMLScalarVolumeNode,
     outputs: OutputNodes | None = None,
     segmentationNode: vtkMRMLSegmentationNode | None = None,

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Volume
+from RadGSRegLib.geometry import Array, Volume
 
 from ..scene.segments import ExportedLabels, exportLabels, findSegment
 from .casefolder import startToLps, viewsFromXrays, volumeFromCt
@@ -69,7 +69,7 @@ def _write(
     kind: type,
     labels: ExportedLabels,
     views: list[View] | None,
-    start: NDArray[np.float64] | None,
+    start: Array | None,
 ) -> Iterator[None]:
     from RadGSRegLib.cases import write_start, write_views
 

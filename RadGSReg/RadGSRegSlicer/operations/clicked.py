@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import vtk
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from RadGSRegLib.errors import Cancelled, InputError
-from RadGSRegLib.geometry import Volume
+from RadGSRegLib.geometry import Array, Volume
 from RadGSRegLib.system import ExitStatus
 from RadGSRegLib.vertebrae import LEVELS
 
@@ -57,7 +57,7 @@ class ClickRequest(Request):
     segmentationNode: Any = None
 
     @property
-    def pointLps(self) -> NDArray[np.float64]:
+    def pointLps(self) -> Array:
         """The point (3,), LPS mm. Raises InputError where it is none."""
         point = np.asarray(self.pointRas, dtype=float).ravel()
         if point.shape != (3,) or not np.isfinite(point).all():
@@ -110,7 +110,7 @@ def clickInfo(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> dict
     return said if isinstance(said, dict) else None
 
 
-def _around(ct: Volume, pointLps: NDArray[np.float64]) -> Volume:
+def _around(ct: Volume, pointLps: Array) -> Volume:
     """The part of the CT that matters for a point; InputError where the point is outside."""
     index = ct.physical_to_index[:3, :3] @ pointLps + ct.physical_to_index[:3, 3]
     if (index < -0.5).any() or (index > np.array(ct.size) - 0.5).any():

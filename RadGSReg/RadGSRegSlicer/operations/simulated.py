@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from RadGSRegLib.choices import REALISMS
 from RadGSRegLib.errors import Cancelled, InputError
-from RadGSRegLib.geometry import is_rigid, lps_to_ras
+from RadGSRegLib.geometry import Array, is_rigid, lps_to_ras
 
 from ..exchange import casefolder
 from ..exchange.staging import CASE, writeNrrd
@@ -154,7 +154,7 @@ def errorOfPose(
     return float(mtre(pointsRas, ctToWorldRas, transformMatrix(truth)))
 
 
-def _readTruth(path: Path) -> NDArray[np.float64]:
+def _readTruth(path: Path) -> Array:
     """The true CT to world (4, 4), RAS, of a case folder."""
     try:
         content = json.loads((path / "truth.json").read_text(encoding="utf-8"))
@@ -166,7 +166,7 @@ def _readTruth(path: Path) -> NDArray[np.float64]:
     return np.asarray(lps_to_ras(matrix))
 
 
-def _truthNode(ras: NDArray[np.float64], ctNode: vtkMRMLScalarVolumeNode) -> Any:
+def _truthNode(ras: Array, ctNode: vtkMRMLScalarVolumeNode) -> Any:
     """A new node that holds the truth for a CT; an older one goes."""
     scene = ctNode.GetScene()
     for old in iter(lambda: truthFor(ctNode), None):

@@ -3,10 +3,9 @@
 import logging
 from typing import Any
 
-import numpy as np
 import slicer
-from numpy.typing import NDArray
 from RadGSRegLib.errors import Cancelled, InputError
+from RadGSRegLib.geometry import Array
 from RadGSRegLib.vertebrae import vertebra_level
 from slicer.i18n import tr as _
 
@@ -29,7 +28,7 @@ class RegisterStep(Step):
         super().__init__(ui, logic, context)
         self.result: RegistrationResult | None = None
         self._fresh: RegistrationResult | None = None
-        self.bestPose: NDArray[np.float64] | None = None
+        self.bestPose: Array | None = None
         self._request: RegisterRequest | None = None
         self._requested: tuple[str, ...] = ()
         self._progress = ProgressDisplay(ui.progressBar, ui.progressLabel)
@@ -155,7 +154,7 @@ class RegisterStep(Step):
         if self._task is None:
             self._endPreview()
 
-    def onPose(self, ctToWorld: NDArray[np.float64]) -> None:
+    def onPose(self, ctToWorld: Array) -> None:
         if self._preview is not None:
             self._preview.show(ctToWorld)
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Array
 from slicer.i18n import tr as _
 
 from ..review import views
@@ -58,7 +58,7 @@ class StartStep(Step):
         """Whether the search begins at the clicks."""
         return bool(self.parameters.startMode == "clicks")
 
-    def startMatrix(self) -> NDArray[np.float64] | None:
+    def startMatrix(self) -> Array | None:
         """The approximate pose (4, 4), RAS, to begin with; None where the clicks say it all.
 
         Raises InputError where what is chosen cannot be used.
@@ -248,7 +248,7 @@ class StartStep(Step):
         self._observe([*self._markups(self.nodes), markups])
         return markups
 
-    def _landmarkPose(self) -> tuple[NDArray[np.float64], float]:
+    def _landmarkPose(self) -> tuple[Array, float]:
         parameters = self.parameters
         if not parameters.ctLandmarks:
             raise InputError(_("landmarks"), _("those in the CT are not chosen"))

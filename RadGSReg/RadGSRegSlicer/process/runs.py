@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from RadGSRegLib.errors import Cancelled
-from RadGSRegLib.geometry import is_rigid, lps_to_ras
+from RadGSRegLib.geometry import Array, is_rigid, lps_to_ras
 from RadGSRegLib.system import ExitStatus
 
 from .driver import Driver, Result, TaskError
 from .environment import childEnvironment, libraryFolder, pythonExecutable
 from .jobs import Job, JobState, Pose, ProgressCallback
 
-PoseCallback = Callable[[NDArray[np.float64]], object]
+PoseCallback = Callable[[Array], object]
 
 
 class WorkFolder:
@@ -96,7 +95,7 @@ class CommandRun(Driver[Result]):
         super().__init__(job, prepare, completedCallback)
 
     @property
-    def bestPose(self) -> NDArray[np.float64] | None:
+    def bestPose(self) -> Array | None:
         """The best pose (4, 4) that the command has told of, CT to world, RAS; or None."""
         if self.job.bestPose is None:
             return None

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import vtk
 from numpy.typing import ArrayLike, NDArray
+from RadGSRegLib.geometry import Array
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-
-Array = NDArray[np.float64]
 
 CELL_PX = 0.25
 _MOST_CELLS = 600  # along the longer side; a larger shadow gets larger cells

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 import vtk
-from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Array
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..scene.drawing import helperModel, pixelsToRas, removeHelper
@@ -23,7 +23,6 @@ from .surface import VertebraSurface
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene
 
-Array = NDArray[np.float64]
 
 _COLOR = (0.2, 0.75, 0.95)
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
-from RadGSRegLib.geometry import Camera
+from RadGSRegLib.geometry import Array, Camera
 
 from ..scene import xray
 from ..scene.drawing import detectorCornersRas, pixelsToRas
@@ -105,7 +104,7 @@ def cameraNode(scene: vtkMRMLScene, layoutName: str = THREE_D_VIEW) -> Any:
     return viewByName(scene, "vtkMRMLCameraNode", layoutName)
 
 
-def sliceToRas(node: vtkMRMLScalarVolumeNode) -> NDArray[np.float64]:
+def sliceToRas(node: vtkMRMLScalarVolumeNode) -> Array:
     """The slice (4, 4) that shows an X-ray upright: its first row on top, its first column left."""
     camera = xray.getGeometry(node).camera
     middle = [(camera.columns - 1) / 2.0, (camera.rows - 1) / 2.0]
@@ -158,7 +157,7 @@ def fitXray(view: Any, node: vtkMRMLScalarVolumeNode, window: Any = None) -> Non
 def lookFromBetween(
     camera: Any,
     xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
-    centreRas: NDArray[np.float64],
+    centreRas: Array,
     aspect: float = 1.5,
 ) -> None:
     """Put a camera between the sources, a little above, so that every X-ray is seen from before.

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import vtk
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Array
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLTransformableNode, vtkMRMLTransformNode, vtkMRMLVolumeNode
 
-Array = NDArray[np.float64]
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Maps LPS points to RAS and back."""

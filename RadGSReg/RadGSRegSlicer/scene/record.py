@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-Array = NDArray[np.float64]
+from numpy.typing import ArrayLike
+from RadGSRegLib.geometry import Array
 
 RESULT = "RadGSReg.Result"
 REPORT_ROLE = "RadGSReg.Report"

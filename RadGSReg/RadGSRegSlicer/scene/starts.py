@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 import vtk
-from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import triangulate
+from RadGSRegLib.geometry import Array, triangulate
 
 from .drawing import COLORS, helperModel, pixelsToRas, removeHelper
 from .frames import LPS_RAS, arrayFromMatrix, transformMatrix
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
         vtkMRMLScene,
     )
 
-Array = NDArray[np.float64]
 
 CLICK_ROLE = "RadGSReg.Click"
 LANDMARKS_ROLE = "RadGSReg.Landmarks"

@@ -23,7 +23,7 @@ import slicer
 from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.choices import INTENSITIES, Intensity
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Camera, intrinsic_problem, is_rigid
+from RadGSRegLib.geometry import Array, Camera, intrinsic_problem, is_rigid
 
 from .frames import parentTransformName, setIjkToLps
 
@@ -66,7 +66,7 @@ def xrayNodes(scene: vtkMRMLScene) -> list[vtkMRMLScalarVolumeNode]:
     return [node for node in nodes if isXray(node)]
 
 
-def detectorIjkToLps(camera: Camera, pixelSpacing: tuple[float, float]) -> NDArray[np.float64]:
+def detectorIjkToLps(camera: Camera, pixelSpacing: tuple[float, float]) -> Array:
     """Index (column, row, 0, 1) to LPS mm (4, 4) of an image that stands at the detector.
 
     The detector is ``fx`` times the column step away from the source along the camera's z axis;
@@ -212,7 +212,7 @@ def nodeFromView(view: View, scene: vtkMRMLScene | None = None) -> vtkMRMLScalar
     return createXrayNode(view.name, view.pixels, geometry, scene)
 
 
-def sourcePositionRas(geometry: XrayGeometry) -> NDArray[np.float64]:
+def sourcePositionRas(geometry: XrayGeometry) -> Array:
     """Where the X-ray source is in the scene (3,), RAS mm."""
     return np.asarray(geometry.camera.source_world * [-1.0, -1.0, 1.0])
 
