@@ -15,10 +15,7 @@ from ..scene.segments import segmentIds
 from ..scene.starts import definedPoints, pointsInCt
 from ..scene.xray import isXray
 from .placing import Placing
-from .step import PanelContext, Step, fillChoices, modify, selectChoice
-
-_POINT_EVENTS = ("PointPositionDefinedEvent", "PointRemovedEvent")
-_SEGMENT_EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified")
+from .step import Following, PanelContext, Step, fillChoices, modify, selectChoice
 
 
 class CtStep(Step):
@@ -29,8 +26,14 @@ class CtStep(Step):
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
         self._updating = False
-        self._observedSegmentation: Any = None
-        self._observedPoints: Any = None
+        markups, segmentation = slicer.vtkMRMLMarkupsNode, slicer.vtkSegmentation
+        events = [markups.PointPositionDefinedEvent, markups.PointRemovedEvent]
+        self._points = Following(context, self._onChanged, events)
+        # What the parameter node knows nothing of.
+        events = [segmentation.SegmentAdded, segmentation.SegmentRemoved]
+        self._segments = Following(
+            context, self._onChanged, [*events, segmentation.SegmentModified]
+        )
         self._unfolded = False
         fillChoices(ui.levelComboBox, {"": "", **{level: level for level in LEVELS}}, "")
         self.offer(ui.newLevelComboBox, "newLevel", {level: level for level in LEVELS}, "L3")
@@ -45,8 +48,8 @@ class CtStep(Step):
         super().setParameterNode(parameters)
         if parameters is None:
             self._placing.stop()
-            self._observe(None)
-            self._watchPoints(None)
+            self._segments.follow()
+            self._points.follow()
             return
         self._unfolded = False
         if not parameters.ctVolume:
@@ -57,8 +60,9 @@ class CtStep(Step):
 
     def update(self) -> None:
         parameters, ui = self.parameters, self.ui
-        self._observe(parameters.segmentation)
-        self._watchPoints(parameters.segmentPoint)
+        segmentation = parameters.segmentation
+        self._segments.follow(segmentation.GetSegmentation() if segmentation else None)
+        self._points.follow(parameters.segmentPoint)
         self._updating = True
         try:
             selector = ui.segmentSelector
@@ -106,8 +110,8 @@ class CtStep(Step):
 
     def cleanup(self) -> None:
         self._placing.stop()
-        self._observe(None)
-        self._watchPoints(None)
+        self._segments.follow()
+        self._points.follow()
         super().cleanup()
 
     def onSegmentChanged(self, *args: Any) -> None:
@@ -243,35 +247,11 @@ class CtStep(Step):
             node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Vertebra")
             node.CreateDefaultDisplayNodes()
             self.parameters.segmentPoint = node
-        self._watchPoints(node)
+        self._points.follow(node)
         return node
 
-    def _watchPoints(self, node: Any) -> None:
-        if node is self._observedPoints:
-            return
-        if self._observedPoints is not None:
-            for event in _POINT_EVENTS:
-                old = self._observedPoints
-                self.context.removeObserver(old, getattr(old, event), self._onPoints)
-        self._observedPoints = node
-        if node is not None:
-            for event in _POINT_EVENTS:
-                self.context.addObserver(node, getattr(node, event), self._onPoints)
-
-    def _onPoints(self, caller: Any, event: Any) -> None:
+    def _onChanged(self, caller: Any, event: Any) -> None:
         self.context.update()
-
-    def _observe(self, segmentation: Any) -> None:
-        """Follow changes of the segments, which the parameter node knows nothing of."""
-        if segmentation is self._observedSegmentation:
-            return
-        old, self._observedSegmentation = self._observedSegmentation, segmentation
-        for name in _SEGMENT_EVENTS:
-            event = getattr(slicer.vtkSegmentation, name)
-            if old is not None:
-                self.context.removeObserver(old.GetSegmentation(), event, self._onPoints)
-            if segmentation is not None:
-                self.context.addObserver(segmentation.GetSegmentation(), event, self._onPoints)
 
 
 def _mayBeCt(node: Any) -> bool:

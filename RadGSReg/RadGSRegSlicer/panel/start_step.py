@@ -12,10 +12,9 @@ from ..review import views
 from ..scene import starts, xray
 from ..scene.frames import matrixFromArray, transformMatrix
 from .placing import Placing
-from .step import PanelContext, Step, fillChoices, fillTable
+from .step import Following, PanelContext, Step, fillChoices, fillTable
 
 _FAR_MM = 8.0
-_POINT_EVENTS = ("PointPositionDefinedEvent", "PointModifiedEvent", "PointRemovedEvent")
 
 
 class StartStep(Step):
@@ -27,7 +26,9 @@ class StartStep(Step):
         super().__init__(ui, logic, context)
         self._updating = False
         self._selectedId = ""
-        self._observed: dict[str, Any] = {}
+        markups = slicer.vtkMRMLMarkupsNode
+        events = [markups.PointPositionDefinedEvent, markups.PointModifiedEvent]
+        self._moved = Following(context, self._onPoints, [*events, markups.PointRemovedEvent])
         self._lines: starts.EpipolarLines | None = None
         headers = [_("X-ray"), _("Centre of the vertebra")]
         ui.clickTable.setColumnCount(len(headers))
@@ -75,7 +76,7 @@ class StartStep(Step):
         if parameters is None:
             for placing in self._placings:
                 placing.stop()
-            self._observe([])
+            self._moved.follow()
             if self._lines is not None:
                 self._lines.close()
 
@@ -114,7 +115,7 @@ class StartStep(Step):
         problem = self._landmarksProblem()
         ui.computeStartButton.enabled = not problem
         ui.computeStartButton.toolTip = problem or _("Put the pose of the landmarks in a transform")
-        self._observe(self._markups(nodes))
+        self._moved.follow(*self._markups(nodes))
         self._drawLines(nodes)
 
     def missing(self) -> str:
@@ -196,7 +197,7 @@ class StartStep(Step):
         markups = starts.markupsOf(
             node, starts.CLICK_ROLE, _("Vertebra in {name}").format(name=node.GetName())
         )
-        self._observe([*self._markups(self.nodes), markups])
+        self._moved.follow(*self._markups(self.nodes), markups)
         return markups
 
     def _bringIntoView(self, node: Any) -> None:
@@ -245,7 +246,7 @@ class StartStep(Step):
         self._bringIntoView(node)
         name = _("Landmarks in {name}").format(name=node.GetName())
         markups = starts.markupsOf(node, starts.LANDMARKS_ROLE, name)
-        self._observe([*self._markups(self.nodes), markups])
+        self._moved.follow(*self._markups(self.nodes), markups)
         return markups
 
     def _landmarkPose(self) -> tuple[Array, float]:
@@ -276,20 +277,7 @@ class StartStep(Step):
         roles = (starts.CLICK_ROLE, starts.LANDMARKS_ROLE)
         every = [starts.markupsOf(node, role) for node in nodes for role in roles]
         every += [self.parameters.ctLandmarks, self.parameters.worldLandmarks]
-        return [node for node in every if node]
-
-    def _observe(self, markups: list[Any]) -> None:
-        wanted = {node.GetID(): node for node in markups}
-        for id_, node in list(self._observed.items()):
-            if id_ not in wanted:
-                del self._observed[id_]
-                for event in _POINT_EVENTS:
-                    self.context.removeObserver(node, getattr(node, event), self._onPoints)
-        for id_, node in wanted.items():
-            if id_ not in self._observed:
-                self._observed[id_] = node
-                for event in _POINT_EVENTS:
-                    self.context.addObserver(node, getattr(node, event), self._onPoints)
+        return every
 
     def _onPoints(self, caller: Any, event: Any) -> None:
         if self._updating or self.parameters is None:

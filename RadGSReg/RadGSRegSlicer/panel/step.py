@@ -169,6 +169,27 @@ class Step:
         return getattr(self.ui, f"{self.name}CollapsibleButton")
 
 
+class Following:
+    """Observes events of nodes that change: those of `follow` and no others."""
+
+    def __init__(
+        self, context: PanelContext, handler: Callable[..., object], events: list[Any]
+    ) -> None:
+        self._context, self._handler, self._events = context, handler, events
+        self._subjects: list[Any] = []
+
+    def follow(self, *subjects: Any) -> None:
+        """Observe these from now on; None is left out."""
+        wanted = [subject for subject in subjects if subject]
+        for subject in [subject for subject in self._subjects if subject not in wanted]:
+            for event in self._events:
+                self._context.removeObserver(subject, event, self._handler)
+        for subject in [subject for subject in wanted if subject not in self._subjects]:
+            for event in self._events:
+                self._context.addObserver(subject, event, self._handler)
+        self._subjects = wanted
+
+
 def onPath(pathLineEdit: Any, handler: Callable[..., object]) -> None:
     """Call a handler whenever the path in a ctkPathLineEdit is changed or cleared."""
     # Of an empty line the first signal says nothing.

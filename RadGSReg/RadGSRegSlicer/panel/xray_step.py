@@ -13,7 +13,7 @@ from ..scene import carm, xray
 from ..scene.carm import CArm
 from ..scene.drawing import XrayDrawings
 from .geometry_form import GeometryForm
-from .step import PanelContext, Step, fillChoices, fillTable, onPath
+from .step import Following, PanelContext, Step, fillChoices, fillTable, onPath
 
 _LEAST_DEG = 5.0
 
@@ -28,7 +28,8 @@ class XrayStep(Step):
         self._updating = False
         self._selectedId = ""
         self._series: list[xraysources.DicomSeries] = []
-        self._observed: list[Any] = []
+        # Their geometry may be changed elsewhere, as from the console.
+        self._changed = Following(context, self._onChanged, [vtk.vtkCommand.ModifiedEvent])
         self._drawings: XrayDrawings | None = None
         headers = [_("X-ray"), _("Pixels"), _("Angles"), _("Geometry")]
         ui.xrayTable.setColumnCount(len(headers))
@@ -57,7 +58,7 @@ class XrayStep(Step):
     def setParameterNode(self, parameters: Any) -> None:
         super().setParameterNode(parameters)
         if parameters is None:
-            self._observe([])
+            self._changed.follow()
             if self._drawings is not None:
                 self._drawings.clear()
             return
@@ -70,14 +71,14 @@ class XrayStep(Step):
             self.parameters.xrays = nodes
 
     def cleanup(self) -> None:
-        self._observe([])
+        self._changed.follow()
         if self._drawings is not None:
             self._drawings.close()
             self._drawings = None
 
     def update(self) -> None:
         nodes = xray.xrayNodes(slicer.mrmlScene)
-        self._observe(nodes)
+        self._changed.follow(*nodes)
         if self.selected is None:
             self._selectedId = nodes[0].GetID() if nodes else ""
         self._updating = True
@@ -264,14 +265,6 @@ class XrayStep(Step):
         ui.exportButton.enabled = bool(
             ui.exportPathLineEdit.currentPath and self.parameters and self.parameters.xrays
         )
-
-    def _observe(self, nodes: list[Any]) -> None:
-        """Follow X-rays whose geometry is changed elsewhere, as from the console."""
-        for node in [node for node in self._observed if node not in nodes]:
-            self.context.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self._onChanged)
-        for node in [node for node in nodes if node not in self._observed]:
-            self.context.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onChanged)
-        self._observed = list(nodes)
 
     def _onChanged(self, caller: Any, event: Any) -> None:
         self.context.update()
