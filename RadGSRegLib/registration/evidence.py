@@ -12,10 +12,8 @@ import numpy as np
 from ..geometry import Array, skew
 from ..system import Progress, side_by_side_reporting
 from . import bounds
-from .bodies import BodySource
 from .options import RegistrationOptions
 from .proposers import Proposer, Tried
-from .refine import Refined
 from .stages import Hypothesis, Refiner
 
 
@@ -42,37 +40,6 @@ class Evidence:
     neighbour_shift_mm: float
     covariance: Array
 
-    @classmethod
-    def of(
-        cls,
-        refined: Refined,
-        bodies: BodySource,
-        *,
-        pixel_mm: float,
-        disagreement_mm: float,
-        lead: float,
-        fine_lead: float,
-        level_lead: float,
-    ) -> Evidence:
-        """Collect the evidence about a refined arrangement.
-
-        Its Hessian has to be that of its own place (`stages.Refiner.measured_anew`).
-        """
-        state = refined.evaluation
-        covariance = pose_covariance(state.hessian, state.cost, state.effective_pixels, pixel_mm)
-        points = bodies.surface_points_ct - bodies.centre_ct
-        return cls(
-            score=state.score,
-            weakest_score=min(state.view_scores),
-            expected_error_mm=surface_error(covariance, points),
-            disagreement_mm=disagreement_mm,
-            lead=lead,
-            fine_lead=fine_lead,
-            level_lead=level_lead,
-            neighbour_shift_mm=bodies.largest_shift_mm(refined.arrangement),
-            covariance=covariance,
-        )
-
     @property
     def confidence(self) -> float:
         """One number from the weakest view's score and the expected error; higher is surer."""
@@ -80,17 +47,8 @@ class Evidence:
 
     def to_quality(self) -> dict[str, Any]:
         """Return it for the result's ``quality``."""
-        return {
-            "score": self.score,
-            "weakest_score": self.weakest_score,
-            "expected_error_mm": self.expected_error_mm,
-            "disagreement_mm": self.disagreement_mm,
-            "lead": self.lead,
-            "fine_lead": self.fine_lead,
-            "level_lead": self.level_lead,
-            "confidence": self.confidence,
-            "neighbour_shift_mm": self.neighbour_shift_mm,
-        }
+        numbers = {name: value for name, value in vars(self).items() if name != "covariance"}
+        return {**numbers, "confidence": self.confidence}
 
 
 def pose_covariance(hessian: Array, cost: float, pixels: float, pixel_mm: float) -> Array:
@@ -149,14 +107,21 @@ def gather_evidence(
         ]
 
     near = max(scores(middle, apart=False), default=best.score)
-    return Evidence.of(
-        refiner.measured_anew(options.fine, best),
-        scene.bodies,
-        pixel_mm=options.fine.pixel_mm,
+    anew = refiner.measured_anew(options.fine, best)
+    state, bodies = anew.evaluation, scene.bodies
+    covariance = pose_covariance(
+        state.hessian, state.cost, state.effective_pixels, options.fine.pixel_mm
+    )
+    return Evidence(
+        score=state.score,
+        weakest_score=min(state.view_scores),
+        expected_error_mm=surface_error(covariance, bodies.surface_points_ct - bodies.centre_ct),
         disagreement_mm=scene.distance_mm(again.ct_to_world, best.ct_to_world),
         lead=near - max(scores(middle, apart=True), default=near - 1.0),
         fine_lead=best.score - max(scores(fine, apart=True), default=best.score - 1.0),
         level_lead=lead_over(refiner, best, alternatives, options, progress.part(0.2, 1.0)),
+        neighbour_shift_mm=bodies.largest_shift_mm(best.arrangement),
+        covariance=covariance,
     )
 
 
