@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -426,7 +426,7 @@ def test_bad_options_are_refused(bad: dict[str, Any]) -> None:
 
 def test_options_through_json() -> None:
     options = ReconstructionOptions(seed=3, box_mm=80.0)
-    values = json.loads(json.dumps(options.to_json()))
+    values = json.loads(json.dumps(asdict(options)))
     assert options_from(ReconstructionOptions, values, "file") == options
 
 

@@ -45,14 +45,12 @@ class ModelConfig:
         if not isinstance(self.modes, int) or not 0 <= self.modes < 1000:
             raise InputError("model", f"{self.modes} shape modes are not possible")
 
-    def to_json(self) -> dict[str, Any]:
-        """Return all values by name."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
-        """Invert `to_json`; what is left out is at its default. Raises InputError for
-        unknown names and values of the wrong kind."""
+        """Make one from its values by name; what is left out is at its default.
+
+        Raises InputError for unknown names and values of the wrong kind.
+        """
         try:
             detector = values.get("detector")
             return cls(
@@ -201,7 +199,7 @@ def save_model(path: Path, model: RadGSReg, card: dict[str, Any]) -> None:
     facts = {
         "schema": SCHEMA,
         "version": VERSION,
-        "config": model.config.to_json(),
+        "config": asdict(model.config),
         "anchors": len(model.recm.anchors),
         "card": card,
     }

@@ -1,7 +1,7 @@
 """What a reconstruction is asked for and what it yields."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
@@ -72,10 +72,6 @@ class ReconstructionOptions:
             raise InputError(
                 "reconstruction options", f"{name} is {value!r}, not a number of {least:g} or more"
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """All options by name."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ..cases import options_from, read_mapping
 from ..errors import InputError
@@ -171,10 +170,6 @@ class TrainingConfig:
         """Return the same without an end by steps: the minutes decide."""
         detection = replace(self.detection, steps=_ENDLESS)
         return replace(self, steps=_ENDLESS, detection=detection)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all values by name."""
-        return asdict(self)
 
 
 def read_config(path: Path, base: TrainingConfig | None = None) -> TrainingConfig:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ def _of_population(asked: Pretraining, config: TrainingConfig, work: Path) -> Tr
 def identity(asked: Pretraining, config: TrainingConfig, data: TrainingData) -> dict[str, Any]:
     """Say what an interrupted training must have in common with the one that goes on."""
     fixed = ("model", "samples", "shapes", "gaussians", "seed", "batch")
-    values = config.to_json()
+    values = asdict(config)
     return {
         "data": [asked.stage, data.facts, [source.name for source in data.train]],
         "base": None if asked.base is None else sha256_of_file(asked.base),

@@ -61,7 +61,7 @@ def gaussians(settings: Settings) -> Method:
         return Answer(volume=made.volume, cloud=made.cloud, reconstruction_s=seconds)
 
     label = "Gaussians from two views (R2-Gaussian-like)"
-    about = About("gaussians", label, "baseline", registers=False, facts=options.to_json())
+    about = About("gaussians", label, "baseline", registers=False, facts=asdict(options))
     return FunctionMethod(about, solve)
 
 
