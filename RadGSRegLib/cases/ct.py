@@ -6,13 +6,11 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import Volume
+from . import bounds
 from .dicom_file import is_dicom_file
 from .dicom_series import read_dicom_series
 from .itk_image import as_3d, check_axes, read_itk, volume_from_itk
 from .ledger import Ledger
-
-_AIR_HU = -1024.0
-_LEAST_SPAN_HU = 100.0
 
 
 def read_ct(path: Path, ledger: Ledger | None = None, series: int | None = None) -> Volume:
@@ -39,12 +37,12 @@ def read_ct(path: Path, ledger: Ledger | None = None, series: int | None = None)
     array = volume.array.astype(np.float32)
     if not np.isfinite(array).all():
         raise InputError(path, "holds voxels that are not a number (NaN or infinite)")
-    span = float(np.ptp(np.maximum(array, _AIR_HU)))
-    if span < _LEAST_SPAN_HU:
+    span = float(np.ptp(np.maximum(array, bounds.AIR_HU)))
+    if span < bounds.LEAST_SPAN_HU:
         raise InputError(
             path,
             f"is no CT in Hounsfield units: its values span only {span:.3g}"
             if span
             else "is no CT: all voxels are alike",
         )
-    return volume.with_array(np.maximum(array, np.float32(_AIR_HU)))
+    return volume.with_array(np.maximum(array, np.float32(bounds.AIR_HU)))

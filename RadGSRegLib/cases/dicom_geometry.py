@@ -18,6 +18,7 @@ import numpy as np
 from pydicom import Dataset
 
 from ..geometry import PATIENT_POSITIONS, Array, affine, carm_rotation, pinhole
+from . import bounds
 from .dicom_file import value_of
 
 _LETTERS = {
@@ -157,7 +158,7 @@ def image_turn(tags: GeometryTags) -> tuple[Array, bool]:
             if fit > best:
                 best, mirrored = fit, mirror
                 turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-    if best < 0.5:
+    if best < bounds.LEAST_ORIENTATION:
         raise ValueError("PatientOrientation does not fit the positioner's angles")
     return turn, mirrored
 

@@ -10,6 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from ..errors import InputError
 from ..geometry import Array, Volume
+from . import bounds
 from .dicom_file import number_of_frames, quiet_pydicom, value_of
 from .itk_image import check_axes, quiet_itk
 from .ledger import Ledger
@@ -92,7 +93,11 @@ def _find_series(folder: Path, deep: bool) -> list[_Series]:
             continue
         numbers[uid] = str(value_of(header, "SeriesNumber") or "without a number")
         slices[uid, tuple(np.round(one.cosines.ravel(), 3)), one.size].append(one)
-    series = [_Series(numbers[key[0]], found) for key, found in slices.items() if len(found) > 2]
+    series = [
+        _Series(numbers[key[0]], found)
+        for key, found in slices.items()
+        if len(found) >= bounds.LEAST_SLICES
+    ]
     if not series and enhanced:
         raise InputError(
             folder, "holds an enhanced (multi-frame) CT, which is not read", "convert it to NIfTI"
@@ -140,11 +145,11 @@ def _grid(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], Array]:
     heights = positions @ normal
     steps = np.diff(heights)
     step = float(np.median(steps))
-    if steps.min() < 1e-3:
+    if steps.min() < bounds.SAME_MM:
         raise InputError(
             folder, "has two slices at the same place", "keep one image of every slice"
         )
-    if np.abs(steps - step).max() > max(0.02 * step, 0.01):
+    if np.abs(steps - step).max() > max(bounds.UNEVEN_SHARE * step, bounds.UNEVEN_MM):
         worst = int(np.argmax(np.abs(steps - step)))
         raise InputError(
             folder,
@@ -152,7 +157,7 @@ def _grid(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], Array]:
             f"{step:.3g} mm otherwise",
             "is a slice missing?",
         )
-    if max(np.ptp([s.spacing for s in slices], axis=0)) > 1e-3:
+    if max(np.ptp([s.spacing for s in slices], axis=0)) > bounds.SAME_MM:
         raise InputError(folder, "has slices of different pixel spacing")
     matrix = np.eye(4)
     matrix[:3, 0] = first.cosines[0] * first.spacing[0]
@@ -160,7 +165,7 @@ def _grid(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], Array]:
     matrix[:3, 2] = (positions[-1] - positions[0]) / (len(slices) - 1)
     matrix[:3, 3] = positions[0]
     off_line = positions - positions[0] - np.arange(len(slices))[:, None] * matrix[:3, 2]
-    if np.abs(off_line).max() > 0.5 * step:
+    if np.abs(off_line).max() > bounds.OFF_LINE_SHARE * step:
         raise InputError(folder, "has slices that do not lie on one line")
     check_axes(matrix, folder)
     return slices, matrix

@@ -9,6 +9,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from ..errors import InputError
 from ..geometry import Array, Volume, affine
+from . import bounds
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def check_axes(index_to_physical: Array, path: Path) -> None:
     if not np.isfinite(index_to_physical).all() or spacing.min() < 1e-6:
         raise InputError(path, "has no usable voxel size or position in its header")
     cosines = axes / spacing
-    if np.abs(cosines.T @ cosines - np.eye(3)).max() > 1e-3:
+    if np.abs(cosines.T @ cosines - np.eye(3)).max() > bounds.SKEW:
         raise InputError(
             path,
             "has sheared axes, which are no image of the body",
@@ -95,12 +96,12 @@ def place_like(image: sitk.Image, volume: Volume) -> None:
     image.SetOrigin(volume.origin.tolist())
 
 
-def same_grid(a: Volume, b: Volume, tolerance_mm: float = 1e-3) -> bool:
-    """Whether two volumes have the same voxels in the same places (to ``tolerance_mm``)."""
+def same_grid(a: Volume, b: Volume) -> bool:
+    """Whether two volumes have the same voxels in the same places."""
     if a.size != b.size:
         return False
     corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (
         np.array(a.size) - 1
     )
     apart = a.physical_points(corners) - b.physical_points(corners)
-    return bool(np.abs(apart).max() < tolerance_mm)
+    return bool(np.abs(apart).max() < bounds.SAME_MM)

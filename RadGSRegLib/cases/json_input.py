@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import Array, orthonormalize
+from . import bounds
 
 
 def existing_file(path: Path, mentioned_in: str = "") -> Path:
@@ -156,12 +157,12 @@ class Fields:
         ]
 
 
-def rigid_problem(matrix: Array, tolerance: float = 1e-3) -> str:
+def rigid_problem(matrix: Array) -> str:
     """What keeps a finite 4x4 from being rigid and right-handed; nothing if it is."""
     if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-9:
         return "must have the last row 0 0 0 1"
     rotation = matrix[:3, :3]
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > tolerance:
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > bounds.SKEW:
         return "is not rigid: its 3x3 part is no rotation (it scales or shears)"
     if np.linalg.det(rotation) < 0:
         return "is left-handed: its 3x3 part mirrors (determinant -1)"

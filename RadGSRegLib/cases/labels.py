@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..geometry import Volume
 from ..vertebrae import SNOMED_CODES, vertebra_level
+from . import bounds
 from .itk_image import (
     as_3d,
     check_axes,
@@ -22,9 +23,6 @@ from .itk_image import (
 )
 from .json_input import did_you_mean
 from .ledger import Ledger
-
-_LEAST_VOXELS = 27
-_MOST_LABELS = 512
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def read_segmentation(path: Path, ledger: Ledger | None = None) -> Segmentation:
         array = array[None]
     if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.round(array))).all():
         raise InputError(path, "is no label map: it holds values that are not whole numbers")
-    if array.min() < 0 or len(np.unique(array)) > _MOST_LABELS:
+    if array.min() < 0 or len(np.unique(array)) > bounds.MOST_LABELS:
         raise InputError(path, "is no label map: it holds negative or very many different values")
     if not array.any():
         raise InputError(path, "is empty: no voxel has a label")
@@ -252,10 +250,10 @@ def labels_on_ct(
                 "is it a segmentation of this CT?",
             )
         kept = after * abs(np.linalg.det(ct.index_to_physical[:3, :3])) / (before * cell)
-        if kept < 0.9 and ledger is not None:
+        if kept < bounds.LEAST_INSIDE and ledger is not None:
             ledger.note(f"{path.name}: about {1 - kept:.0%} of {title} lies outside the CT")
     else:
         volume = Volume(volume.array, ct.index_to_physical)
-    if int((volume.array == value).sum()) < _LEAST_VOXELS:
+    if int((volume.array == value).sum()) < bounds.LEAST_VOXELS:
         raise InputError(path, f"has too few voxels of {title} to be a vertebra")
     return volume, value, names

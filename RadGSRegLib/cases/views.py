@@ -13,6 +13,7 @@ import SimpleITK as sitk  # noqa: N813
 from ..choices import INTENSITIES, Intensity
 from ..errors import InputError
 from ..geometry import Array, Camera
+from . import bounds
 from .camera_sources import ViewEntry, camera_of, source_keys
 from .dicom_geometry import GeometryTags
 from .json_input import Fields, existing_file, read_json_object
@@ -32,7 +33,6 @@ _KEYS = {
     "frame",
     "nominal",
 }
-_EQUAL_DEG = 5.0
 _UNFIT = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 
@@ -71,7 +71,7 @@ def _pixels(fields: Fields, image: XrayImage) -> None:
     if np.ptp(pixels) == 0:
         fields.refuse(f'image "{name}" is constant: all its pixels are {pixels.flat[0]:g}')
     rows, columns = pixels.shape
-    if min(rows, columns) < 16:
+    if min(rows, columns) < bounds.LEAST_PIXELS:
         fields.refuse(f'image "{name}" is only {columns} x {rows} pixels')
     if "size" in fields:
         size = fields.numbers("size", (2,))
@@ -102,7 +102,8 @@ def _centre(fields: Fields, camera: Camera) -> tuple[float, float] | None:
     if "center_px" not in fields:
         return None
     u, v = fields.numbers("center_px", (2,))
-    if not (-0.5 <= u / camera.columns <= 1.5 and -0.5 <= v / camera.rows <= 1.5):
+    low, high = bounds.CENTRE_RANGE
+    if not (low <= u / camera.columns <= high and low <= v / camera.rows <= high):
         fields.refuse(
             f'"center_px" ({u:g}, {v:g}) lies far outside the image '
             f"({camera.columns} x {camera.rows} pixels)"
@@ -164,7 +165,7 @@ def check_views(views: Sequence[View], source: Path) -> None:
         angle = _angle_deg(camera_a.view_direction_world, camera_b.view_direction_world)
         apart = float(np.linalg.norm(camera_a.source_world - camera_b.source_world))
         distance = abs(camera_a.intrinsic[0, 0]) * a.pixel_spacing_mm[0]
-        if angle < _EQUAL_DEG and apart < np.radians(_EQUAL_DEG) * distance:
+        if angle < bounds.EQUAL_DEG and apart < np.radians(bounds.EQUAL_DEG) * distance:
             raise InputError(
                 source,
                 f"{pair} are equal: taken from the same place, {angle:.1f} degrees apart",
@@ -174,7 +175,7 @@ def check_views(views: Sequence[View], source: Path) -> None:
             raise InputError(source, f"{pair} are the same picture")
     first = views[0].camera.view_direction_world
     lines = [_angle_deg(first, v.camera.view_direction_world) for v in views[1:]]
-    if all(min(angle, 180 - angle) < _EQUAL_DEG for angle in lines):
+    if all(min(angle, 180 - angle) < bounds.EQUAL_DEG for angle in lines):
         raise InputError(source, "all views look along one line, so they do not show depth")
 
 

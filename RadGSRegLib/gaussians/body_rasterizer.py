@@ -14,7 +14,8 @@ from torch import Tensor
 from ..geometry import Array, inverse_intrinsic
 from ..system import Backends, on_torch, on_warp
 from .bodies import Bodies
-from .rasterizer import DEFAULT_CUTOFF, check_picture
+from .bounds import DEFAULT_CUTOFF
+from .rasterizer import check_picture
 
 BODY_RASTERIZERS = Backends(
     "rasterize bodies",

@@ -23,14 +23,12 @@ from ..drr import project_volume
 from ..errors import InputError
 from ..geometry import Array, Rigid, Volume
 from ..system import Progress, ProgressCallable, one_torch_thread
+from . import bounds
 from .adam import Adam
 from .cloud import GaussianCloud
 from .moments import cluster, match_moments
 from .rasterizer import rasterize
 from .voxelizer import voxelize
-
-# The narrowest Gaussian that samples one apart still see, in sample distances.
-_NARROWEST_SEEN = 0.5
 
 
 @dataclass(frozen=True)
@@ -200,13 +198,15 @@ def _fit_volume(
     mass = float(cloud.mass())
     length = _length(volume, cloud)
     # Narrower ones could hide between the samples.
-    narrowest = max(0.2 * length, _NARROWEST_SEEN * float(fine.spacing.max()))
+    narrowest = max(0.2 * length, bounds.NARROWEST_SEEN * float(fine.spacing.max()))
     steps = options.volume_steps
     parameters = _Parameters(cloud, length, narrowest, options.volume_rate, steps)
     for number in range(options.volume_steps):
         report(number / options.volume_steps, "Fitting Gaussians to the CT")
         current = _with_mass(parameters.cloud(), mass)
-        residual = voxelize(current, fine.index_to_physical, fine.size, cutoff=3.5, widen=False)
+        residual = voxelize(
+            current, fine.index_to_physical, fine.size, cutoff=bounds.VOLUME_FIT_CUTOFF, widen=False
+        )
         parameters.step(number, (residual - target).square().sum() / norm)
     return _with_mass(parameters.cloud(), mass).detach()
 
@@ -266,7 +266,9 @@ def _fit_views(
     for number in range(options.view_steps):
         report(number / options.view_steps, "Fitting Gaussians to the CT's X-rays")
         view = int(order[number % options.views])
-        image = rasterize(parameters.cloud(), intrinsic, poses[view], size, cutoff=4.0)
+        image = rasterize(
+            parameters.cloud(), intrinsic, poses[view], size, cutoff=bounds.VIEW_FIT_CUTOFF
+        )
         difference = (image - targets[view]).abs().sum()
         parameters.step(number, difference / targets[view].sum())
     return parameters.cloud().detach()

@@ -8,10 +8,8 @@ from torch import Tensor
 
 from ..geometry import inverse_intrinsic
 from ..system import Backend, Backends, never_by_itself, on_torch, on_warp
+from .bounds import DEFAULT_CUTOFF
 from .cloud import GaussianCloud, as_matrix
-
-# Gaussians end where their line integral has fallen to exp(-k^2 / 2) of its peak: 4e-5.
-DEFAULT_CUTOFF = 4.5
 
 
 @lru_cache(maxsize=1)

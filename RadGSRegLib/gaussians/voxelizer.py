@@ -4,8 +4,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..system import Backends, on_torch, on_warp
+from .bounds import DEFAULT_CUTOFF
 from .cloud import GaussianCloud, as_matrix
-from .rasterizer import DEFAULT_CUTOFF, check_cutoff
+from .rasterizer import check_cutoff
 from .voxel_setup import check_grid
 
 VOXELIZERS = Backends(

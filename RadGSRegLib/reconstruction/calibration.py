@@ -27,13 +27,10 @@ from torch import Tensor
 
 from ..geometry import Array, Camera
 from ..views import LEAST_SHARE
+from . import bounds
 from .observation import Observation
 
 Pixels = Array
-
-NEIGHBOURHOOD_MM = 10.0
-# A shadow begins where the rendering is above this share of its maximum.
-_SHADOW = 0.03
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def calibrate(observation: Observation, rendering: Tensor, pixel_mm: float) -> T
     observed = observation.image.cpu().double().numpy()
     rendered = rendering.detach().cpu().double().numpy()
     valid = observation.valid.cpu().double().numpy()
-    sigma = NEIGHBOURHOOD_MM / pixel_mm
+    sigma = bounds.NEIGHBOURHOOD_MM / pixel_mm
 
     def mean(image: Pixels) -> Pixels:
         blurred = ndimage.gaussian_filter(image * valid, sigma, mode="constant")
@@ -69,7 +66,7 @@ def calibrate(observation: Observation, rendering: Tensor, pixel_mm: float) -> T
     rendered_mean = mean(rendered)
     high_observed = (observed - mean(observed)) * valid
     high_rendered = (rendered - rendered_mean) * valid
-    shadow = (rendered > _SHADOW * rendered.max()) & (valid > 0)
+    shadow = (rendered > bounds.SHADOW_SHARE * rendered.max()) & (valid > 0)
     scale = float(np.percentile(rendered[shadow], 99.0)) if shadow.any() else 1.0
     gain, correlation = _robust_gain(high_observed[shadow], high_rendered[shadow])
     believable = observation.sign * gain >= 0
@@ -87,7 +84,8 @@ def calibrate(observation: Observation, rendering: Tensor, pixel_mm: float) -> T
     else:
         pull = max(float(variance[shadow].mean()), 1e-12)
         local = (covariance + pull * abs(gain)) / (variance + pull)
-        local = np.clip(local, 0.4 * abs(gain), 2.5 * abs(gain))
+        low, high = bounds.GAIN_RANGE
+        local = np.clip(local, low * abs(gain), high * abs(gain))
     image = rendered_mean + np.sign(gain) * high_observed / local
     power = np.maximum(variance * mean(high_observed**2), 1e-24)
     explained = np.clip(covariance, 0.0, None) ** 2 / power
@@ -111,7 +109,7 @@ def calibrate(observation: Observation, rendering: Tensor, pixel_mm: float) -> T
 def _robust_gain(observed: Pixels, rendered: Pixels) -> tuple[float, float]:
     """The slope of ``observed`` (N,) on ``rendered`` (N,), Huber's, and their correlation."""
     power = float(rendered @ rendered)
-    if rendered.size < 20 or power <= 0.0 or not observed.any():
+    if rendered.size < bounds.LEAST_SHADOW_PX or power <= 0.0 or not observed.any():
         return 0.0, 0.0
     norm = np.sqrt(power * float(observed @ observed))
     correlation = float(observed @ rendered) / norm

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..gaussians import GaussianCloud
+from . import bounds
 
 # The halves lie this many standard deviations to either side.
 _SPREAD = 0.7
@@ -22,14 +23,12 @@ _SPREAD = 0.7
 class DensityControl:
     """``split_share`` of the Gaussians at most per round, ``most`` altogether.
 
-    Split are those whose mean gradient is above ``split_above`` times the median; dropped those
-    whose peak is below ``prune_below`` times that of a typical one, the mass-weighted mean.
+    Split are those whose mean gradient is far above the median; dropped those whose peak is far
+    below that of a typical one, the mass-weighted mean.
     """
 
     most: int
     split_share: float = 0.1
-    split_above: float = 2.0
-    prune_below: float = 0.02
 
     def keep(self, cloud: GaussianCloud, lower: np.ndarray, upper: np.ndarray) -> Tensor:
         """Mask (N,) of the Gaussians that stay; never empty."""
@@ -38,7 +37,7 @@ class DensityControl:
         low = torch.as_tensor(lower).to(cloud.means)
         high = torch.as_tensor(upper).to(cloud.means)
         inside = ((cloud.means >= low) & (cloud.means <= high)).all(1)
-        stays = inside & (cloud.densities > self.prune_below * typical)
+        stays = inside & (cloud.densities > bounds.PRUNE_BELOW * typical)
         if not bool(stays.any()):
             stays[masses.argmax()] = True
         return stays
@@ -49,7 +48,7 @@ class DensityControl:
         if room <= 0:
             return torch.zeros(0, dtype=torch.long, device=gradients.device)
         order = torch.sort(gradients, descending=True, stable=True).indices[:room]
-        return order[gradients[order] > self.split_above * gradients.median()]
+        return order[gradients[order] > bounds.SPLIT_ABOVE * gradients.median()]
 
 
 def halves(cloud: GaussianCloud) -> tuple[GaussianCloud, GaussianCloud]:

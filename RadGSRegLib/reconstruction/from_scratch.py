@@ -17,6 +17,7 @@ from ..gaussians import GaussianCloud, rasterize, voxelize
 from ..geometry import Camera
 from ..system import Progress
 from ..views import guess_sign
+from . import bounds
 from .backdrop import Backdrop
 from .box import Box
 from .deadline import Deadline
@@ -27,13 +28,10 @@ from .observation import Observation
 from .start import fresh_cloud
 from .types import ReconstructionOptions
 
-_CUTOFF = 3.5
 _CONTROL_EVERY = 40
 _CONTROL_UNTIL = 0.6
 _VIEWS_PER_STEP = 2
 _BLOCK_VOXELS = 32
-# Below this share of the image's values, an image's rim counts as empty.
-_EMPTY_RIM = 0.03
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class FreshTarget:
         """What the cloud and the best backdrop look like in this view (rows, columns)."""
         camera = self.camera
         image = rasterize(
-            cloud, camera.intrinsic, camera.world_to_camera, camera.size, cutoff=_CUTOFF
+            cloud, camera.intrinsic, camera.world_to_camera, camera.size, cutoff=bounds.CUTOFF
         )
         return image if self.backdrop is None else image + self.backdrop.of(self.image - image)
 
@@ -92,7 +90,7 @@ def fresh_targets(
 def _rim_is_empty(view: Observation) -> bool:
     image = view.image
     rim = torch.cat([image[0], image[-1], image[:, 0], image[:, -1]]).abs()
-    return bool(rim.median() < _EMPTY_RIM * image.abs().max())
+    return bool(rim.median() < bounds.EMPTY_RIM * image.abs().max())
 
 
 def fit_from_scratch(
@@ -167,7 +165,7 @@ def _block_variation(cloud: GaussianCloud, box: Box, generator: np.random.Genera
     room = np.maximum(box.upper - box.lower - _BLOCK_VOXELS * spacing, 0.0)
     matrix = np.diag([spacing, spacing, spacing, 1.0])
     matrix[:3, 3] = box.lower + generator.random(3) * room
-    block = voxelize(cloud, matrix, (_BLOCK_VOXELS,) * 3, cutoff=_CUTOFF)
+    block = voxelize(cloud, matrix, (_BLOCK_VOXELS,) * 3, cutoff=bounds.CUTOFF)
     # Scaled to [0, 1] by the peak of the densities, bar a few: math.md 3 wants it so.
     peak = cloud.densities.detach().sort().values[int(0.999 * (len(cloud) - 1))]
     return total_variation(block / peak.clamp_min(1e-12))

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..geometry import Array, Camera
-from ..views import PreparedView, blurred, bounds, rescaled, sampled
+from ..views import PreparedView, blurred, rescaled, sampled
+from ..views import bounds as of_views
+from . import bounds
 
 
 @dataclass(frozen=True)
@@ -42,28 +44,28 @@ def observe(
     """
     camera = view.camera
     depths = corners_world @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
-    if depths.min() < 50.0:
+    if depths.min() < bounds.LEAST_DEPTH_MM:
         raise InputError(view.name, "the vertebra lies at or behind the source", "check the views")
     uv = camera.project(corners_world)
     focal = float(np.sqrt(abs(np.linalg.det(camera.intrinsic[:2, :2]))))
     step = pixel_mm * focal / float(depths.mean())
     low, high = uv.min(0), uv.max(0)
     columns, rows = (int(n) for n in np.ceil((high - low) / step) + 1)
-    if max(columns, rows) > 2048:
+    if max(columns, rows) > bounds.MOST_PIXELS:
         raise InputError(view.name, "the box covers too many pixels", "use a larger pixel_mm")
     part = camera.window(low[0], low[1], columns, rows, step)
 
     # As wide as the pixels to come, so that none is passed over.
-    sigma = bounds.BOX_BLUR_SHARE * step if step > 1.0 else 0.0
+    sigma = of_views.BOX_BLUR_SHARE * step if step > 1.0 else 0.0
     weight = view.valid.astype(np.float32)
-    smooth, share = blurred(view.values, weight, sigma, bounds.BLUR_REACH)
+    smooth, share = blurred(view.values, weight, sigma, of_views.BLUR_REACH, of_views.LEAST_SHARE)
     where = np.mgrid[0:rows, 0:columns].astype(np.float64) * step
     where += np.array([low[1], low[0]])[:, None, None]
     image, valid = sampled(smooth, share, where[0], where[1])
-    if valid.mean() < bounds.LEAST_VALID_OF_BOX:
+    if valid.mean() < of_views.LEAST_VALID_OF_BOX:
         raise InputError(view.name, "shows next to nothing of the vertebra", "check the geometry")
     if not view.gain_known:
-        image = rescaled(image, image[valid], bounds.BOX_PERCENTILES)
+        image = rescaled(image, image[valid], of_views.BOX_PERCENTILES)
     return Observation(
         name=view.name,
         camera=part,

@@ -9,11 +9,10 @@ from torch.nn import functional
 
 from ..gaussians import GaussianCloud
 from ..geometry import Camera
+from . import bounds
 from .box import Box
 
 _GRID_VOXELS = 48
-# Below this share of the hull's strong places nothing starts.
-_LEAST_SHARE = 0.1
 
 
 def sample_image(image: Tensor, camera: Camera, points_world: np.ndarray) -> Tensor:
@@ -50,7 +49,7 @@ def fresh_cloud(
     ).amin(0)
     values = hull.clamp_min(0.0).cpu().double().numpy()
     strong = float(np.percentile(values, 99.0)) or float(values.max())
-    values = np.where(values > _LEAST_SHARE * strong, values, 0.0)
+    values = np.where(values > bounds.HULL_SHARE * strong, values, 0.0)
     if not values.any():
         values = np.ones_like(values)
     occupied = int(np.count_nonzero(values))

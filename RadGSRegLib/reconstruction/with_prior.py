@@ -14,7 +14,7 @@ thousands of Gaussians explain neighbours and scatter instead, even where the ve
    views held out best is the most that the final fit to all views is allowed.
 3. fits to vertebrae that have not changed at all move them by up to 0.35 mm (root mean square):
    that much cannot be believed. The final change is shrunk as James and Stein do, to nothing at
-   `FLOOR_MM` and below.
+   `bounds.FLOOR_MM` and below.
 
 Where nothing is left, the prior is the result. Nothing is split or added: the CT's Gaussians are
 already finer than an X-ray's pixels.
@@ -31,21 +31,17 @@ from torch import Tensor
 from ..gaussians import Adam, GaussianCloud, rasterize, voxelize
 from ..geometry import Array
 from ..system import Progress, side_by_side_reporting
+from . import bounds
 from .calibration import Target
 from .deadline import Deadline
 from .losses import image_losses, total_variation
 from .types import ReconstructionOptions
 
-FLOOR_MM = 0.36
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# A prediction has to be this much better before anything is changed, and a change this large.
-_LEAST_GAIN = 0.01
-_LEAST_SHARE = 0.1
 # The field: bells of 0.7 node distances about nodes 20 mm apart; Adam's step in mm.
 _NODE_MM = 20.0
 _BELL = 0.7
 _RATE_MM = 0.15
-_CUTOFF = 3.5
 _BLOCK_VOXELS = 32
 _BLOCK_MM = 1.5
 _FITTING = "fitting the vertebra to the X-rays"
@@ -81,7 +77,7 @@ class SmoothChange:
         nodes = torch.cartesian_prod(*axes)
         bells = torch.exp(-0.5 * (torch.cdist(prior.means, nodes) / (_BELL * _NODE_MM)) ** 2)
         reach = bells.sum(0)
-        bells = bells[:, reach > 0.01 * reach.max()]
+        bells = bells[:, reach > bounds.LEAST_REACH * reach.max()]
         self._bells = bells / bells.sum(1, keepdim=True)
         self.free = torch.zeros(bells.shape[1], 3).to(prior.means).requires_grad_()
 
@@ -136,16 +132,16 @@ def fit_with_prior(
     quality["prediction_gain"] = float(gains[best])
     if deadline.passed:
         reason = "time was up before the views had checked each other"
-    elif gains[best] <= _LEAST_GAIN:
+    elif gains[best] <= bounds.LEAST_GAIN:
         reason = "no change that some views ask for is borne out by the others"
     elif _agreement(changes) <= 0.0:
         reason = "the views ask for changes that contradict each other"
     else:
         change = _fit(prior, usable, options, deadline, progress.part((parts - 1) / parts, 1.0))
         size = change.size_mm()
-        shrunk = 1.0 - (FLOOR_MM / size) ** 2 if size > FLOOR_MM else 0.0
+        shrunk = 1.0 - (bounds.FLOOR_MM / size) ** 2 if size > bounds.FLOOR_MM else 0.0
         share = _SHARES[best] * shrunk
-        if share >= _LEAST_SHARE:
+        if share >= bounds.LEAST_CHANGE:
             quality |= {"change_allowed": share, "change_mm": share * size}
             reason = "the views agree"
             return PriorFit(change.cloud(share).detach(), {**quality, "reason": reason})
@@ -201,7 +197,7 @@ def _fit(
 def _image_loss(cloud: GaussianCloud, target: Target, weight_dssim: float) -> Tensor:
     camera = target.camera
     rendered = rasterize(
-        cloud, camera.intrinsic, camera.world_to_camera, camera.size, cutoff=_CUTOFF
+        cloud, camera.intrinsic, camera.world_to_camera, camera.size, cutoff=bounds.CUTOFF
     )
     l1, dssim = image_losses(rendered / target.scale, target.image / target.scale, target.weight)
     return l1 + weight_dssim * dssim

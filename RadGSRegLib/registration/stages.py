@@ -134,13 +134,14 @@ class Refiner:
         return replace(hypothesis.refined, evaluation=evaluation)
 
     def distinct(
-        self, hypotheses: Sequence[Hypothesis], apart_mm: float = SAME_POSE_MM, count: int = 0
+        self, hypotheses: Sequence[Hypothesis], apart_mm: float | None = None, count: int = 0
     ) -> list[Hypothesis]:
         """Return the best ``count`` (0: all) that lie at least ``apart_mm`` from each other."""
+        least = SAME_POSE_MM if apart_mm is None else apart_mm
         kept: list[Hypothesis] = []
         for hypothesis in sorted(hypotheses, key=lambda h: -h.score):
             pose = hypothesis.ct_to_world
-            if all(self.scene.distance_mm(pose, k.ct_to_world) > apart_mm for k in kept):
+            if all(self.scene.distance_mm(pose, k.ct_to_world) > least for k in kept):
                 kept.append(hypothesis)
             if len(kept) == count:
                 break

@@ -13,20 +13,13 @@ from scipy.ndimage import (
 )
 
 from ..geometry import Array, Volume, transform_points
+from . import bounds
 from .deform import Deformation
 from .pose import Placement
 from .template import LOWER_MM, SHAPE_XYZ, SPACING_MM, grid_points
 
 _WORK_MM = 2.0
 _MARGIN_MM = 8.0
-
-# How the bone's edge is found, in mm and in shares of the step from soft tissue to cortical bone.
-_OUTWARD_MM = 0.5  # the fit averages over a cortex that lies just inside the surface
-_STEEPNESS = 0.6  # per mm: how far the CT may move the surface
-_EVIDENCE = 0.8
-_REACH_MM = 5.0
-_EDGE_SHARE = 0.4
-_SMOOTH_MM = 0.6
 
 
 @dataclass(frozen=True)
@@ -80,18 +73,20 @@ def find_mask(ct: Volume, box: Box) -> NDArray[np.bool_]:
     """
     hu = ct.array[box.slices].astype(np.float32)
     target, others = box.target, box.others
-    around = (target > 2.5) & (target < 7.0) & (others > 3.0) & (hu > -30)
+    around = (target > 2.5) & (target < 7.0) & (others > 3.0) & (hu > bounds.FAT_HU)
     soft = float(np.median(hu[around])) if around.any() else 40.0
     hu = gaussian_filter(hu, 0.45)
     rim = (target > -2.0) & (target < 1.0)
     cortex = float(np.percentile(hu[rim], 70)) if rim.any() else 400.0
-    step = max(cortex - soft, 100.0)
-    evidence = np.clip((hu - soft - _EDGE_SHARE * step) / (0.5 * step), -_EVIDENCE, _EVIDENCE)
+    step = max(cortex - soft, bounds.LEAST_STEP_HU)
+    evidence = np.clip(
+        (hu - soft - bounds.EDGE_SHARE * step) / (0.5 * step), -bounds.EVIDENCE, bounds.EVIDENCE
+    )
     # Marrow may be as dark as muscle: darkness speaks against bone only close to the surface.
-    evidence[(evidence < 0) & (target < -2.0)] = 0.0
-    vote = _STEEPNESS * (_OUTWARD_MM - target) + evidence
-    vote[target > _REACH_MM] = -5.0
-    vote = gaussian_filter(vote, _SMOOTH_MM / ct.spacing[::-1])
+    evidence[(evidence < 0) & (target < -bounds.MARROW_MM)] = 0.0
+    vote = bounds.STEEPNESS * (bounds.OUTWARD_MM - target) + evidence
+    vote[target > bounds.REACH_MM] = -5.0
+    vote = gaussian_filter(vote, bounds.SMOOTH_MM / ct.spacing[::-1])
     mask = (vote > 0) & (target < others)
     pieces, count = label(mask)
     if count > 1:

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from ..errors import InputError
 from ..geometry import Volume, transform_points
 from ..system import Progress, ProgressCallable
+from . import bounds
 from .boundary import distances_on_ct, find_mask, template_position
 from .deform import deform
 from .image import cut_patch
@@ -20,13 +21,6 @@ SOURCE = "point"
 
 _HALF_MM = np.array([90.0, 105.0, 85.0])  # what a vertebra anywhere around the click may fill
 _BLUR_MM = 1.0
-_LEAST_SCORE = 0.3
-_LEAST_FIT = 0.4
-_SURE_SCORE = 0.4
-_SURE_FIT = 0.52
-_LEAST_INSIDE = 0.6
-_NEAR_MM = 3.0
-_CUT_MM2 = 40.0  # less is the tip of a process that happens to end there
 _REMEDY = "click inside the body of a vertebra"
 
 
@@ -83,11 +77,11 @@ def segment_vertebra(
     patch = cut_patch(ct, point, _HALF_MM, SPACING_MM, CLIP_HU, _BLUR_MM)
     placements = place(patch, point, report.part(0.05, 0.5))
     best = placements[0]
-    if best.score < _LEAST_SCORE:
+    if best.score < bounds.LEAST_SCORE:
         raise InputError(SOURCE, "no vertebra can be made out around it", _REMEDY)
     bent = deform(patch, best, report.part(0.5, 0.9))
     report(0.9, "finding the bone's edge")
-    if bent.score < _LEAST_FIT:
+    if bent.score < bounds.LEAST_FIT:
         raise InputError(SOURCE, "no vertebra can be made out around it", _REMEDY)
     _check_in_body(best, template_position(best, bent, point[None])[0])
     box = distances_on_ct(ct, best, bent)
@@ -101,13 +95,13 @@ def segment_vertebra(
     at = transform_points(ct.physical_to_index, inner)
     inside = float(((at > -0.5) & (at < np.array(ct.size) - 0.5)).all(1).mean())
     notes = []
-    if inside < _LEAST_INSIDE:
+    if inside < bounds.LEAST_INSIDE:
         raise InputError(
             SOURCE, "only a small part of its vertebra is in the CT", "choose a vertebra inside it"
         )
-    if inside < 0.995 or _cut_area(ct, array) > _CUT_MM2:
+    if inside < bounds.WHOLE_INSIDE or _cut_area(ct, array) > bounds.CUT_MM2:
         notes.append("the vertebra is cut by the edge of the CT")
-    if best.score < _SURE_SCORE or bent.score < _SURE_FIT:
+    if best.score < bounds.SURE_SCORE or bent.score < bounds.SURE_FIT:
         notes.append("the fit is poor; check the mask")
     quality = {
         "placement": round(best.score, 3),
@@ -129,7 +123,7 @@ def _checked(ct: Volume, point_lps: ArrayLike) -> NDArray[np.float64]:
     if (index < -0.5).any() or (index > np.array(ct.size) - 0.5).any():
         raise InputError(SOURCE, "lies outside the CT", _REMEDY)
     extent = ct.spacing * np.array(ct.size)
-    if extent.min() < 30.0 or ct.spacing.max() > 6.0:
+    if extent.min() < bounds.LEAST_EXTENT_MM or ct.spacing.max() > bounds.MOST_SPACING_MM:
         raise InputError(
             "CT", "is too small or too coarse for a vertebra", "30 mm at 6 mm or finer are needed"
         )
@@ -138,9 +132,9 @@ def _checked(ct: Volume, point_lps: ArrayLike) -> NDArray[np.float64]:
     at = np.rint(transform_points(near.physical_to_index, point)).astype(int)
     at = np.clip(at, 0, np.array(near.size) - 1)
     hu = float(smooth[at[2], at[1], at[0]])
-    if hu < -300:
+    if hu < bounds.AIR_HU:
         raise InputError(SOURCE, "lies in air", _REMEDY)
-    if hu < -30:
+    if hu < bounds.FAT_HU:
         raise InputError(SOURCE, "lies in fat, not in bone", _REMEDY)
     return point
 
@@ -157,7 +151,7 @@ def _cut_area(ct: Volume, mask: NDArray[np.bool_]) -> float:
 def _near(ct: Volume, mask: NDArray[np.bool_], point: NDArray[np.float64]) -> bool:
     """Whether the mask comes as close to the point as a hand, and the mask's edge, are exact."""
     index = transform_points(ct.physical_to_index, point)
-    reach = _NEAR_MM / ct.spacing
+    reach = bounds.NEAR_MM / ct.spacing
     first = np.maximum(np.floor(index - reach), 0).astype(int)
     last = np.minimum(np.ceil(index + reach) + 1, ct.size).astype(int)
     part = mask[first[2] : last[2], first[1] : last[1], first[0] : last[0]]
@@ -165,7 +159,7 @@ def _near(ct: Volume, mask: NDArray[np.bool_], point: NDArray[np.float64]) -> bo
         return False
     voxels = ct.physical_points(np.argwhere(part)[:, ::-1] + first)
     apart = np.linalg.norm(voxels - point, axis=1).min()
-    return bool(apart <= max(_NEAR_MM, 0.9 * float(np.linalg.norm(ct.spacing))))
+    return bool(apart <= max(bounds.NEAR_MM, 0.9 * float(np.linalg.norm(ct.spacing))))
 
 
 def _check_in_body(placement: Placement, at: NDArray[np.float64]) -> None:

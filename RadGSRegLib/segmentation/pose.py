@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from ..geometry import Array, affine, transform_points
 from ..system import Progress
+from . import bounds
 from .image import Patch
 from .template import Template, grid_points, in_body, template
 
@@ -18,9 +19,7 @@ _SCALES = (0.9, 1.08)
 _NEAR_MM = 9.0
 _COARSE_POINTS = 2500
 _FINE_POINTS = 8000
-_KEPT = 6  # places worth a closer look
 _STEPS = 30
-_APART_MM = 5.0
 _BATCH = 64
 
 
@@ -70,11 +69,11 @@ def _different(
     for score, mean, matrix in found:
         for _, other, known in chosen:
             apart = transform_points(matrix, corners) - transform_points(known, corners)
-            if other is mean and np.linalg.norm(apart, axis=1).mean() < _APART_MM:
+            if other is mean and np.linalg.norm(apart, axis=1).mean() < bounds.APART_MM:
                 break
         else:
             chosen.append((score, mean, matrix))
-        if len(chosen) == _KEPT:
+        if len(chosen) == bounds.KEPT:
             break
     return chosen
 
@@ -112,7 +111,7 @@ def _search(patch: Patch, click: Array, mean: Template) -> list[tuple[float, Arr
                 for best in score.topk(2).indices.tolist():
                     found.append((float(score[best]), affine(axes, shifts[best])))
     found.sort(key=lambda one: -one[0])
-    return found[:_KEPT]
+    return found[: bounds.KEPT]
 
 
 def _refine(patch: Patch, placement: Placement) -> Placement:

@@ -19,6 +19,7 @@ from ..phantom import (
     shape_of,
     vertebra_poses,
 )
+from . import bounds
 
 Array = NDArray[np.float32]
 
@@ -26,8 +27,6 @@ SPACING_MM = 2.0
 LOWER_MM = np.array([-58.0, -36.0, -46.0])
 SHAPE_XYZ = (59, 57, 47)
 LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5")
-
-_BODY_MARGIN_MM = np.array([8.0, 4.0, 6.0])  # osteophytes reach far to the sides
 
 CLIP_HU = (-120.0, 520.0)
 """What lies beyond tells bone from soft tissue no better, but weighs heavily in a correlation."""
@@ -100,7 +99,7 @@ def body_half(level: str) -> NDArray[np.float64]:
 
 def in_body(level: str, at: NDArray[np.float64]) -> bool:
     """Whether a point (3,) of the template's frame is in the body, or in a spur beside it."""
-    return bool((np.abs(at) <= body_half(level) + _BODY_MARGIN_MM).all())
+    return bool((np.abs(at) <= body_half(level) + bounds.BODY_MARGIN_MM).all())
 
 
 def grid_points() -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ Array = NDArray[np.floating]
 
 
 def blurred(
-    values: Array, weight: Array, sigma_px: float, reach: float, least: float = LEAST_SHARE
+    values: Array, weight: Array, sigma_px: float, reach: float, least: float
 ) -> tuple[Array, Array]:
     """Blur values (rows, columns) over the pixels that count by ``weight``, and that weight.
 
@@ -75,6 +75,7 @@ def resample(
         valid[part].astype(np.float32),
         sigma if sigma > CROP_LEAST_BLUR_PX else 0.0,
         WIDE_BLUR_REACH,
+        LEAST_SHARE,
     )
     image, shown = sampled(mean, share, place[1], place[0])
     return (

@@ -1,14 +1,22 @@
-"""What becomes of registrations when a number that decides is changed by a fifth either way.
+"""What becomes of results when a number that decides is changed by a fifth either way.
 
-    python Testing/benchmarks/bench_bounds.py [--rooms registration,networks,views] [--phantoms 4]
-        [--seed 41000] [--only NAME,...] [--jobs 2] [--out FILE.md]
+    python Testing/benchmarks/bench_bounds.py [--rooms ROOM,...] [--phantoms 4] [--seed 41000]
+        [--only NAME,...] [--jobs 2] [--out FILE.md]
 
-Registers phantoms that nothing was tuned on (half of them realistic, half hard), each as it is and
-with the label of the level above, which must never be `ok` unless the pose is that vertebra's own;
-for the room ``networks`` without clicks, by the shipped weights. Then once more with each number of
-the rooms' ``bounds.py`` times 0.8 and times 1.2 (whole numbers change by one at least). Prints a
-table in Markdown: how many verdicts differ, how far poses and confidences move at the most, and the
-numbers whose change changed nothing, which are to be deleted or merged.
+Runs phantoms that nothing was tuned on (half of them realistic, half hard), then once more with
+each number of the rooms' ``bounds.py`` times 0.8 and times 1.2 (whole numbers change by one at
+least, percentiles by a fifth of what they leave out). A room is its trials:
+
+- ``registration``, ``views``: each phantom is registered as it is and with the label of the level
+  above, which must never be `ok` unless the pose is that vertebra's own;
+- ``networks``: without clicks, by the shipped weights;
+- ``reconstruction``: registered once, then reconstructed with the CT as prior and without it;
+- ``segmentation``: the vertebra from a click in its middle.
+
+Prints a table in Markdown: how many verdicts differ (or reasons), how many `ok` are wrong (2 mm off
+or more; a Dice below 0.8), how far poses (mm), volumes (greatest change of a voxel, as a share of
+the greatest value) or Dice and scores move at the most, and the numbers whose change changed
+nothing, which are to be deleted or merged.
 """
 
 from __future__ import annotations
@@ -16,12 +24,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import pkgutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +40,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 from numpy.typing import NDArray
 
+import RadGSRegLib
 from RadGSRegLib import pipeline
 from RadGSRegLib.cases import Case
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import transform_points
+from RadGSRegLib.measures import SUCCESS_MM, mtre
 from RadGSRegLib.networks import learned_start, load_model
 from RadGSRegLib.networks.shipped import shipped_weights
+from RadGSRegLib.segmentation import segment_vertebra
 from RadGSRegLib.simulation import simulate_phantom_case
 
 Number = int | float
@@ -44,22 +56,20 @@ FACTORS = (0.8, 1.2)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a registration said: status, pose, confidence, and how far off it is (mm)."""
+    """What a run said: a status, what it yields (N,), a score, and whether that is wrong."""
 
     status: str
-    pose: NDArray[np.float64]
-    confidence: float
-    error_mm: float
+    numbers: NDArray[np.float64]
+    score: float = 0.0
+    wrong: bool = False
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A phantom by its seed; ``above``: with the label of the level above; ``learned``: by the
-    shipped weights, without clicks."""
+    """A phantom by its seed, and what is done with it: a key of `RUNS`."""
 
     seed: int
-    above: bool
-    learned: bool
+    run: str
 
 
 def bounds_of(room: str) -> dict[str, Any]:
@@ -69,7 +79,10 @@ def bounds_of(room: str) -> dict[str, Any]:
 
 
 def changed(value: Any, factor: float) -> Any:
-    """Return a number, or every one of a tuple, times a factor; whole numbers by one at least."""
+    """Return a number, or every one of a tuple, times a factor; whole numbers by one at least, and
+    of a low and a high percentile what they leave out."""
+    if isinstance(value, tuple) and value[1] > 90.0:
+        return (value[0] * factor, 100.0 - (100.0 - value[1]) * factor)
     if isinstance(value, tuple):
         return tuple(changed(number, factor) for number in value)
     if isinstance(value, int):
@@ -81,22 +94,50 @@ def changed(value: Any, factor: float) -> Any:
     return value * factor
 
 
+@lru_cache(maxsize=1)
+def _load_all() -> None:
+    """Import the whole library: a module that is first imported while a bound is changed would keep
+    it."""
+    for module in pkgutil.walk_packages(RadGSRegLib.__path__, "RadGSRegLib."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
 @contextmanager
 def with_bound(room: str, name: str, value: Any) -> Iterator[None]:
-    """Give a bound another value, in its table and wherever it was imported by name."""
+    """Give a bound another value, in its table and wherever in the library it was imported by name.
+
+    What the library has cached is forgotten before and after: it may rest on the bound.
+    """
+    _load_all()
     before = bounds_of(room)[name]
-    tables = [
-        module
-        for key, module in sys.modules.items()
-        if key.startswith(f"RadGSRegLib.{room}") and vars(module).get(name) is before
+    library = {key: vars(m) for key, m in sys.modules.items() if key.startswith("RadGSRegLib.")}
+    # Another room's table may hold an equal number by the same name.
+    users = [
+        names
+        for key, names in library.items()
+        if names.get(name) is before
+        and (key == f"RadGSRegLib.{room}.bounds" or not key.endswith(".bounds"))
     ]
-    for module in tables:
-        setattr(module, name, value)
+    caches = [
+        part
+        for key, names in library.items()
+        if not key.startswith("RadGSRegLib.system")
+        for part in names.values()
+        if hasattr(part, "cache_clear")
+    ]
+
+    def give(bound: Any) -> None:
+        for names in users:
+            names[name] = bound
+        for cache in caches:
+            cache.cache_clear()
+
+    give(value)
     try:
         yield
     finally:
-        for module in tables:
-            setattr(module, name, before)
+        give(before)
 
 
 @lru_cache(maxsize=64)
@@ -120,20 +161,72 @@ def _model() -> Any:
     return load_model(path)
 
 
-def outcome_of(trial: Trial) -> Outcome:
-    """Register a trial's phantom with the bounds as they are."""
-    case, true_pose, points = _case(trial.seed, trial.above)
+@lru_cache(maxsize=64)
+def _registered(seed: int) -> tuple[Any, Any]:
+    """A phantom's registration, and its vertebra's Gaussians in the CT frame."""
+    case, *_ = _case(seed, False)
+    registration = pipeline.register_case(case)
+    return registration, pipeline.posed_prior(case, registration).transformed(
+        np.linalg.inv(registration.ct_to_world)
+    )
+
+
+def _register(seed: int, above: bool = False, learned: bool = False) -> Outcome:
+    case, true_pose, points = _case(seed, above)
     proposers = []
+    if learned:
+        case = replace(case, views=tuple(replace(v, center_px=None) for v in case.views))
+        proposers = [learned_start(case, _model()).proposer()]
+    done = pipeline.register_case(case, proposers=proposers)
+    wrong = mtre(points, done.ct_to_world, true_pose) >= SUCCESS_MM
+    return Outcome(done.status, done.ct_to_world[:3, 3], done.quality["confidence"], wrong)
+
+
+def _reconstruct(seed: int, prior: bool) -> Outcome:
+    case, *_ = _case(seed, False)
+    if prior:
+        registration, cloud = _registered(seed)
+        done = pipeline.reconstruct_registered(case, registration, prior_ct=cloud)
+    else:
+        done = pipeline.reconstruct(case.views)
+    said = done.quality.get("reason") or str(done.quality["background"])
+    values = done.volume.array.ravel() / done.volume.array.max()
+    return Outcome(said, values, min(v["ssim"] for v in done.quality["views"].values()))
+
+
+def _segment(seed: int) -> Outcome:
+    case, *_ = _case(seed, False)
+    done = segment_vertebra(case.ct, case.centre_ct)
+    mask, truth = done.mask.array, case.labels.array == case.label
+    dice = 2.0 * float((mask & truth).sum()) / float(mask.sum() + truth.sum())
+    return Outcome(done.status, np.array([dice]), done.quality["fit"], dice < 0.8)
+
+
+RUNS: dict[str, Callable[[int], Outcome]] = {
+    "as it is": _register,
+    "level above": partial(_register, above=True),
+    "learned": partial(_register, learned=True),
+    "prior": partial(_reconstruct, prior=True),
+    "fresh": partial(_reconstruct, prior=False),
+    "segment": _segment,
+}
+TRIALS = {
+    "registration": ("as it is", "level above"),
+    "views": ("as it is", "level above"),
+    "networks": ("learned",),
+    "reconstruction": ("prior", "fresh"),
+    "segmentation": ("segment",),
+}
+
+
+def outcome_of(trial: Trial) -> Outcome:
+    """Run a trial with the bounds as they are."""
     try:
-        if trial.learned:
-            case = replace(case, views=tuple(replace(v, center_px=None) for v in case.views))
-            proposers = [learned_start(case, _model()).proposer()]
-        done = pipeline.register_case(case, proposers=proposers)
+        return RUNS[trial.run](trial.seed)
     except InputError as error:
-        return Outcome(f"refused ({error.problem})", np.eye(4), 0.0, np.inf)
-    moved = transform_points(done.ct_to_world, points) - transform_points(true_pose, points)
-    error_mm = float(np.linalg.norm(moved, axis=1).mean())
-    return Outcome(done.status, done.ct_to_world, done.quality["confidence"], error_mm)
+        return Outcome(f"refused ({error.problem})", np.empty(0))
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        return Outcome(f"broken ({error})", np.empty(0))
 
 
 def sweep(task: tuple[str, str, float, Sequence[Trial]]) -> list[Outcome]:
@@ -141,44 +234,50 @@ def sweep(task: tuple[str, str, float, Sequence[Trial]]) -> list[Outcome]:
     room, name, factor, trials = task
     if not name:
         return [outcome_of(trial) for trial in trials]
-    value = changed(bounds_of(room)[name], factor)
-    # What was measured with the bound as it is must not be remembered, nor the other way round.
-    with with_bound(room, name, value):
+    for trial in trials:  # what is given is made with the bounds as they are
+        _case(trial.seed, trial.run == "level above")
+        if trial.run == "prior":
+            _registered(trial.seed)
+    with with_bound(room, name, changed(bounds_of(room)[name], factor)):
         return [outcome_of(trial) for trial in trials]
 
 
 def trials_of(room: str, phantoms: int, seed: int) -> list[Trial]:
     """Return what a room's bounds are tried on."""
-    seeds = range(seed, seed + phantoms)
-    if room == "networks":
-        return [Trial(n, False, True) for n in seeds]
-    return [Trial(n, above, False) for n in seeds for above in (False, True)]
+    return [Trial(n, run) for n in range(seed, seed + phantoms) for run in TRIALS[room]]
 
 
-def row(room: str, name: str, value: Any, found: Sequence[Sequence[Outcome]]) -> tuple[str, bool]:
+def apart(a: Outcome, b: Outcome) -> float:
+    """Return how far what two runs yield is apart at the most."""
+    if a.numbers.shape != b.numbers.shape:
+        return float("inf")
+    return float(np.abs(a.numbers - b.numbers).max(initial=0.0))
+
+
+def silent(outcomes: Sequence[Outcome]) -> int:
+    """Return how many are `ok` and wrong."""
+    return sum(outcome.status == "ok" and outcome.wrong for outcome in outcomes)
+
+
+def row(room: str, name: str, found: Sequence[Sequence[Outcome]]) -> tuple[str, bool]:
     """Return a bound's line of the table, from the outcomes as it is, less and more; and whether
     nothing changed."""
     usual, *others = found
     cells, nothing = [], True
     for outcomes in others:
-        verdicts = sum(a.status != b.status for a, b in zip(usual, outcomes, strict=True))
-        moved = max(
-            float(np.abs(a.pose[:3, 3] - b.pose[:3, 3]).max())
-            for a, b in zip(usual, outcomes, strict=True)
-        )
-        confidence = max(
-            abs(a.confidence - b.confidence) for a, b in zip(usual, outcomes, strict=True)
-        )
-        silent = sum(o.status == "ok" and o.error_mm >= 2.0 for o in outcomes)
-        nothing &= verdicts == 0 and moved == 0.0 and confidence == 0.0
-        cells.append(f"{verdicts} | {silent} | {moved:.2g} | {confidence:.2g}")
-    return f"| {room}.{name} | {value} | {' | '.join(cells)} |", nothing
+        pairs = list(zip(usual, outcomes, strict=True))
+        verdicts = sum(a.status != b.status for a, b in pairs)
+        moved = max(apart(a, b) for a, b in pairs)
+        score = max(abs(a.score - b.score) for a, b in pairs)
+        nothing &= verdicts == 0 and moved == 0.0 and score == 0.0
+        cells.append(f"{verdicts} | {silent(outcomes)} | {moved:.2g} | {score:.2g}")
+    return f"| {room}.{name} | {bounds_of(room)[name]} | {' | '.join(cells)} |", nothing
 
 
 def main() -> None:
     """Sweep and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rooms", default="registration,networks,views")
+    parser.add_argument("--rooms", default=",".join(TRIALS))
     parser.add_argument("--phantoms", type=int, default=4)
     parser.add_argument("--seed", type=int, default=41000)
     parser.add_argument("--only", default="", help="names of bounds, by commas")
@@ -193,22 +292,19 @@ def main() -> None:
             names = [name for name in bounds_of(room) if not only or name in only]
             tasks: list[tuple[str, str, float, Sequence[Trial]]] = [(room, "", 1.0, trials)]
             tasks += [(room, name, factor, trials) for name in names for factor in FACTORS]
-            usual, *others = pool.map(sweep, tasks)
-            statuses = [outcome.status for outcome in usual]
-            errors = [outcome.error_mm for outcome in usual if outcome.status == "ok"]
-            lines.append(
-                f"{room}: {len(trials)} registrations, {statuses.count('ok')} `ok` "
-                f"(at most {max(errors, default=np.nan):.2f} mm off)"
-            )
+            outcomes = pool.map(sweep, tasks)
+            usual = next(outcomes)
+            statuses = Counter(outcome.status for outcome in usual)
+            said = ", ".join(f"{count} {status}" for status, count in statuses.items())
             lines += [
+                f"{room}, {len(trials)} trials: {said}; {silent(usual)} `ok` and wrong",
                 "",
-                "| bound | value | x 0.8: verdicts | silent failures | moved mm | confidence "
-                "| x 1.2: verdicts | silent failures | moved mm | confidence |",
+                "| bound | value | x 0.8: verdicts | wrong `ok` | moved | score "
+                "| x 1.2: verdicts | wrong `ok` | moved | score |",
                 "|" + " --- |" * 10,
             ]
-            for number, name in enumerate(names):
-                found = [usual, *others[2 * number : 2 * number + 2]]
-                line, nothing = row(room, name, bounds_of(room)[name], found)
+            for name in names:
+                line, nothing = row(room, name, [usual, next(outcomes), next(outcomes)])
                 lines.append(line)
                 if nothing:
                     idle.append(f"{room}.{name}")
