@@ -330,6 +330,13 @@ def test_a_reconstruction_writes_its_case_while_it_is_polled(library: Path, case
     assert _leftovers() == []
 
 
+def test_an_x_ray_may_go_while_it_is_reconstructed_from(library: Path, case: Any) -> None:
+    _, _, xrays = case
+    task = RadGSReg.RadGSRegLogic().reconstruct(xrays, waitForCompletion=False)
+    slicer.mrmlScene.RemoveNode(xrays[0])
+    assert task.wait().gaussiansNode.GetScene() == slicer.mrmlScene
+
+
 @pytest.mark.slow
 def test_the_console_example_on_a_real_case(shared_data: Path) -> None:
     folder = shared_data / "cases" / "l3-clean-1"

@@ -84,10 +84,17 @@ def test_a_ct_of_the_scene_is_simulated_in_its_own_frame(
     turn.SetMatrixTransformToParent(frames.matrixFromArray(pose))
     nodes.ctNode.SetAndObserveTransformNodeID(turn.GetID())
     before = len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
-    made = RadGSReg.RadGSRegLogic().simulate(
-        nodes.ctNode, nodes.segmentationNode, "L3", realism="clean", seed=5
+    where = nodes.ctNode, nodes.segmentationNode, "L3"
+    task = RadGSReg.RadGSRegLogic().simulate(
+        *where, realism="clean", seed=5, waitForCompletion=False
     )
-    assert made.ctNode is nodes.ctNode
+    # A name may change meanwhile.
+    segmentation = nodes.segmentationNode.GetSegmentation()
+    segment = segmentation.GetSegment(nodes.segmentId)
+    segment.SetName("another")
+    levels.setSegmentLevel(nodes.segmentationNode, nodes.segmentId, "L4")
+    made = task.wait()
+    assert (made.ctNode, made.segmentId) == (nodes.ctNode, nodes.segmentId)
     assert len(made.xrayNodes) == 2
     # The new truth takes the place of the old one, and no second segmentation appears.
     assert simulated.truthFor(nodes.ctNode) == made.truthNode

@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+import slicer
 from RadGSRegLib.choices import RECONSTRUCTION_METHODS
 from RadGSRegLib.errors import InputError
 
@@ -62,5 +63,5 @@ class ReconstructRequest(CaseRequest):
         return stageCase(*nodes, folder.inputs, self.start)
 
     def _load(self, path: Path, job: Job) -> ReconstructionResult:
-        scene = self.xrayNodes[0].GetScene()
+        scene = self.xrayNodes[0].GetScene() or slicer.mrmlScene  # an X-ray may have gone since
         return self._kept(loadReconstruction(path, scene, self.outputs))

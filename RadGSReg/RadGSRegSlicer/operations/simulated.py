@@ -83,7 +83,9 @@ class SimulateRequest(Request):
         if self.ctNode is None:
             return None
         ct = casefolder.volumeFromCt(self.ctNode)
-        labels = segments.labelsOnCt(self.segmentationNode, self._segmentId, self.ctNode)
+        # By its ID from here on: its name may change while the computation runs.
+        self.segment = segments.findSegment(self.segmentationNode, self.segment or "")
+        labels = segments.labelsOnCt(self.segmentationNode, self.segment, self.ctNode)
         content = {"ct": "ct.nrrd", "segmentation": "seg.nrrd", "label": labels.label}
 
         def write() -> Iterator[None]:
@@ -99,11 +101,7 @@ class SimulateRequest(Request):
             return _loadPhantom(path, slicer.mrmlScene)
         if self.ctNode.GetScene() is None or self.segmentationNode.GetScene() is None:
             raise Cancelled("the CT is no longer in the scene")
-        return _loadXrays(path, self.ctNode, self.segmentationNode, self._segmentId)
-
-    @property
-    def _segmentId(self) -> str:
-        return segments.findSegment(self.segmentationNode, self.segment or "")
+        return _loadXrays(path, self.ctNode, self.segmentationNode, self.segment or "")
 
 
 def truthFor(ctNode: vtkMRMLScalarVolumeNode | None) -> vtkMRMLLinearTransformNode | None:
