@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,28 @@ def test_an_option_that_is_none_is_refused() -> None:
         logic.simulate(realism="perfect")
 
 
-def test_every_choice_of_a_request_is_one_of_the_command_line() -> None:
-    for kind in (RegisterRequest, ReconstructRequest, SimulateRequest, PretrainRequest):
-        for name, field in kind.__dataclass_fields__.items():
-            choices = field.metadata.get("choices")
-            assert choices is None or field.default in choices, name
+def test_a_training_takes_no_folder_beside_its_path(tmp_path: Path) -> None:
+    request = PretrainRequest(None, None, "L3", tmp_path / "m", outputFolder=tmp_path)
+    assert request.problem() == "outputFolder: is of no use here; the model goes to modelPath"
+
+
+def test_every_choice_of_a_request_is_one_of_the_command_line(
+    folder: WorkFolder, tmp_path: Path
+) -> None:
+    ct, parser = _volume("CT"), build_parser()
+    requests: list[Request] = [
+        RegisterRequest(ct, None, "L3", []),
+        ReconstructRequest([]),
+        SimulateRequest(),
+        PretrainRequest(ct, None, "L3", tmp_path / "m"),
+    ]
+    said = []
+    for request in requests:
+        for field in dataclasses.fields(request):
+            for value in field.metadata.get("choices", ()):
+                asked = dataclasses.replace(request, **{field.name: value})
+                args = parser.parse_args([str(a) for a in asked.toArguments(folder)])
+                # What is the default anyway need not be said.
+                assert (getattr(args, field.name) or field.default) == value
+                said.append(value)
+    assert {"careful", "learned", "hard", "cuda"} <= set(said)

@@ -82,6 +82,8 @@ class PretrainRequest(Request):
 
     def check(self) -> None:
         super().check()
+        if self.outputFolder is not None:
+            raise InputError("outputFolder", "is of no use here", "the model goes to modelPath")
         if not 0.0 < self.minutes < 1e5:
             raise InputError("minutes", f"{self.minutes} is no positive number of minutes")
         target = self.target
