@@ -256,7 +256,7 @@ def test_missing_labels_and_other_grids_are_refused(
     moved = Volume(labels.array, labels.index_to_physical + np.eye(4)[:, [3, 0, 0, 0]] * 5)
     with pytest.raises(InputError, match="another grid"):
         take_apart(ct, moved)
-    with pytest.raises(InputError, match="no target"):
+    with pytest.raises(InputError, match="no target named C1; use T12, L1, L2"):
         simulate_phantom_case(1, "clean", "C1")
     with pytest.raises(InputError, match="no field"):
         simulate_phantom_case(1, "clean", "L3", field="whole")

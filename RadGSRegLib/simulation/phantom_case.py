@@ -52,7 +52,8 @@ def simulate_phantom_case(
     if field not in ("crop", "trunk"):
         raise InputError("phantom case", f"no field named {field}", 'use "crop" or "trunk"')
     if target not in MOBILE_LEVELS:
-        raise InputError("phantom case", f"no target named {target}", f"use {MOBILE_LEVELS}")
+        known = f"use {', '.join(MOBILE_LEVELS)}"
+        raise InputError("phantom case", f"no target named {target}", known)
     report = Progress(progress)
     anatomy = random_spine(seed) if spine is None else spine
     lower, upper = region_box(anatomy, target, margin_mm=8.0)
