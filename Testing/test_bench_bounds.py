@@ -67,8 +67,8 @@ def test_an_equal_number_of_another_table_stays(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_row_says_what_changed() -> None:
-    usual = bench_bounds.Outcome("ok", np.zeros(3), 0.5)
-    wrong = bench_bounds.Outcome("ok", np.ones(3), 0.4, wrong=True)
+    usual = bench_bounds.Outcome("ok", np.zeros(3), np.array([0.5]))
+    wrong = bench_bounds.Outcome("ok", np.ones(3), np.array([0.4]), wrong=True)
     line, nothing = bench_bounds.row("views", "BODY_MM", [[usual], [usual], [wrong]])
     assert line == "| views.BODY_MM | 12.0 | 0 | 0 | 0 | 0 | 0 | 1 | 1 | 0.1 |"
     assert not nothing
