@@ -388,7 +388,7 @@ def _refiner() -> Refiner:
     return Refiner(scene(), LocallyNormalized(), StretchedGaussNewton)
 
 
-def test_a_pose_knows_what_became_of_it_and_only_that() -> None:
+def test_a_refiner_remembers_what_became_of_a_pose_and_only_that() -> None:
     refiner = _refiner()
     start = Candidate(truth(simulated()), 0.5, (1,) * len(scene().views))
     stage = replace(QUICK.coarse, refine=replace(QUICK.coarse.refine, iterations=1))
@@ -403,6 +403,8 @@ def test_a_pose_knows_what_became_of_it_and_only_that() -> None:
     assert refiner.refine(QUICK.middle, first, Progress()) is further
     assert refiner.refine(QUICK.middle, first, Progress(), afresh=True) is afresh
     assert afresh is not further
+    # Another registration of the same candidate knows nothing of this one.
+    assert _refiner().refine(stage, start, Progress()) is not first
 
 
 @pytest.mark.parametrize("after", [0, 3])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,11 +24,10 @@ from .windows import StageView
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """A refined arrangement with the views' signs, and what became of it when refined further."""
+    """A refined arrangement with the views' signs."""
 
     refined: Refined
     signs: tuple[int, ...]
-    onward: dict[object, Hypothesis] = field(default_factory=dict, repr=False)
 
     @property
     def arrangement(self) -> Arrangement:
@@ -52,13 +51,14 @@ class Hypothesis:
 
 
 class Refiner:
-    """Refines poses of a scene at stages."""
+    """Refines poses of a scene at stages, and remembers what became of each."""
 
     def __init__(self, scene: Scene, residual: Residual, stepper: Callable[[], Stepper]) -> None:
         """``stepper`` makes a new one for each refinement."""
         self.scene = scene
         self._residual = residual
         self._stepper = stepper
+        self._refined: dict[tuple[Candidate | Hypothesis, Stage, bool], Hypothesis] = {}
 
     def problem(self, stage: Stage, arrangement: Arrangement, signs: tuple[int, ...]) -> Problem:
         """Return what a stage fits: windows around where an arrangement puts the target."""
@@ -84,20 +84,19 @@ class Refiner:
         """Refine a pose at a stage, rendering the background anew each round.
 
         ``afresh``: with all else as in the CT. Coming back to the same start, with others beside
-        it, costs nothing: it knows what became of it. A stage without rounds leaves a hypothesis as
-        it is.
+        it, costs nothing. A stage without rounds leaves a hypothesis as it is.
         """
         if stage.rounds == 0 and isinstance(start, Hypothesis):
             return start
-        key = (stage, afresh)
-        if key not in start.onward:
+        key = (start, stage, afresh)
+        if key not in self._refined:
             if afresh or isinstance(start, Candidate):
                 arrangement = self.scene.bodies.as_in_ct(start.ct_to_world)
             else:
                 arrangement = start.arrangement
             refined = self.refine_arrangement(stage, arrangement, start.signs, progress)
-            start.onward[key] = Hypothesis(refined, start.signs)
-        return start.onward[key]
+            self._refined[key] = Hypothesis(refined, start.signs)
+        return self._refined[key]
 
     def refine_arrangement(
         self, stage: Stage, arrangement: Arrangement, signs: tuple[int, ...], progress: Progress

@@ -1,8 +1,8 @@
 """The door for where a pose may be."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,12 @@ class Candidate:
     """A pose worth refining.
 
     ``ct_to_world`` (4, 4); ``score``: how well it agrees so far (a correlation, mean over views);
-    ``signs``: +1 per view where bone is bright, else -1; ``onward``: what became of it at a stage.
+    ``signs``: +1 per view where bone is bright, else -1.
     """
 
     ct_to_world: NDArray[np.float64]
     score: float
     signs: tuple[int, ...]
-    onward: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
 
 
 @dataclass(frozen=True)
