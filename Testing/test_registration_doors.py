@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -178,20 +179,38 @@ def test_a_later_proposer_hears_what_was_tried() -> None:
     assert error_mm(simulated(), done.ct_to_world) < 0.5
 
 
+class Slow:
+    """Thinks for a while, and proposes nothing; as `GivenPoses` it is called "learned"."""
+
+    name = "learned"
+    views_needed = 1
+
+    def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
+        time.sleep(0.2)
+        return Proposal((), GIVEN)
+
+
+def test_proposers_of_one_name_share_its_time() -> None:
+    slow: Proposer = Slow()
+    done = register(scene(), [slow, _known(_near())], options=QUICK)
+    assert done.timing_s["learned"] >= 0.2
+
+
 def test_a_proposer_that_needs_more_views_is_not_asked() -> None:
     greedy = FromBefore(_near(), views_needed=3)
     done = register(scene(), [greedy, _known(_near())], options=QUICK)
     assert greedy.heard is None
     assert error_mm(simulated(), done.ct_to_world) < 0.5
-    with pytest.raises(InputError, match="show nothing"):
+    with pytest.raises(InputError, match="at least 3 X-rays are needed to find the pose, not 2"):
         register(scene(), [greedy], options=QUICK)
 
 
+@dataclass(frozen=True)
 class Twin:
     """Proposes the best pose itself as an alternative."""
 
-    name = "twin"
-    views_needed = 1
+    name: str = "twin"
+    views_needed: int = 1
 
     def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
         assert tried.best is not None
@@ -212,6 +231,8 @@ def test_a_rival_as_good_as_the_pose_takes_its_ok_away() -> None:
     beside = register(there, [known], alternatives=[twin], options=QUICK)
     assert beside.quality["level_lead"] < 0.02
     assert beside.status == "uncertain"
+    unasked = register(there, [known], alternatives=[Twin(views_needed=3)], options=QUICK)
+    assert unasked.quality["level_lead"] == 1.0
 
 
 # Residuals

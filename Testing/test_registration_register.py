@@ -237,6 +237,13 @@ def test_nothing_to_start_from(clicked: int) -> None:
         register(_clicks(case, *pixels), None, QUICK)
 
 
+def test_a_single_view_is_refused() -> None:
+    case = simulated("clean").case
+    start = truth(simulated("clean"))
+    with pytest.raises(InputError, match="at least 2 X-rays are needed to find the pose, not 1"):
+        register(replace(case, views=case.views[:1]), start, QUICK)
+
+
 def test_clicks_that_do_not_meet() -> None:
     case = simulated("clean").case
     first, second = (view.center_px for view in case.views)

@@ -67,7 +67,7 @@ def _between(images: Tensor, camera: Camera) -> Tensor:
 class RenderedBackground:
     """A background's picture in one view and how it changes with its pose, from one rendering.
 
-    Soft tissue is smooth, so over the millimetres of one level a linear change is enough.
+    Soft tissue is smooth, so over the millimetres of one stage a linear change is enough.
     """
 
     image: Tensor

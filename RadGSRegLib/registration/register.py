@@ -132,7 +132,7 @@ def register(
         The pose (4, 4) LPS mm, its covariance, the status and the evidence.
 
     Raises:
-        InputError: where nothing is proposed.
+        InputError: where nothing is proposed, or every proposer needs more views.
         Cancelled: when ``progress`` says so.
 
     Example:
@@ -151,13 +151,22 @@ def register(
         (4, 4)
     """
     options, report = options or RegistrationOptions(), progress or Progress()
-    route = _Route(Refiner(scene, residual or LocallyNormalized(), stepper), alternatives, options)
-    asked = [p for p in proposers if p.views_needed <= len(scene.views)]
+    count = len(scene.views)
+    asked, others = (
+        [p for p in given if p.views_needed <= count] for given in (proposers, alternatives)
+    )
+    if proposers and not asked:
+        least = min(proposer.views_needed for proposer in proposers)
+        raise InputError(
+            "views", f"at least {least} X-rays are needed to find the pose, not {count}"
+        )
+    route = _Route(Refiner(scene, residual or LocallyNormalized(), stepper), others, options)
     began = time.perf_counter()
     timing_s: dict[str, float] = {}
 
     def lap(name: str) -> None:
-        timing_s[name] = time.perf_counter() - began - sum(timing_s.values())
+        spent = time.perf_counter() - began - sum(timing_s.values())
+        timing_s[name] = timing_s.get(name, 0.0) + spent
 
     candidates: list[Candidate] = []
     outcome: _Outcome | None = None

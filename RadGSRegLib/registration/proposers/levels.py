@@ -25,7 +25,7 @@ class NeighbouringLevel:
     side: int
     options: RegistrationOptions
     name: str = "levels"
-    views_needed: int = 2
+    views_needed: int = 1
 
     def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
         """Propose the four likeliest poses."""

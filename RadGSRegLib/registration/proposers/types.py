@@ -47,7 +47,7 @@ class Posed(Protocol):
 
 @dataclass(frozen=True)
 class Tried:
-    """What was proposed before, and the best pose that came of it (None: nothing was finished)."""
+    """What was proposed before, and the best pose that came of it (None: none was refined yet)."""
 
     candidates: Sequence[Candidate] = ()
     best: Posed | None = None
