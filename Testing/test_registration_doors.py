@@ -24,7 +24,7 @@ from registration_scenes import (
 
 from RadGSRegLib.drr import project_volume, project_volume_with_jacobian
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import compose_about
+from RadGSRegLib.geometry import Volume, affine, compose_about
 from RadGSRegLib.registration import (
     Arrangement,
     Candidate,
@@ -40,6 +40,7 @@ from RadGSRegLib.registration import (
     Tried,
     register,
     register_case,
+    single_body,
 )
 from RadGSRegLib.registration.bodies import BodySource
 from RadGSRegLib.registration.options import Fidelity
@@ -137,6 +138,78 @@ def test_bodies_of_another_kind_are_registered() -> None:
     assert error_mm(simulated(), _near()) > 2.0
     assert error_mm(simulated(), done.ct_to_world) < 1.0
     assert done.quality["neighbour_shift_mm"] == 0.0
+
+
+@dataclass(frozen=True)
+class Grown(Arrangement):
+    """A pose, and how much larger than the mean the vertebra is."""
+
+    scale: float = 1.0
+
+
+class OneShapeMode(OnlyVoxels):
+    """A mean vertebra, a tenth smaller than the patient's, with its size among the unknowns."""
+
+    mean = 0.9
+    _step = 0.01
+
+    def as_in_ct(self, ct_to_world: Array) -> Arrangement:
+        return Grown(ct_to_world, ())
+
+    def moved(self, arrangement: Arrangement, step: Array) -> Arrangement:
+        assert isinstance(arrangement, Grown)
+        pose = compose_about(arrangement.ct_to_world, step[:6], self.centre_ct)
+        return Grown(pose, (), arrangement.scale + float(step[6:].sum()))
+
+    def step_mm(self, step: Array) -> float:
+        return super().step_mm(step[:6]) + self.radius_mm * abs(float(step[6:].sum()))
+
+    def _sized(self, scale: float) -> Volume:
+        excess, factor = bodies().target_excess, self.mean * scale
+        assert excess is not None
+        return Volume(
+            excess.array,
+            affine(factor * np.eye(3), (1 - factor) * self.centre_ct) @ excess.index_to_physical,
+        )
+
+    def drawing(
+        self, views: Sequence[StageView], arrangement: Arrangement, options: RefineOptions
+    ) -> Drawing:
+        assert isinstance(arrangement, Grown)
+        images, slopes = [], []
+        for view in views:
+            camera = view.window.camera
+            place = camera.intrinsic, view.world_to_camera @ arrangement.ct_to_world, camera.size
+            image, slope = project_volume_with_jacobian(
+                self._sized(arrangement.scale), *place, self.centre_ct
+            )
+            larger = project_volume(self._sized(arrangement.scale + self._step), *place)
+            images.append(image)
+            slopes.append(torch.cat([slope, (larger - image)[None] / self._step]))
+        image = torch.stack(images)
+        return Drawing(image, image, torch.zeros_like(image), torch.stack(slopes), np.eye(7))
+
+    def prior(self, arrangement: Arrangement, options: RefineOptions) -> Prior | None:
+        assert isinstance(arrangement, Grown)
+        # A standard deviation of a tenth, as weak as the neighbours' prior.
+        precision, off = 2e-4 / 0.1**2, arrangement.scale - 1.0
+        only = np.eye(7)[6]
+        return Prior(precision * off**2, -precision * off * only, np.diag(precision * only))
+
+
+def test_a_shape_mode_is_fitted_with_the_pose() -> None:
+    modes: BodySource = OneShapeMode()
+    done = register(Scene(modes, scene().views), [_known(_near())], options=QUICK)
+    assert isinstance(done.arrangement, Grown)
+    assert done.arrangement.scale == pytest.approx(1.0 / OneShapeMode.mean, abs=0.02)
+    assert error_mm(simulated(), done.ct_to_world) < 1.0
+
+
+def test_a_cloud_alone_is_registered_with_the_usual_stages() -> None:
+    whole = bodies()
+    cloud = single_body(whole.target.fine, whole.centre_ct, whole.surface_points_ct, 1500)
+    done = register(Scene(cloud, scene().views), [_known(_near())], options=QUICK)
+    assert error_mm(simulated(), done.ct_to_world) < 1.5
 
 
 # Proposers

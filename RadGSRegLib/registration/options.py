@@ -10,7 +10,7 @@ from ..errors import InputError
 from . import bounds
 
 Fidelity = Literal["coarse", "fine", "voxels"]
-"""How finely bodies are rendered: few Gaussians, many, or the target as the CT's voxels."""
+"""How finely bodies are rendered: few Gaussians, many, or the target as voxels if it has them."""
 
 
 @dataclass(frozen=True)

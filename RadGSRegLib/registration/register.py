@@ -286,4 +286,5 @@ def _registration(
         timing_s={**timing_s, "total": sum(timing_s.values())},
         parameters={**scene.parameters, "registration": asdict(options)},
         seed=options.seed,
+        arrangement=best.arrangement,
     )

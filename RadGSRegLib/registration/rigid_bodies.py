@@ -44,8 +44,8 @@ class BodyClouds:
 class RigidBodies:
     """A `BodySource` of rigid bodies: every one has six unknowns, and so has the background.
 
-    ``target_excess``: the target's voxels (1/mm), for the stage that renders them; ``background``
-    None where there is no CT around.
+    ``target_excess``: the target's voxels (1/mm), for the stage that renders them (None: that one
+    renders Gaussians too); ``background`` None where there is no CT around.
     """
 
     target: BodyClouds
@@ -163,14 +163,12 @@ class RigidBodies:
         intrinsics, size = [camera.intrinsic for camera in cameras], cameras[0].size
         ct_to_camera = np.stack([view.world_to_camera @ arrangement.ct_to_world for view in views])
         shifts = list(arrangement.shifts_ct[: len(self.neighbours)])
-        if fidelity != "voxels":
+        excess = self.target_excess
+        if fidelity != "voxels" or excess is None:
             bodies = self._coarse if fidelity == "coarse" else self._fine
             return rasterize_bodies_with_jacobian(
                 bodies, intrinsics, ct_to_camera, [np.eye(4), *shifts], size, centre_ct
             )
-        excess = self.target_excess
-        if excess is None:
-            raise ValueError("these bodies have no voxels to render")
         step_mm = 0.7 * float(excess.spacing.min())
         pairs = [
             project_volume_with_jacobian(excess, k, to_camera, size, centre_ct, step_mm=step_mm)

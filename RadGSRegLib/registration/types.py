@@ -6,6 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .bodies import Arrangement
+
 Status = Literal["ok", "uncertain", "failed"]
 
 
@@ -17,7 +19,8 @@ class Registration:
     (3,) mm under `geometry.compose_about`, in rad and mm, order (rx, ry, rz, tx, ty, tz) along the
     CT's axes. ``quality`` holds "score", "views" ({name: {"score": ...}}), "expected_error_mm" and
     whatever else led to ``status``; ``reason`` is one sentence why. ``timing_s`` maps stages (and
-    "total") to seconds.
+    "total") to seconds. ``arrangement``: the pose with all else that was unknown, as how neighbours
+    have moved, or what a `BodySource` adds.
     """
 
     status: Status
@@ -29,3 +32,4 @@ class Registration:
     timing_s: dict[str, float]
     parameters: dict[str, Any]
     seed: int
+    arrangement: Arrangement | None = None
