@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from .gaussians import GaussianCloud
     from .reconstruction import Reconstruction, ReconstructionOptions
     from .registration import Proposer, Registration, RegistrationOptions
+    from .views import ViewFilter
 
 
 @dataclass(frozen=True)
 class PipelineOptions:
-    """Options of the parts; None stands for their defaults."""
+    """Options of the parts; None stands for their defaults. ``filters`` make the views better for
+    both."""
 
     registration: RegistrationOptions | None = None
     reconstruction: ReconstructionOptions | None = None
+    filters: tuple[ViewFilter, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,16 @@ def run(
     options = options or PipelineOptions()
     report = progress if isinstance(progress, Progress) else Progress(progress)
     began = time.perf_counter()
+    part, filters = report.part(0.0, 0.7), options.filters
     registration = register_case(
-        case, start_ct_to_world, options.registration, report.part(0.0, 0.7), proposers
+        case, start_ct_to_world, options.registration, part, proposers, filters
     )
     registered = time.perf_counter()
     if on_registered is not None:
         on_registered(registration)
+    part = report.part(0.7, 1.0)
     reconstruction = reconstruct_registered(
-        case, registration, options.reconstruction, report.part(0.7, 1.0), prior_ct
+        case, registration, options.reconstruction, part, prior_ct, filters
     )
     done = time.perf_counter()
     stages = {name: value for name, value in registration.timing_s.items() if name != "total"}
@@ -125,6 +130,7 @@ def register_case(
     options: RegistrationOptions | None = None,
     progress: Progress | None = None,
     proposers: Sequence[Proposer] = (),
+    filters: Sequence[ViewFilter] = (),
 ) -> Registration:
     """Register the case's vertebra to its X-rays; `registration.register_case` says how it starts.
 
@@ -134,6 +140,7 @@ def register_case(
         options: None: the defaults.
         progress: told of the share done and of the best pose so far; may cancel.
         proposers: what to ask before the search (`networks.LearnedStart.proposer`).
+        filters: what makes the views better first.
 
     Returns:
         The pose (4, 4) LPS mm, its covariance (6, 6) in rad and mm, the status and the evidence.
@@ -156,7 +163,9 @@ def register_case(
     """
     from . import registration
 
-    return registration.register_case(case, start_ct_to_world, options, progress, proposers)
+    return registration.register_case(
+        case, start_ct_to_world, options, progress, proposers, filters
+    )
 
 
 def posed_prior(
@@ -200,6 +209,7 @@ def reconstruct(
     centre_world: ArrayLike | None = None,
     options: ReconstructionOptions | None = None,
     progress: Progress | None = None,
+    filters: Sequence[ViewFilter] = (),
 ) -> Reconstruction:
     """Reconstruct Gaussians and a volume from X-rays (math.md section 5).
 
@@ -212,6 +222,7 @@ def reconstruct(
         centre_world: (3,) mm, where to look; the clicks or the images' middles unless given.
         options: None: the defaults.
         progress: told of the share done; may cancel.
+        filters: what makes the views better first.
 
     Returns:
         The cloud (world mm), the volume (1/mm, world axes) and the quality of the fit.
@@ -234,7 +245,12 @@ def reconstruct(
 
     centre = centre_of_views(views) if centre_world is None else np.asarray(centre_world)
     return reconstruct_from_views(
-        views, prior_cloud=prior_cloud, centre_world=centre, options=options, progress=progress
+        views,
+        prior_cloud=prior_cloud,
+        centre_world=centre,
+        options=options,
+        progress=progress,
+        filters=filters,
     )
 
 
@@ -244,6 +260,7 @@ def reconstruct_registered(
     options: ReconstructionOptions | None = None,
     progress: Progress | None = None,
     prior_ct: GaussianCloud | None = None,
+    filters: Sequence[ViewFilter] = (),
 ) -> Reconstruction:
     """From a registered case to Gaussians and volume: the last two arrows in one.
 
@@ -260,6 +277,7 @@ def reconstruct_registered(
         centre_world=transform_points(registration.ct_to_world, registration.centre_ct[None])[0],
         options=options,
         progress=report.part(0.2, 1.0),
+        filters=filters,
     )
 
 

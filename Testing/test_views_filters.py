@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from network_scenes import tiny_model, xrays
-from registration_scenes import QUICK, error_mm, one_thread, simulated, truth
+from registration_scenes import QUICK, bodies, error_mm, one_thread, simulated, truth
 from test_reconstruction import CENTRE, bone, exact_views
 
+from RadGSRegLib import pipeline
 from RadGSRegLib.cases import View
 from RadGSRegLib.geometry import Camera, compose_about
 from RadGSRegLib.networks import crop_views, see
@@ -19,6 +20,7 @@ from RadGSRegLib.reconstruction.box import cube
 from RadGSRegLib.reconstruction.calibration import calibrate
 from RadGSRegLib.reconstruction.observation import observe
 from RadGSRegLib.registration import Candidate, GivenPoses, Places, register_case
+from RadGSRegLib.registration.clouds import block_cloud
 from RadGSRegLib.views import PreparedView, ViewFilter, prepare_view, prepare_views, window
 
 STEP = np.array([0.03, -0.02, 0.03, 2.0, -1.5, 1.0])
@@ -195,3 +197,32 @@ def test_a_filter_whose_answer_does_not_hold_together_is_refused(views: tuple[Vi
         prepare_views(views, [Cut()])
     with pytest.raises(ValueError, match=r'filter "broken" .* not finite'):
         prepare_views(views, [Broken()])
+
+
+class Counted:
+    """Changes nothing and counts how often it is asked."""
+
+    name = "count"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, view: PreparedView) -> PreparedView:
+        self.asked += 1
+        return view
+
+
+def test_the_main_job_hands_filters_to_both_of_its_parts() -> None:
+    case, counted, asked = simulated().case, Counted(), []
+    options = pipeline.PipelineOptions(
+        QUICK, ReconstructionOptions(prior_steps=1, spacing_mm=3.0), filters=(counted,)
+    )
+    prior = block_cloud(bodies().target_excess, 6.0)
+    pipeline.run(
+        case,
+        options=options,
+        prior_ct=prior,
+        on_registered=lambda _: asked.append(counted.asked),
+    )
+    assert asked == [len(case.views)]
+    assert counted.asked == 2 * len(case.views)

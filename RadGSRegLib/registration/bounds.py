@@ -51,6 +51,8 @@ NOISE_FACTOR = 3.0
 # A search trusts a position with less of its template than this inside the picture not at all, and
 # in full only with all of it. No evidence.
 TEMPLATE_SHARE = 0.3
+# A template's contrast is normalised with a floor of this share of its largest. No evidence.
+TEMPLATE_FLOOR = 0.08
 # What a neighbour costs at one standard deviation of its prior, beside a mean residual below one.
 # Weak: a tenth of what held neighbours so fast that they pulled the target with them.
 PRIOR_STRENGTH = 2e-4

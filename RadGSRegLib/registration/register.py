@@ -103,6 +103,7 @@ def case_proposers(
     )
 
 
+@one_torch_thread()
 def register(
     scene: Scene,
     proposers: Sequence[Proposer],
@@ -117,7 +118,7 @@ def register(
 
     Each proposer is asked in turn, and its candidates join those of the ones before. All but the
     last have to convince: their best pose has to be `ok` and to explain each view well, or the next
-    one is asked. To be called within `system.one_torch_thread` (docs/architecture.md, "Doors").
+    one is asked.
 
     Args:
         scene: bodies, and views made ready (`scene_of`).
@@ -140,13 +141,11 @@ def register(
         >>> from RadGSRegLib.registration import (
         ...     Candidate, GivenPoses, RegistrationOptions, register, scene_of
         ... )
-        >>> from RadGSRegLib.system import one_torch_thread
         >>> options = RegistrationOptions()
         >>> given = [Candidate(truth["start_ct_to_world"], 0.5, (1, 1))]
-        >>> with one_torch_thread():
-        ...     scene = scene_of(case, options)
-        ...     proposer = GivenPoses(given, options.learned_places)
-        ...     registration = register(scene, [proposer], options=options)
+        >>> proposer = GivenPoses(given, options.learned_places)
+        >>> scene = scene_of(case, options)
+        >>> registration = register(scene, [proposer], options=options)
         >>> registration.ct_to_world.shape
         (4, 4)
     """

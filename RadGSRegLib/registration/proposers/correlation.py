@@ -18,7 +18,7 @@ from ...geometry import Array, translation
 from ...system import Progress
 from ...views import PreparedView, window
 from ..bodies import BodySource
-from ..bounds import TEMPLATE_SHARE, VISIBLE_SHARE
+from ..bounds import TEMPLATE_FLOOR, TEMPLATE_SHARE, VISIBLE_SHARE
 from ..options import RefineOptions, SearchOptions
 from ..residual import LocallyNormalized
 from ..scene import Scene
@@ -119,7 +119,7 @@ def _correlation_maps(
     intrinsics = [camera.intrinsic] * len(poses)
     pictures = bodies.pictures(intrinsics, ct_to_camera, camera.size, "coarse")
     target, image = pictures[:, 0], pictures.sum(1)
-    floor = 0.08 * free.deviation(image).amax(dim=(1, 2), keepdim=True) + 1e-9
+    floor = TEMPLATE_FLOOR * free.deviation(image).amax(dim=(1, 2), keepdim=True) + 1e-9
     visible = VISIBLE_SHARE * target.amax(dim=(1, 2), keepdim=True)
     weight = (target > visible).float()
     if neighbour_weight > 0.0:
