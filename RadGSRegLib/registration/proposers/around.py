@@ -34,7 +34,7 @@ class ClickSearch:
             rotation_range_deg=self.range_deg,
             translation_range_mm=self.options.click_range_mm,
         )
-        reference = _placed(self.axes, self.centre_world, scene)
+        reference = Rigid.carrying(self.axes, scene.bodies.centre_ct, self.centre_world).matrix
         places = self.options.click_places
         candidates = search(scene, reference, ranges.for_places(places), progress)
         return Proposal(candidates, places)
@@ -56,8 +56,11 @@ class StartSearch:
             rotation_range_deg=self.options.start_rotation_range_deg,
             translation_range_mm=self.options.start_range_mm,
         )
-        axes = self.start_ct_to_world[:3, :3]
-        reference = _placed(axes, scene.centre_world(self.start_ct_to_world), scene)
+        axes, centre_world = (
+            self.start_ct_to_world[:3, :3],
+            scene.centre_world(self.start_ct_to_world),
+        )
+        reference = Rigid.carrying(axes, scene.bodies.centre_ct, centre_world).matrix
         places = self.options.start_places
         return Proposal(search(scene, reference, ranges.for_places(places), progress), places)
 
@@ -94,8 +97,3 @@ class AroundTried:
         message = "looking around the poses proposed before"
         groups = side_by_side_reporting(around, apart, progress, message)
         return Proposal(sorted(itertools.chain(*groups), key=lambda c: -c.score), places)
-
-
-def _placed(axes: Array, centre_world: Array, scene: Scene) -> Array:
-    """The pose (4, 4) with the CT's axes along ``axes`` and the target's centre at a point."""
-    return Rigid.from_parts(axes, centre_world - axes @ scene.bodies.centre_ct).matrix
