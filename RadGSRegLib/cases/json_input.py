@@ -143,7 +143,7 @@ class Fields:
         try:
             path = self.source.parent / Path(self.text(key)).expanduser()
             path.exists()
-        except (OSError, ValueError, RuntimeError):  # too long, a zero byte, ~nobody
+        except (OSError, ValueError, RuntimeError):  # too long, a zero byte, no such user
             self.refuse(f'"{key}" is no usable path')
         return path
 

@@ -124,7 +124,7 @@ class CtStep(Step):
             self.parameters.segmentId = segmentId
 
     def _chosenSegment(self, segmentation: Any) -> str:
-        """The segment that the user has chosen in the selector; "" for one that nobody chose.
+        """The segment that the user has chosen in the selector; "" for one that was not chosen.
 
         The selector takes the first segment by itself when another segmentation is chosen or the
         present segment is removed, and keeps the last one when there is no segmentation.
