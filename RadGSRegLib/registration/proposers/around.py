@@ -56,11 +56,8 @@ class StartSearch:
             rotation_range_deg=self.options.start_rotation_range_deg,
             translation_range_mm=self.options.start_range_mm,
         )
-        axes, centre_world = (
-            self.start_ct_to_world[:3, :3],
-            scene.centre_world(self.start_ct_to_world),
-        )
-        reference = Rigid.carrying(axes, scene.bodies.centre_ct, centre_world).matrix
+        start, centre_ct = Rigid(self.start_ct_to_world), scene.bodies.centre_ct
+        reference = Rigid.carrying(start.rotation, centre_ct, start.apply(centre_ct)).matrix
         places = self.options.start_places
         return Proposal(search(scene, reference, ranges.for_places(places), progress), places)
 
