@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,25 +29,26 @@ def _launch(
 
     A ``volume`` with one axis more than ``shape`` holds one buffer per thread.
     """
-    rays = directions.shape[0]
     matrices, ahead, sums = flat_array(matrix), flat_array(directions), flat_array(result)
     march = kernels.March()
     march.ni, march.nj, march.nk = shape[2], shape[1], shape[0]
     march.first, march.stop = lattice.first, lattice.stop
     march.reference, march.step = float(lattice.first), lattice.step
 
-    def job(buffer: Any, begin: int, end: int) -> Callable[[], None]:
-        return lambda: launch(
-            kernel,
-            end - begin,
-            [buffer, march, matrices, ahead, begin, sums],
-            result,
-        )
-
-    buffers = list(volume) if volume.dim() == 4 else [volume]
-    parts = split(rays, 1 if result.is_cuda else worker_count())
-    voxels = [flat_array(buffer) for buffer in buffers]
-    run_jobs([job(voxels[n % len(voxels)], *part) for n, part in enumerate(parts)])
+    voxels = [flat_array(buffer) for buffer in (volume if volume.dim() == 4 else [volume])]
+    parts = split(directions.shape[0], 1 if result.is_cuda else worker_count())
+    run_jobs(
+        [
+            partial(
+                launch,
+                kernel,
+                end - begin,
+                [voxels[n % len(voxels)], march, matrices, ahead, begin, sums],
+                result,
+            )
+            for n, (begin, end) in enumerate(parts)
+        ]
+    )
 
 
 def _packed(camera_to_index: Tensor, depth: float = 0.0) -> Tensor:

@@ -6,6 +6,8 @@ the volume take the direct way; the others look up each voxel with zero outside.
 
 from __future__ import annotations
 
+from typing import Any
+
 import warp as wp
 
 wp.set_module_options({"enable_backward": False})
@@ -90,32 +92,9 @@ _MARCH = """
 """
 
 
-@wp.func_native(
+_VALUE = (
     "    float total = 0.0f;\n" + _RANGE + _MARCH + "    }\n    sums.data[ray] = total * step;\n"
 )
-def _march_value(
-    volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    march: March,
-    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
-    directions: wp.array(dtype=float),  # type: ignore[valid-type]
-    ray: int,
-    sums: wp.array(dtype=float),  # type: ignore[valid-type]
-) -> None: ...
-
-
-@wp.kernel
-def project(
-    volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    march: March,
-    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
-    directions: wp.array(dtype=float),  # type: ignore[valid-type]
-    ray_begin: int,
-    sums: wp.array(dtype=float),  # type: ignore[valid-type]
-) -> None:
-    """Sums of the samples along rays, times the depth step, into ``sums`` (P,)."""
-    ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
-    _march_value(volume, march, matrix, directions, ray, sums)
-
 
 _MOMENTS = (
     """
@@ -141,36 +120,11 @@ _MOMENTS = (
 )
 
 
-@wp.func_native(_MOMENTS)
-def _march_moments(
-    volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    march: March,
-    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
-    directions: wp.array(dtype=float),  # type: ignore[valid-type]
-    ray: int,
-    sums: wp.array(dtype=float),  # type: ignore[valid-type]
-) -> None: ...
-
-
-@wp.kernel
-def project_with_moments(
-    volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    march: March,
-    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
-    directions: wp.array(dtype=float),  # type: ignore[valid-type]
-    ray_begin: int,
-    sums: wp.array(dtype=float),  # type: ignore[valid-type]
-) -> None:
-    """Into ``sums`` (P, 7): the value, grad mu, and (z - depth) grad mu, times the depth step."""
-    ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
-    _march_moments(volume, march, matrix, directions, ray, sums)
-
-
 # The transpose: every sample spreads its ray's weight over its eight voxels.
 _SPREAD = (
     _RANGE
     + """
-    const float weight = weights.data[ray] * step;
+    const float weight = sums.data[ray] * step;
     const int nij = ni * nj;
     for (int n = n_first; n <= n_last; ++n) {
         const float x = bx + ax * (float)n, y = by + ay * (float)n, z = bz + az * (float)n;
@@ -188,26 +142,37 @@ _SPREAD = (
 )
 
 
-@wp.func_native(_SPREAD)
-def _spread(
-    volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    march: March,
-    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
-    directions: wp.array(dtype=float),  # type: ignore[valid-type]
-    ray: int,
-    weights: wp.array(dtype=float),  # type: ignore[valid-type]
-) -> None: ...
+def _kernel(snippet: str) -> Any:
+    """A kernel whose every thread runs ``snippet`` for its ray."""
+
+    @wp.func_native(snippet)
+    def march_ray(
+        volume: wp.array(dtype=float),  # type: ignore[valid-type]
+        march: March,
+        matrix: wp.array(dtype=float),  # type: ignore[valid-type]
+        directions: wp.array(dtype=float),  # type: ignore[valid-type]
+        ray: int,
+        sums: wp.array(dtype=float),  # type: ignore[valid-type]
+    ) -> None: ...
+
+    @wp.kernel
+    def march_rays(
+        volume: wp.array(dtype=float),  # type: ignore[valid-type]
+        march: March,
+        matrix: wp.array(dtype=float),  # type: ignore[valid-type]
+        directions: wp.array(dtype=float),  # type: ignore[valid-type]
+        ray_begin: int,
+        sums: wp.array(dtype=float),  # type: ignore[valid-type]
+    ) -> None:
+        ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
+        march_ray(volume, march, matrix, directions, ray, sums)
+
+    return march_rays
 
 
-@wp.kernel
-def spread(
-    volume: wp.array(dtype=float),  # type: ignore[valid-type]
-    march: March,
-    matrix: wp.array(dtype=float),  # type: ignore[valid-type]
-    directions: wp.array(dtype=float),  # type: ignore[valid-type]
-    ray_begin: int,
-    weights: wp.array(dtype=float),  # type: ignore[valid-type]
-) -> None:
-    """Add the transpose of `project` applied to ``weights`` (P,) to a volume (K, J, I)."""
-    ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
-    _spread(volume, march, matrix, directions, ray, weights)
+# Sums of the samples along rays, times the depth step, into ``sums`` (P,).
+project = _kernel(_VALUE)
+# Into ``sums`` (P, 7): the value, grad mu, and (z - depth) grad mu, times the depth step.
+project_with_moments = _kernel(_MOMENTS)
+# Add the transpose of `project` applied to ``sums`` (P,) to a volume (K, J, I).
+spread = _kernel(_SPREAD)

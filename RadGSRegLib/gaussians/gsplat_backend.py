@@ -5,14 +5,13 @@ tile intersection are used; each pair of Gaussian and pixel is then the exact li
 same kernels as the warp backend's. gsplat is imported on first use: it compiles with nvcc.
 """
 
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from . import warp_backend
-from .cloud import GaussianCloud
 from .tiles import TILE, TileLists, footprint_boxes, tile_counts
 
 
@@ -45,28 +44,6 @@ def gsplat_tiles(coefficients: Tensor, size: tuple[int, int], cutoff: float) -> 
     return TileLists(order.int().contiguous(), first, across)
 
 
-def rasterize(
-    cloud: GaussianCloud,
-    inverse: np.ndarray,
-    cloud_to_camera: Tensor,
-    size: tuple[int, int],
-    cutoff: float,
-) -> Tensor:
-    """Line integrals (rows, columns); see `rasterizer.rasterize`."""
-    return warp_backend.rasterize(
-        cloud, inverse, cloud_to_camera, size, cutoff, lister=gsplat_tiles
-    )
-
-
-def rasterize_with_jacobian(
-    cloud: GaussianCloud,
-    inverse: np.ndarray,
-    cloud_to_camera: Tensor,
-    size: tuple[int, int],
-    centre_cloud: Tensor,
-    cutoff: float,
-) -> tuple[Tensor, Tensor]:
-    """Image and derivative; see `rasterizer.rasterize_with_jacobian`."""
-    return warp_backend.rasterize_with_jacobian(
-        cloud, inverse, cloud_to_camera, size, centre_cloud, cutoff, lister=gsplat_tiles
-    )
+# See `rasterizer.rasterize` and `rasterizer.rasterize_with_jacobian`.
+rasterize = partial(warp_backend.rasterize, lister=gsplat_tiles)
+rasterize_with_jacobian = partial(warp_backend.rasterize_with_jacobian, lister=gsplat_tiles)

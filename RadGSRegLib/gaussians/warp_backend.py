@@ -8,23 +8,25 @@ there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 import torch
+import warp as wp
 from torch import Tensor
 
 from ..system import balanced_edges, flat_array, launch, run_jobs, split, start_warp, worker_count
-from . import warp_gather
-from . import warp_kernels as kernels
 from .cloud import GaussianCloud
 from .rays import pixel_rays
 from .splat_setup import footprint_coefficients, footprint_motion, inverse_on
 from .tiles import TileLister, TileLists, list_tiles
 
 start_warp()
+
+from . import warp_gather_kernels as gather_kernels  # noqa: E402
+from . import warp_kernels as kernels  # noqa: E402
 
 # Below this many Gaussians a second thread costs more than it brings.
 _WORTH_A_THREAD = 256
@@ -38,8 +40,36 @@ def _bands(coefficients: Tensor, rows: int) -> list[tuple[int, int]]:
     return list(pairwise(balanced_edges(coefficients[:, 1], rows, count)))
 
 
-def _stride(columns: int) -> int:
-    return columns + kernels.LANES
+def _fill(
+    coefficients: Tensor,
+    image: Tensor,
+    cut2: float,
+    lists: TileLists | None,
+    motion: Tensor | None = None,
+    depth: float = 0.0,
+) -> None:
+    """Add footprints to an empty image (rows, columns + LANES), or to five planes of one.
+
+    Those take derivatives, with what makes them: ``motion`` (N, 7) and the centre's ``depth``.
+    """
+    source, target = flat_array(coefficients), flat_array(image)
+    beside = None if motion is None else flat_array(motion)
+    rows, columns = image.shape[-2], image.shape[-1] - kernels.LANES
+    if lists is not None:
+        kernel = (
+            gather_kernels.gather_values if motion is None else gather_kernels.gather_derivatives
+        )
+        picture = kernels.picture_of(image, (0, rows), cut2, lists.across)
+        order, first = wp.from_torch(lists.order), wp.from_torch(lists.first)
+        inputs = [source, beside, order, first, target, picture, depth]
+        launch(kernel, rows * columns, inputs, image)
+        return
+    kernel = kernels.scatter_values if motion is None else kernels.scatter_derivatives
+    count = coefficients.shape[0]
+    depths = None if motion is None else flat_array(torch.tensor([depth]))
+    head = [source, beside, None, depths, target]
+    pictures = [kernels.picture_of(image, band, cut2) for band in _bands(coefficients, rows)]
+    run_jobs([partial(launch, kernel, count, [*head, picture], image) for picture in pictures])
 
 
 class _Splat(torch.autograd.Function):
@@ -55,49 +85,35 @@ class _Splat(torch.autograd.Function):
         lists: TileLists | None,
     ) -> Tensor:
         coefficients = coefficients.contiguous()
-        stride = _stride(columns)
-        image = torch.zeros(rows, stride, dtype=torch.float32, device=coefficients.device)
+        padded = columns + kernels.LANES
+        image = torch.zeros(rows, padded, dtype=torch.float32, device=coefficients.device)
         ctx.save_for_backward(coefficients)
-        ctx.geometry = (columns, rows, cut2)
-        if lists is not None:
-            warp_gather.gather_values(coefficients, lists, image, columns, cut2)
-            return image[:, :columns]
-        source, target = flat_array(coefficients), flat_array(image)
-
-        def job(begin: int, end: int) -> Callable[[], None]:
-            return lambda: launch(
-                kernels.scatter_values,
-                coefficients.shape[0],
-                [source, target, kernels.picture_of(columns, (begin, end), cut2)],
-                image,
-            )
-
-        run_jobs([job(*band) for band in _bands(coefficients, rows)])
+        ctx.cut2 = cut2
+        _fill(coefficients, image, cut2, lists)
         return image[:, :columns]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (coefficients,) = ctx.saved_tensors
-        columns, rows, cut2 = ctx.geometry
-        stride = _stride(columns)
-        weights = torch.zeros(rows, stride, dtype=torch.float32, device=gradient.device)
-        weights[:, :columns] = gradient
+        weights = torch.nn.functional.pad(gradient, (0, kernels.LANES))
         result = torch.zeros_like(coefficients)
         source, target = flat_array(coefficients), flat_array(result)
         weight = flat_array(weights)
-        picture = kernels.picture_of(columns, (0, rows), cut2)
+        picture = kernels.picture_of(weights, (0, len(weights)), ctx.cut2)
         count = coefficients.shape[0]
         parts = 1 if result.is_cuda or count < _WORTH_A_THREAD else worker_count()
-
-        def job(first: int, stop: int) -> Callable[[], None]:
-            return lambda: launch(
-                kernels.gather_gradients,
-                stop - first,
-                [source, weight, target, first, picture],
-                result,
-            )
-
-        run_jobs([job(*part) for part in split(count, parts)])
+        run_jobs(
+            [
+                partial(
+                    launch,
+                    kernels.gather_gradients,
+                    stop - first,
+                    [source, weight, target, first, picture],
+                    result,
+                )
+                for first, stop in split(count, parts)
+            ]
+        )
         return result, None, None, None, None
 
 
@@ -132,25 +148,6 @@ def _lists(
     return None if lister is None else lister(coefficients, size, cutoff)
 
 
-def _scatter_derivatives(
-    coefficients: Tensor, motion: Tensor, planes: Tensor, columns: int, cut2: float, depth: float
-) -> None:
-    _, rows, stride = planes.shape
-    source, target = flat_array(coefficients), flat_array(planes)
-    beside = flat_array(motion)
-
-    def job(begin: int, end: int) -> Callable[[], None]:
-        picture = kernels.picture_of(columns, (begin, end), cut2, plane=rows * stride)
-        return lambda: launch(
-            kernels.scatter_derivatives,
-            coefficients.shape[0],
-            [source, beside, target, picture, depth],
-            planes,
-        )
-
-    run_jobs([job(*band) for band in _bands(coefficients, rows)])
-
-
 @torch.no_grad()
 def rasterize_with_jacobian(
     cloud: GaussianCloud,
@@ -173,15 +170,10 @@ def rasterize_with_jacobian(
     coefficients, motion = footprint_motion(single, inverse_on(inverse, single.means), pose, cutoff)
     rotation = pose[:3, :3]
     centre = rotation @ centre_cloud.float() + pose[:3, 3]
-    depth = float(centre[2])
-    stride = _stride(columns)
-    planes = torch.zeros(5, rows, stride, dtype=torch.float32, device=cloud.device)
+    padded = columns + kernels.LANES
+    planes = torch.zeros(5, rows, padded, dtype=torch.float32, device=cloud.device)
     lists = _lists(coefficients, size, cutoff, lister)
-    cut2 = cutoff * cutoff
-    if lists is not None:
-        warp_gather.gather_derivatives(coefficients, motion, lists, planes, columns, cut2, depth)
-    else:
-        _scatter_derivatives(coefficients, motion, planes, columns, cut2, depth)
+    _fill(coefficients, planes, cutoff * cutoff, lists, motion, float(centre[2]))
     value, jacobian = derivatives_by_motion(planes[..., :columns], inverse, rotation, centre)
     return value.to(cloud.dtype), jacobian.to(cloud.dtype)
 

@@ -7,7 +7,6 @@ runs on the calling thread alone: a registration may call it for its views side 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,29 +27,21 @@ from . import warp_kernels as kernels  # noqa: E402
 from . import warp_setup_kernel  # noqa: E402
 
 
-@dataclass(frozen=True)
-class _Footprints:
-    """Of all Gaussians in all views: coefficients (V N, 12), motion (V N, 7), place (V N,)."""
-
-    coefficients: Tensor
-    motion: Tensor
-    place: Tensor
-
-
-def _set_up(
+def _scatter(
+    kernel: Any,
     bodies: Bodies,
     inverses: Array,
     frame_to_camera: Array,
     bodies_to_frame: Sequence[Array],
+    images: Tensor,
     cutoff: float,
-) -> _Footprints:
-    count = len(bodies.table)
-    total = len(inverses) * count
-    done = _Footprints(
-        torch.empty(total, 12, dtype=torch.float32),
-        torch.empty(total, 7, dtype=torch.float32),
-        torch.empty(total, dtype=torch.int32),
-    )
+    depths: Tensor | None = None,
+) -> None:
+    """Set all Gaussians up in all views, and let a kernel add each to its image in ``images``."""
+    total = len(inverses) * len(bodies.table)
+    coefficients = flat_array(torch.empty(total, 12, dtype=torch.float32))
+    motion = flat_array(torch.empty(total, 7, dtype=torch.float32))
+    place = wp.from_torch(torch.empty(total, dtype=torch.int32))
     body_to_camera = frame_to_camera[:, None] @ np.stack(bodies_to_frame)[None]
     launch(
         warp_setup_kernel.set_up,
@@ -61,13 +52,16 @@ def _set_up(
             wp.from_torch(_single(body_to_camera.reshape(-1, 4, 4)), dtype=wp.mat44),
             wp.from_torch(_single(np.stack([inverses, np.linalg.inv(inverses)])), dtype=wp.mat33),
             cutoff,
-            wp.from_torch(done.place),
-            flat_array(done.coefficients),
-            flat_array(done.motion),
+            place,
+            coefficients,
+            motion,
         ],
-        done.coefficients,
+        images,
     )
-    return done
+    picture = kernels.picture_of(images, (0, images.shape[-2]), cutoff * cutoff)
+    centres = None if depths is None else flat_array(depths)
+    inputs = [coefficients, motion, place, centres, flat_array(images), picture]
+    launch(kernel, total, inputs, images)
 
 
 def _single(array: NDArray[np.floating[Any]]) -> Tensor:
@@ -88,20 +82,10 @@ def rasterize(
             bodies, inverses, frame_to_camera, bodies_to_frame, size, cutoff, warp_backend
         )
     columns, rows = size
-    stride = columns + kernels.LANES
-    prints = _set_up(bodies, inverses, frame_to_camera, bodies_to_frame, cutoff)
-    images = torch.zeros(len(inverses), len(bodies), rows, stride, dtype=torch.float32)
-    launch(
-        kernels.scatter_values_apart,
-        len(prints.place),
-        [
-            flat_array(prints.coefficients),
-            wp.from_torch(prints.place),
-            flat_array(images),
-            kernels.picture_of(columns, (0, rows), cutoff * cutoff, plane=rows * stride),
-        ],
-        images,
-    )
+    padded = columns + kernels.LANES
+    images = torch.zeros(len(inverses), len(bodies), rows, padded, dtype=torch.float32)
+    scene = (bodies, inverses, frame_to_camera, bodies_to_frame)
+    _scatter(kernels.scatter_values, *scene, images, cutoff)
     lengths = torch.stack([pixel_rays(k, size, torch.float32, images.device)[1] for k in inverses])
     return images[..., :columns] * lengths[:, None]
 
@@ -128,23 +112,12 @@ def rasterize_with_jacobian(
             warp_backend,
         )
     columns, rows = size
-    stride = columns + kernels.LANES
-    prints = _set_up(bodies, inverses, frame_to_camera, bodies_to_frame, cutoff)
     centres_camera = _single(frame_to_camera[:, :3, :3] @ centre_frame + frame_to_camera[:, :3, 3])
-    planes = torch.zeros(len(inverses), len(bodies), 5, rows, stride, dtype=torch.float32)
-    launch(
-        kernels.scatter_derivatives_apart,
-        len(prints.place),
-        [
-            flat_array(prints.coefficients),
-            flat_array(prints.motion),
-            wp.from_torch(prints.place),
-            flat_array(centres_camera[:, 2].repeat_interleave(len(bodies))),
-            flat_array(planes),
-            kernels.picture_of(columns, (0, rows), cutoff * cutoff, plane=rows * stride),
-        ],
-        planes,
-    )
+    padded = columns + kernels.LANES
+    planes = torch.zeros(len(inverses), len(bodies), 5, rows, padded, dtype=torch.float32)
+    depths = centres_camera[:, 2].repeat_interleave(len(bodies))
+    scene = (bodies, inverses, frame_to_camera, bodies_to_frame)
+    _scatter(kernels.scatter_derivatives, *scene, planes, cutoff, depths)
     rotations = _single(frame_to_camera[:, :3, :3])
     views = zip(planes[..., :columns], inverses, rotations, centres_camera, strict=True)
     found = [warp_backend.derivatives_by_motion(*view) for view in views]

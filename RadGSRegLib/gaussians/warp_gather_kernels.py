@@ -6,6 +6,8 @@ how they are tested without a GPU.
 
 from __future__ import annotations
 
+from typing import Any
+
 import warp as wp
 
 from .tiles import TILE
@@ -37,7 +39,7 @@ _GAUSSIAN = """
 """
 
 
-@wp.func_native(
+_VALUE = (
     _WALK
     + "    float total = 0.0f;\n"
     + _GAUSSIAN
@@ -45,28 +47,6 @@ _GAUSSIAN = """
     + "        total += amplitude * value;\n    }\n"
     + "    image.data[(long long)row * stride + column] = total;\n"
 )
-def _gather_value(
-    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
-    order: wp.array(dtype=int),  # type: ignore[valid-type]
-    first: wp.array(dtype=int),  # type: ignore[valid-type]
-    pixel: int,
-    image: wp.array(dtype=float),  # type: ignore[valid-type]
-    picture: Picture,
-) -> None: ...
-
-
-@wp.kernel
-def gather_values(
-    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
-    order: wp.array(dtype=int),  # type: ignore[valid-type]
-    first: wp.array(dtype=int),  # type: ignore[valid-type]
-    image: wp.array(dtype=float),  # type: ignore[valid-type]
-    picture: Picture,
-) -> None:
-    """Write every pixel of an image."""
-    pixel = int(wp.tid())  # type: ignore[arg-type]
-    _gather_value(coefficients, order, first, pixel, image, picture)
-
 
 _DERIVATIVE = (
     _WALK
@@ -98,29 +78,36 @@ _DERIVATIVE = (
 )
 
 
-@wp.func_native(_DERIVATIVE)
-def _gather_derivative(
-    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
-    motion: wp.array(dtype=float),  # type: ignore[valid-type]
-    order: wp.array(dtype=int),  # type: ignore[valid-type]
-    first: wp.array(dtype=int),  # type: ignore[valid-type]
-    pixel: int,
-    image: wp.array(dtype=float),  # type: ignore[valid-type]
-    picture: Picture,
-    depth: float,
-) -> None: ...
+def _gather(snippet: str) -> Any:
+    """A kernel whose every thread writes a pixel; values need neither ``motion`` nor ``depth``."""
+
+    @wp.func_native(snippet)
+    def gather_one(
+        coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+        motion: wp.array(dtype=float),  # type: ignore[valid-type]
+        order: wp.array(dtype=int),  # type: ignore[valid-type]
+        first: wp.array(dtype=int),  # type: ignore[valid-type]
+        pixel: int,
+        image: wp.array(dtype=float),  # type: ignore[valid-type]
+        picture: Picture,
+        depth: float,
+    ) -> None: ...
+
+    @wp.kernel
+    def gather(
+        coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+        motion: wp.array(dtype=float),  # type: ignore[valid-type]
+        order: wp.array(dtype=int),  # type: ignore[valid-type]
+        first: wp.array(dtype=int),  # type: ignore[valid-type]
+        image: wp.array(dtype=float),  # type: ignore[valid-type]
+        picture: Picture,
+        depth: float,
+    ) -> None:
+        gather_one(coefficients, motion, order, first, wp.tid(), image, picture, depth)
+
+    return gather
 
 
-@wp.kernel
-def gather_derivatives(
-    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
-    motion: wp.array(dtype=float),  # type: ignore[valid-type]
-    order: wp.array(dtype=int),  # type: ignore[valid-type]
-    first: wp.array(dtype=int),  # type: ignore[valid-type]
-    image: wp.array(dtype=float),  # type: ignore[valid-type]
-    picture: Picture,
-    depth: float,
-) -> None:
-    """Write value, position (x, y) and slope (x, y) derivatives into five planes of an image."""
-    pixel = int(wp.tid())  # type: ignore[arg-type]
-    _gather_derivative(coefficients, motion, order, first, pixel, image, picture, depth)
+gather_values = _gather(_VALUE)
+# Value, position (x, y) and slope (x, y) derivatives, into five planes of an image.
+gather_derivatives = _gather(_DERIVATIVE)

@@ -9,7 +9,10 @@ launches over disjoint bands of rows (see warp_backend.py).
 
 from __future__ import annotations
 
+from typing import Any
+
 import warp as wp
+from torch import Tensor
 
 LANES = 8
 
@@ -31,12 +34,11 @@ class Picture:
     cut2: float
 
 
-def picture_of(
-    columns: int, rows: tuple[int, int], cut2: float, *, plane: int = 0, across: int = 0
-) -> Picture:
-    """A picture padded by `LANES`; ``rows`` are the first and the one past the last."""
+def picture_of(image: Tensor, rows: tuple[int, int], cut2: float, across: int = 0) -> Picture:
+    """For an image (..., rows, columns + LANES); ``rows``: the first and the one past the last."""
     out = Picture()
-    out.plane, out.stride, out.columns = plane, columns + LANES, columns
+    out.stride, out.columns = image.shape[-1], image.shape[-1] - LANES
+    out.plane = image.shape[-2] * out.stride
     out.row_begin, out.row_end = rows
     out.across, out.cut2 = across, cut2
     return out
@@ -88,93 +90,76 @@ _ROWS = (
 """
 )
 
-# One pair: value = amplitude / |w| exp(-1/2 n / m), zero beyond the cut. The exponential of a
-# number in [-32, 0] is the 32nd power of a short Taylor series: no branch, no table, a relative
-# error of 2e-6 where it matters.
-PAIR = """
+# e = exp(32 y), from -32 to 0, as the 32nd power of a short Taylor series: no branch, no table, a
+# relative error of 2e-6 where it matters.
+EXPONENTIAL = """
+            float e = 1.0f + y * (1.0f + y * (0.5f + y * (1.0f / 6.0f + y * (1.0f / 24.0f
+                      + y * (1.0f / 120.0f)))));
+            e *= e; e *= e; e *= e; e *= e; e *= e;
+"""
+
+# One pair: value = amplitude / |w| exp(-1/2 n / m), zero beyond the cut.
+PAIR = (
+    """
             const float du = start + (float)i;
             const float n = (a11 * du + n1) * du + n0;
             const float m = (d11 * du + m1) * du + m0;
             const float inv = 1.0f / m;
             const float y = n * inv * (-0.5f / 32.0f);
-            float e = 1.0f + y * (1.0f + y * (0.5f + y * (1.0f / 6.0f + y * (1.0f / 24.0f
-                      + y * (1.0f / 120.0f)))));
-            e *= e; e *= e; e *= e; e *= e; e *= e;
+"""
+    + EXPONENTIAL
+    + """
             float value = ::sqrtf(inv) * e;
             value = n <= cut2 * m ? value : 0.0f;
 """
+)
 
-_VECTOR = """
+# The head of a loop over ``count`` pixels in a row.
+LOOP = """
 #if defined(__clang__) && !defined(__CUDA_ARCH__)
         __builtin_assume(count % 8 == 0);
         __builtin_assume(count > 0);
 #pragma clang loop vectorize(assume_safety) vectorize_width(8) interleave(disable)
 #endif
+        for (int i = 0; i < count; ++i) {
 """
 
-_FORWARD = (
-    _ROWS
-    + "        float* out = image.data + offset + (long long)row * stride + begin;\n"
-    + _VECTOR
-    + "        for (int i = 0; i < count; ++i) {\n"
+# Without places there is but one image.
+_NUMBER = "    const int number = place.data ? place.data[g] : 0;\n"
+
+_VALUE = (
+    _NUMBER
+    + _ROWS
+    + """
+        float* out = images.data + (long long)number * plane
+                     + (long long)row * stride + begin;
+"""
+    + LOOP
     + PAIR
     + "            out[i] += amplitude * value;\n        }\n    }\n"
 )
-
-
-@wp.func_native(_FORWARD)
-def _scatter_value(
-    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
-    g: int,
-    image: wp.array(dtype=float),  # type: ignore[valid-type]
-    offset: wp.int64,
-    picture: Picture,
-) -> None: ...
-
-
-@wp.kernel
-def scatter_values(
-    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
-    image: wp.array(dtype=float),  # type: ignore[valid-type]
-    picture: Picture,
-) -> None:
-    """Add the footprints of all Gaussians (N, 12) to the rows of an image."""
-    _scatter_value(coefficients, wp.tid(), image, wp.int64(0), picture)
-
-
-@wp.kernel
-def scatter_values_apart(
-    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
-    place: wp.array(dtype=int),  # type: ignore[valid-type]
-    images: wp.array(dtype=float),  # type: ignore[valid-type]
-    picture: Picture,
-) -> None:
-    """The same into several images of ``plane`` numbers, each Gaussian into that of its place."""
-    g = int(wp.tid())  # type: ignore[arg-type]
-    offset = wp.int64(place[g]) * wp.int64(picture.plane)
-    _scatter_value(coefficients, g, images, offset, picture)
-
 
 # The derivative by the ray. A line (X + x (z - z_c), Y + y (z - z_c), z) has four parameters; with
 # f the pair's integral, t the depth of the ray's nearest point and h = M'(q + t w):
 # f_X = -f h_x, f_x = -f ((t - z_c) h_x + (S^-1 d)_x / |w|^2), y alike. h is built from the offset
 # to the centre (dt = t - z_p), where nothing cancels.
 _DERIVATIVE = (
-    _ROWS
+    _NUMBER
+    + _ROWS
     + """
-        float* out = image.data + offset + (long long)row * stride + begin;
+        float* out = images.data + (long long)number * 5 * plane
+                     + (long long)row * stride + begin;
         float* out_px = out + plane;
         float* out_py = out + 2 * plane;
         float* out_sx = out + 3 * plane;
         float* out_sy = out + 4 * plane;
         const float* s = motion.data + (long long)g * 7;
-        const float z = s[0], dz = s[0] - depth;
+        const float z = s[0], dz = s[0] - depths.data[number];
         const float gx1 = s[2], gx2 = s[3] * dv, gx0 = s[1] + gx2;
         const float gy1 = s[5], gy2 = s[6] * dv, gy0 = s[4] + gy2;
         const float k0 = (d22 * dv + d2) * dv, k1 = 2.0f * d12 * dv + d1;
 """
-    + _VECTOR
-    + "        for (int i = 0; i < count; ++i) {\n"
+    + LOOP
     + PAIR
     + """
             value *= amplitude;
@@ -195,59 +180,41 @@ _DERIVATIVE = (
 )
 
 
-@wp.func_native(_DERIVATIVE)
-def _scatter_derivative(
-    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
-    motion: wp.array(dtype=float),  # type: ignore[valid-type]
-    g: int,
-    image: wp.array(dtype=float),  # type: ignore[valid-type]
-    offset: wp.int64,
-    picture: Picture,
-    depth: float,
-) -> None: ...
+def _scatter(snippet: str) -> Any:
+    """A kernel whose every thread adds one Gaussian to the image of its ``place``.
+
+    ``coefficients`` (N, 12) and ``motion`` (N, 7) as of `splat_setup`, ``depths`` that of each
+    image's centre; values need neither ``motion`` nor ``depths``.
+    """
+
+    @wp.func_native(snippet)
+    def scatter_one(
+        coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+        motion: wp.array(dtype=float),  # type: ignore[valid-type]
+        place: wp.array(dtype=int),  # type: ignore[valid-type]
+        depths: wp.array(dtype=float),  # type: ignore[valid-type]
+        g: int,
+        images: wp.array(dtype=float),  # type: ignore[valid-type]
+        picture: Picture,
+    ) -> None: ...
+
+    @wp.kernel
+    def scatter(
+        coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+        motion: wp.array(dtype=float),  # type: ignore[valid-type]
+        place: wp.array(dtype=int),  # type: ignore[valid-type]
+        depths: wp.array(dtype=float),  # type: ignore[valid-type]
+        images: wp.array(dtype=float),  # type: ignore[valid-type]
+        picture: Picture,
+    ) -> None:
+        scatter_one(coefficients, motion, place, depths, wp.tid(), images, picture)
+
+    return scatter
 
 
-@wp.kernel
-def scatter_derivatives(
-    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
-    motion: wp.array(dtype=float),  # type: ignore[valid-type]
-    image: wp.array(dtype=float),  # type: ignore[valid-type]
-    picture: Picture,
-    depth: float,
-) -> None:
-    """Add value, position (x, y) and slope (x, y) derivatives to five planes of an image."""
-    _scatter_derivative(
-        coefficients,
-        motion,
-        wp.tid(),
-        image,
-        wp.int64(0),
-        picture,
-        depth,
-    )
-
-
-@wp.kernel
-def scatter_derivatives_apart(
-    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
-    motion: wp.array(dtype=float),  # type: ignore[valid-type]
-    place: wp.array(dtype=int),  # type: ignore[valid-type]
-    depths: wp.array(dtype=float),  # type: ignore[valid-type]
-    images: wp.array(dtype=float),  # type: ignore[valid-type]
-    picture: Picture,
-) -> None:
-    """The same into several images of five planes, each Gaussian into that of its place, whose
-    centre has its own depth."""
-    g = int(wp.tid())  # type: ignore[arg-type]
-    _scatter_derivative(
-        coefficients,
-        motion,
-        g,
-        images,
-        wp.int64(place[g]) * wp.int64(5 * picture.plane),
-        picture,
-        depths[place[g]],
-    )
+scatter_values = _scatter(_VALUE)
+# Value, position (x, y) and slope (x, y) derivatives, to five planes of an image.
+scatter_derivatives = _scatter(_DERIVATIVE)
 
 
 # Backward: per Gaussian the gradient of sum(G f) by its 12 coefficients. With a = G df/dn and
@@ -266,8 +233,7 @@ _BACKWARD = (
         const float* weight = weights.data + (long long)row * stride + begin;
         float rf = 0.0f, ra0 = 0.0f, ra1 = 0.0f, ra2 = 0.0f, rb0 = 0.0f, rb1 = 0.0f, rb2 = 0.0f;
 """
-    + _VECTOR
-    + "        for (int i = 0; i < count; ++i) {\n"
+    + LOOP
     + PAIR
     + """
             value *= weight[i];

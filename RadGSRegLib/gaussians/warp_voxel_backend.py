@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -39,12 +39,14 @@ class _Scatter(torch.autograd.Function):
         if volume.is_cuda:
             launch(kernels.fill_rows, nk * nj, [source, count, target, grid], volume)
         else:
-
-            def job(begin: int, end: int) -> Callable[[], None]:
-                numbers = [source, target, grid, begin, end]
-                return lambda: launch(kernels.scatter_slab, count, numbers, volume)
-
-            run_jobs([job(*slab) for slab in _slabs(coefficients, nk)])
+            run_jobs(
+                [
+                    partial(
+                        launch, kernels.scatter_slab, count, [source, target, grid, *slab], volume
+                    )
+                    for slab in _slabs(coefficients, nk)
+                ]
+            )
         ctx.save_for_backward(coefficients)
         ctx.geometry = (size, cut2)
         return volume[:, :, :ni]
@@ -53,23 +55,24 @@ class _Scatter(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (coefficients,) = ctx.saved_tensors
         (ni, nj, nk), cut2 = ctx.geometry
-        stride = ni + kernels.LANES
-        weights = torch.zeros(nk, nj, stride, dtype=torch.float32, device=gradient.device)
-        weights[:, :, :ni] = gradient
+        weights = torch.nn.functional.pad(gradient, (0, kernels.LANES))
         result = torch.zeros_like(coefficients)
         source, target = flat_array(coefficients), flat_array(result)
         weight, grid = flat_array(weights), kernels.grid_of((ni, nj, nk), cut2)
 
-        def job(first: int, stop: int) -> Callable[[], None]:
-            return lambda: launch(
-                kernels.gather_gradients,
-                stop - first,
-                [source, weight, target, first, grid],
-                result,
-            )
-
-        count = coefficients.shape[0]
-        run_jobs([job(*p) for p in split(count, 1 if result.is_cuda else worker_count())])
+        parts = split(coefficients.shape[0], 1 if result.is_cuda else worker_count())
+        run_jobs(
+            [
+                partial(
+                    launch,
+                    kernels.gather_gradients,
+                    stop - first,
+                    [source, weight, target, first, grid],
+                    result,
+                )
+                for first, stop in parts
+            ]
+        )
         return result, None, None
 
 

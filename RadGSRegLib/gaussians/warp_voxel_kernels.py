@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warp as wp
 
-LANES = 8
+from .warp_kernels import EXPONENTIAL, LANES, LOOP
 
 wp.set_module_options({"enable_backward": False})
 
@@ -75,30 +75,21 @@ _ROWS = """
         const long long place = ((long long)k * nj + j) * stride + begin;
 """
 
-_VECTOR = """
-#if defined(__clang__) && !defined(__CUDA_ARCH__)
-        __builtin_assume(count % 8 == 0);
-        __builtin_assume(count > 0);
-#pragma clang loop vectorize(assume_safety) vectorize_width(8) interleave(disable)
-#endif
-"""
-
-# exp(-n / 2) as in warp_kernels.py, zero beyond the cut.
-_PAIR = """
+# exp(-n / 2), zero beyond the cut.
+_PAIR = (
+    """
             const float di = start + (float)i;
             const float n = (pii * di + n1) * di + n0;
             const float y = n * (-0.5f / 32.0f);
-            float e = 1.0f + y * (1.0f + y * (0.5f + y * (1.0f / 6.0f + y * (1.0f / 24.0f
-                      + y * (1.0f / 120.0f)))));
-            e *= e; e *= e; e *= e; e *= e; e *= e;
-            float value = n <= cut2 ? e : 0.0f;
 """
+    + EXPONENTIAL
+    + "            float value = n <= cut2 ? e : 0.0f;\n"
+)
 
 _FORWARD = (
     _ROWS
     + "        float* out = volume.data + place;\n"
-    + _VECTOR
-    + "        for (int i = 0; i < count; ++i) {\n"
+    + LOOP
     + _PAIR
     + "            out[i] += density * value;\n        }\n      }\n    }\n"
 )
@@ -161,8 +152,7 @@ _BACKWARD = (
         const float* weight = weights.data + place;
         float r0 = 0.0f, r1 = 0.0f, r2 = 0.0f;
 """
-    + _VECTOR
-    + "        for (int i = 0; i < count; ++i) {\n"
+    + LOOP
     + _PAIR
     + """
             value *= weight[i];
