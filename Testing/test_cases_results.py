@@ -23,7 +23,6 @@ from RadGSRegLib.cases import (
     OutputFolder,
     RegistrationRecord,
     output_file,
-    read_itk_transform,
     read_registration_json,
     write_itk_transform,
     write_registration_json,
@@ -122,7 +121,10 @@ def test_transform_round_trip(tmp_path: Path, twist: list[float], centre: list[f
     pose = exp_se3(np.array(twist) * [1, 1, 1, 100, 100, 100])
     path = tmp_path / "ct_to_world.tfm"
     write_itk_transform(pose, path, centre)
-    np.testing.assert_allclose(read_itk_transform(path), pose, atol=1e-9)
+    world_to_ct = sitk.ReadTransform(str(path)).TransformPoint
+    for point in (*np.eye(3), np.zeros(3)):
+        world = transform_points(pose, point)
+        np.testing.assert_allclose(world_to_ct(world.tolist()), point, atol=1e-9)
 
 
 def test_transform_file_holds_the_resampling_direction(tmp_path: Path) -> None:
@@ -135,11 +137,6 @@ def test_transform_file_holds_the_resampling_direction(tmp_path: Path) -> None:
     np.testing.assert_allclose(sitk.AffineTransform(transform).GetCenter(), world, atol=1e-9)
     with pytest.raises(ValueError, match="rigid"):
         write_itk_transform(np.diag([1, 1, -1, 1]), tmp_path / "no.tfm")
-    (tmp_path / "bad.tfm").write_text("x")
-    with pytest.raises(InputError, match=r"bad\.tfm"):
-        read_itk_transform(tmp_path / "bad.tfm")
-    with pytest.raises(InputError, match="does not exist"):
-        read_itk_transform(tmp_path / "gone.tfm")
 
 
 def test_slicer_moves_the_vertebra_to_its_place(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +30,6 @@ from RadGSRegSlicer.scene import frames
 from RadGSRegSlicer.scene.record import REPORT_ROLE, ResultRecord, keepRecord, recordOf, reportOf
 from review_scene import ball_nodes, camera, mirrored, new_scene, transform_node, xray_node
 
-from RadGSRegLib.cases import read_itk_transform
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import (
     exp_se3,
@@ -401,7 +401,10 @@ def test_the_report_is_written_whole(nodes: dict[str, Any], tmp_path: Path) -> N
     assert content["registered"]["status"] == "ok"
     pose = ras_to_lps(session.pose)
     np.testing.assert_allclose(content["ct_to_world"], pose, atol=1e-9)
-    np.testing.assert_allclose(read_itk_transform(out / "ct_to_world.tfm"), pose, atol=1e-6)
+    world_to_ct = sitk.ReadTransform(str(out / "ct_to_world.tfm")).TransformPoint
+    for point in (*np.eye(3), np.zeros(3)):
+        world = transform_points(pose, point)
+        np.testing.assert_allclose(world_to_ct(world.tolist()), point, atol=1e-6)
     # Where a picture cannot be had, nothing is written.
     with pytest.raises(InputError, match="cannot be written"):
         saveReport(session, tmp_path / "other", None, [tmp_path / "missing.png"])

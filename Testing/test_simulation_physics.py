@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from RadGSRegLib.cases import options_from
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.simulation import SimulationParameters, monochromatic, tungsten_spectrum
+from RadGSRegLib.simulation import SimulationParameters, tungsten_spectrum
 from RadGSRegLib.simulation.imaging import (
     DisplayCurve,
     add_noise,
@@ -29,10 +29,11 @@ from RadGSRegLib.simulation.materials import (
     split_hu,
 )
 from RadGSRegLib.simulation.shapes import cylinder_path, ellipsoid_path
+from RadGSRegLib.simulation.spectrum import Spectrum
 
 
 def test_one_energy_is_beer_lamberts_law() -> None:
-    beam = monochromatic(60.0)
+    beam = Spectrum(np.array([60.0]), np.array([1.0]))
     soft, bone = np.linspace(0, 30, 7), np.linspace(0, 5, 7)
     expected = np.exp(
         -soft * float(mass_attenuation("soft", 60.0)) - bone * float(mass_attenuation("bone", 60.0))
@@ -50,9 +51,13 @@ def test_thin_layers_see_the_mean_coefficient_and_thick_ones_less() -> None:
 
 
 def test_higher_voltage_and_filter_harden_the_beam() -> None:
-    energies = [tungsten_spectrum(kvp).mean_kev for kvp in (60, 80, 100, 120)]
+    def mean_kev(*tube: float) -> float:
+        beam = tungsten_spectrum(*tube)
+        return float(beam.energies_kev @ beam.weights)
+
+    energies = [mean_kev(kvp) for kvp in (60, 80, 100, 120)]
     assert all(b > a + 3 for a, b in itertools.pairwise(energies))
-    assert tungsten_spectrum(80, 8.0).mean_kev > tungsten_spectrum(80, 2.0).mean_kev + 1
+    assert mean_kev(80, 8.0) > mean_kev(80, 2.0) + 1
     spectrum = tungsten_spectrum(120)
     assert spectrum.energies_kev.max() < 120
     assert spectrum.weights.sum() == pytest.approx(1.0)

@@ -41,7 +41,6 @@ from .projection_matrix import camera_from_projection as camera_from_projection
 from .projection_matrix import read_projection_matrix as read_projection_matrix
 from .results import RegistrationRecord as RegistrationRecord
 from .results import Status as Status
-from .results import read_itk_transform as read_itk_transform
 from .results import read_registration_json as read_registration_json
 from .results import software_versions as software_versions
 from .results import to_json_value as to_json_value
@@ -61,5 +60,4 @@ from .views import file_stem as file_stem
 from .views import read_views as read_views
 from .views import view_name as view_name
 from .views import write_views as write_views
-from .xray import XrayImage as XrayImage
 from .xray import read_xray as read_xray

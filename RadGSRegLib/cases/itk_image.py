@@ -23,6 +23,11 @@ def quiet_itk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
+def _sheared(path: Path) -> InputError:
+    remedy = "resample it to a grid with right angles"
+    return InputError(path, "has sheared axes, which are no image of the body", remedy)
+
+
 def read_itk(path: Path) -> sitk.Image:
     """Any image file that ITK knows. InputError if it cannot be read."""
     try:
@@ -30,11 +35,7 @@ def read_itk(path: Path) -> sitk.Image:
             return sitk.ReadImage(str(path))
     except RuntimeError as error:
         if "orthonormal" in str(error):
-            raise InputError(
-                path,
-                "has sheared axes, which are no image of the body",
-                "resample it to a grid with right angles",
-            ) from error
+            raise _sheared(path) from error
         raise InputError(
             path,
             "cannot be read as an image",
@@ -45,8 +46,7 @@ def read_itk(path: Path) -> sitk.Image:
 def as_3d(image: sitk.Image, path: Path, what: str) -> sitk.Image:
     """The image if it is a 3-D scalar one (also as 4-D with one time point)."""
     while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
-        dimension = image.GetDimension()
-        image = image[(slice(None),) * (dimension - 1) + (0,)]
+        image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
     if image.GetDimension() != 3 or min(image.GetSize()) < 2:
         size = " x ".join(map(str, image.GetSize()))
         raise InputError(path, f"is {size}, but {what} must be a 3-D volume")
@@ -67,11 +67,7 @@ def check_axes(index_to_physical: Array, path: Path) -> None:
         raise InputError(path, "has no usable voxel size or position in its header")
     cosines = axes / spacing
     if np.abs(cosines.T @ cosines - np.eye(3)).max() > bounds.SKEW:
-        raise InputError(
-            path,
-            "has sheared axes, which are no image of the body",
-            "resample it to a grid with right angles",
-        )
+        raise _sheared(path)
 
 
 def volume_from_itk(image: sitk.Image) -> Volume:
@@ -81,10 +77,9 @@ def volume_from_itk(image: sitk.Image) -> Volume:
 
 def volume_to_itk(volume: Volume) -> sitk.Image:
     """A Volume as an ITK image on the same grid."""
-    array = np.ascontiguousarray(volume.array)
-    if array.dtype == bool:
-        array = array.astype(np.uint8)
-    image = sitk.GetImageFromArray(array)
+    array = volume.array
+    kind = np.uint8 if array.dtype == bool else array.dtype
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=kind))
     place_like(image, volume)
     return image
 
@@ -100,8 +95,6 @@ def same_grid(a: Volume, b: Volume) -> bool:
     """Whether two volumes have the same voxels in the same places."""
     if a.size != b.size:
         return False
-    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (
-        np.array(a.size) - 1
-    )
+    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.array(a.size) - 1)
     apart = a.physical_points(corners) - b.physical_points(corners)
     return bool(np.abs(apart).max() < bounds.SAME_MM)

@@ -21,7 +21,7 @@ from .itk_image import (
     same_grid,
     volume_to_itk,
 )
-from .json_input import did_you_mean
+from .json_input import did_you_mean, existing_file
 from .ledger import Ledger
 
 
@@ -56,11 +56,9 @@ class Segmentation:
 def _segments_of(image: sitk.Image, path: Path) -> tuple[Segment, ...]:
     """Slicer's SegmentN_* header fields."""
     keys = set(image.GetMetaDataKeys())
-    numbers = sorted(int(m[1]) for key in keys if (m := re.fullmatch(r"Segment(\d+)_ID", key)))
-    if not numbers:
-        numbers = sorted(
-            int(m[1]) for key in keys if (m := re.fullmatch(r"Segment(\d+)_Name", key))
-        )
+    titles = [re.fullmatch(r"Segment(\d+)_(ID|Name)", key) for key in keys]
+    by_kind = {kind: {int(m[1]) for m in titles if m and m[2] == kind} for kind in ("ID", "Name")}
+    numbers = sorted(by_kind["ID"] or by_kind["Name"])
 
     def field(number: int, name: str, default: str) -> str:
         key = f"Segment{number}_{name}"
@@ -94,20 +92,15 @@ def read_segmentation(path: Path, ledger: Ledger | None = None) -> Segmentation:
     Raises InputError for what is missing, unreadable, sheared, not whole numbers, or empty.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "is a folder, not a file" if path.is_dir() else "does not exist")
-    image = read_itk(path)
+    image = read_itk(existing_file(path))
     segments = _segments_of(image, path)
     image = as_3d(image, path, "a segmentation")
     matrix = itk_index_to_physical(image)
     check_axes(matrix, path)
     array: NDArray[Any] = sitk.GetArrayFromImage(image)
-    if array.ndim == 4:
-        if not segments:
-            raise InputError(path, "is a colour or vector image, no label map")
-        array = np.moveaxis(array, 3, 0)
-    else:
-        array = array[None]
+    if array.ndim == 4 and not segments:
+        raise InputError(path, "is a colour or vector image, no label map")
+    array = np.moveaxis(array, 3, 0) if array.ndim == 4 else array[None]
     if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.round(array))).all():
         raise InputError(path, "is no label map: it holds values that are not whole numbers")
     if array.min() < 0 or len(np.unique(array)) > bounds.MOST_LABELS:
@@ -129,12 +122,12 @@ def _plain(name: str) -> str:
     return " ".join(kept or words)
 
 
-def _describe(segmentation: Segmentation, most: int = 40) -> str:
+def _describe(segmentation: Segmentation) -> str:
     if segmentation.segments:
         there = [f"{s.value} ({s.name})" for s in segmentation.segments]
     else:
         there = [str(value) for value in segmentation.values()]
-    return ", ".join(there[:most]) + (", ..." if len(there) > most else "")
+    return ", ".join(there[:40]) + (", ..." if len(there) > 40 else "")
 
 
 def find_segment(segmentation: Segmentation, label: int | str, path: Path) -> Segment:

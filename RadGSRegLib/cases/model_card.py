@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from .json_input import existing_file
 
 _MOST_BYTES = 100_000_000  # the format's own limit of a header
 
@@ -17,10 +18,8 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     itself, which is JSON. Raises InputError for a file that is missing, damaged or no model.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "does not exist")
     try:
-        with path.open("rb") as file:
+        with existing_file(path).open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > _MOST_BYTES:
                 raise ValueError

@@ -8,21 +8,17 @@ from numpy.typing import ArrayLike
 
 from ..errors import InputError
 from ..geometry import Array, Camera, affine
+from .json_input import existing_file
 
 
-def camera_from_projection(
-    projection: ArrayLike,
-    columns: int,
-    rows: int,
-    visible_point_world: ArrayLike = (0.0, 0.0, 0.0),
-) -> Camera:
+def camera_from_projection(projection: ArrayLike, columns: int, rows: int) -> Camera:
     """The camera of a matrix (3, 4), at any scale and sign, from world mm to homogeneous pixels.
 
     The matrix is decomposed (RQ) into an upper triangular intrinsic and a rotation, which is always
-    right-handed. The sign is settled by a point that lies on the detector's side of the source, the
-    world's origin unless another is given. Where the image is mirrored (seen from the detector, or
-    rows that run upwards, as in RTK), no right-handed camera has two positive focal lengths: then
-    the first focal length is negative, and columns run against camera x.
+    right-handed; its sign puts the world's origin on the detector's side of the source. Where the
+    image is mirrored (seen from the detector, or rows that run upwards, as in RTK), no right-handed
+    camera has two positive focal lengths: then the first focal length is negative, and columns run
+    against camera x.
 
     Raises ValueError for a matrix that is not finite or whose 3x3 part is singular (a parallel
     projection, or none).
@@ -39,7 +35,7 @@ def camera_from_projection(
     )
     if singular[1][-1] < 1e-9:
         raise ValueError("the 3x3 part of the projection matrix is singular")
-    depth = p[2] @ np.append(np.asarray(visible_point_world, dtype=float), 1.0)
+    depth = p[2, 3]  # of the world's origin
     if depth < -1e-9 or (abs(depth) <= 1e-9 and np.linalg.det(p[:, :3]) < 0):
         p = -p
     intrinsic, rotation = scipy.linalg.rq(p[:, :3])
@@ -57,8 +53,7 @@ def camera_from_projection(
 
 def read_projection_matrix(path: Path) -> Array:
     """A 3x4 matrix from a text file of 12 numbers (spaces, commas or lines between them)."""
-    if not path.is_file():
-        raise InputError(path, "does not exist")
+    existing_file(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
         lines = [line.split("#", 1)[0] for line in text.splitlines()]

@@ -14,7 +14,6 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import ArrayLike
 
 from .. import __version__
-from ..errors import InputError
 from ..geometry import Array, Rigid, Volume, is_rigid
 from .itk_image import volume_to_itk
 from .json_input import Fields, read_json_object
@@ -63,12 +62,10 @@ def to_json_value(value: Any) -> Any:
 
     What is not finite becomes null, as JSON knows no NaN. Raises TypeError for other objects.
     """
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, np.generic | np.ndarray):
         return to_json_value(value.tolist())
-    if isinstance(value, int):
-        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, os.PathLike):
@@ -102,21 +99,8 @@ def write_registration_json(record: RegistrationRecord, path: Path) -> None:
         if record.status == "ok":
             raise ValueError("a result that is ok needs a finite covariance")
         covariance = None
-    write_json(
-        {
-            "schema": SCHEMA,
-            "version": VERSION,
-            "status": record.status,
-            "ct_to_world": record.ct_to_world,
-            "covariance": covariance,
-            "quality": record.quality,
-            "timing_s": record.timing_s,
-            "inputs": record.inputs,
-            "software": record.software,
-            "parameters": record.parameters,
-        },
-        path,
-    )
+    content = {"schema": SCHEMA, "version": VERSION, **vars(record), "covariance": covariance}
+    write_json(content, path)
 
 
 def read_registration_json(path: Path) -> RegistrationRecord:
@@ -138,11 +122,7 @@ def read_registration_json(path: Path) -> RegistrationRecord:
         status=status,  # type: ignore[arg-type]
         ct_to_world=fields.rigid("ct_to_world"),
         covariance=fields.numbers("covariance", (6, 6)) if "covariance" in fields else None,
-        quality=table("quality"),
-        timing_s=table("timing_s"),
-        inputs=table("inputs"),
-        software=table("software"),
-        parameters=table("parameters"),
+        **{key: table(key) for key in ("quality", "timing_s", "inputs", "software", "parameters")},
     )
 
 
@@ -168,25 +148,6 @@ def write_itk_transform(
     offset = world_to_ct.translation - centre + world_to_ct.rotation @ centre
     transform.SetTranslation(offset.tolist())
     sitk.WriteTransform(transform, str(path))
-
-
-def read_itk_transform(path: Path) -> Array:
-    """``ct_to_world`` (4, 4) from a ``.tfm`` as we write it. InputError if it is not linear."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "does not exist")
-    try:
-        transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
-        raise InputError(path, "cannot be read as an ITK transform") from error
-    if not transform.IsLinear() or transform.GetDimension() != 3:
-        raise InputError(path, "is no linear transform in 3-D")
-    world_to_ct = np.eye(4)
-    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    for axis in range(3):
-        world_to_ct[:3, axis] = transform.TransformPoint(np.eye(3)[axis].tolist()) - origin
-    world_to_ct[:3, 3] = origin
-    return np.asarray(np.linalg.inv(world_to_ct))
 
 
 def write_volume_nifti(volume: Volume, path: Path) -> None:

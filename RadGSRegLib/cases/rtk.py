@@ -15,7 +15,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
-from ..geometry import Array, Camera
+from ..geometry import Array, Camera, affine, translation
+from .json_input import existing_file
 from .projection_matrix import camera_from_projection
 
 _PARAMETERS = (
@@ -63,23 +64,18 @@ def rtk_matrix(parameters: dict[str, float]) -> Array:
 
     Raises ValueError where a distance is missing or not positive.
     """
-    values = {name: parameters.get(name, 0.0) for name in _PARAMETERS}
+    values = dict.fromkeys(_PARAMETERS, 0.0) | parameters
     sid, sdd = values["SourceToIsocenterDistance"], values["SourceToDetectorDistance"]
     if sid <= 0 or sdd <= 0:
         raise ValueError("SourceToIsocenterDistance and SourceToDetectorDistance must be positive")
-    rotation = np.eye(4)
-    rotation[:3, :3] = Rotation.from_euler(
-        "ZXY",
-        [-values["InPlaneAngle"], -values["OutOfPlaneAngle"], -values["GantryAngle"]],
-        degrees=True,
-    ).as_matrix()
+    angles = [-values[name] for name in ("InPlaneAngle", "OutOfPlaneAngle", "GantryAngle")]
+    turn = Rotation.from_euler("ZXY", angles, degrees=True).as_matrix()
     sx, sy = values["SourceOffsetX"], values["SourceOffsetY"]
-    to_source = np.eye(4)
-    to_source[:2, 3] = -sx, -sy
+    to_source = translation([-sx, -sy, 0.0])
     magnify = np.array([[-sdd, 0, 0, 0], [0, -sdd, 0, 0], [0, 0, 1, -sid]])
     to_detector = np.eye(3)
     to_detector[:2, 2] = sx - values["ProjectionOffsetX"], sy - values["ProjectionOffsetY"]
-    return np.asarray(to_detector @ magnify @ to_source @ rotation)
+    return np.asarray(to_detector @ magnify @ to_source @ affine(turn, np.zeros(3)))
 
 
 def _number(element: ET.Element, path: Path) -> float:
@@ -102,9 +98,7 @@ def read_rtk_matrices(path: Path) -> list[Array]:
     The file's own <Matrix> is taken where it is given, the parameters otherwise. Raises InputError
     for anything that is not such a file, and for a cylindrical detector.
     """
-    if not path.is_file():
-        raise InputError(path, "does not exist")
-    content = path.read_bytes()
+    content = existing_file(path).read_bytes()
     if b"<!ENTITY" in content:  # entities could blow up, and RTK writes none
         raise InputError(path, "is no RTK geometry: it defines XML entities")
     try:

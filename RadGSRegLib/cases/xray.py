@@ -14,6 +14,7 @@ from ..errors import InputError
 from .dicom_file import is_dicom_file, number_of_frames, quiet_pydicom, value_of
 from .dicom_geometry import GeometryTags, geometry_tags
 from .itk_image import quiet_itk, read_itk
+from .json_input import existing_file
 from .rtk import DetectorGrid
 from .types import Intensity
 
@@ -38,15 +39,13 @@ class XrayImage:
 
 
 def _checked_frame(path: Path, frame: int | None, count: int) -> int:
-    if frame is None:
-        if count > 1:
-            raise InputError(
-                path, f"holds {count} frames", f'choose one with "frame": 0 to {count - 1}'
-            )
-        return 0
-    if not 0 <= frame < count:
+    if frame is None and count > 1:
+        raise InputError(
+            path, f"holds {count} frames", f'choose one with "frame": 0 to {count - 1}'
+        )
+    if not 0 <= (frame or 0) < count:
         raise InputError(path, f"has no frame {frame}; its frames are 0 to {count - 1}")
-    return frame
+    return frame or 0
 
 
 def _grey(array: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -62,11 +61,9 @@ def _read_plain(path: Path, frame: int | None) -> XrayImage:
     array = sitk.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = _grey(array, path)
-    if array.ndim == 2:
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[0] > 1 and 1 in array.shape[1:]):
         _checked_frame(path, frame, 1)
-    elif array.ndim == 3 and array.shape[0] > 1 and 1 in array.shape[1:]:
-        _checked_frame(path, frame, 1)
-        array = np.squeeze(array)
+        array = np.squeeze(array) if array.ndim == 3 else array
     elif array.ndim == 3:
         array = array[_checked_frame(path, frame, array.shape[0])]
     if array.ndim != 2:
@@ -106,10 +103,8 @@ def _decode(path: Path, dataset: pydicom.Dataset, frame: int) -> NDArray[Any]:
             "save it uncompressed (Explicit VR Little Endian)",
         ) from error
     stored = array[frame]
-    slope, intercept = (
-        float(value_of(dataset, tag) or default)
-        for tag, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
-    )
+    slope = float(value_of(dataset, "RescaleSlope") or 1.0)
+    intercept = float(value_of(dataset, "RescaleIntercept") or 0.0)
     return np.asarray((stored.astype(np.float64) - intercept) / slope)  # as pydicom: not rescaled
 
 
@@ -165,12 +160,8 @@ def _read_dicom(path: Path, frame: int | None, intensity: Intensity | None) -> X
     notes: list[str] = []
     if intensity is None:
         intensity, pixels, notes = _meaning(dataset, pixels)
-    return XrayImage(
-        pixels.astype(np.float32),
-        intensity=intensity,
-        tags=geometry_tags(dataset, index),
-        notes=tuple(notes),
-    )
+    tags = geometry_tags(dataset, index)
+    return XrayImage(pixels.astype(np.float32), intensity, tags, notes=tuple(notes))
 
 
 def read_xray(
@@ -186,8 +177,7 @@ def read_xray(
     of another modality, or has several frames and none chosen.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "is a folder, not a file" if path.is_dir() else "does not exist")
+    existing_file(path)
     if is_dicom_file(path) or path.suffix.lower() in _DICOM_SUFFIXES:
         with quiet_pydicom():
             return _read_dicom(path, frame, intensity)

@@ -14,7 +14,5 @@ from .region import region_box as region_box
 from .sizes import LABELS as LABELS
 from .sizes import MOBILE_LEVELS as MOBILE_LEVELS
 from .sizes import SIZES as SIZES
-from .sizes import SUBREGIONS as SUBREGIONS
-from .sizes import LevelSize as LevelSize
 from .vertebra import joint_surfaces as joint_surfaces
 from .vertebra import shape_of as shape_of

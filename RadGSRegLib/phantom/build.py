@@ -43,7 +43,6 @@ def make_phantom(
     region: Region = "lumbar",
     *,
     moves: Mapping[str, Array] | None = None,
-    soft_tissue: bool = True,
     progress: ProgressCallable | None = None,
 ) -> Phantom:
     """Build the phantom on a grid of ``spacing_mm`` (one number or (x, y, z)) over ``region``.
@@ -66,12 +65,12 @@ def make_phantom(
     grid = Grid(axes[0], axes[1], axes[2], blur)
 
     report(0.0, "soft tissue")
-    hu = paint_torso(p, grid) if soft_tissue else np.full(grid.shape, -1000.0, dtype=np.float32)
+    hu = paint_torso(p, grid)
     canvas = Canvas(grid, hu)
     spine = Spine(p, vertebra_poses(p), posed_vertebrae(p, moves))
     for index, name in enumerate(ORDER):
         report(0.3 + 0.6 * index / len(ORDER), name)
-        if soft_tissue and name != "S1":
+        if name != "S1":
             paint_disc(spine, canvas, name, ORDER[index + 1])
     for index, name in enumerate(ORDER):
         report(0.4 + 0.5 * index / len(ORDER), name)

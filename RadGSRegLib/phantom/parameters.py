@@ -70,23 +70,14 @@ class SpineParameters:
                 raise InputError("phantom", f"{name} has a size that is not positive")
 
 
-def random_spine(
-    seed: int | np.random.Generator,
-    *,
-    osteophytes: bool | None = None,
-    scoliosis: bool | None = None,
-    osteoporosis: bool | None = None,
-) -> SpineParameters:
-    """A random adult lumbar spine. Options left at None are drawn (a third of spines each).
+def random_spine(seed: int | np.random.Generator) -> SpineParameters:
+    """A random adult lumbar spine; a third each has osteophytes, scoliosis, osteoporosis.
 
     The same seed gives the same spine. Persons differ in overall size by about 8 % (one standard
     deviation), each length of each vertebra by 3 % more.
     """
     rng = np.random.default_rng(seed)
-    drawn = rng.random(3) < 1.0 / 3.0
-    with_osteophytes = bool(drawn[0]) if osteophytes is None else osteophytes
-    with_scoliosis = bool(drawn[1]) if scoliosis is None else scoliosis
-    porous = bool(drawn[2]) if osteoporosis is None else osteoporosis
+    osteophytes, scoliosis, porous = rng.random(3) < 1.0 / 3.0
 
     def normal(mean: float, deviation: float, limit: float = 2.0) -> float:
         return float(mean + deviation * np.clip(rng.standard_normal(), -limit, limit))
@@ -102,7 +93,7 @@ def random_spine(
     cortical = normal(1300.0, 100.0) if porous else normal(1550.0, 120.0)
     shell = normal(0.42, 0.06) if porous else normal(0.5, 0.08)
     posterior_shell = normal(1.25, 0.2)
-    curve = normal(0.0, 7.0) if with_scoliosis else normal(0.0, 1.2)
+    curve = normal(0.0, 7.0) if scoliosis else normal(0.0, 1.2)
     phase = float(rng.uniform(0.0, np.pi))
     twist = 0.6 * curve
     waist = normal(0.10, 0.015)
@@ -119,7 +110,7 @@ def random_spine(
             lengths["height_anterior"] *= float(rng.uniform(0.72, 0.9))
         size = replace(mean, **lengths, facet_angle=mean.facet_angle + normal(0.0, 5.0))
         spurs: list[tuple[float, float, float]] = []
-        if with_osteophytes:
+        if osteophytes:
             for _ in range(int(rng.integers(0, 5))):
                 spurs.append(
                     (

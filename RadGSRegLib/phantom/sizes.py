@@ -22,19 +22,6 @@ LABELS = {"T12": 19, "L1": 20, "L2": 21, "L3": 22, "L4": 23, "L5": 24, "S1": 26}
 
 MOBILE_LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5")
 
-SUBREGIONS = {
-    41: "Arcus_Vertebrae",
-    42: "Spinosus_Process",
-    43: "Costal_Process_Left",
-    44: "Costal_Process_Right",
-    45: "Superior_Articular_Left",
-    46: "Superior_Articular_Right",
-    47: "Inferior_Articular_Left",
-    48: "Inferior_Articular_Right",
-    49: "Vertebra_Corpus_border",
-    50: "Vertebra_Corpus",
-}
-
 
 @dataclass(frozen=True)
 class LevelSize:

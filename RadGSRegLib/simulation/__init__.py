@@ -10,6 +10,4 @@ from .phantom_case import simulate_phantom_case as simulate_phantom_case
 from .scene import Scene as Scene
 from .scene import covers_body as covers_body
 from .scene import take_apart as take_apart
-from .spectrum import Spectrum as Spectrum
-from .spectrum import monochromatic as monochromatic
 from .spectrum import tungsten_spectrum as tungsten_spectrum

@@ -21,11 +21,6 @@ class Spectrum:
     energies_kev: Array
     weights: Array
 
-    @property
-    def mean_kev(self) -> float:
-        """The mean energy of the signal."""
-        return float(self.energies_kev @ self.weights)
-
     def intensity(
         self, soft: ArrayLike, bone: ArrayLike, steel: ArrayLike = 0.0
     ) -> NDArray[np.float32]:
@@ -66,8 +61,3 @@ def tungsten_spectrum(kvp: float, aluminium_mm: float = 4.0, step_kev: float = 3
     absorption = 2.3 * _DETECTOR_CSI_MM / 0.5 * (np.maximum(energies, 40.0) / 40.0) ** -2.8 * 1.6
     signal = photons * energies * (1.0 - np.exp(-absorption))
     return Spectrum(energies, signal / signal.sum())
-
-
-def monochromatic(energy_kev: float) -> Spectrum:
-    """A beam of one energy."""
-    return Spectrum(np.array([float(energy_kev)]), np.array([1.0]))

@@ -11,13 +11,9 @@ from .backends import on_torch as on_torch
 from .backends import on_warp as on_warp
 from .exit_status import ExitStatus as ExitStatus
 from .interrupt import Interrupt as Interrupt
-from .interrupt import Interrupted as Interrupted
-from .parallel import core_count as core_count
 from .parallel import side_by_side as side_by_side
 from .parallel import side_by_side_reporting as side_by_side_reporting
 from .parallel import worker_count as worker_count
-from .progress import FiguresCallable as FiguresCallable
-from .progress import PoseCallable as PoseCallable
 from .progress import Progress as Progress
 from .progress import ProgressCallable as ProgressCallable
 from .torch_threads import one_torch_thread as one_torch_thread
