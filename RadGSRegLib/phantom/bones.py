@@ -56,13 +56,15 @@ def _marrow(
     """HU (N,) inside the shell: struts along the axis, denser towards the end plates."""
     struts = Texture(p.seed + 100 + index, (1.0, 1.0, 4.0), sigma)
     patches = Texture(p.seed + 200 + index, (5.0, 5.0, 6.0), sigma, size=24)
-    half = 0.25 * (v.size.height_anterior + v.size.height_posterior)
-    depth = 0.25 * (v.size.depth_upper + v.size.depth_lower)
-    edge = np.clip((np.abs(points.z) / np.float32(half)) - 0.55, 0.0, 1.0)
+    edge = np.clip((np.abs(points.z) / np.float32(v.size.half_height)) - 0.55, 0.0, 1.0)
     mean = np.float32(v.trabecular_hu) * (0.88 + 0.55 * edge)
     value = mean * (1.0 + 0.6 * struts(points) + 0.15 * patches(points))
     # The basivertebral vein opens in the middle of the posterior wall.
-    vein = (points.x / 7.0) ** 2 + (points.z / 3.0) ** 2 + ((points.y - depth + 4.0) / 9.0) ** 2
+    vein = (
+        (points.x / 7.0) ** 2
+        + (points.z / 3.0) ** 2
+        + ((points.y - v.size.half_depth + 4.0) / 9.0) ** 2
+    )
     return np.asarray(value - 110.0 * np.exp(-vein), dtype=np.float32)
 
 
@@ -96,7 +98,7 @@ def paint_vertebra(spine: Spine, canvas: Canvas, index: int) -> None:
 
 
 def _paint_ribs(v: VertebraParameters, canvas: Canvas, pose: Matrix) -> None:
-    wall = 0.25 * (v.size.depth_upper + v.size.depth_lower)
+    wall = v.size.half_depth
     for side in (1, -1):
         low, high = (14.0, 118.0) if side > 0 else (-118.0, -14.0)
         spot = canvas.spot(pose, (low, wall - 24.0, -70.0), (high, wall + 40.0, 16.0))
@@ -152,7 +154,7 @@ def paint_sacrum(spine: Spine, canvas: Canvas) -> None:
 def paint_disc(spine: Spine, canvas: Canvas, upper: str, lower: str) -> None:
     """Paint the disc between two neighbours, as they stand."""
     v = spine.parameters.vertebrae[upper]
-    half = 0.25 * (v.size.height_anterior + v.size.height_posterior)
+    half = v.size.half_height
     reach = max(v.size.width_lower, v.size.depth_lower) / 2 + 8.0
     low = (-reach, -reach, -half - v.size.disc_below - 10.0)
     spot = canvas.spot(spine.poses[upper], low, (reach, reach, -half + 8.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,16 +30,16 @@ class Grid:
         """(K, J, I)."""
         return len(self.z), len(self.y), len(self.x)
 
-    def box(self, lower: ArrayLike, upper: ArrayLike) -> tuple[slice, slice, slice]:
+    def box(self, lower: ArrayLike, upper: ArrayLike) -> Box:
         """The slices (k, j, i) of the voxels inside a box (mm)."""
         low, high = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
-        parts = []
-        for axis, a, b in ((self.z, low[2], high[2]), (self.y, low[1], high[1])):
-            parts.append(slice(int(np.searchsorted(axis, a)), int(np.searchsorted(axis, b))))
-        i = slice(int(np.searchsorted(self.x, low[0])), int(np.searchsorted(self.x, high[0])))
-        return parts[0], parts[1], i
+        k, j, i = (
+            slice(int(np.searchsorted(axis, low[n])), int(np.searchsorted(axis, high[n])))
+            for axis, n in ((self.z, 2), (self.y, 1), (self.x, 0))
+        )
+        return k, j, i
 
-    def points(self, box: tuple[slice, slice, slice]) -> Points:
+    def points(self, box: Box) -> Points:
         """All voxel centres of a box, flat, in the order of the array."""
         z, y, x = np.meshgrid(self.z[box[0]], self.y[box[1]], self.x[box[2]], indexing="ij")
         return Points(x.ravel(), y.ravel(), z.ravel())
@@ -97,43 +98,32 @@ class Canvas:
 
     def paint(self, spot: Spot, bone: Bone) -> None:
         """Lay bone over the soft tissue: outside, shell and marrow by their share of each voxel."""
-        here = self.hu[spot.box]
-        flat = here.reshape(-1)
         outer = coverage(bone.distance, self.grid.sigma)
         inner = coverage(bone.distance + bone.shell, self.grid.sigma)
-        old = flat[spot.where]
+        old = self.hu[spot.box].reshape(-1)[spot.where]
         value = (outer - inner) * np.float32(bone.cortical) + inner * bone.marrow
         # Where two bones share a voxel, each covers its part of what is left.
-        flat[spot.where] = np.maximum(
+        new = np.maximum(
             old * (1.0 - outer) + value, np.where(old > 300, old, -1100.0) * (1 - inner)
         )
-        self.hu[spot.box] = flat.reshape(here.shape)
+        _put(self.hu[spot.box], spot.where, new)
 
     def fill(self, spot: Spot, share: Array, value: float) -> None:
         """Mix a soft tissue of one HU into what is there."""
-        here = self.hu[spot.box]
-        flat = here.reshape(-1)
-        old = flat[spot.where]
-        flat[spot.where] = old + share * (np.float32(value) - old)
-        self.hu[spot.box] = flat.reshape(here.shape)
+        old = self.hu[spot.box].reshape(-1)[spot.where]
+        _put(self.hu[spot.box], spot.where, old + share * (np.float32(value) - old))
 
     def claim(
         self, spot: Spot, distance: Array, label: int, part: NDArray[np.uint8] | None = None
     ) -> None:
         """Label the voxels that lie inside this bone, and deeper than inside any other."""
-        shape = self.nearest[spot.box].shape
-        near = self.nearest[spot.box].reshape(-1)
-        mine = (distance < near[spot.where]) & (distance < 0)
+        near = self.nearest[spot.box].reshape(-1)[spot.where]
+        mine = (distance < near) & (distance < 0)
         chosen = spot.where[mine]
-        near[chosen] = distance[mine]
-        self.nearest[spot.box] = near.reshape(shape)
-        flat = self.labels[spot.box].reshape(-1)
-        flat[chosen] = label
-        self.labels[spot.box] = flat.reshape(shape)
+        _put(self.nearest[spot.box], chosen, distance[mine])
+        _put(self.labels[spot.box], chosen, label)
         if part is not None:
-            flat = self.parts[spot.box].reshape(-1)
-            flat[chosen] = part[mine]
-            self.parts[spot.box] = flat.reshape(shape)
+            _put(self.parts[spot.box], chosen, part[mine])
 
     def drop_islands(self, voxel_mm3: float, limit_mm3: float = 600.0) -> None:
         """Unlabel crumbs that a facet joint cut off; pieces that the field's edge cut off stay."""
@@ -146,12 +136,9 @@ class Canvas:
                 continue
             for index, place in enumerate(find_objects(pieces), start=1):
                 mine = pieces[place] == index
-                ends = [
-                    (b.start + s.start, b.start + s.stop) for b, s in zip(box, place, strict=True)
-                ]
                 touches = any(
-                    low == 0 or high == n
-                    for (low, high), n in zip(ends, self.labels.shape, strict=True)
+                    b.start + s.start == 0 or b.start + s.stop == n
+                    for b, s, n in zip(box, place, self.labels.shape, strict=True)
                 )
                 if touches or mine.sum() * voxel_mm3 > limit_mm3:
                     continue
@@ -159,10 +146,13 @@ class Canvas:
                 self.parts[box][place][mine] = 0
 
 
+def _put(here: NDArray[Any], where: NDArray[np.intp], values: ArrayLike) -> None:
+    """Write values at flat indices of a part of the grid, in place."""
+    here[np.unravel_index(where, here.shape)] = values
+
+
 def posed_corners(local_to_physical: Matrix, lower: ArrayLike, upper: ArrayLike) -> Matrix:
     """The eight corners (8, 3), mm, of a posed local box."""
-    ends = np.array([lower, upper], dtype=float)
-    grid = np.array(
-        [[ends[a, 0], ends[b, 1], ends[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)]
-    )
-    return transform_points(local_to_physical, grid)
+    ends = np.array([lower, upper], dtype=float).T
+    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(8, 3)
+    return transform_points(local_to_physical, corners)

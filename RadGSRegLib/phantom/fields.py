@@ -7,7 +7,9 @@ costs little more than its parts do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,11 +35,7 @@ class Points:
     def of(cls, points: ArrayLike) -> Points:
         """From an array (N, 3)."""
         p = np.asarray(points, dtype=np.float32)
-        return cls(
-            np.ascontiguousarray(p[:, 0]),
-            np.ascontiguousarray(p[:, 1]),
-            np.ascontiguousarray(p[:, 2]),
-        )
+        return cls(*np.ascontiguousarray(p.T))
 
     def take(self, where: NDArray[np.intp]) -> Points:
         """The points at the indices ``where``."""
@@ -46,11 +44,7 @@ class Points:
     def moved(self, matrix: NDArray[np.float64]) -> Points:
         """The points taken by a rigid matrix (4, 4) to another frame."""
         m = matrix.astype(np.float32)
-        return Points(
-            self.x * m[0, 0] + self.y * m[0, 1] + self.z * m[0, 2] + m[0, 3],
-            self.x * m[1, 0] + self.y * m[1, 1] + self.z * m[1, 2] + m[1, 3],
-            self.x * m[2, 0] + self.y * m[2, 1] + self.z * m[2, 2] + m[2, 3],
-        )
+        return Points(*(self.x * a + self.y * b + self.z * c + d for a, b, c, d in m[:3]))
 
     def inside_box(self, lower: ArrayLike, upper: ArrayLike) -> NDArray[np.intp]:
         """Indices of the points within an axis-aligned box."""
@@ -120,6 +114,25 @@ def swept_ellipse(
     slope = np.sqrt((u / r1) ** 2 + (v / r2) ** 2 + (w / r0) ** 2)
     distance = np.where(value > 1e-3, value * (value - 1.0) / np.maximum(slope, 1e-6), -r0)
     out[where] = np.minimum(distance, FAR)
+    return out
+
+
+def swept_path(
+    points: Points,
+    path: Iterable[ArrayLike],
+    sides: Iterable[ArrayLike],
+    radii: Iterable[tuple[float, float]],
+    width: float,
+) -> Array:
+    """Distance (N,) to rods from point to point of a path, blended over ``width`` mm.
+
+    ``sides`` as in `swept_ellipse`, of each rod; ``radii`` (mm) at each point.
+    """
+    out = np.full(len(points), FAR, dtype=np.float32)
+    rods = zip(pairwise(path), sides, pairwise(radii), strict=True)
+    for (start, end), side, (radii_start, radii_end) in rods:
+        rod = swept_ellipse(points, start, end, side, radii_start, radii_end)
+        out = smooth_min(out, rod, width)
     return out
 
 

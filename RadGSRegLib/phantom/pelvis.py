@@ -1,9 +1,8 @@
 """Sacrum, the upper part of the iliac bones, and the ribs of T12, as distance fields (mm)."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .fields import FAR, Array, Points, smooth_max, smooth_min, swept_ellipse
+from .fields import FAR, Array, Points, smooth_max, smooth_min, swept_ellipse, swept_path
 from .parameters import SpineParameters
 
 SACRUM_BOX = (np.array([-72.0, -32.0, -112.0]), np.array([72.0, 52.0, 24.0]))
@@ -16,24 +15,14 @@ def sacrum(parameters: SpineParameters, points: Points) -> tuple[Array, Array]:
     """
     size = parameters.vertebrae["L5"].size
     scale = size.width_lower / 49.4
-    a = 0.5 * size.width_lower * 1.0
+    a = 0.5 * size.width_lower
     b = 0.5 * size.depth_lower * 0.95
     # The sacrum is bent forward: its lower end comes back under the body.
     spine = [(0.0, 0.0, -10.0), (0.0, 1.0, -37.0), (0.0, -6.0, -59.0), (0.0, -20.0, -78.0)]
     radii = [(a, b), (0.70 * a, 0.62 * b), (0.52 * a, 0.45 * b), (0.36 * a, 0.36 * b)]
-    out = np.full(len(points), FAR, dtype=np.float32)
     side_axis = (1.0, 0.0, 0.0)
-    for i in range(3):
-        piece = swept_ellipse(
-            points,
-            np.multiply(spine[i], scale),
-            np.multiply(spine[i + 1], scale),
-            side_axis,
-            radii[i],
-            radii[i + 1],
-        )
-        out = smooth_min(out, piece, 3.0)
-    out = smooth_max(out, points.z + np.float32(0.0), 2.0)
+    out = swept_path(points, np.multiply(spine, scale), [side_axis] * 3, radii, 3.0)
+    out = smooth_max(out, points.z, 2.0)
 
     facets = np.full(len(points), FAR, dtype=np.float32)
     half_canal = size.canal_width / 2
@@ -113,15 +102,9 @@ def sacrum(parameters: SpineParameters, points: Points) -> tuple[Array, Array]:
     )
     out = smooth_max(out, -canal, 1.5)
     for s in (1.0, -1.0):
-        for x, z in ((0.86 * a, -30.0), (0.74 * a, -52.0)):
-            hole = swept_ellipse(
-                points,
-                (s * x, -30.0, z - 4),
-                (s * x, 40.0, z + 4),
-                side_axis,
-                (5.0, 5.0),
-                (4.0, 4.0),
-            )
+        for x, z in ((s * 0.86 * a, -30.0), (s * 0.74 * a, -52.0)):
+            ventral, dorsal = (x, -30.0, z - 4), (x, 40.0, z + 4)
+            hole = swept_ellipse(points, ventral, dorsal, side_axis, (5.0, 5.0), (4.0, 4.0))
             out = smooth_max(out, -hole, 2.0)
     return out, facets
 
@@ -132,32 +115,15 @@ def ilium(points: Points, side: int, scale: float) -> Array:
     Frame: upright, at the middle of the sacral end plate.
     """
     path = [(47.0, 42.0, -38.0), (66.0, 34.0, -22.0), (96.0, 4.0, -14.0), (128.0, -48.0, -26.0)]
-    heights = [26.0, 38.0, 48.0, 36.0]
-    thick = [8.0, 6.0, 3.6, 6.5]
-    out = np.full(len(points), FAR, dtype=np.float32)
-    for i in range(3):
-        start = np.multiply(path[i], [side * scale, scale, scale])
-        end = np.multiply(path[i + 1], [side * scale, scale, scale])
-        along = end - start
-        normal = np.array([along[1], -along[0], 0.0])
-        piece = swept_ellipse(
-            points, start, end, normal, (thick[i], heights[i]), (thick[i + 1], heights[i + 1])
-        )
-        out = smooth_min(out, piece, 4.0)
-    return out
+    radii = [(8.0, 26.0), (6.0, 38.0), (3.6, 48.0), (6.5, 36.0)]
+    scaled = np.multiply(path, [side * scale, scale, scale])
+    normals = [(y, -x, 0.0) for x, y, _ in np.diff(scaled, axis=0)]
+    return swept_path(points, scaled, normals, radii, 4.0)
 
 
 def rib(points: Points, side: int, wall: float) -> Array:
     """Distance (N,) to the twelfth rib of one side, in the frame of T12."""
-    path: list[NDArray[np.float64]] = [
-        np.array([side * x, wall + y, z])
-        for x, y, z in ((22.0, 3.0, 4.0), (52.0, 26.0, -10.0), (86.0, 20.0, -36.0), (106, -8, -56))
-    ]
+    course = ((22.0, 3.0, 4.0), (52.0, 26.0, -10.0), (86.0, 20.0, -36.0), (106.0, -8.0, -56.0))
+    path = [(side * x, wall + y, z) for x, y, z in course]
     radii = [(4.0, 5.0), (3.0, 6.0), (2.8, 6.0), (2.2, 4.0)]
-    out = np.full(len(points), FAR, dtype=np.float32)
-    for i in range(3):
-        piece = swept_ellipse(
-            points, path[i], path[i + 1], (0.3 * side, 1.0, 0.0), radii[i], radii[i + 1]
-        )
-        out = smooth_min(out, piece, 2.0)
-    return out
+    return swept_path(points, path, [(0.3 * side, 1.0, 0.0)] * 3, radii, 2.0)

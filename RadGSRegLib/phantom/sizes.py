@@ -48,6 +48,16 @@ class LevelSize:
     facet_angle: float
     sagittal_tilt: float
 
+    @property
+    def half_depth(self) -> float:
+        """Half the body's depth: where its posterior wall is."""
+        return 0.25 * (self.depth_upper + self.depth_lower)
+
+    @property
+    def half_height(self) -> float:
+        """Half the body's height: where its end plates are."""
+        return 0.25 * (self.height_anterior + self.height_posterior)
+
 
 SIZES = {
     "T12": LevelSize(

@@ -202,16 +202,12 @@ def paint_torso(parameters: SpineParameters, grid: Grid) -> Array:
     return hu
 
 
-def _bend(parameters: SpineParameters, grid: Grid, hu: Array, amplitude_mm: float = 2.2) -> None:
-    """Displace the soft tissue smoothly, so that no organ is a plain ellipse; in place."""
+def _bend(parameters: SpineParameters, grid: Grid, hu: Array) -> None:
+    """Displace the soft tissue smoothly by about 2 mm, so that no organ is a plain ellipse."""
     field = Texture(parameters.seed + 13, (9.0, 9.0, 14.0), size=24)
-    dx = (np.float32(amplitude_mm) / (grid.x[1] - grid.x[0])) if len(grid.x) > 1 else 0.0
-    dy = (np.float32(amplitude_mm) / (grid.y[1] - grid.y[0])) if len(grid.y) > 1 else 0.0
-    j, i = np.meshgrid(
-        np.arange(grid.shape[1], dtype=np.float32),
-        np.arange(grid.shape[2], dtype=np.float32),
-        indexing="ij",
-    )
+    dx = (np.float32(2.2) / (grid.x[1] - grid.x[0])) if len(grid.x) > 1 else 0.0
+    dy = (np.float32(2.2) / (grid.y[1] - grid.y[0])) if len(grid.y) > 1 else 0.0
+    j, i = np.indices(grid.shape[1:], dtype=np.float32)
     x, y = (a.ravel() for a in np.meshgrid(grid.x, grid.y))
     for k in range(grid.shape[0]):
         z = np.full(x.size, grid.z[k], dtype=np.float32)

@@ -62,7 +62,7 @@ def end_planes(p: VertebraParameters, points: Points) -> tuple[Array, Array]:
     """Heights (N,) of the upper and the lower end plate above each point's (x, y)."""
     s = p.size
     depth = 0.5 * (s.depth_upper + s.depth_lower)
-    middle = np.float32(0.25 * (s.height_anterior + s.height_posterior))
+    middle = np.float32(s.half_height)
     slope = np.float32(0.5 * (s.height_posterior - s.height_anterior) / depth)
     tilt = np.clip(points.y, -depth, depth) * slope
 
@@ -79,8 +79,7 @@ def end_planes(p: VertebraParameters, points: Points) -> tuple[Array, Array]:
 def body_wall(p: VertebraParameters, points: Points, waist: float | None = None) -> Array:
     """Distance (N,) to the body's side wall, as if it went on above and below."""
     s = p.size
-    middle = 0.25 * (s.height_anterior + s.height_posterior)
-    level = np.clip(points.z / np.float32(middle), -1.0, 1.0)
+    level = np.clip(points.z / np.float32(s.half_height), -1.0, 1.0)
     upper = (level + 1.0) * np.float32(0.5)
     pinch = 1.0 - np.float32(p.waist if waist is None else waist) * (1.0 - np.abs(level) ** 2.6)
     a = (s.width_lower + upper * np.float32(s.width_upper - s.width_lower)) * 0.5 * pinch
@@ -91,9 +90,8 @@ def body_wall(p: VertebraParameters, points: Points, waist: float | None = None)
     back = b * np.float32(0.84)
     ahead = y < 0
     side = np.empty(len(points), dtype=np.float32)
-    side[ahead] = superellipse(points.x[ahead], y[ahead], a[ahead], front[ahead], 2.15)
-    behind = ~ahead
-    side[behind] = superellipse(points.x[behind], y[behind], a[behind], back[behind], 2.9)
+    for part, depth, power in ((ahead, front, 2.15), (~ahead, back, 2.9)):
+        side[part] = superellipse(points.x[part], y[part], a[part], depth[part], power)
     return side
 
 
@@ -101,8 +99,7 @@ def _canal(p: VertebraParameters, points: Points) -> Array:
     """Distance (N,) to the vertebral canal: rounded in front, narrowing to a point behind."""
     s = p.size
     half = s.canal_depth / 2
-    wall = 0.5 * (s.depth_upper + s.depth_lower) / 2
-    v = points.y - np.float32(wall + half - 0.8)
+    v = points.y - np.float32(s.half_depth + half - 0.8)
     narrowing = np.clip((v + half) / (2 * half), 0.0, 1.0)
     a = np.float32(s.canal_width / 2) * (1.0 - np.float32(0.55) * narrowing**1.6)
     b = np.full(len(points), half, dtype=np.float32)
@@ -116,8 +113,8 @@ def _pair(p: VertebraParameters, side: int) -> float:
 def _superior_facet(p: VertebraParameters, points: Points, side: int) -> Array:
     """The superior articular process of one ``side`` (+1 left, -1 right)."""
     s = p.size
-    wall = 0.25 * (s.depth_upper + s.depth_lower)
-    top = 0.25 * (s.height_anterior + s.height_posterior)
+    wall = s.half_depth
+    top = s.half_height
     x0 = s.canal_width / 2
     angle = np.radians(s.facet_angle)
     blade = np.array([side * np.sin(angle), np.cos(angle), 0.0])
@@ -131,8 +128,8 @@ def _superior_facet(p: VertebraParameters, points: Points, side: int) -> Array:
 def _inferior_facet(p: VertebraParameters, points: Points, side: int) -> Array:
     """The inferior articular process of one ``side``; lies behind and inside the one below."""
     s = p.size
-    wall = 0.25 * (s.depth_upper + s.depth_lower)
-    top = 0.25 * (s.height_anterior + s.height_posterior)
+    wall = s.half_depth
+    top = s.half_height
     x0 = s.canal_width / 2
     angle = np.radians(s.facet_angle + 4.0)
     blade = np.array([side * np.sin(angle), np.cos(angle), 0.0])
@@ -151,14 +148,15 @@ def joint_surfaces(p: VertebraParameters, points: Points) -> tuple[Array, Array]
 def _parts(p: VertebraParameters, points: Points) -> list[tuple[int, Array]]:
     """Everything behind the body as (part number, distance), before blending."""
     s = p.size
-    wall = 0.25 * (s.depth_upper + s.depth_lower)
-    top = 0.25 * (s.height_anterior + s.height_posterior)
+    wall = s.half_depth
+    top = s.half_height
     x0 = s.canal_width / 2
     apex = wall + s.canal_depth
     parts: list[tuple[int, Array]] = []
-    for side in (1, -1):
-        pair = _pair(p, side)
-        left = side == 1
+    for side, costal, superior, inferior in (
+        (1, COSTAL_LEFT, SUPERIOR_LEFT, INFERIOR_LEFT),
+        (-1, COSTAL_RIGHT, SUPERIOR_RIGHT, INFERIOR_RIGHT),
+    ):
         xp = x0 + s.pedicle_width / 2 - 0.5
         pedicle = swept_ellipse(
             points,
@@ -187,16 +185,16 @@ def _parts(p: VertebraParameters, points: Points) -> list[tuple[int, Array]]:
         arch = smooth_min(smooth_min(pedicle, pars, 3.0), lamina, 3.0)
         parts.append((ARCH, arch))
 
-        span = 0.5 * s.transverse_span * pair
+        span = 0.5 * s.transverse_span * _pair(p, side)
         reach = max(span - (x0 + 8.0), 1.0)
         root = np.array([side * (x0 + 6.0), wall + 8.0, 0.24 * top])
         bend = root + [side * 0.55 * reach, 0.40 * p.transverse_sweep, p.transverse_rise * 0.7]
         tip = root + [side * reach, p.transverse_sweep * min(1.0, reach / 20.0), p.transverse_rise]
         inner = swept_ellipse(points, root, bend, (0.0, 1.0, 0.0), (4.4, 6.6), (2.7, 5.2))
         outer = swept_ellipse(points, bend, tip, (0.0, 1.0, 0.0), (2.7, 5.2), (2.2, 4.4))
-        parts.append((COSTAL_LEFT if left else COSTAL_RIGHT, smooth_min(inner, outer, 2.0)))
-        parts.append((SUPERIOR_LEFT if left else SUPERIOR_RIGHT, _superior_facet(p, points, side)))
-        parts.append((INFERIOR_LEFT if left else INFERIOR_RIGHT, _inferior_facet(p, points, side)))
+        parts.append((costal, smooth_min(inner, outer, 2.0)))
+        parts.append((superior, _superior_facet(p, points, side)))
+        parts.append((inferior, _inferior_facet(p, points, side)))
 
     half = p.spinous_height / 2
     start = np.array([0.0, apex + 3.0, -0.36 * top])
@@ -225,27 +223,23 @@ def shape_of(
     processes of the vertebra above and to the superior ones of the vertebra below, in the unmoved
     spine: the facets give way to them, so that a joint space of `JOINT_MM` stays.
     """
-    n = len(points)
     top, bottom = end_planes(p, points)
     wall = body_wall(p, points)
     plates = np.maximum(points.z - top, bottom - points.z)
     body = smooth_max(wall, plates, 1.6)
     canal = _canal(p, points)
     body = smooth_max(body, -canal, 2.5)
-    depth = 0.25 * (p.size.depth_upper + p.size.depth_lower)
-    middle = 0.25 * (p.size.height_anterior + p.size.height_posterior)
+    depth = p.size.half_depth
+    middle = p.size.half_height
     for angle, end, radius in p.osteophytes:
         a = np.radians(angle)
-        rim = (
-            0.48 * p.size.width_upper * np.sin(a),
-            -1.0 * depth * np.cos(a),
-            end * (middle - 1.0),
-        )
+        x, y = 0.48 * p.size.width_upper * np.sin(a), -depth * np.cos(a)
+        rim = (x, y, end * (middle - 1.0))
         spur = ellipsoid(points, rim, (radius * 1.2, radius * 1.2, radius * 0.8))
         body = smooth_min(body, spur, 3.0)
 
     distance = np.minimum(body, FAR)
-    part = np.full(n, CORPUS, dtype=np.uint8)
+    part = np.full(len(points), CORPUS, dtype=np.uint8)
     part[body > -BORDER_MM] = CORPUS_BORDER
     # Walls and end plates have their own thickness; posterior elements a much thicker shell.
     shell = np.where(plates > wall, np.float32(p.end_plate_mm), np.float32(p.shell_mm))
@@ -255,8 +249,7 @@ def shape_of(
     arch = np.full(len(behind), FAR, dtype=np.float32)
     arch_part = np.full(len(behind), ARCH, dtype=np.uint8)
     closest = np.full(len(behind), FAR, dtype=np.float32)
-    for number, field in _parts(p, near):
-        value = field
+    for number, value in _parts(p, near):
         if number in (SUPERIOR_LEFT, SUPERIOR_RIGHT) and above is not None:
             value = np.maximum(value, (value - above[behind] + np.float32(JOINT_MM)) * 0.5)
         if number in (INFERIOR_LEFT, INFERIOR_RIGHT) and below is not None:

@@ -1,7 +1,7 @@
 """One simulated case: a CT, two X-rays of it on the operating table, and the truth."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from .spectrum import Spectrum, tungsten_spectrum
 
 Image = NDArray[np.float32]
 Framing = Callable[[dict[str, Camera], Array], dict[str, Camera]]
+# Centre (3,) and axes (2 or 3, 3) in the world, radii mm, and g/cm^3 more than around it.
+Ellipsoid = tuple[Array, Array, Array, float]
 
 CLEAN_KEV = 60.0
 
@@ -67,7 +69,7 @@ class _Trunk:
     axes: Array
     radii: Array
     density: float
-    organs: tuple[tuple[Array, Array, Array, float], ...]
+    organs: tuple[Ellipsoid, ...]
 
     def occupancy(self, points: Array) -> Array:
         """Share (N,) of the trunk at points (N, 3), soft over about a voxel."""
@@ -118,15 +120,17 @@ def simulate_case(
     if prepared is not None:
         cameras = prepared.frame(cameras, at)
     trunk = None
-    if p.trunk:
-        whole = covers_body(ct)
-        trunk = (
-            _fitted_trunk(ct, poses[0], scene.rest) if whole else _draw_trunk(at, scene.rest, rng)
-        )
+    if p.trunk and covers_body(ct):
+        trunk = _fitted_trunk(ct, poses[0], scene.rest)
+    elif p.trunk:
+        trunk = _draw_trunk(at, scene.rest, rng)
     gas = _draw_gas(p, at, trunk, rng)
     wires = _draw_wires(p, at, rng)
+    bodies: list[Ellipsoid] = []
     if trunk is not None:
-        scene = Scene(_embed(scene.rest, poses[0], trunk), scene.vertebrae, scene.centroids)
+        scene = replace(scene, rest=_embed(scene.rest, poses[0], trunk))
+        bodies = [(trunk.centre, trunk.axes, trunk.radii, trunk.density), *trunk.organs]
+    bodies += gas
     finish = _draw_finish(p, rng)
 
     views, grey = [], {}
@@ -136,15 +140,9 @@ def simulate_case(
         steel = np.zeros_like(soft)
         rays = _rays(camera)
         source = camera.source_world
-        if trunk is not None:
-            path = ellipsoid_path(source, rays, trunk.centre, trunk.axes, trunk.radii)
-            soft += (path * trunk.density).astype(np.float32)
-            for centre, axes, radii, density in trunk.organs:
-                path = ellipsoid_path(source, rays, centre, axes, radii)
-                soft += (path * density).astype(np.float32)
-        for centre, radii in gas:
-            path = ellipsoid_path(source, rays, centre, np.eye(3), radii)
-            soft -= (0.97 * path).astype(np.float32)
+        for centre, axes, radii, density in bodies:
+            path = ellipsoid_path(source, rays, centre, axes, radii)
+            soft += (path * density).astype(np.float32)
         for start, end, radius, hollow in wires:
             path = cylinder_path(source, rays, start, end, radius, hollow)
             steel += (path * DENSITY["iron"]).astype(np.float32)
@@ -243,9 +241,9 @@ def _fitted_trunk(ct: Volume, ct_to_world: Array, rest: Piece) -> _Trunk:
 
 def _draw_gas(
     p: SimulationParameters, at: Array, trunk: _Trunk | None, rng: np.random.Generator
-) -> list[tuple[Array, Array]]:
-    """Pockets of bowel gas (centre, radii): in the belly, in front of the spine."""
-    out = []
+) -> list[Ellipsoid]:
+    """Pockets of bowel gas: in the belly, in front of the spine."""
+    out: list[Ellipsoid] = []
     depth = 150.0 if trunk is None else at[1] - (trunk.centre[1] - trunk.radii[1])
     for _ in range(int(rng.integers(p.gas[0], p.gas[1] + 1)) if p.gas[1] > 0 else 0):
         radius = rng.uniform(7.0, 19.0)
@@ -253,7 +251,7 @@ def _draw_gas(
         place = at + [rng.uniform(-95.0, 95.0), -ahead, rng.uniform(-95.0, 95.0)]
         if trunk is not None and trunk.occupancy(place[None])[0] < 1.0:
             continue
-        out.append((place, radius * rng.uniform(0.75, 1.35, 3)))
+        out.append((place, np.eye(3), radius * rng.uniform(0.75, 1.35, 3), -0.97))
     return out
 
 
@@ -275,15 +273,12 @@ def _draw_wires(
 
 def _embed(rest: Piece, ct_to_world: Array, trunk: _Trunk) -> Piece:
     """What the rest of the CT has more or less than the trunk it lies in, faded at its edges."""
-    k, j, i = np.indices(rest.soft.array.shape, dtype=np.float32).reshape(3, -1)
-    points = transform_points(
-        ct_to_world @ rest.soft.index_to_physical, np.stack([i, j, k], axis=-1)
-    )
-    base = trunk.occupancy(points).reshape(rest.soft.array.shape).astype(np.float32)
-    fade = np.ones(rest.soft.array.shape, dtype=np.float32)
-    for axis, (n, step) in enumerate(
-        zip(rest.soft.array.shape, rest.soft.spacing[::-1], strict=True)
-    ):
+    shape = rest.soft.array.shape
+    ijk = np.indices(shape, dtype=np.float32).reshape(3, -1)[::-1].T
+    points = transform_points(ct_to_world @ rest.soft.index_to_physical, ijk)
+    base = trunk.occupancy(points).reshape(shape).astype(np.float32)
+    fade = np.ones(shape, dtype=np.float32)
+    for axis, (n, step) in enumerate(zip(shape, rest.soft.spacing[::-1], strict=True)):
         edge = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5) * step
         ramp = np.clip(edge / 6.0, 0.0, 1.0).astype(np.float32)
         fade *= ramp.reshape([-1 if a == axis else 1 for a in range(3)])

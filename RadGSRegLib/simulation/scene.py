@@ -108,37 +108,29 @@ def covers_body(ct: Volume) -> bool:
     """
     axis = int(np.argmax(np.abs(ct.direction[2])))
     tissue = ct.array > -300
-    faces = []
-    for index_axis in range(3):
-        if index_axis == axis:
-            continue
-        array_axis = 2 - index_axis
-        for end in (0, -1):
-            faces.append(np.take(tissue, end, axis=array_axis).mean())
+    sides = [2 - index_axis for index_axis in range(3) if index_axis != axis]
+    faces = [np.take(tissue, end, axis=side).mean() for side in sides for end in (0, -1)]
     return bool(np.max(faces) < 0.4 and np.mean(faces) < 0.25)
 
 
 def _boxes(labels: NDArray[np.integer], numbers: list[int]) -> list[tuple[slice, slice, slice]]:
-    found = find_objects(labels.astype(np.int32))
+    boxes_there = find_objects(labels.astype(np.int32))
     boxes = []
     for number in numbers:
-        box = found[number - 1]
-        grown = [
+        k, j, i = (
             slice(max(s.start - 3, 0), min(s.stop + 3, n))
-            for s, n in zip(box, labels.shape, strict=True)
-        ]
-        boxes.append((grown[0], grown[1], grown[2]))
+            for s, n in zip(boxes_there[number - 1], labels.shape, strict=True)
+        )
+        boxes.append((k, j, i))
     return boxes
 
 
-def _local_soft_tissue(
-    hu: Array, occupied: NDArray[np.bool_], spacing: Matrix, reach_mm: float = 9.0
-) -> Array:
+def _local_soft_tissue(hu: Array, occupied: NDArray[np.bool_], spacing: Matrix) -> Array:
     """HU of the soft tissue around each voxel: a wide normalised average over what is not bone."""
     steps = tuple(max(round(3.0 / float(s)), 1) for s in spacing[::-1])
     coarse = hu[:: steps[0], :: steps[1], :: steps[2]]
     free = ~occupied[:: steps[0], :: steps[1], :: steps[2]]
-    sigma = [reach_mm / (s * n) for s, n in zip(spacing[::-1], steps, strict=True)]
+    sigma = [9.0 / (s * n) for s, n in zip(spacing[::-1], steps, strict=True)]
 
     def average(keep: NDArray[np.bool_]) -> tuple[Array, Array]:
         total = gaussian_filter(keep.astype(np.float32), sigma)
@@ -158,9 +150,8 @@ def _thin(volume: Volume, coarse_mm: float) -> Volume:
     steps = [max(int(np.floor(coarse_mm / s + 0.25)), 1) for s in volume.spacing]
     if max(steps) == 1:
         return volume
-    array = volume.array
-    pad = [(0, -n % s) for n, s in zip(array.shape, steps[::-1], strict=True)]
-    array = np.pad(array, pad)
+    pad = [(0, -n % s) for n, s in zip(volume.array.shape, steps[::-1], strict=True)]
+    array = np.pad(volume.array, pad)
     k, j, i = (n // s for n, s in zip(array.shape, steps[::-1], strict=True))
     array = array.reshape(k, steps[2], j, steps[1], i, steps[0]).mean(axis=(1, 3, 5))
     matrix = volume.index_to_physical.copy()
