@@ -11,16 +11,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 from . import __version__
 from .commands import COMMANDS, Outcome
 from .errors import Cancelled, InputError
 from .system import ExitStatus, Interrupt, Progress
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Show = Callable[[float, str], None]
 
@@ -94,15 +90,15 @@ def _run(args: argparse.Namespace, interrupt: Interrupt) -> int:
             show(furthest, message)
             return not interrupt.is_set
 
-        def tell_pose(ct_to_world: NDArray[np.float64]) -> None:
+        def tell_more(**facts: object) -> None:
             if lines:
-                _emit(out, furthest, latest, ct_to_world=ct_to_world.tolist())
+                _emit(out, furthest, latest, **facts)
 
-        def tell_figures(figures: dict[str, float]) -> None:
-            if lines:
-                _emit(out, furthest, latest, figures=figures)
-
-        progress = Progress(tell, on_pose=tell_pose, on_figures=tell_figures)
+        progress = Progress(
+            tell,
+            on_pose=lambda ct_to_world: tell_more(ct_to_world=ct_to_world.tolist()),
+            on_figures=lambda figures: tell_more(figures=figures),
+        )
         outcome = COMMANDS[args.command].run(args, progress, interrupt)
     _finish(outcome, out if lines else None)
     return outcome.exit_status
@@ -128,19 +124,13 @@ def _display(lines: bool, out: TextIO) -> Iterator[Show]:
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
 
-        columns = (
-            BarColumn(bar_width=32),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-        )
+        text = TextColumn("{task.description}")
+        columns = (BarColumn(bar_width=32), TaskProgressColumn(), TimeElapsedColumn(), text)
         with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=1.0)
-
-            def draw(fraction: float, message: str) -> None:
-                bar.update(task, completed=fraction, description=message)
-
-            yield draw
+            yield lambda fraction, message: bar.update(
+                task, completed=fraction, description=message
+            )
     else:
         yield lambda fraction, message: None
 

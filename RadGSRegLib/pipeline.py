@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,12 +48,6 @@ class PipelineResult:
     surface_points_ct: Array
     timing_s: dict[str, float]
     reconstruction_quality: dict[str, Any] = field(default_factory=dict)
-
-    def write_cloud(self, path: Path) -> None:
-        """Write ``gaussians.ply`` (positions in world mm)."""
-        from .gaussians import write_ply
-
-        write_ply(path, self.cloud_world)
 
 
 def run(

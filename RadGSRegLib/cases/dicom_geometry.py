@@ -49,20 +49,21 @@ class GeometryTags:
 
     def missing_for_intrinsic(self) -> list[str]:
         """The tags without which there is no intrinsic."""
-        need = {
-            "DistanceSourceToDetector": self.source_detector_mm,
-            "ImagerPixelSpacing": self.spacing_mm,
-        }
-        return [name for name, value in need.items() if value is None]
+        return _missing(
+            DistanceSourceToDetector=self.source_detector_mm, ImagerPixelSpacing=self.spacing_mm
+        )
 
     def missing_for_extrinsic(self) -> list[str]:
         """The tags without which there is no extrinsic."""
-        need = {
-            "DistanceSourceToPatient": self.source_isocentre_mm,
-            "PositionerPrimaryAngle": self.primary_deg,
-            "PositionerSecondaryAngle": self.secondary_deg,
-        }
-        return [name for name, value in need.items() if value is None]
+        return _missing(
+            DistanceSourceToPatient=self.source_isocentre_mm,
+            PositionerPrimaryAngle=self.primary_deg,
+            PositionerSecondaryAngle=self.secondary_deg,
+        )
+
+
+def _missing(**values: Any) -> list[str]:
+    return [name for name, value in values.items() if value is None]
 
 
 def _lookup(dataset: Dataset, keyword: str, frame: int) -> Any:
@@ -92,7 +93,13 @@ def _number(value: Any) -> float | None:
 
 def _positive(value: Any) -> float | None:
     number = _number(value)
-    return number if number is not None and number > 0 else None
+    return number if number and number > 0 else None
+
+
+def _pair(dataset: Dataset, keyword: str) -> tuple[Any, Any]:
+    """Both values of an element, or None twice where it has not two."""
+    value = value_of(dataset, keyword)
+    return tuple(value) if hasattr(value, "__len__") and len(value) == 2 else (None, None)
 
 
 def _angle(dataset: Dataset, keyword: str, frame: int) -> float | None:
@@ -110,16 +117,9 @@ def _angle(dataset: Dataset, keyword: str, frame: int) -> float | None:
 
 def geometry_tags(dataset: Dataset, frame: int = 0) -> GeometryTags:
     """The geometry of one frame; tags that are absent, empty or no number are None."""
-    spacing = value_of(dataset, "ImagerPixelSpacing")
-    steps: list[float | None] = []
-    if spacing is not None and hasattr(spacing, "__len__") and len(spacing) == 2:
-        steps = [_positive(spacing[1]), _positive(spacing[0])]  # DICOM writes rows first
-    orientation = value_of(dataset, "PatientOrientation")
-    letters: tuple[str, str] | None = None
-    if orientation is not None and hasattr(orientation, "__len__") and len(orientation) == 2:
-        row, column = (str(o).upper() for o in orientation)
-        if row and column and set(row + column) <= set(_LETTERS):
-            letters = row, column
+    rows, columns = (_positive(step) for step in _pair(dataset, "ImagerPixelSpacing"))
+    row, column = (str(way or "").upper() for way in _pair(dataset, "PatientOrientation"))
+    known = row and column and set(row + column) <= set(_LETTERS)
     position = str(value_of(dataset, "PatientPosition") or "").strip().upper()
     isocentre = _positive(_lookup(dataset, "DistanceSourceToPatient", frame))
     return GeometryTags(
@@ -128,8 +128,8 @@ def geometry_tags(dataset: Dataset, frame: int = 0) -> GeometryTags:
         or _positive(_lookup(dataset, "DistanceSourceToIsocenter", frame)),
         primary_deg=_angle(dataset, "PositionerPrimaryAngle", frame),
         secondary_deg=_angle(dataset, "PositionerSecondaryAngle", frame),
-        spacing_mm=(steps[0], steps[1]) if len(steps) == 2 and steps[0] and steps[1] else None,
-        orientation=letters,
+        spacing_mm=(columns, rows) if columns and rows else None,
+        orientation=(row, column) if known else None,
         patient_position=position if position in PATIENT_POSITIONS else None,
     )
 

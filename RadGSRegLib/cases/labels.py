@@ -144,21 +144,16 @@ def find_segment(segmentation: Segmentation, label: int | str, path: Path) -> Se
             return named[0]
         label = int(label)
     if isinstance(label, int):
-        if not segments:
-            if label == 0 or label not in segmentation.values():
-                raise InputError(
-                    path, f"has no label {label}; the labels are: {_describe(segmentation)}"
-                )
-            return Segment(str(label), str(label), label, 0)
-        found = [s for s in segments if s.value == label]
-        if len(found) > 1:
-            names = ", ".join(s.name for s in found)
+        nameless = [Segment(str(value), str(value), value, 0) for value in segmentation.values()]
+        having = [s for s in segments or nameless if s.value == label]
+        if len(having) > 1:
+            names = ", ".join(s.name for s in having)
             raise InputError(path, f"uses label {label} for {names}", "choose by name")
-        if not found:
-            raise InputError(
-                path, f"has no label {label}; the segments are: {_describe(segmentation)}"
-            )
-        return found[0]
+        if not having:
+            kind = "segments" if segments else "labels"
+            there = _describe(segmentation)
+            raise InputError(path, f"has no label {label}; the {kind} are: {there}")
+        return having[0]
     wanted, plain = label.strip().lower(), _plain(label)
     level = "S1" if plain == "sacrum" else vertebra_level(label)
     codes = (wanted, SNOMED_CODES.get(level or "", wanted))

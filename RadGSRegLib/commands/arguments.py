@@ -1,13 +1,18 @@
 """Arguments that several commands share, and how their values are read."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..choices import DEVICES, EFFORTS, REALISMS
 from ..errors import InputError
+
+
+def add_path(parser: argparse.ArgumentParser, name: str, metavar: str, help: str) -> None:
+    """Add a file or folder that is read or written; None where it is an option not given."""
+    parser.add_argument(name, metavar=metavar, type=Path, help=help)
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +79,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def check_model(args: argparse.Namespace) -> None:
     """Raise InputError where ``--model`` names no file."""
-    if args.model is not None and not os.path.isfile(args.model):  # noqa: PTH113 - loads nothing
+    if args.model is not None and not args.model.is_file():
         raise InputError(args.model, "there is no such model")
 
 

@@ -11,7 +11,6 @@ from .running import pipeline_options, registration_outcome, results_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     add_out(parser)
     add_realism(parser)
     add_common(parser)

@@ -1,18 +1,16 @@
 """``radgsreg evaluate``: metrics over a folder of cases with truth."""
 
 import argparse
-from pathlib import Path
 
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
-from .arguments import add_common, add_effort, add_out, whole
+from .arguments import add_common, add_effort, add_out, add_path, whole
 from .command import Command, Outcome
 from .running import results_folder, torch_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("cases", metavar="CASES_DIR", help="folders with case.json, truth.json")
+    add_path(parser, "cases", "CASES_DIR", "folders with case.json, truth.json")
     add_out(parser)
     parser.add_argument(
         "--start",
@@ -74,8 +72,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     """Evaluate, and write tables, JSON and plots."""
     from ..evaluation import EvaluationOptions, find_cases, write_cases, write_paper
 
-    folder = Path(args.cases)
-    find_cases(folder)
+    find_cases(args.cases)
     names = (args.methods or "").split(",")
     options = EvaluationOptions(
         methods=tuple(name.strip() for name in names if name.strip()),
@@ -89,7 +86,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     )
     write = write_paper if args.protocol == "paper" else write_cases
     with results_folder(args.out, interrupt) as stage:
-        report = write(folder, stage, options, progress)
+        report = write(args.cases, stage, options, progress)
     cases = max(summary.cases for summary in report.summaries.values())
     count = f"{cases} case{'' if cases == 1 else 's'}"
     if args.protocol == "paper":

@@ -1,18 +1,17 @@
 """``radgsreg pretrain``: one of the three stages of training; a model and its card."""
 
 import argparse
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
-from .arguments import add_common, whole
+from .arguments import add_common, add_path, whole
 from .command import Command, Outcome
 from .running import torch_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument(
         "--stage",
         type=int,
@@ -20,10 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="1: many CTs, simulated X-rays; 2: X-rays with known poses; 3: one patient's CT",
     )
-    parser.add_argument("case", metavar="CASE.json", nargs="?", help="the patient, for --stage 3")
-    parser.add_argument("--out", metavar="MODEL.safetensors", required=True)
+    parser.add_argument(
+        "case", metavar="CASE.json", type=Path, nargs="?", help="the patient, for --stage 3"
+    )
+    parser.add_argument("--out", metavar="MODEL.safetensors", type=Path, required=True)
     parser.add_argument("--minutes", type=_minutes, help="stop then, with the best so far")
-    parser.add_argument("--config", metavar="FILE", help="options as JSON or YAML")
+    add_path(parser, "--config", "FILE", "options as JSON or YAML")
     parser.add_argument(
         "--base",
         metavar="MODEL",
@@ -31,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "program for --stage 3 with their networks, else none)",
     )
     parser.add_argument("--phantoms", type=whole(0), default=0, help="spines, for --stage 1")
-    parser.add_argument("--cts", metavar="DIR", help="CTs with label maps, for --stage 1")
-    parser.add_argument("--verse", metavar="DIR", help="VerSe'20, for --stage 1")
-    parser.add_argument("--cases", metavar="DIR", help="cases with truth.json, for --stage 2")
+    add_path(parser, "--cts", "DIR", "CTs with label maps, for --stage 1")
+    add_path(parser, "--verse", "DIR", "VerSe'20, for --stage 1")
+    add_path(parser, "--cases", "DIR", "cases with truth.json, for --stage 2")
     parser.add_argument("--fold", type=int, choices=range(5), help="held out of --cases")
     parser.add_argument(
         "--anchors",
@@ -41,11 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="template",
         help="of stages 1 and 2: a mean vertebra (default), or the paper's grid",
     )
-    parser.add_argument("--work", metavar="DIR", help="checkpoints; an interrupted run goes on")
-    parser.add_argument(
-        "--stop", metavar="FILE", help="end with the best so far as soon as this file appears"
-    )
-    parser.add_argument("--board", metavar="DIR", help="logs for TensorBoard")
+    add_path(parser, "--work", "DIR", "checkpoints; an interrupted run goes on")
+    add_path(parser, "--stop", "FILE", "end with the best so far as soon as this file appears")
+    add_path(parser, "--board", "DIR", "logs for TensorBoard")
     add_common(parser)
 
 
@@ -78,42 +77,23 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         shipped_base,
     )
 
-    def path(name: str) -> Path | None:
-        value = getattr(args, name)
-        return None if value is None else Path(value)
-
     config = replace(TrainingConfig(), seed=args.seed)
     if args.config is not None:
-        config = read_config(Path(args.config), config)
+        config = read_config(args.config, config)
     if args.minutes is not None and args.config is None:
         config = config.by_clock()
-    base = None if args.base == "none" else path("base")
+    base = None if args.base in (None, "none") else Path(args.base)
     if args.base is None and args.stage == 3:
         base = shipped_base(config)
-    asked = Pretraining(
-        stage=args.stage,
-        out=Path(args.out),
-        case=path("case"),
-        phantoms=args.phantoms,
-        cts=path("cts"),
-        verse=path("verse"),
-        cases=path("cases"),
-        fold=args.fold,
-        base=base,
-        minutes=args.minutes,
-        work=path("work"),
-        stop=path("stop"),
-        board=path("board"),
-        device=device,
-        anchors=args.anchors,
-    )
+    given = {field.name: getattr(args, field.name) for field in fields(Pretraining)}
+    asked = Pretraining(**given | {"base": base, "device": device})
     best = pretrain(asked, config, progress).best()
     summary = (
         f"trained for {best['minutes']:.1f} minutes, {best['step']:.0f} steps",
         f"error on {measured_on(asked)}: reconstruction {best['recm_mm']:.1f} mm, "
         f"registration {best['regm_mm']:.1f} mm (medians, before any refinement)",
         "began from scratch" if base is None else f"went on from: {base}",
-        f"model: {args.out} (its card: {Path(args.out).with_suffix('.md')})",
+        f"model: {args.out} (its card: {args.out.with_suffix('.md')})",
     )
     return Outcome(ExitStatus.OK, summary, {"out": str(args.out), **best})
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..choices import RECONSTRUCTION_METHODS
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
-from .arguments import add_common, add_out, check_model
+from .arguments import add_common, add_out, add_path, check_model
 from .command import Command, Outcome
 from .running import (
     pipeline_options,
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("input", metavar="CASE_OR_VIEWS.json", help="a case, or X-rays alone")
+    add_path(parser, "input", "CASE_OR_VIEWS.json", "a case, or X-rays alone")
     add_out(parser)
     parser.add_argument(
         "--method",
@@ -36,13 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="optimize",
         help="default optimize; learned needs --model",
     )
-    parser.add_argument("--model", metavar="M", help="trained weights, for --method learned")
+    add_path(parser, "--model", "M", "trained weights, for --method learned")
     parser.add_argument(
         "--ct-prior", action="store_true", help="register first, start from the CT's Gaussians"
     )
-    parser.add_argument(
-        "--start", metavar="START.json", help="an approximate ct_to_world for --ct-prior"
-    )
+    add_path(parser, "--start", "START.json", "an approximate ct_to_world for --ct-prior")
     add_common(parser)
 
 
@@ -62,19 +59,20 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     from ..cases import read_start, software_versions, write_json, write_volume_nifti
 
     progress(0.0, "reading the X-rays")
-    path = Path(args.input)
-    case, views, inputs = _read_views_or_case(path)
+    case, views, inputs = _read_views_or_case(args.input)
     if args.ct_prior and case is None:
-        raise InputError(path, "holds no CT, which --ct-prior needs", "give a case.json")
-    start = None if args.start is None else read_start(Path(args.start))
+        raise InputError(args.input, "holds no CT, which --ct-prior needs", "give a case.json")
+    start = None if args.start is None else read_start(args.start)
     inputs = with_inputs(inputs, args.start, args.model)
     with results_folder(args.out, interrupt) as stage:
         from .. import pipeline
         from ..gaussians import write_ply
 
         registration: Registration | None = None
+        timing_s: dict[str, float] = {}
+        part = progress.part(0.05, 0.95)
         if case is not None and args.ct_prior:
-            result = pipeline.run(case, start, pipeline_options(args), progress.part(0.05, 0.95))
+            result = pipeline.run(case, start, pipeline_options(args), part)
             registration = result.registration
             cloud, volume = result.cloud_world, result.volume_world
             quality, timing_s = result.reconstruction_quality, result.timing_s
@@ -82,18 +80,15 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             from ..networks import load_model, see
             from ..reconstruction import box_of_cloud
 
-            model = load_model(Path(args.model), torch_device(args.device))
-            learned = see(views, model, None, progress.part(0.05, 0.95))
+            model = load_model(args.model, torch_device(args.device))
+            learned = see(views, model, None, part)
             cloud = learned.cloud_world.to("cpu")
             volume = box_of_cloud(cloud, 1.0).voxelize(cloud)
-            quality, timing_s = {"agreement": learned.score, "gaussians": len(cloud)}, {}
+            quality = {"agreement": learned.score, "gaussians": len(cloud)}
         else:
-            done = pipeline.reconstruct(
-                views,
-                options=reconstruction_options(args.device, args.seed),
-                progress=progress.part(0.05, 0.95),
-            )
-            cloud, volume, quality, timing_s = done.cloud, done.volume, done.quality, {}
+            options = reconstruction_options(args.device, args.seed)
+            done = pipeline.reconstruct(views, options=options, progress=part)
+            cloud, volume, quality = done.cloud, done.volume, done.quality
         write_volume_nifti(volume, stage / "reconstruction.nii.gz")
         write_ply(stage / "gaussians.ply", cloud)
         record = {
@@ -101,9 +96,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "version": 1,
             "method": args.method,
             "prior": "ct" if args.ct_prior else "none",
-            "status": registration.status if registration else None,
-            "reason": registration.reason if registration else None,
-            "ct_to_world": registration.ct_to_world if registration else None,
+            "status": registration and registration.status,
+            "reason": registration and registration.reason,
+            "ct_to_world": None if registration is None else registration.ct_to_world,
             "quality": quality,
             "timing_s": timing_s,
             "inputs": inputs,
@@ -111,10 +106,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "parameters": {"seed": args.seed, "views": [view.name for view in views]},
         }
         write_json(record, stage / "reconstruction.json")
-    files = f"results: {args.out}"
     first = f"reconstructed from {len(views)} views with {len(cloud)} Gaussians"
     if registration is None:
-        return Outcome(ExitStatus.OK, (first, files), {"out": str(args.out)})
+        return Outcome(ExitStatus.OK, (first, f"results: {args.out}"), {"out": str(args.out)})
     outcome = registration_outcome(registration, args.out)
     return Outcome(outcome.exit_status, (first, *outcome.summary), outcome.facts)
 

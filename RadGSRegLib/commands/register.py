@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..system import Interrupt, Progress
-from .arguments import add_common, add_effort, add_out, check_model
+from .arguments import add_common, add_effort, add_out, add_path, check_model
 from .command import Command, Outcome
 from .running import (
     pipeline_options,
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("case", metavar="CASE.json", help="the case (see docs/files.md)")
+    add_path(parser, "case", "CASE.json", "the case (see docs/files.md)")
     add_out(parser)
-    parser.add_argument("--start", metavar="START.json", help="an approximate ct_to_world")
-    parser.add_argument("--model", metavar="M", help="trained weights, for a start")
+    add_path(parser, "--start", "START.json", "an approximate ct_to_world")
+    add_path(parser, "--model", "M", "trained weights, for a start")
     add_effort(parser, "how much to search and refine (default normal, which is what was measured)")
     parser.add_argument(
         "--config",
         metavar="FILE",
+        type=Path,
         help="the parameters of a registration.json, to run it again as it was, or a JSON or YAML "
         'file with the same under "registration"; --seed given beside it wins',
     )
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     from ..cases import read_case, read_start
 
     progress(0.0, "reading the case")
-    case = read_case(Path(args.case))
-    start = None if args.start is None else read_start(Path(args.start))
+    case = read_case(args.case)
+    start = None if args.start is None else read_start(args.start)
     registration = _registration_options(args, case)
     with results_folder(args.out, interrupt) as stage:
         from .. import pipeline
@@ -91,7 +91,7 @@ def _registration_options(args: argparse.Namespace, case: Case) -> RegistrationO
         from ..registration import registration_options
 
         return registration_options(args.effort or "normal", seed=args.seed or 0)
-    options = read_parameters(Path(args.config), set(case.to_parameters()))
+    options = read_parameters(args.config, set(case.to_parameters()))
     return options if args.seed is None else replace(options, seed=args.seed)
 
 
@@ -142,7 +142,7 @@ def _learned(
     device = torch_device(args.device)
     from ..networks import is_trained_for, learned_start, load_model, patient_cloud
 
-    model = load_model(Path(args.model), device)
+    model = load_model(args.model, device)
     if model.is_patient_specific and not is_trained_for(case, model):
         raise InputError(
             args.model,

@@ -7,20 +7,17 @@ output. The window starts it; a person has no use for it.
 import argparse
 import contextlib
 import sys
-from pathlib import Path
 
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
+from .arguments import add_path
 from .command import Command, Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("case", metavar="CASE.json", type=Path)
-    parser.add_argument(
-        "pose", metavar="POSE.json", type=Path, help="the ct_to_world to begin with"
-    )
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where pictures are written")
+    add_path(parser, "case", "CASE.json", "the case")
+    add_path(parser, "pose", "POSE.json", "the ct_to_world to begin with")
+    add_path(parser, "folder", "FOLDER", "where pictures are written")
 
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:

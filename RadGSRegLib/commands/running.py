@@ -29,14 +29,14 @@ def results_folder(out: str, interrupt: Interrupt) -> Iterator[Path]:
         interrupt.hold()
 
 
-def with_inputs(inputs: Mapping[str, str], *paths: str | None) -> dict[str, str]:
+def with_inputs(inputs: Mapping[str, str], *paths: Path | None) -> dict[str, str]:
     """Return the inputs with the hashes of further files, of those that were given."""
     from ..cases import Ledger
 
     ledger = Ledger()
     for path in paths:
         if path is not None:
-            ledger.add_file(Path(path))
+            ledger.add_file(path)
     return {**inputs, **ledger.inputs}
 
 
@@ -61,10 +61,9 @@ def reconstruction_options(device: str, seed: int) -> ReconstructionOptions:
 def pipeline_options(
     args: argparse.Namespace, registration: RegistrationOptions | None = None
 ) -> PipelineOptions:
-    """Return the options of the whole pipeline, for --device and --seed.
+    """Return the pipeline's options: --device, and ``registration``'s or else --seed's.
 
-    ``registration``: its options, where they are not the defaults. InputError where there is no
-    CUDA.
+    InputError where there is no CUDA.
     """
     from ..pipeline import PipelineOptions
     from ..registration import RegistrationOptions

@@ -8,20 +8,19 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
-from .arguments import add_progress, whole
+from .arguments import add_path, add_progress, whole
 from .command import Command, Outcome
 
 _ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("ct", metavar="CT", help="the CT: NIfTI, NRRD, MHA or a DICOM folder")
+    add_path(parser, "ct", "CT", "the CT: NIfTI, NRRD, MHA or a DICOM folder")
     parser.add_argument(
         "--point", metavar="X,Y,Z", required=True, help="inside the vertebra's body, LPS mm"
     )
     parser.add_argument(
-        "--out", metavar="MASK.nii.gz", required=True, help="where the label map goes"
+        "--out", metavar="MASK.nii.gz", type=Path, required=True, help="where the label map goes"
     )
     parser.add_argument(
         "--label",
@@ -36,12 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Segment the vertebra and write its label map on the CT's grid."""
     point = _point(args.point)
-    out = Path(args.out)
-    with _label_map(out, interrupt) as part:
+    with _label_map(args.out, interrupt) as part:
         from ..cases import read_ct, write_segmentation
 
         progress(0.0, "reading the CT")
-        ct = read_ct(Path(args.ct))
+        ct = read_ct(args.ct)
         import numpy as np
 
         from ..segmentation import segment_vertebra
@@ -56,10 +54,10 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         "status": vertebra.status,
         "quality": vertebra.quality,
         "notes": list(vertebra.notes),
-        "out": str(out),
+        "out": str(args.out),
     }
     status = ExitStatus.OK if vertebra.status == "ok" else ExitStatus.NOT_TRUSTED
-    return Outcome(status, (first, f"result: {out}"), facts)
+    return Outcome(status, (first, f"result: {args.out}"), facts)
 
 
 def _point(text: str) -> list[float]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
-from .arguments import add_out, add_progress, add_realism, add_seed, whole
+from .arguments import add_out, add_path, add_progress, add_realism, add_seed, whole
 from .command import Command, Outcome
 from .running import results_folder
 
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("--case", metavar="CASE.json", help="take CT, segmentation and label here")
-    parser.add_argument("--ct", metavar="CT", help="a CT; without any, the built-in phantom")
-    parser.add_argument("--segmentation", metavar="SEG", help="its label map")
+    add_path(parser, "--case", "CASE.json", "take CT, segmentation and label here")
+    add_path(parser, "--ct", "CT", "a CT; without any, the built-in phantom")
+    add_path(parser, "--segmentation", "SEG", "its label map")
     parser.add_argument(
         "--label",
         metavar="LABEL",
@@ -85,16 +83,16 @@ def _read_source(args: argparse.Namespace) -> CtCase | None:
     from ..cases import CtCase, labels_on_ct, read_ct, read_ct_case, read_segmentation
 
     if args.case is not None:
-        return read_ct_case(Path(args.case))
+        return read_ct_case(args.case)
     if args.ct is None:
         return None
     for path in (args.ct, args.segmentation):
-        if not Path(path).exists():
+        if not path.exists():
             raise InputError(path, "does not exist")
     label = int(args.label) if args.label.lstrip("+-").isdigit() else args.label
-    ct = read_ct(Path(args.ct))
-    segmentation = Path(args.segmentation)
-    labels, value, names = labels_on_ct(read_segmentation(segmentation), label, ct, segmentation)
+    ct = read_ct(args.ct)
+    segmentation = read_segmentation(args.segmentation)
+    labels, value, names = labels_on_ct(segmentation, label, ct, args.segmentation)
     return CtCase(ct, labels, value, label_names=names)
 
 

@@ -110,15 +110,9 @@ def random_spine(seed: int | np.random.Generator) -> SpineParameters:
             lengths["height_anterior"] *= float(rng.uniform(0.72, 0.9))
         size = replace(mean, **lengths, facet_angle=mean.facet_angle + normal(0.0, 5.0))
         spurs: list[tuple[float, float, float]] = []
-        if osteophytes:
-            for _ in range(int(rng.integers(0, 5))):
-                spurs.append(
-                    (
-                        float(rng.uniform(-110.0, 110.0)),
-                        float(rng.choice([-1.0, 1.0])),
-                        float(rng.uniform(2.0, 4.2)),
-                    )
-                )
+        for _ in range(int(rng.integers(0, 5)) if osteophytes else 0):
+            angle, plate = rng.uniform(-110.0, 110.0), rng.choice([-1.0, 1.0])
+            spurs.append((float(angle), float(plate), float(rng.uniform(2.0, 4.2))))
         vertebrae[name] = VertebraParameters(
             size=size,
             waist=float(np.clip(waist + normal(0.0, 0.01), 0.05, 0.16)),

@@ -158,30 +158,22 @@ def _parts(p: VertebraParameters, points: Points) -> list[tuple[int, Array]]:
         (-1, COSTAL_RIGHT, SUPERIOR_RIGHT, INFERIOR_RIGHT),
     ):
         xp = x0 + s.pedicle_width / 2 - 0.5
+        start = (side * xp, wall - 5.0, 0.40 * top)
+        end = (side * (xp - 0.5), wall + 9.0, 0.34 * top)
         pedicle = swept_ellipse(
             points,
-            (side * xp, wall - 5.0, 0.40 * top),
-            (side * (xp - 0.5), wall + 9.0, 0.34 * top),
+            start,
+            end,
             (1.0, 0.0, 0.0),
             (s.pedicle_width / 2, s.pedicle_height / 2 + 0.5),
             (s.pedicle_width / 2, s.pedicle_height / 2 - 1.0),
         )
-        pars = swept_ellipse(
-            points,
-            (side * (x0 + 3.5), wall + 9.5, 0.30 * top),
-            (side * (x0 + 0.0), wall + 14.0, -0.55 * top),
-            (1.0, 0.0, 0.0),
-            (5.4, 4.4),
-            (5.0, 3.8),
-        )
-        lamina = swept_ellipse(
-            points,
-            (side * (x0 - 0.5), wall + 13.0, -0.38 * top),
-            (side * 1.0, apex + 4.5, -0.52 * top),
-            (0.0, 0.30, -0.95),
-            (9.0, 3.2),
-            (11.0, 3.5),
-        )
+        start = (side * (x0 + 3.5), wall + 9.5, 0.30 * top)
+        end = (side * (x0 + 0.0), wall + 14.0, -0.55 * top)
+        pars = swept_ellipse(points, start, end, (1.0, 0.0, 0.0), (5.4, 4.4), (5.0, 3.8))
+        start = (side * (x0 - 0.5), wall + 13.0, -0.38 * top)
+        end = (side * 1.0, apex + 4.5, -0.52 * top)
+        lamina = swept_ellipse(points, start, end, (0.0, 0.30, -0.95), (9.0, 3.2), (11.0, 3.5))
         arch = smooth_min(smooth_min(pedicle, pars, 3.0), lamina, 3.0)
         parts.append((ARCH, arch))
 
@@ -197,14 +189,12 @@ def _parts(p: VertebraParameters, points: Points) -> list[tuple[int, Array]]:
         parts.append((inferior, _inferior_facet(p, points, side)))
 
     half = p.spinous_height / 2
-    start = np.array([0.0, apex + 3.0, -0.36 * top])
-    tip = np.array(
-        [s.spinous_length * 0.5 * p.asymmetry, wall + s.spinous_length - 3.0, -0.36 * top]
-    )
+    root = np.array([0.0, apex + 3.0, -0.36 * top])
+    tip = np.array([0.5 * s.spinous_length * p.asymmetry, wall + s.spinous_length - 3.0, root[2]])
     tip[2] -= p.spinous_drop
-    middle = 0.5 * (start + tip)
+    middle = 0.5 * (root + tip)
     blade = swept_ellipse(
-        points, start, middle, (1.0, 0.0, 0.0), (3.4, half - 0.5), (2.3, half - 1.0)
+        points, root, middle, (1.0, 0.0, 0.0), (3.4, half - 0.5), (2.3, half - 1.0)
     )
     back = swept_ellipse(points, middle, tip, (1.0, 0.0, 0.0), (2.3, half - 1.0), (3.8, half - 2.0))
     parts.append((SPINOUS, smooth_min(blade, back, 2.0)))

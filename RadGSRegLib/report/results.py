@@ -19,6 +19,7 @@ from ..cases import (
     write_registration_json,
     write_volume_nifti,
 )
+from ..gaussians import write_ply
 from ..measures import reconstruction_quality
 from ..system import Progress
 from . import overlay
@@ -70,7 +71,7 @@ def write_results(
     )
     report(0.1, "writing the reconstruction")
     write_volume_nifti(result.volume_world, folder / "reconstruction.nii.gz")
-    result.write_cloud(folder / "gaussians.ply")
+    write_ply(folder / "gaussians.ply", result.cloud_world)
     report(0.3, "drawing")
     drawn = views or draw_views(case, registration, report.part(0.3, 0.8))
     report(0.8, "drawing the reconstruction")
