@@ -40,7 +40,6 @@ from .ply import read_vertices as read_vertices
 from .projection_matrix import camera_from_projection as camera_from_projection
 from .projection_matrix import read_projection_matrix as read_projection_matrix
 from .results import RegistrationRecord as RegistrationRecord
-from .results import Status as Status
 from .results import read_registration_json as read_registration_json
 from .results import software_versions as software_versions
 from .results import to_json_value as to_json_value

@@ -1,45 +1,43 @@
 """The numbers that decide which files are accepted as a case.
 
-Each stands here once: its value, its unit, and what it was measured on. "No evidence" means that
-neither a document nor the history of the code says so.
+Each stands here once, with its unit. For none of them is there evidence: neither a document nor the
+history of the code says what it was measured on.
 """
 
 # X-rays
 
 # Views are equal, or look along one line, where they differ by less than this, degrees; nearer
-# views are refused by the panel too. No evidence.
+# views are refused by the panel too.
 EQUAL_DEG = 5.0
-# A picture with fewer rows or columns is none. No evidence.
+# A picture with fewer rows or columns is none.
 LEAST_PIXELS = 16
-# A vertebra's centre may be marked this far outside the picture, in shares of its size. No
-# evidence.
+# A vertebra's centre may be marked this far outside the picture, in shares of its size.
 CENTRE_RANGE = (-0.5, 1.5)
-# PatientOrientation must agree with the positioner's angles to this cosine, about 60 degrees. No
-# evidence.
+# PatientOrientation must agree with the positioner's angles to this cosine, about 60 degrees.
 LEAST_ORIENTATION = 0.5
 
 # The CT
 
-# What lies below air is padding, HU; a CT's values span at least so much. No evidence.
+# What lies below air is padding, HU; a CT's values span at least so much.
 AIR_HU = -1024.0
 LEAST_SPAN_HU = 100.0
-# A series has so many slices. No evidence.
+# A series has so many slices.
 LEAST_SLICES = 3
 # Slices are even to this share of their distance, or to so many mm; on one line to this share.
-# Positions in files have few digits. No evidence for the values.
+# Positions in files have few digits.
 UNEVEN_SHARE = 0.02
 UNEVEN_MM = 0.01
 OFF_LINE_SHARE = 0.5
-# Places and spacings that differ less are the same, mm. No evidence.
+# Places and spacings that differ less are the same, mm.
 SAME_MM = 1e-3
-# Axes and rotations are at right angles to this. No evidence.
+# Axes and rotations are at right angles to this.
 SKEW = 1e-3
 
 # Labels
 
-# A label map has at most so many different values. No evidence.
+# A label map has at most so many different values.
 MOST_LABELS = 512
-# Fewer voxels of a label are no vertebra. (A registration asks for more.) No evidence.
+# Fewer voxels of a label are no vertebra. (A registration asks for more.)
 LEAST_VOXELS = 27
-# Less than this share of a label inside the CT is noted. No evidence.
+# Less than this share of a label inside the CT is noted.
 LEAST_INSIDE = 0.9

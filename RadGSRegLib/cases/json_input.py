@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,16 +69,16 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+@dataclass(frozen=True)
 class Fields:
     """The keys of one JSON object, read with checks.
 
     ``source`` is the file for messages and ``of`` a phrase such as ``view "AP"``.
     """
 
-    def __init__(self, source: Path, data: dict[str, Any], of: str = "") -> None:
-        self.source = source
-        self.data = data
-        self.of = of
+    source: Path
+    data: dict[str, Any]
+    of: str = ""
 
     def __contains__(self, key: str) -> bool:
         return self.data.get(key) is not None

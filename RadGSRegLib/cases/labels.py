@@ -13,14 +13,7 @@ from ..errors import InputError
 from ..geometry import Volume
 from ..vertebrae import SNOMED_CODES, vertebra_level
 from . import bounds
-from .itk_image import (
-    as_3d,
-    check_axes,
-    itk_index_to_physical,
-    read_itk,
-    same_grid,
-    volume_to_itk,
-)
+from .itk_image import as_3d, check_axes, itk_index_to_physical, read_itk, same_grid, volume_to_itk
 from .json_input import did_you_mean, existing_file
 from .ledger import Ledger
 

@@ -23,16 +23,7 @@ from .xray import XrayImage, read_xray
 
 SCHEMA = "radgsreg/views"
 VERSION = 1
-_KEYS = {
-    "name",
-    "image",
-    "size",
-    "pixel_spacing_mm",
-    "intensity",
-    "center_px",
-    "frame",
-    "nominal",
-}
+_KEYS = {"name", "image", "size", "pixel_spacing_mm", "intensity", "center_px", "frame", "nominal"}
 _UNFIT = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 

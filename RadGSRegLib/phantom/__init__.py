@@ -4,11 +4,9 @@ from .build import Phantom as Phantom
 from .build import make_phantom as make_phantom
 from .fields import Points as Points
 from .parameters import SpineParameters as SpineParameters
-from .parameters import VertebraParameters as VertebraParameters
 from .parameters import random_spine as random_spine
 from .pelvis import sacrum as sacrum
 from .placement import vertebra_poses as vertebra_poses
-from .region import Region as Region
 from .region import random_poses as random_poses
 from .region import region_box as region_box
 from .sizes import LABELS as LABELS

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -68,10 +69,9 @@ def make_phantom(
     hu = paint_torso(p, grid)
     canvas = Canvas(grid, hu)
     spine = Spine(p, vertebra_poses(p), posed_vertebrae(p, moves))
-    for index, name in enumerate(ORDER):
-        report(0.3 + 0.6 * index / len(ORDER), name)
-        if name != "S1":
-            paint_disc(spine, canvas, name, ORDER[index + 1])
+    for index, (upper_name, lower_name) in enumerate(pairwise(ORDER)):
+        report(0.3 + 0.6 * index / len(ORDER), upper_name)
+        paint_disc(spine, canvas, upper_name, lower_name)
     for index, name in enumerate(ORDER):
         report(0.4 + 0.5 * index / len(ORDER), name)
         if name == "S1":

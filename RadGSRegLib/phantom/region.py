@@ -48,11 +48,10 @@ def posed_vertebrae(
 ) -> dict[str, Array]:
     """`vertebra_poses` after ``moves``. Raises InputError for a name that is not there."""
     poses = vertebra_poses(parameters)
-    if moves:
-        for name, move in moves.items():
-            if name not in poses:
-                raise InputError("phantom", f"cannot move {name}", f"use one of {list(poses)}")
-            poses[name] = np.asarray(move, dtype=float) @ poses[name]
+    for name, move in (moves or {}).items():
+        if name not in poses:
+            raise InputError("phantom", f"cannot move {name}", f"use one of {list(poses)}")
+        poses[name] = np.asarray(move, dtype=float) @ poses[name]
     return poses
 
 
@@ -87,8 +86,7 @@ def region_box(
     poses = posed_vertebrae(parameters, moves)
     corners = []
     for name in names:
-        box = SACRUM_BOX if name == "S1" else bounds(parameters.vertebrae[name])
-        shrink = np.array([5.0, 5.0, 5.0])
-        corners.append(posed_corners(poses[name], box[0] + shrink, box[1] - shrink))
+        low, high = SACRUM_BOX if name == "S1" else bounds(parameters.vertebrae[name])
+        corners.append(posed_corners(poses[name], low + 5.0, high - 5.0))
     points = np.concatenate(corners)
     return points.min(0) - margin_mm, points.max(0) + margin_mm

@@ -1,5 +1,7 @@
 """Everything around the bones: trunk, fat, muscles, organs, vessels and bowel gas, in HU."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
@@ -12,12 +14,12 @@ from .sizes import MOBILE_LEVELS
 from .texture import Texture
 
 
+@dataclass(frozen=True)
 class _Painter:
     """Lays soft shapes of one HU value over what is there."""
 
-    def __init__(self, grid: Grid, hu: Array) -> None:
-        self.grid = grid
-        self.hu = hu
+    grid: Grid
+    hu: Array
 
     def tube(self, z: ArrayLike, centre: ArrayLike, radii: ArrayLike, value: float) -> None:
         """A tube along z: centres (M, 2) and radii (M, 2) in x and y at heights ``z`` (M,)."""

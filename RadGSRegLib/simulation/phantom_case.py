@@ -62,9 +62,7 @@ def simulate_phantom_case(
         half = 0.5 * TRUNK_FIELD_MM
         lower = np.array([middle[0] - half, middle[1] - 150.0, lower[2] - 65.0])
         upper = np.array([middle[0] + half, upper[1] + 35.0, upper[2] + 65.0])
-    part = report.part(0.0, 0.4)
-    phantom = make_phantom(anatomy, spacing_mm, (lower, upper), progress=lambda f, m: part(f, m))
-    rest = report.part(0.4, 1.0)
+    phantom = make_phantom(anatomy, spacing_mm, (lower, upper), progress=report.part(0.0, 0.4))
     return simulate_case(
         phantom.ct,
         phantom.labels,
@@ -72,5 +70,5 @@ def simulate_phantom_case(
         parameters,
         seed,
         label_names=phantom.label_names,
-        progress=lambda f, m: rest(f, m),
+        progress=report.part(0.4, 1.0),
     )

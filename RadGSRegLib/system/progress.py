@@ -11,6 +11,7 @@ by name.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import Cancelled
@@ -25,44 +26,36 @@ PoseCallable: TypeAlias = "Callable[[NDArray[np.float64]], object]"
 FiguresCallable = Callable[[dict[str, float]], object]
 
 
+@dataclass(frozen=True, eq=False)
 class Progress:
     """Reports to a progress callable and raises `Cancelled` once that asks to stop."""
 
-    def __init__(
-        self,
-        callback: ProgressCallable | None = None,
-        start: float = 0.0,
-        stop: float = 1.0,
-        on_pose: PoseCallable | None = None,
-        on_figures: FiguresCallable | None = None,
-    ) -> None:
-        self._callback = callback
-        self._on_pose = on_pose
-        self._on_figures = on_figures
-        self._start = start
-        self._stop = stop
+    callback: ProgressCallable | None = None
+    start: float = 0.0
+    stop: float = 1.0
+    on_pose: PoseCallable | None = None
+    on_figures: FiguresCallable | None = None
 
     def __call__(self, fraction: float, message: str) -> None:
         """Report ``fraction`` of this part of the work; raises `Cancelled` when asked to stop."""
-        if self._callback is None:
+        if self.callback is None:
             return
         fraction = min(max(fraction, 0.0), 1.0)
-        overall = self._start + (self._stop - self._start) * fraction
-        if self._callback(overall, message) is False:
+        overall = self.start + (self.stop - self.start) * fraction
+        if self.callback(overall, message) is False:
             raise Cancelled(message)
 
     def pose(self, ct_to_world: NDArray[np.float64]) -> None:
         """Report the best pose so far (4, 4), to whoever shows it or keeps it after a Cancel."""
-        if self._on_pose is not None:
-            self._on_pose(ct_to_world)
+        if self.on_pose is not None:
+            self.on_pose(ct_to_world)
 
     def figures(self, figures: dict[str, float]) -> None:
         """Report what was measured of the best model so far (errors in mm, by name)."""
-        if self._on_figures is not None:
-            self._on_figures(figures)
+        if self.on_figures is not None:
+            self.on_figures(figures)
 
     def part(self, start: float, stop: float) -> Progress:
         """A reporter for the stretch from ``start`` to ``stop`` of this one's range."""
-        width = self._stop - self._start
-        first, last = self._start + width * start, self._start + width * stop
-        return Progress(self._callback, first, last, self._on_pose, self._on_figures)
+        width = self.stop - self.start
+        return replace(self, start=self.start + width * start, stop=self.start + width * stop)
