@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..geometry import Volume
+from ..geometry import Volume, cut, mask_box
 
 # Where bone begins: below, everything is soft tissue, fat or air and scales like water.
 BONE_HU = 150.0
@@ -97,16 +97,8 @@ def excess_attenuation(
     mask = labels.array == label
     if not mask.any():
         raise ValueError(f"there is no label {label}")
-    low, high = [], []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        hit = np.flatnonzero(mask.any(axis=others))
-        low.append(int(hit[0]))
-        high.append(int(hit[-1]) + 1)
-    margin = np.ceil(margin_mm / ct.spacing).astype(int)
-    lower = np.maximum(np.array(low[::-1]) - margin, 0)
-    upper = np.array(high[::-1]) + margin
-    part, inside = ct.crop(lower, upper), labels.crop(lower, upper).array == label
+    box = mask_box(mask, ct.spacing, margin_mm)
+    part = cut(ct, box)
     background = float(hu_to_attenuation(background_hu, energy_kev))
     excess = np.maximum(hu_to_attenuation(part.array, energy_kev) - background, 0.0)
-    return part.with_array(np.where(inside, excess, 0.0).astype(np.float32))
+    return part.with_array(np.where(mask[box], excess, 0.0).astype(np.float32))

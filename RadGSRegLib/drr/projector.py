@@ -5,7 +5,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..geometry import Rigid, Volume, inverse_intrinsic, invert_rigid, translation
+from ..geometry import Rigid, Volume, inverse_intrinsic, invert_rigid, translation, twist_generators
 from ..system import Backends, on_torch, on_warp
 from .grid_rays import Lattice, depth_lattice, pixel_directions
 
@@ -136,15 +136,8 @@ def project_volume_with_jacobian(
     module = PROJECTORS.choose(backend, voxels.device, voxels.dtype)
     value, flat, lever = module.project_with_moments(voxels, matrix, directions, lattice, depth)
     changes = []
-    for index in range(6):
+    for generator in translation(centre) @ twist_generators() @ translation(-centre):
         # Moving the volume by xi moves the ray by exp(-xi) about the centre, in its frame.
-        generator = np.zeros((4, 4))
-        if index < 3:
-            first, second = (index + 1) % 3, (index + 2) % 3
-            generator[second, first], generator[first, second] = 1.0, -1.0
-        else:
-            generator[index - 3, 3] = 1.0
-        generator = translation(centre) @ generator @ translation(-centre)
         change = -physical_to_index @ generator @ camera_to_physical
         # z L d + t = (z - depth) L d + (depth L d + t): linear in these twelve numbers of L and t.
         changes.append(np.concatenate([change[:3, :3].ravel(), change[:3, 3]]))

@@ -5,7 +5,7 @@ request, its derivative by the body's motion, for far less than as many calls of
 """
 
 from collections.abc import Sequence
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,9 +42,8 @@ def rasterize_bodies(
     do not go together.
     """
     check_picture(size, cutoff)
-    inverses, poses = _views(intrinsics, frame_to_camera)
-    module = _backend(backend, bodies, bodies_to_frame)
-    images: Tensor = module.rasterize(bodies, inverses, poses, bodies_to_frame, size, cutoff)
+    module, *scene = _scene(backend, bodies, intrinsics, frame_to_camera, bodies_to_frame)
+    images: Tensor = module.rasterize(*scene, size, cutoff)
     return images
 
 
@@ -66,26 +65,28 @@ def rasterize_bodies_with_jacobian(
     ``centre_frame`` (3,) mm and xi = (rotation in radians, translation in mm).
     """
     check_picture(size, cutoff)
-    inverses, poses = _views(intrinsics, frame_to_camera)
-    module = _backend(backend, bodies, bodies_to_frame)
-    images, jacobians = module.rasterize_with_jacobian(
-        bodies, inverses, poses, bodies_to_frame, size, centre_frame, cutoff
-    )
+    module, *scene = _scene(backend, bodies, intrinsics, frame_to_camera, bodies_to_frame)
+    images, jacobians = module.rasterize_with_jacobian(*scene, size, centre_frame, cutoff)
     return images, jacobians
 
 
-def _backend(name: str, bodies: Bodies, bodies_to_frame: Sequence[Array]) -> ModuleType:
+def _scene(
+    backend: str,
+    bodies: Bodies,
+    intrinsics: ArrayLike,
+    frame_to_camera: ArrayLike,
+    bodies_to_frame: Sequence[Array],
+) -> tuple[Any, Bodies, Array, Array, Sequence[Array]]:
+    """The backend's module, and what its functions take first: checked, with K^-1 for K."""
     if len(bodies_to_frame) != len(bodies):
         raise ValueError(f"{len(bodies)} bodies need as many poses, not {len(bodies_to_frame)}")
-    first = bodies.clouds[0]
-    return BODY_RASTERIZERS.choose(name, first.device, first.dtype)
-
-
-def _views(intrinsics: ArrayLike, frame_to_camera: ArrayLike) -> tuple[Array, Array]:
     matrices = np.asarray(intrinsics, dtype=np.float64)
     poses = np.asarray(frame_to_camera, dtype=np.float64)
     if matrices.shape[1:] != (3, 3) or poses.shape != (len(matrices), 4, 4):
         raise ValueError(
             f"{matrices.shape} and {poses.shape} are not as many intrinsics (3, 3) as poses (4, 4)"
         )
-    return np.stack([inverse_intrinsic(k) for k in matrices]), poses
+    first = bodies.clouds[0]
+    module = BODY_RASTERIZERS.choose(backend, first.device, first.dtype)
+    inverses = np.stack([inverse_intrinsic(k) for k in matrices])
+    return module, bodies, inverses, poses, bodies_to_frame

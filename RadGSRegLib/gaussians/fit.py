@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..drr import project_volume
 from ..errors import InputError
-from ..geometry import Array, Rigid, Volume
+from ..geometry import Array, Rigid, Volume, cut, mask_box
 from ..system import Progress, ProgressCallable, one_torch_thread
 from . import bounds
 from .adam import Adam
@@ -101,9 +101,7 @@ def fit_vertebra(
 
 def _trim(volume: Volume) -> Volume:
     """The box of what is not zero, with one voxel of zeros around it."""
-    occupied = [np.flatnonzero(volume.array.any(axis=o)) for o in ((0, 1), (0, 2), (1, 2))]
-    low = np.array([axis[0] for axis in occupied])
-    part = volume.crop(low, [axis[-1] + 1 for axis in occupied])
+    part = cut(volume, mask_box(volume.array != 0, volume.spacing, 0.0))
     matrix = part.index_to_physical.copy()
     matrix[:3, 3] = part.physical_points([[-1.0, -1.0, -1.0]])[0]
     return Volume(np.pad(part.array, 1), matrix)

@@ -19,15 +19,10 @@ def _cached(
     k = torch.tensor(inverse, dtype=torch.float64).reshape(3, 3)
     u = torch.arange(columns, dtype=torch.float64)
     v = torch.arange(rows, dtype=torch.float64)
-    pixels = torch.stack(
-        [u.expand(rows, columns), v[:, None].expand(rows, columns), torch.ones(rows, columns)]
-    )
+    v, u = torch.meshgrid(v, u, indexing="ij")
+    pixels = torch.stack([u, v, torch.ones_like(u)])
     directions = torch.einsum("ab,brc->arc", k, pixels)
-    lengths = directions.norm(dim=0)
-    return (
-        directions.to(device=device, dtype=dtype),
-        lengths.to(device=device, dtype=dtype),
-    )
+    return directions.to(device, dtype), directions.norm(dim=0).to(device, dtype)
 
 
 def pixel_rays(

@@ -13,12 +13,12 @@ Gaussian and pixel costs about 15 operations and one exponential.
 """
 
 import math
+from itertools import combinations_with_replacement
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .cloud import GaussianCloud, as_matrix, quaternions_to_matrices
+from .cloud import GaussianCloud, quaternions_to_matrices
 
 # u0, v0, rho sqrt(2 pi), A11, A12, A22, D0, D1, D2, D11, D12, D22
 COEFFICIENTS = 12
@@ -44,10 +44,8 @@ def footprint_motion(
     """Coefficients (N, 12) and what the derivative by the ray needs beside them (N, 7)."""
     coefficients, depth, factors, w0, w = _setup(cloud, inverse, cloud_to_camera, cutoff)
     x, y = factors[:, :, 0], factors[:, :, 1]
-    motion = [depth]
-    for axis in (x, y):
-        motion += [(axis * w0).sum(1), (axis * w[:, :, 0]).sum(1), (axis * w[:, :, 1]).sum(1)]
-    return coefficients, torch.stack(motion, 1)
+    along = [(a * b).sum(1) for a in (x, y) for b in (w0, w[:, :, 0], w[:, :, 1])]
+    return coefficients, torch.stack([depth, *along], 1)
 
 
 def _setup(
@@ -83,18 +81,8 @@ def _setup(
             a11,
             dot(b1, b2),
             dot(b2, b2),
-            dot(w0, w0),
-            dot(w0, w1),
-            dot(w0, w2),
-            dot(w1, w1),
-            dot(w1, w2),
-            dot(w2, w2),
+            *(dot(a, b) for a, b in combinations_with_replacement((w0, w1, w2), 2)),
         ],
         1,
     )
     return coefficients, safe_depth, factors, w0, w
-
-
-def inverse_on(inverse: np.ndarray, like: Tensor) -> Tensor:
-    """K^-1 as a tensor beside ``like``."""
-    return as_matrix(inverse, like)

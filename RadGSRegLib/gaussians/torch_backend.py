@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .cloud import GaussianCloud, quaternions_to_matrices
+from ..geometry import twist_generators
+from .cloud import GaussianCloud, as_matrix, quaternions_to_matrices
 from .rays import pixel_rays
 from .voxel_setup import index_coefficients
 
@@ -44,9 +45,7 @@ def _integrals(
         densities[:, None] * math.sqrt(2.0 * math.pi) * square.rsqrt() * torch.exp(-0.5 * distance)
     )
     inside = (distance <= cutoff * cutoff) & valid[:, None]
-    return torch.where(inside, value, torch.zeros((), dtype=value.dtype, device=value.device)).sum(
-        0
-    )
+    return torch.where(inside, value, torch.zeros_like(value)).sum(0)
 
 
 def rasterize(
@@ -76,17 +75,6 @@ def rasterize(
     return image.reshape(rows, columns) * lengths
 
 
-def _twist_generators(like: Tensor) -> Tensor:
-    """The six generators (6, 4, 4) of se(3): rotations about x, y, z, then translations."""
-    generators = torch.zeros(6, 4, 4, dtype=like.dtype, device=like.device)
-    for axis in range(3):
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        generators[axis, second, first] = 1.0
-        generators[axis, first, second] = -1.0
-        generators[3 + axis, axis, 3] = 1.0
-    return generators
-
-
 def rasterize_with_jacobian(
     cloud: GaussianCloud,
     inverse: np.ndarray,
@@ -105,15 +93,10 @@ def rasterize_with_jacobian(
     def image_of(matrix: Tensor) -> Tensor:
         return rasterize(still, inverse, matrix, size, cutoff)
 
-    columns = []
-    image = torch.empty(0)
     with torch.no_grad():
-        for generator in _twist_generators(cloud.means):
-            tangent = cloud_to_camera @ shift @ generator @ back
-            pair = torch.func.jvp(image_of, (cloud_to_camera,), (tangent,))
-            image = pair[0]
-            columns.append(pair[1])
-    return image, torch.stack(columns)
+        tangents = cloud_to_camera @ shift @ as_matrix(twist_generators(), cloud.means) @ back
+        pairs = [torch.func.jvp(image_of, (cloud_to_camera,), (t,)) for t in tangents]
+    return pairs[0][0], torch.stack([pair[1] for pair in pairs])
 
 
 def _densities(coefficients: Tensor, points: Tensor, cutoff: float) -> Tensor:

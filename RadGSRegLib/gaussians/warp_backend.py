@@ -18,9 +18,9 @@ import warp as wp
 from torch import Tensor
 
 from ..system import balanced_edges, flat_array, launch, run_jobs, split, start_warp, worker_count
-from .cloud import GaussianCloud
+from .cloud import GaussianCloud, as_matrix
 from .rays import pixel_rays
-from .splat_setup import footprint_coefficients, footprint_motion, inverse_on
+from .splat_setup import footprint_coefficients, footprint_motion
 from .tiles import TileLister, TileLists, list_tiles
 
 start_warp()
@@ -132,7 +132,7 @@ def rasterize(
     columns, rows = size
     single = cloud.to(dtype=torch.float32)
     coefficients, _ = footprint_coefficients(
-        single, inverse_on(inverse, single.means), cloud_to_camera.float(), cutoff
+        single, as_matrix(inverse, single.means), cloud_to_camera.float(), cutoff
     )
     _, lengths = pixel_rays(inverse, size, torch.float32, cloud.device)
     lists = _lists(coefficients.detach(), size, cutoff, lister)
@@ -167,7 +167,7 @@ def rasterize_with_jacobian(
     columns, rows = size
     single = cloud.to(dtype=torch.float32)
     pose = cloud_to_camera.float()
-    coefficients, motion = footprint_motion(single, inverse_on(inverse, single.means), pose, cutoff)
+    coefficients, motion = footprint_motion(single, as_matrix(inverse, single.means), pose, cutoff)
     rotation = pose[:3, :3]
     centre = rotation @ centre_cloud.float() + pose[:3, 3]
     padded = columns + kernels.LANES

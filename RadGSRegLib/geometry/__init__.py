@@ -30,5 +30,6 @@ from .pose import skew as skew
 from .pose import transform_points as transform_points
 from .pose import translation as translation
 from .pose import twist_about as twist_about
+from .pose import twist_generators as twist_generators
 from .rigid import Rigid as Rigid
 from .volume import Volume as Volume

@@ -24,6 +24,14 @@ def skew(vector: ArrayLike) -> Array:
     return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
 
 
+def twist_generators() -> Array:
+    """The derivatives (6, 4, 4) of `exp_se3` by the six numbers of a twist, at zero."""
+    out = np.zeros((6, 4, 4))
+    out[:3, :3, :3] = [skew(axis) for axis in np.eye(3)]
+    out[3:, :3, 3] = np.eye(3)
+    return out
+
+
 def _left_jacobian(rotation_vector: Array) -> Array:
     angle = float(np.linalg.norm(rotation_vector))
     k = skew(rotation_vector)

@@ -11,7 +11,7 @@ rendering, drawn towards one robust gain of the whole shadow where the rendering
 contrast. This is preferred to one monotone curve, because a curve cannot follow the trunk's
 thickness or a neighbour's shadow, while locally any curve is a line. What it costs: changes of the
 target wider than the neighbourhood are put down to the background, so those stay as in the prior.
-Pixels count by the share of the local contrast that the rendering explains, so that neighbours,
+Array count by the share of the local contrast that the rendering explains, so that neighbours,
 wires and gas that lie over the shadow pull little.
 
 The calibration is made once, on the prior. Renewed during the fit it would let a target fade, with
@@ -29,8 +29,6 @@ from ..geometry import Array, Camera
 from ..views import LEAST_SHARE
 from . import bounds
 from .observation import Observation
-
-Pixels = Array
 
 
 @dataclass(frozen=True)
@@ -58,11 +56,11 @@ def calibrate(observation: Observation, rendering: Tensor, pixel_mm: float) -> T
     valid = observation.valid.cpu().double().numpy()
     sigma = bounds.NEIGHBOURHOOD_MM / pixel_mm
 
-    def mean(image: Pixels) -> Pixels:
+    def mean(image: Array) -> Array:
         blurred = ndimage.gaussian_filter(image * valid, sigma, mode="constant")
         return np.asarray(blurred / share)
 
-    share: Pixels = np.maximum(ndimage.gaussian_filter(valid, sigma, mode="constant"), LEAST_SHARE)
+    share: Array = np.maximum(ndimage.gaussian_filter(valid, sigma, mode="constant"), LEAST_SHARE)
     rendered_mean = mean(rendered)
     high_observed = (observed - mean(observed)) * valid
     high_rendered = (rendered - rendered_mean) * valid
@@ -92,7 +90,7 @@ def calibrate(observation: Observation, rendering: Tensor, pixel_mm: float) -> T
     near = ndimage.binary_dilation(shadow, iterations=2)
     weight = np.where(near, valid * np.minimum(explained, 1.0), 0.0)
 
-    def tensor(values: Pixels) -> Tensor:
+    def tensor(values: Array) -> Tensor:
         return torch.from_numpy(values).to(rendering)
 
     return Target(
@@ -106,7 +104,7 @@ def calibrate(observation: Observation, rendering: Tensor, pixel_mm: float) -> T
     )
 
 
-def _robust_gain(observed: Pixels, rendered: Pixels) -> tuple[float, float]:
+def _robust_gain(observed: Array, rendered: Array) -> tuple[float, float]:
     """The slope of ``observed`` (N,) on ``rendered`` (N,), Huber's, and their correlation."""
     power = float(rendered @ rendered)
     if rendered.size < bounds.LEAST_SHADOW_PX or power <= 0.0 or not observed.any():

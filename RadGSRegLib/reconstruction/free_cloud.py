@@ -61,11 +61,11 @@ class FreeCloud:
         length: Tensor = gradient.norm(dim=1)
         return length
 
-    def keep(self, index: Tensor, added: GaussianCloud | None = None) -> None:
+    def keep(self, index: Tensor, added: GaussianCloud) -> None:
         """Only the Gaussians of ``index``, with their memory, and new ones without any."""
-        extra = self._raw(added) if added is not None else [t[:0].detach() for t in self.tensors]
-        for number, (old, new, group) in enumerate(
-            zip(self.tensors, extra, self.optimizer.param_groups, strict=True)
+        tensors = []
+        for old, new, group in zip(
+            self.tensors, self._raw(added), self.optimizer.param_groups, strict=True
         ):
             state = self.optimizer.state.pop(old, {})
             tensor = torch.cat([old.detach()[index], new]).requires_grad_()
@@ -75,4 +75,5 @@ class FreeCloud:
             if state:
                 self.optimizer.state[tensor] = state
             group["params"] = [tensor]
-            self.tensors[number] = tensor
+            tensors.append(tensor)
+        self.tensors = tensors

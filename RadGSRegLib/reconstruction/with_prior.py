@@ -22,6 +22,7 @@ already finer than an X-ray's pixels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -161,10 +162,7 @@ def _folds(count: int) -> list[tuple[list[int], list[int]]]:
 def _agreement(changes: Sequence[SmoothChange]) -> float:
     """The least inner product of any two changes: negative where they contradict each other."""
     fields = [change.field().detach() for change in changes]
-    products = [
-        float((a * b).sum()) for number, a in enumerate(fields) for b in fields[number + 1 :]
-    ]
-    return min(products)
+    return min(float((a * b).sum()) for a, b in combinations(fields, 2))
 
 
 def _fit(

@@ -152,13 +152,9 @@ def _near(ct: Volume, mask: NDArray[np.bool_], point: NDArray[np.float64]) -> bo
     """Whether the mask comes as close to the point as a hand, and the mask's edge, are exact."""
     index = transform_points(ct.physical_to_index, point)
     reach = bounds.NEAR_MM / ct.spacing
-    first = np.maximum(np.floor(index - reach), 0).astype(int)
-    last = np.minimum(np.ceil(index + reach) + 1, ct.size).astype(int)
-    part = mask[first[2] : last[2], first[1] : last[1], first[0] : last[0]]
-    if not part.any():
-        return False
-    voxels = ct.physical_points(np.argwhere(part)[:, ::-1] + first)
-    apart = np.linalg.norm(voxels - point, axis=1).min()
+    part = ct.with_array(mask).crop(np.floor(index - reach), np.ceil(index + reach) + 1)
+    voxels = part.physical_points(np.argwhere(part.array)[:, ::-1])
+    apart = np.linalg.norm(voxels - point, axis=1).min(initial=np.inf)
     return bool(apart <= max(bounds.NEAR_MM, 0.9 * float(np.linalg.norm(ct.spacing))))
 
 

@@ -1,6 +1,7 @@
 """Where the vertebra under a click stands: template, pose and size by a search around the click."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -94,22 +95,19 @@ def _search(patch: Patch, click: Array, mean: Template) -> list[tuple[float, Arr
     points, values = _points_of(mean, _COARSE_POINTS)
     anchors = mean.body[::3]
     found: list[tuple[float, Array]] = []
-    for scale in _SCALES:
-        for sagittal in _SAGITTAL_DEG:
-            for coronal in _CORONAL_DEG:
-                angles = [sagittal, coronal, 0.0]
-                axes = scale * Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-                turned = points @ axes.T
-                shifts = click - anchors @ axes.T
-                scores = []
-                for first in range(0, len(shifts), _BATCH):
-                    some = shifts[first : first + _BATCH]
-                    moved = torch.from_numpy((some[:, None] + turned[None]).astype(np.float32))
-                    seen, known = patch.sample(moved)
-                    scores.append(correlation(seen, values.expand_as(seen), known))
-                score = torch.cat(scores)
-                for best in score.topk(2).indices.tolist():
-                    found.append((float(score[best]), affine(axes, shifts[best])))
+    for scale, *angles in product(_SCALES, _SAGITTAL_DEG, _CORONAL_DEG, (0.0,)):
+        axes = scale * Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+        turned = points @ axes.T
+        shifts = click - anchors @ axes.T
+        scores = []
+        for first in range(0, len(shifts), _BATCH):
+            some = shifts[first : first + _BATCH]
+            moved = torch.from_numpy((some[:, None] + turned[None]).astype(np.float32))
+            seen, known = patch.sample(moved)
+            scores.append(correlation(seen, values.expand_as(seen), known))
+        score = torch.cat(scores)
+        for best in score.topk(2).indices.tolist():
+            found.append((float(score[best]), affine(axes, shifts[best])))
     found.sort(key=lambda one: -one[0])
     return found[: bounds.KEPT]
 
@@ -129,17 +127,17 @@ def _refine(patch: Patch, placement: Placement) -> Placement:
     grow = torch.zeros(3, requires_grad=True)
     optimizer = torch.optim.Adam([turn, shift, grow], lr=0.6)
 
-    def moved() -> tuple[torch.Tensor, torch.Tensor]:
+    def moved() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         rotation = torch.linalg.matrix_exp(_skew(turn / 35.0))
-        return axes @ rotation @ torch.diag(scale * torch.exp(grow / 35.0)), center + shift
+        linear = axes @ rotation @ torch.diag(scale * torch.exp(grow / 35.0))
+        offset = center + shift
+        sampled, known = patch.sample(source @ linear.T + offset)
+        return linear, offset, correlation(sampled, values, known)
 
-    score = torch.zeros(())
     for step in range(_STEPS):
         optimizer.param_groups[0]["lr"] = 0.8 * (1.0 - step / _STEPS) + 0.05
         optimizer.zero_grad()
-        linear, offset = moved()
-        seen, known = patch.sample(source @ linear.T + offset)
-        score = correlation(seen, values, known)
+        *_, score = moved()
         size = torch.log(scale) + grow / 35.0
         # Persons differ in size by about 8 %, bodies in proportion by about 5 %.
         prior = (size.mean() / 0.12) ** 2 + ((size - size.mean()) / 0.08).square().sum()
@@ -147,9 +145,7 @@ def _refine(patch: Patch, placement: Placement) -> Placement:
         torch.autograd.backward(loss)
         optimizer.step()
     with torch.no_grad():
-        linear, offset = moved()
-        seen, known = patch.sample(source @ linear.T + offset)
-        score = correlation(seen, values, known)
+        linear, offset, score = moved()
     return Placement(mean, affine(linear.numpy(), offset.numpy()), float(score))
 
 
