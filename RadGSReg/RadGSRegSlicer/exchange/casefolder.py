@@ -19,10 +19,9 @@ from ..scene.xray import XrayGeometry, createXrayNode, getGeometry, getPixels, n
 
 if TYPE_CHECKING:
     from RadGSRegLib.cases import View
-    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene, vtkMRMLSegmentationNode
 
 
-def volumeFromCt(ctNode: vtkMRMLScalarVolumeNode | None) -> Volume:
+def volumeFromCt(ctNode: slicer.vtkMRMLScalarVolumeNode | None) -> Volume:
     """A CT node as a library volume in the CT's own frame: a transform above it is left out.
 
     The voxels are the node's own, not a copy. Raises InputError where the node cannot be a CT.
@@ -45,7 +44,7 @@ def volumeFromCt(ctNode: vtkMRMLScalarVolumeNode | None) -> Volume:
     return Volume(slicer.util.arrayFromVolume(ctNode), index_to_physical)
 
 
-def viewsFromXrays(xrayNodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[View]:
+def viewsFromXrays(xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[View]:
     """X-ray nodes as library views. Raises InputError where they are not at least two good ones."""
     from RadGSRegLib.cases import View, check_views
 
@@ -67,7 +66,7 @@ def viewsFromXrays(xrayNodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[View]:
     return views
 
 
-def viewName(xrayNode: vtkMRMLScalarVolumeNode) -> str:
+def viewName(xrayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
     """What an X-ray's view is called in files: its node's name, fit for every file system."""
     from RadGSRegLib.cases import view_name
 
@@ -75,7 +74,7 @@ def viewName(xrayNode: vtkMRMLScalarVolumeNode) -> str:
 
 
 def writeViews(
-    xrayNodes: Sequence[vtkMRMLScalarVolumeNode], folder: str | os.PathLike[str]
+    xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode], folder: str | os.PathLike[str]
 ) -> Path:
     """Write ``views.json`` and one TIFF per X-ray into a folder; returns the path of views.json.
 
@@ -90,10 +89,10 @@ def writeViews(
 
 
 def writeCase(
-    ctNode: vtkMRMLScalarVolumeNode | None,
-    segmentationNode: vtkMRMLSegmentationNode | None,
+    ctNode: slicer.vtkMRMLScalarVolumeNode | None,
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None,
     segment: str,
-    xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
+    xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode],
     folder: str | os.PathLike[str],
     startRas: ArrayLike | None = None,
 ) -> Path:
@@ -127,8 +126,8 @@ def startToLps(startRas: ArrayLike) -> np.ndarray:
 
 
 def importViews(
-    path: str | os.PathLike[str], scene: vtkMRMLScene | None = None
-) -> list[vtkMRMLScalarVolumeNode]:
+    path: str | os.PathLike[str], scene: slicer.vtkMRMLScene | None = None
+) -> list[slicer.vtkMRMLScalarVolumeNode]:
     """X-ray nodes from a ``views.json``. Raises InputError where it cannot be used."""
     from RadGSRegLib.cases import read_views
 
@@ -139,8 +138,8 @@ def importImage(
     path: str | os.PathLike[str],
     geometry: XrayGeometry | None = None,
     frame: int | None = None,
-    scene: vtkMRMLScene | None = None,
-) -> vtkMRMLScalarVolumeNode:
+    scene: slicer.vtkMRMLScene | None = None,
+) -> slicer.vtkMRMLScalarVolumeNode:
     """An X-ray node from one image file.
 
     Without a ``geometry`` it is taken from DICOM tags and marked nominal. The node is named after
@@ -175,7 +174,7 @@ def importImage(
     return createXrayNode(name, image.pixels, geometry, scene)
 
 
-def neutralName(scene: vtkMRMLScene | None = None) -> str:
+def neutralName(scene: slicer.vtkMRMLScene | None = None) -> str:
     """A name for an X-ray from a DICOM file, whose own name may be the patient's."""
     scene = slicer.mrmlScene if scene is None else scene
     number = 1
@@ -184,7 +183,7 @@ def neutralName(scene: vtkMRMLScene | None = None) -> str:
     return f"X-ray {number}"
 
 
-def ctFrameNote(ctNode: vtkMRMLScalarVolumeNode) -> str | None:
+def ctFrameNote(ctNode: slicer.vtkMRMLScalarVolumeNode) -> str | None:
     """What to tell about a CT that is already under a transform, or None."""
     name = parentTransformName(ctNode)
     if name is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -18,15 +18,6 @@ from ..scene.frames import matrixFromArray
 from ..scene.record import ResultRecord, keepRecord
 from .casefolder import ctFrameNote
 
-if TYPE_CHECKING:
-    from slicer import (
-        vtkMRMLLinearTransformNode,
-        vtkMRMLModelNode,
-        vtkMRMLScalarVolumeNode,
-        vtkMRMLScene,
-        vtkMRMLSegmentationNode,
-    )
-
 STATUS = "RadGSReg.Status"
 
 
@@ -34,8 +25,8 @@ STATUS = "RadGSReg.Status"
 class ReconstructionResult:
     """The reconstructed volume (1/mm) and the Gaussians, both in the world."""
 
-    reconstructionNode: vtkMRMLScalarVolumeNode | None
-    gaussiansNode: vtkMRMLModelNode | None
+    reconstructionNode: slicer.vtkMRMLScalarVolumeNode | None
+    gaussiansNode: slicer.vtkMRMLModelNode | None
     outputFolder: Path | None = None
 
 
@@ -51,9 +42,9 @@ class RegistrationResult:
 
     status: str
     ctToWorld: Array
-    transformNode: vtkMRMLLinearTransformNode
-    reconstructionNode: vtkMRMLScalarVolumeNode | None
-    gaussiansNode: vtkMRMLModelNode | None
+    transformNode: slicer.vtkMRMLLinearTransformNode
+    reconstructionNode: slicer.vtkMRMLScalarVolumeNode | None
+    gaussiansNode: slicer.vtkMRMLModelNode | None
     quality: dict[str, Any]
     covariance: Array | None = None
     outputFolder: Path | None = None
@@ -64,9 +55,9 @@ class RegistrationResult:
 class OutputNodes:
     """Nodes to put results into; where one is None or no longer in a scene, a new node is made."""
 
-    transformNode: vtkMRMLLinearTransformNode | None = None
-    reconstructionNode: vtkMRMLScalarVolumeNode | None = None
-    gaussiansNode: vtkMRMLModelNode | None = None
+    transformNode: slicer.vtkMRMLLinearTransformNode | None = None
+    reconstructionNode: slicer.vtkMRMLScalarVolumeNode | None = None
+    gaussiansNode: slicer.vtkMRMLModelNode | None = None
 
     def present(self) -> OutputNodes:
         """Those of them that are still in a scene: a computation takes long enough to lose one."""
@@ -79,9 +70,9 @@ class OutputNodes:
 
 def loadRegistration(
     folder: str | os.PathLike[str],
-    ctNode: vtkMRMLScalarVolumeNode,
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
     outputs: OutputNodes | None = None,
-    segmentationNode: vtkMRMLSegmentationNode | None = None,
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
 ) -> RegistrationResult:
     """Bring a result folder into the CT's scene and set the transform on the CT.
 
@@ -134,9 +125,9 @@ def loadRegistration(
 
 def keepPose(
     ctToWorld: Array,
-    ctNode: vtkMRMLScalarVolumeNode,
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
     outputs: OutputNodes | None = None,
-    segmentationNode: vtkMRMLSegmentationNode | None = None,
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
 ) -> RegistrationResult:
     """Set a pose (4, 4), RAS, that nothing has checked on the CT, as an uncertain result.
 
@@ -162,14 +153,14 @@ def _present(node: Any) -> Any:
     return None if node is None or node.GetScene() is None else node
 
 
-def _sceneOf(ctNode: vtkMRMLScalarVolumeNode) -> vtkMRMLScene:
+def _sceneOf(ctNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLScene:
     scene = ctNode.GetScene()
     if scene is None:
         raise Cancelled("the CT is no longer in the scene")
     return scene
 
 
-def _carriesNodes(transformNode: vtkMRMLLinearTransformNode) -> bool:
+def _carriesNodes(transformNode: slicer.vtkMRMLLinearTransformNode) -> bool:
     """Whether any node is directly under a transform, and would move with it."""
     scene, id_ = transformNode.GetScene(), transformNode.GetID()
     nodes = slicer.util.getNodesByClass("vtkMRMLTransformableNode", scene)
@@ -177,8 +168,10 @@ def _carriesNodes(transformNode: vtkMRMLLinearTransformNode) -> bool:
 
 
 def _transform(
-    node: vtkMRMLLinearTransformNode | None, ctNode: vtkMRMLScalarVolumeNode, notes: list[str]
-) -> vtkMRMLLinearTransformNode:
+    node: slicer.vtkMRMLLinearTransformNode | None,
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
+    notes: list[str],
+) -> slicer.vtkMRMLLinearTransformNode:
     """The transform for a result, under no other one."""
     scene = ctNode.GetScene()
     node = node or scene.AddNewNodeByClass(
@@ -191,9 +184,9 @@ def _transform(
 
 
 def _setOnCt(
-    transformNode: vtkMRMLLinearTransformNode,
-    ctNode: vtkMRMLScalarVolumeNode,
-    segmentationNode: vtkMRMLSegmentationNode | None,
+    transformNode: slicer.vtkMRMLLinearTransformNode,
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None,
 ) -> None:
     segmentationNode = _present(segmentationNode)
     along = segmentationNode is not None and (
@@ -206,7 +199,7 @@ def _setOnCt(
 
 def loadReconstruction(
     folder: str | os.PathLike[str],
-    scene: vtkMRMLScene,
+    scene: slicer.vtkMRMLScene,
     outputs: OutputNodes | None = None,
 ) -> ReconstructionResult:
     """Bring the volume and the Gaussians of a result folder into a scene.
@@ -227,8 +220,8 @@ def loadReconstruction(
 
 
 def _loadVolume(
-    path: Path, scene: vtkMRMLScene, node: vtkMRMLScalarVolumeNode | None
-) -> vtkMRMLScalarVolumeNode | None:
+    path: Path, scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode | None
+) -> slicer.vtkMRMLScalarVolumeNode | None:
     if not path.is_file():
         return None
     # The storage node stays outside the scene: the node must not point to a temporary file, or
@@ -281,8 +274,8 @@ def _gaussians(path: Path) -> vtk.vtkPolyData | None:
 
 
 def _model(
-    polyData: vtk.vtkPolyData, scene: vtkMRMLScene, node: vtkMRMLModelNode | None
-) -> vtkMRMLModelNode:
+    polyData: vtk.vtkPolyData, scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLModelNode | None
+) -> slicer.vtkMRMLModelNode:
     if node is None:
         node = scene.AddNewNodeByClass(
             "vtkMRMLModelNode", scene.GenerateUniqueName("RadGSReg Gaussians")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import vtk
@@ -15,6 +15,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, Volume
 from RadGSRegLib.system import ExitStatus
 from RadGSRegLib.vertebrae import LEVELS
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
 from ..exchange.casefolder import volumeFromCt
 from ..exchange.staging import writeNrrd
@@ -22,9 +23,6 @@ from ..process.jobs import Job
 from ..process.runs import WorkFolder
 from ..scene import levels, segments
 from .requests import Argument, Request
-
-if TYPE_CHECKING:
-    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
 CLICK = "RadGSReg.Click"
 """The tag of a segment made here: JSON with the point, the status and notes on the result."""

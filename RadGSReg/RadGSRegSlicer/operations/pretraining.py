@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import slicer
 from RadGSRegLib.choices import DEVICES
@@ -21,9 +21,6 @@ from ..process.runs import CommandRun, WorkFolder
 from ..scene.levels import segmentLevel
 from ..scene.segments import findSegment
 from .requests import Argument, Request, choice
-
-if TYPE_CHECKING:
-    from slicer import vtkMRMLSegmentationNode
 
 SUFFIX = ".safetensors"
 _STOP = "stop"
@@ -119,7 +116,7 @@ class PretrainRequest(Request):
         return TrainedModel(self.target, knownCard(self.target))
 
 
-def vertebraName(segmentationNode: vtkMRMLSegmentationNode | None, segment: str) -> str:
+def vertebraName(segmentationNode: slicer.vtkMRMLSegmentationNode | None, segment: str) -> str:
     """What the vertebra is called in the model: its level, never a name that somebody typed."""
     if segmentationNode is None:
         raise InputError("segmentation", "none is chosen")

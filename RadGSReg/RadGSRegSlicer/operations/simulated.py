@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -23,14 +23,6 @@ from ..scene import levels, segments
 from ..scene.frames import matrixFromArray, setIjkToLps, transformMatrix
 from .requests import Argument, Request, choice
 
-if TYPE_CHECKING:
-    from slicer import (
-        vtkMRMLLinearTransformNode,
-        vtkMRMLScalarVolumeNode,
-        vtkMRMLScene,
-        vtkMRMLSegmentationNode,
-    )
-
 TRUTH = "RadGSReg.Truth"
 """Marks a transform node as the true CT to world."""
 TRUTH_CT = "RadGSReg.TruthCt"
@@ -44,11 +36,11 @@ class SimulatedNodes:
     """What a simulation put into the scene. ``truthNode`` is the true CT to world; nothing is
     under it."""
 
-    ctNode: vtkMRMLScalarVolumeNode
-    segmentationNode: vtkMRMLSegmentationNode
+    ctNode: slicer.vtkMRMLScalarVolumeNode
+    segmentationNode: slicer.vtkMRMLSegmentationNode
     segmentId: str
-    xrayNodes: list[vtkMRMLScalarVolumeNode]
-    truthNode: vtkMRMLLinearTransformNode
+    xrayNodes: list[slicer.vtkMRMLScalarVolumeNode]
+    truthNode: slicer.vtkMRMLLinearTransformNode
 
 
 @dataclass
@@ -104,7 +96,9 @@ class SimulateRequest(Request):
         return _loadXrays(path, self.ctNode, self.segmentationNode, self.segment or "")
 
 
-def truthFor(ctNode: vtkMRMLScalarVolumeNode | None) -> vtkMRMLLinearTransformNode | None:
+def truthFor(
+    ctNode: slicer.vtkMRMLScalarVolumeNode | None,
+) -> slicer.vtkMRMLLinearTransformNode | None:
     """The transform node that holds the true CT to world of a CT, if the scene has one."""
     if ctNode is None or ctNode.GetScene() is None:
         return None
@@ -117,8 +111,8 @@ def truthFor(ctNode: vtkMRMLScalarVolumeNode | None) -> vtkMRMLLinearTransformNo
 
 
 def errorAgainstTruth(
-    ctNode: vtkMRMLScalarVolumeNode,
-    segmentationNode: vtkMRMLSegmentationNode,
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
     segment: str,
     transformNode: Any = None,
 ) -> float | None:
@@ -141,7 +135,7 @@ def errorAgainstTruth(
 
 
 def errorOfPose(
-    ctNode: vtkMRMLScalarVolumeNode, pointsRas: ArrayLike, ctToWorldRas: ArrayLike
+    ctNode: slicer.vtkMRMLScalarVolumeNode, pointsRas: ArrayLike, ctToWorldRas: ArrayLike
 ) -> float | None:
     """`errorAgainstTruth` of a pose (4, 4) over points (N, 3) of the CT's own frame; quick."""
     truth = truthFor(ctNode)
@@ -164,7 +158,7 @@ def _readTruth(path: Path) -> Array:
     return np.asarray(lps_to_ras(matrix))
 
 
-def _truthNode(ras: Array, ctNode: vtkMRMLScalarVolumeNode) -> Any:
+def _truthNode(ras: Array, ctNode: slicer.vtkMRMLScalarVolumeNode) -> Any:
     """A new node that holds the truth for a CT; an older one goes."""
     scene = ctNode.GetScene()
     for old in iter(lambda: truthFor(ctNode), None):
@@ -183,7 +177,7 @@ def _loadXrays(path: Path, ctNode: Any, segmentationNode: Any, segmentId: str) -
     return SimulatedNodes(ctNode, segmentationNode, segmentId, xrays, _truthNode(truth, ctNode))
 
 
-def _loadPhantom(path: Path, scene: vtkMRMLScene) -> SimulatedNodes:
+def _loadPhantom(path: Path, scene: slicer.vtkMRMLScene) -> SimulatedNodes:
     from RadGSRegLib.cases import read_case
     from RadGSRegLib.phantom import LABELS
 

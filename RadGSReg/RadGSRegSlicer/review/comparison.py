@@ -6,7 +6,7 @@ view with the X-ray's own window; it stays out of saved scenes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -16,9 +16,6 @@ from scipy import ndimage
 from ..scene import xray
 from ..scene.drawing import DRAWING, XRAY_ROLE
 from .views import compositeNode
-
-if TYPE_CHECKING:
-    from slicer import vtkMRMLScalarVolumeNode
 
 TILE_MM = 10.0
 SHADING_MM = 20.0
@@ -32,7 +29,7 @@ class Comparison:
     and contrast are set.
     """
 
-    def __init__(self, xrayNode: vtkMRMLScalarVolumeNode, viewName: str) -> None:
+    def __init__(self, xrayNode: slicer.vtkMRMLScalarVolumeNode, viewName: str) -> None:
         self.xrayNode = xrayNode
         self.viewName = viewName
         self.mode = "xray"

@@ -12,6 +12,7 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
+from slicer import vtkMRMLModelNode, vtkMRMLScalarVolumeNode
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
 
 from ..scene import xray
@@ -21,9 +22,8 @@ from .outline import Outline
 from .views import THREE_D_VIEW, XRAY_VIEWS, sliceNode, viewByName
 
 if TYPE_CHECKING:
-    from slicer import vtkMRMLModelNode, vtkMRMLScalarVolumeNode
-
     from .session import ReviewSession
+
 
 OUTLINE_COLOR = (0.13, 0.83, 0.93)
 FOLDS_COLOR = (0.98, 0.75, 0.14)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import vtk
+from slicer import vtkMRMLScalarVolumeNode
 
 from ..scene.drawing import lookAlongBeam
 from . import views
 from .display import framed
 
 if TYPE_CHECKING:
-    from slicer import vtkMRMLScalarVolumeNode
-
     from .session import ReviewSession
 
 

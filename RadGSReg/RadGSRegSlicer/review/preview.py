@@ -5,7 +5,7 @@ the X-rays. Only drawn, never saved; the CT itself stays where it is until there
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -20,10 +20,6 @@ from ..scene.xray import getGeometry
 from .outline import SilhouetteProjector
 from .surface import VertebraSurface
 
-if TYPE_CHECKING:
-    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene
-
-
 _COLOR = (0.2, 0.75, 0.95)
 
 
@@ -32,9 +28,9 @@ class PosePreview:
 
     def __init__(
         self,
-        scene: vtkMRMLScene,
+        scene: slicer.vtkMRMLScene,
         surface: VertebraSurface,
-        xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
+        xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode],
     ) -> None:
         self._surface = surface
         self._silhouette = SilhouetteProjector(surface.points, surface.triangles)

@@ -6,8 +6,8 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import slicer
 from RadGSRegLib.errors import InputError
 
 from ..exchange import casefolder
@@ -29,14 +29,6 @@ from .quality import Card, qualityCard
 from .report import saveReport
 from .session import ReviewSession
 
-if TYPE_CHECKING:
-    from slicer import (
-        vtkMRMLLinearTransformNode,
-        vtkMRMLModelNode,
-        vtkMRMLScalarVolumeNode,
-        vtkMRMLSegmentationNode,
-    )
-
 
 class Review:
     """Looks at one result and corrects it; `close` leaves the scene as it was.
@@ -47,13 +39,13 @@ class Review:
 
     def __init__(
         self,
-        ctNode: vtkMRMLScalarVolumeNode,
-        segmentationNode: vtkMRMLSegmentationNode,
+        ctNode: slicer.vtkMRMLScalarVolumeNode,
+        segmentationNode: slicer.vtkMRMLSegmentationNode,
         segment: str,
-        xrayNodes: list[vtkMRMLScalarVolumeNode],
-        transformNode: vtkMRMLLinearTransformNode,
-        reconstruction: vtkMRMLScalarVolumeNode | None = None,
-        gaussians: vtkMRMLModelNode | None = None,
+        xrayNodes: list[slicer.vtkMRMLScalarVolumeNode],
+        transformNode: slicer.vtkMRMLLinearTransformNode,
+        reconstruction: slicer.vtkMRMLScalarVolumeNode | None = None,
+        gaussians: slicer.vtkMRMLModelNode | None = None,
     ) -> None:
         """Raises InputError where segment, transform or X-rays cannot be used."""
         if len(xrayNodes) < 1:
@@ -88,7 +80,7 @@ class Review:
 
     # Views
 
-    def showLayout(self, chosen: list[vtkMRMLScalarVolumeNode] | None = None) -> None:
+    def showLayout(self, chosen: list[slicer.vtkMRMLScalarVolumeNode] | None = None) -> None:
         """Switch to the biplane layout, with two of the X-rays (the first two unless given)."""
         self.layout.show(chosen)
         for name, node in self.layout.shown.items():
@@ -143,7 +135,7 @@ class Review:
 
     # Corrections
 
-    def nudge(self, axis: str, amount: float, xrayNode: vtkMRMLScalarVolumeNode) -> None:
+    def nudge(self, axis: str, amount: float, xrayNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Move by mm or degrees along or about an axis (`nudge.AXES`) of an X-ray's picture."""
         self.session.nudge(axis, amount, xrayNode)
 

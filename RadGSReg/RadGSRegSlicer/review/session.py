@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -27,14 +27,6 @@ from ..scene.record import ACCEPTED, HARDENED, ResultRecord, recordOf
 from .nudge import Nudge, nudged, pictureAxes
 from .outline import Outline, SilhouetteProjector
 from .surface import VertebraSurface, vertebraSurface
-
-if TYPE_CHECKING:
-    from slicer import (
-        vtkMRMLLinearTransformNode,
-        vtkMRMLScalarVolumeNode,
-        vtkMRMLSegmentationNode,
-    )
-
 
 _GESTURE_S = 0.8
 
@@ -58,10 +50,10 @@ class ReviewSession:
 
     def __init__(
         self,
-        ctNode: vtkMRMLScalarVolumeNode,
-        segmentationNode: vtkMRMLSegmentationNode,
+        ctNode: slicer.vtkMRMLScalarVolumeNode,
+        segmentationNode: slicer.vtkMRMLSegmentationNode,
         segment: str,
-        transformNode: vtkMRMLLinearTransformNode,
+        transformNode: slicer.vtkMRMLLinearTransformNode,
     ) -> None:
         """Raises InputError where the segment is not there, or the transform is not rigid."""
         self.ctNode = ctNode
@@ -139,7 +131,7 @@ class ReviewSession:
         angle = rotation_angle_deg(invert_rigid(was) @ now) if not np.allclose(was, now) else 0.0
         return float(apart.mean()), angle
 
-    def outline(self, xrayNode: vtkMRMLScalarVolumeNode, folds: bool = True) -> Outline:
+    def outline(self, xrayNode: slicer.vtkMRMLScalarVolumeNode, folds: bool = True) -> Outline:
         """The vertebra's outline on an X-ray, in its pixels, at the present pose."""
         camera = xray.getGeometry(xrayNode).camera
         return self._projector.outline(camera.projection @ LPS_RAS @ self.pose, folds)
@@ -182,7 +174,7 @@ class ReviewSession:
             )
             self._do(step)
 
-    def nudge(self, axis: str, amount: float, xrayNode: vtkMRMLScalarVolumeNode) -> None:
+    def nudge(self, axis: str, amount: float, xrayNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Move by ``amount`` (mm or degrees) along or about an axis of an X-ray's picture."""
         self.nudgeFrom(self.pose, Nudge().plus(axis, amount), xrayNode, f"nudge {axis}")
 
@@ -190,7 +182,7 @@ class ReviewSession:
         self,
         base: ArrayLike,
         nudge: Nudge,
-        xrayNode: vtkMRMLScalarVolumeNode,
+        xrayNode: slicer.vtkMRMLScalarVolumeNode,
         gesture: str = "",
     ) -> None:
         """Move to ``base`` (4, 4) with a whole nudge on top, as sliders say it."""

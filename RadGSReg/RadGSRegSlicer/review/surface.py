@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -16,10 +16,6 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..scene.frames import arrayFromMatrix, matrixFromArray
 from ..scene.segments import findSegment
-
-if TYPE_CHECKING:
-    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
-
 
 MOST_TRIANGLES = 24_000  # keeps an outline within a few milliseconds and shows every process
 
@@ -53,9 +49,9 @@ class VertebraSurface:
 
 
 def vertebraSurface(
-    segmentationNode: vtkMRMLSegmentationNode,
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
     segment: str,
-    ctNode: vtkMRMLScalarVolumeNode,
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
 ) -> VertebraSurface:
     """The surface of a segment (ID, name or level), in the frame of the CT itself (no transform).
 

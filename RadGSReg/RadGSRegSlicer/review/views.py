@@ -7,18 +7,16 @@ manager, which watches these nodes, and without.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
 from RadGSRegLib.geometry import Array, Camera
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene
 
 from ..scene import xray
 from ..scene.drawing import detectorCornersRas, pixelsToRas
 from ..scene.frames import matrixFromArray
-
-if TYPE_CHECKING:
-    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene
 
 LAYOUT_ID = 7353
 """Slicer's own layouts end at 100."""

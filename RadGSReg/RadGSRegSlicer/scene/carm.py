@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,12 +23,9 @@ from RadGSRegLib.geometry import (
     pinhole,
     triangulate,
 )
+from slicer import vtkMRMLScalarVolumeNode
 
 from .xray import XrayGeometry
-
-if TYPE_CHECKING:
-    from slicer import vtkMRMLScalarVolumeNode
-
 
 ISOCENTRE = "RadGSReg.Isocentre"
 """The attribute of an X-ray's node that holds its isocentre, LPS mm (JSON)."""

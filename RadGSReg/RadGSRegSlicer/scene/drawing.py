@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -17,14 +17,11 @@ import vtk
 from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, transform_points
+from slicer import vtkMRMLModelNode, vtkMRMLScalarVolumeNode, vtkMRMLScene
 from vtk.util.numpy_support import numpy_to_vtk
 
 from . import xray
 from .frames import LPS_RAS
-
-if TYPE_CHECKING:
-    from slicer import vtkMRMLModelNode, vtkMRMLScalarVolumeNode, vtkMRMLScene
-
 
 DRAWING = "RadGSReg.Drawing"
 """The attribute that marks what this package draws, with what it is: beam, plane, outline, ..."""

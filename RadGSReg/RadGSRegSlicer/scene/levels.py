@@ -6,16 +6,14 @@ identifier says ("vertebrae_L3"), what its name says ("L3 vertebra").
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import slicer
 import vtk
 from RadGSRegLib.vertebrae import LEVELS, SNOMED_CODES, level_of_code, vertebra_level
+from slicer import vtkMRMLSegmentationNode
 
 from .segments import segmentIds, snomedCode
-
-if TYPE_CHECKING:
-    from slicer import vtkMRMLSegmentationNode
 
 LEVEL_TAG = "RadGSReg.Level"
 """The tag of a segment whose level a person has said; it is saved with the segmentation."""

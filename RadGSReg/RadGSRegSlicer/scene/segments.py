@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.vertebrae import SNOMED_CODES, vertebra_level
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from .frames import LPS_RAS, arrayFromMatrix, ijkToLps, matrixFromArray
-
-if TYPE_CHECKING:
-    from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
 
 @dataclass(frozen=True)

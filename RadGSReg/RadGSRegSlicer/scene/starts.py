@@ -8,25 +8,18 @@ the centre may lie in the other X-rays are only drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, triangulate
+from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLScene
 
 from .drawing import COLORS, helperModel, pixelsToRas, removeHelper
 from .frames import LPS_RAS, arrayFromMatrix, transformMatrix
 from .xray import XrayGeometry, getGeometry, isXray, setCenterPx
-
-if TYPE_CHECKING:
-    from slicer import (
-        vtkMRMLMarkupsFiducialNode,
-        vtkMRMLScalarVolumeNode,
-        vtkMRMLScene,
-    )
-
 
 CLICK_ROLE = "RadGSReg.Click"
 LANDMARKS_ROLE = "RadGSReg.Landmarks"
