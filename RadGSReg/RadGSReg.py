@@ -46,10 +46,6 @@ from RadGSRegSlicer.scene import segments, xray
 from RadGSRegSlicer.scene.parameters import RadGSRegParameterNode
 from RadGSRegSlicer.selftest import RadGSRegTest  # noqa: F401 (Slicer looks for it here)
 
-#
-# RadGSReg
-#
-
 
 class RadGSReg(ScriptedLoadableModule):
     """Registers a vertebra of a CT to calibrated X-rays through radiative Gaussians."""
@@ -76,20 +72,10 @@ implementation under the Apache License 2.0.
             slicer.app.connect("startupCompleted()", registerSampleData)
 
 
-#
-# Register sample data sets in Sample Data module
-#
-
-
 def registerSampleData():
     """Offer the phantom in the Sample Data module."""
     icon = Path(__file__).resolve().parent / "Resources" / "Icons" / "RadGSReg.png"
     sampledata.register("RadGSReg", icon)
-
-
-#
-# RadGSRegWidget
-#
 
 
 class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -113,7 +99,6 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = RadGSRegLogic()
 
         context = PanelContext(
-            resourcePath=self.resourcePath,
             update=self.update,
             addObserver=self.addObserver,
             removeObserver=self.removeObserver,
@@ -121,18 +106,19 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         for kind in STEPS:
             self.steps[kind.name] = kind(self.ui, self.logic, context)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNode)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.onNode)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        for event in (scene.EndCloseEvent, scene.EndImportEvent):
+            self.addObserver(scene, event, self.onSceneEnd)
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+            self.addObserver(scene, event, self.onNode)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """Called when the application closes: no child process may stay behind."""
+        self.setParameterNode(None)
         for step in self.steps.values():
             step.cleanup()
-        self.setParameterNode(None)
         self.removeObservers()
 
     def enter(self) -> None:
@@ -147,11 +133,7 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             step.discard()
         self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller, event) -> None:
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def onSceneEndImport(self, caller, event) -> None:
+    def onSceneEnd(self, caller, event) -> None:
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -197,11 +179,6 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             step.showStatus()
 
 
-#
-# RadGSRegLogic
-#
-
-
 class RadGSRegLogic(ScriptedLoadableModuleLogic):
     """All that the module does, without a window.
 
@@ -213,9 +190,6 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     Nodes, files or options that cannot be used raise `InputError`, one sentence; a computation that
     fails raises `TaskError`, one that was cancelled `Cancelled`.
     """
-
-    def __init__(self) -> None:
-        ScriptedLoadableModuleLogic.__init__(self)
 
     def getParameterNode(self):
         return RadGSRegParameterNode(super().getParameterNode())
@@ -232,8 +206,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
 
         :param segment: the vertebra, by segment ID, name or level ("L3").
         :param xrayNodes: at least two X-rays with geometry (see `importXray`).
-        :param options: those of `RegisterRequest`: ``startNode``, ``startTransform``, ``device``,
-          ``model``, ``effort``, ``clicks``, ``poseCallback``, ``outputFolder``, ``outputs``.
+        :param options: those of `RegisterRequest`.
         """
         inputs = ctNode, segmentationNode, segment, xrayNodes
         return RegisterRequest.of(*inputs, **options).run()
@@ -243,9 +216,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     ) -> ReconstructionResult | CommandRun:
         """Reconstruct Gaussians and a volume from X-rays alone, or with the CT as a prior.
 
-        :param options: those of `ReconstructRequest`: ``ctNode``, ``segmentationNode``,
-          ``segment``, ``method``, ``startNode``, ``startTransform``, ``device``, ``model``,
-          ``outputFolder``, ``outputs``.
+        :param options: those of `ReconstructRequest`.
         """
         return ReconstructRequest.of(xrayNodes, **options).run()
 
@@ -277,7 +248,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         ``finish`` ends the training with the best so far.
 
         :param modelPath: the file to write; its card goes beside it (``.md``).
-        :param options: those of `PretrainRequest`: ``minutes``, ``device``, ``base``, ``config``.
+        :param options: those of `PretrainRequest`.
         """
         inputs = ctNode, segmentationNode, segment, modelPath
         return PretrainRequest.of(*inputs, **options).run()
@@ -291,7 +262,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     ) -> SimulatedNodes | CommandRun:
         """Two X-rays of a moved spine with the truth beside, of a CT or of the built-in phantom.
 
-        :param options: those of `SimulateRequest`: ``realism``, ``seed``, ``outputFolder``.
+        :param options: those of `SimulateRequest`.
         """
         return SimulateRequest.of(ctNode, segmentationNode, segment, **options).run()
 
@@ -305,7 +276,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
 
         :param cases: ``case.json`` files or their folders (`exportCase` writes such).
         :param outputFolder: gets ``batch.csv`` and a folder per case.
-        :param options: those of `BatchRequest`: ``device``, ``effort``.
+        :param options: those of `BatchRequest`.
         """
         return BatchRequest.of(cases, outputFolder=outputFolder, **options).run()
 

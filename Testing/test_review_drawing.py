@@ -53,7 +53,7 @@ def test_the_planes_corners_project_to_the_corners_of_the_corner_pixels(flip: bo
     node = xray_node("AP", view)
     drawings = XrayDrawings()
     drawings.show([node])
-    beam, plane = drawings.models(node)
+    (beam,), (plane,) = _drawn("beam"), _drawn("plane")
     lps = transform_points(frames.LPS_RAS, _points(plane))
     right, bottom = view.columns - 0.5, view.rows - 0.5
     corners = [[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]]
@@ -76,7 +76,7 @@ def test_the_drawing_follows_the_geometry() -> None:
     node = xray_node("AP", camera(0.0))
     drawings = XrayDrawings()
     drawings.show([node])
-    beam, plane = drawings.models(node)
+    (beam,), (plane,) = _drawn("beam"), _drawn("plane")
     before = _points(plane)
     xray.setGeometry(node, xray.XrayGeometry(camera(0.9), (1.2, 1.3)))
     np.testing.assert_allclose(_points(plane), detectorCornersRas(node), atol=1e-3)
@@ -96,12 +96,10 @@ def test_only_the_wanted_xrays_are_drawn_each_in_its_colour() -> None:
     nodes = [xray_node(name, camera(angle)) for name, angle in (("AP", 0.0), ("LA", 1.5))]
     drawings = XrayDrawings()
     drawings.show(nodes)
-    colors = {drawings.models(node)[0].GetDisplayNode().GetColor() for node in nodes}
+    colors = {model.GetDisplayNode().GetColor() for model in _drawn("beam")}
     assert len(colors) == 2
     drawings.show(nodes[1:])
     assert [model.GetName() for model in _drawn("beam")] == ["LA beam"]
-    with pytest.raises(KeyError):
-        drawings.models(nodes[0])
     drawings.close()
 
 

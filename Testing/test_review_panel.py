@@ -132,7 +132,7 @@ def test_every_button_of_the_review(alone: Any, tmp_path: Path) -> None:
     ui.reviewWholeCheckBox.checked = True
     whole = views.sliceNode(scene, views.XRAY_VIEWS[0]).GetFieldOfView()
     assert whole[0] > 1.2 * fields[0]
-    before, after = review.display.surfaceModels
+    before, after = review.display._before, review.display._after
     ui.reviewBeforeCheckBox.checked = True
     ui.reviewAfterCheckBox.checked = False
     assert before.GetDisplayNode().GetVisibility()
@@ -226,12 +226,12 @@ def test_flicker_turns_over_by_itself(alone: Any) -> None:
     alone.stage.build({})
     step.review.showLayout()
     ui.reviewModeComboBox.setCurrentIndex(ui.reviewModeComboBox.findData("flicker"))
-    assert step.views.flickers
+    assert step.views._flicker.active
     comparison = step.review.comparisons[views.XRAY_VIEWS[0]]
     first = comparison._flickerOn
     wait_until(lambda: comparison._flickerOn is not first, 5.0)
     ui.reviewModeComboBox.setCurrentIndex(0)
-    assert not step.views.flickers
+    assert not step.views._flicker.active
 
 
 def test_scores_come_while_the_window_lives(panel: Any) -> None:
@@ -253,7 +253,7 @@ def test_scores_come_while_the_window_lives(panel: Any) -> None:
     assert "AP 0." in ui.reviewScoreLabel.text
     right = step.review.scores["score"]
     comparison = step.review.comparisons[views.XRAY_VIEWS[0]]
-    wait_until(lambda: comparison.hasRendering, 20.0)
+    wait_until(lambda: comparison.rendering is not None, 20.0)
     ui.reviewStepMmSpinBox.value = 5.0
     ui.reviewUpPlusButton.click()
     wait_until(lambda: step.review.scores is not None, 20.0)
@@ -307,7 +307,8 @@ def test_a_saved_scene_comes_back_with_its_review(alone: Any, tmp_path: Path) ->
     assert widget._parameterNode.reviewMode == "checkerboard"
     assert "Accepted" in widget.ui.reviewStatusLabel.text
     stage.build({})
-    outlines = widget.steps["review"].review.display.outlineModels(widget._parameterNode.xrays[0])
+    display = widget.steps["review"].review.display
+    outlines = display._outlines[widget._parameterNode.xrays[0].GetID()]
     assert outlines[0].GetPolyData().GetNumberOfLines() == 1
     widget.cleanup()
 

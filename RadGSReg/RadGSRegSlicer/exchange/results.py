@@ -88,27 +88,18 @@ def loadRegistration(
     scene = _sceneOf(ctNode)
     outputs = (outputs or OutputNodes()).present()
     record = read_registration_json(folder / "registration.json")
-    name = ctNode.GetName()
     # Read before anything is added: an unreadable file leaves the scene as it was.
     cloud = _gaussians(folder / "gaussians.ply")
     volume = folder / "reconstruction.nii.gz"
-    notes = [note for note in [ctFrameNote(ctNode)] if note is not None]
 
     reconstructionNode = _loadVolume(volume, scene, outputs.reconstructionNode)
     gaussiansNode = None if cloud is None else _model(cloud, scene, outputs.gaussiansNode)
-    ctToWorld = lps_to_ras(record.ct_to_world)
-    status = record.status
+    ctToWorld, status = lps_to_ras(record.ct_to_world), record.status
     target = outputs.transformNode
     if status == "failed" and target is not None and _carriesNodes(target):
         target = None
-    transformNode = _transform(target, ctNode, notes)
-    if status == "failed":
-        notes = [f"the registration failed; its transform is not set on '{name}'"]
-    else:
-        _setOnCt(transformNode, ctNode, segmentationNode)
-    transformNode.SetMatrixTransformToParent(matrixFromArray(ctToWorld))
-    transformNode.SetAttribute(STATUS, status)
     kept = ResultRecord(status, ctToWorld, record.covariance, record.quality, str(folder))
+    transformNode, notes = _place(kept, target, ctNode, segmentationNode)
     keepRecord(transformNode, kept, folder / "report.html")
     return RegistrationResult(
         status=status,
@@ -135,14 +126,11 @@ def keepPose(
     """
     _sceneOf(ctNode)
     outputs = (outputs or OutputNodes()).present()
-    notes = [note for note in [ctFrameNote(ctNode)] if note is not None]
     reason = "the registration was cancelled; this was its best pose until then, unchecked"
-    transformNode = _transform(outputs.transformNode, ctNode, notes)
-    _setOnCt(transformNode, ctNode, segmentationNode)
-    transformNode.SetMatrixTransformToParent(matrixFromArray(ctToWorld))
-    transformNode.SetAttribute(STATUS, "uncertain")
     quality: dict[str, Any] = {"reason": reason}
-    keepRecord(transformNode, ResultRecord("uncertain", ctToWorld, None, quality, ""))
+    kept = ResultRecord("uncertain", ctToWorld, None, quality, "")
+    transformNode, notes = _place(kept, outputs.transformNode, ctNode, segmentationNode)
+    keepRecord(transformNode, kept)
     return RegistrationResult(
         "uncertain", ctToWorld, transformNode, None, None, quality, notes=[reason, *notes]
     )
@@ -167,34 +155,28 @@ def _carriesNodes(transformNode: slicer.vtkMRMLLinearTransformNode) -> bool:
     return any(node.GetTransformNodeID() == id_ for node in nodes)
 
 
-def _transform(
-    node: slicer.vtkMRMLLinearTransformNode | None,
-    ctNode: slicer.vtkMRMLScalarVolumeNode,
-    notes: list[str],
-) -> slicer.vtkMRMLLinearTransformNode:
-    """The transform for a result, under no other one."""
-    scene = ctNode.GetScene()
+def _place(
+    record: ResultRecord, node: Any, ctNode: Any, segmentationNode: Any
+) -> tuple[slicer.vtkMRMLLinearTransformNode, list[str]]:
+    """The transform of a result (``node``, or a new one), set on the CT unless it failed; notes."""
+    scene, name = ctNode.GetScene(), ctNode.GetName()
+    notes = [note for note in [ctFrameNote(ctNode)] if note is not None]
     node = node or scene.AddNewNodeByClass(
-        "vtkMRMLLinearTransformNode", scene.GenerateUniqueName(f"{ctNode.GetName()}-to-world")
+        "vtkMRMLLinearTransformNode", scene.GenerateUniqueName(f"{name}-to-world")
     )
     if node.GetParentTransformNode() is not None:
         notes.append(f"'{node.GetName()}' was taken out of its parent transform")
         node.SetAndObserveTransformNodeID(None)
-    return node
-
-
-def _setOnCt(
-    transformNode: slicer.vtkMRMLLinearTransformNode,
-    ctNode: slicer.vtkMRMLScalarVolumeNode,
-    segmentationNode: slicer.vtkMRMLSegmentationNode | None,
-) -> None:
-    segmentationNode = _present(segmentationNode)
-    along = segmentationNode is not None and (
-        segmentationNode.GetTransformNodeID() == ctNode.GetTransformNodeID()
-    )
-    ctNode.SetAndObserveTransformNodeID(transformNode.GetID())
-    if segmentationNode is not None and along:
-        segmentationNode.SetAndObserveTransformNodeID(transformNode.GetID())
+    if record.status == "failed":
+        notes = [f"the registration failed; its transform is not set on '{name}'"]
+    else:
+        before, segmentationNode = ctNode.GetTransformNodeID(), _present(segmentationNode)
+        ctNode.SetAndObserveTransformNodeID(node.GetID())
+        if segmentationNode is not None and segmentationNode.GetTransformNodeID() == before:
+            segmentationNode.SetAndObserveTransformNodeID(node.GetID())
+    node.SetMatrixTransformToParent(matrixFromArray(record.ctToWorld))
+    node.SetAttribute(STATUS, record.status)
+    return node, notes
 
 
 def loadReconstruction(

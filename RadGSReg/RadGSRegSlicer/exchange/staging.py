@@ -1,9 +1,4 @@
-"""A case folder for a child process, written piece by piece so that a window stays alive.
-
-The form is the contract's, but plain: uncompressed, since it is read once and then removed. A whole
-CT takes longer to write than a window may stand still, so `stage` is a generator that does a little
-at each step.
-"""
+"""A case folder for a child process, uncompressed, piece by piece so that a window stays alive."""
 
 from __future__ import annotations
 
@@ -18,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, Volume
 
-from ..scene.segments import ExportedLabels, exportLabels, findSegment
+from ..scene.segments import SegmentLabels, findSegment, labelsOnCt
 from .casefolder import startToLps, viewsFromXrays, volumeFromCt
 
 if TYPE_CHECKING:
@@ -55,7 +50,7 @@ def stageCase(
     if views is not None and not clicks:
         views = [replace(view, center_px=None) for view in views]
     start = None if startRas is None else startToLps(startRas)
-    labels = exportLabels(segmentationNode, segmentId, ctNode)
+    labels = labelsOnCt(segmentationNode, segmentId, ctNode)
     if name is not None:
         labels = replace(labels, names={labels.label: name})
     low, high = ctNode.GetImageData().GetScalarRange()
@@ -67,7 +62,7 @@ def _write(
     folder: Path,
     ct: Volume,
     kind: type,
-    labels: ExportedLabels,
+    labels: SegmentLabels,
     views: list[View] | None,
     start: Array | None,
 ) -> Iterator[None]:
@@ -134,7 +129,7 @@ def _header(volume: Volume, kind: type, fields: dict[str, str] | None = None) ->
     return "\n".join(lines).encode()
 
 
-def _segmentFields(labels: ExportedLabels) -> dict[str, str]:
+def _segmentFields(labels: SegmentLabels) -> dict[str, str]:
     """What makes a label map a ``.seg.nrrd``: the names of its segments."""
     size = labels.counted.shape[::-1]
     fields = {"Segmentation_MasterRepresentation": "Binary labelmap"}

@@ -1,5 +1,4 @@
-"""X-rays from files, from volumes of the scene and from the DICOM database, with what geometry
-there is; and a geometry from a file for an X-ray that is in the scene already.
+"""X-rays and geometries from files, from volumes of the scene and from the DICOM database.
 
 What a file leaves open is filled with the numbers of a usual C-arm, marked nominal, and said.
 """

@@ -1,7 +1,5 @@
 """Segment from a click: a point in the CT goes to a child process, a segment comes back."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import vtk
 from numpy.typing import ArrayLike
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, Volume
 from RadGSRegLib.system import ExitStatus
 from RadGSRegLib.vertebrae import LEVELS
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLSegmentationNode
 
 from ..exchange.casefolder import volumeFromCt
 from ..exchange.staging import writeNrrd
@@ -84,25 +81,45 @@ class ClickRequest(Request):
     def _stage(self, folder: WorkFolder) -> Iterator[None]:
         folder.outputs.mkdir()
         part = _around(volumeFromCt(self.ctNode), self.pointLps)
-        return _write(folder.inputs / _CT, part)
+        whole = np.can_cast(part.array.dtype, np.int16)
+        return writeNrrd(folder.inputs / _CT, part, np.int16 if whole else np.float32)
 
     def _load(self, path: Path, job: Job) -> ClickedSegment:
+        from RadGSRegLib.cases import read_itk, volume_from_itk
+
+        mask, ctNode, level = volume_from_itk(read_itk(path / _MASK)), self.ctNode, self.level
+        if ctNode.GetScene() is None:
+            raise Cancelled("the CT is no longer in the scene")
+        node = self.segmentationNode
+        if node is None or node.GetScene() is None:
+            name = ctNode.GetScene().GenerateUniqueName(f"{ctNode.GetName()} vertebrae")
+            node = segments.newSegmentation(name, ctNode)
+        if level is not None:
+            # A second click for the same vertebra corrects the first.
+            for id_, known in levels.vertebrae(node).items():
+                if known == level and clickInfo(node, id_) is not None:
+                    node.GetSegmentation().RemoveSegment(id_)
+        wanted = f"vertebrae_{level}" if level else "vertebra"
+        segmentId = segments.addSegment(node, mask, level or wanted, wanted)
+        if level is not None:
+            levels.setSegmentLevel(node, segmentId, level)
+        else:
+            levels.setVertebra(node, segmentId)
         said = {
             "point_lps": self.pointLps.tolist(),
             "status": "uncertain" if job.returnCode == ExitStatus.NOT_TRUSTED else "ok",
             "notes": job.message.partition("; ")[2],
         }
-        return _load(path / _MASK, self.ctNode, self.segmentationNode, self.level, said)
+        node.GetSegmentation().GetSegment(segmentId).SetTag(CLICK, json.dumps(said))
+        node.CreateClosedSurfaceRepresentation()
+        return ClickedSegment(node, segmentId)
 
 
 def clickInfo(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> dict[str, Any] | None:
     """``point_lps``, ``status`` and ``notes`` of a segment made from a click, or None."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    value = vtk.reference("")
-    if segment is None or not segment.GetTag(CLICK, value):
-        return None
     try:
-        said = json.loads(str(value))
+        said = json.loads("null" if segment is None else segments.tagOf(segment, CLICK))
     except ValueError:
         return None
     return said if isinstance(said, dict) else None
@@ -115,42 +132,3 @@ def _around(ct: Volume, pointLps: Array) -> Volume:
         raise InputError("point", "lies outside the CT", "click inside the body of a vertebra")
     reach = _REACH_MM / ct.spacing
     return ct.crop(np.floor(index - reach), np.ceil(index + reach) + 1)
-
-
-def _write(path: Path, ct: Volume) -> Iterator[None]:
-    whole = np.issubdtype(ct.array.dtype, np.integer) and ct.array.dtype.itemsize <= 2
-    kind = np.int16 if whole and ct.array.dtype != np.uint16 else np.float32
-    yield from writeNrrd(path, ct, kind)
-
-
-def _load(
-    path: Path,
-    ctNode: vtkMRMLScalarVolumeNode,
-    segmentationNode: vtkMRMLSegmentationNode | None,
-    level: str | None,
-    said: dict[str, Any],
-) -> ClickedSegment:
-    from RadGSRegLib.cases import read_itk, volume_from_itk
-
-    mask = volume_from_itk(read_itk(path))
-    if ctNode.GetScene() is None:
-        raise Cancelled("the CT is no longer in the scene")
-    if segmentationNode is None or segmentationNode.GetScene() is None:
-        name = ctNode.GetScene().GenerateUniqueName(f"{ctNode.GetName()} vertebrae")
-        segmentationNode = segments.newSegmentation(name, ctNode)
-    segmentation = segmentationNode.GetSegmentation()
-    if level is not None:
-        # A second click for the same vertebra corrects the first.
-        for id_, known in levels.vertebrae(segmentationNode).items():
-            if known == level and clickInfo(segmentationNode, id_) is not None:
-                segmentation.RemoveSegment(id_)
-    wanted = f"vertebrae_{level}" if level else "vertebra"
-    segmentId = segments.addSegment(segmentationNode, mask, level or wanted, wanted)
-    segment = segmentation.GetSegment(segmentId)
-    if level is not None:
-        levels.setSegmentLevel(segmentationNode, segmentId, level)
-    else:
-        levels.setVertebra(segmentationNode, segmentId)
-    segment.SetTag(CLICK, json.dumps(said))
-    segmentationNode.CreateClosedSurfaceRepresentation()
-    return ClickedSegment(segmentationNode, segmentId)

@@ -1,7 +1,5 @@
 """Train for one patient: CT, segmentation and label go to a child process, a model comes back."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """Simulated X-rays in the scene, with their truth; how far a result is from that truth."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
@@ -90,10 +88,13 @@ class SimulateRequest(Request):
 
     def _load(self, path: Path, job: Job) -> SimulatedNodes:
         if self.ctNode is None:
-            return _loadPhantom(path, slicer.mrmlScene)
+            return _loadPhantom(path)
         if self.ctNode.GetScene() is None or self.segmentationNode.GetScene() is None:
             raise Cancelled("the CT is no longer in the scene")
-        return _loadXrays(path, self.ctNode, self.segmentationNode, self.segment or "")
+        truth = _readTruth(path)
+        xrays = casefolder.importViews(path / "views.json", self.ctNode.GetScene())
+        nodes = self.ctNode, self.segmentationNode, self.segment or "", xrays
+        return SimulatedNodes(*nodes, _truthNode(truth, self.ctNode))
 
 
 def truthFor(
@@ -171,16 +172,11 @@ def _truthNode(ras: Array, ctNode: slicer.vtkMRMLScalarVolumeNode) -> Any:
     return node
 
 
-def _loadXrays(path: Path, ctNode: Any, segmentationNode: Any, segmentId: str) -> SimulatedNodes:
-    truth = _readTruth(path)
-    xrays = casefolder.importViews(path / "views.json", ctNode.GetScene())
-    return SimulatedNodes(ctNode, segmentationNode, segmentId, xrays, _truthNode(truth, ctNode))
-
-
-def _loadPhantom(path: Path, scene: slicer.vtkMRMLScene) -> SimulatedNodes:
+def _loadPhantom(path: Path) -> SimulatedNodes:
     from RadGSRegLib.cases import read_case
     from RadGSRegLib.phantom import LABELS
 
+    scene = slicer.mrmlScene
     case, truth = read_case(path / "case.json"), _readTruth(path)
     ctNode = scene.AddNewNodeByClass(
         "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("RadGSReg phantom CT")

@@ -25,7 +25,6 @@ class CtStep(Step):
 
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
-        self._updating = False
         markups, segmentation = slicer.vtkMRMLMarkupsNode, slicer.vtkSegmentation
         events = [markups.PointPositionDefinedEvent, markups.PointRemovedEvent]
         self._points = Following(context, self._onChanged, events)
@@ -63,15 +62,12 @@ class CtStep(Step):
         segmentation = parameters.segmentation
         self._segments.follow(segmentation.GetSegmentation() if segmentation else None)
         self._points.follow(parameters.segmentPoint)
-        self._updating = True
-        try:
+        with self.updating():
             selector = ui.segmentSelector
             if selector.currentNode() != parameters.segmentation:
                 selector.setCurrentNode(parameters.segmentation)
             if (selector.currentSegmentID() or "") != parameters.segmentId:
                 selector.setCurrentSegmentID(parameters.segmentId)
-        finally:
-            self._updating = False
         level = self._level()
         chosen = bool(parameters.segmentation and parameters.segmentId)
         ui.levelComboBox.enabled = chosen
@@ -107,12 +103,6 @@ class CtStep(Step):
             "name": _("by the segment's name"),
         }
         return _("{level}, {source}").format(level=level.level, source=sources[level.source])
-
-    def cleanup(self) -> None:
-        self._placing.stop()
-        self._segments.follow()
-        self._points.follow()
-        super().cleanup()
 
     def onSegmentChanged(self, *args: Any) -> None:
         if self.parameters is None or self._updating:

@@ -121,10 +121,6 @@ class RegisterStep(Step):
             self.ui.progressLabel.text = _("Stopping...")
             self._task.cancel()
 
-    def cleanup(self) -> None:
-        super().cleanup()
-        self._endPreview()
-
     # Handlers
 
     def onModelPath(self, *args: Any) -> None:

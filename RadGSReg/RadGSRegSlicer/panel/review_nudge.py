@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from RadGSRegLib.errors import InputError
 from ..review import views
 from ..review.nudge import AXES, SHIFTS, Nudge
 from .keys import ArrowKeys
-from .step import fillChoices, selectChoice
+from .step import Step, fillChoices, selectChoice
 
 if TYPE_CHECKING:
     from ..review.review import Review
@@ -24,16 +23,14 @@ _PER_UNIT = 10.0  # positions of a slider in a millimetre or a degree
 class NudgeControls:
     """What is set counts from a base pose, which is the present one after every other change."""
 
-    def __init__(self, ui: Any, parameters: Callable[[], Any]) -> None:
-        """``parameters`` gives the parameter node (or None)."""
-        self._ui = ui
-        self._parameters = parameters
+    def __init__(self, step: Step) -> None:
+        self._step, self._ui, ui = step, step.ui, step.ui
         self._review: Review | None = None
         self._updating = False
         self._base: Any = None
         self._nudge = Nudge()
         self._keys = ArrowKeys(self.press)
-        ui.reviewAxesComboBox.connect("currentIndexChanged(int)", self._onAxes)
+        ui.reviewAxesComboBox.connect("currentIndexChanged(int)", lambda *args: self.rebase())
         for axis in AXES:
             slider, box, minus, plus = self._widgets(axis)
             slider.connect("valueChanged(int)", lambda *args, axis=axis: self._onSlider(axis))
@@ -58,7 +55,7 @@ class NudgeControls:
 
     def press(self, axis: str, sign: int, viewName: str = "") -> None:
         """One step along or about an axis, of the X-ray in a view, or else of the one chosen."""
-        parameters = self._parameters()
+        parameters = self._step.parameters
         if self._review is None or parameters is None:
             return
         node = self._review.layout.shown.get(viewName)
@@ -70,7 +67,7 @@ class NudgeControls:
 
     def updateKeys(self) -> None:
         """Listen to the arrow keys where that is wanted and the X-ray views are there."""
-        parameters = self._parameters()
+        parameters = self._step.parameters
         wanted = self._review is not None and self._review.layout.isShown
         if not (wanted and parameters is not None and parameters.reviewKeys):
             self._keys.remove()
@@ -90,12 +87,9 @@ class NudgeControls:
         finally:
             self._updating = False
 
-    def _widgets(self, axis: str) -> tuple[Any, Any, Any, Any]:
+    def _widgets(self, axis: str) -> list[Any]:
         kinds = ("Slider", "SpinBox", "MinusButton", "PlusButton")
-        first, second, third, fourth = (
-            getattr(self._ui, f"review{axis.capitalize()}{kind}") for kind in kinds
-        )
-        return first, second, third, fourth
+        return [getattr(self._ui, f"review{axis.capitalize()}{kind}") for kind in kinds]
 
     def _axesNode(self) -> Any:
         node = slicer.mrmlScene.GetNodeByID(self._ui.reviewAxesComboBox.currentData or "")
@@ -113,9 +107,6 @@ class NudgeControls:
                 self._review.session.nudgeFrom(self._base, nudge, self._axesNode(), gesture)
                 self._nudge = nudge
         self.show()
-
-    def _onAxes(self, *args: Any) -> None:
-        self.rebase()
 
     def _onSlider(self, axis: str) -> None:
         if not self._updating:

@@ -36,21 +36,23 @@ class ReviewStep(Step):
         self._key: tuple[str, ...] = ()
         self._unusable = ""
         self._said = ""
-        self.nudge = NudgeControls(ui, lambda: self.parameters)
-        self.views = ViewControls(ui, lambda: self.parameters, self.attempt)
+        self.nudge = NudgeControls(self)
+        self.views = ViewControls(self)
         self._timer = makeTimer(_POLL_MS, self.onPoll)
-        for name, handler in (
-            ("Layout", self.onLayout),
-            ("Leave", self.onLeave),
-            ("Undo", self.onUndo),
-            ("Redo", self.onRedo),
-            ("Reset", self.onReset),
-            ("Refine", self.onRefine),
-            ("Accept", self.onAccept),
-            ("Harden", self.onHarden),
-            ("Save", self.onSave),
-        ):
-            getattr(ui, f"review{name}Button").connect("clicked(bool)", handler)
+        actions: dict[str, Callable[[Review], object]] = {
+            "Layout": self._showLayout,
+            "Leave": self._leave,
+            "Undo": lambda review: review.session.undo(),
+            "Redo": lambda review: review.session.redo(),
+            "Reset": lambda review: review.session.reset(),
+            "Refine": self._refine,
+            "Accept": self._accept,
+            "Harden": lambda review: review.session.harden(),
+            "Save": self._save,
+        }
+        for name, action in actions.items():
+            button = getattr(ui, f"review{name}Button")
+            button.connect("clicked(bool)", lambda *args, action=action: self._act(action))
         onPath(ui.reviewReportPathLineEdit, self.onFolder)
         # A scene may be opened that was saved in this layout.
         views.addLayout(slicer.mrmlScene)
@@ -90,9 +92,6 @@ class ReviewStep(Step):
             return _("Hardened")
         return _("Accepted") if session.isAccepted else _("To be looked at and accepted")
 
-    def cleanup(self) -> None:
-        self._close()
-
     def update(self) -> None:
         if not self.context.busy:
             self._ensure()
@@ -103,66 +102,42 @@ class ReviewStep(Step):
         self.nudge.updateKeys()
         self._showControls()
 
-    # Handlers
+    # What the buttons do
 
-    def onLayout(self, *args: Any) -> None:
-        def show(review: Review) -> None:
-            review.showLayout(self.views.chosen)
-            self._startScoring(review)
+    def _showLayout(self, review: Review) -> None:
+        review.showLayout(self.views.chosen)
+        self._startScoring(review)
 
-        self._act(show)
+    def _leave(self, review: Review) -> None:
+        review.stopScoring()
+        if review.layout.before is None:  # the scene was opened in this layout
+            review.layout.before = views.CONVENTIONAL_LAYOUT_ID
+        review.layout.leave()
 
-    def onLeave(self, *args: Any) -> None:
-        def leave(review: Review) -> None:
-            review.stopScoring()
-            if review.layout.before is None:  # the scene was opened in this layout
-                review.layout.before = views.CONVENTIONAL_LAYOUT_ID
-            review.layout.leave()
+    def _refine(self, review: Review) -> None:
+        self._startScoring(review)
+        self._said = _("Refining...")
+        review.refine(self._refined)
 
-        self._act(leave)
+    def _accept(self, review: Review) -> None:
+        if review.session.isAccepted:
+            review.session.withdraw()
+        else:
+            review.session.accept()
 
-    def onUndo(self, *args: Any) -> None:
-        self._act(lambda review: review.session.undo())
+    def _save(self, review: Review) -> None:
+        if not self._folder:
+            raise InputError(_("report"), _("no folder is chosen"))
+        self._said = _("Saving the report...")
+        review.saveReportLater(self._folder, self._saved)
 
-    def onRedo(self, *args: Any) -> None:
-        self._act(lambda review: review.session.redo())
-
-    def onReset(self, *args: Any) -> None:
-        self._act(lambda review: review.session.reset())
-
-    def onRefine(self, *args: Any) -> None:
-        def refine(review: Review) -> None:
-            self._startScoring(review)
-            self._said = _("Refining...")
-            review.refine(self._refined)
-
-        self._act(refine)
-
-    def onAccept(self, *args: Any) -> None:
-        def accept(review: Review) -> None:
-            if review.session.isAccepted:
-                review.session.withdraw()
-            else:
-                review.session.accept()
-
-        self._act(accept)
-
-    def onHarden(self, *args: Any) -> None:
-        self._act(lambda review: review.session.harden())
+    @property
+    def _folder(self) -> str:
+        """Where the report goes, "" where that is not chosen."""
+        return str(self.ui.reviewReportPathLineEdit.currentPath or "")
 
     def onFolder(self, *args: Any) -> None:
         self._showControls()
-
-    def onSave(self, *args: Any) -> None:
-        folder = str(self.ui.reviewReportPathLineEdit.currentPath or "")
-
-        def save(review: Review) -> None:
-            if not folder:
-                raise InputError(_("report"), _("no folder is chosen"))
-            self._said = _("Saving the report...")
-            review.saveReportLater(folder, self._saved)
-
-        self._act(save)
 
     def onPoll(self) -> None:
         if self.review is None or self.review.client is None:
@@ -175,12 +150,11 @@ class ReviewStep(Step):
     def _wanted(self) -> tuple[Any, ...] | None:
         """What the review is about, or None while something is still missing."""
         parameters = self.parameters
-        if parameters is None or not parameters.ctToWorld or not parameters.ctVolume:
-            return None
-        if not parameters.segmentation or not parameters.segmentId:
+        if parameters is None:
             return None
         xrays = [node for node in parameters.xrays if xray.isXray(node)]
-        if not xrays:
+        needed = (parameters.ctToWorld, parameters.ctVolume, parameters.segmentation)
+        if not (all(needed) and parameters.segmentId and xrays):
             return None
         return (
             parameters.ctVolume,
@@ -260,7 +234,6 @@ class ReviewStep(Step):
         there = session is not None
         movable = session is not None and not session.isHardened
         accepted = session is not None and session.isAccepted
-        folder = str(ui.reviewReportPathLineEdit.currentPath or "")
         ui.reviewCardLabel.text = "" if review is None else review.card().toHtml()
         for box in (ui.reviewCompareGroupBox, ui.reviewNudgeGroupBox, ui.review3dGroupBox):
             box.enabled = there
@@ -274,10 +247,10 @@ class ReviewStep(Step):
         ui.reviewRefineButton.enabled = movable and not environment.missingPackages()
         ui.reviewUndoButton.enabled = session is not None and bool(session.canUndo)
         ui.reviewRedoButton.enabled = session is not None and bool(session.canRedo)
-        ui.reviewSaveButton.enabled = there and bool(folder)
+        ui.reviewSaveButton.enabled = there and bool(self._folder)
         ui.reviewSaveButton.toolTip = (
             _("The report, the pose under review as a transform, and pictures of it.")
-            if folder
+            if self._folder
             else _("Choose a folder first")
         )
         ui.reviewScoreLabel.text = "\n".join(part for part in (self._score(), self._said) if part)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -12,7 +11,7 @@ from slicer.i18n import tr as _
 
 from ..process.timers import makeTimer
 from ..scene.frames import transformMatrix
-from .step import fillChoices, selectChoice
+from .step import Step, fillChoices
 
 if TYPE_CHECKING:
     from ..review.review import Review
@@ -23,13 +22,9 @@ _FLICKER_MS = 600
 class ViewControls:
     """The controls of the X-ray views and of the 3-D view."""
 
-    def __init__(self, ui: Any, parameters: Callable[[], Any], attempt: Any) -> None:
-        """``parameters`` gives the parameter node (or None); ``attempt`` is the step's."""
-        self._ui = ui
-        self._parameters = parameters
-        self._attempt = attempt
+    def __init__(self, step: Step) -> None:
+        self._step, self._ui, ui = step, step.ui, step.ui
         self._review: Review | None = None
-        self._updating = False
         self._shown3d: tuple[Any, ...] = ()
         self._flicker = makeTimer(_FLICKER_MS, self._onFlicker)
         modes = {
@@ -40,24 +35,14 @@ class ViewControls:
             "rendering": _("the rendering alone"),
         }
         contents = {"bones": _("all bone of the CT"), "vertebra": _("the vertebra alone")}
-        fillChoices(ui.reviewModeComboBox, modes, "xray")
-        fillChoices(ui.reviewContentComboBox, contents, "bones")
-        for name, handler in (
-            ("First", self._onViews),
-            ("Second", self._onViews),
-            ("Mode", self._onMode),
-            ("Content", self._onContent),
-        ):
-            getattr(ui, f"review{name}ComboBox").connect("currentIndexChanged(int)", handler)
+        step.offer(ui.reviewModeComboBox, "reviewMode", modes, "xray")
+        step.offer(ui.reviewContentComboBox, "reviewContent", contents, "bones")
+        for box in (ui.reviewFirstComboBox, ui.reviewSecondComboBox):
+            box.connect("currentIndexChanged(int)", self._onViews)
         ui.reviewOpacitySlider.connect("valueChanged(int)", self._onOpacity)
         ui.reviewOverviewButton.connect("clicked(bool)", self._onOverview)
         ui.reviewAlongFirstButton.connect("clicked(bool)", lambda *args: self._onAlong(0))
         ui.reviewAlongSecondButton.connect("clicked(bool)", lambda *args: self._onAlong(1))
-
-    @property
-    def flickers(self) -> bool:
-        """Whether the X-ray and its rendering are shown one after the other just now."""
-        return bool(self._flicker.active)
 
     @property
     def chosen(self) -> list[Any]:
@@ -79,19 +64,16 @@ class ViewControls:
 
     def update(self) -> None:
         """Show what the parameter node says."""
-        ui, parameters, review = self._ui, self._parameters(), self._review
+        ui, parameters, review = self._ui, self._step.parameters, self._review
         if parameters is None:
             self._flicker.stop()
             return
-        self._updating = True
-        try:
-            selectChoice(ui.reviewModeComboBox, parameters.reviewMode)
-            selectChoice(ui.reviewContentComboBox, parameters.reviewContent)
-            ui.reviewOpacitySlider.value = round(100 * parameters.reviewOpacity)
-            ui.reviewOpacitySlider.enabled = parameters.reviewMode == "blend"
-            ui.reviewContentComboBox.enabled = parameters.reviewMode != "xray"
-        finally:
-            self._updating = False
+        self._step.showChoices()
+        blocked = ui.reviewOpacitySlider.blockSignals(True)
+        ui.reviewOpacitySlider.value = round(100 * parameters.reviewOpacity)
+        ui.reviewOpacitySlider.blockSignals(blocked)
+        ui.reviewOpacitySlider.enabled = parameters.reviewMode == "blend"
+        ui.reviewContentComboBox.enabled = parameters.reviewMode != "xray"
         if review is None:
             self._flicker.stop()
             return
@@ -131,30 +113,20 @@ class ViewControls:
 
     def _onViews(self, *args: Any) -> None:
         if self._review is not None and self._review.layout.isShown:
-            with self._attempt():
+            with self._step.attempt():
                 self._review.showLayout(self.chosen)
 
-    def _onMode(self, *args: Any) -> None:
-        self._store("reviewMode", self._ui.reviewModeComboBox.currentData)
-
-    def _onContent(self, *args: Any) -> None:
-        self._store("reviewContent", self._ui.reviewContentComboBox.currentData)
-
     def _onOpacity(self, *args: Any) -> None:
-        self._store("reviewOpacity", self._ui.reviewOpacitySlider.value / 100.0)
-
-    def _store(self, name: str, value: Any) -> None:
-        parameters = self._parameters()
-        if not self._updating and parameters is not None:
-            setattr(parameters, name, value)
+        if self._step.parameters is not None:
+            self._step.parameters.reviewOpacity = self._ui.reviewOpacitySlider.value / 100.0
 
     def _onOverview(self, *args: Any) -> None:
-        with self._attempt():
+        with self._step.attempt():
             if self._review is not None:
                 self._review.layout.overview()
 
     def _onAlong(self, index: int) -> None:
-        with self._attempt():
+        with self._step.attempt():
             chosen = self.chosen
             if self._review is not None and chosen:
                 self._review.layout.lookAlong(chosen[min(index, len(chosen) - 1)])

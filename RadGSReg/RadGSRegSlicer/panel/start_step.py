@@ -24,12 +24,11 @@ class StartStep(Step):
 
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
-        self._updating = False
         self._selectedId = ""
         markups = slicer.vtkMRMLMarkupsNode
         events = [markups.PointPositionDefinedEvent, markups.PointModifiedEvent]
         self._moved = Following(context, self._onPoints, [*events, markups.PointRemovedEvent])
-        self._lines: starts.EpipolarLines | None = None
+        self._lines = starts.EpipolarLines()
         headers = [_("X-ray"), _("Centre of the vertebra")]
         ui.clickTable.setColumnCount(len(headers))
         ui.clickTable.setHorizontalHeaderLabels(headers)
@@ -77,11 +76,7 @@ class StartStep(Step):
             for placing in self._placings:
                 placing.stop()
             self._moved.follow()
-            if self._lines is not None:
-                self._lines.close()
-
-    def cleanup(self) -> None:
-        self.setParameterNode(None)
+            self._lines.close()
 
     def update(self) -> None:
         ui, parameters = self.ui, self.parameters
@@ -97,13 +92,10 @@ class StartStep(Step):
         nodes = self.nodes
         if self._selected is None:
             self._selectedId = nodes[0].GetID() if nodes else ""
-        self._updating = True
-        try:
+        with self.updating():
             for node in nodes:
                 self._showClick(node)
             self._fillTable(nodes)
-        finally:
-            self._updating = False
         ids = {node.GetID(): node.GetName() for node in nodes}
         current = str(ui.landmarkViewComboBox.currentData or "")
         fillChoices(
@@ -206,8 +198,7 @@ class StartStep(Step):
         views.showLayout(scene)
         # The others stay, so that their lines can be seen: the first in the left view.
         for name, shown in zip(views.XRAY_VIEWS, self.nodes[:2], strict=False):
-            if views.compositeNode(scene, name) is not None:
-                views.showXray(scene, name, shown)
+            views.showXray(scene, name, shown)
         if node not in self.nodes[:2]:
             views.showXray(scene, views.XRAY_VIEWS[1], node)
 
@@ -229,13 +220,10 @@ class StartStep(Step):
 
     def _drawLines(self, nodes: list[Any]) -> None:
         wanted = self.usesClicks and self.parameters.showEpipolarLines
-        if wanted and self._lines is None:
-            self._lines = starts.EpipolarLines()
-        if self._lines is not None:
-            try:
-                self._lines.show(nodes if wanted else [])
-            except InputError as error:
-                self.problem = str(error)
+        try:
+            self._lines.show(nodes if wanted else [])
+        except InputError as error:
+            self.problem = str(error)
 
     # Landmarks
 
@@ -286,12 +274,8 @@ class StartStep(Step):
             if starts.markupsOf(node, starts.CLICK_ROLE) is caller:
                 if not starts.definedPoints(caller) and _center(node) is None:
                     continue  # nothing new; what was said of the last click still holds
-                self._updating = True
-                try:
-                    with self.attempt():
-                        starts.takeClick(node)
-                finally:
-                    self._updating = False
+                with self.updating(), self.attempt():
+                    starts.takeClick(node)
         self.context.update()
 
 

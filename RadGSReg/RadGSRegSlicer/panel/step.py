@@ -31,14 +31,11 @@ _EXPECTED = (InputError, TaskError, MissingPackagesError, Cancelled)
 class PanelContext:
     """What a step knows of the panel around it.
 
-    ``resourcePath`` gives the path of a file of the module's Resources; ``update`` refreshes every
-    step; ``addObserver`` and ``removeObserver`` are the widget's (`VTKObservationMixin`), so that
-    all observers go when the widget goes. ``steps`` holds the steps by name ("ct", "train", "xray",
-    "start", "register", "review", "about"), ``task`` what is being computed, or None,
-    ``missingPackages`` what `lookForPackages` last found to be missing.
+    ``update`` refreshes every step; ``addObserver`` and ``removeObserver`` are the widget's: all
+    observers go with it. ``steps`` holds the steps by name, ``task`` what is being computed, or
+    None, ``missingPackages`` what `lookForPackages` last found to be missing.
     """
 
-    resourcePath: Callable[[str], str]
     update: Callable[[], None]
     addObserver: Callable[..., Any]
     removeObserver: Callable[..., Any]
@@ -74,6 +71,7 @@ class Step:
         self.parameters: Any = None
         self.problem = ""
         self._task: Any = None
+        self._updating = False
         self._offered: list[tuple[Any, str]] = []
         self._title = str(self._button.text)
 
@@ -130,6 +128,15 @@ class Step:
         """Select in every box of `offer` what the parameter node says."""
         for comboBox, name in self._offered:
             selectChoice(comboBox, getattr(self.parameters, name))
+
+    @contextlib.contextmanager
+    def updating(self) -> Iterator[None]:
+        """Say in ``_updating`` that signals of the widgets are not the user's doing."""
+        self._updating = True
+        try:
+            yield
+        finally:
+            self._updating = False
 
     def showTaskButton(
         self, button: Any, problem: str, start: tuple[str, str], cancelTip: str

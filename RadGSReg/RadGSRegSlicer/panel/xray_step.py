@@ -25,7 +25,6 @@ class XrayStep(Step):
 
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
-        self._updating = False
         self._selectedId = ""
         self._series: list[xraysources.DicomSeries] = []
         # Their geometry may be changed elsewhere, as from the console.
@@ -55,6 +54,11 @@ class XrayStep(Step):
         node = slicer.mrmlScene.GetNodeByID(self._selectedId) if self._selectedId else None
         return node if xray.isXray(node) else None
 
+    @property
+    def _used(self) -> list[Any]:
+        """The X-rays in use."""
+        return [node for node in self.parameters.xrays if node is not None]
+
     def setParameterNode(self, parameters: Any) -> None:
         super().setParameterNode(parameters)
         if parameters is None:
@@ -81,21 +85,17 @@ class XrayStep(Step):
         self._changed.follow(*nodes)
         if self.selected is None:
             self._selectedId = nodes[0].GetID() if nodes else ""
-        self._updating = True
-        try:
+        with self.updating():
             self._fillTable(nodes)
             self._fillNumbers()
-        finally:
-            self._updating = False
         self._updateButtons()
         if self.parameters.showGeometry and self._drawings is None:
             self._drawings = XrayDrawings()
         if self._drawings is not None:
-            shown = [node for node in self.parameters.xrays if node is not None]
-            self._drawings.show(shown if self.parameters.showGeometry else [])
+            self._drawings.show(self._used if self.parameters.showGeometry else [])
 
     def missing(self) -> str:
-        nodes = [node for node in self.parameters.xrays if node is not None]
+        nodes = self._used
         if len(nodes) < 2:
             text = _("Add one more X-ray, taken from another direction")
             return text if nodes else _("Add at least two X-rays, taken from different directions")
@@ -112,7 +112,7 @@ class XrayStep(Step):
         return ""
 
     def ready(self) -> str:
-        nodes = [node for node in self.parameters.xrays if node is not None]
+        nodes = self._used
         nominal = [node.GetName() for node in nodes if node.GetAttribute(xray.NOMINAL) == "true"]
         if nominal:
             text = _("{count} X-rays; the geometry of {names} is only nominal")
@@ -160,9 +160,8 @@ class XrayStep(Step):
         return self.ui.frameSpinBox.value - 1 if self.ui.frameSpinBox.value else None
 
     def _take(self, imported: xraysources.Imported) -> None:
-        present = [node for node in self.parameters.xrays if node is not None]
-        added = [node for node in imported.nodes if node not in present]
-        self.parameters.xrays = [*present, *added]
+        added = [node for node in imported.nodes if node not in self._used]
+        self.parameters.xrays = [*self._used, *added]
         if imported.nodes:
             self._selectedId = imported.nodes[-1].GetID()
         if any(node.GetAttribute(xray.NOMINAL) == "true" for node in imported.nodes):
@@ -192,7 +191,7 @@ class XrayStep(Step):
         table, ids = self.ui.xrayTable, [node.GetID() for node in nodes]
         current = ids.index(self._selectedId) if self._selectedId in ids else None
         fillTable(table, [(node.GetName(), *_describe(node)) for node in nodes], current)
-        used = [node.GetID() for node in self.parameters.xrays if node is not None]
+        used = [node.GetID() for node in self._used]
         for row, id_ in enumerate(ids):
             state = qt.Qt.Checked if id_ in used else qt.Qt.Unchecked
             table.item(row, 0).setCheckState(state)
@@ -213,25 +212,19 @@ class XrayStep(Step):
     def onLoadGeometry(self, *args: Any) -> None:
         node = self.selected
         with self.attempt():
-            used = [n for n in self.parameters.xrays if n is not None]
-            place = used.index(node) if node in used else None
+            place = self._used.index(node) if node in self._used else None
             path = self.ui.geometryPathLineEdit.currentPath
             xray.setGeometry(node, xraysources.geometryFromFile(path, node, place))
             node.RemoveAttribute(carm.ISOCENTRE)
 
     def onExport(self, *args: Any) -> None:
         with self.attempt():
-            nodes = [node for node in self.parameters.xrays if node is not None]
-            casefolder.writeViews(nodes, self.ui.exportPathLineEdit.currentPath)
+            casefolder.writeViews(self._used, self.ui.exportPathLineEdit.currentPath)
 
     def _carm(self, node: Any, geometry: xray.XrayGeometry) -> CArm:
         point = carm.isocentre(node)
         if point is None:
-            every = []
-            for other in self.parameters.xrays:
-                if other is not None:
-                    every.append(xray.getGeometry(other))
-            point = carm.commonIsocentre(every)
+            point = carm.commonIsocentre([xray.getGeometry(other) for other in self._used])
         return CArm.of(geometry, point)
 
     def _fillNumbers(self) -> None:

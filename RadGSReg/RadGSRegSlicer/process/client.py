@@ -1,9 +1,7 @@
-"""The resident child process that scores and renders poses, seen from the window.
+"""The resident child process that scores and renders poses; nothing here waits.
 
-Nothing here waits: requests are written as lines, answers are taken in `poll` (from a timer in a
-window, from a loop in a script) and handed to the caller's function on the caller's thread. Of
-requests that only the newest pose makes useful, one is under way and one waits; what came between
-is dropped without a call.
+Of requests that only the newest pose makes useful, one is under way and one waits; what came
+between is dropped without a call.
 """
 
 import json

@@ -1,8 +1,4 @@
-"""What runs for long, as its owner sees it: started, polled, cancelled, ended, waited for.
-
-Nothing here waits but `Driver.wait` and `Driver.end`: in a window a timer calls `Driver.poll`, in a
-script `wait` does.
-"""
+"""What runs for long, as its owner sees it: started, polled, cancelled, ended, waited for."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,11 +1,8 @@
-"""Where the library is, which Python runs it, and what that Python still lacks.
-
-Nothing is imported to find that out, and nothing is installed unless `installMissing` is called
-from a handler, with the user there to agree.
-"""
+"""Where the library is, which Python runs it, and what that Python still lacks."""
 
 import importlib.util
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -48,10 +45,8 @@ def pythonExecutable() -> str:
 def childEnvironment() -> dict[str, str]:
     """The environment of a child process: this one's, with the library on its Python path."""
     environment = dict(os.environ)
-    paths = [str(libraryFolder())]
-    if environment.get("PYTHONPATH"):
-        paths.append(environment["PYTHONPATH"])
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    paths = [str(libraryFolder()), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment
 
 
@@ -61,18 +56,14 @@ def requirementNames() -> list[str]:
     for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
         text = line.split("#")[0].strip()
         if text:
-            names.append(text.split(">")[0].split("=")[0].split("<")[0].strip())
+            names.append(re.split("[<=>]", text)[0].strip())
     return [*names, "torch"]
 
 
 def missingPackages() -> list[str]:
     """The required packages that cannot be found; none of them is imported."""
-    missing = []
-    for name in requirementNames():
-        importName = _IMPORT_NAMES.get(name.lower(), name)
-        if importlib.util.find_spec(importName) is None:
-            missing.append(name)
-    return missing
+    modules = {name: _IMPORT_NAMES.get(name.lower(), name) for name in requirementNames()}
+    return [name for name, module in modules.items() if importlib.util.find_spec(module) is None]
 
 
 def requirePackages() -> None:

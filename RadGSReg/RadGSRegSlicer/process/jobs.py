@@ -1,11 +1,8 @@
 """A command in a child process: progress lines in, and a Cancel that ends the whole process tree.
 
-Needs neither Slicer nor Qt. The owner calls `Job.poll` now and then from its own thread (a timer in
-the panel, a loop in a script), so that no callback ever runs in another thread and MRML is touched
-on the main thread only.
-
-`slicer.util.launchConsoleProcess` is not used: it starts the child in Slicer's own process group,
-where the tree below it (PythonSlicer is only a launcher) cannot be ended as a whole.
+The owner polls from its own thread, so that MRML is touched on the main thread only.
+`slicer.util.launchConsoleProcess` starts the child in Slicer's own process group, where the tree
+below it (PythonSlicer is only a launcher) cannot be ended as a whole.
 """
 
 import atexit

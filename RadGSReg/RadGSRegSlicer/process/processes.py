@@ -39,12 +39,8 @@ def startChild(
     )
 
 
-def followLines(
-    stream: IO[str] | None,
-    take: Callable[[str], object],
-    ended: Callable[[], object] | None = None,
-) -> threading.Thread:
-    """Hand over every line of a stream, and its end, from a thread of its own."""
+def followLines(stream: IO[str] | None, take: Callable[[str], object]) -> threading.Thread:
+    """Hand over every line of a stream from a thread of its own."""
     assert stream is not None
 
     def follow() -> None:
@@ -52,8 +48,6 @@ def followLines(
             for line in stream:
                 take(line.rstrip("\r\n"))
             stream.close()
-        if ended is not None:
-            ended()
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

@@ -35,11 +35,6 @@ class WorkFolder:
         self.scratch = self._temporary / "scratch"
         self.inputs.mkdir()
 
-    @property
-    def keep(self) -> bool:
-        """Whether the user wants the result files."""
-        return self._target is not None
-
     def publish(self) -> Path:
         """Put the results where the user wants them, all or none; returns where they are now."""
         if self._target is None:

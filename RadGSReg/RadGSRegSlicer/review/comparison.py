@@ -1,10 +1,4 @@
-"""The X-ray held against a rendering of the CT: blended, as a checkerboard, or one after the other.
-
-The rendering stands in a volume node of its own at the detector, shown over the X-ray in its slice
-view with the X-ray's own window; it stays out of saved scenes.
-"""
-
-from __future__ import annotations
+"""The X-ray held against a rendering of the CT: blended, as a checkerboard, or in turn."""
 
 from typing import Any
 
@@ -14,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from ..scene import xray
-from ..scene.drawing import DRAWING, XRAY_ROLE
+from ..scene.drawing import helperNode, removeHelper
 from .views import compositeNode
 
 TILE_MM = 10.0
@@ -26,7 +20,7 @@ class Comparison:
 
     With ``enhance`` both are shown with their wide shading softened, so that bone stands out; else
     the X-ray is shown as it is. ``about`` (rows, columns) marks the vertebra, on which brightness
-    and contrast are set.
+    and contrast are set. ``volume`` is the node shown over the X-ray, None before there is one.
     """
 
     def __init__(self, xrayNode: slicer.vtkMRMLScalarVolumeNode, viewName: str) -> None:
@@ -37,8 +31,8 @@ class Comparison:
         self.enhance = False
         self.about: NDArray[np.bool_] | None = None
         self._scene = xrayNode.GetScene()
-        self._rendering: NDArray[np.float32] | None = None
-        self._volume: Any = None
+        self.rendering: NDArray[np.float32] | None = None
+        self.volume: Any = None
         self._flickerOn = True
 
     @property
@@ -46,22 +40,12 @@ class Comparison:
         """Whether the present mode shows a rendering."""
         return self.mode != "xray"
 
-    @property
-    def hasRendering(self) -> bool:
-        """Whether a rendering has come."""
-        return self._rendering is not None
-
-    @property
-    def volume(self) -> Any:
-        """The volume node that is shown over the X-ray, None before there is one."""
-        return self._volume
-
     def setRendering(self, image: ArrayLike) -> None:
         """Take a new rendering (rows, columns) in the X-ray's grey values, NaN where there is none.
 
         There the X-ray itself is shown.
         """
-        self._rendering = np.asarray(image, dtype=np.float32)
+        self.rendering = np.asarray(image, dtype=np.float32)
         self.show()
 
     def setMode(self, mode: str, opacity: float, enhance: bool) -> None:
@@ -84,24 +68,24 @@ class Comparison:
         self._fill(image)
         layers = compositeNode(self._scene, self.viewName)
         if layers is not None:
-            layers.SetForegroundVolumeID(self._volume.GetID())
+            layers.SetForegroundVolumeID(self.volume.GetID())
         self._setOpacity(1.0)
 
     def _picture(self) -> NDArray[np.float32] | None:
         """What is to be seen over the X-ray (rows, columns); None for the X-ray as it is."""
         pixels = np.asarray(xray.getPixels(self.xrayNode), dtype=np.float32)
-        mode = self.mode if self._rendering is not None else "xray"
+        mode = self.mode if self.rendering is not None else "xray"
         if mode == "flicker":
             mode = "rendering" if self._flickerOn else "xray"
         if mode == "xray":
             return self._enhanced(pixels) if self.enhance else None
-        assert self._rendering is not None
-        there = np.isfinite(self._rendering)
-        rendering = np.where(there, self._rendering, pixels)
+        assert self.rendering is not None
+        there = np.isfinite(self.rendering)
+        rendering = np.where(there, self.rendering, pixels)
         if self.enhance:
             if there.any():
                 # A flat surrounding, so that the CT's edge does not shine.
-                flat = np.where(there, self._rendering, self._rendering[there].mean())
+                flat = np.where(there, self.rendering, self.rendering[there].mean())
                 rendering = self._enhanced(flat)
             pixels = self._enhanced(pixels)
             rendering = np.where(there, self._matched(rendering, pixels), pixels)
@@ -129,14 +113,11 @@ class Comparison:
         """Take the rendering out of the scene."""
         self._setOpacity(0.0)
         layers = compositeNode(self._scene, self.viewName)
-        if self._volume is not None:
-            if layers is not None and layers.GetForegroundVolumeID() == self._volume.GetID():
+        if self.volume is not None:
+            if layers is not None and layers.GetForegroundVolumeID() == self.volume.GetID():
                 layers.SetForegroundVolumeID(None)
-            display = self._volume.GetDisplayNode()
-            self._scene.RemoveNode(self._volume)
-            if display is not None:
-                self._scene.RemoveNode(display)
-            self._volume = None
+            removeHelper(self.volume)
+            self.volume = None
 
     def _tile(self) -> int:
         """A tile's pixels: `TILE_MM` at the isocentre, which is about two thirds of the way."""
@@ -144,26 +125,17 @@ class Comparison:
         return max(round(1.5 * TILE_MM / spacing), 2)
 
     def _fill(self, image: NDArray[Any]) -> None:
-        if self._volume is None:
-            self._volume = self._scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
-            display = self._scene.CreateNodeByClass("vtkMRMLScalarVolumeDisplayNode")
-            for node in (self._volume, display):
-                node.UnRegister(None)
-                node.SetSaveWithScene(False)
-                node.SetHideFromEditors(True)
-            self._volume.SetName(f"{self.xrayNode.GetName()} rendering")
-            self._volume.SetAttribute(DRAWING, "rendering")
-            self._scene.AddNode(display)
-            self._scene.AddNode(self._volume)
+        if self.volume is None:
+            name, xrayNode = f"{self.xrayNode.GetName()} rendering", self.xrayNode
+            self.volume = helperNode(self._scene, "rendering", name, xrayNode, "ScalarVolume")
+            display = self.volume.GetDisplayNode()
             display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-            self._volume.SetAndObserveDisplayNodeID(display.GetID())
-            self._volume.SetNodeReferenceID(XRAY_ROLE, self.xrayNode.GetID())
-        self._volume.CopyOrientation(self.xrayNode)
-        slicer.util.updateVolumeFromArray(self._volume, np.ascontiguousarray(image[None]))
+        self.volume.CopyOrientation(self.xrayNode)
+        slicer.util.updateVolumeFromArray(self.volume, np.ascontiguousarray(image[None]))
         self._window(image)
 
     def _window(self, image: NDArray[Any]) -> None:
-        shown, display = self.xrayNode.GetDisplayNode(), self._volume.GetDisplayNode()
+        shown, display = self.xrayNode.GetDisplayNode(), self.volume.GetDisplayNode()
         display.SetAutoWindowLevel(False)
         if self.enhance:
             reference = self._enhanced(np.asarray(xray.getPixels(self.xrayNode), np.float32))

@@ -1,7 +1,4 @@
-"""What the review shows: outlines on the X-rays, the vertebra before and after, the reconstruction.
-
-All that is made here is only drawn: it stays out of saved scenes, and is made again from the nodes.
-"""
+"""What the review draws: outlines on the X-rays, the vertebra before and after, the volume."""
 
 from __future__ import annotations
 
@@ -10,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 import vtk
-from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
 from slicer import vtkMRMLModelNode, vtkMRMLScalarVolumeNode
-from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
+from vtk.util.numpy_support import vtk_to_numpy
 
 from ..scene import xray
-from ..scene.drawing import helperModel, pixelsToRas, removeHelper
-from ..scene.frames import matrixFromArray
+from ..scene.drawing import helperNode, lineModel, moved, pixelsToRas, polyLines, removeHelper
 from .outline import Outline
-from .views import THREE_D_VIEW, XRAY_VIEWS, sliceNode, viewByName
+from .views import SLICE_VIEWS, THREE_D_VIEW, XRAY_VIEWS, sliceNode, viewByName
 
 if TYPE_CHECKING:
     from .session import ReviewSession
@@ -45,9 +40,10 @@ class ReviewDisplay:
         self._surface: Any = None
         self._makeSurfaces()
         for node in self.xrayNodes:
+            name = node.GetName()
             self._outlines[node.GetID()] = (
-                self._line("outline", f"{node.GetName()} outline", OUTLINE_COLOR, 3, node),
-                self._line("folds", f"{node.GetName()} inner edges", FOLDS_COLOR, 1, node),
+                lineModel(self._scene, "outline", f"{name} outline", node, OUTLINE_COLOR, 3),
+                lineModel(self._scene, "folds", f"{name} inner edges", node, FOLDS_COLOR, 1),
             )
         session.changed.append(self.update)
         self._observations = [
@@ -79,17 +75,6 @@ class ReviewDisplay:
         for node in self.xrayNodes:
             self._drawOutline(node)
 
-    def outlineModels(
-        self, node: vtkMRMLScalarVolumeNode
-    ) -> tuple[vtkMRMLModelNode, vtkMRMLModelNode]:
-        """The models of an X-ray's outline and of its inner edges."""
-        return self._outlines[node.GetID()]
-
-    @property
-    def surfaceModels(self) -> tuple[vtkMRMLModelNode | None, vtkMRMLModelNode | None]:
-        """The vertebra before the registration, and after it."""
-        return self._before, self._after
-
     def placeOutlines(self, shown: dict[str, vtkMRMLScalarVolumeNode]) -> None:
         """Say which X-ray each slice view shows (view name to node), so that each gets its own."""
         threeD = viewByName(self._scene, "vtkMRMLViewNode", THREE_D_VIEW)
@@ -115,18 +100,12 @@ class ReviewDisplay:
     def setBeforePose(self, pose: np.ndarray) -> None:
         """Draw "before" at this pose (4, 4), RAS: where the search began."""
         if self._before is not None:
-            transform = vtk.vtkTransform()
-            transform.SetMatrix(matrixFromArray(pose))
-            move = vtk.vtkTransformPolyDataFilter()
-            move.SetTransform(transform)
-            move.SetInputData(self.session.surface.polyData)
-            move.Update()
-            self._before.SetAndObservePolyData(move.GetOutput())
+            self._before.SetAndObservePolyData(moved(self.session.surface.polyData, pose))
 
     def _makeSurfaces(self) -> None:
         name = self.session.segment
-        self._before = helperModel(self._scene, "before", f"{name} before")
-        self._after = helperModel(self._scene, "after", f"{name} after")
+        self._before = helperNode(self._scene, "before", f"{name} before")
+        self._after = helperNode(self._scene, "after", f"{name} after")
         for model, color, opacity in (
             (self._before, BEFORE_COLOR, 0.45),
             (self._after, AFTER_COLOR, 1.0),
@@ -138,12 +117,9 @@ class ReviewDisplay:
         display.SetVisibility2D(True)  # its cut in the slice views
         display.SetSliceIntersectionThickness(2)
         threeD = viewByName(self._scene, "vtkMRMLViewNode", THREE_D_VIEW)
-        for name in ("Red", "Yellow"):
-            view = sliceNode(self._scene, name)
+        for view in (*(sliceNode(self._scene, name) for name in SLICE_VIEWS), threeD):
             if view is not None:
                 display.AddViewNodeID(view.GetID())
-        if threeD is not None:
-            display.AddViewNodeID(threeD.GetID())
         self._takeSurface()
         self._before.SetAndObservePolyData(self.session.surface.polyData)
 
@@ -153,21 +129,6 @@ class ReviewDisplay:
             self._after.SetAndObservePolyData(self._surface.polyData)
             under = None if self.session.isHardened else self.session.transformNode.GetID()
             self._after.SetAndObserveTransformNodeID(under)
-
-    def _line(
-        self, kind: str, name: str, color: tuple[float, ...], width: int, node: Any
-    ) -> vtkMRMLModelNode:
-        model = helperModel(self._scene, kind, name, node)
-        display = model.GetDisplayNode()
-        display.SetColor(color)
-        display.SetAmbient(1.0)
-        display.SetDiffuse(0.0)
-        display.SetLineWidth(width)
-        display.SetSliceIntersectionThickness(width)
-        # The line lies in the very plane of the slice, where nothing can be cut.
-        display.SetSliceDisplayMode(slicer.vtkMRMLModelDisplayNode.SliceDisplayProjection)
-        display.SetVisibility2D(True)
-        return model
 
     def _drawOutline(self, node: vtkMRMLScalarVolumeNode) -> None:
         silhouette, folds = self._outlines[node.GetID()]
@@ -185,37 +146,20 @@ class ReviewDisplay:
 
 def _lines(node: vtkMRMLScalarVolumeNode, lines: tuple[np.ndarray, ...]) -> vtk.vtkPolyData:
     """Closed pixel lines as lines in the scene, a hair before the detector, towards the source."""
-    out = vtk.vtkPolyData()
     if not lines:
-        return out
+        return vtk.vtkPolyData()
     places = pixelsToRas(node, np.concatenate(lines))
     source = xray.sourcePositionRas(xray.getGeometry(node))
     towards = source - places.mean(axis=0)
     places = places + 0.2 * towards / np.linalg.norm(towards)
-    points = vtk.vtkPoints()
-    points.SetData(numpy_to_vtk(np.ascontiguousarray(places), deep=True))
-    cells = vtk.vtkCellArray()
-    offsets = np.concatenate([[0], np.cumsum([len(line) for line in lines])])
-    cells.SetData(
-        numpy_to_vtkIdTypeArray(offsets.astype(np.int64), deep=True),
-        numpy_to_vtkIdTypeArray(np.arange(len(places)), deep=True),
-    )
-    out.SetPoints(points)
-    out.SetLines(cells)
-    return out
+    return polyLines(np.split(places, np.cumsum([len(line) for line in lines])[:-1]))
 
 
-def framed(outline: Outline, node: vtkMRMLScalarVolumeNode) -> tuple[float, float, float, float]:
-    """The part (left, right, top, bottom) of an X-ray to look at: the outline and its surroundings.
-
-    The whole X-ray where there is no outline.
-    """
-    camera = xray.getGeometry(node).camera
-    whole = (-0.5, camera.columns - 0.5, -0.5, camera.rows - 0.5)
-    bounds = outline.bounds
-    if bounds is None:
-        return whole
-    left, right, top, bottom = bounds
+def framed(outline: Outline) -> tuple[float, float, float, float] | None:
+    """The part (left, right, top, bottom) of an X-ray to look at; None without an outline."""
+    if outline.bounds is None:
+        return None
+    left, right, top, bottom = outline.bounds
     margin = 0.25 * max(right - left, bottom - top)
     return left - margin, right + margin, top - margin, bottom + margin
 
@@ -252,18 +196,20 @@ def showVolumeRendering(
         if not visible:
             return None
         display = logic.CreateDefaultVolumeRenderingNodes(node)
-        array = slicer.util.arrayFromVolume(node)
-        inside = array[array > 0]
-        if inside.size:
-            low, high = _boneRange(inside)
-            _boneTransfer(display.GetVolumePropertyNode().GetVolumeProperty(), low, high)
+        bone = _boneRange(node)
+        if bone is not None:
+            _boneTransfer(display.GetVolumePropertyNode().GetVolumeProperty(), *bone)
     display.SetVisibility(visible)
     return display
 
 
-def _boneRange(values: NDArray[Any]) -> tuple[float, float]:
-    """Where bone begins and ends among the values of a reconstruction (1/mm)."""
-    middle, high = (float(x) for x in np.percentile(values, [50.0, 99.8]))
+def _boneRange(node: Any) -> tuple[float, float] | None:
+    """Where bone begins and ends among the values of a reconstruction (1/mm); None of nothing."""
+    array = slicer.util.arrayFromVolume(node)
+    inside = array[array > 0]
+    if not inside.size:
+        return None
+    middle, high = (float(x) for x in np.percentile(inside, [50.0, 99.8]))
     return middle + 0.12 * (high - middle), max(high, middle + 1e-9)
 
 
@@ -293,11 +239,10 @@ def tintReconstruction(node: vtkMRMLScalarVolumeNode | None) -> None:
     display = None if node is None else node.GetDisplayNode()
     if node is None or display is None:
         return
-    array = slicer.util.arrayFromVolume(node)
-    inside = array[array > 0]
-    if not inside.size:
+    bone = _boneRange(node)
+    if bone is None:
         return
-    low, high = _boneRange(inside)
+    low, high = bone
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeIron")
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low - 0.3 * (high - low), high)

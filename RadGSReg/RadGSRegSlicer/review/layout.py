@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class BiplaneLayout:
     """Two X-rays side by side, fitted to the vertebra, and the camera of the 3-D view.
 
-    ``before`` is the layout to go back to, ``whole`` whether whole X-rays are shown.
+    ``before`` is the layout to go back to, ``whole`` whether whole X-rays are shown,
+    ``shown`` which X-ray each X-ray view shows, by the view's name.
     """
 
     def __init__(self, session: ReviewSession, xrayNodes: list[vtkMRMLScalarVolumeNode]) -> None:
@@ -27,7 +28,7 @@ class BiplaneLayout:
         self._session = session
         self._xrayNodes = xrayNodes
         self._scene = session.ctNode.GetScene()
-        self._shown: dict[str, vtkMRMLScalarVolumeNode] = {}
+        self.shown: dict[str, vtkMRMLScalarVolumeNode] = {}
         self._sizes: dict[str, tuple[int, ...]] = {}
         self._watched: list[tuple[Any, int]] = []
 
@@ -37,20 +38,15 @@ class BiplaneLayout:
         node = views.layoutNode(self._scene)
         return node is not None and node.GetViewArrangement() == views.LAYOUT_ID
 
-    @property
-    def shown(self) -> dict[str, vtkMRMLScalarVolumeNode]:
-        """Which X-ray each X-ray view shows, by the view's name."""
-        return dict(self._shown)
-
     def show(self, chosen: list[vtkMRMLScalarVolumeNode] | None = None) -> None:
         """Switch to the layout, with two of the X-rays (the first two unless given)."""
         before = views.showLayout(self._scene)
         if before is not None:
             self.before = before
-        kept = list(self._shown.values()) if self.isShown else []
+        kept = list(self.shown.values()) if self.isShown else []
         nodes = chosen or kept or self._xrayNodes[:2]
-        self._shown = dict(zip(views.XRAY_VIEWS, nodes, strict=False))
-        for name, node in self._shown.items():
+        self.shown = dict(zip(views.XRAY_VIEWS, nodes, strict=False))
+        for name, node in self.shown.items():
             views.showXray(self._scene, name, node)
         self.fit()
         self._watchSizes()
@@ -64,11 +60,11 @@ class BiplaneLayout:
     def fit(self, whole: bool | None = None) -> None:
         """Fit the X-ray views to the vertebra, or to the whole X-rays."""
         self.whole = self.whole if whole is None else whole
-        for name, node in self._shown.items():
+        for name, node in self.shown.items():
             view = views.sliceNode(self._scene, name)
             if view is not None:
                 self._sizes[name] = tuple(view.GetDimensions())
-                part = None if self.whole else framed(self._session.outline(node, False), node)
+                part = None if self.whole else framed(self._session.outline(node, False))
                 views.fitXray(view, node, part)
 
     @property
@@ -95,7 +91,7 @@ class BiplaneLayout:
     def _watchSizes(self) -> None:
         """Fit again when a view gets its size, which is only after the layout has been made."""
         self._unwatch()
-        for name in self._shown:
+        for name in self.shown:
             view = views.sliceNode(self._scene, name)
             if view is not None:
                 tag = view.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onSliceView)

@@ -1,9 +1,7 @@
 """Moving the vertebra by hand, along and about the axes of an X-ray's picture."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,7 +29,7 @@ class Nudge:
     turn: float = 0.0
     roll: float = 0.0
 
-    def plus(self, axis: str, amount: float) -> Nudge:
+    def plus(self, axis: str, amount: float) -> Self:
         """This one with more along or about one of `AXES`."""
         return replace(self, **{axis: getattr(self, axis) + amount})
 

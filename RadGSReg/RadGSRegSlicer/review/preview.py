@@ -1,21 +1,23 @@
-"""The pose that a registration has come to so far: the vertebra's surface in 3-D and its outline on
-the X-rays. Only drawn, never saved; the CT itself stays where it is until there is a result.
-"""
-
-from __future__ import annotations
+"""The pose so far: the vertebra's surface in 3-D and its outline on the X-rays."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array
-from vtk.util.numpy_support import numpy_to_vtk
 
-from ..scene.drawing import helperModel, pixelsToRas, removeHelper
-from ..scene.frames import LPS_RAS, matrixFromArray
+from ..scene.drawing import (
+    helperNode,
+    lineModel,
+    moved,
+    pixelsToRas,
+    polyLines,
+    removeHelper,
+    showBesideXray,
+)
+from ..scene.frames import LPS_RAS
 from ..scene.xray import getGeometry
 from .outline import SilhouetteProjector
 from .surface import VertebraSurface
@@ -35,24 +37,18 @@ class PosePreview:
         self._surface = surface
         self._silhouette = SilhouetteProjector(surface.points, surface.triangles)
         self._xrays = list(xrayNodes)
-        self._model = helperModel(scene, "preview", "Pose so far")
+        self._model = helperNode(scene, "preview", "Pose so far")
         display = self._model.GetDisplayNode()
         display.SetColor(_COLOR)
         display.SetOpacity(0.6)
-        self._model.GetDisplayNode().SetVisibility(False)
+        display.SetVisibility(False)
         self._lines = [self._line(scene, node) for node in self._xrays]
 
     def show(self, ctToWorld: Array) -> None:
         """Draw the vertebra at a pose (4, 4), RAS."""
         if self._model.GetScene() is None:
             return
-        matrix = vtk.vtkTransform()
-        matrix.SetMatrix(matrixFromArray(ctToWorld))
-        moved = vtk.vtkTransformPolyDataFilter()
-        moved.SetTransform(matrix)
-        moved.SetInputData(self._surface.polyData)
-        moved.Update()
-        self._model.SetAndObservePolyData(moved.GetOutput())
+        self._model.SetAndObservePolyData(moved(self._surface.polyData, ctToWorld))
         self._model.GetDisplayNode().SetVisibility(True)
         for node, line in zip(self._xrays, self._lines, strict=True):
             line.SetAndObservePolyData(self._outline(node, ctToWorld))
@@ -63,45 +59,16 @@ class PosePreview:
             removeHelper(model)
 
     def _outline(self, node: Any, ctToWorld: Array) -> vtk.vtkPolyData:
-        out = vtk.vtkPolyData()
         try:
             projection = getGeometry(node).camera.projection @ LPS_RAS @ ctToWorld
             outlines = self._silhouette.outline(projection, folds=False).silhouette
             places = [pixelsToRas(node, line) for line in outlines]
         except InputError:
-            return out
-        points, cells = vtk.vtkPoints(), vtk.vtkCellArray()
-        if places:
-            points.SetData(numpy_to_vtk(np.ascontiguousarray(np.concatenate(places)), deep=True))
-        first = 0
-        for line in places:
-            cells.InsertNextCell(len(line))
-            for index in range(first, first + len(line)):
-                cells.InsertCellPoint(index)
-            first += len(line)
-        out.SetPoints(points)
-        out.SetLines(cells)
-        return out
+            places = []
+        return polyLines(places)
 
     def _line(self, scene: Any, node: Any) -> Any:
-        model = helperModel(scene, "preview", f"Pose so far in {node.GetName()}", node)
-        display = model.GetDisplayNode()
-        display.SetColor(_COLOR)
-        display.SetLineWidth(2)
-        display.SetSliceIntersectionThickness(2)
-        display.SetSliceDisplayMode(slicer.vtkMRMLModelDisplayNode.SliceDisplayProjection)
-        shown = [
-            layers.GetLayoutName()
-            for layers in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene)
-            if layers.GetBackgroundVolumeID() == node.GetID()
-        ]
-        views = [
-            view.GetID()
-            for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", scene)
-            if view.GetLayoutName() in shown
-        ]
-        views += [view.GetID() for view in slicer.util.getNodesByClass("vtkMRMLViewNode", scene)]
-        for id_ in views:
-            display.AddViewNodeID(id_)
-        display.SetVisibility2D(bool(shown))
+        name = f"Pose so far in {node.GetName()}"
+        model = lineModel(scene, "preview", name, node, _COLOR, 2)
+        showBesideXray(model.GetDisplayNode(), node)
         return model

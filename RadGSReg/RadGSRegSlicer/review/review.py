@@ -1,11 +1,10 @@
 """The whole review of one result: session, drawings, comparison and scores, without a widget."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import slicer
 from RadGSRegLib.errors import InputError
@@ -35,6 +34,8 @@ class Review:
 
     Everything is drawn at once; scores and renderings come from a child process that `startScoring`
     starts, and arrive in `poll`. ``updated`` is called whenever something new is to be shown.
+    ``client`` is that process, None where there is none; ``comparisons`` holds what each X-ray view
+    compares, by the view's name.
     """
 
     def __init__(
@@ -62,17 +63,17 @@ class Review:
         self.problem = ""
         self.mode, self.opacity, self.content, self.enhance = "xray", 0.5, "bones", True
         self._scene = ctNode.GetScene()
-        self._client: ReviewClient | None = None
-        self._comparisons: dict[str, Comparison] = {}
+        self.client: ReviewClient | None = None
+        self.comparisons: dict[str, Comparison] = {}
         self._hardened = self.session.isHardened
         self.session.changed.append(self._onPose)
 
     def close(self) -> None:
         """Take all drawings out, end the child process, and go back to the layout from before."""
         self.stopScoring()
-        for comparison in self._comparisons.values():
+        for comparison in self.comparisons.values():
             comparison.close()
-        self._comparisons = {}
+        self.comparisons = {}
         self.display.close()
         self.session.close()
         self.layout.leave()
@@ -87,12 +88,13 @@ class Review:
             camera = xray.getGeometry(node).camera
             outline = self.session.outline(node, folds=False)
             setContrast(node, outline)
-            if name not in self._comparisons or self._comparisons[name].xrayNode is not node:
-                if name in self._comparisons:
-                    self._comparisons[name].close()
-                self._comparisons[name] = Comparison(node, name)
-            self._comparisons[name].about = outline.inside(camera.columns, camera.rows)
-            self._comparisons[name].setMode(self.mode, self.opacity, self.enhance)
+            comparison = self.comparisons.get(name)
+            if comparison is None or comparison.xrayNode is not node:
+                if comparison is not None:
+                    comparison.close()
+                comparison = self.comparisons[name] = Comparison(node, name)
+            comparison.about = outline.inside(camera.columns, camera.rows)
+            comparison.setMode(self.mode, self.opacity, self.enhance)
         self.display.placeOutlines(self.layout.shown)
         tintReconstruction(self.reconstruction)
         views.showSlices(
@@ -118,20 +120,15 @@ class Review:
         """
         fresh = content != self.content
         self.mode, self.opacity, self.content, self.enhance = mode, opacity, content, enhance
-        for comparison in self._comparisons.values():
+        for comparison in self.comparisons.values():
             comparison.setMode(mode, opacity, enhance)
-            if comparison.needsRendering and (fresh or not comparison.hasRendering):
+            if comparison.needsRendering and (fresh or comparison.rendering is None):
                 self._askRendering(comparison)
 
     def flick(self) -> None:
         """The other picture, in the mode "flicker"."""
-        for comparison in self._comparisons.values():
+        for comparison in self.comparisons.values():
             comparison.flick()
-
-    @property
-    def comparisons(self) -> dict[str, Comparison]:
-        """What each X-ray view compares, by the view's name."""
-        return dict(self._comparisons)
 
     # Corrections
 
@@ -141,20 +138,15 @@ class Review:
 
     # Scores and renderings
 
-    @property
-    def client(self) -> ReviewClient | None:
-        """The child process, None where there is none."""
-        return self._client
-
     def startScoring(self, client: ReviewClient | None = None) -> ReviewClient:
         """Start the child process that scores and renders, unless it is there already.
 
         Raises InputError for nodes that cannot be written as a case.
         """
-        if self._client is None:
-            self._client = client or ReviewClient()
+        if self.client is None:
+            self.client = client or ReviewClient()
             try:
-                folder = self._client.folder / "case"
+                folder = self.client.folder / "case"
                 folder.mkdir()
                 pieces = stageCase(
                     self.session.ctNode,
@@ -163,26 +155,25 @@ class Review:
                     self.xrayNodes,
                     folder,
                 )
-                self._client.start(folder / CASE, self.session.poseLps, pieces)
+                self.client.start(folder / CASE, self.session.poseLps, pieces)
             except BaseException:
                 self.stopScoring()
                 raise
-            self._ask()
-        return self._client
+            self._askAll()
+        return self.client
 
     def stopScoring(self) -> None:
         """End the child process."""
-        if self._client is not None:
-            self._client.end()
-            self._client = None
+        if self.client is not None:
+            self.client.end()
+            self.client = None
 
     def poll(self) -> None:
         """Take in what the child process has answered. Never waits."""
-        client = self._client
-        if client is not None:
-            client.poll()
-            if client.error is not None:
-                self.problem = str(client.error)
+        if self.client is not None:
+            self.client.poll()
+            if self.client is not None and self.client.error is not None:
+                self.problem = str(self.client.error)
                 self.stopScoring()
                 self._tell()
 
@@ -191,22 +182,16 @@ class Review:
 
         Raises InputError without a child process.
         """
-        if self._client is None:
+        if self.client is None:
             raise InputError("review", "the scoring process is not running", "start it first")
 
         def take(answer: Answer) -> None:
-            if "error" in answer:
-                self.problem = str(answer["error"])
-            else:
-                from RadGSRegLib.geometry import lps_to_ras
+            from RadGSRegLib.geometry import lps_to_ras
 
-                with contextlib.suppress(InputError):
-                    self.session.setPose(lps_to_ras(answer["ct_to_world"]), "refine")
-            self._tell()
-            if done is not None:
-                done()
+            with contextlib.suppress(InputError):
+                self.session.setPose(lps_to_ras(answer["ct_to_world"]), "refine")
 
-        self._client.ask(take, "refine", self.session.poseLps)
+        self._ask(take, "refine", done)
 
     # Verdict
 
@@ -221,8 +206,8 @@ class Review:
         """
         saved: list[Path | Exception] = []
         self.saveReportLater(folder, saved.append)
-        if not saved and self._client is not None:
-            self._client.wait(timeout_s)
+        if not saved and self.client is not None:
+            self.client.wait(timeout_s)
         if not saved:
             raise TaskError("the pictures of the report did not come in time")
         if isinstance(saved[0], Exception):
@@ -246,10 +231,10 @@ class Review:
             except Exception as error:
                 done(error)
 
-        if self._client is None:
+        if self.client is None:
             save({})
         else:
-            self._client.ask(save, "pictures", self.session.poseLps)
+            self.client.ask(save, "pictures", self.session.poseLps)
 
     # Inside
 
@@ -258,49 +243,54 @@ class Review:
         if self._hardened != self.session.isHardened:
             # The CT itself is now another: the process knows the old one.
             self._hardened = self.session.isHardened
-            if self._client is not None:
+            if self.client is not None:
                 self.stopScoring()
                 with contextlib.suppress(InputError):
                     self.startScoring()
         else:
-            self._ask()
+            self._askAll()
         self._tell()
 
-    def _ask(self) -> None:
-        if self._client is None:
-            return
+    def _askAll(self) -> None:
+        """Ask for what is to be shown of the present pose."""
 
         def take(answer: Answer) -> None:
-            if "error" in answer:
-                self.problem = str(answer["error"])
-            else:
-                self.problem = ""
-                self.scores = answer
-            self._tell()
+            self.problem = ""
+            self.scores = answer
 
-        self._client.ask(take, "score", self.session.poseLps)
-        for comparison in self._comparisons.values():
+        self._ask(take, "score")
+        for comparison in self.comparisons.values():
             if comparison.needsRendering:
                 self._askRendering(comparison)
 
     def _askRendering(self, comparison: Comparison) -> None:
-        if self._client is None:
-            return
-
         def take(answer: Answer) -> None:
+            if comparison in self.comparisons.values():
+                comparison.setRendering(readRendering(answer))
+
+        view = casefolder.viewName(comparison.xrayNode)
+        self._ask(take, "render", view=view, content=self.content)
+
+    def _ask(
+        self,
+        take: Callable[[Answer], object],
+        do: str,
+        done: Callable[[], object] | None = None,
+        **fields: Any,
+    ) -> None:
+        """Ask the child process, if there is one, at the present pose; failures are `problem`."""
+
+        def answered(answer: Answer) -> None:
             if "error" in answer:
                 self.problem = str(answer["error"])
-            elif comparison in self._comparisons.values():
-                comparison.setRendering(readRendering(answer))
+            else:
+                take(answer)
             self._tell()
+            if done is not None:
+                done()
 
-        self._client.ask(
-            take,
-            "render",
-            self.session.poseLps,
-            view=casefolder.viewName(comparison.xrayNode),
-            content=self.content,
-        )
+        if self.client is not None:
+            self.client.ask(answered, do, self.session.poseLps, **fields)
 
     def _tell(self) -> None:
         for function in list(self.updated):

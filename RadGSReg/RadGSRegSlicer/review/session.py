@@ -1,7 +1,5 @@
 """One result under review: its pose, corrections that can be taken back, acceptance, hardening."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -156,23 +154,15 @@ class ReviewSession:
             return
         now = time.monotonic()
         last = self._done[-1] if self._done else None
-        goOn = gesture and last and last.what == gesture and now - last.at < _GESTURE_S
 
         def apply(matrix: Array, isAccepted: bool) -> None:
             self._mark(ACCEPTED, isAccepted)
             self._setMatrix(matrix)
 
-        if goOn and last is not None:
-            last.redo = lambda: apply(new, False)
-            last.at = now
-            last.redo()
-            self._undone.clear()
-            self._tell()
-        else:
-            step = _Step(
-                gesture or what, lambda: apply(old, accepted), lambda: apply(new, False), now
-            )
-            self._do(step)
+        step = _Step(gesture or what, lambda: apply(old, accepted), lambda: apply(new, False), now)
+        if gesture and last and last.what == gesture and now - last.at < _GESTURE_S:
+            step.undo = self._done.pop().undo
+        self._do(step)
 
     def nudge(self, axis: str, amount: float, xrayNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Move by ``amount`` (mm or degrees) along or about an axis of an X-ray's picture."""

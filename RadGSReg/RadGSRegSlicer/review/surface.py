@@ -1,9 +1,7 @@
 """The vertebra as a closed surface in the CT's own frame."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import slicer
@@ -14,7 +12,8 @@ from RadGSRegLib.geometry import Array, transform_points
 from scipy import ndimage
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..scene.frames import arrayFromMatrix, matrixFromArray
+from ..scene.drawing import moved
+from ..scene.frames import arrayFromMatrix
 from ..scene.segments import findSegment
 
 MOST_TRIANGLES = 24_000  # keeps an outline within a few milliseconds and shows every process
@@ -39,7 +38,7 @@ class VertebraSurface:
         return float(np.ptp(self.points, axis=0).max())
 
     @classmethod
-    def of(cls, polyData: vtk.vtkPolyData, centre: Array | None = None) -> VertebraSurface:
+    def of(cls, polyData: vtk.vtkPolyData, centre: Array | None = None) -> Self:
         """A closed triangle mesh as a surface; its centre is that of its points unless given."""
         points = np.asarray(vtk_to_numpy(polyData.GetPoints().GetData()), dtype=float)
         cells = vtk_to_numpy(polyData.GetPolys().GetConnectivityArray())
@@ -116,13 +115,8 @@ def _mesh(mask: NDArray[np.bool_], lowest: NDArray[np.int64], indexToRas: Array)
     contour.SetValue(0, 0.5)
     contour.ComputeNormalsOff()
     contour.ComputeScalarsOff()
-    place = vtk.vtkTransformPolyDataFilter()
-    transform = vtk.vtkTransform()
-    transform.SetMatrix(matrixFromArray(indexToRas))
-    place.SetTransform(transform)
-    place.SetInputConnection(contour.GetOutputPort())
-    place.Update()
-    mesh = place.GetOutput()
+    contour.Update()
+    mesh = moved(contour.GetOutput(), indexToRas)
     count = mesh.GetNumberOfPolys()
     if count > MOST_TRIANGLES:
         fewer = vtk.vtkQuadricDecimation()

@@ -1,10 +1,4 @@
-"""The biplane layout: two X-rays side by side above, 3-D and slices of the reconstruction below.
-
-Only MRML: the layout node, slice nodes and their composite nodes. It works with Slicer's layout
-manager, which watches these nodes, and without.
-"""
-
-from __future__ import annotations
+"""The biplane layout, in MRML alone: X-rays side by side above, 3-D and slices below."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -190,27 +184,23 @@ def lookFromBetween(
 def showSlices(
     scene: vtkMRMLScene,
     reconstruction: vtkMRMLScalarVolumeNode | None,
-    ct: vtkMRMLScalarVolumeNode | None,
-    centreRas: Any = None,
-    opacity: float = 0.5,
-    width_mm: float = 0.0,
+    ct: vtkMRMLScalarVolumeNode,
+    centreRas: Array,
+    width_mm: float,
 ) -> None:
     """Show the reconstruction over the CT, where it now is, in the slice views.
 
-    ``centreRas`` (3,): the place to cut at; ``width_mm``: how much of it to see (0: as it is). The
-    X-ray views keep their layers.
+    ``centreRas`` (3,): the place to cut at; ``width_mm``: how much of it to see.
     """
     for name in SLICE_VIEWS:
         layers, view = compositeNode(scene, name), sliceNode(scene, name)
         if layers is None or view is None:
             continue
         with slicer.util.NodeModify(layers):
-            layers.SetBackgroundVolumeID(None if ct is None else ct.GetID())
+            layers.SetBackgroundVolumeID(ct.GetID())
             layers.SetForegroundVolumeID(None if reconstruction is None else reconstruction.GetID())
-            layers.SetForegroundOpacity(opacity)
-        if centreRas is not None:
-            view.JumpSliceByCentering(*(float(x) for x in centreRas))
-        if width_mm > 0.0:
-            columns, rows = (max(int(n), 1) for n in view.GetDimensions()[:2])
-            step = width_mm / min(columns, rows)
-            view.SetFieldOfView(step * columns, step * rows, view.GetFieldOfView()[2])
+            layers.SetForegroundOpacity(0.5)
+        view.JumpSliceByCentering(*(float(x) for x in centreRas))
+        columns, rows = (max(int(n), 1) for n in view.GetDimensions()[:2])
+        step = width_mm / min(columns, rows)
+        view.SetFieldOfView(step * columns, step * rows, view.GetFieldOfView()[2])

@@ -4,12 +4,10 @@ The C-arm turns about an isocentre. Its angles are those of `RadGSRegLib.geometr
 leave open, where the isocentre lies across the beam, is kept in ``lateral``.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -51,7 +49,7 @@ class CArm:
     mirrored: bool = False
 
     @classmethod
-    def of(cls, geometry: XrayGeometry, isocentre: ArrayLike | None = None) -> CArm:
+    def of(cls, geometry: XrayGeometry, isocentre: ArrayLike | None = None) -> Self:
         """The numbers of a geometry, with its isocentre (3,) LPS mm if one is known.
 
         Without one, it is taken to lie on the beam's axis at 0.7 of the way to the detector.

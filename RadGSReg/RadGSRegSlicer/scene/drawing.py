@@ -1,14 +1,10 @@
 """X-ray source, beam and detector in the 3-D views, redrawn while the geometry is edited.
 
-Each X-ray gets two models: its beam (source, edges of the pyramid, frame of the detector) and the
-X-ray itself as a textured plane at the detector. Both are made from the X-ray's node alone, stay
-out of saved scenes, and are drawn anew when a scene is opened (textures are not saved in scenes).
+Made from the X-ray's node alone, and anew when a scene is opened: scenes keep no textures.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +14,10 @@ from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, transform_points
 from slicer import vtkMRMLModelNode, vtkMRMLScalarVolumeNode, vtkMRMLScene
-from vtk.util.numpy_support import numpy_to_vtk
+from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
 from . import xray
-from .frames import LPS_RAS
+from .frames import LPS_RAS, matrixFromArray
 
 DRAWING = "RadGSReg.Drawing"
 """The attribute that marks what this package draws, with what it is: beam, plane, outline, ..."""
@@ -68,11 +64,6 @@ class XrayDrawings:
                 self._drawn[id_] = _Drawing(self._scene, node)
             self._drawn[id_].look(color)
 
-    def models(self, node: vtkMRMLScalarVolumeNode) -> tuple[vtkMRMLModelNode, vtkMRMLModelNode]:
-        """The beam and the plane of an X-ray that is drawn. Raises KeyError for another."""
-        drawing = self._drawn[node.GetID()]
-        return drawing.beam, drawing.plane
-
     def clear(self) -> None:
         """Take the drawings out of the scene."""
         self.show([])
@@ -104,8 +95,8 @@ class _Drawing:
         self._color = COLORS[0]
         self._shown = True
         name = node.GetName()
-        self.beam = helperModel(scene, "beam", f"{name} beam", node)
-        self.plane = helperModel(scene, "plane", f"{name} picture", node)
+        self.beam = helperNode(scene, "beam", f"{name} beam", node)
+        self.plane = helperNode(scene, "plane", f"{name} picture", node)
         for model in (self.beam, self.plane):
             display = model.GetDisplayNode()
             display.SetBackfaceCulling(False)
@@ -176,12 +167,12 @@ class _Drawing:
             display.Modified()
 
 
-def helperModel(
-    scene: vtkMRMLScene, kind: str, name: str, xrayNode: Any = None
-) -> vtkMRMLModelNode:
-    """A model that is only drawn: not saved with the scene, not offered in selectors."""
-    model = scene.CreateNodeByClass("vtkMRMLModelNode")
-    display = scene.CreateNodeByClass("vtkMRMLModelDisplayNode")
+def helperNode(
+    scene: vtkMRMLScene, kind: str, name: str, xrayNode: Any = None, data: str = "Model"
+) -> Any:
+    """A model, or a "ScalarVolume", only drawn: not saved with the scene, not in selectors."""
+    model = scene.CreateNodeByClass(f"vtkMRML{data}Node")
+    display = scene.CreateNodeByClass(f"vtkMRML{data}DisplayNode")
     for node in (model, display):
         node.UnRegister(None)
         node.SetSaveWithScene(False)
@@ -198,7 +189,7 @@ def helperModel(
 
 
 def removeHelper(model: Any) -> None:
-    """Take a model made by `helperModel` out of its scene, if it is still there."""
+    """Take what `helperNode` made out of its scene, if it is still there."""
     scene = None if model is None else model.GetScene()
     if scene is None:
         return
@@ -206,6 +197,66 @@ def removeHelper(model: Any) -> None:
     scene.RemoveNode(model)
     if display is not None:
         scene.RemoveNode(display)
+
+
+def lineModel(
+    scene: vtkMRMLScene, kind: str, name: str, xrayNode: Any, color: Sequence[float], width: int
+) -> vtkMRMLModelNode:
+    """A helper for lines in the plane of an X-ray."""
+    model = helperNode(scene, kind, name, xrayNode)
+    display = model.GetDisplayNode()
+    display.SetColor(color)
+    display.SetAmbient(1.0)
+    display.SetDiffuse(0.0)
+    display.SetLineWidth(width)
+    display.SetSliceIntersectionThickness(width)
+    # The line lies in the very plane of the slice, where nothing can be cut.
+    display.SetSliceDisplayModeToProjection()
+    display.SetVisibility2D(True)
+    return model
+
+
+def showBesideXray(display: Any, xrayNode: vtkMRMLScalarVolumeNode) -> None:
+    """Show something in the 3-D views and in those slice views that show an X-ray now."""
+    views, slices, layers = (
+        slicer.util.getNodesByClass(f"vtkMRML{kind}Node", xrayNode.GetScene())
+        for kind in ("View", "Slice", "SliceComposite")
+    )
+    names = [n.GetLayoutName() for n in layers if n.GetBackgroundVolumeID() == xrayNode.GetID()]
+    shown = [view for view in slices if view.GetLayoutName() in names]
+    display.SetVisibility2D(bool(shown))
+    display.RemoveAllViewNodeIDs()
+    for view in [*views, *shown]:
+        display.AddViewNodeID(view.GetID())
+
+
+def polyLines(lines: Sequence[Any]) -> vtk.vtkPolyData:
+    """Lines of points (N, 3)."""
+    out = vtk.vtkPolyData()
+    if not lines:
+        return out
+    places = np.ascontiguousarray(np.concatenate(lines), dtype=float)
+    offsets = np.cumsum([0, *(len(line) for line in lines)], dtype=np.int64)
+    points, cells = vtk.vtkPoints(), vtk.vtkCellArray()
+    points.SetData(numpy_to_vtk(places, deep=True))
+    cells.SetData(
+        numpy_to_vtkIdTypeArray(offsets, deep=True),
+        numpy_to_vtkIdTypeArray(np.arange(len(places), dtype=np.int64), deep=True),
+    )
+    out.SetPoints(points)
+    out.SetLines(cells)
+    return out
+
+
+def moved(polyData: vtk.vtkPolyData, matrix: ArrayLike) -> vtk.vtkPolyData:
+    """A mesh moved by a matrix (4, 4)."""
+    transform = vtk.vtkTransform()
+    transform.SetMatrix(matrixFromArray(matrix))
+    move = vtk.vtkTransformPolyDataFilter()
+    move.SetTransform(transform)
+    move.SetInputData(polyData)
+    move.Update()
+    return move.GetOutput()
 
 
 def lookAlongBeam(cameraNode: Any, xrayNode: vtkMRMLScalarVolumeNode, aspect: float = 1.0) -> None:
@@ -244,14 +295,6 @@ def _beam(source: Array, corners: Array) -> vtk.vtkPolyData:
     """The tube as a ball behind the source, four edges to the detector, its frame."""
     ends = [(source, corner) for corner in corners]
     ends += list(zip(corners, np.roll(corners, -1, axis=0), strict=True))
-    points, lines = vtk.vtkPoints(), vtk.vtkCellArray()
-    for start, end in ends:
-        lines.InsertNextCell(2)
-        for point in (start, end):
-            lines.InsertCellPoint(points.InsertNextPoint(*point))
-    edges = vtk.vtkPolyData()
-    edges.SetPoints(points)
-    edges.SetLines(lines)
     ball = vtk.vtkSphereSource()
     # Behind the source, so that a camera at the source looks past it.
     away = source - corners.mean(axis=0)
@@ -260,7 +303,7 @@ def _beam(source: Array, corners: Array) -> vtk.vtkPolyData:
     ball.SetThetaResolution(24)
     ball.SetPhiResolution(16)
     both = vtk.vtkAppendPolyData()
-    both.AddInputData(edges)
+    both.AddInputData(polyLines(ends))
     both.AddInputConnection(ball.GetOutputPort())
     both.Update()
     out = vtk.vtkPolyData()

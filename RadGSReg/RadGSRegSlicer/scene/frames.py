@@ -1,7 +1,5 @@
 """Between the scene (RAS) and files (LPS), and between MRML matrices and numpy."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,16 +4,13 @@ The level of a segment is, in this order, what a person has said here, its termi
 identifier says ("vertebrae_L3"), what its name says ("L3 vertebra").
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import slicer
-import vtk
 from RadGSRegLib.vertebrae import LEVELS, SNOMED_CODES, level_of_code, vertebra_level
 from slicer import vtkMRMLSegmentationNode
 
-from .segments import segmentIds, snomedCode
+from .segments import segmentIds, snomedCode, tagOf
 
 LEVEL_TAG = "RadGSReg.Level"
 """The tag of a segment whose level a person has said; it is saved with the segmentation."""
@@ -38,7 +35,7 @@ def segmentLevel(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> S
     segment = segmentation.GetSegment(segmentId)
     if segment is None:
         return None
-    said = _tag(segment, LEVEL_TAG)
+    said = tagOf(segment, LEVEL_TAG)
     if said:
         return SegmentLevel(said, "hand")
     coded = level_of_code(snomedCode(segmentation, segmentId))
@@ -101,8 +98,3 @@ def neighbours(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> lis
     if own == "S1":
         near = ["L6" if "L6" in levels.values() else "L5"]
     return [level for level in near if level in levels.values()]
-
-
-def _tag(segment: Any, name: str) -> str:
-    value = vtk.reference("")
-    return str(value) if segment.GetTag(name, value) else ""

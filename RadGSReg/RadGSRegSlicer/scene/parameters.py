@@ -18,40 +18,13 @@ COMPARISONS = ("xray", "blend", "checkerboard", "flicker", "rendering")
 
 @parameterNodeWrapper
 class RadGSRegParameterNode:
-    """
-    What the user has chosen; saved with the scene.
+    """What the user has chosen; saved with the scene.
 
-    ctVolume - The preoperative CT.
-    segmentation - The segmentation of the CT.
-    segmentId - The segment of the vertebra to register.
-    segmentPoint - Points to segment a vertebra from; the last one counts.
-    newLevel - What the next vertebra that is segmented from a point is.
-    trainMinutes - How long to train for one patient.
-    trainPath - Where the trained model goes; empty: beside the scene.
-    xrays - The X-rays in use, at least two, each with its geometry.
-    showGeometry - Whether source, beam and detector of the X-rays are drawn in 3D.
-    startMode - Where the search begins: clicks in the X-rays, a transform, or landmarks.
-    showEpipolarLines - Whether clicks are shown as lines in the other X-rays.
-    startTransform - An approximate pose, CT to world.
-    ctLandmarks - Landmarks in the CT.
-    landmarkSource - Where the other points of the pairs are: in the world or in the X-rays.
-    worldLandmarks - The same landmarks in the world.
-    method - How the Gaussians are found.
-    modelPath - Trained weights for that.
-    effort - How much is searched and refined.
-    device - What to compute on.
-    showPreview - Whether the pose is shown while it is being found.
-    ctToWorld - The transform that the result goes into.
-    reconstruction - The volume that the reconstruction goes into.
-    gaussians - The model that the Gaussians go into.
-    reviewMode - What the X-ray views show: the X-ray, or it against a rendering of the CT.
-    reviewContent - What of the CT is rendered.
-    reviewOpacity - How much of the rendering there is in a blend.
-    reviewEnhance - Whether wide shading is softened so that bone stands out.
-    reviewWhole - Whether whole X-rays are shown rather than the vertebra's surroundings.
-    reviewBefore, reviewAfter, reviewVolume, reviewGaussians - What the 3D view shows.
-    reviewStepMm, reviewStepDeg - How far one press moves and turns.
-    reviewKeys - Whether arrow keys in the X-ray views move the vertebra.
+    ``segmentId`` is the vertebra to register; of ``segmentPoint`` the last point counts, and
+    ``newLevel`` is what the vertebra around it is. ``trainPath`` is empty for a file beside the
+    scene. ``startTransform`` is an approximate CT to world; ``ctLandmarks`` are paired with
+    ``worldLandmarks`` or with clicks in the X-rays (``landmarkSource``). Results go into
+    ``ctToWorld``, ``reconstruction`` and ``gaussians``.
     """
 
     ctVolume: vtkMRMLScalarVolumeNode

@@ -1,9 +1,4 @@
-"""What a registration said of itself, kept on its transform so that a saved scene brings it back.
-
-The verdict, the quality and the covariance stand in attributes of the transform node, the report in
-a text node that the transform refers to. The other result files are kept only where the user asked
-for a folder.
-"""
+"""What a registration said of itself, kept on its transform: a saved scene brings it back."""
 
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Segments: finding the vertebra that is meant, and label maps on the CT's grid."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,21 +18,20 @@ from .frames import LPS_RAS, arrayFromMatrix, ijkToLps, matrixFromArray
 
 @dataclass(frozen=True)
 class SegmentLabels:
-    """A label map (K, J, I) on the CT's grid; ``label`` is the value of the chosen segment."""
+    """Segments on the CT's grid; ``label`` is the value of the chosen one.
 
-    array: NDArray[np.int16]
-    label: int
-    names: dict[int, str]
-
-
-@dataclass(frozen=True)
-class ExportedLabels:
-    """A label map before its values are looked up: they are ``table[counted]`` (K, J, I)."""
+    The label map (K, J, I) is ``table[counted]``: that takes long for a whole CT.
+    """
 
     counted: NDArray[Any]
     table: NDArray[np.int16]
     label: int
     names: dict[int, str]
+
+    @property
+    def array(self) -> NDArray[np.int16]:
+        """The label map (K, J, I), looked up anew."""
+        return self.table[self.counted]
 
 
 def segmentIds(segmentationNode: vtkMRMLSegmentationNode) -> list[str]:
@@ -96,14 +93,6 @@ def labelsOnCt(
     transform is taken where it is seen in the scene. Raises InputError where the chosen segment is
     empty on the CT's grid.
     """
-    exported = exportLabels(segmentationNode, segmentId, ctNode)
-    return SegmentLabels(exported.table[exported.counted], exported.label, exported.names)
-
-
-def exportLabels(
-    segmentationNode: vtkMRMLSegmentationNode, segmentId: str, ctNode: vtkMRMLScalarVolumeNode
-) -> ExportedLabels:
-    """`labelsOnCt` without the look-up, which takes long for a whole CT."""
     segmentation = segmentationNode.GetSegmentation()
     ids = [id_ for id_ in segmentIds(segmentationNode) if id_ != segmentId] + [segmentId]
     values = [int(segmentation.GetSegment(id_).GetLabelValue()) for id_ in ids]
@@ -125,7 +114,7 @@ def exportLabels(
         value: str(segmentation.GetSegment(id_).GetName())
         for value, id_ in zip(values, ids, strict=True)
     }
-    return ExportedLabels(counted, table, values[-1], names)
+    return SegmentLabels(counted, table, values[-1], names)
 
 
 def _pasted(
@@ -248,16 +237,17 @@ def _export(
             scene.RemoveNode(reference)
 
 
+def tagOf(segment: Any, name: str) -> str:
+    """What a segment's tag says, "" where it has none of that name."""
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(name, value) else ""
+
+
 def snomedCode(segmentation: Any, segmentId: str) -> str | None:
     """The SNOMED CT code of a segment's type, from its terminology tag."""
-    segment = segmentation.GetSegment(segmentId)
-    tag = vtk.reference("")
-    if not segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), tag):
-        return None
-    fields = str(tag).split("~")
-    if len(fields) < 3:
-        return None
-    code = fields[2].split("^")
+    name = slicer.vtkSegment.GetTerminologyEntryTagName()
+    fields = tagOf(segmentation.GetSegment(segmentId), name).split("~")
+    code = fields[2].split("^") if len(fields) > 2 else []
     return code[1] if len(code) > 1 and code[0] in ("SCT", "SRT") else None
 
 

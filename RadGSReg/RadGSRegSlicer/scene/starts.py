@@ -1,11 +1,8 @@
 """Where the search for the pose begins: clicks in the X-rays, or pairs of landmarks.
 
 A click is kept as the X-ray's ``center_px`` (see `xray`); a markups point on the detector shows it
-and can be dragged. The points stand in the scene and are saved with it; the lines that tell where
-the centre may lie in the other X-rays are only drawn.
+and can be dragged.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +14,7 @@ from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, triangulate
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLScene
 
-from .drawing import COLORS, helperModel, pixelsToRas, removeHelper
+from .drawing import COLORS, lineModel, pixelsToRas, polyLines, removeHelper, showBesideXray
 from .frames import LPS_RAS, arrayFromMatrix, transformMatrix
 from .xray import XrayGeometry, getGeometry, isXray, setCenterPx
 
@@ -117,37 +114,15 @@ class EpipolarLines:
             model = self._models.get(key)
             if model is None or model.GetScene() is None:
                 name = f"{self._scene.GetNodeByID(key[0]).GetName()} in {target.GetName()}"
-                model = self._models[key] = helperModel(self._scene, "epipolar", name, target)
-            model.SetAndObservePolyData(_polyline(line))
-            self._look(model.GetDisplayNode(), target, colors[key[0]])
+                model = lineModel(self._scene, "epipolar", name, target, colors[key[0]], 2)
+                self._models[key] = model
+            model.SetAndObservePolyData(polyLines([line]))
+            model.GetDisplayNode().SetColor(colors[key[0]])
+            showBesideXray(model.GetDisplayNode(), target)
 
     def close(self) -> None:
         """Take all lines out of the scene."""
         self.show([])
-
-    def _look(self, display: Any, target: Any, color: tuple[float, float, float]) -> None:
-        display.SetColor(color)
-        display.SetLineWidth(2)
-        display.SetSliceIntersectionThickness(2)
-        display.SetAmbient(1.0)
-        display.SetDiffuse(0.0)
-        # Seen along the slice's normal, in the slice views that show this X-ray and in 3-D.
-        display.SetSliceDisplayModeToProjection()
-        views = [n.GetID() for n in slicer.util.getNodesByClass("vtkMRMLViewNode", self._scene)]
-        shown = [
-            layers.GetLayoutName()
-            for layers in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self._scene)
-            if layers.GetBackgroundVolumeID() == target.GetID()
-        ]
-        slices = [
-            node.GetID()
-            for node in slicer.util.getNodesByClass("vtkMRMLSliceNode", self._scene)
-            if node.GetLayoutName() in shown
-        ]
-        display.SetVisibility2D(bool(slices))
-        display.RemoveAllViewNodeIDs()
-        for id_ in [*views, *slices]:
-            display.AddViewNodeID(id_)
 
 
 def epipolarLine(source: vtkMRMLScalarVolumeNode, target: vtkMRMLScalarVolumeNode) -> Array | None:
@@ -246,11 +221,3 @@ def definedPoints(node: vtkMRMLMarkupsFiducialNode) -> list[list[float]]:
             node.GetNthControlPointPositionWorld(index, point)
             points.append(point)
     return points
-
-
-def _polyline(points: Array) -> vtk.vtkPolyData:
-    line = vtk.vtkLineSource()
-    line.SetPoint1(*(float(x) for x in points[0]))
-    line.SetPoint2(*(float(x) for x in points[1]))
-    line.Update()
-    return line.GetOutput()
