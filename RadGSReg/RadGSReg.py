@@ -244,7 +244,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     ) -> TrainedModel | PretrainingRun:
         """Train a model for one vertebra of one CT, before there are X-rays.
 
-        Returns its path and its card; the path is what `register` takes as ``model``. The task's
+        Returns its path and its card; the path is what `register` takes as ``model``. The run's
         ``finish`` ends the training with the best so far.
 
         :param modelPath: the file to write; its card goes beside it (``.md``).

@@ -57,10 +57,10 @@ def train(widget: Any, out: Path) -> None:
     slicer.mrmlScene.SetRootDirectory(str(models))
     show(widget, "train", out / "panel-train-ready.png")
     ui.trainButton.click()
-    while step._task is not None:
+    while step._run is not None:
         qt_standin.processEvents(20)
         ready = ui.finishTrainingButton.enabled and "error" in ui.trainProgressLabel.text
-        if step._task is not None and ready:
+        if step._run is not None and ready:
             show(widget, "train", out / "panel-train.png")
             ui.finishTrainingButton.click()
     show(widget, "train", out / "panel-train-done.png")
@@ -110,9 +110,9 @@ def main() -> None:
             widget.ui.applyButton.click()
             step = widget.steps["register"]
             pictured = False
-            while step._task is not None:
+            while step._run is not None:
                 qt_standin.processEvents(20)
-                if not pictured and step._task is not None and step._task.progress > 0.45:
+                if not pictured and step._run is not None and step._run.progress > 0.45:
                     pictured = True
                     show(widget, "register", args.out / "panel-register.png")
             show(widget, "register", args.out / "panel-register-done.png")

@@ -149,7 +149,7 @@ def test_cancel_ends_all_and_offers_the_best_pose(filled: Any, library: Library)
     ui.applyButton.click()
     sleeper = library.folder / "sleeper"
     wait_until(lambda: sleeper.exists() and sleeper.read_text())
-    wait_until(lambda: filled.steps["register"]._task.bestPose is not None)
+    wait_until(lambda: filled.steps["register"]._run.bestPose is not None)
     preview = slicer.util.getNode("Pose so far")
     assert preview.GetDisplayNode().GetVisibility()
     assert not preview.GetSaveWithScene()
@@ -176,7 +176,7 @@ def _cancelled(widget: Any, library: Library) -> None:
     """Apply, and cancel as soon as there is a best pose."""
     library.behave("hang")
     widget.ui.applyButton.click()
-    wait_until(lambda: widget.steps["register"]._task.bestPose is not None)
+    wait_until(lambda: widget.steps["register"]._run.bestPose is not None)
     widget.ui.applyButton.click()
     wait_until(lambda: widget.ui.applyButton.text == "Apply")
 
@@ -210,7 +210,7 @@ def test_the_ct_is_removed_while_it_is_registered(filled: Any, library: Library)
     ui = filled.ui
     library.behave("hang")
     ui.applyButton.click()
-    wait_until(lambda: filled.steps["register"]._task.bestPose is not None)
+    wait_until(lambda: filled.steps["register"]._run.bestPose is not None)
     slicer.mrmlScene.RemoveNode(filled._parameterNode.ctVolume)
     ui.applyButton.click()
     wait_until(lambda: ui.applyButton.text == "Apply")
@@ -221,7 +221,7 @@ def test_the_ct_is_removed_while_it_is_registered(filled: Any, library: Library)
 def test_a_ct_removed_before_the_end_is_told(filled: Any, library: Library) -> None:
     ui = filled.ui
     ui.applyButton.click()
-    task = filled.steps["register"]._task
+    task = filled.steps["register"]._run
     wait_until(lambda: task.job.state is not JobState.READY)
     slicer.mrmlScene.RemoveNode(filled._parameterNode.ctVolume)
     wait_until(lambda: ui.applyButton.text == "Apply")
@@ -276,7 +276,7 @@ def test_trained_weights_need_no_clicks(filled: Any, library: Library, tmp_path:
 
 def test_cancel_while_the_files_are_written(filled: Any, library: Library) -> None:
     filled.ui.applyButton.click()
-    task = filled.steps["register"]._task
+    task = filled.steps["register"]._run
     assert task.job.state is JobState.READY
     filled.ui.applyButton.click()
     wait_until(lambda: filled.ui.applyButton.text == "Apply")
@@ -292,7 +292,7 @@ def test_closing_the_scene_ends_the_computation(filled: Any, library: Library) -
     sleeper = library.folder / "sleeper"
     wait_until(lambda: sleeper.exists() and sleeper.read_text())
     slicer.mrmlScene.Clear()
-    wait_until(lambda: filled.steps["register"]._task is None)
+    wait_until(lambda: filled.steps["register"]._run is None)
     assert not _alive(int(sleeper.read_text()))
     assert "Select the CT" in filled.ui.ctStatusLabel.text
     assert filled.ui.keepBestButton.isHidden()
@@ -314,7 +314,7 @@ def test_cleanup_leaves_no_process_behind(library: Library, tmp_path: Path) -> N
 def test_another_module_does_not_stop_it(filled: Any, library: Library) -> None:
     filled.ui.applyButton.click()
     filled.exit()
-    wait_until(lambda: filled.steps["register"]._task is None)
+    wait_until(lambda: filled.steps["register"]._run is None)
     filled.enter()
     assert filled._parameterNode.ctToWorld is not None
     assert filled.ui.transformSelector.currentNode() is filled._parameterNode.ctToWorld
@@ -336,7 +336,7 @@ def test_missing_packages_are_installed_first(
     monkeypatch.setattr(environment, "installMissing", refuse)
     filled.ui.applyButton.click()
     assert "PyTorch was not installed" in filled.ui.registerStatusLabel.text
-    assert filled.steps["register"]._task is None
+    assert filled.steps["register"]._run is None
     monkeypatch.setattr(environment, "installMissing", missing.clear)
     filled.ui.installButton.click()
     assert "All packages are there" in filled.ui.aboutStatusLabel.text
@@ -482,7 +482,7 @@ def test_a_real_registration_through_the_panel(widget: Any, tmp_path: Path) -> N
     widget.ui.importButton.click()
     widget.ui.effortComboBox.setCurrentIndex(widget.ui.effortComboBox.findData("fast"))
     widget.ui.applyButton.click()
-    wait_until(lambda: widget.steps["register"]._task.bestPose is not None, 120.0)
+    wait_until(lambda: widget.steps["register"]._run.bestPose is not None, 120.0)
     assert slicer.mrmlScene.GetFirstNodeByName("Pose so far") is not None
     wait_until(lambda: widget.ui.applyButton.text == "Apply", 240.0)
     assert "Registered" in widget.ui.progressLabel.text, widget.ui.registerStatusLabel.text

@@ -217,7 +217,7 @@ def test_closing_the_application_leaves_no_copy_of_the_ct(
     planned.ui.trainButton.click()
     if measured:
         wait_until(lambda: _measured(planned))
-    task = planned.steps["train"]._task
+    task = planned.steps["train"]._run
     assert list(Path(tempfile.gettempdir()).glob("radgsreg-*"))
     planned.cleanup()
     assert not list(Path(tempfile.gettempdir()).glob("radgsreg-*"))

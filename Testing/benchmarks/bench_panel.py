@@ -83,11 +83,11 @@ def run(widget: Any, pulse: Pulse, cancelAt: float | None = None) -> float:
     pulse.phase = "click on Apply"
     widget.ui.applyButton.click()
     qt_standin.processEvents(20)
-    task = step._task
+    task = step._run
     if task is None:
         raise SystemExit(widget.ui.registerStatusLabel.text)
     began = 0.0
-    while step._task is not None:
+    while step._run is not None:
         preparing = task.job.processId is None
         pulse.phase = "writing the files" if preparing else "computing"
         if task.progress > 0.99:

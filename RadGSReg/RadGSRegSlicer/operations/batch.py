@@ -60,7 +60,7 @@ class BatchRequest(Request):
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(self.folder, "is a file, so results cannot be written into it")
 
-    def task(self) -> Batch:
+    def driver(self) -> Batch:
         environment.requirePackages()
         self.check()
         return Batch(self)
@@ -109,8 +109,8 @@ class Batch(Driver[list[Row]]):
         if self.job is not None:
             if not self.job.poll():
                 return False
-            task, self.job = self.job, None
-            self._take(task)
+            run, self.job = self.job, None
+            self._take(run)
         if not self._isCancelled and len(self._rows) < len(self._cases):
             try:
                 self._next()
@@ -128,14 +128,14 @@ class Batch(Driver[list[Row]]):
         case = self._cases[len(self._rows)]
         folder = WorkFolder(self._out / self._names[len(self._rows)])
         self._started = time.monotonic()
-        task = CommandRun(
+        run = CommandRun(
             self._request.argumentsFor(case, folder),
             folder,
             lambda path: _row(path, case),
             progressCallback=self._tell,
         )
-        task.start()
-        self.job = task
+        run.start()
+        self.job = run
 
     def _tell(self, fraction: float, message: str) -> object:
         number = len(self._rows)
@@ -144,17 +144,17 @@ class Batch(Driver[list[Row]]):
             return None
         return self._request.progressCallback((number + fraction) / len(self._cases), self._message)
 
-    def _take(self, task: CommandRun[Row]) -> None:
-        if isinstance(task.error, Cancelled):
+    def _take(self, run: CommandRun[Row]) -> None:
+        if isinstance(run.error, Cancelled):
             self._isCancelled = True
             return
         row: Row = dict.fromkeys(COLUMNS, "")
         row["case"] = self._names[len(self._rows)]
         row["seconds"] = round(time.monotonic() - self._started, 1)
-        if task.error is not None:
-            row.update(status="error", problem=str(task.error))
+        if run.error is not None:
+            row.update(status="error", problem=str(run.error))
         else:
-            row.update(task.result or {})
+            row.update(run.result or {})
             row["transform"] = f"{row['case']}/ct_to_world.tfm"
         self._rows.append(row)
         try:

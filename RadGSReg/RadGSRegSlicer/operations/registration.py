@@ -38,10 +38,10 @@ class RegisterRequest(CaseRequest):
         effort = [] if self.effort == "normal" else ["--effort", self.effort]
         return ["register", folder.inputs / CASE, *self._caseArguments(folder, effort)]
 
-    def task(self) -> CommandRun[RegistrationResult]:
-        task: Any = super().task()
-        task.poseCallback = self.poseCallback
-        return task
+    def driver(self) -> CommandRun[RegistrationResult]:
+        run: Any = super().driver()
+        run.poseCallback = self.poseCallback
+        return run
 
     def _inputNodes(self) -> list[Any]:
         return [self.ctNode, *self.xrayNodes]

@@ -30,9 +30,9 @@ def choice(default: str, choices: Sequence[str]) -> Any:
 class Request:
     """A request of one operation, which runs in a child process. A subclass adds what it takes.
 
-    ``waitForCompletion``: whether `run` returns the result when that is there, or the task at once,
+    ``waitForCompletion``: whether `run` returns the result when that is there, or the run at once,
     whose ``poll`` a timer calls inside Slicer and the caller elsewhere. ``progressCallback`` gets
-    (fraction, message) and may return False to cancel; ``completedCallback`` gets the task.
+    (fraction, message) and may return False to cancel; ``completedCallback`` gets the run.
     ``outputFolder``: keep the result files here; else they are temporary.
     """
 
@@ -72,8 +72,8 @@ class Request:
         """The command line, after ``radgsreg``, with inputs and outputs in a folder."""
         raise NotImplementedError
 
-    def task(self) -> Driver[Any]:
-        """The task, not started yet. Raises InputError, `MissingPackagesError` or RuntimeError."""
+    def driver(self) -> Driver[Any]:
+        """The run, not started yet. Raises InputError, `MissingPackagesError` or RuntimeError."""
         environment.requirePackages()
         self.check()
         folder = self._workFolder()
@@ -82,25 +82,25 @@ class Request:
         except BaseException:
             folder.remove()
             raise
-        task = self.RUN(
+        run = self.RUN(
             self.toArguments(folder),
             folder,
-            lambda path: self._load(path, task.job),
+            lambda path: self._load(path, run.job),
             prepare=prepare,
             progressCallback=self.progressCallback,
             completedCallback=self.completedCallback,
         )
-        return task
+        return run
 
     def run(self) -> Any:
-        """Start the task; returns its result, or the task itself without `waitForCompletion`."""
-        task = self.task()
-        task.start()
+        """Start the run; returns its result, or the run itself without `waitForCompletion`."""
+        run = self.driver()
+        run.start()
         if self.waitForCompletion:
-            return task.wait()
+            return run.wait()
         if hasattr(slicer, "app"):
-            task.startTimer()
-        return task
+            run.startTimer()
+        return run
 
     # What a subclass adds
 

@@ -11,7 +11,7 @@ from .simulated import SimulateRequest
 SAMPLE = "RadGSReg phantom"
 SEED = 2
 
-_running: list[Any] = []  # tasks that no one else holds
+_running: list[Any] = []  # runs that no one else holds
 
 
 def register(category: str, icon: Path) -> None:
@@ -35,10 +35,10 @@ def make(source: Any = None) -> None:
     """Make the phantom in a child process and put it into the scene; returns at once."""
     with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=False):
         request = SimulateRequest(seed=SEED, progressCallback=_tell, completedCallback=_completed)
-        task = request.task()
-        _running.append(task)
-        task.start()
-        task.startTimer()
+        run = request.driver()
+        _running.append(run)
+        run.start()
+        run.startTimer()
 
 
 def _tell(fraction: float, message: str) -> None:
@@ -47,10 +47,10 @@ def _tell(fraction: float, message: str) -> None:
     slicer.util.showStatusMessage(text, 2000)
 
 
-def _completed(task: Any) -> None:
-    _running.remove(task)
+def _completed(run: Any) -> None:
+    _running.remove(run)
     with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=False):
-        if task.error is not None:
-            raise task.error
-        slicer.util.setSliceViewerLayers(background=task.result.ctNode, fit=True)
+        if run.error is not None:
+            raise run.error
+        slicer.util.setSliceViewerLayers(background=run.result.ctNode, fit=True)
         slicer.util.showStatusMessage(_("{sample}: done").format(sample=SAMPLE), 3000)

@@ -144,14 +144,14 @@ class CtStep(Step):
             )
 
     def onSegmentFromClick(self, *args: Any) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        if self._run is not None:
+            self._run.cancel()
             return
         with self.attempt():
             self._placing.stop()
             parameters = self.parameters
             point = pointsInCt(parameters.segmentPoint, parameters.ctVolume)[-1]
-            self._task = self.context.task = self.logic.segmentFromClick(
+            self._run = self.context.run = self.logic.segmentFromClick(
                 parameters.ctVolume,
                 [float(x) for x in point],
                 level=parameters.newLevel,
@@ -169,17 +169,17 @@ class CtStep(Step):
     def _onProgress(self, fraction: float, message: str) -> None:
         self.ui.segmentProgressBar.value = round(100 * fraction)
 
-    def _onSegmented(self, task: Any) -> None:
-        self._task = self.context.task = None
+    def _onSegmented(self, run: Any) -> None:
+        self._run = self.context.run = None
         with self.attempt():
-            if task.error is None:
-                self._take(*task.result)
-                info = clickInfo(*task.result) or {}
+            if run.error is None:
+                self._take(*run.result)
+                info = clickInfo(*run.result) or {}
                 if info.get("status") == "uncertain":
                     text = _("The segment is uncertain, look at it: {notes}")
                     self.problem = text.format(notes=info.get("notes", ""))
-            elif not isinstance(task.error, Cancelled):
-                raise task.error
+            elif not isinstance(run.error, Cancelled):
+                raise run.error
 
     def _take(self, segmentation: Any, segmentId: str) -> None:
         parameters = self.parameters or self.logic.getParameterNode()
@@ -195,7 +195,7 @@ class CtStep(Step):
             ui.segmentGroupBox.collapsed = bool(
                 slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
             )
-        running = self._task is not None
+        running = self._run is not None
         placed = parameters.segmentPoint and definedPoints(parameters.segmentPoint)
         problem = ""
         if not parameters.ctVolume:
@@ -210,7 +210,7 @@ class CtStep(Step):
         )
         if not problem and not placed:
             problem = _("Place a point inside the vertebra first")
-        self.showTaskButton(
+        self.showRunButton(
             ui.segmentFromClickButton,
             problem,
             (_("Segment from the point"), _("Segment the vertebra around the point")),

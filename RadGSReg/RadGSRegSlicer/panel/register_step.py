@@ -65,8 +65,8 @@ class RegisterStep(Step):
             widget.visible = learned
         ui.modelInfoLabel.text = self._modelInfo() if learned else ""
         ui.keepBestButton.visible = self._canKeepBest() and not self.context.busy
-        ui.progressBar.visible = self._task is not None
-        self.showTaskButton(
+        ui.progressBar.visible = self._run is not None
+        self.showRunButton(
             ui.applyButton,
             self.missing(),
             (_("Apply"), _("Register the vertebra to the X-rays")),
@@ -89,7 +89,7 @@ class RegisterStep(Step):
         return self._makeRequest().problem()
 
     def ready(self) -> str:
-        if self._task is not None:
+        if self._run is not None:
             return _("Computing")
         packages = self.context.missingPackages
         if packages:
@@ -117,9 +117,9 @@ class RegisterStep(Step):
 
     def cancel(self) -> None:
         """Stop what is being computed, if anything is, and keep its best pose."""
-        if self._task is not None:
+        if self._run is not None:
             self.ui.progressLabel.text = _("Stopping...")
-            self._task.cancel()
+            self._run.cancel()
 
     # Handlers
 
@@ -128,7 +128,7 @@ class RegisterStep(Step):
             self.parameters.modelPath = str(self.ui.modelPathLineEdit.currentPath or "")
 
     def onApply(self, *args: Any) -> None:
-        if self._task is not None:
+        if self._run is not None:
             self.cancel()
             return
         with self.attempt():
@@ -145,32 +145,32 @@ class RegisterStep(Step):
             )
             self._requested = self._choices()
             self._beginPreview()
-            self._task = self.context.task = self._request.run()
+            self._run = self.context.run = self._request.run()
             self._progress.begin(_("preparing the files"))
-        if self._task is None:
+        if self._run is None:
             self._endPreview()
 
     def onPose(self, ctToWorld: Array) -> None:
         if self._preview is not None:
             self._preview.show(ctToWorld)
 
-    def onCompleted(self, task: Any) -> None:
+    def onCompleted(self, run: Any) -> None:
         import qt
 
         self._endPreview()
         self._progress.end()
         with self.attempt():
-            if task.isDiscarded:
+            if run.isDiscarded:
                 pass  # the scene that it belonged to is gone
-            elif isinstance(task.error, Cancelled):
+            elif isinstance(run.error, Cancelled):
                 if self._request is None or self._request.ctNode.GetScene() is None:
                     raise Cancelled(_("the CT is no longer in the scene"))
                 self.ui.progressLabel.text = _("Cancelled; the scene is as it was")
-                self.bestPose = task.bestPose
-            elif task.error is not None:
-                raise task.error
+                self.bestPose = run.bestPose
+            elif run.error is not None:
+                raise run.error
             else:
-                self._take(task.result)
+                self._take(run.result)
         # The review draws a good deal: in a turn of the event loop of its own.
         qt.QTimer.singleShot(0, self._end)
 
@@ -179,7 +179,7 @@ class RegisterStep(Step):
         if result is not None and self.parameters is not None:
             self.context.steps["review"].setResult(result)
             self.ui.reviewCollapsibleButton.collapsed = False
-        self._task = self.context.task = None
+        self._run = self.context.run = None
         self.context.update()
 
     def onKeepBest(self, *args: Any) -> None:

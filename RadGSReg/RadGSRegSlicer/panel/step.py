@@ -32,7 +32,7 @@ class PanelContext:
     """What a step knows of the panel around it.
 
     ``update`` refreshes every step; ``addObserver`` and ``removeObserver`` are the widget's: all
-    observers go with it. ``steps`` holds the steps by name, ``task`` what is being computed, or
+    observers go with it. ``steps`` holds the steps by name, ``run`` what is being computed, or
     None, ``missingPackages`` what `lookForPackages` last found to be missing.
     """
 
@@ -40,13 +40,13 @@ class PanelContext:
     addObserver: Callable[..., Any]
     removeObserver: Callable[..., Any]
     steps: dict[str, Any] = field(default_factory=dict)
-    task: Driver[Any] | None = None
+    run: Driver[Any] | None = None
     missingPackages: list[str] = field(default_factory=list)
 
     @property
     def busy(self) -> bool:
         """Whether something is being computed: then nothing else is started."""
-        return self.task is not None
+        return self.run is not None
 
     def lookForPackages(self) -> list[str]:
         """See which Python packages are missing; takes too long to be done at every update."""
@@ -59,7 +59,7 @@ class Step:
 
     A subclass sets `name`, the prefix of its widgets in the form (``ctCollapsibleButton``,
     ``ctStatusLabel``), connects its widgets in ``__init__`` and overrides what it needs. One that
-    computes keeps its task in ``_task`` as long as that runs.
+    computes keeps its run in ``_run`` as long as that runs.
     """
 
     name = ""
@@ -70,7 +70,7 @@ class Step:
         self.context = context
         self.parameters: Any = None
         self.problem = ""
-        self._task: Any = None
+        self._run: Any = None
         self._updating = False
         self._offered: list[tuple[Any, str]] = []
         self._title = str(self._button.text)
@@ -93,13 +93,13 @@ class Step:
 
     def discard(self) -> None:
         """Stop what is being computed here and forget it: the scene is closing."""
-        if self._task is not None:
-            self._task.discard()
+        if self._run is not None:
+            self._run.discard()
 
     def cleanup(self) -> None:
         """The panel goes away; no process may stay behind, and no copy of the patient's CT."""
-        if self._task is not None:
-            self._task.end()
+        if self._run is not None:
+            self._run.end()
 
     def showStatus(self) -> None:
         """Say in the step's title and label what is missing, or what went wrong last."""
@@ -138,14 +138,14 @@ class Step:
         finally:
             self._updating = False
 
-    def showTaskButton(
+    def showRunButton(
         self, button: Any, problem: str, start: tuple[str, str], cancelTip: str
     ) -> None:
-        """Show a button that starts this step's task, or cancels it.
+        """Show a button that starts this step's run, or cancels it.
 
         ``start`` is its text and tool tip where no ``problem`` keeps it from starting.
         """
-        running = self._task is not None
+        running = self._run is not None
         if not problem and self.context.busy:
             problem = _("Wait until the present computation is done")
         button.text = _("Cancel") if running else start[0]

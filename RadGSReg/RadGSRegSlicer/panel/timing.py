@@ -46,19 +46,19 @@ class TimeLeft:
 
 
 class ProgressDisplay:
-    """A progress bar and a label that say what a task does, and how much longer."""
+    """A progress bar and a label that say what a run does, and how much longer."""
 
     def __init__(self, bar: Any, label: Any) -> None:
         self._bar, self._label = bar, label
         self._timeLeft = TimeLeft()
 
     def begin(self, text: str, total_s: float | None = None) -> None:
-        """A task begins; it takes ``total_s``, if that is known."""
+        """A run begins; it takes ``total_s``, if that is known."""
         self._timeLeft = TimeLeft(total_s=total_s)
         self.show(0.0, text)
 
     def show(self, fraction: float, message: str) -> None:
-        """How far it is; for a task's ``progressCallback``."""
+        """How far it is; for a run's ``progressCallback``."""
         self._bar.value = round(100 * fraction)
         left = self._timeLeft.text(fraction)
         text = message[:1].upper() + message[1:]

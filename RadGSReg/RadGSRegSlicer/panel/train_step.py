@@ -35,12 +35,12 @@ class TrainStep(Step):
         ui, parameters = self.ui, self.parameters
         if ui.trainPathLineEdit.currentPath != parameters.trainPath:
             ui.trainPathLineEdit.currentPath = parameters.trainPath
-        running = self._task is not None
+        running = self._run is not None
         ui.trainProgressBar.visible = running
         ui.trainMinutesSpinBox.enabled = not running
         ui.trainPathLineEdit.enabled = not running
         self._updateFinish()
-        self.showTaskButton(
+        self.showRunButton(
             ui.trainButton,
             self.missing(),
             (_("Train for this patient"), _("Train weights for this vertebra, from CT and labels")),
@@ -58,7 +58,7 @@ class TrainStep(Step):
         return ""
 
     def ready(self) -> str:
-        if self._task is not None:
+        if self._run is not None:
             return _("Training; the rest of Slicer can be used")
         path = self._target()
         there = [file for file in filesOf(path) if file.exists()]
@@ -73,9 +73,9 @@ class TrainStep(Step):
             self.parameters.trainPath = str(self.ui.trainPathLineEdit.currentPath or "")
 
     def onTrain(self, *args: Any) -> None:
-        if self._task is not None:
+        if self._run is not None:
             self.ui.trainProgressLabel.text = _("Stopping...")
-            self._task.cancel()
+            self._run.cancel()
             return
         with self.attempt():
             self.installMissing()
@@ -83,7 +83,7 @@ class TrainStep(Step):
             self._finishing = False
             self._choices = self._chosen()
             self.ui.trainResultLabel.text = ""
-            self._task = self.context.task = self.logic.pretrain(
+            self._run = self.context.run = self.logic.pretrain(
                 parameters.ctVolume,
                 parameters.segmentation,
                 parameters.segmentId,
@@ -97,15 +97,15 @@ class TrainStep(Step):
             self._progress.begin(_("preparing the files"), 60.0 * parameters.trainMinutes)
 
     def onFinish(self, *args: Any) -> None:
-        if self._task is not None:
+        if self._run is not None:
             with self.attempt():
-                self._task.finish()
+                self._run.finish()
                 self._finishing = True
                 self._progress.begin(_("ending with the best so far"))
 
     def onProgress(self, fraction: float, message: str) -> None:
         self._progress.show(fraction, message)
-        figures = self._task.figures if self._task is not None else {}
+        figures = self._run.figures if self._run is not None else {}
         if figures:
             text = _(
                 "Best so far, on simulated X-rays: reconstruction {recm:.1f} mm, registration "
@@ -115,19 +115,19 @@ class TrainStep(Step):
             self.ui.trainResultLabel.text = text.format(recm=recm, regm=regm)
         self._updateFinish()
 
-    def onCompleted(self, task: Any) -> None:
-        self._task = self.context.task = None
+    def onCompleted(self, run: Any) -> None:
+        self._run = self.context.run = None
         self._progress.end()
         self.ui.trainResultLabel.text = ""
         with self.attempt():
-            if task.isDiscarded:
+            if run.isDiscarded:
                 pass  # the scene that it belonged to is gone
-            elif isinstance(task.error, Cancelled):
+            elif isinstance(run.error, Cancelled):
                 self.ui.trainProgressLabel.text = _("Cancelled; no model was written")
-            elif task.error is not None:
-                raise task.error
+            elif run.error is not None:
+                raise run.error
             else:
-                self._take(task.result)
+                self._take(run.result)
 
     def _take(self, model: TrainedModel) -> None:
         """Show the model, and use it if the vertebra is still the one it was trained for."""
@@ -161,8 +161,8 @@ class TrainStep(Step):
 
     def _updateFinish(self) -> None:
         button = self.ui.finishTrainingButton
-        button.visible = self._task is not None
-        button.enabled = bool(self._task is not None and self._task.figures and not self._finishing)
+        button.visible = self._run is not None
+        button.enabled = bool(self._run is not None and self._run.figures and not self._finishing)
         button.toolTip = (
             _("End now and keep the best model so far")
             if button.enabled or self._finishing

@@ -21,7 +21,7 @@ PoseCallback = Callable[[Array], object]
 
 
 class WorkFolder:
-    """Where a task keeps its files: temporary, and results moved to a folder of the user's choice.
+    """Where a run keeps its files: temporary, and results moved to a folder of the user's choice.
 
     The child never writes into the user's folder itself: one that is ended by force leaves nothing.
     ``scratch``, which is not made here, is for what the child itself keeps on the way.
@@ -56,7 +56,7 @@ class CommandRun(Driver[Result]):
     ``arguments`` follow ``python -m RadGSRegLib``; ``load`` turns the results into nodes and runs
     on the thread that polls. `poseCallback` gets the best pose so far (4, 4), RAS, whenever the
     command tells of one. After the end exactly one of `result` and `error` is set. The folder is
-    the task's own: it is removed at the end, and where the task cannot be made (RuntimeError, no
+    the run's own: it is removed at the end, and where the run cannot be made (RuntimeError, no
     Python is found).
     """
 
