@@ -38,10 +38,9 @@ def xray_node(name: str, one: Camera, pixels: Any = None, spacing: Any = (1.5, 1
 
 def transform_node(matrix: Any, name: str = "ct-to-world") -> Any:
     """A linear transform node with a matrix (4, 4), RAS."""
-    from RadGSRegSlicer.scene import frames
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
-    node.SetMatrixTransformToParent(frames.matrixFromArray(matrix))
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
     return node
 
 

@@ -32,7 +32,6 @@ def load(case_folder: Path) -> tuple[Any, Any, str, list[Any], Any]:
     """CT, segmentation, label as segment name, X-rays and a transform at the true pose."""
     slicer_startup.start()
     from RadGSRegSlicer.exchange import casefolder
-    from RadGSRegSlicer.scene import frames
 
     from RadGSRegLib.geometry import lps_to_ras
 
@@ -43,7 +42,7 @@ def load(case_folder: Path) -> tuple[Any, Any, str, list[Any], Any]:
     xrays = casefolder.importViews(case_folder / case["views"])
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "ct-to-world")
     pose = json.loads((case_folder / "truth.json").read_text())["ct_to_world"]
-    transform.SetMatrixTransformToParent(frames.matrixFromArray(lps_to_ras(pose)))
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(lps_to_ras(pose)))
     ct.SetAndObserveTransformNodeID(transform.GetID())
     segmentation.SetAndObserveTransformNodeID(transform.GetID())
     return ct, segmentation, "vertebra", xrays, transform

@@ -100,7 +100,7 @@ def test_choices_reach_the_command(filled: Any, library: Library) -> None:
     ui.deviceComboBox.setCurrentIndex(1)
     ui.startModeComboBox.setCurrentIndex(ui.startModeComboBox.findData("transform"))
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    node.SetMatrixTransformToParent(frames.matrixFromArray(lps_to_ras(ball.START)))
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(lps_to_ras(ball.START)))
     ui.startSelector.setCurrentNode(node)
     _run(filled)
     arguments = json.loads(library.read("arguments"))
@@ -235,7 +235,7 @@ def test_a_failed_second_run_leaves_the_ct_where_it_is(filled: Any, library: Lib
     first = parameters.ctToWorld
     moved = lps_to_ras(np.eye(4))
     moved[:3, 3] = [1.0, 2.0, 3.0]
-    first.SetMatrixTransformToParent(frames.matrixFromArray(moved))
+    first.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(moved))
     library.behave("failed")
     _run(filled)
     assert "the CT was not moved" in filled.ui.progressLabel.text
@@ -499,7 +499,7 @@ def test_segments_on_the_cts_voxels_are_pasted_as_slicer_exports_them() -> None:
     ct = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
     slicer.util.updateVolumeFromArray(ct, rng.integers(0, 9, (9, 10, 11)).astype(np.int16))
     matrix = lps_to_ras(ball.POSE) @ np.diag([0.7, 0.8, 1.5, 1.0])
-    ct.SetIJKToRASMatrix(frames.matrixFromArray(matrix))
+    ct.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Spine")
     node.SetReferenceImageGeometryParameterFromVolumeNode(ct)
     boxes = [np.s_[1:4, 2:8, 2:5], np.s_[5:8, 2:8, 2:5], np.s_[2:7, 3:6, 3:9], np.s_[0:2, 0:3, 8:]]

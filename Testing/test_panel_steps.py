@@ -188,7 +188,7 @@ def test_segment_from_a_point(
     ui.ctSelector.setCurrentNode(ct)
     # A CT that is moved already: the point is taken where the CT is seen.
     above = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    above.SetMatrixTransformToParent(frames.matrixFromArray(lps_to_ras(ball.POSE)))
+    above.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(lps_to_ras(ball.POSE)))
     ct.SetAndObserveTransformNodeID(above.GetID())
     assert not ui.segmentGroupBox.collapsed
     _choose(ui.newLevelComboBox, "L2")
@@ -717,7 +717,7 @@ def test_a_transform_as_a_start(widget: Any, loaded: Any, files: Path) -> None:
     assert not widget.ui.clicksWidget.visible
     assert "Select a transform" in _status(widget, "start")
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "about there")
-    node.SetMatrixTransformToParent(frames.matrixFromArray(lps_to_ras(ball.START)))
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(lps_to_ras(ball.START)))
     widget.ui.startSelector.setCurrentNode(node)
     assert "Starts from 'about there'" in _status(widget, "start")
     np.testing.assert_allclose(widget.steps["start"].startMatrix(), lps_to_ras(ball.START))

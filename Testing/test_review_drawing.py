@@ -183,7 +183,7 @@ def test_along_the_beam_a_body_covers_what_the_camera_model_says() -> None:
     assert len(covered) > 1000
     # Where each covered point of the picture lies on the detector, through VTK's own camera.
     lens = eye.GetCamera()
-    matrix = frames.arrayFromMatrix(
+    matrix = slicer.util.arrayFromVTKMatrix(
         lens.GetCompositeProjectionTransformMatrix(size[0] / size[1], -1, 1)
     )
     corners = np.column_stack([detectorCornersRas(node), np.ones(4)]) @ matrix.T

@@ -179,13 +179,13 @@ def test_a_move_elsewhere_is_noticed_and_withdraws_acceptance(nodes: dict[str, A
     session.changed.append(lambda: told.append(1))
     matrix = session.pose
     matrix[:3, 3] += 5.0
-    nodes["transform"].SetMatrixTransformToParent(frames.matrixFromArray(matrix))
+    nodes["transform"].SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
     assert told
     assert not session.isAccepted
     assert session.movedByHand()[0] == pytest.approx(np.sqrt(75.0), abs=1e-4)
     session.close()
     told.clear()
-    nodes["transform"].SetMatrixTransformToParent(frames.matrixFromArray(np.eye(4)))
+    nodes["transform"].SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4)))
     assert told == []
 
 
@@ -193,7 +193,9 @@ def test_what_is_no_pose_is_refused(nodes: dict[str, Any]) -> None:
     session = _session(nodes)
     with pytest.raises(InputError, match="rigid"):
         session.setPose(np.diag([1.0, 1.0, 2.0, 1.0]))
-    nodes["transform"].SetMatrixTransformToParent(frames.matrixFromArray(np.diag([2.0, 1, 1, 1])))
+    nodes["transform"].SetMatrixTransformToParent(
+        slicer.util.vtkMatrixFromArray(np.diag([2.0, 1, 1, 1]))
+    )
     with pytest.raises(InputError, match="no rigid transform"):
         _session(nodes)
 

@@ -29,7 +29,7 @@ slicer_startup.start()
 from RadGSRegSlicer.process import environment, runs
 from RadGSRegSlicer.process.driver import TaskError
 from RadGSRegSlicer.process.jobs import JobState
-from RadGSRegSlicer.scene import frames, xray
+from RadGSRegSlicer.scene import xray
 
 import RadGSReg
 
@@ -159,7 +159,7 @@ def test_a_start_and_a_kept_folder(library: Path, case: Any, tmp_path: Path) -> 
     ct, segmentation, xrays = case
     start = exp_se3([0.1, 0.2, -0.1, 5, 6, 7])
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "start")
-    node.SetMatrixTransformToParent(frames.matrixFromArray(lps_to_ras(start)))
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(lps_to_ras(start)))
     logic = RadGSReg.RadGSRegLogic()
     folder = tmp_path / "kept" / "results"
     result = logic.register(
@@ -301,7 +301,7 @@ def test_a_reconstruction_gets_a_model_or_a_start(library: Path, case: Any) -> N
     prior = {"ctNode": ct, "segmentationNode": segmentation, "segment": "L3"}
     start = exp_se3([0.1, 0.2, -0.1, 5, 6, 7])
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "start")
-    node.SetMatrixTransformToParent(frames.matrixFromArray(lps_to_ras(start)))
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(lps_to_ras(start)))
     logic.reconstruct(xrays, startNode=node, **prior)
     arguments = said()
     assert "--ct-prior" in arguments

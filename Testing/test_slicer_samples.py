@@ -64,11 +64,11 @@ def test_the_error_is_that_of_the_transform(nodes: simulated.SimulatedNodes) -> 
     assert unmoved > 2.0
     found = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     true = frames.transformMatrix(nodes.truthNode)
-    found.SetMatrixTransformToParent(frames.matrixFromArray(true))
+    found.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(true))
     assert logic.errorAgainstTruth(*where, found) == pytest.approx(0.0, abs=1e-9)
     shift = np.eye(4)
     shift[:3, 3] = [1.0, -2.0, 2.0]
-    found.SetMatrixTransformToParent(frames.matrixFromArray(shift @ true))
+    found.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(shift @ true))
     nodes.ctNode.SetAndObserveTransformNodeID(found.GetID())
     nodes.segmentationNode.SetAndObserveTransformNodeID(found.GetID())
     assert logic.errorAgainstTruth(*where) == pytest.approx(3.0, abs=1e-6)
@@ -81,7 +81,7 @@ def test_a_ct_of_the_scene_is_simulated_in_its_own_frame(
 ) -> None:
     turn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     pose = exp_se3(np.array([0.1, 0.0, 0.2, 5.0, 0.0, 0.0]))
-    turn.SetMatrixTransformToParent(frames.matrixFromArray(pose))
+    turn.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(pose))
     nodes.ctNode.SetAndObserveTransformNodeID(turn.GetID())
     before = len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
     where = nodes.ctNode, nodes.segmentationNode, "L3"
@@ -259,7 +259,7 @@ def test_the_quality_card_says_the_error(nodes: simulated.SimulatedNodes) -> Non
     shift[:3, 3] = [0.0, 3.0, 4.0]
     found = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     true = frames.transformMatrix(nodes.truthNode)
-    found.SetMatrixTransformToParent(frames.matrixFromArray(shift @ true))
+    found.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(shift @ true))
     nodes.ctNode.SetAndObserveTransformNodeID(found.GetID())
     session = ReviewSession(nodes.ctNode, nodes.segmentationNode, nodes.segmentId, found)
     assert any("5.00 mm" in note for note in qualityCard(session).notes)

@@ -96,7 +96,7 @@ def _xrays(**more: Any) -> list[Any]:
 
 def _transform(matrix: np.ndarray, name: str = "moved") -> Any:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
-    node.SetMatrixTransformToParent(frames.matrixFromArray(matrix))
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
     return node
 
 
@@ -412,7 +412,7 @@ def test_tfm_through_slicers_storage_node_is_the_same_transform(
     assert storage.ReadData(node)
     matrix = vtk.vtkMatrix4x4()
     node.GetMatrixTransformToParent(matrix)
-    np.testing.assert_allclose(frames.arrayFromMatrix(matrix), result.ctToWorld, atol=1e-9)
+    np.testing.assert_allclose(slicer.util.arrayFromVTKMatrix(matrix), result.ctToWorld, atol=1e-9)
 
 
 def test_a_result_replaces_a_transform_and_says_so(
@@ -472,10 +472,10 @@ def test_a_failed_second_result_moves_nothing(
             parent = node.GetParentTransformNode()
             if parent is not None:
                 parent.GetMatrixTransformToWorld(to_world)
-            corners.append(frames.arrayFromMatrix(to_world))
+            corners.append(slicer.util.arrayFromVTKMatrix(to_world))
         own = vtk.vtkMatrix4x4()
         first.GetMatrixTransformToParent(own)
-        return [*corners, frames.arrayFromMatrix(own)]
+        return [*corners, slicer.util.arrayFromVTKMatrix(own)]
 
     before = places()
     write_registration_json(

@@ -14,7 +14,6 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, lps_to_ras
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
-from ..scene.frames import matrixFromArray
 from ..scene.record import ResultRecord, keepRecord
 from .casefolder import ctFrameNote
 
@@ -174,7 +173,7 @@ def _place(
         ctNode.SetAndObserveTransformNodeID(node.GetID())
         if segmentationNode is not None and segmentationNode.GetTransformNodeID() == before:
             segmentationNode.SetAndObserveTransformNodeID(node.GetID())
-    node.SetMatrixTransformToParent(matrixFromArray(record.ctToWorld))
+    slicer.util.updateTransformMatrixFromArray(node, record.ctToWorld)
     node.SetAttribute(STATUS, record.status)
     return node, notes
 

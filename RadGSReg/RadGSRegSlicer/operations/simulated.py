@@ -18,7 +18,7 @@ from ..exchange.staging import CASE, writeNrrd
 from ..process.jobs import Job
 from ..process.runs import WorkFolder
 from ..scene import levels, segments
-from ..scene.frames import matrixFromArray, setIjkToLps, transformMatrix
+from ..scene.frames import setIjkToLps, transformMatrix
 from .requests import Argument, Request, choice
 
 TRUTH = "RadGSReg.Truth"
@@ -103,12 +103,10 @@ def truthFor(
     """The transform node that holds the true CT to world of a CT, if the scene has one."""
     if ctNode is None or ctNode.GetScene() is None:
         return None
-    for node in slicer.util.getNodesByClass("vtkMRMLLinearTransformNode", ctNode.GetScene()):
-        if node.GetAttribute(TRUTH) == "true" and node.GetNodeReferenceID(TRUTH_CT) == (
-            ctNode.GetID()
-        ):
-            return node
-    return None
+    nodes = slicer.util.getNodesByClass("vtkMRMLLinearTransformNode", ctNode.GetScene())
+    truths = [node for node in nodes if node.GetAttribute(TRUTH) == "true"]
+    own = (node for node in truths if node.GetNodeReferenceID(TRUTH_CT) == ctNode.GetID())
+    return next(own, None)
 
 
 def errorAgainstTruth(
@@ -166,7 +164,7 @@ def _truthNode(ras: Array, ctNode: slicer.vtkMRMLScalarVolumeNode) -> Any:
         scene.RemoveNode(old)
     name = scene.GenerateUniqueName(f"{ctNode.GetName()}-to-world truth")
     node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
-    node.SetMatrixTransformToParent(matrixFromArray(ras))
+    slicer.util.updateTransformMatrixFromArray(node, ras)
     node.SetAttribute(TRUTH, "true")
     node.SetNodeReferenceID(TRUTH_CT, ctNode.GetID())
     return node

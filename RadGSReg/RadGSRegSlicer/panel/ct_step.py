@@ -52,10 +52,8 @@ class CtStep(Step):
             return
         self._unfolded = False
         if not parameters.ctVolume:
-            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-                if _mayBeCt(node):
-                    parameters.ctVolume = node
-                    break
+            nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            parameters.ctVolume = next(filter(_mayBeCt, nodes), None)
 
     def update(self) -> None:
         parameters, ui = self.parameters, self.ui

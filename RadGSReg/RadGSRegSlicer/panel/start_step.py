@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ..review import views
 from ..scene import starts, xray
-from ..scene.frames import matrixFromArray, transformMatrix
+from ..scene.frames import transformMatrix
 from .placing import Placing
 from .step import Following, PanelContext, Step, fillChoices, fillTable
 
@@ -168,17 +168,14 @@ class StartStep(Step):
             if not node:
                 name = slicer.mrmlScene.GenerateUniqueName("Start from landmarks")
                 node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
-            node.SetMatrixTransformToParent(matrixFromArray(matrix))
+            slicer.util.updateTransformMatrixFromArray(node, matrix)
             self.parameters.startTransform = node
 
     # Clicks
 
     @property
     def _selected(self) -> Any:
-        for node in self.nodes:
-            if node.GetID() == self._selectedId:
-                return node
-        return None
+        return next((node for node in self.nodes if node.GetID() == self._selectedId), None)
 
     def _clickNode(self) -> Any:
         """The point to place in the selected X-ray; that X-ray is brought into view."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +48,12 @@ class ReviewDisplay:
             )
         session.changed.append(self.update)
         self._observations = [
-            (node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onXray))
+            (
+                node,
+                node.AddObserver(
+                    vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._drawOutline(caller)
+                ),
+            )
             for node in self.xrayNodes
         ]
         self.update()
@@ -59,11 +65,7 @@ class ReviewDisplay:
         for node, tag in self._observations:
             node.RemoveObserver(tag)
         self._observations = []
-        for model in (
-            self._before,
-            self._after,
-            *(m for two in self._outlines.values() for m in two),
-        ):
+        for model in (self._before, self._after, *itertools.chain(*self._outlines.values())):
             removeHelper(model)
         self._outlines = {}
         self._before = self._after = None
@@ -130,6 +132,9 @@ class ReviewDisplay:
             under = None if self.session.isHardened else self.session.transformNode.GetID()
             self._after.SetAndObserveTransformNodeID(under)
 
+    def _onXray(self, caller: Any, event: str) -> None:
+        self._drawOutline(caller)
+
     def _drawOutline(self, node: vtkMRMLScalarVolumeNode) -> None:
         silhouette, folds = self._outlines[node.GetID()]
         try:
@@ -139,9 +144,6 @@ class ReviewDisplay:
         except InputError:  # while a geometry is being edited it may be unusable for a moment
             for model in (silhouette, folds):
                 model.SetAndObservePolyData(vtk.vtkPolyData())
-
-    def _onXray(self, caller: Any, event: str) -> None:
-        self._drawOutline(caller)
 
 
 def _lines(node: vtkMRMLScalarVolumeNode, lines: tuple[np.ndarray, ...]) -> vtk.vtkPolyData:

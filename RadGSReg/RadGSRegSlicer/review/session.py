@@ -18,9 +18,10 @@ from RadGSRegLib.geometry import (
     rotation_angle_deg,
     transform_points,
 )
+from slicer.util import vtkMatrixFromArray
 
 from ..scene import xray
-from ..scene.frames import LPS_RAS, arrayFromMatrix, matrixFromArray
+from ..scene.frames import LPS_RAS
 from ..scene.record import ACCEPTED, HARDENED, ResultRecord, recordOf
 from .nudge import Nudge, nudged, pictureAxes
 from .outline import Outline, SilhouetteProjector
@@ -82,9 +83,7 @@ class ReviewSession:
         """Where the CT's vertebra is: CT to world (4, 4), RAS mm. The identity once hardened."""
         if self.isHardened:
             return np.eye(4)
-        matrix = vtk.vtkMatrix4x4()
-        self.transformNode.GetMatrixTransformToParent(matrix)
-        return arrayFromMatrix(matrix)
+        return slicer.util.arrayFromTransformMatrix(self.transformNode)
 
     @property
     def poseLps(self) -> Array:
@@ -157,7 +156,11 @@ class ReviewSession:
 
         def apply(matrix: Array, isAccepted: bool) -> None:
             self._mark(ACCEPTED, isAccepted)
-            self._setMatrix(matrix)
+            self._quiet = True
+            try:
+                slicer.util.updateTransformMatrixFromArray(self.transformNode, matrix)
+            finally:
+                self._quiet = False
 
         step = _Step(gesture or what, lambda: apply(old, accepted), lambda: apply(new, False), now)
         if gesture and last and last.what == gesture and now - last.at < _GESTURE_S:
@@ -201,14 +204,12 @@ class ReviewSession:
         if self.isHardened:
             return
         if self.ctNode.GetTransformNodeID() != self.transformNode.GetID():
-            raise InputError(
-                self.ctNode.GetName(),
-                f"is not under the transform '{self.transformNode.GetName()}'",
-            )
+            name = self.transformNode.GetName()
+            raise InputError(self.ctNode.GetName(), f"is not under the transform '{name}'")
         place = vtk.vtkMatrix4x4()
         self.ctNode.GetIJKToRASMatrix(place)
         segmentation, before = self.segmentationNode, self.segmentationNode.GetTransformNodeID()
-        there, back = (matrixFromArray(m) for m in (self.pose, invert_rigid(self.pose)))
+        there, back = (vtkMatrixFromArray(m) for m in (self.pose, invert_rigid(self.pose)))
         # Drawn in the CT's own frame, so it goes with the CT, under the transform or not.
         along = before in (None, "", self.transformNode.GetID())
 
@@ -272,13 +273,6 @@ class ReviewSession:
             self.transformNode.SetAttribute(name, "true")
         else:
             self.transformNode.RemoveAttribute(name)
-
-    def _setMatrix(self, matrix: Array) -> None:
-        self._quiet = True
-        try:
-            self.transformNode.SetMatrixTransformToParent(matrixFromArray(matrix))
-        finally:
-            self._quiet = False
 
     _quiet = False
 

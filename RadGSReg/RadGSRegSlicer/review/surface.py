@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, transform_points
 from scipy import ndimage
+from slicer.util import arrayFromVTKMatrix
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..scene.drawing import moved
-from ..scene.frames import arrayFromMatrix
+from ..scene.frames import transformMatrix
 from ..scene.segments import findSegment
 
 MOST_TRIANGLES = 24_000  # keeps an outline within a few milliseconds and shows every process
@@ -68,7 +69,7 @@ def vertebraSurface(
         raise InputError(segmentationNode.GetName(), f"its segment '{segment}' is empty")
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
-    indexToCt = _segmentationToCt(segmentationNode, ctNode) @ arrayFromMatrix(matrix)
+    indexToCt = _segmentationToCt(segmentationNode, ctNode) @ arrayFromVTKMatrix(matrix)
     indices = np.argwhere(mask)[:, ::-1] + lowest
     centre = transform_points(indexToCt, indices.mean(axis=0)[None])[0]
     return VertebraSurface.of(_mesh(mask, lowest, indexToCt), centre)
@@ -92,13 +93,11 @@ def _segmentationToCt(segmentationNode: Any, ctNode: Any) -> Array:
     parent = segmentationNode.GetParentTransformNode()
     if parent is None or parent is ctNode.GetParentTransformNode():
         return np.eye(4)
-    toWorld, ctToWorld = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     if not parent.IsTransformToWorldLinear():
         raise InputError(segmentationNode.GetName(), "is under a transform that is not linear")
-    parent.GetMatrixTransformToWorld(toWorld)
-    if ctNode.GetParentTransformNode() is not None:
-        ctNode.GetParentTransformNode().GetMatrixTransformToWorld(ctToWorld)
-    return np.asarray(np.linalg.inv(arrayFromMatrix(ctToWorld)) @ arrayFromMatrix(toWorld))
+    ctParent = ctNode.GetParentTransformNode()
+    ctToWorld = np.eye(4) if ctParent is None else transformMatrix(ctParent)
+    return np.asarray(np.linalg.inv(ctToWorld) @ transformMatrix(parent))
 
 
 def _mesh(mask: NDArray[np.bool_], lowest: NDArray[np.int64], indexToRas: Array) -> vtk.vtkPolyData:

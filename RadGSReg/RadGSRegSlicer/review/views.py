@@ -7,10 +7,10 @@ import numpy as np
 import slicer
 from RadGSRegLib.geometry import Array, Camera
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene
+from slicer.util import vtkMatrixFromArray
 
 from ..scene import xray
 from ..scene.drawing import detectorCornersRas, pixelsToRas
-from ..scene.frames import matrixFromArray
 
 LAYOUT_ID = 7353
 """Slicer's own layouts end at 100."""
@@ -75,10 +75,8 @@ def restoreLayout(scene: vtkMRMLScene, before: int | None) -> None:
 
 def viewByName(scene: vtkMRMLScene, className: str, layoutName: str) -> Any:
     """The slice, composite, view or camera node of a view, or None."""
-    for node in slicer.util.getNodesByClass(className, scene):
-        if node.GetLayoutName() == layoutName:
-            return node
-    return None
+    nodes = slicer.util.getNodesByClass(className, scene)
+    return next((node for node in nodes if node.GetLayoutName() == layoutName), None)
 
 
 def sliceNode(scene: vtkMRMLScene, layoutName: str) -> Any:
@@ -141,7 +139,7 @@ def fitXray(view: Any, node: vtkMRMLScalarVolumeNode, window: Any = None) -> Non
     columns, rows = (max(int(n), 1) for n in view.GetDimensions()[:2])
     step = max(width / columns, height / rows)
     with slicer.util.NodeModify(view):
-        view.GetSliceToRAS().DeepCopy(matrixFromArray(matrix))
+        view.GetSliceToRAS().DeepCopy(vtkMatrixFromArray(matrix))
         view.SetFieldOfView(step * columns, step * rows, max(view.GetFieldOfView()[2], 1.0))
         view.UpdateMatrices()
 

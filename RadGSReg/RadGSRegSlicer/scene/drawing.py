@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, transform_points
 from slicer import vtkMRMLModelNode, vtkMRMLScalarVolumeNode, vtkMRMLScene
+from slicer.util import vtkMatrixFromArray
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
 from . import xray
-from .frames import LPS_RAS, matrixFromArray
+from .frames import LPS_RAS
 
 DRAWING = "RadGSReg.Drawing"
 """The attribute that marks what this package draws, with what it is: beam, plane, outline, ..."""
@@ -48,10 +49,11 @@ class XrayDrawings:
     def __init__(self, scene: vtkMRMLScene | None = None) -> None:
         self._scene = slicer.mrmlScene if scene is None else scene
         self._drawn: dict[str, _Drawing] = {}
-        self._observations = [
-            (self._scene, self._scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, self._again)),
-            (self._scene, self._scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._gone)),
-        ]
+        handlers = {
+            slicer.vtkMRMLScene.EndImportEvent: self._again,
+            slicer.vtkMRMLScene.StartCloseEvent: lambda *args: self.clear(),
+        }
+        self._tags = [self._scene.AddObserver(event, slot) for event, slot in handlers.items()]
 
     def show(self, xrayNodes: Iterable[vtkMRMLScalarVolumeNode]) -> None:
         """Draw these X-rays and no others."""
@@ -71,9 +73,8 @@ class XrayDrawings:
     def close(self) -> None:
         """Take the drawings out of the scene and observe it no more."""
         self.clear()
-        for subject, tag in self._observations:
-            subject.RemoveObserver(tag)
-        self._observations = []
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
 
     def _again(self, caller: Any, event: str) -> None:
         # A scene that is opened brings X-rays of the same identifiers; the old models are gone.
@@ -82,18 +83,12 @@ class XrayDrawings:
         kept = [node for node in nodes if xray.isXray(node)]
         self.show(kept or xray.xrayNodes(self._scene))
 
-    def _gone(self, caller: Any, event: str) -> None:
-        self.clear()
-
 
 class _Drawing:
     """One X-ray's models and the observers that keep them right."""
 
     def __init__(self, scene: vtkMRMLScene, node: vtkMRMLScalarVolumeNode) -> None:
-        self._scene = scene
         self._node = node
-        self._color = COLORS[0]
-        self._shown = True
         name = node.GetName()
         self.beam = helperNode(scene, "beam", f"{name} beam", node)
         self.plane = helperNode(scene, "plane", f"{name} picture", node)
@@ -105,15 +100,12 @@ class _Drawing:
             display.SetVisibility2D(False)
         self.beam.GetDisplayNode().SetLineWidth(1)
         self.update()
-        self._observations = [
-            (node, node.AddObserver(event, self.update))
-            for event in (
-                vtk.vtkCommand.ModifiedEvent,
-                slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
-            )
-        ]
-        event = slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent
-        self._observations.append((node, node.AddObserver(event, self._retouch)))
+        handlers = {
+            vtk.vtkCommand.ModifiedEvent: self.update,
+            slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent: self.update,
+            slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent: self._retouch,
+        }
+        self._tags = [node.AddObserver(event, slot) for event, slot in handlers.items()]
 
     def update(self, caller: Any = None, event: str = "") -> None:
         """Draw the geometry that the node has now; nothing where that makes no sense."""
@@ -121,8 +113,7 @@ class _Drawing:
             geometry = xray.getGeometry(self._node)
             corners = detectorCornersRas(self._node)
         except InputError:
-            self._shown = False
-            self._apply()
+            self._show(False)
             return
         source = xray.sourcePositionRas(geometry)
         self.beam.SetName(f"{self._node.GetName()} beam")
@@ -130,27 +121,23 @@ class _Drawing:
         self.beam.SetAndObservePolyData(_beam(source, corners))
         self.plane.SetAndObservePolyData(_plane(corners))
         self._texture()
-        self._shown = True
-        self._apply()
+        self._show(True)
 
     def look(self, color: tuple[float, float, float]) -> None:
-        self._color = color
-        self._apply()
+        display = self.beam.GetDisplayNode()
+        if display is not None:
+            display.SetColor(color)
 
     def remove(self) -> None:
-        for subject, tag in self._observations:
-            subject.RemoveObserver(tag)
-        self._observations = []
+        for tag in self._tags:
+            self._node.RemoveObserver(tag)
         for model in (self.beam, self.plane):
             removeHelper(model)
 
-    def _apply(self) -> None:
-        beam, plane = self.beam.GetDisplayNode(), self.plane.GetDisplayNode()
-        if beam is None or plane is None:
-            return
-        beam.SetColor(self._color)
-        beam.SetVisibility(self._shown)
-        plane.SetVisibility(self._shown)
+    def _show(self, visible: bool) -> None:
+        for model in (self.beam, self.plane):
+            if model.GetDisplayNode() is not None:
+                model.GetDisplayNode().SetVisibility(visible)
 
     def _texture(self) -> None:
         shown = self._node.GetDisplayNode()
@@ -251,7 +238,7 @@ def polyLines(lines: Sequence[Any]) -> vtk.vtkPolyData:
 def moved(polyData: vtk.vtkPolyData, matrix: ArrayLike) -> vtk.vtkPolyData:
     """A mesh moved by a matrix (4, 4)."""
     transform = vtk.vtkTransform()
-    transform.SetMatrix(matrixFromArray(matrix))
+    transform.SetMatrix(vtkMatrixFromArray(matrix))
     move = vtk.vtkTransformPolyDataFilter()
     move.SetTransform(transform)
     move.SetInputData(polyData)

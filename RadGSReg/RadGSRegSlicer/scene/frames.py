@@ -3,50 +3,35 @@
 from typing import Any
 
 import numpy as np
+import slicer
 import vtk
 from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array
 from slicer import vtkMRMLTransformableNode, vtkMRMLTransformNode, vtkMRMLVolumeNode
+from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Maps LPS points to RAS and back."""
-
-
-def arrayFromMatrix(matrix: vtk.vtkMatrix4x4) -> Array:
-    """A VTK matrix as an array (4, 4)."""
-    return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
-
-
-def matrixFromArray(array: ArrayLike) -> vtk.vtkMatrix4x4:
-    """An array (4, 4) as a VTK matrix."""
-    matrix = vtk.vtkMatrix4x4()
-    values = np.asarray(array, dtype=float)
-    for i in range(4):
-        for j in range(4):
-            matrix.SetElement(i, j, float(values[i, j]))
-    return matrix
 
 
 def ijkToLps(volumeNode: vtkMRMLVolumeNode) -> Array:
     """Index (i, j, k, 1) to LPS mm (4, 4), in the volume's own frame (no parent)."""
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
-    return np.asarray(LPS_RAS @ arrayFromMatrix(matrix))
+    return np.asarray(LPS_RAS @ arrayFromVTKMatrix(matrix))
 
 
 def setIjkToLps(volumeNode: vtkMRMLVolumeNode, ijk_to_lps: ArrayLike) -> None:
     """Place a volume by its index to LPS matrix (4, 4)."""
-    volumeNode.SetIJKToRASMatrix(matrixFromArray(LPS_RAS @ np.asarray(ijk_to_lps, dtype=float)))
+    volumeNode.SetIJKToRASMatrix(vtkMatrixFromArray(LPS_RAS @ np.asarray(ijk_to_lps, dtype=float)))
 
 
 def transformMatrix(transformNode: vtkMRMLTransformNode) -> Array:
     """A transform node's matrix to the world, RAS (4, 4). Raises InputError if not linear."""
-    matrix = vtk.vtkMatrix4x4()
     if not transformNode.IsTransformToWorldLinear():
         raise InputError(transformNode.GetName(), "is not a linear transform")
-    transformNode.GetMatrixTransformToWorld(matrix)
-    return arrayFromMatrix(matrix)
+    return slicer.util.arrayFromTransformMatrix(transformNode, toWorld=True)
 
 
 def parentTransformName(node: vtkMRMLTransformableNode) -> str | None:

@@ -11,9 +11,10 @@ from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.vertebrae import SNOMED_CODES, vertebra_level
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from .frames import LPS_RAS, arrayFromMatrix, ijkToLps, matrixFromArray
+from .frames import LPS_RAS, ijkToLps
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _firstVoxel(image: Any, ctNode: Any) -> NDArray[np.int64] | None:
     toRas, ctToRas = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(toRas)
     ctNode.GetIJKToRASMatrix(ctToRas)
-    between = np.linalg.inv(arrayFromMatrix(ctToRas)) @ arrayFromMatrix(toRas)
+    between = np.linalg.inv(arrayFromVTKMatrix(ctToRas)) @ arrayFromVTKMatrix(toRas)
     if np.abs(between[:3, :3] - np.eye(3)).max() > 1e-4:
         return None
     first = between[:3, 3] + np.array(image.GetExtent()[::2])
@@ -263,7 +264,7 @@ def addSegment(
     image.SetDimensions(*mask.size)
     voxels = np.ascontiguousarray(mask.array != 0).astype(np.uint8).ravel()
     image.GetPointData().SetScalars(numpy_to_vtk(voxels, deep=True))
-    image.SetImageToWorldMatrix(matrixFromArray(LPS_RAS @ mask.index_to_physical))
+    image.SetImageToWorldMatrix(vtkMatrixFromArray(LPS_RAS @ mask.index_to_physical))
     wanted = segmentationNode.GetSegmentation().GenerateUniqueSegmentID(segmentId)
     added = segmentationNode.AddSegmentFromBinaryLabelmapRepresentation(image, name, None, wanted)
     if not added:

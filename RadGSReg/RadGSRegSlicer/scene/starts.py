@@ -13,9 +13,10 @@ import vtk
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, triangulate
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLScene
+from slicer.util import arrayFromVTKMatrix
 
 from .drawing import COLORS, lineModel, pixelsToRas, polyLines, removeHelper, showBesideXray
-from .frames import LPS_RAS, arrayFromMatrix, transformMatrix
+from .frames import LPS_RAS, transformMatrix
 from .xray import XrayGeometry, getGeometry, isXray, setCenterPx
 
 CLICK_ROLE = "RadGSReg.Click"
@@ -171,7 +172,7 @@ def landmarkPose(ct: Array, world: Array) -> tuple[Array, float]:
     transform.SetSourceLandmarks(sets[0])
     transform.SetTargetLandmarks(sets[1])
     transform.Update()
-    matrix = arrayFromMatrix(transform.GetMatrix())
+    matrix = arrayFromVTKMatrix(transform.GetMatrix())
     moved = ct @ matrix[:3, :3].T + matrix[:3, 3]
     return matrix, float(np.sqrt(np.mean(np.sum((moved - world) ** 2, axis=1))))
 

@@ -106,16 +106,11 @@ def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
         PIXEL_SPACING: json.dumps([float(step) for step in geometry.pixelSpacing]),
         INTENSITY: geometry.intensity,
         NOMINAL: "true" if geometry.nominal else "false",
-        CENTER_PX: None,
     }
-    if geometry.centerPx is not None:
-        values[CENTER_PX] = json.dumps([float(x) for x in geometry.centerPx])
     with slicer.util.NodeModify(node):
         for key, value in values.items():
-            if value is None:
-                node.RemoveAttribute(key)
-            else:
-                node.SetAttribute(key, value)
+            node.SetAttribute(key, value)
+        setCenterPx(node, geometry.centerPx)
         setIjkToLps(node, detectorIjkToLps(camera, geometry.pixelSpacing))
 
 
