@@ -228,7 +228,7 @@ def _seen(stage: Stage) -> np.ndarray:
 
 def test_the_modes_of_comparison(stage: Stage) -> None:
     comparison, _, _ = _comparison(stage)
-    assert not comparison.needsRendering
+    assert comparison.mode == "xray"
     np.testing.assert_allclose(_seen(stage)[60, [20, 100]], 50, atol=2)
     comparison.setMode("rendering", 0.5, False)
     # Where there is no rendering the X-ray itself is seen.

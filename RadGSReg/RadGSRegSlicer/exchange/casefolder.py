@@ -143,8 +143,8 @@ def importImage(
     """An X-ray node from one image file.
 
     Without a ``geometry`` it is taken from DICOM tags and marked nominal. The node is named after
-    the file, one from DICOM "X-ray 1" and so on. Raises InputError where
-    the file cannot be read or says nothing of its geometry.
+    the file, one from DICOM "X-ray 1" and so on. Raises InputError where it cannot be read or says
+    nothing of its geometry.
     """
     from RadGSRegLib.cases import nominal_extrinsic, nominal_intrinsic, read_xray
     from RadGSRegLib.geometry import Camera

@@ -60,11 +60,8 @@ class OutputNodes:
 
     def present(self) -> OutputNodes:
         """Those of them that are still in a scene: a computation takes long enough to lose one."""
-        return OutputNodes(
-            _present(self.transformNode),
-            _present(self.reconstructionNode),
-            _present(self.gaussiansNode),
-        )
+        nodes = (self.transformNode, self.reconstructionNode, self.gaussiansNode)
+        return OutputNodes(*(_present(node) for node in nodes))
 
 
 def loadRegistration(

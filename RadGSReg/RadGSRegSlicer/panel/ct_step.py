@@ -15,7 +15,7 @@ from ..scene.segments import segmentIds
 from ..scene.starts import definedPoints, pointsInCt
 from ..scene.xray import isXray
 from .placing import Placing
-from .step import Following, PanelContext, Step, fillChoices, modify, selectChoice
+from .step import Following, PanelContext, Step, fillChoices, selectChoice
 
 
 class CtStep(Step):
@@ -70,7 +70,11 @@ class CtStep(Step):
         chosen = bool(parameters.segmentation and parameters.segmentId)
         ui.levelComboBox.enabled = chosen
         selectChoice(ui.levelComboBox, "" if level is None else level.level)
-        ui.neighboursLabel.text = self._neighboursText() if chosen else ""
+        ui.neighboursLabel.text = ""
+        if chosen:
+            near = levels.neighbours(segmentation, parameters.segmentId)
+            text = _("neighbours: {levels}") if near else _("no neighbours segmented")
+            ui.neighboursLabel.text = text.format(levels=", ".join(near))
         self.showChoices()
         self._updateSegmenting()
 
@@ -107,7 +111,7 @@ class CtStep(Step):
             return
         segmentation = self.ui.segmentSelector.currentNode()
         segmentId = self._chosenSegment(segmentation)
-        with modify(self.parameters):
+        with slicer.util.NodeModify(self.parameters):
             self.parameters.segmentation = segmentation
             self.parameters.segmentId = segmentId
 
@@ -181,7 +185,7 @@ class CtStep(Step):
 
     def _take(self, segmentation: Any, segmentId: str) -> None:
         parameters = self.parameters or self.logic.getParameterNode()
-        with modify(parameters):
+        with slicer.util.NodeModify(parameters):
             parameters.segmentation = segmentation
             parameters.segmentId = segmentId
 
@@ -221,12 +225,6 @@ class CtStep(Step):
         if not parameters.segmentation or not parameters.segmentId:
             return None
         return levels.segmentLevel(parameters.segmentation, parameters.segmentId)
-
-    def _neighboursText(self) -> str:
-        near = levels.neighbours(self.parameters.segmentation, self.parameters.segmentId)
-        if not near:
-            return _("no neighbours segmented")
-        return _("neighbours: {levels}").format(levels=", ".join(near))
 
     def _pointNode(self) -> Any:
         node = self.parameters.segmentPoint

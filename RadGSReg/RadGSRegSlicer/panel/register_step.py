@@ -15,7 +15,7 @@ from ..operations.registration import RegisterRequest
 from ..review.preview import PosePreview
 from ..review.surface import vertebraSurface
 from ..scene.levels import segmentLevel
-from .step import PanelContext, Step, modify, onPath
+from .step import PanelContext, Step, onPath
 from .timing import ProgressDisplay
 
 
@@ -208,7 +208,7 @@ class RegisterStep(Step):
         self.result = self._fresh = result
         # While another module is shown the form is not bound, but the scene keeps the result.
         parameters = self.parameters or self.logic.getParameterNode()
-        with modify(parameters):
+        with slicer.util.NodeModify(parameters):
             parameters.ctToWorld = result.transformNode
             if result.reconstructionNode is not None:
                 parameters.reconstruction = result.reconstructionNode

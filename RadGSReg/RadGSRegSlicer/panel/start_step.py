@@ -76,7 +76,7 @@ class StartStep(Step):
             for placing in self._placings:
                 placing.stop()
             self._moved.follow()
-            self._lines.close()
+            self._lines.show([])
 
     def update(self) -> None:
         ui, parameters = self.ui, self.parameters
@@ -94,7 +94,10 @@ class StartStep(Step):
             self._selectedId = nodes[0].GetID() if nodes else ""
         with self.updating():
             for node in nodes:
-                self._showClick(node)
+                try:
+                    starts.showClick(node)
+                except InputError as error:
+                    self.problem = str(error)
             self._fillTable(nodes)
         ids = {node.GetID(): node.GetName() for node in nodes}
         current = str(ui.landmarkViewComboBox.currentData or "")
@@ -198,12 +201,6 @@ class StartStep(Step):
             views.showXray(scene, name, shown)
         if node not in self.nodes[:2]:
             views.showXray(scene, views.XRAY_VIEWS[1], node)
-
-    def _showClick(self, node: Any) -> None:
-        try:
-            starts.showClick(node)
-        except InputError as error:
-            self.problem = str(error)
 
     def _fillTable(self, nodes: list[Any]) -> None:
         rows = []

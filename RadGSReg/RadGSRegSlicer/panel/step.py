@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import slicer
 from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
@@ -211,9 +210,7 @@ def fillChoices(comboBox: Any, choices: dict[str, str], current: str) -> None:
         comboBox.clear()
         for key, text in choices.items():
             comboBox.addItem(text, key)
-        comboBox.setCurrentIndex(max(list(choices).index(current) if current in choices else -1, 0))
-        if current not in choices:
-            comboBox.setCurrentIndex(-1)
+        comboBox.setCurrentIndex(comboBox.findData(current))
     finally:
         comboBox.blockSignals(blocked)
 
@@ -249,8 +246,3 @@ def setValue(spinBox: Any, value: float) -> None:
         blocked = spinBox.blockSignals(True)
         spinBox.value = value
         spinBox.blockSignals(blocked)
-
-
-def modify(parameters: Any) -> Any:
-    """Several changes of the parameter node as one."""
-    return slicer.util.NodeModify(parameters)

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import slicer
 from RadGSRegLib.errors import Cancelled, InputError
 from slicer.i18n import tr as _
 
 from ..exchange.modelcard import describe
 from ..operations.pretraining import TrainedModel, defaultPath, filesOf, modelFile, vertebraName
-from .step import PanelContext, Step, modify, onPath
+from .step import PanelContext, Step, onPath
 from .timing import ProgressDisplay
 
 
@@ -133,7 +134,7 @@ class TrainStep(Step):
         """Show the model, and use it if the vertebra is still the one it was trained for."""
         parameters = self.parameters or self.logic.getParameterNode()
         if self._chosen() == self._choices:
-            with modify(parameters):
+            with slicer.util.NodeModify(parameters):
                 parameters.modelPath = str(model.path)
                 parameters.method = "learned"
             text = _("Trained. Step 4 uses this model: {path}")

@@ -56,11 +56,6 @@ class ReviewClient(Driver[None]):
         return self._isStarted and not self.isFinished and self.error is None
 
     @property
-    def isBusy(self) -> bool:
-        """Whether an answer is still to come."""
-        return bool(self._callbacks or self._waiting)
-
-    @property
     def processId(self) -> int | None:
         """The process's number, None before it is started."""
         return None if self.job is None else self.job.processId
@@ -101,7 +96,9 @@ class ReviewClient(Driver[None]):
         """Poll until the process is ready and nothing is under way; False after ``timeout_s``."""
 
         def settled() -> bool:
-            return not self._isStarted or self.poll() or (self.isReady and not self.isBusy)
+            if not self._isStarted or self.poll():
+                return True
+            return self.isReady and not self._callbacks and not self._waiting
 
         return waitFor(settled, timeout_s) and self.isReady and self.error is None
 

@@ -35,11 +35,6 @@ class Comparison:
         self.volume: Any = None
         self._flickerOn = True
 
-    @property
-    def needsRendering(self) -> bool:
-        """Whether the present mode shows a rendering."""
-        return self.mode != "xray"
-
     def setRendering(self, image: ArrayLike) -> None:
         """Take a new rendering (rows, columns) in the X-ray's grey values, NaN where there is none.
 

@@ -122,7 +122,7 @@ class Review:
         self.mode, self.opacity, self.content, self.enhance = mode, opacity, content, enhance
         for comparison in self.comparisons.values():
             comparison.setMode(mode, opacity, enhance)
-            if comparison.needsRendering and (fresh or comparison.rendering is None):
+            if comparison.mode != "xray" and (fresh or comparison.rendering is None):
                 self._askRendering(comparison)
 
     def flick(self) -> None:
@@ -260,7 +260,7 @@ class Review:
 
         self._ask(take, "score")
         for comparison in self.comparisons.values():
-            if comparison.needsRendering:
+            if comparison.mode != "xray":
                 self._askRendering(comparison)
 
     def _askRendering(self, comparison: Comparison) -> None:

@@ -62,6 +62,7 @@ class ReviewSession:
         self.changed: list[Callable[[], object]] = []
         self._done: list[_Step] = []
         self._undone: list[_Step] = []
+        self._quiet = False
         if not is_rigid(self.pose):
             raise InputError(transformNode.GetName(), "is no rigid transform")
         self._takeSurface()
@@ -273,8 +274,6 @@ class ReviewSession:
             self.transformNode.SetAttribute(name, "true")
         else:
             self.transformNode.RemoveAttribute(name)
-
-    _quiet = False
 
     def _takeSurface(self) -> None:
         self.surface: VertebraSurface = vertebraSurface(

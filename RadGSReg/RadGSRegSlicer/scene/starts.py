@@ -121,10 +121,6 @@ class EpipolarLines:
             model.GetDisplayNode().SetColor(colors[key[0]])
             showBesideXray(model.GetDisplayNode(), target)
 
-    def close(self) -> None:
-        """Take all lines out of the scene."""
-        self.show([])
-
 
 def epipolarLine(source: vtkMRMLScalarVolumeNode, target: vtkMRMLScalarVolumeNode) -> Array | None:
     """Where in ``target`` the point clicked in ``source`` may lie: the line's ends (2, 3), RAS mm.
