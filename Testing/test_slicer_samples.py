@@ -43,7 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def nodes(folder: Path) -> simulated.SimulatedNodes:
     """The phantom in a new scene."""
-    return simulated._loadPhantom(folder, slicer_startup.start())
+    slicer_startup.start()
+    return simulated._loadPhantom(folder)
 
 
 def test_the_phantom_comes_with_everything(nodes: simulated.SimulatedNodes) -> None:
