@@ -11,10 +11,10 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from ..geometry import Array, Volume
+from ..geometry import Array, Volume, is_rigid
 from .ct import read_ct
 from .itk_image import place_like, volume_to_itk
-from .json_input import Fields, read_json_object, rigid_problem
+from .json_input import Fields, read_json_object
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger
 from .types import Case, CtCase, View
@@ -115,7 +115,7 @@ def read_start(path: Path) -> Array:
 def write_start(path: Path, ct_to_world: ArrayLike) -> None:
     """Write a ``start.json``. Raises ValueError unless the matrix (4, 4) is rigid."""
     matrix = np.asarray(ct_to_world, dtype=float)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or rigid_problem(matrix):
+    if not is_rigid(matrix):
         raise ValueError("ct_to_world must be a rigid 4x4")
     text = json.dumps({"ct_to_world": matrix.tolist()}, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")

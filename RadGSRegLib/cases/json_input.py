@@ -134,7 +134,7 @@ class Fields:
     def rigid(self, key: str) -> Array:
         """A rigid, right-handed 4x4, made exactly orthonormal."""
         value = self.numbers(key, (4, 4))
-        problem = rigid_problem(value)
+        problem = _rigid_problem(value)
         if problem:
             self.refuse(f'"{key}" {problem}')
         return orthonormalize(value)
@@ -158,7 +158,7 @@ class Fields:
         ]
 
 
-def rigid_problem(matrix: Array) -> str:
+def _rigid_problem(matrix: Array) -> str:
     """What keeps a finite 4x4 from being rigid and right-handed; nothing if it is."""
     if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-9:
         return "must have the last row 0 0 0 1"

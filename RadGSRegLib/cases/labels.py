@@ -41,10 +41,6 @@ class Segmentation:
         """The labels that have voxels, without 0."""
         return [int(v) for v in np.unique(self.array) if v != 0]
 
-    def mask(self, segment: Segment) -> NDArray[np.bool_]:
-        """Voxels (K, J, I) of a segment."""
-        return np.asarray(self.array[segment.layer] == segment.value)
-
 
 def _segments_of(image: sitk.Image, path: Path) -> tuple[Segment, ...]:
     """Slicer's SegmentN_* header fields."""
@@ -189,10 +185,10 @@ def _flatten(segmentation: Segmentation, chosen: Segment) -> tuple[Volume, int, 
         values = list(range(1, len(segments) + 1))
     names = {value: s.name for value, s in zip(values, segments, strict=True)}
     out = np.zeros(segmentation.array.shape[1:], np.int32)
-    order = [i for i, s in enumerate(segments) if s is not chosen] + [segments.index(chosen)]
-    for index in order:
-        out[segmentation.mask(segments[index])] = values[index]
-    return Volume(out, matrix), values[segments.index(chosen)], names
+    number = values[segments.index(chosen)]
+    for value, s in (*zip(values, segments, strict=True), (number, chosen)):
+        out[segmentation.array[s.layer] == s.value] = value
+    return Volume(out, matrix), number, names
 
 
 def labels_on_ct(

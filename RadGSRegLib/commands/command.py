@@ -17,10 +17,6 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def _nothing_to_check(args: argparse.Namespace) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class Command:
     """One command of ``radgsreg``.
@@ -34,5 +30,5 @@ class Command:
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Progress, Interrupt], Outcome]
-    check: Callable[[argparse.Namespace], None] = _nothing_to_check
+    check: Callable[[argparse.Namespace], None] = lambda args: None
     hidden: bool = False

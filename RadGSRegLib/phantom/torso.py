@@ -100,12 +100,11 @@ def paint_torso(parameters: SpineParameters, grid: Grid) -> Array:
     hu = np.broadcast_to(flat, grid.shape).copy()
     paint = _Painter(grid, hu)
 
-    heights = np.array([poses[n][2, 3] for n in (*MOBILE_LEVELS, "S1")])[::-1]
-    line = np.array([poses[n][:2, 3] for n in (*MOBILE_LEVELS, "S1")])[::-1]
+    x, y, heights = np.array([poses[n][:3, 3] for n in (*MOBILE_LEVELS, "S1")])[::-1].T
 
     def spine_at(z: ArrayLike) -> NDArray[np.float64]:
         zz = np.asarray(z, dtype=float)
-        return np.stack([np.interp(zz, heights, line[:, i]) for i in range(2)], axis=-1)
+        return np.stack([np.interp(zz, heights, x), np.interp(zz, heights, y)], axis=-1)
 
     def along(
         z: list[float], offset: list[tuple[float, float]], radii: ArrayLike, v: float

@@ -33,9 +33,8 @@ def c_arm_camera(
     world_to_camera = affine(axes, [0.0, 0.0, parameters.source_isocentre_mm])
     focal = parameters.source_detector_mm / parameters.pixel_mm
     middle = (parameters.size_px - 1) / 2.0 + np.asarray(principal_offset_px, dtype=float)
-    return Camera(
-        pinhole((focal, focal), middle), world_to_camera, parameters.size_px, parameters.size_px
-    )
+    size = parameters.size_px
+    return Camera(pinhole((focal, focal), middle), world_to_camera, size, size)
 
 
 def move_about(centre: ArrayLike, rotation: Rotation, offset: ArrayLike) -> Array:

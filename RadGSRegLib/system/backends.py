@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     Suits = Callable[[torch.device, torch.dtype], bool]
 
 
-def _always(device: torch.device, dtype: torch.dtype) -> bool:
-    return True
-
-
 def never_by_itself(device: torch.device, dtype: torch.dtype) -> bool:
     """For a backend that is used only where it is asked for."""
     return False
@@ -41,7 +37,7 @@ class Backend:
 
     name: str
     module: str
-    suits: Suits = _always
+    suits: Suits = lambda device, dtype: True
     problem: Callable[[], str] = str  # which says nothing
 
 

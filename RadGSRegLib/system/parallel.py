@@ -132,6 +132,6 @@ def _pool(depth: int) -> ThreadPoolExecutor:
 @lru_cache(maxsize=1)
 def core_count() -> int:
     """The cores this process may run on, at most 16."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, min(_MOST_CORES, len(os.sched_getaffinity(0))))
-    return max(1, min(_MOST_CORES, os.cpu_count() or 1))
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    return max(1, min(_MOST_CORES, cores))
