@@ -236,7 +236,7 @@ def test_learned_poses_say_where_to_search(case_path, monkeypatch):
 def test_model_and_start_are_among_the_inputs(trained, case_path):
     start = case_path.with_name("start.json")
     before = read_case(case_path).inputs
-    after = with_inputs(before, str(start), None, str(trained))
+    after = with_inputs(before, start, None, trained)
     assert set(after) - set(before) == {trained.name, start.name}
     assert all(len(value) == 64 for value in after.values())
 
