@@ -14,7 +14,8 @@ from test_reconstruction import CENTRE, bone, exact_views
 from RadGSRegLib import pipeline
 from RadGSRegLib.cases import View
 from RadGSRegLib.geometry import Camera, compose_about
-from RadGSRegLib.networks import crop_views, see
+from RadGSRegLib.networks import see
+from RadGSRegLib.networks.views import crop_prepared
 from RadGSRegLib.reconstruction import ReconstructionOptions, reconstruct_from_views
 from RadGSRegLib.reconstruction.box import cube
 from RadGSRegLib.reconstruction.calibration import calibrate
@@ -157,7 +158,8 @@ def test_reconstruction_sees_a_filter(views: tuple[View, ...]) -> None:
 
 def test_networks_see_a_filter(views: tuple[View, ...]) -> None:
     plain, masked, dark = (
-        crop_views(views, CENTRE, filters=guests)[0] for guests in ((), [Masked(12)], [Inverted()])
+        crop_prepared(prepare_views(views, guests), CENTRE)[0]
+        for guests in ((), [Masked(12)], [Inverted()])
     )
     middle = plain.size_px // 2
     assert plain.valid[0, :, middle, middle].all()

@@ -7,14 +7,12 @@ from .reports import Report as Report
 from .reports import write_cases as write_cases
 from .reports import write_paper as write_paper
 from .run import CaseAnswers as CaseAnswers
-from .run import Curve as Curve
 from .run import RunOptions as RunOptions
 from .run import Runs as Runs
 from .run import run_methods as run_methods
 from .starts import drawn_tasks as drawn_tasks
 from .starts import own_task as own_task
 from .starts import start_from_clicks as start_from_clicks
-from .summary import Summary as Summary
 from .summary import paired_test as paired_test
 from .summary import summarize as summarize
 from .truth import Truth as Truth

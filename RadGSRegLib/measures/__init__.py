@@ -15,10 +15,8 @@ from .pose import success_rate as success_rate
 from .pose import target_points as target_points
 from .volume import SSIM_WINDOW as SSIM_WINDOW
 from .volume import box_of as box_of
-from .volume import dice as dice
 from .volume import psnr as psnr
 from .volume import reconstruction_quality as reconstruction_quality
 from .volume import resample as resample
 from .volume import scale_to_unit as scale_to_unit
 from .volume import ssim as ssim
-from .volume import surface_distance_mm as surface_distance_mm

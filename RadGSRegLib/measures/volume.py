@@ -1,4 +1,4 @@
-"""How good a reconstruction is: SSIM, PSNR, Dice and surface distance of volumes.
+"""How good a reconstruction is: SSIM and PSNR of volumes.
 
 SSIM and PSNR follow MONAI's definitions (window 11, Gaussian of sigma 1.5, valid part only, data
 range 1; PSNR with peak 1) in float64, without needing MONAI at run time; tests hold the equality.
@@ -58,39 +58,6 @@ def psnr(a: ArrayLike, b: ArrayLike) -> float:
     x, y = _pair(a, b)
     error = float(np.mean((x - y) ** 2))
     return float("inf") if error == 0.0 else float(-10.0 * np.log10(error))
-
-
-def dice(a: ArrayLike, b: ArrayLike) -> float:
-    """Return the Dice overlap of two masks of one shape, in [0, 1]; 1 when both are empty."""
-    x, y = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
-    if x.shape != y.shape:
-        raise ValueError(f"shapes differ: {x.shape} and {y.shape}")
-    total = int(x.sum()) + int(y.sum())
-    return 1.0 if total == 0 else 2.0 * int((x & y).sum()) / total
-
-
-def surface_distance_mm(
-    a: ArrayLike, b: ArrayLike, spacing_kji: ArrayLike = (1.0, 1.0, 1.0)
-) -> dict[str, float]:
-    """Return symmetric distances between the surfaces of two masks (K, J, I), mm.
-
-    "mean" is the average symmetric surface distance, "p95" the 95th percentile of the same set
-    (robust Hausdorff), "max" the Hausdorff distance. Raises ValueError when a mask is empty.
-    """
-    x, y = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
-    if x.shape != y.shape:
-        raise ValueError(f"shapes differ: {x.shape} and {y.shape}")
-    if not x.any() or not y.any():
-        raise ValueError("a surface distance needs two masks that are not empty")
-    shells = [mask & ~ndimage.binary_erosion(mask) for mask in (x, y)]
-    sampling = np.asarray(spacing_kji, dtype=float)
-    to_other = [ndimage.distance_transform_edt(~shell, sampling=sampling) for shell in shells]
-    distances = np.concatenate([to_other[1][shells[0]], to_other[0][shells[1]]])
-    return {
-        "mean": float(distances.mean()),
-        "p95": float(np.percentile(distances, 95)),
-        "max": float(distances.max()),
-    }
 
 
 def resample(

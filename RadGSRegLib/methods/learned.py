@@ -149,14 +149,11 @@ def _refined(source: ModelSource, settings: Settings, task: Task) -> Answer:
 
 def _attention(task: Task, start: LearnedStart) -> Attention:
     """The maps of a learned start over the crops they are about."""
-    from ..views import prepare_views, resample
+    from ..networks import resample_views
+    from ..views import prepare_views
 
-    crops, maps = [], []
-    signs = start.candidates[0].signs
-    for number, view in enumerate(prepare_views(task.views)):
-        virtual = start.frame.cameras[number]
-        box_to_world = start.frame.box_to_world
-        image, valid = resample(view.pixels, view.valid, view.camera, box_to_world, virtual)
-        crops.append(np.where(valid > 0, signs[number] * image, np.nan).astype(np.float32))
-        maps.append(start.attention[number].mean(0).float().cpu().numpy())
-    return Attention(tuple(view.name for view in task.views), tuple(crops), tuple(maps))
+    images, valid = resample_views(prepare_views(task.views), start.frame)
+    signs = np.array(start.candidates[0].signs)[:, None, None]
+    crops = np.where(valid > 0, signs * images, np.nan).astype(np.float32)
+    maps = tuple(part.mean(0).float().cpu().numpy() for part in start.attention)
+    return Attention(tuple(view.name for view in task.views), tuple(crops), maps)

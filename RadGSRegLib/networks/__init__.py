@@ -41,5 +41,5 @@ from .start import see as see
 from .tensor_file import load_tensors as load_tensors
 from .tensor_file import save_tensors as save_tensors
 from .views import ViewBatch as ViewBatch
-from .views import crop_views as crop_views
 from .views import make_batch as make_batch
+from .views import resample_views as resample_views

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..cases import output_file
+from ..cases import options_from, output_file
 from ..errors import InputError
 from ..gaussians import GaussianCloud, coarsen, rasterize, voxelize
 from ..views import local_contrast
@@ -44,25 +44,6 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.modes, int) or not 0 <= self.modes < 1000:
             raise InputError("model", f"{self.modes} shape modes are not possible")
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> ModelConfig:
-        """Make one from its values by name; what is left out is at its default.
-
-        Raises InputError for unknown names and values of the wrong kind.
-        """
-        try:
-            detector = values.get("detector")
-            return cls(
-                RecMConfig(**values.get("recm", {})),
-                RegMConfig(**values.get("regm", {})),
-                None if detector is None else DetectorConfig(**detector),
-                values.get("modes", 0),
-            )
-        except TypeError as error:
-            raise InputError(
-                "model", f"its configuration is not one of this program ({error})"
-            ) from None
 
 
 class RadGSReg(nn.Module):
@@ -245,7 +226,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> RadGSReg
             f"version {VERSION}",
             "use the program it was trained with",
         )
-    config = ModelConfig.from_json(facts.get("config", {}))
+    config = options_from(ModelConfig, facts.get("config", {}), path, ModelConfig())
     count = facts.get("anchors")
     if not isinstance(count, int) or not 0 < count < 10**6:
         raise InputError(path, "does not say how many anchors it has")

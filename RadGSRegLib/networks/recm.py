@@ -26,6 +26,7 @@ from ..errors import InputError
 from ..gaussians import GaussianCloud
 from .anchors import NUMBERS, Anchors, project, sample_features
 from .attention import AttentionPool
+from .detector import is_lateral
 from .encoders import Encoder
 from .rigid import POSE_NUMBERS, apply_step, step_from_raw
 from .views import ViewBatch
@@ -228,9 +229,8 @@ class RecM(nn.Module):
 
     def _token(self, batch: ViewBatch, pooled: Tensor) -> Tensor:
         """What all views (B, V, outputs) say together: (B, hidden)."""
-        axes = batch.extrinsics[..., :3, :3]
-        lateral = (axes[..., 2, 0].abs() > axes[..., 2, 1].abs()).to(pooled.dtype)
-        camera = self.per_camera(axes.flatten(-2))
+        lateral = is_lateral(batch.extrinsics).to(pooled.dtype)
+        camera = self.per_camera(batch.extrinsics[..., :3, :3].flatten(-2))
         kinds = []
         for linear, share in zip(self.per_kind, (1.0 - lateral, lateral), strict=True):
             total = ((linear(pooled) + camera) * share[..., None]).sum(1)

@@ -10,12 +10,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..cases import View
 from ..views import (
     PreparedView,
-    ViewFilter,
     pool_views,
-    prepare_views,
     ranks_and_contrast,
     resample,
 )
@@ -48,26 +45,7 @@ class ViewBatch:
 
     def to(self, device: torch.device | str) -> ViewBatch:
         """Return the batch on another device."""
-        return ViewBatch(
-            self.pictures.to(device),
-            self.valid.to(device),
-            self.intrinsics.to(device),
-            self.extrinsics.to(device),
-        )
-
-
-def crop_views(
-    views: Sequence[View],
-    centre_world: ArrayLike,
-    reference: ArrayLike | None = None,
-    *,
-    size_px: int = SIZE_PX,
-    pixel_mm: float = PIXEL_MM,
-    filters: Sequence[ViewFilter] = (),
-) -> tuple[ViewBatch, Frame]:
-    """Apply `crop_prepared` to X-rays as they come, made better by ``filters``."""
-    prepared = prepare_views(views, filters)
-    return crop_prepared(prepared, centre_world, reference, size_px=size_px, pixel_mm=pixel_mm)
+        return ViewBatch(*(tensor.to(device) for tensor in vars(self).values()))
 
 
 def crop_prepared(
@@ -93,15 +71,12 @@ def crop_prepared(
         size_px=size_px * factor,
         pixel_mm=pixel_mm / factor,
     )
-    images: list[NDArray[np.float32]] = []
-    valid: list[NDArray[np.float32]] = []
-    for view, virtual in zip(views, frame.cameras, strict=True):
-        image, shown = resample(view.pixels, view.valid, view.camera, frame.box_to_world, virtual)
-        images.append(image if view.sign >= 0 else -image)
-        valid.append(shown)
+    images, valid = resample_views(views, frame)
+    dark = [view.sign < 0 for view in views]
+    images[dark] = -images[dark]
     batch = make_batch(
-        torch.from_numpy(np.stack(images))[None],
-        torch.from_numpy(np.stack(valid))[None],
+        torch.from_numpy(images)[None],
+        torch.from_numpy(valid)[None],
         frame.intrinsics()[None],
         frame.extrinsics()[None],
         pixel_mm,
@@ -109,14 +84,21 @@ def crop_prepared(
     return batch, frame
 
 
+def resample_views(
+    views: Sequence[PreparedView], frame: Frame
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Show X-rays to a frame's cameras: images (V, H, W), and 1 where a pixel shows the patient."""
+    shown = [
+        resample(view.pixels, view.valid, view.camera, frame.box_to_world, virtual)
+        for view, virtual in zip(views, frame.cameras, strict=True)
+    ]
+    return np.stack([image for image, _ in shown]), np.stack([valid for _, valid in shown])
+
+
 def concatenate(batches: Sequence[ViewBatch]) -> ViewBatch:
     """Join several batches of equally many views."""
-    return ViewBatch(
-        torch.cat([b.pictures for b in batches]),
-        torch.cat([b.valid for b in batches]),
-        torch.cat([b.intrinsics for b in batches]),
-        torch.cat([b.extrinsics for b in batches]),
-    )
+    parts = zip(*(vars(batch).values() for batch in batches), strict=True)
+    return ViewBatch(*map(torch.cat, parts))
 
 
 def pooling_factor(pixel_mm: float) -> int:

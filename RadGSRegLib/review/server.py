@@ -30,7 +30,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..cases import Fields, read_case, read_json_object
+from ..cases import Fields, output_file, read_case, read_json_object
 from ..geometry import Array, is_rigid
 from ..report import cast_shadow, overlay_png, picture_names, plain_png
 from ..system import Progress
@@ -84,10 +84,8 @@ class ReviewServer:
             raise ValueError(f"there is no view {name!r} or no content {content!r}")
         image = self._renderer.render(name, pose, content)
         path = self._folder / f"render-{request['id']}.npy"
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
-            np.save(file, image, allow_pickle=False)
-        part.replace(path)
+        with output_file(path) as part:
+            np.save(part, image, allow_pickle=False)
         return {"file": str(path)}
 
     def _refine(self, request: Request, pose: Array) -> dict[str, Any]:
@@ -105,9 +103,8 @@ class ReviewServer:
             except ValueError:
                 png = plain_png(view)
             path = self._folder / name
-            part = path.with_suffix(".part")
-            part.write_bytes(png)
-            part.replace(path)
+            with output_file(path) as part:
+                part.write_bytes(png)
             files.append(str(path))
         return {"files": files}
 

@@ -1,4 +1,4 @@
-"""The paper's losses, eq. 2 to 4 (math.md section 3), each a function of tensors alone.
+"""The paper's losses, eq. 2 and 3 (math.md section 3), each a function of tensors alone.
 
 Their terms live on different scales. So images are divided by the largest value of the measured
 one, and volumes by `DENSE_BONE` (1/mm), before anything is compared; a pose's translation is
@@ -107,11 +107,6 @@ def registration_loss(
     a, b = moved_ct / DENSE_BONE, reconstructed / DENSE_BONE
     loss = ncc_loss(a, b) + ssim_loss(a[:, None], b[:, None], dims=3)
     return loss + LAMBDA_GEODESIC * geodesic_loss(truth, poses)
-
-
-def total_loss(registration: Tensor, reconstruction: Tensor) -> Tensor:
-    """Return L_total (eq. 4): the synergistic phase trains both modules on the sum."""
-    return registration + reconstruction
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ class Objective(nn.Module):
             terms, effects = self._reconstruction(batch, max(rendered, 1))
             volumes = self.model.voxelize(effects)
             registered = self._registration(batch.first(len(effects)), volumes, len(effects))
-            whole = losses.total_loss(registered.pop("loss"), terms.pop("loss"))
+            # L_total (eq. 4): the synergistic phase trains both modules on the sum.
+            whole = registered["loss"] + terms["loss"]
             terms = {**terms, **registered, "loss": whole}
         else:
             raise ValueError(f"there is no phase {phase!r}")

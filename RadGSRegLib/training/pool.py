@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -172,13 +172,13 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""
-        return Batch(*(getattr(self, part.name).to(device) for part in fields(self)))
+        return Batch(*(part.to(device) for part in vars(self).values()))
 
     def first(self, count: int) -> Batch:
         """Return the first ``count`` cases."""
-        views = (getattr(self.views, part.name)[:count] for part in fields(self.views))
-        rest = (getattr(self, part.name)[:count] for part in fields(self)[1:])
-        return Batch(ViewBatch(*views), *rest)
+        views, *rest = vars(self).values()
+        first = ViewBatch(*(tensor[:count] for tensor in vars(views).values()))
+        return Batch(first, *(tensor[:count] for tensor in rest))
 
 
 def stack_samples(
@@ -190,14 +190,16 @@ def stack_samples(
     new pairs from known ones at almost no cost.
     """
 
-    def tensor(name: str) -> Tensor:
-        return torch.from_numpy(np.stack([getattr(s, name) for s in samples]))
-
-    images, valid, targets = tensor("images"), tensor("valid"), tensor("targets")
-    intrinsics, extrinsics, poses = (
-        tensor("intrinsics"),
-        tensor("extrinsics"),
-        tensor("centred_to_box"),
+    images, valid, targets, intrinsics, extrinsics, poses = (
+        torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
+        for name in (
+            "images",
+            "valid",
+            "targets",
+            "intrinsics",
+            "extrinsics",
+            "centred_to_box",
+        )
     )
     if generator is not None:
         shift = generator.uniform(-_SHIFT_MM, _SHIFT_MM, (len(samples), 3))

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ..cases import Case, labels_on_ct, read_case, read_ct, read_segmentation
 from ..errors import InputError
 from ..geometry import Rigid, Volume, affine, invert_rigid, is_rigid, transform_points, translation
-from ..networks import make_frame
+from ..networks import make_frame, resample_views
 from ..phantom import LABELS, make_phantom, random_spine
-from ..views import prepare_views, resample
+from ..views import prepare_views
 from . import bounds
 from .kept import keep, read_kept
 from .pool import Simulated, Source
@@ -174,17 +174,11 @@ class RealCase:
             size_px=options.size_px,
             pixel_mm=options.pixel_mm,
         )
-        images, valid = [], []
-        for view, virtual in zip(views, frame.cameras, strict=True):
-            image, real = resample(
-                view.pixels, view.valid, view.camera, frame.box_to_world, virtual
-            )
-            images.append(image)
-            valid.append(real)
+        images, valid = resample_views(views, frame)
         ct_to_box = invert_rigid(frame.box_to_world) @ self.ct_to_world
         return Sample(
-            images=np.stack(images),
-            valid=np.stack(valid),
+            images=images,
+            valid=valid,
             targets=project_target(subject.excess, frame, ct_to_box),
             intrinsics=frame.intrinsics().numpy(),
             extrinsics=frame.extrinsics().numpy(),

@@ -40,13 +40,9 @@ class Sample:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return arrays for an ``.npz``: targets as float16, the rest as it is."""
         return {
-            "images": self.images,
+            **vars(self),
             "valid": self.valid.astype(np.uint8),
             "targets": self.targets.astype(np.float16),
-            "intrinsics": self.intrinsics,
-            "extrinsics": self.extrinsics,
-            "centred_to_box": self.centred_to_box,
-            "centres": self.centres,
         }
 
     @classmethod
@@ -135,12 +131,8 @@ def draw_sample(subject: Subject, options: SampleOptions, seed: int) -> Sample:
     frames: list[Frame] = []
 
     def frame(cameras: dict[str, Camera], at: Array) -> dict[str, Camera]:
-        made = make_frame(
-            list(cameras.values()),
-            at + offset,
-            size_px=options.size_px,
-            pixel_mm=options.pixel_mm,
-        )
+        size, pixel = options.size_px, options.pixel_mm
+        made = make_frame(list(cameras.values()), at + offset, size_px=size, pixel_mm=pixel)
         frames.append(made)
         to_box = invert_rigid(made.box_to_world)
         return {

@@ -1,7 +1,7 @@
 """Whole views as the detector is shown them in training, each many times disguised."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,13 +25,10 @@ _OWN = 0.75
 
 def whole_views(options: SampleOptions, config: DetectorConfig) -> SampleOptions:
     """Return options of samples for a detector, their physics as in ``options``."""
-    return SampleOptions(
-        realism=options.realism,
+    return replace(
+        options,
         centre_mm=20.0,
         along_mm=30.0,
-        rotation_deg=options.rotation_deg,
-        primary_deg=options.primary_deg,
-        secondary_deg=options.secondary_deg,
         size_px=config.size_px + _MARGIN_PX,
         pixel_mm=config.pixel_mm,
         whole=True,
@@ -79,7 +76,8 @@ def show(
         valid = valid * _fields(len(images), len(samples), config, generator)
         images = _erased(images, generator)
         images = _shaded(images, generator)
-        signs = _signs(len(samples), generator).repeat_interleave(len(images) // len(samples))
+        signs = torch.from_numpy(np.where(generator.random(len(samples)) < 0.5, -1.0, 1.0)).float()
+        signs = signs.repeat_interleave(len(images) // len(samples))
         images = images * signs[:, None, None]
     wanted = []
     for matrix, points in zip(matrices, pixels, strict=True):
@@ -160,10 +158,6 @@ def _shaded(images: Tensor, rng: np.random.Generator) -> Tensor:
     shade = functional.interpolate(coarse, size=size, mode="bicubic", align_corners=True)[:, 0]
     strength = torch.from_numpy(rng.uniform(0.0, _SHADE, (len(images), 1, 1))).float()
     return images + strength * images.std((-2, -1), keepdim=True) * shade
-
-
-def _signs(count: int, rng: np.random.Generator) -> Tensor:
-    return torch.from_numpy(np.where(rng.random(count) < 0.5, -1.0, 1.0)).float()
 
 
 def _wanted(pixels: Tensor, config: DetectorConfig, own: bool) -> Tensor:
