@@ -193,10 +193,11 @@ def test_a_start_with_and_without_a_click(trained, case_path, clicked):
         assert is_rigid(one.ct_to_world)
         assert (one.ct_to_world == other.ct_to_world).all()
     assert start.candidates[0].signs == start.seen.signs
-    assert start.attention.shape[:2] == (2, 3)
-    assert (start.attention > 0).all()
+    attention = start.seen.prediction.attention[0]
+    assert attention.shape[:2] == (2, 3)
+    assert (attention > 0).all()
     assert start.seen.score <= 1.0
-    assert len(start.cloud) == len(model.recm.anchors)
+    assert len(start.seen.cloud_world) == len(model.recm.anchors)
 
 
 def test_learned_poses_say_where_to_search(case_path, monkeypatch):

@@ -91,7 +91,7 @@ def _fitting(hint: Any, value: Any, source: str | Path, name: str, now: Any) -> 
         if group is not None and value is not None:
             return _fitting(group, value, source, name, now)
         for part in parts:
-            if _fits(part, value):
+            if not is_dataclass(part) and _fits(part, value):
                 return _fitting(part, value, source, name, now)
     elif origin is tuple and isinstance(value, list | tuple):
         if parts[-1] is Ellipsis:

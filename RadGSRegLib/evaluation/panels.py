@@ -13,7 +13,7 @@ from ..drr import excess_attenuation
 from ..geometry import Array, Volume, transform_points
 from ..measures import SSIM_WINDOW, box_of
 from ..methods import About, Attention
-from ..report import Shadow, blank_figure, cast_shadow, png_bytes, polarity, windowed
+from ..report import Shadow, bare, blank_figure, cast_shadow, png_bytes, polarity, windowed
 from .run import CaseAnswers
 
 TRUE_COLOUR, ANSWER_COLOUR = "#4ade80", "#f43f5e"
@@ -74,12 +74,12 @@ def reconstruction_panel(answers: CaseAnswers, volumes: Sequence[tuple[About, Vo
                 origin="upper" if axis == 0 else "lower",
             )
             _contour(axes, inside.take(at[axis], axis))
-            _bare(axes, _PLANES[axis] if column == 0 else "")
+            bare(axes, _PLANES[axis] if column == 0 else "")
             if axis == 0:
                 axes.set_title(_wrapped(title), fontsize=7.5, color="#334155")
         axes = figure.add_subplot(4, len(shown), 3 * len(shown) + column + 1)
         axes.imshow(unit.mean(1), cmap="inferno", origin="lower")
-        _bare(axes, "mean, from the front" if column == 0 else "")
+        bare(axes, "mean, from the front" if column == 0 else "")
     figure.subplots_adjust(left=0.04, right=0.995, top=0.88, bottom=0.01, wspace=0.03, hspace=0.03)
     return png_bytes(figure)
 
@@ -106,7 +106,7 @@ def registration_panel(answers: CaseAnswers, poses: Sequence[tuple[About, Array]
             with contextlib.suppress(ValueError):
                 _outline(axes, shadow(pose, view), ANSWER_COLOUR, 0.9)
             axes.set(xlim=(left - margin, right + margin), ylim=(bottom + margin, top - margin))
-            _bare(axes, view.name if column == 0 else "")
+            bare(axes, view.name if column == 0 else "")
             if row == 0:
                 title = f"{about.label}\nmTRE {errors[about.key]:.2f} mm"
                 axes.set_title(_wrapped(title), fontsize=8, color="#334155")
@@ -125,7 +125,7 @@ def attention_panel(maps: Sequence[tuple[About, Attention]]) -> bytes:
     for row in range(views):
         plain = figure.add_subplot(views, across, row * across + 1)
         _crop(plain, first.crops[row])
-        _bare(plain, first.names[row])
+        bare(plain, first.names[row])
         if row == 0:
             plain.set_title("X-ray", fontsize=8, color="#334155")
         for column, (about, attention) in enumerate(maps):
@@ -143,7 +143,7 @@ def attention_panel(maps: Sequence[tuple[About, Attention]]) -> bytes:
                 interpolation="bilinear",
             )
             figure.colorbar(drawn, ax=axes, fraction=0.045, pad=0.02).ax.tick_params(labelsize=6)
-            _bare(axes, "")
+            bare(axes)
             if row == 0:
                 axes.set_title(_wrapped(about.label), fontsize=8, color="#334155")
     figure.subplots_adjust(left=0.04, right=0.95, top=0.9, bottom=0.02, wspace=0.3, hspace=0.06)
@@ -163,14 +163,6 @@ def _crop(axes: Axes, crop: NDArray[np.float32]) -> None:
 def _contour(axes: Axes, inside: NDArray[np.float32]) -> None:
     if inside.min() < 0.5 < inside.max():
         axes.contour(inside, [0.5], colors=TRUE_COLOUR, linewidths=0.6)
-
-
-def _bare(axes: Axes, label: str) -> None:
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    if label:
-        axes.set_ylabel(label, fontsize=8, color="#334155")
 
 
 def _wrapped(title: str) -> str:

@@ -88,18 +88,18 @@ def is_false_alarm(status: str, error_mm: float) -> bool:
 
 
 def capture_bins(
-    start_errors_mm: ArrayLike, errors_mm: ArrayLike, bin_mm: float = CAPTURE_BIN_MM
+    start_errors_mm: ArrayLike, errors_mm: ArrayLike
 ) -> list[tuple[float, float, int, float]]:
     """Sort runs into bins by the start's mTRE; (lower mm, upper mm, runs, success rate) if any."""
     starts = np.asarray(start_errors_mm, dtype=float)
     errors = np.asarray(errors_mm, dtype=float)
     if starts.shape != errors.shape:
         raise ValueError("one start error per error is needed")
-    index = np.floor(starts / bin_mm).astype(int)
+    index = np.floor(starts / CAPTURE_BIN_MM).astype(int)
     return [
         (
-            float(b * bin_mm),
-            float((b + 1) * bin_mm),
+            float(b * CAPTURE_BIN_MM),
+            float((b + 1) * CAPTURE_BIN_MM),
             int(np.sum(index == b)),
             success_rate(errors[index == b]),
         )
@@ -107,20 +107,15 @@ def capture_bins(
     ]
 
 
-def capture_range_mm(
-    start_errors_mm: ArrayLike,
-    errors_mm: ArrayLike,
-    bin_mm: float = CAPTURE_BIN_MM,
-    share: float = CAPTURE_SHARE,
-) -> float:
+def capture_range_mm(start_errors_mm: ArrayLike, errors_mm: ArrayLike) -> float:
     """Return CR: the upper edge of the last 5 mm bin up to which each succeeds in >= 95 % of runs.
 
     ``start_errors_mm`` and ``errors_mm`` (N,) are the mTRE of each run's start and result. Bins
     that no run fell into say nothing and are passed over; 0 when the first bin with runs fails.
     """
     reached = 0.0
-    for _, upper, _, rate in capture_bins(start_errors_mm, errors_mm, bin_mm):
-        if rate < share:
+    for _, upper, _, rate in capture_bins(start_errors_mm, errors_mm):
+        if rate < CAPTURE_SHARE:
             break
         reached = upper
     return reached

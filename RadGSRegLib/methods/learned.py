@@ -19,7 +19,7 @@ from .ours import optimize
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..networks import LearnedStart, RadGSReg
+    from ..networks import LearnedStart, RadGSReg, Seen
 
 SUFFIX = ".safetensors"
 FITTED = "+fitted"
@@ -134,10 +134,11 @@ def _networks(source: ModelSource, settings: Settings, fit: bool, task: Task) ->
     if not task.wants_volume:
         return answer
     began = time.perf_counter()
-    volume = box_of_cloud(start.cloud, _SPACING_MM).voxelize(start.cloud)
+    cloud = start.seen.cloud_world
+    volume = box_of_cloud(cloud, _SPACING_MM).voxelize(cloud)
     drawn = time.perf_counter() - began
-    maps = _attention(task, start)
-    return replace(answer, volume=volume, cloud=start.cloud, reconstruction_s=drawn, attention=maps)
+    maps = _attention(task, start.seen)
+    return replace(answer, volume=volume, cloud=cloud, reconstruction_s=drawn, attention=maps)
 
 
 def _refined(source: ModelSource, settings: Settings, task: Task) -> Answer:
@@ -147,13 +148,13 @@ def _refined(source: ModelSource, settings: Settings, task: Task) -> Answer:
     return optimize(settings, rest, [start.proposer()], seconds)
 
 
-def _attention(task: Task, start: LearnedStart) -> Attention:
-    """The maps of a learned start over the crops they are about."""
+def _attention(task: Task, seen: Seen) -> Attention:
+    """The maps of what a model sees over the crops they are about."""
     from ..networks import resample_views
     from ..views import prepare_views
 
-    images, valid = resample_views(prepare_views(task.views), start.frame)
-    signs = np.array(start.candidates[0].signs)[:, None, None]
+    images, valid = resample_views(prepare_views(task.views), seen.frame)
+    signs = np.array(seen.signs)[:, None, None]
     crops = np.where(valid > 0, signs * images, np.nan).astype(np.float32)
-    maps = tuple(part.mean(0).float().cpu().numpy() for part in start.attention)
+    maps = tuple(part.mean(0).float().cpu().numpy() for part in seen.prediction.attention[0])
     return Attention(tuple(view.name for view in task.views), tuple(crops), maps)

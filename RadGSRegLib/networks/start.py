@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..cases import Case, View
 from ..drr import excess_attenuation
@@ -67,24 +66,9 @@ class LearnedStart:
     candidates: tuple[Candidate, ...]
     seen: Seen
 
-    @property
-    def cloud(self) -> GaussianCloud:
-        """The reconstruction, world mm."""
-        return self.seen.cloud_world
-
-    @property
-    def frame(self) -> Frame:
-        """The crops it was seen in."""
-        return self.seen.frame
-
     def proposer(self, options: RegistrationOptions | None = None) -> GivenPoses:
         """Return what proposes these poses to a registration with these options."""
         return GivenPoses(self.candidates, (options or RegistrationOptions()).learned_places)
-
-    @property
-    def attention(self) -> Tensor:
-        """Attention maps (V, M, h, w) over the crops, mean one over each."""
-        return self.seen.prediction.attention[0]
 
 
 def see(

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .canvas import bare as bare
     from .canvas import blank_figure as blank_figure
     from .canvas import png_bytes as png_bytes
     from .drawing import Drawing as Drawing
@@ -26,22 +27,14 @@ if TYPE_CHECKING:
     from .shadow import cast_shadow as cast_shadow
 
 _FILES = {
-    "canvas": ("blank_figure", "png_bytes"),
-    "drawing": ("Drawing",),
-    "overlay": (
-        "brightness",
-        "overlay_png",
-        "picture_names",
-        "plain_png",
-        "polarity",
-        "unlike_stems",
-        "windowed",
-    ),
-    "page": ("ReportPictures", "report_html"),
-    "results": ("draw_views", "write_results"),
-    "shadow": ("Shadow", "cast_shadow"),
+    "canvas": "bare blank_figure png_bytes",
+    "drawing": "Drawing",
+    "overlay": "brightness overlay_png picture_names plain_png polarity unlike_stems windowed",
+    "page": "ReportPictures report_html",
+    "results": "draw_views write_results",
+    "shadow": "Shadow cast_shadow",
 }
-_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names.split()}
 
 __all__ = list(_FILE_OF)
 

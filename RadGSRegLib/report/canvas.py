@@ -2,6 +2,7 @@
 
 import io
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -13,6 +14,15 @@ def blank_figure(width: float, height: float, *, constrained: bool = False) -> F
         figure.set_layout_engine("constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def bare(axes: Axes, label: str = "", size: float = 8) -> None:
+    """Strip axes of ticks and frame; ``label`` stands at their left."""
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if label:
+        axes.set_ylabel(label, fontsize=size, color="#334155")
 
 
 def png_bytes(figure: Figure, dpi: int = 110) -> bytes:

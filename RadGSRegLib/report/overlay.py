@@ -16,7 +16,7 @@ from scipy import ndimage
 from ..cases import View, file_stem
 from ..geometry import Array, Volume, centroid, invert_rigid, transform_points
 from ..measures import resample
-from .canvas import blank_figure, png_bytes
+from .canvas import bare, blank_figure, png_bytes
 from .shadow import Shadow
 
 OUTLINE = "#22d3ee"
@@ -96,8 +96,7 @@ def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes
     """
     shown = windowed(view, shadow, polarity(view, shadow)) if shown is None else shown
     rows, columns = view.pixels.shape
-    longer = 7.2
-    figure, axes = _frame(columns * longer / max(rows, columns), rows * longer / max(rows, columns))
+    figure, axes = _frame(view)
     axes.imshow(shown, cmap="gray", vmin=0, vmax=1)
     _draw_lines(axes, shadow)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
@@ -107,8 +106,7 @@ def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes
 
 def plain_png(view: View) -> bytes:
     """Draw the X-ray alone, for a pose so wrong that the vertebra projects nowhere."""
-    rows, columns = view.pixels.shape
-    figure, axes = _frame(7.2 * columns / max(rows, columns), 7.2 * rows / max(rows, columns))
+    figure, axes = _frame(view)
     image = brightness(view)
     low, high = np.percentile(image, [1.0, 99.0])
     axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12))
@@ -214,14 +212,10 @@ def slices_png(
             )
             if outline.max() > 0.5:
                 axes.contour(outline, [0.5], colors=OUTLINE, linewidths=0.8)
-            axes.set(xticks=[], yticks=[])
-            for spine in axes.spines.values():
-                spine.set_visible(False)
+            bare(axes, name if column == 0 else "", 11)
             if row == 0:
                 kind = "slice" if is_slice else "maximum"
                 axes.set_title(f"{planes[axis]} {kind}", fontsize=10, color="#334155")
-            if column == 0:
-                axes.set_ylabel(name, fontsize=11, color="#334155")
     figure.subplots_adjust(left=0.03, right=0.995, top=0.93, bottom=0.01, wspace=0.03, hspace=0.03)
     return png_bytes(figure, 100)
 
@@ -247,8 +241,11 @@ def _label(axes: Axes, name: str, pixels_per_mm: float) -> None:
     axes.text(0.03, 0.05, "20 mm at the vertebra", va="bottom", fontsize=12, **style)
 
 
-def _frame(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = blank_figure(width, height)
+def _frame(view: View) -> tuple[Figure, Axes]:
+    """A figure that a view's X-ray fills."""
+    rows, columns = view.pixels.shape
+    longer = max(rows, columns)
+    figure = blank_figure(7.2 * columns / longer, 7.2 * rows / longer)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     return figure, axes

@@ -27,6 +27,19 @@ VERDICTS = {
 }
 
 
+# What a positive and what a negative number mean, along or about each of the axes L, P, S.
+_SHIFTS = (
+    ("to the left", "to the right"),
+    ("to the back", "to the front"),
+    ("upwards", "downwards"),
+)
+_TURNS = (
+    ("leaning forwards", "leaning backwards"),
+    ("tilting to the left", "tilting to the right"),
+    ("turning to its left", "turning to its right"),
+)
+
+
 @dataclass(frozen=True)
 class ReportPictures:
     """PNG bytes: one overlay and one comparison per view in the case's order, and the slices."""
@@ -93,26 +106,12 @@ def describe_pose(ct_to_world: ArrayLike, centre_ct: ArrayLike) -> list[tuple[st
     rotation = Rotation.from_matrix(matrix[:3, :3])
     angles = rotation.as_euler("xyz", degrees=True)
     rows = [
-        (f"Shift along {axis}", f"{value:+.2f} mm", _amount(value, "mm", words))
-        for axis, value, words in zip(
-            "LPS",
-            shift,
-            (
-                ("to the left", "to the right"),
-                ("to the back", "to the front"),
-                ("upwards", "downwards"),
-            ),
-            strict=True,
+        (f"{what} {axis}", f"{value:+.2f}{unit}", _amount(value, unit, words))
+        for what, unit, values, directions in (
+            ("Shift along", " mm", shift, _SHIFTS),
+            ("Turn about", "°", angles, _TURNS),
         )
-    ]
-    turns = (
-        ("leaning forwards", "leaning backwards"),
-        ("tilting to the left", "tilting to the right"),
-        ("turning to its left", "turning to its right"),
-    )
-    rows += [
-        (f"Turn about {axis}", f"{value:+.2f}°", _amount(value, "°", words))
-        for axis, value, words in zip("LPS", angles, turns, strict=True)
+        for axis, value, words in zip("LPS", values, directions, strict=True)
     ]
     total = float(np.degrees(rotation.magnitude()))
     rows.append(("Whole turn", f"{total:.2f}°", "about a single axis"))
@@ -148,7 +147,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _amount(value: float, unit: str, words: tuple[str, str]) -> str:
     if abs(value) < 0.05:
         return "none to speak of"
-    return f"{abs(value):.1f}{'' if unit == '°' else ' '}{unit} {words[0 if value > 0 else 1]}"
+    return f"{abs(value):.1f}{unit} {words[0 if value > 0 else 1]}"
 
 
 def _views(

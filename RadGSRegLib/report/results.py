@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ..cases import (
     Case,
     RegistrationRecord,
-    View,
     software_versions,
     write_itk_transform,
     write_registration_json,
@@ -24,7 +23,7 @@ from ..measures import reconstruction_quality
 from ..system import Progress
 from . import overlay
 from .page import ReportPictures, report_html
-from .shadow import Shadow, cast_shadow
+from .shadow import cast_shadow
 
 if TYPE_CHECKING:
     from ..pipeline import PipelineResult
@@ -104,8 +103,11 @@ def draw_views(
     overlays, comparisons = [], []
     for number, view in enumerate(case.views):
         report(number / len(case.views), f"drawing {view.name}")
-        shadow = _shadow(case, registration.ct_to_world, view)
-        if shadow is None:
+        try:
+            shadow = cast_shadow(
+                case.ct, case.labels, case.label, registration.ct_to_world, view.camera
+            )
+        except ValueError:  # a failed registration has put the vertebra behind the source
             overlays.append(overlay.plain_png(view))
             comparisons.append(b"")
             continue
@@ -113,14 +115,6 @@ def draw_views(
         overlays.append(overlay.overlay_png(view, shadow, shown))
         comparisons.append(overlay.comparison_png(view, shadow, shown))
     return ReportPictures(overlays, comparisons)
-
-
-def _shadow(case: Case, ct_to_world: NDArray[np.float64], view: View) -> Shadow | None:
-    """None where a failed registration has put the vertebra behind the source."""
-    try:
-        return cast_shadow(case.ct, case.labels, case.label, ct_to_world, view.camera)
-    except ValueError:
-        return None
 
 
 def _reconstruction_figures(

@@ -1,6 +1,7 @@
 """What the card of a trained model says."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -9,6 +10,8 @@ from . import bounds
 from .config import TrainingConfig
 from .loop import History
 from .stages import Pretraining
+
+_MOST_ENTRIES = 20
 
 
 def model_card(
@@ -52,7 +55,7 @@ def model_card(
         "mm of the vertebra's centre, the spine within 20 degrees about each axis.",
         "history": [
             {name: round(value, 3) for name, value in entry.items()}
-            for entry in _thinned(history.entries)
+            for entry in history.entries[:: math.ceil(len(history.entries) / _MOST_ENTRIES) or 1]
         ],
     }
 
@@ -99,8 +102,3 @@ def _detection_figures(history: History, asked: Pretraining) -> dict[str, Any]:
             f"one of the first {SIGHTED} is (share)": round(last["among"], 3),
         }
     }
-
-
-def _thinned(entries: Sequence[dict[str, float]], most: int = 20) -> list[dict[str, float]]:
-    step = max(1, -(-len(entries) // most))
-    return list(entries[::step])
