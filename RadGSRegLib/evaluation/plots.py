@@ -179,9 +179,9 @@ def convergence(
         for curve in (c for c in curves if c.method == method.key):
             seconds = np.maximum(curve.seconds, _LEAST_S)
             errors = np.maximum(curve.errors_mm, _LEAST_MM)
-            style: dict[str, Any] = {"color": colours[method.key]}
-            axes.plot(seconds, errors, linewidth=1.2, alpha=0.75, drawstyle="steps-post", **style)
-            axes.plot(seconds[-1], errors[-1], "o", markersize=4, **style)
+            colour = colours[method.key]
+            axes.step(seconds, errors, where="post", color=colour, linewidth=1.2, alpha=0.75)
+            axes.plot(seconds[-1], errors[-1], "o", color=colour, markersize=4)
         _plain(axes)
         axes.set_xscale("log")
         _plain_ticks(axes.xaxis)

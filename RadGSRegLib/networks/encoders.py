@@ -4,7 +4,7 @@
 for CPUs. The finer map is for features at the places where Gaussians project.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,6 +44,14 @@ class Residual(nn.Module):
         return out
 
 
+def _after_each(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """What comes out of each of several stages, one after the other."""
+    out = [x]
+    for stage in stages:
+        out.append(stage(out[-1]))
+    return out[1:]
+
+
 class _Small(nn.Module):
     channels = (24, 48, 96)
 
@@ -55,12 +63,7 @@ class _Small(nn.Module):
         self.stages = nn.ModuleList([Residual(16, 24, 2), Residual(24, 48, 2), Residual(48, 96, 2)])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.stem(x)
-        out = []
-        for stage in self.stages:
-            x = stage(x)
-            out.append(x)
-        return out
+        return _after_each(self.stages, self.stem(x))
 
 
 class _ResNet50(nn.Module):
@@ -78,11 +81,7 @@ class _ResNet50(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         net = self.net
         x = net.maxpool(net.act(net.bn1(net.conv1(x))))
-        out = []
-        for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
-            x = layer(x)
-            out.append(x)
-        return out
+        return _after_each((net.layer1, net.layer2, net.layer3, net.layer4), x)
 
 
 class _DenseNet121(nn.Module):
@@ -140,17 +139,17 @@ _BACKBONES: dict[str, type[_Small] | type[_ResNet50] | type[_DenseNet121] | type
 
 
 class Encoder(nn.Module):
-    """Pictures (N, C, H, W) to a coarse map (N, ``coarse``, h, w) and a fine one
-    (N, ``fine``, H / 4, W / 4).
+    """Pictures (N, C, H, W) to a coarse map (N, 96, h, w) and a fine one (N, 32, H / 4, W / 4).
 
     The fine map is a shallow branch's own plus what comes down from the coarser ones (a feature
     pyramid). Raises InputError for a name that is none of `ENCODERS`, and for a backbone that needs
     MONAI where that is not installed.
     """
 
-    def __init__(
-        self, name: str, inputs: int, size_px: int, *, coarse: int = 96, fine: int = 32
-    ) -> None:
+    coarse_channels = 96
+    fine_channels = 32
+
+    def __init__(self, name: str, inputs: int, size_px: int) -> None:
         super().__init__()
         if name not in _BACKBONES:
             raise InputError("encoder", f"there is none named {name!r}", f"use one of {ENCODERS}")
@@ -160,6 +159,7 @@ class Encoder(nn.Module):
         except ImportError as error:
             raise InputError(f"encoder {name}", f"needs MONAI ({error})", "install monai") from None
         channels = self.backbone.channels
+        coarse, fine = self.coarse_channels, self.fine_channels
         same = channels[-1] == coarse
         self.reduce: nn.Module = nn.Identity() if same else nn.Conv2d(channels[-1], coarse, 1)
         self.laterals = nn.ModuleList([nn.Conv2d(c, fine, 1) for c in channels])
@@ -170,7 +170,6 @@ class Encoder(nn.Module):
             nn.ReLU(),
             nn.Conv2d(fine, fine, 3, padding=1),
         )
-        self.coarse_channels, self.fine_channels = coarse, fine
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the coarse and the fine map."""

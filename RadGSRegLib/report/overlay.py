@@ -59,10 +59,8 @@ def polarity(view: View, shadow: Shadow) -> float:
     """
     if view.intensity != "display":
         return 1.0
-    pixels = np.stack(np.meshgrid(shadow.columns, shadow.rows), axis=-1)
-    shown = ndimage.map_coordinates(
-        brightness(view), [pixels[..., 1], pixels[..., 0]], order=1, mode="nearest"
-    )
+    places = np.meshgrid(shadow.rows, shadow.columns, indexing="ij")
+    shown = ndimage.map_coordinates(brightness(view), places, order=1, mode="nearest")
     sigma = 8.0 * shadow.pixels_per_mm / float(shadow.columns[1] - shadow.columns[0])
     sigma = min(sigma, 0.25 * min(shown.shape))
     fine = [image - ndimage.gaussian_filter(image, sigma) for image in (shown, shadow.attenuation)]
@@ -129,14 +127,13 @@ def comparison_png(view: View, shadow: Shadow, shown: Array | None = None) -> by
     ``shown``: the X-ray as `windowed` shows it, where it is known already.
     """
     shown = windowed(view, shadow, polarity(view, shadow)) if shown is None else shown
-    pixels = np.stack(np.meshgrid(shadow.columns, shadow.rows), axis=-1)
-    xray = ndimage.map_coordinates(shown, [pixels[..., 1], pixels[..., 0]], order=1, cval=0.0)
+    rows, columns = np.meshgrid(shadow.rows, shadow.columns, indexing="ij")
+    xray = ndimage.map_coordinates(shown, [rows, columns], order=1, cval=0.0)
     rendered = shadow.attenuation / max(float(np.percentile(shadow.attenuation, 99.7)), 1e-12)
     rendered = np.clip(rendered, 0.0, 1.0) ** 0.8
     tile = 10.0 * shadow.pixels_per_mm
-    cells = np.floor((pixels[..., 0] - shadow.columns[0]) / tile) + np.floor(
-        (pixels[..., 1] - shadow.rows[0]) / tile
-    )
+    across, down = (columns - shadow.columns[0]) / tile, (rows - shadow.rows[0]) / tile
+    cells = np.floor(across) + np.floor(down)
     background = float(np.median(xray[shadow.attenuation <= 0.0])) if shadow.outline else 0.0
     background = min(background, 0.8)
     checker = np.where(cells % 2 == 0, xray, background + (1.0 - background) * rendered)

@@ -1,7 +1,7 @@
 """Training of the detector, on whole views simulated like the crops."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional
 from ..networks import SIGHTED, Detector, Sighting, look
 from . import bounds
 from .config import DetectionOptions
-from .loop import Log, Loop, falling
+from .loop import Around, Loop, falling
 from .pool import VALIDATION, SamplePool, numbers_of_step
 from .samples import Sample
 from .whole_views import Shown, show
@@ -34,14 +34,9 @@ class DetectorTrainer(Loop):
         options: DetectionOptions,
         *,
         own: bool,
-        device: torch.device | str = "cpu",
-        folder: Path | None = None,
-        log: Log | None = None,
-        unseen: SamplePool | None = None,
+        **around: Unpack[Around],
     ) -> None:
-        super().__init__(
-            detector, pool, options, device=device, folder=folder, log=log, unseen=unseen
-        )
+        super().__init__(detector, pool, options, **around)
         self.detector, self.own = detector, own
         self.optimizer = torch.optim.AdamW(detector.parameters(), lr=options.rate)
 

@@ -17,7 +17,7 @@ def reconstruction_figures(model: RadGSReg, pool: SamplePool, count: int) -> dic
     RecM's own answers, without any refinement, polarity unknown. A reconstruction that misses its
     vertebra's box counts as 0.
     """
-    ssim, psnr = [], []
+    figures = []
     device = next(model.parameters()).device
     for number in range(VALIDATION, VALIDATION + count):
         subject, sample = pool.subject(number), pool.sample(number)
@@ -32,6 +32,5 @@ def reconstruction_figures(model: RadGSReg, pool: SamplePool, count: int) -> dic
             )
         except ValueError:
             quality = {"ssim": 0.0, "psnr_db": 0.0}
-        ssim.append(quality["ssim"])
-        psnr.append(quality["psnr_db"])
-    return {"ssim": float(np.mean(ssim)), "psnr_db": float(np.mean(psnr))}
+        figures.append(quality)
+    return {name: float(np.mean([each[name] for each in figures])) for name in figures[0]}

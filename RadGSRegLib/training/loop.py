@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,15 @@ class History:
         return min(rated, key=lambda entry: entry["error_mm"], default={})
 
 
+class Around(TypedDict, total=False):
+    """What every `Loop` may be given besides what it trains; see there."""
+
+    device: torch.device | str
+    folder: Path | None
+    log: Log | None
+    unseen: SamplePool | None
+
+
 class Loop(ABC):
     """Trains a network on a pool of pairs; what a step and a validation do is a subclass's own.
 
@@ -60,10 +69,10 @@ class Loop(ABC):
         pool: SamplePool,
         options: DetectionOptions | TrainingConfig,
         *,
-        device: torch.device | str,
-        folder: Path | None,
-        log: Log | None,
-        unseen: SamplePool | None,
+        device: torch.device | str = "cpu",
+        folder: Path | None = None,
+        log: Log | None = None,
+        unseen: SamplePool | None = None,
     ) -> None:
         self.rank, self.world = _processes()
         self.device = torch.device(device)

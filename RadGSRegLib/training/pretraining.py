@@ -2,7 +2,7 @@
 
 import copy
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from .card import model_card
 from .config import TrainingConfig
 from .detection import DetectorTrainer
 from .figures import reconstruction_figures
-from .loop import History
+from .loop import Around, History
 from .patient import finish_patient_model, patient_model
 from .pool import SamplePool
 from .population import population_model
@@ -99,46 +99,27 @@ class _Stage:
         """Train the detector, if there is one, and then the rest."""
         asked, config, detector = self.asked, self.config, model.detector
         pool, unseen = self._pools(data, config.samples, "pairs", "unseen")
-        with board(asked.board) as log:
-            trainer = Trainer(
-                model,
-                pool,
-                config,
-                device=asked.device,
-                folder=self.work,
-                log=log,
-                unseen=unseen,
-            )
+        with board(asked.board) as log, closing(pool):
+            around: Around = {"device": asked.device, "folder": self.work, "log": log}
+            around["unseen"] = unseen
+            trainer = Trainer(model, pool, config, **around)
             share = 0.0 if detector is None else config.detection.share
             detection: list[dict[str, float]] = []
-            state = None
-            try:
-                if detector is not None and share > 0:
-                    options = whole_views(config.samples, detector.config)
-                    views, unseen = self._pools(data, options, "views", "unseen-views")
-                    finder = DetectorTrainer(
-                        detector,
-                        views,
-                        config.detection,
-                        own=model.is_patient_specific,
-                        device=asked.device,
-                        folder=self.work,
-                        log=log,
-                        unseen=unseen,
-                    )
-                    minutes = self._left()
-                    minutes = None if minutes is None else share * minutes
-                    part = report.part(0.0, share)
-                    detection = finder.run(part, minutes, asked.is_enough).entries
-                if detector is not None:
-                    state = copy.deepcopy(detector.state_dict())
-                history = trainer.run(report.part(share, 1.0), self._left(), asked.is_enough)
-                history.detection = detection
-                if detector is not None and state is not None:
-                    # A checkpoint of the rest may hold an earlier state of the detector.
-                    detector.load_state_dict(state)
-            finally:
-                pool.close()
+            if detector is not None and share > 0:
+                options = whole_views(config.samples, detector.config)
+                views, around["unseen"] = self._pools(data, options, "views", "unseen-views")
+                own = model.is_patient_specific
+                finder = DetectorTrainer(detector, views, config.detection, own=own, **around)
+                minutes = self._left()
+                minutes = None if minutes is None else share * minutes
+                part = report.part(0.0, share)
+                detection = finder.run(part, minutes, asked.is_enough).entries
+            state = None if detector is None else copy.deepcopy(detector.state_dict())
+            history = trainer.run(report.part(share, 1.0), self._left(), asked.is_enough)
+            history.detection = detection
+            if detector is not None and state is not None:
+                # A checkpoint of the rest may hold an earlier state of the detector.
+                detector.load_state_dict(state)
         return trainer, history
 
     def _pools(

@@ -38,12 +38,15 @@ def phantom_sources(
 
     ``folder`` keeps the CTs, which take seconds to build.
     """
-    sources: list[Source] = []
-    for number in range(count):
-        for level in _PHANTOM_LEVELS:
-            load = partial(_phantom_subject, seed + number, level, spacing_mm, folder)
-            sources.append(Simulated(f"phantom {seed + number} {level}", load, axes_known=True))
-    return sources
+    return [
+        Simulated(
+            f"phantom {number} {level}",
+            partial(_phantom_subject, number, level, spacing_mm, folder),
+            axes_known=True,
+        )
+        for number in range(seed, seed + count)
+        for level in _PHANTOM_LEVELS
+    ]
 
 
 def _phantom_subject(

@@ -1,6 +1,6 @@
 """Training of RecM and RegM: the three phases, and how far off held-out poses are."""
 
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..networks import RadGSReg, excess_cube
 from .config import TrainingConfig
-from .loop import Log, Loop, falling
+from .loop import Around, Loop, falling
 from .losses import point_distance
 from .objective import Objective, in_anchor_axes
 from .pool import VALIDATION, Batch, SamplePool, numbers_of_step, stack_samples
@@ -30,13 +30,9 @@ class Trainer(Loop):
         model: RadGSReg,
         pool: SamplePool,
         config: TrainingConfig,
-        *,
-        device: torch.device | str = "cpu",
-        folder: Path | None = None,
-        log: Log | None = None,
-        unseen: SamplePool | None = None,
+        **around: Unpack[Around],
     ) -> None:
-        super().__init__(model, pool, config, device=device, folder=folder, log=log, unseen=unseen)
+        super().__init__(model, pool, config, **around)
         self.model, self.config = model, config
         self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
         self.objective = Objective(model, config.extra, reduced=config.precision == "bfloat16")
