@@ -1,7 +1,6 @@
 """Scores and renderings of a pose while a person corrects it by hand."""
 
 from .rendering import XrayRenderer as XrayRenderer
-from .scoring import PoseScore as PoseScore
 from .scoring import PoseScorer as PoseScorer
 from .server import ReviewServer as ReviewServer
 from .server import say as say

@@ -65,7 +65,8 @@ class PoseScorer:
         pose = np.asarray(ct_to_world, dtype=float)
         report(0.2, "placing the neighbours")
         arrangement = bodies.as_in_ct(pose)
-        self._signs = self._polarities(arrangement)
+        self.signs = self._polarities(arrangement)
+        """Per view +1 where bone is bright, -1 where it is dark."""
         middle = self._refined(replace(self._options.middle, rounds=1), arrangement, Progress())
         report(0.5, "placing the neighbours")
         # The neighbours' places are taken over, the vertebra's own pose is not.
@@ -73,11 +74,6 @@ class PoseScorer:
         self._around = self._at(pose, fine)
         self._problem = self._still_problem(self._around)
         report(1.0, "ready")
-
-    @property
-    def signs(self) -> tuple[int, ...]:
-        """Per view +1 where bone is bright, -1 where it is dark."""
-        return self._signs
 
     @one_torch_thread()
     def score(self, ct_to_world: ArrayLike) -> PoseScore:
@@ -99,14 +95,13 @@ class PoseScorer:
         return self._refined(stage, middle, report.part(0.3, 1.0)).ct_to_world
 
     def _refined(self, stage: Stage, arrangement: Arrangement, progress: Progress) -> Arrangement:
-        refined = self._refiner.refine_arrangement(stage, arrangement, self._signs, progress)
+        refined = self._refiner.refine_arrangement(stage, arrangement, self.signs, progress)
         return refined.arrangement
 
     def _polarities(self, arrangement: Arrangement) -> tuple[int, ...]:
         """Known, or else what lets the views correlate positively at the pose."""
         views = self._scene.views
-        bright = tuple(1 for _ in views)
-        problem = self._refiner.problem(self._options.middle, arrangement, bright)
+        problem = self._refiner.problem(self._options.middle, arrangement, (1,) * len(views))
         still = replace(self._options.middle.refine, move_neighbours=False)
         scores = evaluate(replace(problem, options=still), arrangement).view_scores
         return tuple(
@@ -115,7 +110,7 @@ class PoseScorer:
         )
 
     def _still_problem(self, arrangement: Arrangement) -> Problem:
-        problem = self._refiner.problem(self._stage, arrangement, self._signs)
+        problem = self._refiner.problem(self._stage, arrangement, self.signs)
         return replace(problem, options=self._still)
 
     def _problem_near(self, arrangement: Arrangement) -> Problem:

@@ -20,12 +20,17 @@ def keep(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
     Raises InputError where the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(path.parent, f"cannot be made ({error.strerror})") from error
+    make_folder(path.parent)
     with output_file(path) as part:
         np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where it is missing. Raises InputError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(folder, f"cannot be made ({error.strerror})") from error
 
 
 def read_kept(path: Path) -> Arrays | None:

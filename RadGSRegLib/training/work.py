@@ -8,6 +8,7 @@ from typing import Any
 
 from ..cases import output_file
 from ..errors import InputError
+from .kept import make_folder
 
 FILE = "training.json"
 
@@ -22,10 +23,7 @@ def claim(folder: Path, parts: Mapping[str, Any]) -> None:
     path = folder / FILE
     own = {name: _digest(value) for name, value in parts.items()}
     if not path.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(folder, f"cannot be made ({error.strerror})") from error
+        make_folder(folder)
         with output_file(path) as part:
             part.write_text(json.dumps(own, indent=1), encoding="utf-8")
         return
