@@ -291,7 +291,7 @@ def test_stage_1_learns_how_vertebrae_differ(population, case_path):
     assert facts == {"modes": 3, "vertebrae": 10, "of them from phantoms made for this": 5}
     found = learned_start(read_case(case_path), model)
     assert is_rigid(found.candidates[0].ct_to_world)
-    assert len(found.cloud) == len(model.recm.anchors)
+    assert len(found.seen.cloud_world) == len(model.recm.anchors)
 
 
 def test_shapes_that_were_learned_are_kept(population, monkeypatch):

@@ -76,9 +76,9 @@ def one(path: Path, model: RadGSReg, clicks: bool) -> list[Any]:
     return [
         path.name,
         error(alone.candidates[0].ct_to_world),
-        *quality(alone.cloud, case, pose),
+        *quality(alone.seen.cloud_world, case, pose),
         error(fitted.candidates[0].ct_to_world),
-        *quality(fitted.cloud, case, pose),
+        *quality(fitted.seen.cloud_world, case, pose),
         seen_s,
         min(error(c.ct_to_world) for c in fitted.candidates),
         error(found.ct_to_world),
