@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from RadGSRegLib.cases import Case, View
 from RadGSRegLib.geometry import Camera, carm_camera, transform_points
 from RadGSRegLib.phantom import LABELS, Phantom, make_phantom, random_spine
-from RadGSRegLib.registration import RegistrationOptions, RigidBodies, Scene, case_bodies, scene_of
+from RadGSRegLib.registration import RegistrationOptions, RigidBodies, Scene, scene_of
 from RadGSRegLib.simulation import SimulatedCase, SimulationParameters, simulate_case
 
 Array = NDArray[np.float64]
@@ -50,7 +50,6 @@ def phantom(region: str | tuple[str, ...] = "L3", spacing_mm: float = 2.0) -> Ph
     return make_phantom(random_spine(11), spacing_mm, region)
 
 
-@lru_cache(maxsize=8)
 def simulated(
     realism: str = "clean",
     seed: int = 2,
@@ -58,6 +57,14 @@ def simulated(
     **changes: Any,
 ) -> SimulatedCase:
     """A case of the phantom's L3, moved by up to 8 degrees and 20 mm about each axis."""
+    return _simulated(realism, seed, region, tuple(sorted(changes.items())))
+
+
+@lru_cache(maxsize=8)
+def _simulated(
+    realism: str, seed: int, region: str | tuple[str, ...], changes: tuple[tuple[str, Any], ...]
+) -> SimulatedCase:
+    """The same, once however its defaults are written."""
     parameters = replace(
         SimulationParameters.preset(realism),
         **{
@@ -67,7 +74,7 @@ def simulated(
             "spine_deg": 8.0,
             "start_deg": 8.0,
             "start_mm": 12.0,
-            **changes,
+            **dict(changes),
         },
     )
     built = phantom(region)
@@ -76,16 +83,19 @@ def simulated(
     )
 
 
-@lru_cache(maxsize=2)
-def bodies(realism: str = "clean", seed: int = 2) -> RigidBodies:
-    """The bodies of a simulated case."""
-    return case_bodies(simulated(realism, seed).case, _DEFAULT)
-
-
-@lru_cache(maxsize=2)
-def scene(realism: str = "clean", seed: int = 2) -> Scene:
+def scene(realism: str = "clean") -> Scene:
     """The scene of a simulated case."""
-    return replace(scene_of(simulated(realism, seed).case, _DEFAULT), bodies=bodies(realism, seed))
+    return _scene(realism)
+
+
+@lru_cache(maxsize=2)
+def _scene(realism: str) -> Scene:
+    return scene_of(simulated(realism).case, _DEFAULT)
+
+
+def bodies(realism: str = "clean") -> RigidBodies:
+    """The bodies of a simulated case."""
+    return scene(realism).bodies
 
 
 def truth(case: SimulatedCase) -> Array:
