@@ -17,6 +17,27 @@ from hypothesis import settings
 settings.register_profile("radgsreg", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("radgsreg")
 
+# Few tests, but long ones: begun last, they would keep one worker busy after the other's end.
+LONG = {
+    "test_demo.py",
+    "test_networks_shipped.py",
+    "test_registration_cases.py",
+    "test_slicer_scenario.py",
+    "test_slicer_selftest.py",
+    "test_training_xrays.py",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the order of `pytest_collection_modifyitems` also where workers share the files."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of long tests."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
