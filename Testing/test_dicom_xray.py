@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,99 +9,14 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from pydicom.dataset import FileDataset, FileMetaDataset
+from dicom_files import GEOMETRY, IDENTITY, NAME, picture, two_views, write_dicom, write_views_json
 from pydicom.sequence import Sequence
-from pydicom.uid import (
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForProcessing,
-    EnhancedXAImageStorage,
-    ExplicitVRLittleEndian,
-    JPEGLSLossless,
-    RLELossless,
-    XRayAngiographicImageStorage,
-    XRayRadiofluoroscopicImageStorage,
-    generate_uid,
-)
+from pydicom.uid import EnhancedXAImageStorage, JPEGLSLossless, RLELossless
 
 from RadGSRegLib.cases import Ledger, read_views, read_xray
 from RadGSRegLib.cases.dicom_geometry import GeometryTags, image_turn
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import carm_angles, carm_camera
-
-SOP = {
-    "XA": XRayAngiographicImageStorage,
-    "RF": XRayRadiofluoroscopicImageStorage,
-    "DX": DigitalXRayImageStorageForProcessing,
-    "CR": ComputedRadiographyImageStorage,
-    "CT": pydicom.uid.CTImageStorage,
-}
-NAME, IDENTITY = "Doe^Jane", "SECRET-4711"
-GEOMETRY = {
-    "DistanceSourceToDetector": 1124,
-    "DistanceSourceToPatient": 750,
-    "PositionerPrimaryAngle": 8.0,
-    "PositionerSecondaryAngle": -3.5,
-    "ImagerPixelSpacing": [0.5, 0.6],  # rows first
-    "PatientPosition": "HFS",
-}
-
-
-def picture(rows: int = 40, columns: int = 50, bits: int = 12, seed: int = 0) -> np.ndarray:
-    """Random pixels with every bit in use."""
-    values = np.random.default_rng(seed).integers(0, 2**bits, (rows, columns))
-    return values.astype(np.uint8 if bits <= 8 else np.uint16)
-
-
-def write_dicom(
-    path: Path, pixels: np.ndarray, modality: str = "XA", bits: int = 12, **tags: Any
-) -> Path:
-    """A small but regular DICOM file; ``pixels`` (rows, columns) or (frames, rows, columns)."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = SOP[modality]
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    data.SOPClassUID = SOP[modality]
-    data.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    data.PatientName, data.PatientID = NAME, IDENTITY
-    data.Modality = modality
-    data.SamplesPerPixel = 1
-    data.PhotometricInterpretation = "MONOCHROME2"
-    data.Rows, data.Columns = pixels.shape[-2:]
-    if pixels.ndim == 3:
-        data.NumberOfFrames = pixels.shape[0]
-    data.BitsAllocated = 8 if pixels.dtype == np.uint8 else 16
-    data.BitsStored, data.HighBit = bits, bits - 1
-    data.PixelRepresentation = int(pixels.dtype == np.int16)
-    data.PixelData = pixels.tobytes()
-    for key, value in tags.items():
-        setattr(data, key, value)
-    data.save_as(path, enforce_file_format=True)
-    return path
-
-
-def write_views_json(folder: Path, *views: dict[str, Any]) -> Path:
-    path = folder / "views.json"
-    path.write_text(
-        json.dumps({"schema": "radgsreg/views", "version": 1, "views": list(views)}),
-        encoding="utf-8",
-    )
-    return path
-
-
-def two_views(folder: Path, **changes: Any) -> Path:
-    """Two XA files that need their tags; ``changes`` go to the first (None removes a tag)."""
-    for number, angle in enumerate((8.0, 95.0)):
-        tags = {**GEOMETRY, "PositionerPrimaryAngle": angle, **({} if number else changes)}
-        write_dicom(
-            folder / f"{number}.dcm",
-            picture(seed=number),
-            **{k: v for k, v in tags.items() if v is not None},
-        )
-    return write_views_json(
-        folder, {"name": "AP", "image": "0.dcm"}, {"name": "LA", "image": "1.dcm"}
-    )
-
 
 # ---------------------------------------------------------------- pixels
 
@@ -493,3 +407,91 @@ def test_enhanced_xa_keeps_its_angles_in_functional_groups(tmp_path: Path) -> No
     camera = read_views(tmp_path / "views.json")[0].camera
     np.testing.assert_allclose(carm_angles(camera), (17, 4, 0), atol=1e-9)
     assert camera.world_to_camera[2, 3] == 740
+
+
+@pytest.mark.parametrize(
+    ("first", "increments", "frame", "expected"),
+    [
+        (0, [10], 3, 30),  # one step for all frames
+        (20, [-1.5], 2, 17),
+        (20, [0, 1.5, 3, 4.5], 3, 24.5),  # differences from the first frame
+        (20, [20, 21.5, 23, 24.5], 3, 24.5),  # the angles themselves
+        (-95, [-95, -65, -35, -5], 2, -35),
+        (0, [0, 10, 20, 30], 3, 30),
+        (20, [0, 5, 5, 5], 1, 25),  # what is meant by the fourth is not to be known, see below
+        (20, [4, 4, 4, 4], 3, 32),  # steps
+        (20, [4, 4, 4], 1, 24),
+        (20, [0, 0, 0, 0], 3, 20),
+        (20, [0], 3, 20),
+        (20, [0, 5, 5, 5], 3, None),
+        (20, [20, 20, 20, 20], 3, None),
+        (20, [4, 5, 4, 5], 3, None),
+        (20, [3, 8, 1, 40], 3, None),
+        (20, [0, 1], 3, None),
+        (20, [0, 1, 2, 3, 4, 5], 3, None),
+    ],
+)
+def test_increments_of_a_moving_positioner(
+    tmp_path: Path, first: float, increments: list[float], frame: int, expected: float | None
+) -> None:
+    path = two_views(tmp_path)
+    write_dicom(
+        tmp_path / "0.dcm",
+        np.stack([picture(seed=9 + n) for n in range(4)]),
+        **{**GEOMETRY, "PositionerPrimaryAngle": first},
+        PositionerMotion="DYNAMIC",
+        PositionerPrimaryAngleIncrement=increments,
+        PositionerSecondaryAngleIncrement=[0],
+    )
+    path = write_views_json(
+        tmp_path, {"name": "AP", "image": "0.dcm", "frame": frame}, {"name": "LA", "image": "1.dcm"}
+    )
+    if expected is None:
+        with pytest.raises(InputError, match=r"0\.dcm.*PositionerPrimaryAngleIncrement"):
+            read_views(path)
+        return
+    angles = carm_angles(read_views(path)[0].camera)
+    np.testing.assert_allclose(angles, (expected, -3.5, 0), atol=1e-6)
+
+
+def test_every_frame_of_enhanced_xa_has_its_own_geometry(tmp_path: Path) -> None:
+    """Also the spacing, the orientation and the distances; what the data set says goes behind."""
+    two_views(tmp_path)
+    frames = []
+    for angle in (5.0, 15.0, 25.0):
+        position, geometry, lies, group = (pydicom.Dataset() for _ in range(4))
+        position.PositionerPrimaryAngle, position.PositionerSecondaryAngle = angle, 2.0
+        geometry.DistanceSourceToDetector = 1000.0 + angle
+        geometry.DistanceSourceToIsocenter = 700.0 + angle
+        lies.PatientOrientation = ["R", "F"]
+        group.PositionerPositionSequence = Sequence([position])
+        group.XRayGeometrySequence = Sequence([geometry])
+        group.PatientOrientationInFrameSequence = Sequence([lies])
+        frames.append(group)
+    pixels, shared = pydicom.Dataset(), pydicom.Dataset()
+    pixels.ImagerPixelSpacing = [0.2, 0.3]
+    shared.FramePixelDataPropertiesSequence = Sequence([pixels])
+    tags = {k: v for k, v in GEOMETRY.items() if k not in ("DistanceSourceToPatient",)}
+    stack = np.stack([picture(seed=n) for n in range(3)])
+
+    def written(groups: list[pydicom.Dataset]) -> Path:
+        write_dicom(
+            tmp_path / "0.dcm",
+            stack,
+            **tags,
+            SharedFunctionalGroupsSequence=Sequence([shared]),
+            PerFrameFunctionalGroupsSequence=Sequence(groups),
+        )
+        return write_views_json(
+            tmp_path,
+            {"name": "AP", "image": "0.dcm", "frame": 2},
+            {"name": "LA", "image": "1.dcm"},
+        )
+
+    view = read_views(written(frames))[0]
+    np.testing.assert_array_equal(view.pixels, stack[2])
+    assert view.pixel_spacing_mm == (0.3, 0.2)
+    expected = carm_camera(1025, 725, 25, 2, (50, 40), (0.3, 0.2))
+    np.testing.assert_allclose(view.camera.projection, expected.projection, atol=1e-9)
+    with pytest.raises(InputError, match=r"0\.dcm: has 3 frames but functional groups for 2"):
+        read_views(written(frames[:2]))

@@ -15,6 +15,11 @@ LEAST_PIXELS = 16
 CENTRE_RANGE = (-0.5, 1.5)
 # PatientOrientation must agree with the positioner's angles to this cosine, about 60 degrees.
 LEAST_ORIENTATION = 0.5
+# Angles of a C-arm that differ less are the same, degrees: tags have one or two decimals.
+SAME_DEG = 0.02
+# Increments of a run's angles whose sizes differ by less than this factor could be steps from frame
+# to frame; differences from the first frame grow at least as much.
+STEPS_ALIKE = 2.0
 
 # The CT
 

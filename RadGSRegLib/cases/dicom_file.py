@@ -25,12 +25,17 @@ def quiet_pydicom() -> Iterator[None]:
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether a file starts as DICOM Part 10 files do."""
+    """Whether a file starts as DICOM does: with a preamble, or at once with an early element."""
     try:
         with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
+            start = stream.read(132)
     except OSError:
         return False
+    if start[128:] == b"DICM":
+        return True
+    # (0002,00xx) or (0008,00xx), then a value representation or a short length
+    early = len(start) > 8 and start[0] in (2, 8) and start[1] == 0 and start[3] == 0
+    return early and ((start[4:6].isalpha() and start[4:6].isupper()) or start[6:8] == b"\0\0")
 
 
 def value_of(dataset: pydicom.Dataset, keyword: str) -> Any:
@@ -48,3 +53,20 @@ def number_of_frames(dataset: pydicom.Dataset) -> int:
         return max(int(value_of(dataset, "NumberOfFrames") or 1), 1)
     except (ValueError, TypeError):
         return 1
+
+
+def frame_value(dataset: pydicom.Dataset, keyword: str, frame: int = 0) -> Any:
+    """A value of one frame: from its functional groups, those of all frames, or the data set.
+
+    None where it is in none of them.
+    """
+    per_frame = value_of(dataset, "PerFrameFunctionalGroupsSequence") or []
+    groups = [per_frame[frame]] if 0 <= frame < len(per_frame) else []
+    groups += list(value_of(dataset, "SharedFunctionalGroupsSequence") or [])[:1]
+    for group in groups:
+        for element in group:
+            if element.VR == "SQ" and element.value:
+                value = value_of(element.value[0], keyword)
+                if value is not None:
+                    return value
+    return value_of(dataset, keyword)

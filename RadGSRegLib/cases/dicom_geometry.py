@@ -19,7 +19,7 @@ from pydicom import Dataset
 
 from ..geometry import PATIENT_POSITIONS, Array, affine, carm_rotation, pinhole
 from . import bounds
-from .dicom_file import value_of
+from .dicom_file import frame_value, number_of_frames, value_of
 
 _LETTERS = {
     "L": (1, 0, 0),
@@ -36,7 +36,8 @@ class GeometryTags:
     """What a DICOM X-ray says of its geometry; None where it is silent. Millimetres and degrees.
 
     ``spacing_mm`` is (column step, row step) at the detector; ``orientation`` the directions in the
-    patient of the image's rows (left to right) and columns (top to bottom), such as ("L", "F").
+    patient of the image's rows (left to right) and columns (top to bottom), such as ("L", "F");
+    ``angle_tags`` which tag is to blame where an angle is None.
     """
 
     source_detector_mm: float | None = None
@@ -46,6 +47,7 @@ class GeometryTags:
     spacing_mm: tuple[float, float] | None = None
     orientation: tuple[str, str] | None = None
     patient_position: str | None = None
+    angle_tags: tuple[str, str] = ("PositionerPrimaryAngle", "PositionerSecondaryAngle")
 
     def missing_for_intrinsic(self) -> list[str]:
         """The tags without which there is no intrinsic."""
@@ -57,30 +59,12 @@ class GeometryTags:
         """The tags without which there is no extrinsic."""
         return _missing(
             DistanceSourceToPatient=self.source_isocentre_mm,
-            PositionerPrimaryAngle=self.primary_deg,
-            PositionerSecondaryAngle=self.secondary_deg,
+            **dict(zip(self.angle_tags, (self.primary_deg, self.secondary_deg), strict=True)),
         )
 
 
 def _missing(**values: Any) -> list[str]:
     return [name for name, value in values.items() if value is None]
-
-
-def _lookup(dataset: Dataset, keyword: str, frame: int) -> Any:
-    """A value from the data set, or from the functional groups of an enhanced image."""
-    value = value_of(dataset, keyword)
-    if value is not None:
-        return value
-    per_frame = value_of(dataset, "PerFrameFunctionalGroupsSequence") or []
-    groups = [per_frame[frame]] if frame < len(per_frame) else []
-    groups += list(value_of(dataset, "SharedFunctionalGroupsSequence") or [])
-    for group in groups:
-        for element in group:
-            if element.VR == "SQ" and element.value:
-                value = value_of(element.value[0], keyword)
-                if value is not None:
-                    return value
-    return None
 
 
 def _number(value: Any) -> float | None:
@@ -96,38 +80,85 @@ def _positive(value: Any) -> float | None:
     return number if number and number > 0 else None
 
 
-def _pair(dataset: Dataset, keyword: str) -> tuple[Any, Any]:
+def _pair(dataset: Dataset, keyword: str, frame: int) -> tuple[Any, Any]:
     """Both values of an element, or None twice where it has not two."""
-    value = value_of(dataset, keyword)
+    value = frame_value(dataset, keyword, frame)
     return tuple(value) if hasattr(value, "__len__") and len(value) == 2 else (None, None)
 
 
-def _angle(dataset: Dataset, keyword: str, frame: int) -> float | None:
-    """The angle of a frame: the first frame's plus this frame's increment (XA, moving C-arm)."""
-    angle = _number(_lookup(dataset, keyword, frame))
-    increments = value_of(dataset, f"{keyword}Increment")
-    if angle is None or increments is None or frame == 0:
-        return angle
-    steps = list(increments) if hasattr(increments, "__iter__") else [increments]
-    if len(steps) <= frame:
-        return angle
-    step = _number(steps[frame])
-    return None if step is None else angle + step
+def _could_be_steps(values: Array) -> bool:
+    """Whether values could be steps from frame to frame: alike in sign and about in size."""
+    sizes = np.abs(values)
+    alike = len(values) > 1 and len(set(np.sign(values))) == 1 and bool(sizes.min() > 0)
+    return alike and bool(sizes.max() < bounds.STEPS_ALIKE * sizes.min())
+
+
+def _readings(first: float, increments: Array, frame: int, count: int) -> list[float]:
+    """All angles that a frame (from 1) may have by its run's increments, degrees.
+
+    Makers write them in several ways: one step for all frames; each frame's difference from the
+    first; each frame's angle itself; steps from frame to frame.
+    """
+    same = bounds.SAME_DEG
+    steps = _could_be_steps(increments)
+    out = []
+    if len(increments) == 1:
+        out.append(first + frame * float(increments[0]))
+    elif len(increments) == count:
+        start = float(increments[0])
+        angles = abs(start - first) < same
+        differences = abs(start) < same
+        if angles:
+            out.append(float(increments[frame]))
+        if differences:
+            out.append(first + float(increments[frame]))
+        if steps and (not angles or np.ptp(increments) < same):
+            out.append(first + float(increments[:frame].sum()))
+            out.append(first + float(increments[1 : frame + 1].sum()))
+        if differences and _could_be_steps(increments[1:]):
+            out.append(first + float(increments[1 : frame + 1].sum()))
+    elif len(increments) == count - 1:
+        out.append(first + float(increments[frame - 1]))
+        if steps:
+            out.append(first + float(increments[:frame].sum()))
+    return out
+
+
+def _angle(dataset: Dataset, keyword: str, frame: int) -> tuple[float | None, str]:
+    """The angle of a frame, and the name of the tag to blame where there is none."""
+    angle = _number(frame_value(dataset, keyword, frame))
+    title = f"{keyword}Increment"
+    raw = value_of(dataset, title)
+    if angle is None or raw is None or frame == 0:
+        return angle, keyword
+    if value_of(dataset, "PerFrameFunctionalGroupsSequence"):
+        return angle, keyword  # each frame has its own
+    listed = [_number(v) for v in (raw if hasattr(raw, "__iter__") else [raw])]
+    if None in listed:
+        return None, title
+    increments = np.array(listed, dtype=float)
+    angles = _readings(angle, increments, frame, number_of_frames(dataset))
+    if not angles or np.ptp(angles) > bounds.SAME_DEG:
+        return None, title
+    return angles[0], keyword
 
 
 def geometry_tags(dataset: Dataset, frame: int = 0) -> GeometryTags:
     """The geometry of one frame; tags that are absent, empty or no number are None."""
-    rows, columns = (_positive(step) for step in _pair(dataset, "ImagerPixelSpacing"))
-    row, column = (str(way or "").upper() for way in _pair(dataset, "PatientOrientation"))
+    rows, columns = (_positive(step) for step in _pair(dataset, "ImagerPixelSpacing", frame))
+    row, column = (str(way or "").upper() for way in _pair(dataset, "PatientOrientation", frame))
     known = row and column and set(row + column) <= set(_LETTERS)
     position = str(value_of(dataset, "PatientPosition") or "").strip().upper()
-    isocentre = _positive(_lookup(dataset, "DistanceSourceToPatient", frame))
+    primary, primary_tag = _angle(dataset, "PositionerPrimaryAngle", frame)
+    secondary, secondary_tag = _angle(dataset, "PositionerSecondaryAngle", frame)
+    isocentre = _positive(frame_value(dataset, "DistanceSourceToPatient", frame))
     return GeometryTags(
-        source_detector_mm=_positive(_lookup(dataset, "DistanceSourceToDetector", frame)),
+        source_detector_mm=_positive(frame_value(dataset, "DistanceSourceToDetector", frame)),
         source_isocentre_mm=isocentre
-        or _positive(_lookup(dataset, "DistanceSourceToIsocenter", frame)),
-        primary_deg=_angle(dataset, "PositionerPrimaryAngle", frame),
-        secondary_deg=_angle(dataset, "PositionerSecondaryAngle", frame),
+        or _positive(frame_value(dataset, "DistanceSourceToIsocenter", frame)),
+        primary_deg=primary,
+        secondary_deg=secondary,
+        angle_tags=(primary_tag, secondary_tag),
         spacing_mm=(columns, rows) if columns and rows else None,
         orientation=(row, column) if known else None,
         patient_position=position if position in PATIENT_POSITIONS else None,
