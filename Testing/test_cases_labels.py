@@ -110,7 +110,7 @@ def _spoil(kind: str, path: Path) -> None:
         ("4d", "3-D"),
         ("vector", "vector"),
         ("sheared", "sheared"),
-        ("cut", "cannot be read"),
+        ("cut", "is cut short"),
         ("text", "cannot be read"),
     ],
 )

@@ -38,6 +38,15 @@ SAME_MM = 1e-3
 # Axes and rotations are at right angles to this.
 SKEW = 1e-3
 
+# Voxels of a CT have edges between these, mm: from micro-CT to the thickest slices. What lies
+# outside has the wrong unit.
+VOXEL_MM = (0.005, 20.0)
+# A NIfTI's sform, qform and pixdim agree where they place no voxel further apart, mm. A quaternion
+# of float32 may be off by 6e-4 rad, 0.4 mm on 600 mm.
+AGREE_MM = 0.5
+# A file may hold so many bytes after its pixels.
+TRAILING_BYTES = 1024
+
 # Labels
 
 # A label map has at most so many different values.

@@ -26,7 +26,7 @@ def read_ct(path: Path, ledger: Ledger | None = None, series: int | None = None)
     if path.is_dir() or (path.is_file() and is_dicom_file(path)):
         volume = read_dicom_series(path, ledger, series)
     elif path.is_file():
-        image = as_3d(read_itk(path), path, "a CT")
+        image = as_3d(read_itk(path, ledger, placed=True), path, "a CT")
         if image.GetNumberOfComponentsPerPixel() != 1:
             raise InputError(path, "is a colour or vector image, no CT")
         volume = volume_from_itk(image)

@@ -10,6 +10,9 @@ import SimpleITK as sitk  # noqa: N813
 from ..errors import InputError
 from ..geometry import Array, Volume, affine
 from . import bounds
+from .ledger import Ledger
+from .nifti import check_voxel_size, is_nifti, read_nifti, sheared
+from .whole import check_whole, nrrd_has_place
 
 
 @contextmanager
@@ -23,24 +26,64 @@ def quiet_itk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
-def _sheared(path: Path) -> InputError:
-    remedy = "resample it to a grid with right angles"
-    return InputError(path, "has sheared axes, which are no image of the body", remedy)
+def read_itk(path: Path, ledger: Ledger | None = None, *, placed: bool = False) -> sitk.Image:
+    """Any image file that ITK knows; NIfTI through nibabel.
 
-
-def read_itk(path: Path) -> sitk.Image:
-    """Any image file that ITK knows. InputError if it cannot be read."""
+    With ``placed`` the file has to say how it lies in the patient. The ledger takes remarks, and
+    the files beside it that hold its pixels. Raises InputError if it cannot be read, is cut short
+    or damaged, or contradicts itself.
+    """
+    if is_nifti(path):
+        return _nifti_as_itk(path, ledger, placed)
+    beside = check_whole(path)
     try:
         with quiet_itk():
-            return sitk.ReadImage(str(path))
+            image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         if "orthonormal" in str(error):
-            raise _sheared(path) from error
+            raise sheared(path) from error
         raise InputError(
             path,
             "cannot be read as an image",
             "NIfTI, NRRD, MHA, TIFF, PNG and DICOM are known; is it complete?",
         ) from error
+    nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
+    # More axes than three have no named space; ITK writes them as LPS.
+    if placed and nrrd and image.GetDimension() == 3 and not nrrd_has_place(path):
+        raise _placeless(path, "its space is not given as LPS or RAS")
+    if ledger is not None:
+        for other in beside:
+            ledger.add_file(other)
+    return image
+
+
+def _placeless(path: Path, why: str) -> InputError:
+    return InputError(
+        path,
+        f"does not say how it lies in the patient ({why}), so left and right may be swapped",
+        "export it again with its orientation",
+    )
+
+
+def _nifti_as_itk(path: Path, ledger: Ledger | None, placed: bool) -> sitk.Image:
+    read = read_nifti(path)
+    if placed and read.index_to_physical is None:
+        raise _placeless(path, "its sform and qform codes are 0")
+    if read.note and ledger is not None:
+        ledger.note(f"{path.name} {read.note}")
+    array = read.array.astype(np.float32) if read.array.dtype == np.float16 else read.array
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array), isVector=False)
+    if read.index_to_physical is None:
+        return image
+    axes, whole = min(image.GetDimension(), 3), np.eye(image.GetDimension())
+    matrix = read.index_to_physical
+    spacing = np.linalg.norm(matrix[:3, :axes], axis=0)
+    whole[:axes, :axes] = (matrix[:3, :axes] / spacing)[:axes]
+    image.SetSpacing([*spacing.tolist(), *[1.0] * (image.GetDimension() - axes)])
+    image.SetOrigin([*matrix[:axes, 3].tolist(), *[0.0] * (image.GetDimension() - axes)])
+    if abs(np.linalg.det(whole)) > 1e-3:  # a picture may stand upright in space
+        image.SetDirection(whole.ravel().tolist())
+    return image
 
 
 def as_3d(image: sitk.Image, path: Path, what: str) -> sitk.Image:
@@ -67,7 +110,8 @@ def check_axes(index_to_physical: Array, path: Path) -> None:
         raise InputError(path, "has no usable voxel size or position in its header")
     cosines = axes / spacing
     if np.abs(cosines.T @ cosines - np.eye(3)).max() > bounds.SKEW:
-        raise _sheared(path)
+        raise sheared(path)
+    check_voxel_size(spacing, path)
 
 
 def volume_from_itk(image: sitk.Image) -> Volume:

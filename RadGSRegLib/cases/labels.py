@@ -81,7 +81,7 @@ def read_segmentation(path: Path, ledger: Ledger | None = None) -> Segmentation:
     Raises InputError for what is missing, unreadable, sheared, not whole numbers, or empty.
     """
     path = Path(path)
-    image = read_itk(existing_file(path))
+    image = read_itk(existing_file(path), ledger, placed=True)
     segments = _segments_of(image, path)
     image = as_3d(image, path, "a segmentation")
     matrix = itk_index_to_physical(image)
