@@ -160,14 +160,197 @@ def test_refusals(tmp_path: Path, changes: dict[str, Any], problem: str) -> None
     assert "SECRET" not in message
 
 
+def change(folder: Path, number: int, name: str = "", **tags: Any) -> Path:
+    """Change tags of the slice ``number`` (along the body) in place, or in a copy ``name``."""
+    paths = sorted(folder.iterdir(), key=lambda p: height_of(p))
+    data = pydicom.dcmread(paths[number])
+    for key, value in tags.items():
+        if value is None:
+            delattr(data, key)
+        else:
+            setattr(data, key, value)
+    path = folder / name if name else paths[number]
+    data.save_as(path)
+    return path
+
+
+def height_of(path: Path) -> float:
+    """The place of a slice along OBLIQUE's third axis."""
+    position = pydicom.dcmread(path, stop_before_pixels=True).ImagePositionPatient
+    return float(OBLIQUE[:, 2] @ np.array(position, dtype=float))
+
+
+def read_noting(folder: Path) -> tuple[np.ndarray, str]:
+    """The values that are read, and the remarks."""
+    ledger = Ledger()
+    return read_ct(folder, ledger).array, " | ".join(ledger.notes)
+
+
 def test_two_images_of_one_slice(tmp_path: Path) -> None:
-    write_series(tmp_path / "ct", hounsfield())
-    path = next((tmp_path / "ct").iterdir())
-    data = pydicom.dcmread(path)
-    data.SOPInstanceUID = generate_uid()
-    data.save_as(tmp_path / "ct" / "again.dcm")
-    with pytest.raises(InputError, match="same place"):
+    folder = tmp_path / "ct"
+    write_series(folder, hounsfield())
+    change(folder, 2, "again.dcm", SOPInstanceUID=generate_uid())
+    array, notes = read_noting(folder)  # a copy
+    np.testing.assert_array_equal(array, hounsfield())
+    assert "1 files twice" in notes
+    data = pydicom.dcmread(folder / "again.dcm")
+    data.PixelData = bytes(len(data.PixelData))
+    data.save_as(folder / "again.dcm")
+    with pytest.raises(InputError, match=r"same place.*again\.dcm"):
+        read_ct(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"ImagePositionPatient": None}, "without a usable position"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, "of another size, spacing, direction"),
+        ({"ImageOrientationPatient": [2, 0, 0, 0, 2, 0]}, "without a usable position"),
+        ({"PixelSpacing": [1.1, 1.1]}, "of another size, spacing, direction"),
+        ({"Rows": 8, "Columns": 9}, "of another size, spacing, direction"),
+        ({"FrameOfReferenceUID": generate_uid()}, "of another size, spacing, direction"),
+    ],
+)
+def test_a_slice_that_differs_is_left_out_and_said(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    folder = tmp_path / "ct"
+    write_series(folder, hounsfield())
+    name = change(folder, 5, **changes).name
+    array, notes = read_noting(folder)
+    np.testing.assert_array_equal(array, hounsfield()[:5])
+    assert f"read without 1 file {reason}" in notes
+    assert name in notes
+    write_series(folder, hounsfield())
+    name = change(folder, 3, **changes).name  # in the middle it leaves a hole
+    with pytest.raises(InputError, match=f"left out: 1 file {reason}.*{name}.*is a slice missing"):
+        read_ct(folder)
+
+
+def test_a_broken_file_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "ct"
+    write_series(folder, hounsfield())
+    last = max(folder.iterdir(), key=height_of)
+    last.write_bytes(last.read_bytes()[:300])
+    array, notes = read_noting(folder)
+    np.testing.assert_array_equal(array, hounsfield()[:5])
+    assert f"1 file that cannot be read as DICOM ({last.name})" in notes
+
+
+def test_rounded_directions_do_not_split_a_series(tmp_path: Path) -> None:
+    folder = tmp_path / "ct"
+    write_series(folder, hounsfield(), np.eye(3))
+    for number in range(6):
+        tilt = 4e-4 if number % 2 else 6e-4  # these round to 0 and 0.001
+        change(folder, number, ImageOrientationPatient=[1, tilt, 0, 0, 1, 0])
+    array, notes = read_noting(folder)
+    np.testing.assert_array_equal(array, hounsfield())
+    assert not notes
+
+
+@pytest.mark.parametrize("along", [1, 2])
+@pytest.mark.parametrize(("off", "verdict"), [(0.02, ""), (0.15, "off their even"), (1.0, None)])
+def test_a_slice_off_the_grid(tmp_path: Path, along: int, off: float, verdict: str | None) -> None:
+    folder = tmp_path / "ct"
+    write_series(folder, hounsfield())
+    place = np.array(
+        pydicom.dcmread(sorted(folder.iterdir(), key=height_of)[3]).ImagePositionPatient
+    )
+    moved = place.astype(float) + off * OBLIQUE[:, along]
+    name = change(folder, 3, ImagePositionPatient=[f"{v:.8f}" for v in moved]).name
+    if verdict is None:
+        with pytest.raises(InputError, match=rf"uneven slices: {name} lies 0\.\d+ mm off"):
+            read_ct(folder)
+        return
+    array, notes = read_noting(folder)
+    np.testing.assert_array_equal(array, hounsfield())
+    assert (verdict in notes) if verdict else not notes
+
+
+def test_positions_with_one_decimal(tmp_path: Path) -> None:
+    """Slices of 0.625 mm whose places are rounded to 0.1 mm are even."""
+    folder = tmp_path / "ct"
+    write_series(folder, hounsfield(), np.eye(3))
+    for number in range(6):
+        z = round(0.625 * number, 1)
+        change(folder, 0, ImagePositionPatient=[0, 0, 900 + z])
+    ct = read_ct(folder)
+    np.testing.assert_allclose(ct.spacing[2], 0.625, atol=0.02)
+    np.testing.assert_array_equal(ct.array, hounsfield())
+
+
+def test_half_of_a_series_in_another_size_is_a_volume_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "ct"
+    write_series(folder, hounsfield())
+    for number in (3, 4, 5):
+        change(folder, number, Rows=8, Columns=9)
+    with pytest.raises(
+        InputError, match=r"2 CT volumes.*put one into a folder of its own"
+    ) as caught:
+        read_ct(folder)
+    assert '"series"' not in str(caught.value)  # they have the same number
+
+
+def test_files_without_a_preamble(tmp_path: Path) -> None:
+    folder = tmp_path / "ct"
+    write_series(folder, hounsfield())
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[132:])
+    np.testing.assert_array_equal(read_ct(folder).array, hounsfield())
+    np.testing.assert_array_equal(read_ct(next(folder.iterdir())).array, hounsfield())
+
+
+def test_every_slice_has_its_own_rescale(tmp_path: Path) -> None:
+    folder = tmp_path / "ct"
+    write_series(folder, hounsfield())
+    expected = hounsfield().astype(float)
+    for number in range(6):
+        change(folder, number, RescaleSlope=1 + number / 4, RescaleIntercept=-1000)
+        expected[number] = (expected[number] + 1024) * (1 + number / 4) - 1000
+    np.testing.assert_allclose(read_ct(folder).array, expected)
+
+
+@pytest.mark.parametrize("absent", [("RescaleIntercept",), ("RescaleIntercept", "RescaleSlope")])
+def test_without_a_rescale_it_is_not_in_hounsfield_units(
+    tmp_path: Path, absent: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "ct"
+    write_series(folder, hounsfield())
+    change(folder, 2, **dict.fromkeys(absent))
+    with pytest.raises(InputError, match="not known to be in Hounsfield units: 1 of 6 slices"):
+        read_ct(folder)
+    for number in (0, 1, 3, 4, 5):
+        change(folder, number, **dict.fromkeys(absent))
+    with pytest.raises(InputError, match="6 of 6 slices"):
+        read_ct(folder)
+
+
+def test_signed_values_without_a_rescale(tmp_path: Path) -> None:
+    folder = tmp_path / "ct"
+    write_series(folder, hounsfield())
+    for number in range(6):
+        change(
+            folder,
+            number,
+            RescaleIntercept=None,
+            RescaleSlope=None,
+            PixelRepresentation=1,
+            PixelData=hounsfield()[number].tobytes(),
+        )
+    array, notes = read_noting(folder)
+    np.testing.assert_array_equal(array, hounsfield())
+    assert "no RescaleIntercept; its values are taken as Hounsfield units" in notes
+
+
+def test_another_rescale_type_is_refused(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", hounsfield(), RescaleType="MGML")
+    with pytest.raises(InputError, match="its RescaleType is MGML"):
         read_ct(tmp_path / "ct")
+
+
+def test_photometric_interpretation_does_not_change_a_ct(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", hounsfield(), PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(read_ct(tmp_path / "ct").array, hounsfield())
 
 
 def test_empty_folder(tmp_path: Path) -> None:

@@ -28,11 +28,19 @@ AIR_HU = -1024.0
 LEAST_SPAN_HU = 100.0
 # A series has so many slices.
 LEAST_SLICES = 3
-# Slices are even to this share of their distance, or to so many mm; on one line to this share.
-# Positions in files have few digits.
-UNEVEN_SHARE = 0.02
-UNEVEN_MM = 0.01
-OFF_LINE_SHARE = 0.5
+# A second group of slices in one series is a volume of its own from this share of the first on;
+# fewer are left out, and said.
+VOLUME_SHARE = 0.2
+# A distance between slices this many times the usual one is a hole.
+HOLE = 1.5
+# Every corner of every slice lies on one even grid to this, mm; and what of that is noted.
+# Positions in files have few digits: 0.1 mm at slices of 0.625 mm is met. A quarter of a millimetre
+# is small beside the 2 mm that a result must keep.
+OFF_GRID_MM = 0.25
+NOTED_OFF_GRID_MM = 0.05
+# A CT without a rescale is taken as HU only where it holds values below this, HU: what is not
+# rescaled is not negative.
+LIKE_AIR_HU = -200.0
 # Places and spacings that differ less are the same, mm.
 SAME_MM = 1e-3
 # Axes and rotations are at right angles to this.

@@ -47,6 +47,17 @@ def value_of(dataset: pydicom.Dataset, keyword: str) -> Any:
         return None
 
 
+def with_syntax(dataset: pydicom.Dataset) -> pydicom.Dataset:
+    """The data set with a transfer syntax; where its file has no header, the one it was read by."""
+    if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
+        dataset.ensure_file_meta()
+        explicit = dataset.original_encoding == (False, True)
+        dataset.file_meta.TransferSyntaxUID = (
+            pydicom.uid.ExplicitVRLittleEndian if explicit else pydicom.uid.ImplicitVRLittleEndian
+        )
+    return dataset
+
+
 def number_of_frames(dataset: pydicom.Dataset) -> int:
     """Number of Frames, 1 where it is absent."""
     try:

@@ -1,125 +1,51 @@
-"""A CT volume from a folder of DICOM slices."""
+"""CT volumes from a folder of DICOM slices."""
 
-from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
-import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Array, Volume
+from ..geometry import Volume
 from . import bounds
-from .dicom_file import number_of_frames, quiet_pydicom, value_of
-from .itk_image import check_axes, quiet_itk
+from .dicom_file import quiet_pydicom, value_of, with_syntax
+from .dicom_grid import grid_of, slices_by_place
+from .dicom_pixels import modality_values, stored_values
+from .dicom_slices import Folder, Series, Slice, look_into, names_of
 from .ledger import Ledger
 
-# Only geometry and what tells series apart; nothing that identifies a patient is even parsed.
-_TAGS = [
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "Modality",
-    "ImageType",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-]
+# Rescale types (PS3.3 C.11.1.1.2) whose values are Hounsfield units, or may be.
+_HOUNSFIELD = ("", "HU", "HU_MOD", "US")
 
 
-@dataclass(frozen=True)
-class _Slice:
-    path: Path
-    position: Array
-    cosines: Array
-    spacing: tuple[float, float]
-    size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class _Series:
-    number: str
-    slices: list[_Slice]
-
-    @property
-    def title(self) -> str:
-        return f"series {self.number} with {len(self.slices)} slices"
-
-
-def _header(path: Path) -> pydicom.Dataset | None:
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-    except Exception:  # no DICOM file, or one so broken that the parser may raise anything
-        return None
-
-
-def _slice(path: Path, header: pydicom.Dataset) -> _Slice | None:
-    """The place of one slice, if the header tells it."""
-    try:
-        position = np.array(header.ImagePositionPatient, dtype=float)
-        cosines = np.array(header.ImageOrientationPatient, dtype=float).reshape(2, 3)
-        spacing = (float(header.PixelSpacing[1]), float(header.PixelSpacing[0]))
-        size = (int(header.Columns), int(header.Rows))
-    except Exception:  # absent, or broken in any way
-        return None
-    usable = position.shape == (3,) and np.isfinite(position).all() and np.isfinite(cosines).all()
-    return _Slice(path, position, cosines, spacing, size) if usable else None
-
-
-def _find_series(folder: Path, deep: bool) -> list[_Series]:
-    """The CT series of a folder (and what is below it) that could be volumes."""
-    slices: dict[tuple[str, tuple[float, ...], tuple[int, int]], list[_Slice]] = defaultdict(list)
-    numbers: dict[str, str] = {}
-    found: set[str] = set()
-    enhanced, unplaced = False, 0
-    for path in sorted(p for p in folder.glob("**/*" if deep else "*") if p.is_file()):
-        header = _header(path)
-        uid = "" if header is None else str(value_of(header, "SeriesInstanceUID") or "")
-        if header is None or not uid:
-            continue
-        modality = str(value_of(header, "Modality") or "")
-        found.add(modality or "unknown")
-        if modality != "CT" or "LOCALIZER" in (value_of(header, "ImageType") or []):
-            continue
-        if number_of_frames(header) > 1:
-            enhanced = True
-            continue
-        one = _slice(path, header)
-        if one is None:
-            unplaced += 1
-            continue
-        numbers[uid] = str(value_of(header, "SeriesNumber") or "without a number")
-        slices[uid, tuple(np.round(one.cosines.ravel(), 3)), one.size].append(one)
-    series = [
-        _Series(numbers[key[0]], found)
-        for key, found in slices.items()
-        if len(found) >= bounds.LEAST_SLICES
-    ]
-    if not series and enhanced:
+def _refuse_without_series(folder: Path, inside: Folder) -> None:
+    if inside.series:
+        return
+    if inside.multi_frame:
         raise InputError(
             folder, "holds an enhanced (multi-frame) CT, which is not read", "convert it to NIfTI"
         )
-    if not series and unplaced:
+    if inside.unplaced:
         raise InputError(
-            folder, f"holds {unplaced} CT slices without a usable position, orientation or spacing"
+            folder,
+            f"holds {inside.unplaced} CT slices without a usable position, orientation or spacing",
         )
-    if not series and found:
+    if inside.modalities:
+        kinds = ", ".join(sorted(inside.modalities))
+        raise InputError(folder, f"holds DICOM files ({kinds}) but no CT series of slices")
+    if inside.broken:
         raise InputError(
-            folder, f"holds DICOM files ({', '.join(sorted(found))}) but no CT series of slices"
+            folder,
+            f"holds no DICOM file that can be read ({names_of(inside.broken)})",
+            "are they complete?",
         )
-    if not series:
-        raise InputError(folder, "holds no DICOM file", "name the folder with the CT's slices")
-    return series
+    raise InputError(folder, "holds no DICOM file", "name the folder with the CT's slices")
 
 
-def _choose(
-    folder: Path, series: list[_Series], number: int | None, member: Path | None
-) -> _Series:
+def _choose(folder: Path, series: list[Series], number: int | None, member: Path | None) -> Series:
     if member is not None:
-        series = [s for s in series if any(one.path == member for one in s.slices)]
+        series = [s for s in series if any(item.path == member for item in s.slices)]
         if not series:
             raise InputError(member, "is no slice of a CT series in its folder")
     if number is not None:
@@ -128,69 +54,105 @@ def _choose(
         if not series:
             raise InputError(folder, f"has no CT series {number}; there are: {series_there}")
     if len(series) > 1:
+        by_number = len({s.number for s in series}) == len(series)
         raise InputError(
             folder,
             f"holds {len(series)} CT volumes: {', '.join(s.title for s in series)}",
-            'choose one with "series": NUMBER, or put it into a folder of its own',
+            ('choose one with "series": NUMBER, or ' if by_number else "")
+            + "put one into a folder of its own",
         )
     return series[0]
 
 
-def _grid(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], Array]:
-    """Slices in order along their normal, and index_to_physical (4, 4)."""
-    first = slices[0]
-    normal = np.cross(first.cosines[0], first.cosines[1])
-    slices = sorted(slices, key=lambda s: float(s.position @ normal))
-    positions = np.array([s.position for s in slices])
-    heights = positions @ normal
-    steps = np.diff(heights)
-    step = float(np.median(steps))
-    if steps.min() < bounds.SAME_MM:
-        raise InputError(
-            folder, "has two slices at the same place", "keep one image of every slice"
-        )
-    if np.abs(steps - step).max() > max(bounds.UNEVEN_SHARE * step, bounds.UNEVEN_MM):
-        worst = int(np.argmax(np.abs(steps - step)))
+def _values(item: Slice) -> tuple[NDArray[np.float32], bool]:
+    """One slice in Hounsfield units (rows, columns), and whether the file says that it is."""
+    try:
+        dataset = with_syntax(pydicom.dcmread(item.path, force=True))
+    except Exception as error:  # bytes from anywhere make the parser raise anything
+        raise InputError(item.path, "cannot be read as DICOM; is it complete?") from error
+    stored = stored_values(item.path, dataset)
+    if stored.shape != (item.size[1], item.size[0]):
+        raise InputError(item.path, "is no slice of a CT: its pixels are no plane of grey")
+    kind = str(value_of(dataset, "RescaleType") or "").strip().upper()
+    if kind not in _HOUNSFIELD:
+        raise InputError(item.path, f"is not in Hounsfield units: its RescaleType is {kind[:16]}")
+    said = value_of(dataset, "ModalityLUTSequence") or (
+        value_of(dataset, "RescaleIntercept") is not None
+        and value_of(dataset, "RescaleSlope") is not None
+    )
+    return modality_values(item.path, dataset, stored).astype(np.float32), bool(said)
+
+
+def _stack(folder: Path, places: list[list[Slice]], ledger: Ledger) -> NDArray[np.float32]:
+    """All slices (K, J, I), HU; where a slice is there twice the copies must be equal."""
+    planes, silent, again = [], [], []
+    for copies in places:
+        plane, said = _values(copies[0])
+        for other in copies[1:]:
+            if not np.array_equal(_values(other)[0], plane):
+                raise InputError(
+                    folder,
+                    f"has two slices at the same place ({copies[0].path.name} and "
+                    f"{other.path.name}) that differ",
+                    "keep one image of every slice",
+                )
+            again.append(other.path)
+        planes.append(plane)
+        if not said:
+            silent.append(copies[0].path)
+    array = np.stack(planes)
+    if silent and (len(silent) < len(planes) or array.min() > bounds.LIKE_AIR_HU):
         raise InputError(
             folder,
-            f"has uneven slices: {steps[worst]:.3g} mm after slice {worst + 1} of {len(slices)}, "
-            f"{step:.3g} mm otherwise",
-            "is a slice missing?",
+            f"is not known to be in Hounsfield units: {len(silent)} of {len(planes)} slices have "
+            f"no RescaleIntercept and RescaleSlope ({names_of(silent)})",
+            "export the CT again with them, or as NIfTI in Hounsfield units",
         )
-    if max(np.ptp([s.spacing for s in slices], axis=0)) > bounds.SAME_MM:
-        raise InputError(folder, "has slices of different pixel spacing")
-    matrix = np.eye(4)
-    matrix[:3, 0] = first.cosines[0] * first.spacing[0]
-    matrix[:3, 1] = first.cosines[1] * first.spacing[1]
-    matrix[:3, 2] = (positions[-1] - positions[0]) / (len(slices) - 1)
-    matrix[:3, 3] = positions[0]
-    off_line = positions - positions[0] - np.arange(len(slices))[:, None] * matrix[:3, 2]
-    if np.abs(off_line).max() > bounds.OFF_LINE_SHARE * step:
-        raise InputError(folder, "has slices that do not lie on one line")
-    check_axes(matrix, folder)
-    return slices, matrix
+    if silent:
+        ledger.note("the CT has no RescaleIntercept; its values are taken as Hounsfield units")
+    if again:
+        ledger.note(f"the CT holds {len(again)} files twice, used once ({names_of(again)})")
+    return array
+
+
+def _note_left_out(left_out: dict[str, list[Path]], ledger: Ledger) -> str:
+    """Say which files are no part of the volume; the same in short, for a complaint."""
+    said = []
+    for reason, paths in left_out.items():
+        if paths:
+            files = f"{len(paths)} file{'s' if len(paths) > 1 else ''} {reason}"
+            said.append(f"{files} ({names_of(paths)})")
+    for text in said:
+        ledger.note(f"the CT was read without {text}")
+    return f"; left out: {', '.join(said)}" if said else ""
 
 
 def read_dicom_series(path: Path, ledger: Ledger, number: int | None = None) -> Volume:
     """The CT in a folder of DICOM slices (or below it), float32 HU, on its own grid (LPS mm).
 
-    ``path`` may also be one slice: then its series is read from the files beside it.
-
-    ``number`` is the SeriesNumber where the folder holds more than one CT volume. Raises InputError
-    for no or several CT volumes, missing or uneven slices, and a tilted gantry (sheared axes).
+    ``path`` may also be one slice: then its series is read from the files beside it. ``number`` is
+    the SeriesNumber where the folder holds more than one CT volume. Slices belong together where
+    their directions and spacings part by less than a small tolerance; what is left out is noted.
+    Raises InputError for no or several CT volumes, missing or uneven slices, different slices at
+    one place, a tilted gantry (sheared axes), and values that are not known to be HU.
     """
     folder = path if path.is_dir() else path.parent
     with quiet_pydicom():
-        series = _find_series(folder, deep=path.is_dir())
-    member = None if path.is_dir() else path
-    slices, matrix = _grid(folder, _choose(folder, series, number, member).slices)
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(s.path) for s in slices])
-    reader.SetOutputPixelType(sitk.sitkFloat32)
-    try:
-        with quiet_itk():
-            array = sitk.GetArrayFromImage(reader.Execute())
-    except RuntimeError as error:
-        raise InputError(folder, "has slices whose pixels cannot be read") from error
-    ledger.add_series("CT (DICOM series)", [s.path for s in slices])
+        inside = look_into(folder, deep=path.is_dir())
+        _refuse_without_series(folder, inside)
+        chosen = _choose(folder, inside.series, number, None if path.is_dir() else path)
+        left_out = {
+            **chosen.left_out,
+            "that cannot be read as DICOM": inside.broken,
+            "of a multi-frame CT": inside.multi_frame,
+        }
+        besides = _note_left_out(left_out, ledger)
+        places = slices_by_place(chosen.slices)
+        if len(places) < bounds.LEAST_SLICES:
+            raise InputError(folder, f"holds only {len(places)} different CT slices")
+        matrix, off = grid_of(folder, [copies[0] for copies in places], besides)
+        array = _stack(folder, places, ledger)
+    if off > bounds.NOTED_OFF_GRID_MM:
+        ledger.note(f"slices of the CT lie up to {off:.2f} mm off their even grid, which is used")
+    ledger.add_series("CT (DICOM series)", [item.path for copies in places for item in copies])
     return Volume(array, matrix)

@@ -8,7 +8,7 @@ import pydicom
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .dicom_file import frame_value, number_of_frames, quiet_pydicom, value_of
+from .dicom_file import frame_value, number_of_frames, quiet_pydicom, value_of, with_syntax
 from .dicom_geometry import GeometryTags, geometry_tags
 from .dicom_pixels import falls, modality_values, stored_values
 from .frames import checked_frame, grey
@@ -105,16 +105,10 @@ def _dataset(path: Path) -> pydicom.Dataset:
         raise InputError(path, "cannot be read as DICOM; is it complete?") from error
     if "PixelData" not in dataset:
         raise InputError(path, "holds no pixels that DICOM readers know")
-    if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
-        dataset.ensure_file_meta()
-        explicit = dataset.original_encoding == (False, True)
-        dataset.file_meta.TransferSyntaxUID = (
-            pydicom.uid.ExplicitVRLittleEndian if explicit else pydicom.uid.ImplicitVRLittleEndian
-        )
     modality = str(value_of(dataset, "Modality") or "")
     if modality and modality not in _XRAY_MODALITIES:
         raise InputError(path, f"is a DICOM image of kind {modality}, no X-ray (XA, RF, DX, CR)")
-    return dataset
+    return with_syntax(dataset)
 
 
 def read_dicom_xray(path: Path, frame: int | None, intensity: Intensity | None) -> DicomXray:
