@@ -14,6 +14,7 @@ from .dicom_xray import read_dicom_xray
 from .frames import checked_frame, grey
 from .itk_image import read_itk
 from .json_input import existing_file
+from .pictures import picture_kind, read_picture
 from .rtk import DetectorGrid
 from .types import Intensity
 
@@ -34,6 +35,19 @@ class XrayImage:
     tags: GeometryTags | None = None
     grid: DetectorGrid | None = None
     notes: tuple[str, ...] = ()
+
+
+def _read_picture(path: Path, frame: int | None, intensity: Intensity | None) -> XrayImage:
+    picture = read_picture(path)
+    array = picture.array[checked_frame(path, frame, len(picture.array))]
+    if array.ndim == 3:
+        array = grey(array, path)
+    notes = picture.notes
+    # As with DICOM's MONOCHROME1: what is shown is turned, what is measured is not.
+    if picture.white is not None and intensity in (None, "display"):
+        array = picture.white - array.astype(np.float64)
+        notes = (*notes, "says that its lowest value is white; it is taken as a screen shows it")
+    return XrayImage(array.astype(np.float32), notes=notes)
 
 
 def _read_plain(path: Path, frame: int | None) -> XrayImage:
@@ -62,7 +76,7 @@ def _read_plain(path: Path, frame: int | None) -> XrayImage:
 def read_xray(
     path: Path, frame: int | None = None, intensity: Intensity | None = None
 ) -> XrayImage:
-    """An X-ray from TIFF, PNG, NRRD, MHA, NIfTI or DICOM (XA, RF, DX, CR).
+    """An X-ray from TIFF, PNG, JPEG, NRRD, MHA, NIfTI or DICOM (XA, RF, DX, CR).
 
     Pixels are (rows, columns), float32, as stored; in DICOM after the rescale or modality table.
     ``frame`` (from 0) chooses one of several. Where ``intensity`` is not given, DICOM's Pixel
@@ -76,4 +90,6 @@ def read_xray(
     if is_dicom_file(path) or path.suffix.lower() in _DICOM_SUFFIXES:
         image = read_dicom_xray(path, frame, intensity)
         return XrayImage(image.pixels, image.intensity, image.tags, notes=image.notes)
+    if picture_kind(path) is not None:
+        return _read_picture(path, frame, intensity)
     return _read_plain(path, frame)
