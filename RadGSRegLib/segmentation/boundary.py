@@ -85,7 +85,6 @@ def find_mask(ct: Volume, box: Box) -> NDArray[np.bool_]:
     # Marrow may be as dark as muscle: darkness speaks against bone only close to the surface.
     evidence[(evidence < 0) & (target < -bounds.MARROW_MM)] = 0.0
     vote = bounds.STEEPNESS * (bounds.OUTWARD_MM - target) + evidence
-    vote[target > bounds.REACH_MM] = -5.0
     vote = gaussian_filter(vote, bounds.SMOOTH_MM / ct.spacing[::-1])
     mask = (vote > 0) & (target < others)
     pieces, count = label(mask)

@@ -132,10 +132,8 @@ def _checked(ct: Volume, point_lps: ArrayLike) -> NDArray[np.float64]:
     at = np.rint(transform_points(near.physical_to_index, point)).astype(int)
     at = np.clip(at, 0, np.array(near.size) - 1)
     hu = float(smooth[at[2], at[1], at[0]])
-    if hu < bounds.AIR_HU:
-        raise InputError(SOURCE, "lies in air", _REMEDY)
     if hu < bounds.FAT_HU:
-        raise InputError(SOURCE, "lies in fat, not in bone", _REMEDY)
+        raise InputError(SOURCE, "lies in fat or air, not in bone", _REMEDY)
     return point
 
 
