@@ -6,18 +6,21 @@ neither a document nor the history of the code says so.
 
 # Which views can be used
 
-# A view whose source is nearer to the box's nearest corner than this is refused, mm. No evidence.
+# A view whose source is nearer to the box's nearest corner than this is refused, mm. Acts on wrong
+# geometry. No evidence.
 LEAST_DEPTH_MM = 50.0
-# A box that covers more pixels than this along an edge is refused. No evidence.
+# A box that covers more pixels than this along an edge is refused. Acts where `pixel_mm` is far too
+# small. No evidence.
 MOST_PIXELS = 2048
 
-# Calibration on the prior's rendering
+# Calibration of views
 
 # A curve, scatter and soft tissue are an offset and a gain within this, mm. No evidence.
 NEIGHBOURHOOD_MM = 10.0
-# A shadow begins where the rendering is above this share of its maximum. No evidence.
+# A shadow begins where the rendering is above this share of its maximum; a picture whose rim is
+# below it shows nothing but the box. No evidence.
 SHADOW_SHARE = 0.03
-# A shadow of fewer pixels shows nothing. No evidence.
+# A shadow of fewer pixels shows nothing: a box that lies almost outside the picture. No evidence.
 LEAST_SHADOW_PX = 20
 # A local gain stays within these multiples of the whole shadow's. No evidence.
 GAIN_RANGE = (0.4, 2.5)
@@ -27,9 +30,10 @@ GAIN_RANGE = (0.4, 2.5)
 # Fits to vertebrae that have not changed move them by up to 0.35 mm, root mean square; a change no
 # larger than this cannot be believed (commit 250dc18; no command).
 FLOOR_MM = 0.36
-# A prediction of the views held out must be this much better before anything changes. No evidence.
+# A prediction of the views held out must be this much better before anything changes. Acts where
+# views bear a change out only just. No evidence.
 LEAST_GAIN = 0.01
-# Less than this share of a change is none. No evidence.
+# Less than this share of a change is none: one hardly larger than the floor. No evidence.
 LEAST_CHANGE = 0.1
 # Nodes of the field that reach less than this share of what the most reached one does are left out.
 # No evidence.
@@ -42,12 +46,9 @@ CUTOFF = 3.5
 
 # Without a prior
 
-# A picture whose rim has less than this share of its greatest value shows nothing but the box. No
-# evidence.
-EMPTY_RIM = 0.03
 # Gaussians start where the visual hull has more than this share of its strong places. No evidence.
 HULL_SHARE = 0.1
 # Split are Gaussians whose mean gradient is above so many medians; dropped are those whose peak is
-# below this share of a typical one's. No evidence.
+# below this share of a typical one's, which acts where a fit empties some. No evidence.
 SPLIT_ABOVE = 2.0
 PRUNE_BELOW = 0.02

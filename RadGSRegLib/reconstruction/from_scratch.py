@@ -90,7 +90,7 @@ def fresh_targets(
 def _rim_is_empty(view: Observation) -> bool:
     image = view.image
     rim = torch.cat([image[0], image[-1], image[:, 0], image[:, -1]]).abs()
-    return bool(rim.median() < bounds.EMPTY_RIM * image.abs().max())
+    return bool(rim.median() < bounds.SHADOW_SHARE * image.abs().max())
 
 
 def fit_from_scratch(
