@@ -1,5 +1,6 @@
 """The sweep of the numbers that decide changes what it says, and leaves everything as it was."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def test_every_table_holds_numbers_only(room: str) -> None:
         numbers = value if isinstance(value, tuple) else (value,)
         assert all(type(number) in (int, float) for number in numbers)
         assert bench_bounds.changed(value, 0.8) != value != bench_bounds.changed(value, 1.2)
+
+
+@pytest.mark.parametrize("room", TABLES)
+def test_every_number_is_used(room: str) -> None:
+    files = Path(RadGSRegLib.__path__[0]).rglob("*.py")
+    texts = [file.read_text("utf-8") for file in files if file.name != "bounds.py"]
+    used = set(re.findall(r"\w+", " ".join(texts)))
+    assert set(bench_bounds.bounds_of(room)) <= used
 
 
 def test_every_swept_room_has_a_table_and_trials_that_can_run() -> None:

@@ -107,7 +107,8 @@ def _positions(effect: Deformation, anchors: Anchors) -> Tensor:
     base = anchors.base.detach() if anchors.free else 0.0
     offset = anchors.reach_mm * torch.tanh((effect.raw[0] + base)[:, :3])
     moved = (anchors.means + offset) * effect.stretch[0] - anchors.means
-    return torch.atanh((moved / anchors.reach_mm).clamp(-0.95, 0.95))
+    reached = (moved / anchors.reach_mm).clamp(-bounds.REACHED_SHARE, bounds.REACHED_SHARE)
+    return torch.atanh(reached)
 
 
 def _misfit(
