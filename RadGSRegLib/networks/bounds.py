@@ -16,8 +16,7 @@ SAME_VERTEBRA_MM = 10.0
 # pairs of L3 any weight from 0.03 up chose the right place in all ten, 0 in four
 # (docs/experiments/detector.md; no command).
 DETECTOR_WEIGHT = 0.1
-# Places this far behind the first (logarithm of probability) are seen by one view alone, or by
-# none. No evidence.
+# Places this far behind the first (log probability) are seen by one view or none. No evidence.
 HOPELESS = 3.5
 # The detector errs by a level, or by half of one: RecM looks there too, mm along the spine. Set
 # after a look at the fifteen cases (docs/experiments/patient-model.md).
@@ -59,8 +58,7 @@ SAME_PLACE_MM = 5.0
 
 # What a detector says
 
-# So much of each view's distribution is spread evenly: no view alone rules a place out. No
-# evidence.
+# So much of each view's distribution is even: no view alone rules a place out. No evidence.
 EVEN_SHARE = 0.02
 
 # How well an answer agrees with the pictures
@@ -68,8 +66,7 @@ EVEN_SHARE = 0.02
 # Gaussians of what is drawn to be compared, at most. Acts with a patient's model, and with one of
 # more than twice as many (the shipped one has 500): they are merged. No evidence.
 DRAWN_GAUSSIANS = 400
-# Pixels count where the drawn vertebra has more than this share of its greatest line integral. No
-# evidence.
+# Pixels count where the vertebra has more than this share of its greatest integral. No evidence.
 DRAWN_SHARE = 0.02
 
 # What RegM trusts
@@ -99,7 +96,6 @@ BEND_STEPS = 30
 
 # A predicted vertebra moved as one piece
 
-# Its middle is that of the voxels with more than this share of the densest, of so many mm. No
-# evidence.
+# Its middle is that of voxels (mm) with more than this share of the densest. No evidence.
 OCCUPIED_SHARE = 0.1
 VOXEL_MM = 3.0

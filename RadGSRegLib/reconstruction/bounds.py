@@ -6,11 +6,9 @@ neither a document nor the history of the code says so.
 
 # Which views can be used
 
-# A view whose source is nearer to the box's nearest corner than this is refused, mm. Acts on wrong
-# geometry. No evidence.
+# A source nearer to the box's corners is refused, mm. Acts on wrong geometry. No evidence.
 LEAST_DEPTH_MM = 50.0
-# A box that covers more pixels than this along an edge is refused. Acts where `pixel_mm` is far too
-# small. No evidence.
+# A box of more pixels along an edge is refused. Acts where `pixel_mm` is tiny. No evidence.
 MOST_PIXELS = 2048
 
 # Calibration of views
@@ -35,8 +33,7 @@ FLOOR_MM = 0.36
 LEAST_GAIN = 0.01
 # Less than this share of a change is none: one hardly larger than the floor. No evidence.
 LEAST_CHANGE = 0.1
-# Nodes of the field that reach less than this share of what the most reached one does are left out.
-# No evidence.
+# Nodes of the field that reach less than this share of the most are left out. No evidence.
 LEAST_REACH = 0.01
 
 # Both fits

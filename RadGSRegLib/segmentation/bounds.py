@@ -55,8 +55,7 @@ EVIDENCE = 0.8
 # denser than what is around it. No evidence.
 EDGE_SHARE = 0.4
 LEAST_STEP_HU = 100.0
-# Darkness speaks against bone only this close to the surface, mm: marrow may be as dark as muscle.
-# No evidence for the value.
+# Darkness speaks against bone only this close to the surface, mm: marrow is dark too. No evidence.
 MARROW_MM = 2.0
 # Votes are smoothed by this, one standard deviation. No evidence.
 SMOOTH_MM = 0.6
