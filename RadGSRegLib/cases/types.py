@@ -21,7 +21,8 @@ class View:
     where the picture is mirrored (seen facing the source, or rows that run upwards) its first focal
     length is negative. ``pixel_spacing_mm`` (column step, row step) at the detector; ``center_px``
     (column, row) about where the vertebra's centre is, if anyone said so; ``nominal`` whether the
-    geometry is only a guess from DICOM tags.
+    geometry is only a guess from DICOM tags; ``device`` what took it: `display` views of one device
+    show bone alike, bright or dark.
     """
 
     name: str
@@ -31,6 +32,7 @@ class View:
     intensity: Intensity = "display"
     center_px: tuple[float, float] | None = None
     nominal: bool = False
+    device: str = ""
 
 
 @dataclass(frozen=True)

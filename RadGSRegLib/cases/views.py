@@ -23,7 +23,17 @@ from .xray import XrayImage, read_xray
 
 SCHEMA = "radgsreg/views"
 VERSION = 1
-_KEYS = {"name", "image", "size", "pixel_spacing_mm", "intensity", "center_px", "frame", "nominal"}
+_KEYS = {
+    "name",
+    "image",
+    "size",
+    "pixel_spacing_mm",
+    "intensity",
+    "center_px",
+    "frame",
+    "nominal",
+    "device",
+}
 _UNFIT = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 
@@ -133,6 +143,7 @@ def _read_view(fields: Fields, ledger: Ledger) -> View:
         intensity=_intensity(fields) or image.intensity or "display",
         center_px=_centre(fields, camera),
         nominal=nominal,
+        device=fields.text("device").strip() if "device" in fields else "",
     )
 
 
@@ -236,6 +247,8 @@ def view_to_json(view: View, image: str) -> dict[str, Any]:
         out["center_px"] = [float(c) for c in view.center_px]
     if view.nominal:
         out["nominal"] = True
+    if view.device:
+        out["device"] = view.device
     return out
 
 

@@ -11,10 +11,12 @@ from .bounds import WHOLLY_VALID as WHOLLY_VALID
 from .contrast import local_contrast as local_contrast
 from .contrast import ranks_and_contrast as ranks_and_contrast
 from .filters import ViewFilter as ViewFilter
+from .gradients import gradient_correlation as gradient_correlation
 from .normalization import Contrast as Contrast
 from .normalization import LocalNormalization as LocalNormalization
 from .normalization import Normalized as Normalized
 from .polarity import guess_sign as guess_sign
+from .polarity import sign_choices as sign_choices
 from .prepare import prepare_view as prepare_view
 from .prepare import prepare_views as prepare_views
 from .resampling import blurred as blurred

@@ -20,6 +20,19 @@ STUCK_MARGIN_PX = 2
 # evidence.
 COUNT_FLOOR_PERCENTILE = 0.1
 
+# Burnt-out air (polarity). Air covers at least this share of a picture. No evidence.
+AIR_SHARE = 0.03
+# Beside air, values leave its end of the range slowly and steadily, beside a collimator at once.
+# From a quarter to a half of this width (a share of the picture's longer side) beside air they are
+# still this share of the range from the end, and from one to two widths so many times as far.
+# Measured on 30 views (the fifteen cases and the real wrist): air 2.7 to 6 times, collimators 1.1
+# to 1.9 or a step of 0.18 and more.
+AIR_WIDTH = 0.012
+AIR_STEP = 0.1
+SKIN_GROWTH = 2.3
+# Air is so many times as far as what is stuck at the other end.
+AIR_AHEAD = 2.5
+
 # Scale: what becomes 0 and 1 of values whose gain is not known.
 
 # Percentiles of the valid pixels of a whole view (registration, networks) and of a box's part of it

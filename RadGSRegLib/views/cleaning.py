@@ -26,11 +26,13 @@ def clean(view: View) -> PreparedView:
     pixels = np.asarray(view.pixels, dtype=np.float32)
     if view.intensity == "attenuation":
         whole = np.ones(pixels.shape, dtype=bool)
-        return PreparedView(view.name, view.camera, pixels, whole, 1, True, True)
+        return PreparedView(
+            view.name, view.camera, pixels, whole, 1, True, True, device=view.device
+        )
     grow = max(round(STUCK_MARGIN_MM / view.pixel_spacing_mm[0]), STUCK_MARGIN_PX)
     valid = _not_stuck(pixels, grow)
     if view.intensity == "display":
-        return PreparedView(view.name, view.camera, pixels, valid, 0)
+        return PreparedView(view.name, view.camera, pixels, valid, 0, device=view.device)
     counts = pixels[pixels > 0]
     if not counts.size:
         raise InputError(
@@ -38,7 +40,7 @@ def clean(view: View) -> PreparedView:
         )
     floor = max(float(np.percentile(counts, COUNT_FLOOR_PERCENTILE)), 1e-12)
     values = np.asarray(np.log(counts.max()) - np.log(np.maximum(pixels, floor)), np.float32)
-    return PreparedView(view.name, view.camera, values, valid, 1, gain_known=True)
+    return PreparedView(view.name, view.camera, values, valid, 1, True, device=view.device)
 
 
 def _not_stuck(pixels: Pixels, grow: int) -> Mask:

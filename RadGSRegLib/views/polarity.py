@@ -1,5 +1,8 @@
 """Whether bone is bright or dark in an X-ray of which nothing is known but its pixels."""
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -13,6 +16,32 @@ from .bounds import (
     WIDE_BLUR_REACH,
 )
 from .resampling import blurred
+from .types import PreparedView
+
+# Each more doubles the choices that a search looks at.
+_MOST_DEVICES = 3
+
+
+def sign_choices(views: Sequence[PreparedView]) -> list[tuple[int, ...]]:
+    """Return all signs that views may have: unknown ones of one device are alike.
+
+    With many devices, those of all are.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from RadGSRegLib.views import prepare_views, sign_choices
+        >>> unknown = [replace(view, sign=0) for view in prepare_views(case.views)]
+        >>> sign_choices(unknown)
+        [(1, 1), (-1, -1)]
+    """
+    devices = list(dict.fromkeys(view.device for view in views if not view.sign))
+    few = len(devices) <= _MOST_DEVICES
+    each = itertools.product((1, -1), repeat=len(devices))
+    choices = []
+    for signs in each if few else [(sign,) * len(devices) for sign in (1, -1)]:
+        of = dict(zip(devices, signs, strict=True))
+        choices.append(tuple(view.sign or of[view.device] for view in views))
+    return choices
 
 
 def guess_sign(

@@ -1,22 +1,29 @@
 """X-rays made ready for all who compare pictures: cleaned, then filtered."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..cases import View
+from .air import signs_by_air
 from .cleaning import clean
 from .filters import ViewFilter, filtered
 from .types import PreparedView
 
 
 def prepare_views(views: Sequence[View], filters: Sequence[ViewFilter] = ()) -> list[PreparedView]:
-    """Prepare several X-rays; see `prepare_view`."""
-    return [prepare_view(view, filters) for view in views]
+    """Clean X-rays and apply filters in their order.
+
+    Where burnt-out air shows whether bone is bright or dark, it does so for all views of its
+    device. Raises InputError for a transmission without any counts, ValueError for a filter whose
+    answer does not hold together.
+    """
+    prepared = []
+    for view, sign in zip(views, signs_by_air(views), strict=True):
+        cleaned = clean(view)
+        prepared.append(filtered(replace(cleaned, sign=cleaned.sign or sign), filters))
+    return prepared
 
 
 def prepare_view(view: View, filters: Sequence[ViewFilter] = ()) -> PreparedView:
-    """Clean an X-ray and apply filters in their order.
-
-    Raises InputError for a transmission without any counts, ValueError for a filter whose answer
-    does not hold together.
-    """
-    return filtered(clean(view), filters)
+    """Prepare one X-ray alone; see `prepare_views`."""
+    return prepare_views([view], filters)[0]

@@ -21,6 +21,7 @@ class PreparedView:
 
     ``valid`` (rows, columns) marks pixels that show the patient: not the collimator, not burnt out.
     ``sign`` is +1 or -1 where it is known that bone is bright or dark, and 0 where it is not.
+    Views of one ``device`` have the same sign.
     ``gain_known``: ``values`` are line integrals up to an offset; ``offset_known``: that is zero.
     Arrays may be shared with the case and are never written to; `dataclasses.replace` makes a
     changed view, whose scale and noise follow.
@@ -33,6 +34,7 @@ class PreparedView:
     sign: int
     gain_known: bool = False
     offset_known: bool = False
+    device: str = ""
 
     @cached_property
     def pixels(self) -> Pixels:

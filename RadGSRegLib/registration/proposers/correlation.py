@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...geometry import Array, translation
 from ...system import Progress
-from ...views import PreparedView, window
+from ...views import PreparedView, sign_choices, window
 from ..bodies import BodySource
 from ..bounds import TEMPLATE_FLOOR, TEMPLATE_SHARE, VISIBLE_SHARE
 from ..options import RefineOptions, SearchOptions
@@ -158,7 +158,7 @@ def _agreeing_positions(
     are at least ``apart_mm`` from each other; views of unknown polarity take the signs that score
     best.
     """
-    choices = _sign_choices([view.sign for view in views])
+    choices = sign_choices(views)
     totals = torch.stack(
         [
             sum((s * part for s, part in zip(signs, sampled, strict=True)), torch.zeros(()))
@@ -178,21 +178,6 @@ def _agreeing_positions(
             positions.append((pose, score, offsets_world[index], choices[int(chosen[pose, index])]))
             left[(places - places[index]).square().sum(1) < options.apart_mm**2] = -1.0
     return positions
-
-
-def _sign_choices(known: list[int]) -> list[tuple[int, ...]]:
-    """All signs the views may have; with many of unknown polarity, all of those alike."""
-    unknown = sum(sign == 0 for sign in known)
-    flips: list[tuple[int, ...]]
-    if unknown <= 3:
-        flips = list(itertools.product((1, -1), repeat=unknown))
-    else:
-        flips = [(1,) * unknown, (-1,) * unknown]
-    out = []
-    for flip in flips:
-        following = iter(flip)
-        out.append(tuple(sign if sign else next(following) for sign in known))
-    return out
 
 
 def _sample_wrapped(maps: Tensor, shift: Array) -> Tensor:
