@@ -158,6 +158,10 @@ class RegistrationOptions:
         survivors=2,
         finals=3,
     )
+    given_start_places: Places = Places(
+        count=1, candidates=2, positions_per_rotation=1, keep=1, survivors=1
+    )
+    """For a start as it is, tried before the search around it."""
     learned_places: Places = Places(
         count=3,
         candidates=2,

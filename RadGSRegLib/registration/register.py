@@ -21,6 +21,7 @@ from .proposers import (
     Candidate,
     ClickSearch,
     Proposer,
+    StartItself,
     StartSearch,
     Tried,
     neighbouring_levels,
@@ -93,7 +94,8 @@ def case_proposers(
         turn_deg = options.rotation_range_deg
         return [*before, ClickSearch(centre_world, np.eye(3), turn_deg, options)]
     if start_ct_to_world is not None:
-        return [*before, StartSearch(np.array(start_ct_to_world, dtype=float), options)]
+        start = np.array(start_ct_to_world, dtype=float)
+        return [*before, StartItself(start, options), StartSearch(start, options)]
     if before:
         return [*before, AroundTried(options)]
     raise InputError(

@@ -2,6 +2,7 @@
 
 from .around import AroundTried as AroundTried
 from .around import ClickSearch as ClickSearch
+from .around import StartItself as StartItself
 from .around import StartSearch as StartSearch
 from .correlation import rotation_grid as rotation_grid
 from .correlation import search as search

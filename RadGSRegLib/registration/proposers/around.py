@@ -7,6 +7,7 @@ import numpy as np
 
 from ...geometry import Array, Rigid
 from ...system import Progress, side_by_side_reporting
+from ...views import sign_choices
 from ..options import RegistrationOptions
 from ..scene import Scene
 from .correlation import search
@@ -60,6 +61,25 @@ class StartSearch:
         reference = Rigid.carrying(start.rotation, centre_ct, start.apply(centre_ct)).matrix
         places = self.options.start_places
         return Proposal(search(scene, reference, ranges.for_places(places), progress), places)
+
+
+@dataclass(frozen=True)
+class StartItself:
+    """Proposes an approximate pose (4, 4) as it is: most starts are nearer than they might be."""
+
+    start_ct_to_world: Array
+    options: RegistrationOptions
+    name: str = "start"
+    views_needed: int = 1
+
+    def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
+        """Propose it with each polarity that the views may have."""
+        start = Rigid(self.start_ct_to_world)
+        centre_ct = scene.bodies.centre_ct
+        pose = Rigid.carrying(start.rotation, centre_ct, start.apply(centre_ct)).matrix
+        choices = sign_choices(scene.views)
+        candidates = [Candidate(pose, 0.0, signs) for signs in choices]
+        return Proposal(candidates, self.options.given_start_places)
 
 
 @dataclass(frozen=True)
