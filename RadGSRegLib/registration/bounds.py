@@ -19,6 +19,9 @@ BONE_HU = 180.0
 # A pose whose weakest view scores this much needs no neighbouring level tried. No wrong level has
 # reached it (0.71 in 104 trials with a label one level off: 31 cases, with and without a model).
 CLEAR_SCORE = 0.8
+# And its edges agree this well in each view. Correct poses that score 0.8 had 0.68 or more (28
+# correct registrations of phantoms and the fifteen cases), a wrong one of a real radius 0.52.
+CLEAR_EDGES = 0.6
 # Poses that are proposed before a search are finished only where the weakest view of the best one
 # scores this much at the middle stage. Set with the fifteen cases in view; no command.
 WORTH_FINISHING = 0.5
@@ -73,6 +76,26 @@ CLOSE_LEVELS = 0.05
 # have brought up to 0.14 (37 wrong levels, four rounds).
 LEFT_BEHIND = 0.2
 
+# The bone's scale
+
+# A bone this thick is registered with the lengths that vertebrae were measured with (lumbar ones
+# have 19 to 29 mm), a thinner one with lengths that shrink with this power of its thickness. The
+# radius of the real wrist (14 mm) was registered from 8 of 8 starts with lengths times 0.5, from 7
+# with 0.7, from 2 with 1.
+VERTEBRA_THICKNESS_MM = 18.0
+SCALE_POWER = 2.0
+# No lengths are shorter than this share of a vertebra's. No evidence.
+LEAST_SCALE = 0.4
+
+# Other poses
+
+# The bone is rolled by so much about each of its principal axes, degrees, and moved along them.
+ROLLS_DEG = (-30.0, -15.0, 15.0, 30.0)
+# So many of what becomes of these go on from the coarse stage. No evidence.
+OTHERS_KEPT = 3
+# Edges are compared after blurs of so many pixels of the fine stage. No evidence.
+EDGE_SCALES_PX = (1.0, 2.0, 4.0)
+
 # The verdict (what `ok` means)
 
 # Residuals next to each other are not independent: one independent residual per this area.
@@ -92,5 +115,7 @@ SURE_LEAD = 0.03
 SURE_LEVEL_LEAD = 0.02
 # A weakest view below this shows no vertebra at the pose. No evidence.
 FAILED_SCORE = 0.25
+# Below this the edges of no view agree. Correct poses in hard X-rays had 0.30 to 0.47.
+SURE_EDGES = 0.25
 # An expected error above this is no registration. No evidence.
 FAILED_ERROR_MM = 1.0

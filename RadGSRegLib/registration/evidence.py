@@ -13,7 +13,7 @@ from ..geometry import Array, skew
 from ..system import Progress, side_by_side_reporting
 from . import bounds
 from .options import RegistrationOptions
-from .proposers import Proposer, Tried
+from .proposers import Alternative, Tried
 from .stages import Hypothesis, Refiner
 
 
@@ -39,6 +39,11 @@ class Evidence:
     level_lead: float
     neighbour_shift_mm: float
     covariance: Array
+    edge_score: float = 1.0
+    weakest_edge_score: float = 1.0
+    edge_lead: float = 1.0
+    picture_lead: float = 1.0
+    objection: str = ""
 
     @property
     def confidence(self) -> float:
@@ -47,7 +52,8 @@ class Evidence:
 
     def to_quality(self) -> dict[str, Any]:
         """Return it for the result's ``quality``."""
-        numbers = {name: value for name, value in vars(self).items() if name != "covariance"}
+        left_out = ("covariance", "objection")
+        numbers = {name: value for name, value in vars(self).items() if name not in left_out}
         return {**numbers, "confidence": self.confidence}
 
 
@@ -79,7 +85,7 @@ def gather_evidence(
     refiner: Refiner,
     fine: Sequence[Hypothesis],
     middle: Sequence[Hypothesis],
-    alternatives: Sequence[Proposer],
+    alternatives: Sequence[Alternative],
     options: RegistrationOptions,
     progress: Progress,
 ) -> Evidence:
@@ -112,6 +118,21 @@ def gather_evidence(
     covariance = pose_covariance(
         state.hessian, state.cost, state.effective_pixels, options.fine.pixel_mm
     )
+    edges = refiner.edge_scores(options.fine, best)
+    apart_edges = [
+        refiner.edge_score(options.fine, h)
+        for h in fine
+        if scene.distance_mm(h.ct_to_world, best.ct_to_world) > bounds.CLEARLY_APART_MM
+    ]
+    leads, objection = {"level": 1.0, "picture": 1.0}, ""
+    clear = best.weakest_score >= bounds.CLEAR_SCORE and min(edges) >= bounds.CLEAR_EDGES
+    for n, kind in enumerate(leads if not clear else ()):
+        some = [a for a in alternatives if a.name == kind]
+        part = progress.part(0.2 + 0.4 * n, 0.6 + 0.4 * n)
+        leads[kind], reason = lead_over(refiner, best, some, options, part)
+        if leads[kind] < bounds.SURE_LEVEL_LEAD:
+            objection = reason
+            break
     return Evidence(
         score=state.score,
         weakest_score=min(state.view_scores),
@@ -119,50 +140,68 @@ def gather_evidence(
         disagreement_mm=scene.distance_mm(again.ct_to_world, best.ct_to_world),
         lead=near - max(scores(middle, apart=True), default=near - 1.0),
         fine_lead=best.score - max(scores(fine, apart=True), default=best.score - 1.0),
-        level_lead=lead_over(refiner, best, alternatives, options, progress.part(0.2, 1.0)),
+        level_lead=leads["level"],
         neighbour_shift_mm=bodies.largest_shift_mm(best.arrangement),
         covariance=covariance,
+        edge_score=float(np.mean(edges)),
+        weakest_edge_score=min(edges),
+        edge_lead=float(np.mean(edges)) - max(apart_edges, default=float(np.mean(edges)) - 1.0),
+        picture_lead=leads["picture"],
+        objection=objection,
     )
 
 
 def lead_over(
     refiner: Refiner,
     best: Hypothesis,
-    alternatives: Sequence[Proposer],
+    alternatives: Sequence[Alternative],
     options: RegistrationOptions,
     progress: Progress,
-) -> float:
-    """Return how much better a pose scores than the best of what these proposers find.
+) -> tuple[float, str]:
+    """Return how much better a pose scores than the best of what these propose, and its reason.
 
-    One level off, a spine fits its own picture fairly well, in every view at once; only trying the
-    right level tells. There the search starts anew, up to the middle stage, and to the fine one
-    where that is close. 1 where nothing is proposed, or where the pose explains the views better
-    than a wrong level ever did.
+    One level off, a spine fits its own picture fairly well, in every view at once, and so it does
+    in a mirrored picture; only trying tells. There the search starts anew, up to the middle stage,
+    and to the fine one where that is close. 1 where nothing comes of it.
     """
-    if best.weakest_score >= bounds.CLEAR_SCORE:
-        return 1.0
+    own_coarse = refiner.refine(options.coarse, best, progress.part(0.0, 0.1), afresh=True)
+    least = own_coarse.score - bounds.CLOSE_LEVELS
 
-    def tried(proposer: Proposer, part: Progress) -> list[Hypothesis]:
-        proposal = proposer.propose(refiner.scene, Tried(best=best), part.part(0.0, 0.3))
+    def tried(alternative: Alternative, part: Progress) -> list[_Other]:
+        there = refiner.within(alternative.scene(refiner.scene))
+        proposal = alternative.propose(there.scene, Tried(best=best), part.part(0.0, 0.3))
         likely = proposal.candidates[: proposal.places.candidates]
-        coarse = [refiner.refine(options.coarse, c, part.part(0.3, 0.5)) for c in likely]
-        kept = refiner.distinct(coarse, count=proposal.places.survivors)
+        coarse = [there.refine(options.coarse, c, part.part(0.3, 0.5)) for c in likely]
+        kept = there.distinct(coarse, count=proposal.places.survivors)
+        if there is not refiner:
+            kept = [h for h in kept if h.score > least]
         part = part.part(0.5, 1.0)
-        return [refiner.refine(options.middle, h, part, afresh=True) for h in kept]
+        middle = [there.refine(options.middle, h, part, afresh=True) for h in kept]
+        return [_Other(h, there, alternative.reason) for h in middle]
 
-    message = "trying the neighbouring levels"
-    refined = side_by_side_reporting(tried, alternatives, progress.part(0.0, 0.8), message)
+    message = "trying what else may be the case"
+    refined = side_by_side_reporting(tried, alternatives, progress.part(0.1, 0.8), message)
     others = list(itertools.chain(*refined))
     if not others:
-        return 1.0
+        return 1.0, ""
     own = refiner.refine(options.middle, best, progress.part(0.8, 0.9), afresh=True)
-    other = max(others, key=lambda h: h.score)
-    lead = own.score - other.score
+    other = max(others, key=lambda o: o.hypothesis.score)
+    hypothesis, there = other.hypothesis, other.refiner
+    lead = own.score - hypothesis.score
     if abs(lead) < bounds.CLOSE_LEVELS:
         first, rest = options.fine.in_two()
         for stage, part in ((first, progress.part(0.9, 0.95)), (rest, progress.part(0.95, 1.0))):
-            other = refiner.refine(stage, other, part)
-            lead = best.score - other.score
+            hypothesis = there.refine(stage, hypothesis, part)
+            lead = best.score - hypothesis.score
             if lead > bounds.LEFT_BEHIND:
                 break
-    return lead
+    return lead, other.reason
+
+
+@dataclass(frozen=True)
+class _Other:
+    """What came of an alternative, in its scene."""
+
+    hypothesis: Hypothesis
+    refiner: Refiner
+    reason: str

@@ -108,6 +108,9 @@ class RegistrationOptions:
     """Everything that decides a registration; recorded with the result."""
 
     seed: int = 0
+    bone_scale: float | None = None
+    """Gaussians, pixels, blurs and neighbourhoods are so many times as long (`scale.scaled`); None:
+    as follows from the bone's thickness."""
     click_range_mm: float = 12.0
     start_range_mm: float = 55.0
     rotation_range_deg: float = 25.0

@@ -11,12 +11,15 @@ from numpy.typing import ArrayLike
 
 from ..cases import Case, clicked_centre
 from ..errors import InputError
+from ..geometry import Array
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter
 from .bounds import CLICKS_APART_MM, STANDS_ALONE, WORTH_FINISHING
 from .evidence import Evidence, gather_evidence
+from .exploring import explore
 from .options import Places, RegistrationOptions
 from .proposers import (
+    Alternative,
     AroundTried,
     Candidate,
     ClickSearch,
@@ -25,8 +28,10 @@ from .proposers import (
     StartSearch,
     Tried,
     neighbouring_levels,
+    other_pictures,
 )
 from .residual import LocallyNormalized, Residual
+from .scale import bone_scale, scaled
 from .scene import Scene, scene_of
 from .stages import (
     Hypothesis,
@@ -62,17 +67,34 @@ def register_case(
     Cancelled when ``progress`` says so.
     """
     began = time.perf_counter()
-    options, report = options or RegistrationOptions(), progress or Progress()
+    given, report = options or RegistrationOptions(), progress or Progress()
     with one_torch_thread():
-        report(0.0, "taking the vertebra out of the CT")
+        report(0.0, "taking the bone out of the CT")
+        if given.bone_scale is None:
+            given = replace(given, bone_scale=bone_scale(case))
+        options = scaled(given, given.bone_scale or 1.0)
         scene = scene_of(case, options, filters)
         asked = case_proposers(case, start_ct_to_world, options, proposers)
         prepared = time.perf_counter() - began
-        alternatives = neighbouring_levels(options)
+        axes, range_deg = _orientation(start_ct_to_world, options)
+        alternatives: list[Alternative] = [
+            *neighbouring_levels(options),
+            *other_pictures(scene.views, axes, range_deg, options),
+        ]
         part = report.part(0.05, 1.0)
         done = register(scene, asked, alternatives=alternatives, options=options, progress=part)
     total = time.perf_counter() - began
-    return replace(done, timing_s={"prepare": prepared, **done.timing_s, "total": total})
+    parameters = {**done.parameters, "registration": asdict(given)}
+    return replace(
+        done, parameters=parameters, timing_s={"prepare": prepared, **done.timing_s, "total": total}
+    )
+
+
+def _orientation(start: ArrayLike | None, options: RegistrationOptions) -> tuple[Array, float]:
+    """How the CT's axes lie in the world (3, 3) before anything is seen, and within how far."""
+    if start is None:
+        return np.eye(3), options.rotation_range_deg
+    return np.array(start, dtype=float)[:3, :3], options.start_rotation_range_deg
 
 
 def case_proposers(
@@ -112,7 +134,7 @@ def register(
     residual: Residual | None = None,
     stepper: Callable[[], Stepper] = StretchedGaussNewton,
     *,
-    alternatives: Sequence[Proposer] = (),
+    alternatives: Sequence[Alternative] = (),
     options: RegistrationOptions | None = None,
     progress: Progress | None = None,
 ) -> Registration:
@@ -153,9 +175,8 @@ def register(
     """
     options, report = options or RegistrationOptions(), progress or Progress()
     count = len(scene.views)
-    asked, others = (
-        [p for p in given if p.views_needed <= count] for given in (proposers, alternatives)
-    )
+    asked = [proposer for proposer in proposers if proposer.views_needed <= count]
+    others = [alternative for alternative in alternatives if alternative.views_needed <= count]
     if proposers and not asked:
         least = min(proposer.views_needed for proposer in proposers)
         raise InputError(
@@ -217,7 +238,7 @@ class _Route:
     """The way from candidates to a judged pose."""
 
     def __init__(
-        self, refiner: Refiner, alternatives: Sequence[Proposer], options: RegistrationOptions
+        self, refiner: Refiner, alternatives: Sequence[Alternative], options: RegistrationOptions
     ) -> None:
         self._refiner, self._alternatives, self._options = refiner, alternatives, options
         self.best: Hypothesis | None = None
@@ -253,7 +274,9 @@ class _Route:
             middle = refine_afresh(refiner, middle, places, options, part)
         progress.pose(middle[0].ct_to_world)
         end("middle")
-        fine = refine_finely(refiner, middle, options, progress.part(0.55, 0.85))
+        fine = refine_finely(refiner, middle, options, progress.part(0.55, 0.75))
+        if last or fine[0].weakest_score >= STANDS_ALONE:
+            fine = explore(refiner, fine, options, progress.part(0.75, 0.85))
         self.best = fine[0]
         progress.pose(self.best.ct_to_world)
         end("fine")

@@ -13,6 +13,7 @@ from ..system import Progress, side_by_side_reporting
 from ..views import window
 from .bodies import Arrangement
 from .bounds import CONVERGED_MM, CONVERGED_SCORE, MARGIN_MM, SAME_POSE_MM
+from .edges import edge_scores
 from .options import Places, RegistrationOptions, Stage
 from .proposers import Candidate
 from .refine import Problem, Refined, evaluate, refine, with_background
@@ -59,6 +60,23 @@ class Refiner:
         self._residual = residual
         self._stepper = stepper
         self._refined: dict[tuple[Candidate | Hypothesis, Stage, bool], Hypothesis] = {}
+        self._edges: dict[tuple[Hypothesis, Stage], list[float]] = {}
+
+    def within(self, scene: Scene) -> Refiner:
+        """Return one that refines likewise in another scene."""
+        return self if scene is self.scene else Refiner(scene, self._residual, self._stepper)
+
+    def edge_scores(self, stage: Stage, hypothesis: Hypothesis) -> list[float]:
+        """Return how well the edges agree in each view (`edges.edge_scores`), remembered."""
+        key = (hypothesis, stage)
+        if key not in self._edges:
+            problem = self.problem(stage, hypothesis.arrangement, hypothesis.signs)
+            self._edges[key] = edge_scores(problem, hypothesis.arrangement, hypothesis.signs)
+        return self._edges[key]
+
+    def edge_score(self, stage: Stage, hypothesis: Hypothesis) -> float:
+        """Return the mean of `edge_scores`."""
+        return float(np.mean(self.edge_scores(stage, hypothesis)))
 
     def problem(self, stage: Stage, arrangement: Arrangement, signs: tuple[int, ...]) -> Problem:
         """Return what a stage fits: windows around where an arrangement puts the target."""

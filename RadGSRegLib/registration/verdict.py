@@ -52,17 +52,19 @@ def judge(evidence: Evidence) -> Verdict:
             "uncertain",
             f"fitting at another scale moves the vertebra by {evidence.disagreement_mm:.1f} mm",
         )
-    if evidence.level_lead < bounds.SURE_LEVEL_LEAD:
-        return Verdict(
-            "uncertain",
-            "the vertebra fits a neighbouring level as well or better; check the label and the "
-            "clicks",
-        )
+    if min(evidence.level_lead, evidence.picture_lead) < bounds.SURE_LEVEL_LEAD:
+        return Verdict("uncertain", evidence.objection or "another explanation fits as well")
     if evidence.fine_lead < bounds.SURE_LEAD:
         return Verdict(
             "uncertain",
             f"another pose explains the X-rays nearly as well (correlation lower by only "
             f"{evidence.fine_lead:.2f})",
+        )
+    if evidence.edge_lead < 0.0 or evidence.weakest_edge_score < bounds.SURE_EDGES:
+        return Verdict(
+            "uncertain",
+            f"the edges of the X-rays do not agree with the pose (correlation "
+            f"{evidence.weakest_edge_score:.2f} in the weakest view)",
         )
     return Verdict(
         "ok",

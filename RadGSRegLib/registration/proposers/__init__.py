@@ -9,6 +9,8 @@ from .correlation import search as search
 from .given import GivenPoses as GivenPoses
 from .levels import NeighbouringLevel as NeighbouringLevel
 from .levels import neighbouring_levels as neighbouring_levels
+from .pictures import other_pictures as other_pictures
+from .types import Alternative as Alternative
 from .types import Candidate as Candidate
 from .types import Proposal as Proposal
 from .types import Proposer as Proposer

@@ -24,8 +24,15 @@ class NeighbouringLevel:
 
     side: int
     options: RegistrationOptions
-    name: str = "levels"
+    name: str = "level"
     views_needed: int = 1
+    reason: str = (
+        "the vertebra fits a neighbouring level as well or better; check the label and the clicks"
+    )
+
+    def scene(self, scene: Scene) -> Scene:
+        """Return the scene as it is."""
+        return scene
 
     def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
         """Propose the four likeliest poses."""

@@ -69,3 +69,18 @@ class Proposer(Protocol):
 
     def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
         """Propose candidates; there may be none. Raises Cancelled when ``progress`` says so."""
+
+
+class Alternative(Proposer, Protocol):
+    """Proposes what else may be the case: poses that have to explain the X-rays worse.
+
+    ``name``: "level" (another vertebra) or "picture" (other pictures), what its lead is recorded
+    under.
+    """
+
+    @property
+    def reason(self) -> str:
+        """What a verdict says where it explains them as well or better."""
+
+    def scene(self, scene: Scene) -> Scene:
+        """Return the scene that its poses are of: the given one, or that of changed pictures."""
