@@ -36,6 +36,8 @@ from .residual import contrast_floor as contrast_floor
 from .rigid_bodies import RigidBodies as RigidBodies
 from .rigid_bodies import ct_bodies as ct_bodies
 from .rigid_bodies import single_body as single_body
+from .scale import fitted as fitted
+from .scale import scaled as scaled
 from .scene import Scene as Scene
 from .scene import case_bodies as case_bodies
 from .scene import scene_of as scene_of

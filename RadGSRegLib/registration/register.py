@@ -31,7 +31,7 @@ from .proposers import (
     other_pictures,
 )
 from .residual import LocallyNormalized, Residual
-from .scale import bone_scale, scaled
+from .scale import fitted, scaled
 from .scene import Scene, scene_of
 from .stages import (
     Hypothesis,
@@ -70,9 +70,8 @@ def register_case(
     given, report = options or RegistrationOptions(), progress or Progress()
     with one_torch_thread():
         report(0.0, "taking the bone out of the CT")
-        if given.bone_scale is None:
-            given = replace(given, bone_scale=bone_scale(case))
-        options = scaled(given, given.bone_scale or 1.0)
+        given = fitted(given, case)
+        options = scaled(given)
         scene = scene_of(case, options, filters)
         asked = case_proposers(case, start_ct_to_world, options, proposers)
         prepared = time.perf_counter() - began

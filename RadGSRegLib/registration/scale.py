@@ -25,21 +25,26 @@ def thickness_mm(mask: ArrayLike, spacing: ArrayLike) -> float:
     return float(2.0 * (depth**3).mean() / max((depth**2).mean(), 1e-9) / 0.6)
 
 
-def bone_scale(case: CtCase) -> float:
-    """Return how much smaller than a lumbar vertebra's the lengths for a case's bone are, at most 1.
+def fitted(options: RegistrationOptions, case: CtCase) -> RegistrationOptions:
+    """Return options with the scale that follows from a case's bone, unless they have one.
 
     Raises InputError where the label is nowhere.
     """
-    case.centre_ct  # noqa: B018
+    if options.bone_scale is not None:
+        return options
+    case.centre_ct  # noqa: B018 (refuses an empty label)
     thickness = thickness_mm(case.mask, case.ct.spacing)
-    return float(np.clip((thickness / VERTEBRA_THICKNESS_MM) ** SCALE_POWER, LEAST_SCALE, 1.0))
+    scale = (thickness / VERTEBRA_THICKNESS_MM) ** SCALE_POWER
+    return replace(options, bone_scale=float(np.clip(scale, LEAST_SCALE, 1.0)))
 
 
-def scaled(options: RegistrationOptions, scale: float) -> RegistrationOptions:
-    """Return options whose Gaussians, pixels, blurs and neighbourhoods are ``scale`` times as long.
+def scaled(options: RegistrationOptions) -> RegistrationOptions:
+    """Return options whose Gaussians, pixels, blurs and neighbourhoods are as long as `bone_scale`
+    says, and which need no more of it.
 
     How far off clicks, starts and neighbours may be does not change with the bone.
     """
+    scale = 1.0 if options.bone_scale is None else options.bone_scale
     if scale == 1.0:
         return options
 
@@ -59,6 +64,7 @@ def scaled(options: RegistrationOptions, scale: float) -> RegistrationOptions:
     search = options.search
     return replace(
         options,
+        bone_scale=1.0,
         coarse_cloud_mm=scale * options.coarse_cloud_mm,
         fine_cloud_mm=scale * options.fine_cloud_mm,
         search=replace(

@@ -18,9 +18,11 @@ from ..registration import (
     StretchedGaussNewton,
     case_bodies,
     evaluate,
+    fitted,
+    scaled,
 )
 from ..system import Progress, one_torch_thread
-from ..views import prepare_views
+from ..views import prepare_views, sign_choices
 
 # Windows are cut around a pose; farther away than this they are cut anew.
 _WINDOW_REACH_MM = 6.0
@@ -52,7 +54,7 @@ class PoseScorer:
     ) -> None:
         """Raises InputError for a label without bone."""
         self.case = case
-        self._options = options or RegistrationOptions()
+        self._options = scaled(fitted(options or RegistrationOptions(), case))
         self._stage = replace(self._options.fine, rounds=1)
         self._still = replace(self._stage.refine, move_neighbours=False)
         report = progress or Progress()
@@ -104,10 +106,7 @@ class PoseScorer:
         problem = self._refiner.problem(self._options.middle, arrangement, (1,) * len(views))
         still = replace(self._options.middle.refine, move_neighbours=False)
         scores = evaluate(replace(problem, options=still), arrangement).view_scores
-        return tuple(
-            view.sign or (1 if score >= 0.0 else -1)
-            for view, score in zip(views, scores, strict=True)
-        )
+        return max(sign_choices(views), key=lambda signs: float(np.dot(signs, scores)))
 
     def _still_problem(self, arrangement: Arrangement) -> Problem:
         problem = self._refiner.problem(self._stage, arrangement, self.signs)

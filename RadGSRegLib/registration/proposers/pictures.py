@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ...geometry import Array, triangulate
 from ...system import Progress
 from ...views import PreparedView
@@ -40,9 +38,7 @@ class OtherPictures:
         for view, source, flip in zip(scene.views, self.order, self.mirrored, strict=True):
             shown = scene.views[source]
             step = -1 if flip else 1
-            values, valid = (
-                np.ascontiguousarray(a[:, ::step]) for a in (shown.values, shown.valid)
-            )
+            values, valid = shown.values[:, ::step].copy(), shown.valid[:, ::step].copy()
             views.append(replace(view, values=values, valid=valid, sign=shown.sign))
         return replace(scene, views=tuple(views))
 
