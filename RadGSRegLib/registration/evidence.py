@@ -12,8 +12,9 @@ import numpy as np
 from ..geometry import Array, skew
 from ..system import Progress, side_by_side_reporting
 from . import bounds
+from .exploring import beyond_doubt
 from .options import RegistrationOptions
-from .proposers import Alternative, Tried
+from .proposers import Alternative, Proposal, Tried
 from .stages import Hypothesis, Refiner
 
 
@@ -97,10 +98,11 @@ def gather_evidence(
     progress(0.0, "checking the pose")
     best, scene = fine[0], refiner.scene
     # Fitted again with wider neighbourhoods, to its end: a right pose does not care.
+    wide_mm = 2.0 * options.fine.refine.neighbourhoods_mm[0]
     wide = replace(
         options.fine,
         rounds=1,
-        refine=replace(options.fine.refine, neighbourhoods_mm=(12.0,), iterations=8),
+        refine=replace(options.fine.refine, neighbourhoods_mm=(wide_mm,), iterations=8),
     )
     again = refiner.refine(wide, best, progress.part(0.0, 0.2))
 
@@ -125,8 +127,8 @@ def gather_evidence(
         if scene.distance_mm(h.ct_to_world, best.ct_to_world) > bounds.CLEARLY_APART_MM
     ]
     leads, objection = {"level": 1.0, "picture": 1.0}, ""
-    clear = best.weakest_score >= bounds.CLEAR_SCORE and min(edges) >= bounds.CLEAR_EDGES
-    for n, kind in enumerate(leads if not clear else ()):
+    clear = beyond_doubt(refiner, best, options)
+    for n, kind in enumerate(() if clear else leads):
         some = [a for a in alternatives if a.name == kind]
         part = progress.part(0.2 + 0.4 * n, 0.6 + 0.4 * n)
         leads[kind], reason = lead_over(refiner, best, some, options, part)
@@ -167,20 +169,27 @@ def lead_over(
     own_coarse = refiner.refine(options.coarse, best, progress.part(0.0, 0.1), afresh=True)
     least = own_coarse.score - bounds.CLOSE_LEVELS
 
-    def tried(alternative: Alternative, part: Progress) -> list[_Other]:
+    def proposed(alternative: Alternative, part: Progress) -> tuple[Refiner, Proposal, str]:
         there = refiner.within(alternative.scene(refiner.scene))
-        proposal = alternative.propose(there.scene, Tried(best=best), part.part(0.0, 0.3))
+        proposal = alternative.propose(there.scene, Tried(best=best), part)
+        return there, proposal, alternative.reason
+
+    def tried(known: tuple[Refiner, Proposal, str], part: Progress) -> list[_Other]:
+        there, proposal, reason = known
         likely = proposal.candidates[: proposal.places.candidates]
-        coarse = [there.refine(options.coarse, c, part.part(0.3, 0.5)) for c in likely]
+        coarse = [there.refine(options.coarse, c, part.part(0.0, 0.3)) for c in likely]
         kept = there.distinct(coarse, count=proposal.places.survivors)
         if there is not refiner:
             kept = [h for h in kept if h.score > least]
-        part = part.part(0.5, 1.0)
+        part = part.part(0.3, 1.0)
         middle = [there.refine(options.middle, h, part, afresh=True) for h in kept]
-        return [_Other(h, there, alternative.reason) for h in middle]
+        return [_Other(h, there, reason) for h in middle]
 
     message = "trying what else may be the case"
-    refined = side_by_side_reporting(tried, alternatives, progress.part(0.1, 0.8), message)
+    part = progress.part(0.1, 0.3)
+    proposals = side_by_side_reporting(proposed, alternatives, part, message)
+    likely = _likeliest(refiner, proposals)
+    refined = side_by_side_reporting(tried, likely, progress.part(0.3, 0.8), message)
     others = list(itertools.chain(*refined))
     if not others:
         return 1.0, ""
@@ -196,6 +205,16 @@ def lead_over(
             if lead > bounds.LEFT_BEHIND:
                 break
     return lead, other.reason
+
+
+def _likeliest(
+    refiner: Refiner, proposals: Sequence[tuple[Refiner, Proposal, str]]
+) -> list[tuple[Refiner, Proposal, str]]:
+    """Of several scenes' proposals only those whose best one is near the best of all."""
+    scores = [max((c.score for c in p.candidates), default=-1.0) for _, p, _ in proposals]
+    least = bounds.LIKELY_PICTURE * max(scores, default=0.0)
+    pairs = zip(proposals, scores, strict=True)
+    return [known for known, score in pairs if known[0] is refiner or score >= least]
 
 
 @dataclass(frozen=True)

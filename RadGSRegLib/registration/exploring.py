@@ -35,6 +35,15 @@ def other_poses(surface_points: Array, centre: Array) -> list[Array]:
     return motions
 
 
+def beyond_doubt(refiner: Refiner, best: Hypothesis, options: RegistrationOptions) -> bool:
+    """Return whether a finely refined pose explains each view, and its edges, better than a wrong
+    one ever did: then nothing else needs to be tried."""
+    return (
+        best.weakest_score >= bounds.CLEAR_SCORE
+        and min(refiner.edge_scores(options.fine, best)) >= bounds.CLEAR_EDGES
+    )
+
+
 def explore(
     refiner: Refiner,
     fine: Sequence[Hypothesis],
@@ -50,6 +59,8 @@ def explore(
         part = progress.part(n / rounds, (n + 1) / rounds)
         fine = _ordered(refiner, fine, options)
         best = fine[0]
+        if beyond_doubt(refiner, best, options):
+            break
         others = _others(refiner, fine, options, part)
         if not others:
             break
