@@ -197,7 +197,8 @@ def lead_over(
     other = max(others, key=lambda o: o.hypothesis.score)
     hypothesis, there = other.hypothesis, other.refiner
     lead = own.score - hypothesis.score
-    if abs(lead) < bounds.CLOSE_LEVELS:
+    close = bounds.CLOSE_LEVELS if there is refiner else bounds.SURE_LEVEL_LEAD
+    if abs(lead) < close:
         first, rest = options.fine.in_two()
         for stage, part in ((first, progress.part(0.9, 0.95)), (rest, progress.part(0.95, 1.0))):
             hypothesis = there.refine(stage, hypothesis, part)
