@@ -17,6 +17,7 @@ from .itk_image import place_like, volume_to_itk
 from .json_input import Fields, read_json_object
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger
+from .patient_axes import read_patient_axes
 from .types import Case, CtCase, View
 from .views import read_views, write_views
 
@@ -57,8 +58,9 @@ def read_case(path: Path) -> Case:
         >>> case.ct.array.shape == case.mask.shape
         True
     """
-    known, views = _read(path, ("ct", "segmentation", "views"))
-    return Case(views=views, **{f.name: getattr(known, f.name) for f in dataclasses.fields(known)})
+    known, views, axes = _read(path, ("ct", "segmentation", "views"))
+    rest = {f.name: getattr(known, f.name) for f in dataclasses.fields(known)}
+    return Case(views=views, patient_axes=axes, **rest)
 
 
 def read_ct_case(path: Path) -> CtCase:
@@ -66,8 +68,8 @@ def read_ct_case(path: Path) -> CtCase:
     return _read(path, ("ct", "segmentation"))[0]
 
 
-def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]]:
-    """The part of a case that is known before the operation, and the X-rays if they are needed."""
+def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...], Array | None]:
+    """What is known before the operation, and the X-rays with the patient's axes if needed."""
     path = Path(path)
     if path.is_dir() and (path / "case.json").is_file():
         path = path / "case.json"
@@ -85,7 +87,10 @@ def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]
     for mentioned in paths.values():
         if not mentioned.exists():
             raise InputError(mentioned, f"does not exist (mentioned in {path.name})")
-    views = read_views(paths["views"], ledger) if "views" in paths else ()
+    views: tuple[View, ...] = ()
+    axes: Array | None = np.eye(3)
+    if "views" in paths:
+        views, axes = read_views(paths["views"], ledger), read_patient_axes(paths["views"])
     series = fields.integer("series") if "series" in fields else None
     ct = read_ct(paths["ct"], ledger, series)
     segmentation = read_segmentation(paths["segmentation"], ledger)
@@ -98,7 +103,7 @@ def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]
         inputs=ledger.inputs,
         notes=tuple(ledger.notes),
     )
-    return known, tuple(views)
+    return known, views, axes
 
 
 def patient_of(case: CtCase) -> str:

@@ -78,9 +78,14 @@ class CtCase:
 
 @dataclass(frozen=True)
 class Case(CtCase):
-    """The whole input of a registration: at least two X-rays too."""
+    """The whole input of a registration: at least two X-rays too.
+
+    ``patient_axes`` (3, 3) turn the patient's axes (LPS, the CT's frame) to the world's, roughly;
+    None where the patient may lie in any way.
+    """
 
     views: tuple[View, ...]
+    patient_axes: NDArray[np.float64] | None = field(default_factory=lambda: np.eye(3))
 
     def to_parameters(self) -> dict[str, Any]:
         """What a result records of the case itself (no identity of a patient)."""

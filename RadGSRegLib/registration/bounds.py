@@ -76,6 +76,13 @@ CLOSE_LEVELS = 0.05
 # have brought up to 0.14 (37 wrong levels, four rounds).
 LEFT_BEHIND = 0.2
 
+# Every rotation
+
+# Where the patient may lie in any way: the turns of a cube and turns between them, degrees, and how
+# many of these are looked at closely.
+EVERY_TURN_DEG = 30.0
+EVERY_TURN_KEPT = 12
+
 # The bone's scale
 
 # A bone this thick is registered with the lengths that vertebrae were measured with (lumbar ones

@@ -58,10 +58,10 @@ def register_case(
 
     Starts from ``start_ct_to_world`` (4, 4) (off by up to 20 degrees about and 50 mm along each
     axis), from clicks (`View.center_px`) in at least two views, or from both: then the rotation of
-    the one and the position of the other. Without a start the CT's axes are taken as parallel to
-    the world's within 25 degrees about each. ``proposers`` (a trained model's poses, as
-    `GivenPoses`) are asked before, and say where to search where nothing else does. ``filters``
-    make the X-rays better first.
+    the one and the position of the other. Without a start the CT's axes are taken to lie as
+    ``Case.patient_axes`` say (parallel to the world's), within 25 degrees about each. ``proposers``
+    (a trained model's poses, as `GivenPoses`) are asked before, and say where to search where
+    nothing else does. ``filters`` make the X-rays better first.
 
     Raises InputError where there is nothing to start from or nothing to be seen there, and
     Cancelled when ``progress`` says so.
@@ -75,7 +75,7 @@ def register_case(
         scene = scene_of(case, options, filters)
         asked = case_proposers(case, start_ct_to_world, options, proposers)
         prepared = time.perf_counter() - began
-        axes, range_deg = _orientation(start_ct_to_world, options)
+        axes, range_deg = _orientation(case, start_ct_to_world, options)
         alternatives: list[Alternative] = [
             *neighbouring_levels(options),
             *other_pictures(scene.views, axes, range_deg, options),
@@ -89,10 +89,13 @@ def register_case(
     )
 
 
-def _orientation(start: ArrayLike | None, options: RegistrationOptions) -> tuple[Array, float]:
-    """How the CT's axes lie in the world (3, 3) before anything is seen, and within how far."""
+def _orientation(
+    case: Case, start: ArrayLike | None, options: RegistrationOptions
+) -> tuple[Array | None, float]:
+    """How the CT's axes lie in the world (3, 3) before anything is seen (None: in any way), and
+    within how far about each."""
     if start is None:
-        return np.eye(3), options.rotation_range_deg
+        return case.patient_axes, options.rotation_range_deg
     return np.array(start, dtype=float)[:3, :3], options.start_rotation_range_deg
 
 
@@ -107,13 +110,9 @@ def case_proposers(
     Raises InputError where nothing says where the vertebra is, and for clicks that do not meet.
     """
     centre_world = clicked_centre(case.views, CLICKS_APART_MM)
-    if centre_world is not None and start_ct_to_world is not None:
-        axes = np.array(start_ct_to_world, dtype=float)[:3, :3]
-        turn_deg = options.start_rotation_range_deg
-        return [*before, ClickSearch(centre_world, axes, turn_deg, options)]
     if centre_world is not None:
-        turn_deg = options.rotation_range_deg
-        return [*before, ClickSearch(centre_world, np.eye(3), turn_deg, options)]
+        axes, turn_deg = _orientation(case, start_ct_to_world, options)
+        return [*before, ClickSearch(centre_world, axes, turn_deg, options)]
     if start_ct_to_world is not None:
         start = np.array(start_ct_to_world, dtype=float)
         return [*before, StartItself(start, options), StartSearch(start, options)]

@@ -4,11 +4,13 @@ import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from ...geometry import Array, Rigid
 from ...system import Progress, side_by_side_reporting
 from ...views import sign_choices
-from ..options import RegistrationOptions
+from ..bounds import EVERY_TURN_DEG, EVERY_TURN_KEPT
+from ..options import RegistrationOptions, SearchOptions
 from ..scene import Scene
 from .correlation import search
 from .types import Candidate, Proposal, Tried
@@ -18,11 +20,12 @@ from .types import Candidate, Proposal, Tried
 class ClickSearch:
     """Searches where clicks say the target's centre is (`cases.clicked_centre`).
 
-    ``axes`` (3, 3) turn the CT's axes to the world's, within ``range_deg`` about each.
+    ``axes`` (3, 3) turn the CT's axes to the world's, within ``range_deg`` about each; None: every
+    rotation is tried.
     """
 
     centre_world: Array
-    axes: Array
+    axes: Array | None
     range_deg: float
     options: RegistrationOptions
     name: str = "search"
@@ -30,15 +33,35 @@ class ClickSearch:
 
     def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
         """Propose one pose for each rotation, the likeliest first."""
-        ranges = replace(
+        places = self.options.click_places
+        near = replace(
             self.options.search,
             rotation_range_deg=self.range_deg,
             translation_range_mm=self.options.click_range_mm,
+        ).for_places(places)
+
+        def around(axes: Array, ranges: SearchOptions, part: Progress) -> list[Candidate]:
+            pose = Rigid.carrying(axes, scene.bodies.centre_ct, self.centre_world).matrix
+            return search(scene, pose, ranges, part)
+
+        if self.axes is not None:
+            return Proposal(around(self.axes, near, progress), places)
+        # The turns of a cube, and between them; then the likeliest of these more closely.
+        few = replace(near, rotation_range_deg=EVERY_TURN_DEG, rotation_step_deg=EVERY_TURN_DEG)
+        cube = list(Rotation.create_group("O").as_matrix())
+        rough = itertools.chain.from_iterable(
+            around(axes, few, progress.part(0.7 * n / len(cube), 0.7 * (n + 1) / len(cube)))
+            for n, axes in enumerate(cube)
         )
-        reference = Rigid.carrying(self.axes, scene.bodies.centre_ct, self.centre_world).matrix
-        places = self.options.click_places
-        candidates = search(scene, reference, ranges.for_places(places), progress)
-        return Proposal(candidates, places)
+        likely = sorted(rough, key=lambda c: -c.score)[:EVERY_TURN_KEPT]
+        half = EVERY_TURN_DEG / 2.0
+        close = replace(near, rotation_range_deg=half, rotation_step_deg=half)
+        fine = itertools.chain.from_iterable(
+            around(c.ct_to_world[:3, :3], close, progress.part(0.7 + 0.3 * n / len(likely), 1.0))
+            for n, c in enumerate(likely)
+        )
+        wider = replace(places, candidates=2 * places.candidates, survivors=places.survivors + 2)
+        return Proposal(sorted(fine, key=lambda c: -c.score), wider)
 
 
 @dataclass(frozen=True)

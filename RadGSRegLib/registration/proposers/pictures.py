@@ -26,7 +26,7 @@ class OtherPictures:
     order: tuple[int, ...]
     mirrored: tuple[bool, ...]
     reason: str
-    axes: Array
+    axes: Array | None
     range_deg: float
     options: RegistrationOptions
     name: str = "picture"
@@ -60,7 +60,10 @@ class OtherPictures:
 
 
 def other_pictures(
-    views: tuple[PreparedView, ...], axes: Array, range_deg: float, options: RegistrationOptions
+    views: tuple[PreparedView, ...],
+    axes: Array | None,
+    range_deg: float,
+    options: RegistrationOptions,
 ) -> list[OtherPictures]:
     """Return what may be wrong with two X-rays or more: each of them mirrored, two exchanged.
 
