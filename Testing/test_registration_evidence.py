@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,14 @@ from RadGSRegLib.registration.verdict import judge
 GOOD = Evidence(
     score=0.97,
     weakest_score=0.96,
+    edge_score=0.95,
+    weakest_edge_score=0.94,
+    edge_lead=0.3,
     expected_error_mm=0.06,
     disagreement_mm=0.1,
     lead=0.3,
     fine_lead=0.3,
-    level_lead=0.3,
+    leads={"level": 0.3, "picture": 1.0},
     neighbour_shift_mm=1.0,
     covariance=np.eye(6),
 )
@@ -88,11 +92,14 @@ def test_a_good_registration_is_ok_and_says_so_in_one_sentence() -> None:
         ({"expected_error_mm": 5.0}, "failed"),
         ({"disagreement_mm": 10.0}, "uncertain"),
         ({"fine_lead": -0.01}, "uncertain"),
-        ({"level_lead": -0.01}, "uncertain"),
+        ({"leads": {"level": -0.01}}, "uncertain"),
+        ({"leads": {"level": 1.0, "picture": 0.0}}, "uncertain"),
+        ({"edge_lead": -0.01}, "uncertain"),
+        ({"weakest_edge_score": 0.1}, "uncertain"),
         ({"fine_lead": 0.0}, "uncertain"),
     ],
 )
-def test_one_bad_sign_is_enough(bad: dict[str, float], status: str) -> None:
+def test_one_bad_sign_is_enough(bad: dict[str, Any], status: str) -> None:
     verdict = judge(replace(GOOD, **bad))
     assert verdict.status == status
     assert verdict.reason != judge(GOOD).reason
@@ -124,7 +131,9 @@ def test_less_evidence_never_makes_a_better_verdict(
         assert RANK[judge(replace(evidence, **change)).status] >= before
 
 
-@pytest.mark.parametrize("name", ["weakest_score", "expected_error_mm", "disagreement_mm"])
+@pytest.mark.parametrize(
+    "name", ["weakest_score", "weakest_edge_score", "expected_error_mm", "disagreement_mm"]
+)
 def test_what_cannot_be_computed_is_never_ok(name: str) -> None:
     assert judge(replace(GOOD, **{name: float("nan")})).status != "ok"
 

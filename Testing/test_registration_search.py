@@ -31,7 +31,6 @@ from RadGSRegLib.registration import (
 from RadGSRegLib.registration.proposers.correlation import (
     _correlation_maps,
     _sample_wrapped,
-    _sign_choices,
     rotation_grid,
     search,
 )
@@ -83,17 +82,6 @@ def test_rotation_grid_fills_the_range(reach: float, step: float, per_axis: int)
 def test_no_rotation_is_one_rotation() -> None:
     (only,) = rotation_grid(0.0, 12.5)
     assert (only == np.eye(3)).all()
-
-
-@given(known=st.lists(st.sampled_from([-1, 0, 1]), min_size=2, max_size=6))
-def test_signs_keep_what_is_known_and_try_the_rest(known: list[int]) -> None:
-    choices = _sign_choices(known)
-    unknown = known.count(0)
-    assert len(choices) == len(set(choices)) == (2**unknown if unknown <= 3 else 2)
-    for signs in choices:
-        assert all(s in (-1, 1) and k in (0, s) for k, s in zip(known, signs, strict=True))
-    if unknown > 3:
-        assert all(len({s for k, s in zip(known, c, strict=True) if k == 0}) == 1 for c in choices)
 
 
 @given(

@@ -19,6 +19,7 @@ from .options import SearchOptions as SearchOptions
 from .options import Stage as Stage
 from .options import registration_options as registration_options
 from .possible import refuse_impossible as refuse_impossible
+from .proposers import Alternative as Alternative
 from .proposers import Candidate as Candidate
 from .proposers import GivenPoses as GivenPoses
 from .proposers import Proposal as Proposal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from . import bounds
 from .exploring import beyond_doubt
 from .options import RegistrationOptions
 from .proposers import Alternative, Proposal, Tried
+from .scene import Scene
 from .stages import Hypothesis, Refiner
 
 
@@ -23,27 +24,28 @@ class Evidence:
     """What is known about a registration without knowing the truth.
 
     ``score`` and ``weakest_score``: correlation over all views and in the worst one;
+    ``edge_score`` and ``weakest_edge_score``: the same of edges (`edges.edge_scores`);
     ``expected_error_mm``: root mean square error of surface points by the covariance;
     ``disagreement_mm``: how far the pose moves when fitted again with other neighbourhoods;
     ``lead`` and ``fine_lead``: how much better it scores than the best clearly different pose, at
-    the middle stage and among those refined finely (1 where there is no such pose);
-    ``level_lead`` the same against the target placed one level up or down, which is refined no
-    further once it is far behind.
+    the middle stage and among those refined finely (1 where there is no such pose), ``edge_lead``
+    how much better its edges do; ``leads`` the same against each kind of `Alternative` by its name
+    ("level": the target one level up or down, "picture": mirrored or exchanged pictures), and
+    ``objection`` the reason of the one that is too close.
     """
 
     score: float
     weakest_score: float
+    edge_score: float
+    weakest_edge_score: float
     expected_error_mm: float
     disagreement_mm: float
     lead: float
     fine_lead: float
-    level_lead: float
+    edge_lead: float
+    leads: Mapping[str, float]
     neighbour_shift_mm: float
     covariance: Array
-    edge_score: float = 1.0
-    weakest_edge_score: float = 1.0
-    edge_lead: float = 1.0
-    picture_lead: float = 1.0
     objection: str = ""
 
     @property
@@ -53,9 +55,10 @@ class Evidence:
 
     def to_quality(self) -> dict[str, Any]:
         """Return it for the result's ``quality``."""
-        left_out = ("covariance", "objection")
+        left_out = ("covariance", "leads", "objection")
         numbers = {name: value for name, value in vars(self).items() if name not in left_out}
-        return {**numbers, "confidence": self.confidence}
+        leads = {f"{name}_lead": lead for name, lead in self.leads.items()}
+        return {**numbers, **leads, "confidence": self.confidence}
 
 
 def pose_covariance(hessian: Array, cost: float, pixels: float, pixel_mm: float) -> Array:
@@ -106,51 +109,59 @@ def gather_evidence(
     )
     again = refiner.refine(wide, best, progress.part(0.0, 0.2))
 
-    def scores(hypotheses: Sequence[Hypothesis], apart: bool) -> list[float]:
-        return [
-            h.score
-            for h in hypotheses
-            if (scene.distance_mm(h.ct_to_world, best.ct_to_world) > bounds.CLEARLY_APART_MM)
-            == apart
-        ]
-
-    near = max(scores(middle, apart=False), default=best.score)
+    near = max((h.score for h in middle if _same(scene, h, best)), default=best.score)
     anew = refiner.measured_anew(options.fine, best)
     state, bodies = anew.evaluation, scene.bodies
     covariance = pose_covariance(
         state.hessian, state.cost, state.effective_pixels, options.fine.pixel_mm
     )
     edges = refiner.edge_scores(options.fine, best)
-    apart_edges = [
-        refiner.edge_score(options.fine, h)
-        for h in fine
-        if scene.distance_mm(h.ct_to_world, best.ct_to_world) > bounds.CLEARLY_APART_MM
-    ]
-    leads, objection = {"level": 1.0, "picture": 1.0}, ""
-    clear = beyond_doubt(refiner, best, options)
-    for n, kind in enumerate(() if clear else leads):
-        some = [a for a in alternatives if a.name == kind]
-        part = progress.part(0.2 + 0.4 * n, 0.6 + 0.4 * n)
-        leads[kind], reason = lead_over(refiner, best, some, options, part)
-        if leads[kind] < bounds.SURE_LEVEL_LEAD:
-            objection = reason
-            break
+    edge_score = float(np.mean(edges))
+    apart = [h for h in fine if not _same(scene, h, best)]
+    beside = max((refiner.edge_score(options.fine, h) for h in apart), default=edge_score - 1.0)
+    leads, objection = _leads(refiner, best, alternatives, options, progress.part(0.2, 1.0))
     return Evidence(
         score=state.score,
         weakest_score=min(state.view_scores),
+        edge_score=edge_score,
+        weakest_edge_score=min(edges),
         expected_error_mm=surface_error(covariance, bodies.surface_points_ct - bodies.centre_ct),
         disagreement_mm=scene.distance_mm(again.ct_to_world, best.ct_to_world),
-        lead=near - max(scores(middle, apart=True), default=near - 1.0),
-        fine_lead=best.score - max(scores(fine, apart=True), default=best.score - 1.0),
-        level_lead=leads["level"],
+        lead=near - max((h.score for h in middle if not _same(scene, h, best)), default=near - 1.0),
+        fine_lead=best.score - max((h.score for h in apart), default=best.score - 1.0),
+        edge_lead=edge_score - beside,
+        leads=leads,
         neighbour_shift_mm=bodies.largest_shift_mm(best.arrangement),
         covariance=covariance,
-        edge_score=float(np.mean(edges)),
-        weakest_edge_score=min(edges),
-        edge_lead=float(np.mean(edges)) - max(apart_edges, default=float(np.mean(edges)) - 1.0),
-        picture_lead=leads["picture"],
         objection=objection,
     )
+
+
+def _same(scene: Scene, a: Hypothesis, b: Hypothesis) -> bool:
+    """Whether two poses are not clearly apart."""
+    return scene.distance_mm(a.ct_to_world, b.ct_to_world) <= bounds.CLEARLY_APART_MM
+
+
+def _leads(
+    refiner: Refiner,
+    best: Hypothesis,
+    alternatives: Sequence[Alternative],
+    options: RegistrationOptions,
+    progress: Progress,
+) -> tuple[dict[str, float], str]:
+    """The lead over each kind of alternative, and the objection of the first that is too close: no
+    more are tried then, and none where the pose is beyond doubt."""
+    leads = {"level": 1.0, "picture": 1.0, **{other.name: 1.0 for other in alternatives}}
+    if beyond_doubt(refiner, best, options):
+        return leads, ""
+    for n, name in enumerate(leads):
+        kind = [other for other in alternatives if other.name == name]
+        part = progress.part(n / len(leads), (n + 1) / len(leads))
+        if kind:
+            leads[name], reason = lead_over(refiner, best, kind, options, part)
+            if leads[name] < bounds.SURE_LEVEL_LEAD:
+                return leads, reason
+    return leads, ""
 
 
 def lead_over(

@@ -24,7 +24,12 @@ def judge(evidence: Evidence) -> Verdict:
     The bounds were set on simulated cases, the shared fifteen among them: wrong poses scored low in
     at least one view, and left the pose loosely held.
     """
-    numbers = (evidence.weakest_score, evidence.expected_error_mm, evidence.disagreement_mm)
+    numbers = (
+        evidence.weakest_score,
+        evidence.weakest_edge_score,
+        evidence.expected_error_mm,
+        evidence.disagreement_mm,
+    )
     if not np.isfinite(numbers).all():
         # A NaN passes every comparison below.
         return Verdict(
@@ -52,7 +57,7 @@ def judge(evidence: Evidence) -> Verdict:
             "uncertain",
             f"fitting at another scale moves the vertebra by {evidence.disagreement_mm:.1f} mm",
         )
-    if min(evidence.level_lead, evidence.picture_lead) < bounds.SURE_LEVEL_LEAD:
+    if min(evidence.leads.values(), default=1.0) < bounds.SURE_LEVEL_LEAD:
         return Verdict("uncertain", evidence.objection or "another explanation fits as well")
     if evidence.fine_lead < bounds.SURE_LEAD:
         return Verdict(

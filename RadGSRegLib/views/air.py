@@ -1,5 +1,6 @@
 """Burnt-out air beside the patient says whether bone is bright or dark."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import ndimage
 from ..cases import View
 from .bounds import (
     AIR_AHEAD,
+    AIR_LEAST_PX,
     AIR_SHARE,
     AIR_STEP,
     AIR_WIDTH,
@@ -37,20 +39,21 @@ def air_sign(pixels: NDArray[np.float32]) -> int:
     -1 where it is at the high end, 0 where that is not to be seen.
 
     Air next to skin is burnt out over a large area, and from there values change steadily, as the
-    patient thickens. A collimator is a step. Dense bone that an export has cut off looks like air:
-    an area at either end that is nearly as steep means that nothing is known.
+    patient thickens. A collimator is a step, or lies in the corners. Dense bone that an export has
+    cut off may look like air: where the other end might be that, nothing is known.
     """
     low, high = float(pixels.min()), float(pixels.max())
-    steep = [_skin_slope(np.abs(pixels - end) / max(high - low, 1e-12)) for end in (low, high)]
-    if steep[0] > AIR_AHEAD * steep[1]:
-        return 1
-    return -1 if steep[1] > AIR_AHEAD * steep[0] else 0
+    slopes = [_skin_slope(np.abs(pixels - end) / max(high - low, 1e-12)) for end in (low, high)]
+    for sign, here, there in ((1, *slopes), (-1, *slopes[::-1])):
+        if 0.0 < here < np.inf and here > AIR_AHEAD * there:
+            return sign
+    return 0
 
 
 def _skin_slope(from_end: NDArray[np.float32]) -> float:
     """How far values are from an end of the range, a little beside the areas that are stuck there.
 
-    0 where no area is large enough to be air, or where it ends in a step.
+    0 where no area is large enough to be air, or it is a collimator; infinite where it is neither.
     """
     pieces, count = ndimage.label(from_end <= STUCK_RANGE)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
@@ -59,10 +62,14 @@ def _skin_slope(from_end: NDArray[np.float32]) -> float:
     if area.mean() < AIR_SHARE:
         return 0.0
     distance = ndimage.distance_transform_edt(~area)
-    width = AIR_WIDTH * max(from_end.shape)
-    near = from_end[(distance > width / 4) & (distance <= width / 2)]
-    far = from_end[(distance > width) & (distance <= 2 * width)]
-    if not near.size or not far.size:
+    width = max(AIR_WIDTH * max(from_end.shape), AIR_LEAST_PX)
+    edges = width * np.array([0.25, 0.5, 1.0, 2.0, 3.0])
+    rings = [from_end[(distance > a) & (distance <= b)] for a, b in itertools.pairwise(edges)]
+    if not all(ring.size for ring in rings):
         return 0.0
-    close, slope = float(np.median(near)), float(np.median(far))
-    return slope if close < AIR_STEP and slope > SKIN_GROWTH * close else 0.0
+    away = np.array([np.median(ring) for ring in rings])
+    growth = away[1:] / np.maximum(away[:-1], 1e-9)
+    if away[0] < AIR_STEP and SKIN_GROWTH[0] < growth.min() and growth.max() < SKIN_GROWTH[1]:
+        return float(away[-1])
+    corners = area[[0, 0, -1, -1], [0, -1, 0, -1]].sum()
+    return 0.0 if away[0] >= AIR_STEP or corners >= 3 else np.inf

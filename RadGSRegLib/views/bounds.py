@@ -22,14 +22,16 @@ COUNT_FLOOR_PERCENTILE = 0.1
 
 # Burnt-out air (polarity). Air covers at least this share of a picture. No evidence.
 AIR_SHARE = 0.03
-# Beside air, values leave its end of the range slowly and steadily, beside a collimator at once.
-# From a quarter to a half of this width (a share of the picture's longer side) beside air they are
-# still this share of the range from the end, and from one to two widths so many times as far.
-# Measured on 30 views (the fifteen cases and the real wrist): air 2.7 to 6 times, collimators 1.1
-# to 1.9 or a step of 0.18 and more.
+# Beside air, values leave its end of the range slowly and steadily, beside a collimator at once,
+# and then they stay. From ring to ring (edges at 1/4, 1/2, 1, 2 and 3 of this width, a share of the
+# picture's longer side or so many pixels) they grow by a factor between these bounds; the first
+# ring is closer than this share of the range. Measured on 66 views (the fifteen cases, twelve other
+# phantoms, the real wrist, exported windows): beside air 1.3 to 2.7, beside collimators 0.9 to 1.2
+# or 5 and more somewhere.
 AIR_WIDTH = 0.012
-AIR_STEP = 0.1
-SKIN_GROWTH = 2.3
+AIR_LEAST_PX = 6.0
+AIR_STEP = 0.15
+SKIN_GROWTH = (1.25, 3.2)
 # Air is so many times as far as what is stuck at the other end.
 AIR_AHEAD = 2.5
 
