@@ -475,7 +475,10 @@ def test_a_level_far_behind_is_not_refined_to_its_end_and_a_close_one_is(
         return scored(first if stage.rounds == 1 else 1.2)
 
     monkeypatch.setattr(refiner, "refine", refined)
-    lead = lead_over(refiner, scored(1.0), neighbouring_levels(options), options, Progress())
+    lead, reason = lead_over(
+        refiner, scored(1.0), neighbouring_levels(options), options, Progress()
+    )
+    assert "neighbouring level" in reason
     assert asked == rounds
     assert lead == pytest.approx(1.0 - first if rounds == [1] else -0.2)
 

@@ -156,13 +156,20 @@ def test_search_finds_the_rotation(axis: int) -> None:
 
 
 @pytest.mark.parametrize("inverted", [(), ("AP",), ("LA",), ("AP", "LA")])
-def test_polarity_is_found_view_by_view(inverted: tuple[str, ...]) -> None:
+def test_polarity_is_found_device_by_device(inverted: tuple[str, ...]) -> None:
     right = truth(simulated())
     there = _prepared(invert=inverted, display=True)
-    assert [view.sign for view in there.views] == [0, 0]
+    views = tuple(replace(view, sign=0, device=view.name) for view in there.views)
+    there = replace(there, views=views)
     best = search(there, translation([8.0, -5.0, 6.0]) @ right, STILL)[0]
     assert best.signs == tuple(-1 if view.name in inverted else 1 for view in there.views)
     assert np.linalg.norm(_centre(best.ct_to_world) - _centre(right)) < 3.0
+
+
+def test_views_of_one_device_are_taken_for_alike() -> None:
+    there = _prepared(invert=("AP",), display=True)
+    there = replace(there, views=tuple(replace(view, sign=0) for view in there.views))
+    assert {c.signs for c in search(there, truth(simulated()), STILL)} <= {(1, 1), (-1, -1)}
 
 
 def test_several_positions_of_one_rotation_lie_apart() -> None:

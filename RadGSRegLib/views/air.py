@@ -44,10 +44,10 @@ def air_sign(pixels: NDArray[np.float32]) -> int:
     """
     low, high = float(pixels.min()), float(pixels.max())
     slopes = [_skin_slope(np.abs(pixels - end) / max(high - low, 1e-12)) for end in (low, high)]
-    for sign, here, there in ((1, *slopes), (-1, *slopes[::-1])):
-        if 0.0 < here < np.inf and here > AIR_AHEAD * there:
-            return sign
-    return 0
+    at_low, at_high = slopes
+    if 0.0 < at_low < np.inf and at_low > AIR_AHEAD * at_high:
+        return 1
+    return -1 if 0.0 < at_high < np.inf and at_high > AIR_AHEAD * at_low else 0
 
 
 def _skin_slope(from_end: NDArray[np.float32]) -> float:
