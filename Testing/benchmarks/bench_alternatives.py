@@ -1,0 +1,114 @@
+"""Whether `ok` holds where something else than the truth looks right.
+
+    python Testing/benchmarks/bench_alternatives.py [CASES] [--phantoms 15] [--seed 61000]
+        [--kinds KIND,...]
+
+Registers phantoms that nothing was tuned on (every second one hard), and the cases of a folder
+(``*/case.json`` with ``truth.json``), as they are and spoilt on purpose: each X-ray mirrored, the
+two exchanged, the label one level off (right where the pose is that vertebra's own), starts rolled
+about the vertebra's axes and moved by its own width. Prints each result, and per kind how many were `ok`, how many of these wrong
+by 2 mm or more (silent failures), and how many right ones were not `ok` (false alarms).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+from numpy.typing import NDArray
+
+from RadGSRegLib.cases import Case, View, read_case
+from RadGSRegLib.measures import SUCCESS_MM, mtre
+from RadGSRegLib.registration import register_case
+from RadGSRegLib.registration.exploring import other_poses
+from RadGSRegLib.simulation import simulate_phantom_case
+
+KINDS = ("plain", "mirrored", "exchanged", "level", "rolled")
+Pose = NDArray[np.float64]
+
+
+def mirrored(view: View) -> View:
+    """Return a view whose picture, and the click in it, are mirrored; the geometry stays."""
+    pixels = np.ascontiguousarray(view.pixels[:, ::-1])
+    if view.center_px is None:
+        return replace(view, pixels=pixels)
+    column, row = view.center_px
+    return replace(view, pixels=pixels, center_px=(pixels.shape[1] - 1 - column, row))
+
+
+def spoilt(
+    case: Case, pose: Pose, kinds: tuple[str, ...]
+) -> Iterator[tuple[str, Case, Pose | None]]:
+    """Yield what is registered: its kind, the case, and a start (None: from clicks)."""
+    first, second = case.views[:2]
+    if "plain" in kinds:
+        yield Trial("plain", case, pose)
+    if "mirrored" in kinds:
+        yield Trial("mirrored", replace(case, views=(mirrored(first), second)), pose)
+        yield Trial("mirrored", replace(case, views=(first, mirrored(second))), pose)
+    if "exchanged" in kinds and first.pixels.shape == second.pixels.shape:
+        a = replace(first, pixels=second.pixels, center_px=second.center_px)
+        b = replace(second, pixels=first.pixels, center_px=first.center_px)
+        yield Trial("exchanged", replace(case, views=(a, b)), pose)
+    if "level" in kinds:
+        # The clicks stay on the right vertebra, the label is another's.
+        for label, own in list(truth["neighbours"].items())[:2]:
+            yield Trial("level", replace(case, label=int(label)), np.array(own))
+    if "rolled" in kinds:
+        unclicked = replace(case, views=tuple(replace(v, center_px=None) for v in case.views))
+        motions = other_poses(case.surface_ct, case.centre_ct)
+        for motion in motions[:: max(len(motions) // 4, 1)]:
+            yield Trial("rolled", unclicked, pose, pose @ motion)
+
+
+def inputs(
+    folder: Path | None, phantoms: int, seed: int
+) -> Iterator[tuple[str, Case, dict[str, Any]]]:
+    """Yield a folder's cases and phantoms, with their truths."""
+    for path in sorted(folder.glob("*/case.json")) if folder else []:
+        truth = json.loads((path.parent / "truth.json").read_text(encoding="utf-8"))
+        yield path.parent.name, read_case(path), truth
+    for n in range(seed, seed + phantoms):
+        realism = "hard" if n % 2 else "realistic"
+        simulated = simulate_phantom_case(n, realism)
+        yield f"phantom {n} {realism}", simulated.case, simulated.truth
+
+
+def main() -> None:
+    """Register all, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="?", type=Path)
+    parser.add_argument("--phantoms", type=int, default=15)
+    parser.add_argument("--seed", type=int, default=61000)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    args = parser.parse_args()
+    kinds = tuple(args.kinds.split(","))
+    count: Counter[tuple[str, str]] = Counter()
+    for name, case, truth in inputs(args.cases, args.phantoms, args.seed):
+        for trial in spoilt(case, truth, kinds):
+            kind = trial.kind
+            done = register_case(trial.case, trial.start)
+            error = mtre(trial.case.surface_ct[::7], done.ct_to_world, trial.pose)
+            ok, right = done.status == "ok", error < SUCCESS_MM
+            word = "silent failure" if ok and not right else "alarm" if right and not ok else ""
+            count[kind, "n"] += 1
+            count[kind, "ok"] += ok
+            count[kind, word] += 1
+            print(f"{name:26s} {kind:9s} {error:7.2f} mm  {done.status:9s} {word}", flush=True)
+    print("\n| kind | n | ok | silent failures | false alarms |\n| --- | --- | --- | --- | --- |")
+    for kind in kinds:
+        numbers = [count[kind, what] for what in ("n", "ok", "silent failure", "alarm")]
+        print(f"| {kind} | " + " | ".join(map(str, numbers)) + " |")
+
+
+if __name__ == "__main__":
+    main()
