@@ -6,8 +6,8 @@
 Registers phantoms that nothing was tuned on (every second one hard), and the cases of a folder
 (``*/case.json`` with ``truth.json``), as they are and spoilt on purpose: each X-ray mirrored, the
 two exchanged, the label one level off (right where the pose is that vertebra's own), starts rolled
-about the vertebra's axes and moved by its own width. Prints each result, and per kind how many were `ok`, how many of these wrong
-by 2 mm or more (silent failures), and how many right ones were not `ok` (false alarms).
+about the vertebra's axes and moved by its own width. Prints each result, and per kind how many were
+`ok`, how many of these wrong by 2 mm or more (silent failures), and how many right ones were not `ok` (false alarms).
 """
 
 from __future__ import annotations
@@ -45,11 +45,20 @@ def mirrored(view: View) -> View:
     return replace(view, pixels=pixels, center_px=(pixels.shape[1] - 1 - column, row))
 
 
-def spoilt(
-    case: Case, pose: Pose, kinds: tuple[str, ...]
-) -> Iterator[tuple[str, Case, Pose | None]]:
-    """Yield what is registered: its kind, the case, and a start (None: from clicks)."""
+@dataclass(frozen=True)
+class Trial:
+    """What is registered, from where (None: from clicks), and the pose that is right."""
+
+    kind: str
+    case: Case
+    pose: Pose
+    start: Pose | None = None
+
+
+def spoilt(case: Case, truth: dict[str, Any], kinds: tuple[str, ...]) -> Iterator[Trial]:
+    """Yield the trials of these kinds of a case with its truth."""
     first, second = case.views[:2]
+    pose = np.array(truth["ct_to_world"])
     if "plain" in kinds:
         yield Trial("plain", case, pose)
     if "mirrored" in kinds:
