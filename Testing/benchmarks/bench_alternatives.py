@@ -7,7 +7,8 @@ Registers phantoms that nothing was tuned on (every second one hard), and the ca
 (``*/case.json`` with ``truth.json``), as they are and spoilt on purpose: each X-ray mirrored, the
 two exchanged, the label one level off (right where the pose is that vertebra's own), starts rolled
 about the vertebra's axes and moved by its own width. Prints each result, and per kind how many were
-`ok`, how many of these wrong by 2 mm or more (silent failures), and how many right ones were not `ok` (false alarms).
+`ok`, how many of these wrong by 2 mm or more (silent failures), and how many right ones were not
+`ok` (false alarms).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
