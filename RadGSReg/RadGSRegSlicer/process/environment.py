@@ -13,7 +13,12 @@ REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements
 TORCH_VERSION = ">=2.4"
 
 # Packages whose import name is not that of the requirement.
-_IMPORT_NAMES = {"pillow": "PIL", "simpleitk": "SimpleITK", "warp-lang": "warp"}
+_IMPORT_NAMES = {
+    "pillow": "PIL",
+    "python-gdcm": "gdcm",
+    "simpleitk": "SimpleITK",
+    "warp-lang": "warp",
+}
 
 
 class MissingPackagesError(RuntimeError):
