@@ -26,6 +26,19 @@ STEPS_ALIKE = 2.0
 # What lies below air is padding, HU; a CT's values span at least so much.
 AIR_HU = -1024.0
 LEAST_SPAN_HU = 100.0
+# A CT that holds bone has values above what eight bits hold. (Bone of the two CTs and the phantoms:
+# 99 % up to 870 to 1270 HU.)
+EIGHT_BITS = 255.0
+# Bone has most of its HU between the first two, and less up to the third; fat, muscle and marrow
+# lie between the last two after an offset of 1000 or 1024. A CT with more there than between the
+# first two, and more than this share of all, is not in HU (a CT + 1024: 0.83; in HU: 0.02).
+SHIFTED_HU = (100.0, 850.0, 1250.0)
+SHIFTED_SHARE = 0.1
+# One value that has more than this share is a background, around a bone or outside the field.
+BACKGROUND_SHARE = 0.05
+# The median under a bone's label, HU. Vertebrae of the two CTs: 144 to 172, of phantoms: 282; with
+# 1024 added: 1177.
+BONE_MEDIAN_HU = (-200.0, 1000.0)
 # A series has so many slices.
 LEAST_SLICES = 3
 # A second group of slices in one series is a volume of its own from this share of the first on;

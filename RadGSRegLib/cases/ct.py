@@ -9,6 +9,7 @@ from ..geometry import Volume
 from . import bounds
 from .dicom_file import is_dicom_file
 from .dicom_series import read_dicom_series
+from .hounsfield import check_hounsfield
 from .itk_image import as_3d, check_axes, read_itk, volume_from_itk
 from .ledger import Ledger
 
@@ -19,7 +20,7 @@ def read_ct(path: Path, ledger: Ledger | None = None, series: int | None = None)
     Returns float32 HU on the image's own grid in LPS mm, oblique or flipped as it may be. Values
     below air (padding outside the scanner's field) become -1024 HU. ``series`` is the DICOM
     SeriesNumber where a folder holds several CT volumes. Raises InputError for what is missing,
-    unreadable, not 3-D, sheared, not finite or no CT.
+    unreadable, not 3-D, sheared, not finite or not in HU.
     """
     ledger = ledger if ledger is not None else Ledger()
     path = Path(path)
@@ -37,12 +38,5 @@ def read_ct(path: Path, ledger: Ledger | None = None, series: int | None = None)
     array = volume.array.astype(np.float32)
     if not np.isfinite(array).all():
         raise InputError(path, "holds voxels that are not a number (NaN or infinite)")
-    span = float(np.ptp(np.maximum(array, bounds.AIR_HU)))
-    if span < bounds.LEAST_SPAN_HU:
-        raise InputError(
-            path,
-            f"is no CT in Hounsfield units: its values span only {span:.3g}"
-            if span
-            else "is no CT: all voxels are alike",
-        )
+    check_hounsfield(array, path)
     return volume.with_array(np.maximum(array, np.float32(bounds.AIR_HU)))

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..geometry import Volume
 from ..vertebrae import SNOMED_CODES, vertebra_level
 from . import bounds
+from .hounsfield import check_bone
 from .itk_image import as_3d, check_axes, itk_index_to_physical, read_itk, same_grid, volume_to_itk
 from .json_input import did_you_mean, existing_file
 from .ledger import Ledger
@@ -231,6 +232,8 @@ def labels_on_ct(
             ledger.note(f"{path.name}: about {1 - kept:.0%} of {title} lies outside the CT")
     else:
         volume = Volume(volume.array, ct.index_to_physical)
-    if int((volume.array == value).sum()) < bounds.LEAST_VOXELS:
+    inside = volume.array == value
+    if int(inside.sum()) < bounds.LEAST_VOXELS:
         raise InputError(path, f"has too few voxels of {title} to be a vertebra")
+    check_bone(ct.array[inside], title, path)
     return volume, value, names
