@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 from scipy import ndimage
 
-from RadGSRegLib.cases import read_xray
+from RadGSRegLib.cases import read_ct, read_segmentation, read_xray
 from RadGSRegLib.errors import InputError
 
 ROWS, COLUMNS = 70, 90
@@ -226,3 +226,12 @@ def test_missing_tiles_and_flipped_bits(tmp_path: Path) -> None:
         data[len(data) // 2] ^= 0x10
         path.write_bytes(data)
         refused(path, "is cut short or damaged")
+
+
+def test_a_stack_is_no_volume_without_voxel_size(tmp_path: Path) -> None:
+    """ITK would take its voxels for cubes of a millimetre."""
+    path = tmp_path / "ct.tif"
+    tifffile.imwrite(path, np.stack([PIXELS, PIXELS // 2, PIXELS // 3]), photometric="minisblack")
+    for read in (read_ct, read_segmentation):
+        with pytest.raises(InputError, match="without voxel size"):
+            read(path)

@@ -50,7 +50,7 @@ def _is_shifted(array: NDArray[Any]) -> bool:
     low, middle, high = bounds.SHIFTED_HU
     bone = int(counts[(values >= low) & (values < middle)].sum())
     tissue = int(counts[(values >= middle) & (values <= high)].sum())
-    return tissue > max(bone, bounds.SHIFTED_SHARE * counts.sum())
+    return tissue > max(bone, bounds.SHIFTED_SHARE * int(counts.sum()))
 
 
 def check_bone(values: NDArray[Any], title: str, path: Path) -> None:

@@ -12,6 +12,7 @@ from ..geometry import Array, Volume, affine
 from . import bounds
 from .ledger import Ledger
 from .nifti import check_voxel_size, is_nifti, read_nifti, sheared
+from .pictures import picture_kind
 from .whole import check_whole, nrrd_has_place
 
 
@@ -35,6 +36,12 @@ def read_itk(path: Path, ledger: Ledger | None = None, *, placed: bool = False) 
     """
     if is_nifti(path):
         return _nifti_as_itk(path, ledger, placed)
+    if placed and picture_kind(path) is not None:
+        raise InputError(
+            path,
+            "is a picture or a stack of pictures, without voxel size and place in the patient",
+            "save it as NIfTI, NRRD or MHA with both",
+        )
     beside = check_whole(path)
     try:
         with quiet_itk():
