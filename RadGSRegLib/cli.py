@@ -10,13 +10,19 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 from . import __version__
 from .commands import COMMANDS, Outcome
 from .errors import Cancelled, InputError
+from .inputs import guarded_inputs, is_input
 from .system import ExitStatus, Interrupt, Progress
+
+# Arguments that name what is written, or only looked for.
+_WRITTEN = {"out", "work", "stop", "board"}
 
 Show = Callable[[float, str], None]
 
@@ -60,20 +66,76 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Interrupt() as interrupt:
         try:
             COMMANDS[args.command].check(args)
-            return _run(args, interrupt)
+            with guarded_inputs(_inputs(args)):
+                _refuse_output(args)
+                return _run(args, interrupt)
         except InputError as error:
-            print(f"radgsreg: {error}", file=sys.stderr)
-            return ExitStatus.INPUT
+            return _refused(str(error))
         except (KeyboardInterrupt, Cancelled):
             return _cancelled()
         except BrokenPipeError:
             # The reader of the output is gone and does not wait for the result.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop(sys.stdout)
             return ExitStatus.CANCELLED
-        except BaseException:
+        except BaseException as error:
             if interrupt.is_set:
                 return _cancelled()
-            raise
+            return _failed(error)
+
+
+def _inputs(args: argparse.Namespace) -> list[Path]:
+    """The paths among the arguments that are there and are read."""
+    given: list[object] = []
+    for name, value in vars(args).items():
+        if name not in _WRITTEN:
+            given += value if isinstance(value, list) else [value]
+    # Some are texts: a path or a word, and NAME=PATH.
+    texts = [Path(text.rpartition("=")[2]) for text in given if isinstance(text, str)]
+    paths = [path for path in given if isinstance(path, Path) and path.exists()]
+    return paths + [path for path in texts if path.is_file()]
+
+
+def _refuse_output(args: argparse.Namespace) -> None:
+    """InputError for an output without a name, and for one that is an input."""
+    out = getattr(args, "out", None)
+    if out is None:
+        return
+    # What pathlib makes of an empty text is the current folder.
+    if not str(out).strip() or (isinstance(out, Path) and out == Path()):
+        raise InputError("--out", "is empty", "say where the results go")
+    if is_input(out):
+        raise InputError(out, "is an input too", "name another place for the results")
+
+
+def _refused(sentence: str) -> int:
+    print(f"radgsreg: {sentence}", file=sys.stderr)
+    return ExitStatus.INPUT
+
+
+def _failed(error: BaseException) -> int:
+    """Say in one line what no one foresaw; the traceback only where it is asked for."""
+    if os.environ.get("RADGSREG_TRACEBACK"):
+        traceback.print_exception(error)
+    if isinstance(error, OSError):
+        where = error.filename if error.filename is not None else "the system"
+        if error.filename is None:
+            _drop(sys.stdout)  # what could not be printed would be tried again at the end
+        return _refused(f"{where}: {error.strerror or error}")
+    if isinstance(error, MemoryError):
+        return _refused("there is not enough memory; use a smaller CT or close other programs")
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    print(
+        f"radgsreg: an error of the program, nothing written ({said}); run it again with "
+        "RADGSREG_TRACEBACK=1 and report what it prints",
+        file=sys.stderr,
+    )
+    return ExitStatus.BUG
+
+
+def _drop(stream: TextIO) -> None:
+    """Send what is still to be printed nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(args: argparse.Namespace, interrupt: Interrupt) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -357,10 +358,32 @@ def test_a_signal_counts_even_where_python_swallows_it() -> None:
         assert not interrupt.is_set
 
 
-def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ZeroDivisionError("by zero"), 1, "ZeroDivisionError: by zero"),
+        (RecursionError("x\ny"), 1, "RecursionError: x y"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.txt"), 2, "a.txt: No space left"),
+        (PermissionError(errno.EACCES, "Permission denied", "b"), 2, "b: Permission denied"),
+        (MemoryError(), 2, "not enough memory"),
+    ],
+)
+def test_no_traceback_leaves_main(
+    error: Exception,
+    status: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     def broken(*_: object) -> None:
-        raise ZeroDivisionError
+        raise error
 
     monkeypatch.setitem(COMMANDS, "info", replace(COMMANDS["info"], run=broken))
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["info"])
+    assert cli.main(["info"]) == status
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1
+    assert line.startswith("radgsreg: ")
+    assert said in line
+    monkeypatch.setenv("RADGSREG_TRACEBACK", "1")
+    assert cli.main(["info"]) == status
+    assert "Traceback" in capfd.readouterr().err

@@ -14,7 +14,7 @@ from ball import POSE, write_ball
 from RadGSRegLib import cli
 from RadGSRegLib.cases import RegistrationRecord, read_registration_json, write_registration_json
 from RadGSRegLib.commands.register import read_parameters
-from RadGSRegLib.errors import InputError
+from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.registration import RegistrationOptions, registration_options
 
 # Not the defaults, and little work.
@@ -61,22 +61,18 @@ def test_what_is_recorded_is_read_as_it_was(tmp_path: Path, effort: str) -> None
 def test_a_seed_beside_it_wins_and_an_effort_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    class StopError(Exception):
-        pass
-
     seen: list[RegistrationOptions] = []
 
     def stop(args: Any, registration: RegistrationOptions) -> None:
         seen.append(registration)
-        raise StopError
+        raise Cancelled
 
     monkeypatch.setattr("RadGSRegLib.commands.register.pipeline_options", stop)
     options = registration_options("fast", seed=7)
     config = str(write_record(tmp_path, options))
     words = ["register", str(write_ball(tmp_path / "case")), "--out", str(tmp_path / "out")]
     for more in (["--config", config], ["--config", config, "--seed", "9"], ["--seed", "9"]):
-        with pytest.raises(StopError):
-            cli.main([*words, *more])
+        assert cli.main([*words, *more]) == 130
     assert seen == [options, replace(options, seed=9), RegistrationOptions(seed=9)]
     assert cli.main([*words, "--config", config, "--effort", "normal"]) == 2
     assert "--effort: cannot go with --config" in capfd.readouterr().err

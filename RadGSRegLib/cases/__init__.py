@@ -25,6 +25,7 @@ from .dicom_geometry import nominal_intrinsic as nominal_intrinsic
 from .itk_image import read_itk as read_itk
 from .itk_image import volume_from_itk as volume_from_itk
 from .itk_image import volume_to_itk as volume_to_itk
+from .itk_image import write_itk as write_itk
 from .json_input import Fields as Fields
 from .json_input import did_you_mean as did_you_mean
 from .json_input import read_json_object as read_json_object
@@ -50,6 +51,7 @@ from .results import write_volume_nifti as write_volume_nifti
 from .rtk import DetectorGrid as DetectorGrid
 from .rtk import read_rtk_matrices as read_rtk_matrices
 from .rtk import rtk_camera as rtk_camera
+from .strangers import refuse_strangers as refuse_strangers
 from .types import Case as Case
 from .types import CtCase as CtCase
 from .types import Intensity as Intensity

@@ -76,3 +76,8 @@ MOST_LABELS = 512
 LEAST_VOXELS = 27
 # Less than this share of a label inside the CT is noted.
 LEAST_INSIDE = 0.9
+
+# Results
+
+# Where writing fails and a disk has less room than this, it is full, bytes.
+FULL_DISK_BYTES = 1 << 20

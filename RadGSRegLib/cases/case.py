@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from ..errors import InputError
 from ..geometry import Array, Volume, is_rigid
 from .ct import read_ct
-from .itk_image import place_like, volume_to_itk
+from .itk_image import place_like, volume_to_itk, write_itk
 from .json_input import Fields, read_json_object
 from .labels import labels_on_ct, read_segmentation
 from .ledger import Ledger
@@ -143,7 +143,7 @@ def write_segmentation(path: Path, labels: Volume, names: dict[int, str] | None 
             image.SetMetaData(prefix + "Layer", "0")
             image.SetMetaData(prefix + "Extent", " ".join(f"0 {n - 1}" for n in labels.size))
         image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
-    sitk.WriteImage(image, str(path), useCompression=True)
+    write_itk(image, path)
 
 
 def write_case(
@@ -187,7 +187,7 @@ def write_case(
     array = ct.array
     whole = bool((array == np.round(array)).all() and np.abs(array).max() < 2**15)
     stored = ct.with_array(array.astype(np.int16 if whole else np.float32))
-    sitk.WriteImage(volume_to_itk(stored), str(folder / "ct.nii.gz"), useCompression=True)
+    write_itk(volume_to_itk(stored), folder / "ct.nii.gz")
     segmentation = "seg.seg.nrrd" if label_names else "seg.nii.gz"
     write_segmentation(folder / segmentation, labels, label_names)
     write_views(folder, views)

@@ -1,5 +1,9 @@
 """Between image files, SimpleITK images and `Volume`."""
 
+import errno
+import gzip
+import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +29,56 @@ def quiet_itk() -> Iterator[None]:
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+@contextmanager
+def _silent_libraries() -> Iterator[None]:
+    """Without what C libraries print on standard error while a disk is full."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def write_itk(image: sitk.Image, path: Path, compressed: bool = True) -> None:
+    """Write an image file. Raises OSError where it is not whole, as on a full disk.
+
+    ITK says nothing of a NIfTI that came out short, so its length is looked at.
+    """
+    short = OSError(errno.ENOSPC, f"{path.name} came out short; is the disk full?")
+    try:
+        with quiet_itk(), _silent_libraries():
+            sitk.WriteImage(image, str(path), useCompression=compressed)
+    except RuntimeError as error:
+        raise short from error
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        cell = np.dtype(sitk.GetArrayViewFromImage(image).dtype).itemsize
+        values = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel()
+        if _length(path) < values * cell:
+            raise short
+
+
+def _length(path: Path) -> int:
+    """Bytes in a file, of a ``.gz`` those that it unpacks to; -1 where it is broken off."""
+    if not path.name.lower().endswith(".gz"):
+        return path.stat().st_size
+    size = 0
+    try:
+        with gzip.open(path) as stream:
+            while piece := stream.read(1 << 22):
+                size += len(piece)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return -1
+    return size
 
 
 def read_itk(path: Path, ledger: Ledger | None = None, *, placed: bool = False) -> sitk.Image:

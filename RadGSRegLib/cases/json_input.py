@@ -11,16 +11,19 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import Array, orthonormalize
+from ..inputs import note_input
 from . import bounds
 
 
-def existing_file(path: Path, mentioned_in: str = "") -> Path:
-    """``path`` if it is a file; InputError otherwise."""
+def existing_file(path: Path, mentioned_in: str = "", is_input: bool = True) -> Path:
+    """``path`` if it is a file, noted as an input; InputError otherwise."""
     where = f" (mentioned in {mentioned_in})" if mentioned_in else ""
     if path.is_dir():
         raise InputError(path, f"is a folder, not a file{where}")
     if not path.is_file():
         raise InputError(path, f"does not exist{where}")
+    if is_input:
+        note_input(path)
     return path
 
 

@@ -19,7 +19,8 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        with existing_file(path).open("rb") as file:
+        # Checkpoints are read so, and written over; a command notes its model itself.
+        with existing_file(path, is_input=False).open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > _MOST_BYTES:
                 raise ValueError

@@ -1,13 +1,17 @@
 """Results appear whole or not at all."""
 
+import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from ..errors import InputError
+from ..inputs import input_within, is_input
+from . import bounds
+from .staging import StagingFolder, clear_left_over
 
 
 class OutputFolder:
@@ -17,72 +21,90 @@ class OutputFolder:
     ``folder`` is there already, the staging folder stands inside it (it may be a mount, whose
     parent is another file system), its other files stay, files of the same name are replaced, and
     if that fails half-way the old ones are put back. On any exception, Ctrl-C
-    included, nothing is left behind. Raises InputError where the folder cannot be written.
+    included, nothing is left behind; what a killed process has left there is cleared. Raises
+    InputError where the folder has no name, cannot be written, holds what the command has read,
+    or where writing into it fails (a full disk).
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._named = bool(os.fspath(folder).strip())
         self.folder = Path(folder)
-        self._stage: Path | None = None
+        self._staging: StagingFolder | None = None
         self._made: list[Path] = []
 
     def __enter__(self) -> Path:
+        if not self._named:
+            raise InputError("the output folder", "has an empty name", "name a folder")
         target = self.folder.absolute()
         if target.exists() and not target.is_dir():
             raise InputError(self.folder, "is a file, so results cannot be written into it")
         if target.is_dir() and not os.access(target, os.W_OK | os.X_OK):
             raise InputError(self.folder, "cannot be written to")
+        read = input_within(target)
+        if read is not None:
+            what = "is an input too" if read == target.resolve() else f"holds the input {read.name}"
+            raise InputError(self.folder, what, "name another folder for the results")
         try:
             missing = [p for p in (target.parent, *target.parent.parents) if not p.exists()]
             for parent in reversed(missing):
                 parent.mkdir()
                 self._made.append(parent)
             place = target if target.is_dir() else target.parent
-            self._stage = Path(tempfile.mkdtemp(prefix=".radgsreg-", dir=place))
+            clear_left_over(place)
+            clear_left_over(target.parent)
+            self._staging = StagingFolder(place)
         except OSError as error:
             self._remove_made()
             raise InputError(
                 self.folder, f"cannot be written to ({error.strerror or 'no such place'})"
             ) from error
-        return self._stage
+        return self._staging.path
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        stage = self._stage
-        if stage is None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, _: object
+    ) -> None:
+        staging = self._staging
+        if staging is None:
             return
         try:
+            if problem is not None and _is_of_writing(problem, staging.path):
+                self._refuse(problem)
             if kind is None:
                 try:
-                    self._commit(stage)
-                except OSError as problem:
-                    raise InputError(
-                        self.folder, f"cannot be written to ({problem.strerror or problem})"
-                    ) from problem
+                    self._commit(staging.path)
+                except OSError as failure:
+                    self._refuse(failure)
                 self._made.clear()
         finally:
-            shutil.rmtree(stage, ignore_errors=True)
+            staging.remove()
             self._remove_made()
+
+    def _refuse(self, failure: BaseException) -> NoReturn:
+        raise InputError(self.folder, f"cannot be written to ({_said(failure)})") from failure
 
     def _commit(self, stage: Path) -> None:
         target = self.folder.absolute()
         if not target.exists():
             umask = os.umask(0)
             os.umask(umask)
-            stage.chmod(0o777 & ~umask)  # mkdtemp makes it private
+            stage.chmod(0o777 & ~umask)
             stage.rename(target)
             return
         items = sorted(p for p in stage.rglob("*") if p.is_file())
         places = [target / item.relative_to(stage) for item in items]
         for place in places:
             in_the_way = [p for p in place.parents if p.is_file()]
+            if is_input(place):
+                raise InputError(place, "was read, so it is not written over")
             if place.is_dir() or in_the_way:
                 what = (in_the_way or [place])[0]
                 raise InputError(what, "is in the way of a result file; move it away")
-        self._replace(items, places, target)
+        self._replace(items, places, stage.with_name("old"))
 
     @staticmethod
-    def _replace(items: list[Path], places: list[Path], beside: Path) -> None:
+    def _replace(items: list[Path], places: list[Path], backup: Path) -> None:
         """Move every item to its place; if that fails half-way, put everything back."""
-        backup = Path(tempfile.mkdtemp(prefix=".radgsreg-", dir=beside))
+        backup.mkdir()
         done: list[tuple[Path, Path, bool]] = []
         made: list[Path] = []
         try:
@@ -119,17 +141,47 @@ class OutputFolder:
 def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Where to write a file that takes its place at ``path`` once it is whole.
 
-    On any exception nothing is left behind. Raises InputError where the file cannot be written.
+    On any exception nothing is left behind. Raises InputError where the file cannot be written, or
+    is one that the command has read.
     """
     path = Path(path)
-    folder: Path | None = None
+    if is_input(path):
+        raise InputError(path, "was read, so it is not written over", "name another file")
+    staging: StagingFolder | None = None
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".radgsreg-", dir=path.parent))
-        part = folder / path.name
+        clear_left_over(path.parent)
+        staging = StagingFolder(path.parent)
+        part = staging.path / path.name
         yield part
         part.replace(path)
-    except OSError as error:
-        raise InputError(path, f"cannot be written ({error.strerror or error})") from error
+    except InputError:
+        raise
+    except Exception as failure:
+        if isinstance(failure, OSError) or (
+            staging is not None and _is_of_writing(failure, staging.path)
+        ):
+            raise InputError(path, f"cannot be written ({_said(failure)})") from failure
+        raise
     finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        if staging is not None:
+            staging.remove()
+
+
+def _is_of_writing(problem: BaseException, stage: Path) -> bool:
+    """Whether an exception comes from writing into ``stage``; libraries hide a full disk."""
+    if isinstance(problem, InputError) or not isinstance(problem, Exception):
+        return False
+    if isinstance(problem, OSError):
+        if problem.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO):
+            return True
+        return problem.filename is None or stage in Path(os.fsdecode(problem.filename)).parents
+    try:
+        return shutil.disk_usage(stage).free < bounds.FULL_DISK_BYTES
+    except OSError:
+        return True
+
+
+def _said(failure: BaseException) -> str:
+    if isinstance(failure, OSError):
+        return failure.strerror or str(failure)
+    return "the disk is full"

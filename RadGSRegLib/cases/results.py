@@ -1,5 +1,6 @@
 """The result files of the contract."""
 
+import errno
 import json
 import math
 import os
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from .. import __version__
 from ..geometry import Array, Rigid, Volume, is_rigid
-from .itk_image import volume_to_itk
+from .itk_image import quiet_itk, volume_to_itk, write_itk
 from .json_input import Fields, read_json_object
 from .views import check_schema
 
@@ -135,7 +136,7 @@ def write_itk_transform(
     is the inverse, world to CT. Slicer turns it into a to-parent transform in RAS, which, set on
     the CT, moves the vertebra to its registered place. ``centre_ct`` (3,) mm, the vertebra's centre
     in the CT, becomes the transform's centre (where it goes in the world). Raises ValueError unless
-    the matrix (4, 4) is rigid.
+    the matrix (4, 4) is rigid, and OSError where the file does not come out whole.
     """
     matrix = np.asarray(ct_to_world, dtype=float)
     if not is_rigid(matrix):
@@ -147,10 +148,20 @@ def write_itk_transform(
     transform.SetMatrix(world_to_ct.rotation.ravel().tolist())
     offset = world_to_ct.translation - centre + world_to_ct.rotation @ centre
     transform.SetTranslation(offset.tolist())
-    sitk.WriteTransform(transform, str(path))
+    try:
+        with quiet_itk():
+            sitk.WriteTransform(transform, str(path))
+            kept = sitk.ReadTransform(str(path))
+        if len(path.read_text().splitlines()) < 5 or not np.allclose(
+            [*kept.GetParameters(), *kept.GetFixedParameters()],
+            [*transform.GetParameters(), *transform.GetFixedParameters()],
+        ):
+            raise RuntimeError("another transform")
+    except RuntimeError as error:
+        raise OSError(errno.ENOSPC, f"{path.name} came out short; is the disk full?") from error
 
 
 def write_volume_nifti(volume: Volume, path: Path) -> None:
     """Write a volume as compressed float32 NIfTI (``.nii.gz``) at its place in space."""
     image = volume_to_itk(volume.with_array(volume.array.astype(np.float32)))
-    sitk.WriteImage(image, str(path), useCompression=True)
+    write_itk(image, path)

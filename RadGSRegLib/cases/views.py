@@ -16,6 +16,7 @@ from ..geometry import Array, Camera
 from . import bounds
 from .camera_sources import ViewEntry, camera_of, source_keys
 from .dicom_geometry import GeometryTags
+from .itk_image import write_itk
 from .json_input import Fields, existing_file, read_json_object
 from .ledger import Ledger
 from .types import View
@@ -267,7 +268,7 @@ def write_views(folder: Path, views: Sequence[View]) -> Path:
         taken.add(stem)
         image = sitk.GetImageFromArray(np.ascontiguousarray(view.pixels, dtype=np.float32))
         image.SetSpacing([float(s) for s in view.pixel_spacing_mm])
-        sitk.WriteImage(image, str(folder / f"{stem}.tif"))
+        write_itk(image, folder / f"{stem}.tif", compressed=False)
         entries.append(view_to_json(view, f"{stem}.tif"))
     path = folder / "views.json"
     content = {"schema": SCHEMA, "version": VERSION, "views": entries}

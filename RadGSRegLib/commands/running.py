@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def results_folder(out: str, interrupt: Interrupt) -> Iterator[Path]:
-    """Yield the staging folder for ``out``; moving it into place in the end is not interrupted."""
-    from ..cases import OutputFolder
+    """Yield the staging folder for ``out``; moving it into place in the end is not interrupted.
 
+    InputError for a folder that holds anything but results of this program.
+    """
+    from ..cases import OutputFolder, refuse_strangers
+
+    refuse_strangers(out)
     with OutputFolder(out) as stage:
         yield stage
         interrupt.hold()

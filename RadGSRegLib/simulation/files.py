@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from ..cases import OutputFolder, file_stem, write_case, write_json
+from ..cases import OutputFolder, file_stem, write_case, write_itk, write_json
 from .case import SimulatedCase
 
 
@@ -30,6 +30,7 @@ def write_simulated_case(simulated: SimulatedCase, folder: str | os.PathLike[str
             if view.name in simulated.grey:
                 image = sitk.GetImageFromArray(np.ascontiguousarray(simulated.grey[view.name]))
                 image.SetSpacing([float(s) for s in view.pixel_spacing_mm])
-                sitk.WriteImage(image, str(stage / f"{file_stem(view.name).lower()}.tif"))
+                path = stage / f"{file_stem(view.name).lower()}.tif"
+                write_itk(image, path, compressed=False)
         write_json(simulated.truth, stage / "truth.json")
     return Path(folder) / "case.json"

@@ -9,7 +9,7 @@ class ExitStatus(IntEnum):
     OK = 0
     """Done."""
     BUG = 1
-    """An error of the program, with its traceback on standard error."""
+    """An error of the program: one line on standard error (RADGSREG_TRACEBACK=1: all of it)."""
     INPUT = 2
     """Unusable arguments or input: one line on standard error, nothing written."""
     NOT_TRUSTED = 3

@@ -1,0 +1,58 @@
+"""Whether a folder that is there already holds only results of this program."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from ..errors import InputError
+
+_RECORDS = {
+    "registration.json": "radgsreg/registration",
+    "reconstruction.json": "radgsreg/reconstruction",
+    "evaluation.json": "radgsreg/evaluation",
+    "paper.json": "radgsreg/paper",
+}
+"""The files that say that a folder is one of results, and what they say."""
+_RESULTS = re.compile(
+    r"(registration|reconstruction|evaluation|paper|spine)\.(json|md|csv)|ct_to_world\.tfm|"
+    r"reconstruction\.nii\.gz|gaussians\.ply|report\.html|overlay_.+\.png|runs\.csv|"
+    r"(errors|errors_by_case|times|error_against_start|reliability|convergence|reconstructions)"
+    r"\.png|table\d\.csv|(attention|reconstruction|registration)_.+\.png|case"
+)
+_OF_THE_SYSTEM = {"thumbs.db", "desktop.ini", "lost+found"}
+
+
+def refuse_strangers(folder: str | os.PathLike[str]) -> None:
+    """InputError where a folder holds files that are not results of this program.
+
+    Hidden files and those of the system do not count. Results are known by the record that is
+    among them; without one a folder must be empty.
+    """
+    if not os.fspath(folder).strip():
+        raise InputError("--out", "is empty", "name a folder for the results")
+    place = Path(folder)
+    if not place.is_dir():
+        return
+    try:
+        names = sorted(entry.name for entry in place.iterdir())
+    except OSError as error:
+        raise InputError(folder, f"cannot be read ({error.strerror})") from error
+    names = [n for n in names if not n.startswith(".") and n.lower() not in _OF_THE_SYSTEM]
+    ours = any(_is_record(place / name, schema) for name, schema in _RECORDS.items())
+    others = [name for name in names if not (ours and _RESULTS.fullmatch(name))]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise InputError(
+            folder,
+            f"holds files that are no results of this program: {others[0]}{more}",
+            "name a new or an empty folder",
+        )
+
+
+def _is_record(path: Path, schema: str) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("schema") == schema
