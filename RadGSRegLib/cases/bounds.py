@@ -70,6 +70,8 @@ TRAILING_BYTES = 1024
 
 # Labels
 
+# A voxel of a fractional segment is inside from this share on.
+INSIDE_SHARE = 0.5
 # A label map has at most so many different values.
 MOST_LABELS = 512
 # Fewer voxels of a label are no vertebra. (A registration asks for more.)

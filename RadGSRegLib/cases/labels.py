@@ -1,7 +1,6 @@
 """The segmentation of the CT: label maps and Slicer's segmentations."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +12,16 @@ from ..errors import InputError
 from ..geometry import Volume
 from ..vertebrae import SNOMED_CODES, vertebra_level
 from . import bounds
+<<<<<<< HEAD
 from .hounsfield import check_bone
+=======
+from .dicom_file import is_dicom_file
+from .dicom_seg import read_dicom_segmentation
+>>>>>>> 09cfde7 (A segmentation may be a DICOM SEG; contours are refused; what Slicer installs has the DICOM decoders)
 from .itk_image import as_3d, check_axes, itk_index_to_physical, read_itk, same_grid, volume_to_itk
 from .json_input import did_you_mean, existing_file
 from .ledger import Ledger
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One segment of a file: its name and id, the voxels' value and layer, its SNOMED code."""
-
-    name: str
-    identifier: str
-    value: int
-    layer: int
-    code: str = ""
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """Label values ``array`` (layers, K, J, I) on a grid, and the segments that the file names."""
-
-    array: NDArray[np.int32]
-    index_to_physical: NDArray[np.float64]
-    segments: tuple[Segment, ...]
-
-    def values(self) -> list[int]:
-        """The labels that have voxels, without 0."""
-        return [int(v) for v in np.unique(self.array) if v != 0]
+from .segments import Segment, Segmentation
 
 
 def _segments_of(image: sitk.Image, path: Path) -> tuple[Segment, ...]:
@@ -77,12 +58,14 @@ def _segments_of(image: sitk.Image, path: Path) -> tuple[Segment, ...]:
 
 
 def read_segmentation(path: Path, ledger: Ledger | None = None) -> Segmentation:
-    """A label map (NIfTI, NRRD, MHA) or a ``.seg.nrrd``, also with overlapping layers.
+    """A label map (NIfTI, NRRD, MHA), a ``.seg.nrrd`` or a DICOM SEG, also with overlaps.
 
     Raises InputError for what is missing, unreadable, sheared, not whole numbers, or empty.
     """
-    path = Path(path)
-    image = read_itk(existing_file(path), ledger, placed=True)
+    path = existing_file(Path(path))
+    if is_dicom_file(path):
+        return read_dicom_segmentation(path, ledger)
+    image = read_itk(path, ledger, placed=True)
     segments = _segments_of(image, path)
     image = as_3d(image, path, "a segmentation")
     matrix = itk_index_to_physical(image)
