@@ -12,12 +12,9 @@ from ..errors import InputError
 from ..geometry import Volume
 from ..vertebrae import SNOMED_CODES, vertebra_level
 from . import bounds
-<<<<<<< HEAD
-from .hounsfield import check_bone
-=======
 from .dicom_file import is_dicom_file
 from .dicom_seg import read_dicom_segmentation
->>>>>>> 09cfde7 (A segmentation may be a DICOM SEG; contours are refused; what Slicer installs has the DICOM decoders)
+from .hounsfield import check_bone
 from .itk_image import as_3d, check_axes, itk_index_to_physical, read_itk, same_grid, volume_to_itk
 from .json_input import did_you_mean, existing_file
 from .ledger import Ledger
