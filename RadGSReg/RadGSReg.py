@@ -38,9 +38,11 @@ from RadGSRegSlicer.operations.reconstruction import ReconstructRequest
 from RadGSRegSlicer.operations.registration import RegisterRequest
 from RadGSRegSlicer.operations.simulated import SimulatedNodes, SimulateRequest, errorAgainstTruth
 from RadGSRegSlicer.panel import STEPS
+from RadGSRegSlicer.panel.accordion import Accordion
 from RadGSRegSlicer.panel.step import PanelContext
 from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.process.runs import CommandRun
+from RadGSRegSlicer.review import views
 from RadGSRegSlicer.review.review import Review
 from RadGSRegSlicer.scene import segments, xray
 from RadGSRegSlicer.scene.parameters import RadGSRegParameterNode
@@ -70,12 +72,18 @@ implementation under the Apache License 2.0.
         # Sample data can be offered once all modules are there; tests on slicer-core have no app.
         if hasattr(slicer, "app"):
             slicer.app.connect("startupCompleted()", registerSampleData)
+            slicer.app.connect("startupCompleted()", registerLayout)
 
 
 def registerSampleData():
     """Offer the phantom in the Sample Data module."""
     icon = Path(__file__).resolve().parent / "Resources" / "Icons" / "RadGSReg.png"
     sampledata.register("RadGSReg", icon)
+
+
+def registerLayout():
+    """Make the biplane layout known, so that a scene that was saved in it opens well."""
+    views.addLayout(slicer.mrmlScene)
 
 
 class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -106,12 +114,17 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         for kind in STEPS:
             self.steps[kind.name] = kind(self.ui, self.logic, context)
+        self.accordion = Accordion(self.ui, self.steps)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
             self.addObserver(scene, event, self.onSceneEnd)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self.onNode)
+        layout = views.layoutNode(scene)
+        if layout is not None:
+            event = vtk.vtkCommand.ModifiedEvent
+            self.addObserver(layout, event, lambda *args: views.keepOutOfFiles(scene))
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -132,6 +145,7 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for step in self.steps.values():
             step.discard()
         self.setParameterNode(None)
+        views.closeLayout(slicer.mrmlScene)
 
     def onSceneEnd(self, caller, event) -> None:
         if self.parent.isEntered:
@@ -158,6 +172,7 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setParameterNode(self, inputParameterNode) -> None:
         self._disconnectParameterNode()
         self._parameterNode = inputParameterNode
+        self.accordion.forget()
         for step in self.steps.values():
             step.setParameterNode(inputParameterNode)
         if self._parameterNode:
@@ -177,6 +192,8 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if self._parameterNode:
                 step.update()
             step.showStatus()
+        if self._parameterNode:
+            self.accordion.update()
 
 
 class RadGSRegLogic(ScriptedLoadableModuleLogic):

@@ -81,6 +81,8 @@ class ctkCollapsibleButton(QWidget):
         self._bar.setFixedHeight(26)
         self._bar.clicked.connect(lambda: self._collapse(not self._collapsed))
         self._collapsed, self._text, self._shown = False, "", True
+        # As CTK's: unless told otherwise, what is inside sets the panel's least width.
+        self.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Preferred)
         self.setContentsMargins(0, 28, 0, 0)
 
     def _collapse(self, collapsed: bool) -> None:

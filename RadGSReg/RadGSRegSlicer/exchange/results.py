@@ -118,6 +118,8 @@ def keepPose(
 ) -> RegistrationResult:
     """Set a pose (4, 4), RAS, that nothing has checked on the CT, as an uncertain result.
 
+    What there is of a reconstruction in ``outputs`` stays: it comes from the X-rays alone.
+
     Raises Cancelled where the CT is no longer in a scene.
     """
     _sceneOf(ctNode)
@@ -128,7 +130,13 @@ def keepPose(
     transformNode, notes = _place(kept, outputs.transformNode, ctNode, segmentationNode)
     keepRecord(transformNode, kept)
     return RegistrationResult(
-        "uncertain", ctToWorld, transformNode, None, None, quality, notes=[reason, *notes]
+        "uncertain",
+        ctToWorld,
+        transformNode,
+        outputs.reconstructionNode,
+        outputs.gaussiansNode,
+        quality,
+        notes=[reason, *notes],
     )
 
 
@@ -206,15 +214,18 @@ def _loadVolume(
     # Slicer would believe that it is saved already.
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage.SetFileName(str(path))
-    made = node is None
+    # Read into a node of its own: while it reads, a node has no image, and a view that shows it
+    # would have nothing to reslice.
+    read = slicer.vtkMRMLScalarVolumeNode()
+    if not storage.ReadData(read):
+        raise InputError(path, "cannot be read as a volume")
     if node is None:
         node = scene.AddNewNodeByClass(
             "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("RadGSReg reconstruction")
         )
-    if not storage.ReadData(node):
-        if made:
-            scene.RemoveNode(node)
-        raise InputError(path, "cannot be read as a volume")
+    with slicer.util.NodeModify(node):
+        node.SetAndObserveImageData(read.GetImageData())
+        node.CopyOrientation(read)
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     return node

@@ -176,10 +176,11 @@ class RegisterStep(Step):
 
     def _end(self) -> None:
         result, self._fresh = self._fresh, None
+        # Before the review: while something is computed, it starts no scores.
+        self._run = self.context.run = None
         if result is not None and self.parameters is not None:
             self.context.steps["review"].setResult(result)
             self.ui.reviewCollapsibleButton.collapsed = False
-        self._run = self.context.run = None
         self.context.update()
 
     def onKeepBest(self, *args: Any) -> None:
@@ -188,8 +189,7 @@ class RegisterStep(Step):
                 return
             pose, self.bestPose = self.bestPose, None
             request = self._request
-            outputs = OutputNodes(request.outputs.transformNode)
-            self._take(keepPose(pose, request.ctNode, outputs, request.segmentationNode))
+            self._take(keepPose(pose, request.ctNode, request.outputs, request.segmentationNode))
             self._end()
 
     def _canKeepBest(self) -> bool:

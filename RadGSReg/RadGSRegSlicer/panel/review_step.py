@@ -74,10 +74,14 @@ class ReviewStep(Step):
             before = None
         self._close()
         self._ensure()
-        if self.review is not None and self.review.layout.isShown:
-            self.review.layout.before = before
-            with self.attempt():
+        if self.review is None or result is None or views.layoutNode(slicer.mrmlScene) is None:
+            return
+        with self.attempt():
+            if self.review.layout.isShown:
+                self.review.layout.before = before
                 self._startScoring(self.review)
+            elif result.status != "failed":
+                self._showLayout(self.review)
 
     def missing(self) -> str:
         if not self.parameters.ctToWorld:
@@ -110,8 +114,8 @@ class ReviewStep(Step):
 
     def _leave(self, review: Review) -> None:
         review.stopScoring()
-        if review.layout.before is None:  # the scene was opened in this layout
-            review.layout.before = views.CONVENTIONAL_LAYOUT_ID
+        if review.layout.before is None:  # another step, or a scene, brought this layout
+            review.layout.before = views.layoutBefore(slicer.mrmlScene)
         review.layout.leave()
 
     def _refine(self, review: Review) -> None:

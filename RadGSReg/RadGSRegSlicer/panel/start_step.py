@@ -8,6 +8,7 @@ from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array
 from slicer.i18n import tr as _
 
+from ..process.timers import nextTurn
 from ..review import views
 from ..scene import starts, xray
 from ..scene.frames import transformMatrix
@@ -194,8 +195,16 @@ class StartStep(Step):
 
     def _bringIntoView(self, node: Any) -> None:
         """Show an X-ray in one of the two slice views that are for X-rays."""
+        switched = views.showLayout(slicer.mrmlScene) is not None
+        self._showXrays(node)
+        if switched:
+            # Slice widgets that the layout has just made reset their offset in their first turn.
+            nextTurn(lambda: self._showXrays(node))
+
+    def _showXrays(self, node: Any) -> None:
         scene = slicer.mrmlScene
-        views.showLayout(scene)
+        if self.parameters is None or node not in self.nodes:
+            return
         # The others stay, so that their lines can be seen: the first in the left view.
         for name, shown in zip(views.XRAY_VIEWS, self.nodes[:2], strict=False):
             views.showXray(scene, name, shown)

@@ -17,6 +17,15 @@ def makeTimer(milliseconds: int, slot: Callable[[], object]) -> Any:
     return timer
 
 
+def nextTurn(slot: Callable[[], object]) -> None:
+    """Call ``slot`` in the next turn of the event loop; not at all where there is no window."""
+    try:
+        import qt
+    except ImportError:
+        return
+    qt.QTimer.singleShot(0, slot)
+
+
 def rest() -> None:
     """Sleep for a moment."""
     time.sleep(_PAUSE_S)

@@ -89,6 +89,8 @@ class ReviewDisplay:
             views = [view for view in (*views, threeD) if view is not None]
             for model in models:
                 display = model.GetDisplayNode()
+                # Without a view of its own, a line would be drawn in every slice view.
+                display.SetVisibility2D(any(view.IsA("vtkMRMLSliceNode") for view in views))
                 display.RemoveAllViewNodeIDs()
                 for view in views:
                     display.AddViewNodeID(view.GetID())

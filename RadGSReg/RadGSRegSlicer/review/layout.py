@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import vtk
 from slicer import vtkMRMLScalarVolumeNode
 
+from ..process.timers import nextTurn
 from ..scene.drawing import lookAlongBeam
 from . import views
 from .display import framed
@@ -50,6 +51,13 @@ class BiplaneLayout:
             views.showXray(self._scene, name, node)
         self.fit()
         self._watchSizes()
+        if before is not None:
+            # Slice widgets that the layout has just made reset their offset in their first turn.
+            nextTurn(self._fitNew)
+
+    def _fitNew(self) -> None:
+        if self.isShown and self._watched:
+            self.fit()
 
     def leave(self) -> None:
         """Go back to the layout from before."""

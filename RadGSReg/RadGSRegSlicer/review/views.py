@@ -15,6 +15,8 @@ from ..scene.drawing import detectorCornersRas, pixelsToRas
 LAYOUT_ID = 7353
 """Slicer's own layouts end at 100."""
 CONVENTIONAL_LAYOUT_ID = 2
+BEFORE = "RadGSReg.LayoutBefore"
+XRAY_LABELS = ("A", "B")
 XRAY_VIEWS = ("RadGSRegA", "RadGSRegB")
 SLICE_VIEWS = ("Red", "Yellow")
 THREE_D_VIEW = "1"
@@ -27,8 +29,8 @@ _SLICE = """<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
 LAYOUT_XML = (
     '<layout type="vertical" split="true" ><item splitSize="560"><layout type="horizontal" '
     'split="true">'
-    + _SLICE.format(tag=XRAY_VIEWS[0], orientation="Axial", label="A", color="#FAC024")
-    + _SLICE.format(tag=XRAY_VIEWS[1], orientation="Axial", label="B", color="#A88CFA")
+    + _SLICE.format(tag=XRAY_VIEWS[0], orientation="Axial", label=XRAY_LABELS[0], color="#FAC024")
+    + _SLICE.format(tag=XRAY_VIEWS[1], orientation="Axial", label=XRAY_LABELS[1], color="#A88CFA")
     + '</layout></item><item splitSize="440"><layout type="horizontal" split="true">'
     f'<item><view class="vtkMRMLViewNode" singletontag="{THREE_D_VIEW}">'
     '<property name="viewlabel" action="default">1</property></view></item>'
@@ -51,7 +53,20 @@ def addLayout(scene: vtkMRMLScene) -> Any:
             node.SetLayoutDescription(LAYOUT_ID, LAYOUT_XML)
         else:
             node.AddLayoutDescription(LAYOUT_ID, LAYOUT_XML)
+            if node.GetViewArrangement() == LAYOUT_ID:
+                # A scene that was opened before the layout was known shows no views at all.
+                node.SetViewArrangement(LAYOUT_ID)
     return node
+
+
+def keepOutOfFiles(scene: vtkMRMLScene) -> None:
+    """Leave the biplane layout out of saved scenes: without this extension it would be no views.
+
+    A scene without a layout opens in the layout that there is. Call it whenever the layout changes.
+    """
+    node = layoutNode(scene)
+    if node is not None:
+        node.SetSaveWithScene(node.GetViewArrangement() != LAYOUT_ID)
 
 
 def showLayout(scene: vtkMRMLScene) -> int | None:
@@ -62,8 +77,29 @@ def showLayout(scene: vtkMRMLScene) -> int | None:
     before = int(node.GetViewArrangement())
     if before == LAYOUT_ID:
         return None
+    node.SetAttribute(BEFORE, str(before))
     node.SetViewArrangement(LAYOUT_ID)
+    keepOutOfFiles(scene)
     return before
+
+
+def layoutBefore(scene: vtkMRMLScene) -> int:
+    """The layout to go back to from the biplane one, whoever switched to that."""
+    node = layoutNode(scene)
+    before = None if node is None else node.GetAttribute(BEFORE)
+    return int(before) if before and before.isdigit() else CONVENTIONAL_LAYOUT_ID
+
+
+def closeLayout(scene: vtkMRMLScene) -> None:
+    """Leave the biplane layout, and the names of X-rays that its views show."""
+    node = layoutNode(scene)
+    if node is not None and node.GetViewArrangement() == LAYOUT_ID:
+        node.SetViewArrangement(layoutBefore(scene))
+        keepOutOfFiles(scene)
+    for name, label in zip(XRAY_VIEWS, XRAY_LABELS, strict=True):
+        view = sliceNode(scene, name)
+        if view is not None:
+            view.SetLayoutLabel(label)
 
 
 def restoreLayout(scene: vtkMRMLScene, before: int | None) -> None:
@@ -71,6 +107,7 @@ def restoreLayout(scene: vtkMRMLScene, before: int | None) -> None:
     node = layoutNode(scene)
     if node is not None and before is not None:
         node.SetViewArrangement(before)
+        keepOutOfFiles(scene)
 
 
 def viewByName(scene: vtkMRMLScene, className: str, layoutName: str) -> Any:

@@ -182,7 +182,8 @@ def removeHelper(model: Any) -> None:
         return
     display = model.GetDisplayNode()
     scene.RemoveNode(model)
-    if display is not None:
+    # The application takes a display node out with its model.
+    if display is not None and display.GetScene() is not None:
         scene.RemoveNode(display)
 
 
@@ -199,7 +200,8 @@ def lineModel(
     display.SetSliceIntersectionThickness(width)
     # The line lies in the very plane of the slice, where nothing can be cut.
     display.SetSliceDisplayModeToProjection()
-    display.SetVisibility2D(True)
+    # In no slice view until somebody says in which: it belongs to one picture.
+    display.SetVisibility2D(False)
     return model
 
 

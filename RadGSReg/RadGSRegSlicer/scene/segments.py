@@ -229,11 +229,11 @@ def _export(
         return np.array(slicer.util.arrayFromVolume(labelmap))
     finally:
         display = labelmap.GetDisplayNode()
-        if display is not None:
-            if display.GetColorNode() is not None:
-                scene.RemoveNode(display.GetColorNode())
-            scene.RemoveNode(display)
-        scene.RemoveNode(labelmap)
+        colors = None if display is None else display.GetColorNode()
+        for node in (labelmap, display, colors):
+            # The application takes a display node out with its volume.
+            if node is not None and node.GetScene() is not None:
+                scene.RemoveNode(node)
         if reference is not ctNode:
             scene.RemoveNode(reference)
 

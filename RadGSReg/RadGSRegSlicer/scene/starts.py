@@ -17,7 +17,7 @@ from slicer.util import arrayFromVTKMatrix
 
 from .drawing import COLORS, lineModel, pixelsToRas, polyLines, removeHelper, showBesideXray
 from .frames import LPS_RAS, transformMatrix
-from .xray import XrayGeometry, getGeometry, isXray, setCenterPx
+from .xray import XrayGeometry, detectorIjkToLps, getGeometry, isXray, setCenterPx
 
 CLICK_ROLE = "RadGSReg.Click"
 LANDMARKS_ROLE = "RadGSReg.Landmarks"
@@ -54,11 +54,28 @@ def takeClick(xrayNode: vtkMRMLScalarVolumeNode) -> None:
     geometry = getGeometry(xrayNode)
     column, row = rasToPixel(geometry, points[-1])
     camera = geometry.camera
+    problem, remedy = "", "click in its view"
     if not (-0.5 <= column <= camera.columns - 0.5 and -0.5 <= row <= camera.rows - 0.5):
+        problem = "the point is not in this X-ray"
+    elif besidePicture(xrayNode, points[-1]):
+        problem = "no picture of this X-ray is under the point"
+        remedy = "press 'Click in selected X-ray' and click in its view while it shows the X-ray"
+    if problem:
         node.RemoveAllControlPoints()
         setCenterPx(xrayNode, None)
-        raise InputError(xrayNode.GetName(), "the point is not in this X-ray", "click in its view")
+        raise InputError(xrayNode.GetName(), problem, remedy)
     setCenterPx(xrayNode, (column, row))
+
+
+def besidePicture(xrayNode: vtkMRMLScalarVolumeNode, pointRas: Sequence[float]) -> bool:
+    """Whether a point (3,), RAS mm, lies before or behind an X-ray's picture, not in it.
+
+    A slice view that is elsewhere shows nothing of the X-ray, and a click there means nothing.
+    """
+    geometry = getGeometry(xrayNode)
+    place = LPS_RAS @ detectorIjkToLps(geometry.camera, geometry.pixelSpacing)
+    # The picture is one slice, 1 mm thick.
+    return bool(abs((np.linalg.inv(place) @ [*pointRas, 1.0])[2]) > 0.5 + 1e-3)
 
 
 def showClick(xrayNode: vtkMRMLScalarVolumeNode) -> vtkMRMLMarkupsFiducialNode | None:
@@ -184,6 +201,13 @@ def landmarksInXrays(xrayNodes: Sequence[vtkMRMLScalarVolumeNode], count: int) -
         markups = markupsOf(node, LANDMARKS_ROLE)
         points = [] if markups is None else definedPoints(markups)
         geometry = getGeometry(node)
+        beside = [number for number, p in enumerate(points, 1) if besidePicture(node, p)]
+        if beside:
+            raise InputError(
+                f"landmark {beside[0]}",
+                f"no picture of '{node.GetName()}' is under its point",
+                "remove it and place it again, in the view that shows the X-ray",
+            )
         clicks.append((geometry.camera, [rasToPixel(geometry, point) for point in points]))
     for index in range(count):
         pairs = [(camera, pixels[index]) for camera, pixels in clicks if index < len(pixels)]

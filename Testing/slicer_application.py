@@ -1,0 +1,96 @@
+# ruff: noqa: N802
+"""What Slicer's application does around the scene, as a real one was seen to do it.
+
+slicer-core has the scene and its nodes, not the application. `StandInLayoutManager` makes views of
+a layout and, in their first turn of the event loop, resets their offset, as new slice widgets do.
+`takeDisplaysAlong` removes display nodes with what they display, and notes in `errors` what is
+removed twice. `logged` collects what Slicer writes to its log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+from slicer_pictures import Stage
+
+UNSET = 14
+errors: list[str] = []
+"""What the application would have written to its log as an error."""
+
+
+class StandInLayoutManager:
+    """Views for every layout of a scene that is known; none for one that is not."""
+
+    def __init__(self, scene: Any, sizes: dict[str, tuple[int, int]] | None = None) -> None:
+        self.stage = Stage(scene)
+        self.sizes = sizes or {}
+        self.views: list[str] = []
+        (self.node,) = slicer.util.getNodesByClass("vtkMRMLLayoutNode", scene)
+        self.node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onLayout)
+        self._onLayout(self.node, "")
+
+    def _onLayout(self, caller: Any, event: str) -> None:
+        """The views of the present layout; an unknown one is an empty window, and a log entry."""
+        import qt
+
+        known = bool(caller.GetCurrentLayoutDescription())
+        text = caller.GetCurrentLayoutDescription() or ""
+        self.views = re.findall(r'class="vtkMRMLSliceNode" singletontag="([^"]+)"', text)
+        if not known:
+            # A new or emptied layout node says 14, until the application asks for its own.
+            if caller.GetViewArrangement() != UNSET:
+                errors.append(f"Can't find layout:{caller.GetViewArrangement()}")
+            return
+        before = set(self.stage.sliceLogics)
+        self.stage.build(self.sizes)
+        fresh = [name for name in self.stage.sliceLogics if name not in before]
+        qt.QTimer.singleShot(0, lambda: self._reset(fresh))
+
+    def _reset(self, names: list[str]) -> None:
+        """A new widget's slider knows its range only now, and clamps the offset to it."""
+        for name in names:
+            node = self.stage.sliceLogics[name].GetSliceNode()
+            if node is not None and node.GetScene() is slicer.mrmlScene:
+                node.SetSliceOffset(node.GetSliceOffset() + 1.0)
+
+
+def takeDisplaysAlong(scene: Any) -> None:
+    """Let display nodes go with their node; whoever removes them once more makes an error."""
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def removed(caller: Any, event: Any, node: Any) -> None:
+        if not node.IsA("vtkMRMLDisplayableNode"):
+            return
+        for index in range(node.GetNumberOfDisplayNodes()):
+            display = node.GetNthDisplayNode(index)
+            if display is not None and display.GetScene() is not None:
+                remove(display)
+
+    remove = scene.RemoveNode
+
+    def once(node: Any) -> None:
+        if node.GetScene() is None:
+            errors.append(f"RemoveNode: {node.GetName()} is not in the scene")
+        remove(node)
+
+    scene.AddObserver(scene.NodeAboutToBeRemovedEvent, removed)
+    scene.RemoveNode = once
+
+
+@contextlib.contextmanager
+def logged(folder: Path) -> Iterator[list[str]]:
+    """The errors and warnings that VTK and MRML write meanwhile, filled in at the end."""
+    lines: list[str] = []
+    path = folder / "vtk.log"
+    vtk.vtkLogger.LogToFile(str(path), vtk.vtkLogger.TRUNCATE, vtk.vtkLogger.VERBOSITY_WARNING)
+    try:
+        yield lines
+    finally:
+        vtk.vtkLogger.EndLogToFile(str(path))
+        lines += [line for line in path.read_text().splitlines() if re.search(r"(ERR|WARN)\|", line)]
