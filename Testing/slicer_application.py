@@ -93,4 +93,6 @@ def logged(folder: Path) -> Iterator[list[str]]:
         yield lines
     finally:
         vtk.vtkLogger.EndLogToFile(str(path))
-        lines += [line for line in path.read_text().splitlines() if re.search(r"(ERR|WARN)\|", line)]
+        lines += [
+            line for line in path.read_text().splitlines() if re.search(r"(ERR|WARN)\|", line)
+        ]

@@ -21,7 +21,6 @@ import slicer_startup
 
 slicer_startup.start_panel()
 
-import RadGSReg
 from panel_scene import click_in_slice, load_nodes, wait_until, write_files
 from RadGSRegSlicer.exchange import results
 from RadGSRegSlicer.process import environment
@@ -32,6 +31,7 @@ from review_scene import ball_nodes
 from slicer_application import StandInLayoutManager, logged
 from slicer_pictures import view_slice
 
+import RadGSReg
 from RadGSRegLib.errors import InputError
 
 SIZES = {"RadGSRegA": (320, 240), "RadGSRegB": (320, 240), "Red": (200, 200), "Yellow": (200, 200)}
@@ -191,7 +191,7 @@ def test_after_apply_the_review_is_shown_and_scored(
     panel: Any, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(environment, "missingPackages", lambda: [])
+    monkeypatch.setattr(environment, "missingPackages", list)
     monkeypatch.setattr(Review, "startScoring", lambda self: calls.append("start"))
     monkeypatch.setattr(Review, "stopScoring", lambda self: calls.append("stop"))
     _click_both(panel)
@@ -212,9 +212,7 @@ def _click_both(panel: Any) -> None:
     assert panel.ui.applyButton.enabled, panel.ui.applyButton.toolTip
 
 
-def test_a_second_result_leaves_no_view_without_an_image(
-    application: Any, tmp_path: Path
-) -> None:
+def test_a_second_result_leaves_no_view_without_an_image(application: Any, tmp_path: Path) -> None:
     path = tmp_path / "reconstruction.nii.gz"
     sitk.WriteImage(sitk.Image(4, 5, 6, sitk.sitkFloat32), str(path))
     scene = slicer.mrmlScene
@@ -239,7 +237,7 @@ def test_a_second_result_leaves_no_view_without_an_image(
 def test_a_session_writes_no_error_to_the_log(
     application: Any, panel: Any, library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "missingPackages", lambda: [])
+    monkeypatch.setattr(environment, "missingPackages", list)
     monkeypatch.setattr(Review, "startScoring", lambda self: None)
     with logged(tmp_path) as lines:
         panel.ui.placeClickButton.checked = True

@@ -1,5 +1,6 @@
 """One step of the panel open at a time, and the next one when the one before is complete."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ class Accordion:
     def update(self) -> None:
         """Open the next step if the open one was not complete at the last update and now is."""
         before, self._missing = self._missing, {n: bool(self._steps[n].missing()) for n in ORDER}
-        for name, following in zip(ORDER, ORDER[1:], strict=False):
+        for name, following in itertools.pairwise(ORDER):
             button = self._buttons[name]
             if before.get(name, False) and not self._missing[name] and not button.collapsed:
                 # The registration is complete when it has run: it opens the review itself.
