@@ -157,18 +157,21 @@ def test_the_exit_status_follows_the_verdict(
     assert set(record["inputs"]) == set(seen[0].inputs)
 
 
-def test_results_replace_those_of_before_and_leave_the_rest(
+def test_results_replace_those_of_before_and_no_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_ball(tmp_path / "case")
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "mine.txt").write_text("mine")
-    (out / "report.html").write_text("old")
     replace_pipeline(monkeypatch, lambda *_: result())
     assert cli.main(["register", str(path), "--out", str(out)]) == 0
-    assert (out / "mine.txt").read_text() == "mine"
+    (out / "report.html").write_text("old")
+    assert cli.main(["register", str(path), "--out", str(out)]) == 0
     assert (out / "report.html").read_text() != "old"
+    (out / "mine.txt").write_text("mine")
+    (out / "report.html").write_text("old")
+    assert cli.main(["register", str(path), "--out", str(out)]) == 2
+    assert (out / "mine.txt").read_text() == "mine"
+    assert (out / "report.html").read_text() == "old"
 
 
 def test_a_failure_on_the_way_leaves_nothing(
@@ -177,6 +180,5 @@ def test_a_failure_on_the_way_leaves_nothing(
     path = write_ball(tmp_path / "case")
     broken = replace(result(), volume_world=None)  # type: ignore[arg-type]
     replace_pipeline(monkeypatch, lambda *_: broken)
-    with pytest.raises(AttributeError):
-        cli.main(["register", str(path), "--out", str(tmp_path / "deep" / "out")])
+    assert cli.main(["register", str(path), "--out", str(tmp_path / "deep" / "out")]) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["case"]
