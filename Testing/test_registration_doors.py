@@ -285,6 +285,8 @@ class Twin:
     name: str = "twin"
     views_needed: int = 1
     reason: str = "a twin fits as well"
+    clear_score: float = 0.8
+    explains: bool = False
 
     def scene(self, scene: Scene) -> Scene:
         return scene

@@ -95,6 +95,7 @@ def test_a_good_registration_is_ok_and_says_so_in_one_sentence() -> None:
         ({"leads": {"level": -0.01}}, "uncertain"),
         ({"leads": {"level": 1.0, "picture": 0.0}}, "uncertain"),
         ({"edge_lead": -0.01}, "uncertain"),
+        ({"lead": -0.01}, "uncertain"),
         ({"weakest_edge_score": 0.1}, "uncertain"),
         ({"fine_lead": 0.0}, "uncertain"),
     ],
@@ -103,6 +104,13 @@ def test_one_bad_sign_is_enough(bad: dict[str, Any], status: str) -> None:
     verdict = judge(replace(GOOD, **bad))
     assert verdict.status == status
     assert verdict.reason != judge(GOOD).reason
+
+
+def test_an_explanation_is_the_reason_of_what_is_not_ok_and_changes_no_status() -> None:
+    for evidence in (GOOD, replace(GOOD, fine_lead=0.0), replace(GOOD, weakest_score=0.05)):
+        plain, explained = judge(evidence), judge(replace(evidence, explanation="one is inverted"))
+        assert explained.status == plain.status
+        assert explained.reason == (plain.reason if plain.status == "ok" else "one is inverted")
 
 
 RANK = {"ok": 0, "uncertain": 1, "failed": 2}

@@ -233,7 +233,7 @@ def _clicks(case: Case, *pixels: tuple[float, float] | None) -> Case:
 def test_nothing_to_start_from(clicked: int) -> None:
     case = simulated("clean").case
     pixels = [v.center_px if n < clicked else None for n, v in enumerate(case.views)]
-    with pytest.raises(InputError, match="nothing says where the vertebra is"):
+    with pytest.raises(InputError, match="nothing says where the bone is"):
         register(_clicks(case, *pixels), None, QUICK)
 
 

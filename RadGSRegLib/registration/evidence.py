@@ -14,7 +14,7 @@ from ..system import Progress, side_by_side_reporting
 from . import bounds
 from .exploring import beyond_doubt
 from .options import RegistrationOptions
-from .proposers import Alternative, Proposal, Tried
+from .proposers import Alternative, Candidate, Proposal, Tried
 from .scene import Scene
 from .stages import Hypothesis, Refiner
 
@@ -31,7 +31,8 @@ class Evidence:
     the middle stage and among those refined finely (1 where there is no such pose), ``edge_lead``
     how much better its edges do; ``leads`` the same against each kind of `Alternative` by its name
     ("level": the target one level up or down, "picture": mirrored or exchanged pictures), and
-    ``objection`` the reason of the one that is too close.
+    ``objection`` the reason of the one that is too close; ``explanation`` why nothing convinces,
+    where one was found.
     """
 
     score: float
@@ -47,6 +48,7 @@ class Evidence:
     neighbour_shift_mm: float
     covariance: Array
     objection: str = ""
+    explanation: str = ""
 
     @property
     def confidence(self) -> float:
@@ -55,7 +57,7 @@ class Evidence:
 
     def to_quality(self) -> dict[str, Any]:
         """Return it for the result's ``quality``."""
-        left_out = ("covariance", "leads", "objection")
+        left_out = ("covariance", "leads", "objection", "explanation")
         numbers = {name: value for name, value in vars(self).items() if name not in left_out}
         leads = {f"{name}_lead": lead for name, lead in self.leads.items()}
         return {**numbers, **leads, "confidence": self.confidence}
@@ -150,18 +152,37 @@ def _leads(
     progress: Progress,
 ) -> tuple[dict[str, float], str]:
     """The lead over each kind of alternative, and the objection of the first that is too close: no
-    more are tried then, and none where the pose is beyond doubt."""
+    more are tried then, and none whose kind has never scored as well as the pose."""
+    alternatives = [other for other in alternatives if not other.explains]
     leads = {"level": 1.0, "picture": 1.0, **{other.name: 1.0 for other in alternatives}}
-    if beyond_doubt(refiner, best, options):
-        return leads, ""
     for n, name in enumerate(leads):
-        kind = [other for other in alternatives if other.name == name]
+        kind = [
+            other
+            for other in alternatives
+            if other.name == name and not beyond_doubt(refiner, best, options, other.clear_score)
+        ]
         part = progress.part(n / len(leads), (n + 1) / len(leads))
         if kind:
             leads[name], reason = lead_over(refiner, best, kind, options, part)
-            if leads[name] < bounds.SURE_LEVEL_LEAD:
+            if leads[name] < bounds.SURE_ALTERNATIVE_LEAD:
                 return leads, reason
     return leads, ""
+
+
+def explanation(
+    refiner: Refiner,
+    best: Hypothesis,
+    alternatives: Sequence[Alternative],
+    options: RegistrationOptions,
+    progress: Progress,
+) -> str:
+    """Return the reason of the alternative that says why a pose is not `ok`: it `explains`, and
+    explains the X-rays better. Nothing where there is none."""
+    some = [alternative for alternative in alternatives if alternative.explains]
+    if not some:
+        return ""
+    lead, reason = lead_over(refiner, best, some, options, progress)
+    return reason if lead < -bounds.SURE_ALTERNATIVE_LEAD else ""
 
 
 def lead_over(
@@ -177,12 +198,13 @@ def lead_over(
     in a mirrored picture; only trying tells. There the search starts anew, up to the middle stage,
     and to the fine one where that is close. 1 where nothing comes of it.
     """
-    own_coarse = refiner.refine(options.coarse, best, progress.part(0.0, 0.1), afresh=True)
-    least = own_coarse.score - bounds.CLOSE_LEVELS
+    own = refiner.refine(options.coarse, best, progress.part(0.0, 0.1), afresh=True)
+    least = own.score - bounds.CLOSE_LEVELS
+    before = Tried([Candidate(best.ct_to_world, best.score, best.signs)], best)
 
     def proposed(alternative: Alternative, part: Progress) -> tuple[Refiner, Proposal, str]:
         there = refiner.within(alternative.scene(refiner.scene))
-        proposal = alternative.propose(there.scene, Tried(best=best), part)
+        proposal = alternative.propose(there.scene, before, part)
         return there, proposal, alternative.reason
 
     def tried(known: tuple[Refiner, Proposal, str], part: Progress) -> list[_Other]:
@@ -208,7 +230,7 @@ def lead_over(
     other = max(others, key=lambda o: o.hypothesis.score)
     hypothesis, there = other.hypothesis, other.refiner
     lead = own.score - hypothesis.score
-    close = bounds.CLOSE_LEVELS if there is refiner else bounds.SURE_LEVEL_LEAD
+    close = bounds.CLOSE_LEVELS if there is refiner else bounds.SURE_ALTERNATIVE_LEAD
     if abs(lead) < close:
         first, rest = options.fine.in_two()
         for stage, part in ((first, progress.part(0.9, 0.95)), (rest, progress.part(0.95, 1.0))):

@@ -35,11 +35,16 @@ def other_poses(surface_points: Array, centre: Array) -> list[Array]:
     return motions
 
 
-def beyond_doubt(refiner: Refiner, best: Hypothesis, options: RegistrationOptions) -> bool:
+def beyond_doubt(
+    refiner: Refiner,
+    best: Hypothesis,
+    options: RegistrationOptions,
+    least: float = bounds.CLEAR_SCORE,
+) -> bool:
     """Return whether a finely refined pose explains each view, and its edges, better than a wrong
-    one ever did: then nothing else needs to be tried."""
+    one ever did: then nothing else needs to be tried. ``least``: the weakest view's score."""
     return (
-        best.weakest_score >= bounds.CLEAR_SCORE
+        best.weakest_score >= least
         and min(refiner.edge_scores(options.fine, best)) >= bounds.CLEAR_EDGES
     )
 

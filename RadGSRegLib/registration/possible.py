@@ -7,7 +7,15 @@ from typing import Any
 from ..errors import InputError
 
 # Sizes that something is divided by or stepped with.
-_POSITIVE = ("pixel_mm", "cloud_mm", "step_mm", "step_deg", "neighbourhood_mm", "neighbourhoods_mm")
+_POSITIVE = (
+    "bone_scale",
+    "pixel_mm",
+    "cloud_mm",
+    "step_mm",
+    "step_deg",
+    "neighbourhood_mm",
+    "neighbourhoods_mm",
+)
 
 
 def refuse_impossible(options: Any, source: Path, within: str = "") -> None:

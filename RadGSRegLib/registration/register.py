@@ -15,18 +15,19 @@ from ..geometry import Array
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter
 from .bounds import CLICKS_APART_MM, STANDS_ALONE, WORTH_FINISHING
-from .evidence import Evidence, gather_evidence
+from .evidence import Evidence, explanation, gather_evidence
 from .exploring import explore
 from .options import Places, RegistrationOptions
 from .proposers import (
     Alternative,
     AroundTried,
     Candidate,
-    ClickSearch,
+    MixedPolarity,
     Proposer,
     StartItself,
     StartSearch,
     Tried,
+    click_search,
     neighbouring_levels,
     other_pictures,
 )
@@ -79,13 +80,20 @@ def register_case(
         alternatives: list[Alternative] = [
             *neighbouring_levels(options),
             *other_pictures(scene.views, axes, range_deg, options),
+            MixedPolarity(asked[-1], tuple(view.intensity == "display" for view in case.views)),
         ]
         part = report.part(0.05, 1.0)
         done = register(scene, asked, alternatives=alternatives, options=options, progress=part)
     total = time.perf_counter() - began
-    parameters = {**done.parameters, "registration": asdict(given)}
+    if start_ct_to_world is not None:
+        moved_mm = scene.distance_mm(np.array(start_ct_to_world, dtype=float), done.ct_to_world)
+        quality = {**done.quality, "from_start_mm": moved_mm}
+        reason = f"{done.reason}; {moved_mm:.0f} mm from the start"
+        done = replace(done, quality=quality, reason=reason)
     return replace(
-        done, parameters=parameters, timing_s={"prepare": prepared, **done.timing_s, "total": total}
+        done,
+        parameters={**done.parameters, "registration": asdict(given)},
+        timing_s={"prepare": prepared, **done.timing_s, "total": total},
     )
 
 
@@ -112,7 +120,7 @@ def case_proposers(
     centre_world = clicked_centre(case.views, CLICKS_APART_MM)
     if centre_world is not None:
         axes, turn_deg = _orientation(case, start_ct_to_world, options)
-        return [*before, ClickSearch(centre_world, axes, turn_deg, options)]
+        return [*before, click_search(centre_world, axes, turn_deg, options)]
     if start_ct_to_world is not None:
         start = np.array(start_ct_to_world, dtype=float)
         return [*before, StartItself(start, options), StartSearch(start, options)]
@@ -120,7 +128,7 @@ def case_proposers(
         return [*before, AroundTried(options)]
     raise InputError(
         "views",
-        "nothing says where the vertebra is",
+        "nothing says where the bone is",
         "give center_px in at least two views, or a start",
     )
 
@@ -211,7 +219,7 @@ def register(
     if outcome is None:
         raise InputError(
             "views",
-            "the X-rays show nothing where the clicks or the start say the vertebra is",
+            "the X-rays show nothing where the clicks or the start say the bone is",
             "check center_px, the start and the geometry",
         )
     return _registration(scene, outcome, timing_s, options)
@@ -280,10 +288,15 @@ class _Route:
         end("fine")
         if not last and self.best.weakest_score < STANDS_ALONE:
             return None
-        part = progress.part(0.85, 1.0)
-        evidence = gather_evidence(refiner, fine, middle, self._alternatives, options, part)
+        part, others = progress.part(0.85, 0.97), self._alternatives
+        evidence = gather_evidence(refiner, fine, middle, others, options, part)
+        convincing = judge(evidence).status == "ok"
+        if last and not convincing:
+            part = progress.part(0.97, 1.0)
+            why = explanation(refiner, fine[0], others, options, part)
+            evidence = replace(evidence, explanation=why)
         end("check")
-        return _Outcome(fine, evidence) if last or judge(evidence).status == "ok" else None
+        return _Outcome(fine, evidence) if last or convincing else None
 
 
 def _registration(

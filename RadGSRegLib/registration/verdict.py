@@ -24,6 +24,13 @@ def judge(evidence: Evidence) -> Verdict:
     The bounds were set on simulated cases, the shared fifteen among them: wrong poses scored low in
     at least one view, and left the pose loosely held.
     """
+    verdict = _judged(evidence)
+    if verdict.status != "ok" and evidence.explanation:
+        return Verdict(verdict.status, evidence.explanation)
+    return verdict
+
+
+def _judged(evidence: Evidence) -> Verdict:
     numbers = (
         evidence.weakest_score,
         evidence.weakest_edge_score,
@@ -42,28 +49,34 @@ def judge(evidence: Evidence) -> Verdict:
     ):
         return Verdict(
             "failed",
-            f"the X-rays do not show the vertebra at this pose (weakest view's correlation "
+            f"the X-rays do not show the bone at this pose (weakest view's correlation "
             f"{evidence.weakest_score:.2f}, expected error {evidence.expected_error_mm:.1f} mm); "
             "check the label, the clicks and the geometry",
         )
     if evidence.confidence < bounds.SURE_CONFIDENCE:
         return Verdict(
             "uncertain",
-            f"the vertebra is explained too weakly to be sure (weakest view's correlation "
+            f"the bone is explained too weakly to be sure (weakest view's correlation "
             f"{evidence.weakest_score:.2f}, expected error {evidence.expected_error_mm:.2f} mm)",
         )
     if evidence.disagreement_mm > bounds.SURE_DISAGREEMENT_MM:
         return Verdict(
             "uncertain",
-            f"fitting at another scale moves the vertebra by {evidence.disagreement_mm:.1f} mm",
+            f"fitting at another scale moves the bone by {evidence.disagreement_mm:.1f} mm",
         )
-    if min(evidence.leads.values(), default=1.0) < bounds.SURE_LEVEL_LEAD:
+    if min(evidence.leads.values(), default=1.0) < bounds.SURE_ALTERNATIVE_LEAD:
         return Verdict("uncertain", evidence.objection or "another explanation fits as well")
     if evidence.fine_lead < bounds.SURE_LEAD:
         return Verdict(
             "uncertain",
             f"another pose explains the X-rays nearly as well (correlation lower by only "
             f"{evidence.fine_lead:.2f})",
+        )
+    if evidence.lead < 0.0:
+        return Verdict(
+            "uncertain",
+            "another pose explained the X-rays better before the last stage (correlation higher "
+            f"by {-evidence.lead:.2f})",
         )
     if evidence.edge_lead < 0.0 or evidence.weakest_edge_score < bounds.SURE_EDGES:
         return Verdict(

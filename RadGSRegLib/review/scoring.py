@@ -58,7 +58,7 @@ class PoseScorer:
         self._stage = replace(self._options.fine, rounds=1)
         self._still = replace(self._stage.refine, move_neighbours=False)
         report = progress or Progress()
-        report(0.0, "taking the vertebra out of the CT")
+        report(0.0, "taking the bone out of the CT")
         bodies = case_bodies(case, self._options)
         assert bodies.target_excess is not None
         self.vertebra: Volume = bodies.target_excess

@@ -11,13 +11,14 @@ from ..cases import View
 from .bounds import (
     AIR_AHEAD,
     AIR_LEAST_PX,
+    AIR_PIXELS,
     AIR_SHARE,
     AIR_STEP,
     AIR_WIDTH,
     SKIN_GROWTH,
-    STUCK_RANGE,
-    STUCK_SHARE,
 )
+from .cleaning import stuck_areas
+from .types import Mask
 
 
 def signs_by_air(views: Sequence[View]) -> list[int]:
@@ -42,23 +43,24 @@ def air_sign(pixels: NDArray[np.float32]) -> int:
     patient thickens. A collimator is a step, or lies in the corners. Dense bone that an export has
     cut off may look like air: where the other end might be that, nothing is known.
     """
-    low, high = float(pixels.min()), float(pixels.max())
-    slopes = [_skin_slope(np.abs(pixels - end) / max(high - low, 1e-12)) for end in (low, high)]
-    at_low, at_high = slopes
+    # Skin is not thinner than a few pixels of a smaller picture.
+    step = max(max(pixels.shape) // AIR_PIXELS, 1)
+    few = pixels[::step, ::step]
+    low, high = float(few.min()), float(few.max())
+    at_low, at_high = (
+        _skin_slope(area, np.abs(few - end) / max(high - low, 1e-12))
+        for area, end in zip(stuck_areas(few), (low, high), strict=True)
+    )
     if 0.0 < at_low < np.inf and at_low > AIR_AHEAD * at_high:
         return 1
     return -1 if 0.0 < at_high < np.inf and at_high > AIR_AHEAD * at_low else 0
 
 
-def _skin_slope(from_end: NDArray[np.float32]) -> float:
-    """How far values are from an end of the range, a little beside the areas that are stuck there.
+def _skin_slope(area: Mask, from_end: NDArray[np.float32]) -> float:
+    """How far values are from an end of the range, a little beside the area that is stuck there.
 
     0 where no area is large enough to be air, or it is a collimator; infinite where it is neither.
     """
-    pieces, count = ndimage.label(from_end <= STUCK_RANGE)
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-    large = np.flatnonzero(sizes > STUCK_SHARE * from_end.size) + 1
-    area = np.isin(pieces, large)
     if area.mean() < AIR_SHARE:
         return 0.0
     distance = ndimage.distance_transform_edt(~area)

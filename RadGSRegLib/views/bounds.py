@@ -32,8 +32,12 @@ AIR_WIDTH = 0.012
 AIR_LEAST_PX = 6.0
 AIR_STEP = 0.15
 SKIN_GROWTH = (1.25, 3.2)
-# Air is so many times as far as what is stuck at the other end.
+# Air is so many times as far as what is stuck at the other end. No evidence; where an export had
+# cut off both ends the ratio was 1.9 to 10 (three views).
 AIR_AHEAD = 2.5
+# Larger pictures are looked at with steps: this many pixels along the longer side are enough. A
+# picture of 1760 pixels took 0.6 s without.
+AIR_PIXELS = 400
 
 # Scale: what becomes 0 and 1 of values whose gain is not known.
 

@@ -43,14 +43,24 @@ def clean(view: View) -> PreparedView:
     return PreparedView(view.name, view.camera, values, valid, 1, True, device=view.device)
 
 
-def _not_stuck(pixels: Pixels, grow: int) -> Mask:
-    valid = np.ones(pixels.shape, dtype=bool)
+def stuck_areas(pixels: Pixels) -> tuple[Mask, Mask]:
+    """Return where a picture (rows, columns) is stuck at its lowest and at its highest value, over
+    large areas: the collimator, burnt-out air."""
     low, high = float(pixels.min()), float(pixels.max())
     margin = STUCK_RANGE * (high - low)
-    for stuck in (pixels <= low + margin, pixels >= high - margin):
-        pieces, count = ndimage.label(stuck)
-        sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-        large = np.flatnonzero(sizes > STUCK_SHARE * pixels.size) + 1
-        if large.size:
-            valid &= ~ndimage.binary_dilation(np.isin(pieces, large), iterations=grow)
+    return _large(pixels <= low + margin), _large(pixels >= high - margin)
+
+
+def _large(stuck: Mask) -> Mask:
+    """The pieces that cover more than `STUCK_SHARE` of the picture."""
+    pieces, count = ndimage.label(stuck)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
+    return np.isin(pieces, np.flatnonzero(sizes > STUCK_SHARE * stuck.size) + 1)
+
+
+def _not_stuck(pixels: Pixels, grow: int) -> Mask:
+    valid = np.ones(pixels.shape, dtype=bool)
+    for area in stuck_areas(pixels):
+        if area.any():
+            valid &= ~ndimage.binary_dilation(area, iterations=grow)
     return valid

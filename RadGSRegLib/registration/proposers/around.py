@@ -16,16 +16,24 @@ from .correlation import search
 from .types import Candidate, Proposal, Tried
 
 
+def search_around(
+    scene: Scene, axes: Array, centre_world: Array, ranges: SearchOptions, progress: Progress
+) -> list[Candidate]:
+    """Search where ``axes`` (3, 3) turn the CT's axes to the world's and put the target's centre
+    at ``centre_world`` (3,); the likeliest come first."""
+    ct_to_world = Rigid.carrying(axes, scene.bodies.centre_ct, centre_world).matrix
+    return search(scene, ct_to_world, ranges, progress)
+
+
 @dataclass(frozen=True)
 class ClickSearch:
     """Searches where clicks say the target's centre is (`cases.clicked_centre`).
 
-    ``axes`` (3, 3) turn the CT's axes to the world's, within ``range_deg`` about each; None: every
-    rotation is tried.
+    ``axes`` (3, 3) turn the CT's axes to the world's, within ``range_deg`` about each.
     """
 
     centre_world: Array
-    axes: Array | None
+    axes: Array
     range_deg: float
     options: RegistrationOptions
     name: str = "search"
@@ -34,34 +42,56 @@ class ClickSearch:
     def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
         """Propose one pose for each rotation, the likeliest first."""
         places = self.options.click_places
-        near = replace(
-            self.options.search,
-            rotation_range_deg=self.range_deg,
-            translation_range_mm=self.options.click_range_mm,
-        ).for_places(places)
+        ranges = replace(_near_a_click(self.options), rotation_range_deg=self.range_deg)
+        candidates = search_around(scene, self.axes, self.centre_world, ranges, progress)
+        return Proposal(candidates, places)
 
-        def around(axes: Array, ranges: SearchOptions, part: Progress) -> list[Candidate]:
-            pose = Rigid.carrying(axes, scene.bodies.centre_ct, self.centre_world).matrix
-            return search(scene, pose, ranges, part)
 
-        if self.axes is not None:
-            return Proposal(around(self.axes, near, progress), places)
-        # The turns of a cube, and between them; then the likeliest of these more closely.
-        few = replace(near, rotation_range_deg=EVERY_TURN_DEG, rotation_step_deg=EVERY_TURN_DEG)
+@dataclass(frozen=True)
+class EveryTurnSearch:
+    """Searches where clicks say the target's centre is, turned in any way.
+
+    The turns of a cube and turns between them, then the likeliest of these more closely.
+    """
+
+    centre_world: Array
+    options: RegistrationOptions
+    name: str = "search"
+    views_needed: int = 2
+
+    def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
+        """Propose the likeliest poses first."""
+        near, places = _near_a_click(self.options), self.options.click_places
+
+        def around(turns: list[Array], step_deg: float, part: Progress) -> list[Candidate]:
+            ranges = replace(near, rotation_range_deg=step_deg, rotation_step_deg=step_deg)
+            candidates = []
+            for n, axes in enumerate(turns):
+                report = part.part(n / len(turns), (n + 1) / len(turns))
+                candidates += search_around(scene, axes, self.centre_world, ranges, report)
+            return sorted(candidates, key=lambda c: -c.score)
+
         cube = list(Rotation.create_group("O").as_matrix())
-        rough = itertools.chain.from_iterable(
-            around(axes, few, progress.part(0.7 * n / len(cube), 0.7 * (n + 1) / len(cube)))
-            for n, axes in enumerate(cube)
-        )
-        likely = sorted(rough, key=lambda c: -c.score)[:EVERY_TURN_KEPT]
-        half = EVERY_TURN_DEG / 2.0
-        close = replace(near, rotation_range_deg=half, rotation_step_deg=half)
-        fine = itertools.chain.from_iterable(
-            around(c.ct_to_world[:3, :3], close, progress.part(0.7 + 0.3 * n / len(likely), 1.0))
-            for n, c in enumerate(likely)
-        )
-        wider = replace(places, candidates=2 * places.candidates, survivors=places.survivors + 2)
-        return Proposal(sorted(fine, key=lambda c: -c.score), wider)
+        rough = around(cube, EVERY_TURN_DEG, progress.part(0.0, 0.7))[:EVERY_TURN_KEPT]
+        likely = [candidate.ct_to_world[:3, :3] for candidate in rough]
+        close = around(likely, EVERY_TURN_DEG / 2.0, progress.part(0.7, 1.0))
+        # Twice as many rotations look right here.
+        wider = replace(places, candidates=2 * places.candidates, survivors=2 * places.survivors)
+        return Proposal(close, wider)
+
+
+def click_search(
+    centre_world: Array, axes: Array | None, range_deg: float, options: RegistrationOptions
+) -> ClickSearch | EveryTurnSearch:
+    """Return the search about a centre (3,) that axes (3, 3), or None for any, call for."""
+    if axes is None:
+        return EveryTurnSearch(centre_world, options)
+    return ClickSearch(centre_world, axes, range_deg, options)
+
+
+def _near_a_click(options: RegistrationOptions) -> SearchOptions:
+    ranges = replace(options.search, translation_range_mm=options.click_range_mm)
+    return ranges.for_places(options.click_places)
 
 
 @dataclass(frozen=True)
@@ -81,9 +111,10 @@ class StartSearch:
             translation_range_mm=self.options.start_range_mm,
         )
         start, centre_ct = Rigid(self.start_ct_to_world), scene.bodies.centre_ct
-        reference = Rigid.carrying(start.rotation, centre_ct, start.apply(centre_ct)).matrix
         places = self.options.start_places
-        return Proposal(search(scene, reference, ranges.for_places(places), progress), places)
+        ranges, centre_world = ranges.for_places(places), start.apply(centre_ct)
+        candidates = search_around(scene, start.rotation, centre_world, ranges, progress)
+        return Proposal(candidates, places)
 
 
 @dataclass(frozen=True)
@@ -97,11 +128,8 @@ class StartItself:
 
     def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
         """Propose it with each polarity that the views may have."""
-        start = Rigid(self.start_ct_to_world)
-        centre_ct = scene.bodies.centre_ct
-        pose = Rigid.carrying(start.rotation, centre_ct, start.apply(centre_ct)).matrix
         choices = sign_choices(scene.views)
-        candidates = [Candidate(pose, 0.0, signs) for signs in choices]
+        candidates = [Candidate(self.start_ct_to_world, 0.0, signs) for signs in choices]
         return Proposal(candidates, self.options.given_start_places)
 
 

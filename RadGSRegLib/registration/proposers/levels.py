@@ -7,7 +7,7 @@ import numpy as np
 from ...geometry import Array
 from ...system import Progress
 from ..bodies import BodySource
-from ..bounds import LEVEL_DISTANCE_MM, LEVEL_RANGE_MM, LEVEL_STEEPNESS
+from ..bounds import CLEAR_SCORE, LEVEL_DISTANCE_MM, LEVEL_RANGE_MM, LEVEL_STEEPNESS
 from ..options import Places, RegistrationOptions
 from ..scene import Scene
 from .correlation import search
@@ -27,8 +27,10 @@ class NeighbouringLevel:
     name: str = "level"
     views_needed: int = 1
     reason: str = (
-        "the vertebra fits a neighbouring level as well or better; check the label and the clicks"
+        "the bone fits a neighbouring level as well or better; check the label and the clicks"
     )
+    clear_score: float = CLEAR_SCORE
+    explains: bool = False
 
     def scene(self, scene: Scene) -> Scene:
         """Return the scene as it is."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from ...geometry import Array, triangulate
 from ...system import Progress
 from ...views import PreparedView
+from ..bounds import CLEAR_PICTURE_SCORE
 from ..options import Places, RegistrationOptions
 from ..scene import Scene
-from .around import ClickSearch
+from .around import click_search
 from .types import Proposal, Tried
 
 
@@ -20,7 +22,7 @@ class OtherPictures:
 
     View n shows the picture of view ``order[n]``, mirrored left to right where ``mirrored[n]``. The
     geometry stays. ``axes`` (3, 3) turn the CT's axes to the world's, within ``range_deg`` about
-    each: the found pose says nothing of that here, as it fits the wrong pictures.
+    each (None: in any way): the best pose says nothing of that, as it fits the given pictures.
     """
 
     order: tuple[int, ...]
@@ -31,15 +33,18 @@ class OtherPictures:
     options: RegistrationOptions
     name: str = "picture"
     views_needed: int = 2
+    clear_score: float = CLEAR_PICTURE_SCORE
+    explains: bool = False
 
     def scene(self, scene: Scene) -> Scene:
         """Return the scene with the changed pictures."""
         views = []
         for view, source, flip in zip(scene.views, self.order, self.mirrored, strict=True):
-            shown = scene.views[source]
-            step = -1 if flip else 1
-            values, valid = shown.values[:, ::step].copy(), shown.valid[:, ::step].copy()
-            views.append(replace(view, values=values, valid=valid, sign=shown.sign))
+            shown = replace(scene.views[source], name=view.name, camera=view.camera)
+            if flip:
+                values, valid = np.fliplr(shown.values).copy(), np.fliplr(shown.valid).copy()
+                shown = replace(shown, values=values, valid=valid)
+            views.append(shown)
         return replace(scene, views=tuple(views))
 
     def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
@@ -55,8 +60,8 @@ class OtherPictures:
             column, row = cameras[source].project(best_world[None])[0]
             pixels.append((camera.columns - 1 - column if flip else column, row))
         centre_world, _ = triangulate(cameras, pixels)
-        around = ClickSearch(centre_world, self.axes, self.range_deg, self.options)
-        return Proposal(around.propose(scene, tried, progress).candidates[:4], places)
+        around = click_search(centre_world, self.axes, self.range_deg, self.options)
+        return Proposal(around.propose(scene, tried, progress).candidates, places)
 
 
 def other_pictures(
@@ -65,7 +70,8 @@ def other_pictures(
     range_deg: float,
     options: RegistrationOptions,
 ) -> list[OtherPictures]:
-    """Return what may be wrong with two X-rays or more: each of them mirrored, two exchanged.
+    """Return what may be wrong with X-rays: each of them mirrored, and where there are two of one
+    size, the two exchanged.
 
     A picture that is taken for one from behind is a mirrored one too.
     """
@@ -75,9 +81,7 @@ def other_pictures(
         mirrored = tuple(n == other for other in range(count))
         reason = f'X-ray "{view.name}" fits the CT as well or better when it is mirrored'
         out.append(OtherPictures(plain, mirrored, reason, axes, range_deg, options))
-    for a, b in itertools.combinations(plain, 2):
-        if views[a].values.shape == views[b].values.shape and count == 2:
-            order = tuple({a: b, b: a}.get(n, n) for n in plain)
-            reason = f'X-rays "{views[a].name}" and "{views[b].name}" fit the CT better exchanged'
-            out.append(OtherPictures(order, (False,) * count, reason, axes, range_deg, options))
+    if count == 2 and views[0].values.shape == views[1].values.shape:
+        reason = f'X-rays "{views[0].name}" and "{views[1].name}" fit the CT better exchanged'
+        out.append(OtherPictures((1, 0), (False, False), reason, axes, range_deg, options))
     return out

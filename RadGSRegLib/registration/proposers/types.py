@@ -74,13 +74,21 @@ class Proposer(Protocol):
 class Alternative(Proposer, Protocol):
     """Proposes what else may be the case: poses that have to explain the X-rays worse.
 
-    ``name``: "level" (another vertebra) or "picture" (other pictures), what its lead is recorded
-    under.
+    ``name``: what its lead is recorded under: "level" (another vertebra), "picture" (other
+    pictures), "polarity" (bone bright in one view and dark in another).
     """
 
     @property
     def reason(self) -> str:
         """What a verdict says where it explains them as well or better."""
+
+    @property
+    def clear_score(self) -> float:
+        """A pose whose weakest view scores this much needs it not."""
+
+    @property
+    def explains(self) -> bool:
+        """Whether it is asked only where a pose is not `ok`, to say why."""
 
     def scene(self, scene: Scene) -> Scene:
         """Return the scene that its poses are of: the given one, or that of changed pictures."""
