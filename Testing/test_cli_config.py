@@ -181,7 +181,6 @@ def test_files_that_hold_no_options_are_refused(
 
 
 def test_yaml_holds_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("yaml")
     path = tmp_path / "options.yaml"
     path.write_text("seed: 4\nregistration:\n  fine:\n    rounds: 2\n")
     base = RegistrationOptions(seed=4)

@@ -275,7 +275,6 @@ def test_configurations_come_from_files(tmp_path):
     path.write_text('{"samples": {"level": "hard"}}')
     with pytest.warns(FutureWarning, match="samples.realism"):
         assert read_config(path).samples.realism == "hard"
-    pytest.importorskip("yaml")
     other = tmp_path / "c.yaml"
     other.write_text("batch: 5\nmodel:\n  recm:\n    encoder: vit12\nrate: 1\n")
     assert read_config(other) == config

@@ -21,6 +21,16 @@ SAME_DEG = 0.02
 # to frame; differences from the first frame grow at least as much.
 STEPS_ALIKE = 2.0
 
+# Files of a camera calibration do not say their unit: a source this far from the world's origin is
+# taken for mm, others need the unit said. In X-ray units of XROMM laboratories (six cameras of
+# Autoscoper's samples) it is 840 to 1480 mm, in cm a tenth of it; of a small C-arm, 300 mm.
+SOURCE_MM = (250.0, 5000.0)
+# No source lies further from the world's origin than this, mm.
+ROOM_MM = 20000.0
+# The film of a MayaCam 1.0 repeats its principal point to this, pixels: files with one decimal of
+# the scale 0.1 are met.
+FILM_PX = 1.5
+
 # The CT
 
 # What lies below air is padding, HU; a CT's values span at least so much.

@@ -32,12 +32,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if path.suffix.lower() not in (".yaml", ".yml"):
         return read_json_object(path)
     existing_file(path)
-    try:
-        import yaml
+    import yaml
 
+    try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except ImportError:
-        raise InputError(path, "needs the package PyYAML", "install it, or use JSON") from None
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})") from None
     except Exception as error:

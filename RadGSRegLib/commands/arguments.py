@@ -20,6 +20,16 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="where the results go")
 
 
+def explain_views(parser: argparse.ArgumentParser) -> None:
+    """Say below the options how a ``views.json`` gives the geometry of an X-ray."""
+    parser.epilog = (
+        "Each X-ray in views.json gives its geometry in one way: intrinsic and extrinsic; "
+        "projection_matrix (3x4); geometry (RTK's XML); mayacam (MayaCam 1.0 or 2.0, of XROMM and "
+        "XMALab); dlt (XMALab's DLT coefficients); opencv (FileStorage's YAML or JSON); or the "
+        "tags of a DICOM image. See docs/files.md."
+    )
+
+
 def add_realism(parser: argparse.ArgumentParser) -> None:
     """Add ``--realism``, of simulated X-rays, and ``--level``, its old name."""
     parser.add_argument(

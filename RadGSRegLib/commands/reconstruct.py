@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..choices import RECONSTRUCTION_METHODS
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
-from .arguments import add_common, add_out, add_path, check_model
+from .arguments import add_common, add_out, add_path, check_model, explain_views
 from .command import Command, Outcome
 from .running import (
     pipeline_options,
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_path(parser, "--start", "START.json", "an approximate ct_to_world for --ct-prior")
     add_common(parser)
+    explain_views(parser)
 
 
 def check(args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..system import Interrupt, Progress
-from .arguments import add_common, add_effort, add_out, add_path, check_model
+from .arguments import add_common, add_effort, add_out, add_path, check_model, explain_views
 from .command import Command, Outcome
 from .running import (
     pipeline_options,
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'file with the same under "registration"; --seed given beside it wins',
     )
     add_common(parser)
+    explain_views(parser)
     # None: not given, so that what --config says holds.
     parser.set_defaults(effort=None, seed=None)
 

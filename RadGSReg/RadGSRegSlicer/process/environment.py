@@ -16,6 +16,7 @@ TORCH_VERSION = ">=2.4"
 _IMPORT_NAMES = {
     "pillow": "PIL",
     "python-gdcm": "gdcm",
+    "pyyaml": "yaml",
     "simpleitk": "SimpleITK",
     "warp-lang": "warp",
 }
