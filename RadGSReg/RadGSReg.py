@@ -44,7 +44,7 @@ from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.process.runs import CommandRun
 from RadGSRegSlicer.review import views
 from RadGSRegSlicer.review.review import Review
-from RadGSRegSlicer.scene import segments, xray
+from RadGSRegSlicer.scene import levels, segments, xray
 from RadGSRegSlicer.scene.parameters import RadGSRegParameterNode
 from RadGSRegSlicer.selftest import RadGSRegTest  # noqa: F401 (Slicer looks for it here)
 
@@ -377,6 +377,14 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     def findSegment(self, segmentationNode: vtkMRMLSegmentationNode, wanted: str) -> str:
         """The ID of the segment that is meant by an ID, a name or a vertebra ("L3")."""
         return segments.findSegment(segmentationNode, wanted)
+
+    def nameLevels(self, segmentationNode: vtkMRMLSegmentationNode, scheme: str) -> list[str]:
+        """Name segments like "Segment_22" by a scheme of label numbers; returns their levels.
+
+        ``scheme``: "verse", "totalsegmentator" or "totalsegmentator-v1". Raises InputError, with
+        nothing changed, where names or numbers contradict it.
+        """
+        return levels.nameLevels(segmentationNode, scheme)
 
     def installDependencies(self) -> None:
         """Install the Python packages that are missing, after asking (inside Slicer only)."""

@@ -1,11 +1,26 @@
-"""The vertebrae: their levels, their SNOMED CT codes, and the level that a name speaks of."""
+"""The vertebrae: their levels, codes and label numbers, and the level that a name speaks of."""
 
 import re
 
-LEVELS = (*(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 7)), "S1")
-"""From top to bottom. L6 is what a transitional vertebra below L5 is often called."""
+LEVELS = (
+    *(f"C{n}" for n in range(1, 8)),
+    *(f"T{n}" for n in range(1, 14)),
+    *(f"L{n}" for n in range(1, 7)),
+    "S1",
+)
+"""From top to bottom. T13 and L6 are what transitional vertebrae are often called."""
+
+TRANSITIONAL = ("T13", "L6")
+"""Levels that most people do not have."""
 
 SNOMED_CODES = {
+    "C1": "14806007",
+    "C2": "39976000",
+    "C3": "113205007",
+    "C4": "5329002",
+    "C5": "36978003",
+    "C6": "36054005",
+    "C7": "87391001",
     "T1": "64864005",
     "T2": "53733008",
     "T3": "1626008",
@@ -28,17 +43,37 @@ SNOMED_CODES = {
 """The codes of single vertebrae, and of the sacrum as S1, as in Slicer's terminology."""
 
 
+_USUAL = tuple(level for level in LEVELS if level not in TRANSITIONAL)
+
+LABEL_SCHEMES = {
+    "verse": {
+        **dict(enumerate(_USUAL[:-1], 1)),
+        25: "L6",
+        26: "S1",
+        28: "T13",
+    },
+    "totalsegmentator": dict(enumerate(_USUAL[::-1], 26)),
+    "totalsegmentator-v1": dict(enumerate(_USUAL[-2::-1], 18)),
+}
+"""What the numbers of label maps without names mean: VerSe (TPTBox too), TotalSegmentator 2 and 1.
+
+The same number is another vertebra in each, so nobody but the user can say which scheme it is.
+"""
+
+
 def vertebra_level(text: str) -> str | None:
     """Return the vertebra that a name speaks of ("vertebrae_L3" and "L3 vertebra" give "L3").
 
-    Only names that consist of a level and words for "vertebra" count: "disc L3" gives None.
+    Only names that consist of one of `LEVELS` (or "sacrum", for S1) and words for "vertebra" count:
+    "disc L3" and "T99" give None.
     """
-    words = [word for word in re.split(r"[^0-9A-Za-z]+", text) if word]
-    other = [word for word in words if word.lower() not in ("vertebra", "vertebrae")]
+    words = [word.lower() for word in re.split(r"[^0-9A-Za-z]+", text) if word]
+    other = [word for word in words if word not in ("vertebra", "vertebrae", "vertebral", "body")]
     if len(other) != 1:
         return None
-    match = re.fullmatch(r"([TLS])0?(\d{1,2})", other[0], flags=re.IGNORECASE)
-    return f"{match[1].upper()}{int(match[2])}" if match else None
+    match = re.fullmatch(r"([ctls])0?(\d{1,2})", other[0])
+    level = f"{match[1].upper()}{int(match[2])}" if match else {"sacrum": "S1"}.get(other[0], "")
+    return level if level in LEVELS else None
 
 
 def level_of_code(code: str | None) -> str | None:

@@ -303,31 +303,6 @@ def test_layers_by_number_is_ambiguous(tmp_path: Path) -> None:
         labels_on_ct(read_segmentation(path), 1, make_ct(), path)
 
 
-def test_terminology_goes_before_id_before_name(tmp_path: Path) -> None:
-    path = tmp_path / "spine.seg.nrrd"
-    array = two_blocks()
-    code = TAGS.format(code="36470004", name="L3")
-    write_layers(
-        path,
-        [array],
-        [
-            {"ID": "L3", "Name": "L3", "LabelValue": "21", "Layer": "0"},
-            {"ID": "x", "Name": "y", "LabelValue": "22", "Layer": "0", "Tags": code},
-        ],
-    )
-    assert labels_on_ct(read_segmentation(path), "L3", make_ct(), path)[1] == 22
-    write_layers(
-        path,
-        [array],
-        [
-            {"ID": "a", "Name": "L3 vertebra", "LabelValue": "21", "Layer": "0"},
-            {"ID": "vertebrae_L3", "Name": "b", "LabelValue": "22", "Layer": "0"},
-        ],
-    )
-    assert labels_on_ct(read_segmentation(path), "L3", make_ct(), path)[1] == 22
-    assert labels_on_ct(read_segmentation(path), 21, make_ct(), path)[1] == 21
-
-
 def test_absent_segment_lists_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "spine.seg.nrrd"
     overlapping(path)
@@ -336,21 +311,6 @@ def test_absent_segment_lists_what_is_there(tmp_path: Path) -> None:
     assert "spine.seg.nrrd" in str(caught.value)
     with pytest.raises(InputError, match="no label 7"):
         labels_on_ct(read_segmentation(path), 7, make_ct(), path)
-
-
-def test_two_segments_of_one_name(tmp_path: Path) -> None:
-    path = tmp_path / "spine.seg.nrrd"
-    same = {"Name": "L3", "Layer": "0"}
-    write_layers(
-        path,
-        [two_blocks()],
-        [
-            {"ID": "a", "LabelValue": "21", **same},
-            {"ID": "b", "LabelValue": "22", **same},
-        ],
-    )
-    with pytest.raises(InputError, match="more than one segment"):
-        labels_on_ct(read_segmentation(path), "L3", make_ct(), path)
 
 
 def test_layer_that_is_not_there(tmp_path: Path) -> None:

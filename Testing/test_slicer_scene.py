@@ -25,12 +25,12 @@ from RadGSRegLib.cases import (
 )
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Camera, exp_se3, lps_to_ras, transform_points
-from RadGSRegLib.vertebrae import vertebra_level
+from RadGSRegLib.vertebrae import SNOMED_CODES, vertebra_level
 
 slicer_startup.start()
 
 from RadGSRegSlicer.exchange import casefolder, results
-from RadGSRegSlicer.scene import frames, segments, xray
+from RadGSRegSlicer.scene import frames, levels, segments, xray
 
 import RadGSReg
 
@@ -191,24 +191,86 @@ def test_vertebra_level(text: str, level: str | None) -> None:
     assert vertebra_level(text) == level
 
 
-def test_find_segment_by_code_then_id_then_name() -> None:
+CODE = "list~SCT^123037004^Anatomical Structure~SCT^{}^x~^^~list~^^~^^"
+
+
+def _segmentation(*told: tuple[str, str, str]) -> Any:
+    """A segmentation of segments with level of the code (or ""), id and name."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "seg")
-    segmentation = node.GetSegmentation()
-    for id_, name in (("a", "disc L3"), ("vertebrae_L3", "x"), ("c", "L3 vertebra"), ("d", "y")):
+    for level, id_, name in told:
         segment = slicer.vtkSegment()
         segment.SetName(name)
-        segmentation.AddSegment(segment, id_)
-    assert segments.findSegment(node, "c") == "c"
+        if level:
+            tag = slicer.vtkSegment.GetTerminologyEntryTagName()
+            segment.SetTag(tag, CODE.format(SNOMED_CODES[level]))
+        node.GetSegmentation().AddSegment(segment, id_)
+    return node
+
+
+def test_find_segment_by_code_id_or_name() -> None:
+    node = _segmentation(("", "a", "disc L3"), ("", "vertebrae_L3", "x"), ("", "d", "y"))
+    assert segments.findSegment(node, "d") == "d"
     assert segments.findSegment(node, "DISC l3") == "a"
     assert segments.findSegment(node, "L3") == "vertebrae_L3"
-    tag = "list~SCT^123037004^Anatomical Structure~SCT^36470004^L3 vertebra~^^~list~^^~^^"
-    segmentation.GetSegment("d").SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), tag)
-    assert segments.findSegment(node, "L3") == "d"
-    segmentation.RemoveSegment("d")
-    segmentation.RemoveSegment("vertebrae_L3")
-    assert segments.findSegment(node, "L3") == "c"
+    assert segments.findSegment(_segmentation(("L3", "d", "y"), ("L2", "e", "z")), "L3") == "d"
+    assert segments.findSegment(_segmentation(("", "d", "L3 vertebra")), "L3") == "d"
     with pytest.raises(InputError, match="no segment 'L4'; its segments are: 'disc L3'"):
         segments.findSegment(node, "L4")
+    node = _segmentation(("L3", "d", "y"), ("", "vertebrae_L3", "x"))
+    with pytest.raises(InputError, match='more than one segment for "L3"'):
+        segments.findSegment(node, "L3")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ("L4", "s3", "L3"),
+        ("L3", "s3", "L4"),
+        ("", "vertebrae_L3", "L4"),
+        ("L3", "vertebrae_L4", "x"),
+    ],
+)
+def test_a_segment_that_contradicts_itself_is_refused(told: tuple[str, str, str]) -> None:
+    node = _segmentation(("L2", "s2", "L2"), told)
+    assert levels.segmentLevel(node, told[1]) is None
+    for wanted in ("L3", told[1]):
+        with pytest.raises(InputError, match="says different vertebrae of one segment") as caught:
+            segments.findSegment(node, wanted)
+        code = SNOMED_CODES.get(told[0], "")
+        for part in (f"code {code}", f'id "{told[1]}"', f'name "{told[2]}"'):
+            assert part in str(caught.value)
+    # What a person says settles it, also where the identifier keeps saying something else.
+    levels.setSegmentLevel(node, told[1], "L4")
+    assert levels.segmentLevel(node, told[1]) == ("L4", "hand")
+    assert segments.findSegment(node, "L4") == told[1]
+    with pytest.raises(InputError, match="no segment 'L3'"):
+        segments.findSegment(node, "L3")
+
+
+def test_numbers_are_named_by_a_scheme_that_is_confirmed() -> None:
+    node = _segmentation(("", "Segment_21", "Segment_21"), ("", "Segment_22", "Segment_22"))
+    for id_ in segments.segmentIds(node):
+        node.GetSegmentation().GetSegment(id_).SetLabelValue(int(id_[-2:]))
+    with pytest.raises(InputError, match=r"'Segment_22'; .* logic\.nameLevels\(node, 'verse'\)"):
+        segments.findSegment(node, "L3")
+    with pytest.raises(InputError, match="no scheme of labels"):
+        levels.nameLevels(node, "mine")
+    assert RadGSReg.RadGSRegLogic().nameLevels(node, "verse") == ["L2", "L3"]
+    assert segments.findSegment(node, "L3") == "Segment_22"
+    assert levels.neighbours(node, "Segment_22") == ["L2"]
+    # Said twice is not wrong; another scheme is, and changes nothing.
+    assert levels.nameLevels(node, "verse") == ["L2", "L3"]
+    with pytest.raises(InputError, match="L2 of label 21, which in the scheme has no vertebra"):
+        levels.nameLevels(node, "totalsegmentator")
+    assert segments.findSegment(node, "L3") == "Segment_22"
+
+
+def test_transitional_vertebrae_are_neighbours() -> None:
+    node = _segmentation(*(("", level, level) for level in ("T12", "T13", "L1", "L5", "S1")))
+    assert levels.neighbours(node, "T13") == ["T12", "L1"]
+    assert levels.neighbours(node, "L5") == ["S1"]
+    node.GetSegmentation().RemoveSegment("T13")
+    assert levels.neighbours(node, "L1") == ["T12"]
 
 
 def test_overlapping_segments_leave_the_chosen_one_whole(nodes: tuple[Any, Any]) -> None:

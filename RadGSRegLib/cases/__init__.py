@@ -30,6 +30,7 @@ from .json_input import Fields as Fields
 from .json_input import did_you_mean as did_you_mean
 from .json_input import read_json_object as read_json_object
 from .labels import labels_on_ct as labels_on_ct
+from .labels import named_by_scheme as named_by_scheme
 from .labels import read_segmentation as read_segmentation
 from .ledger import Ledger as Ledger
 from .ledger import sha256_of_file as sha256_of_file

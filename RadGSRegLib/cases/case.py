@@ -12,16 +12,17 @@ from numpy.typing import ArrayLike
 
 from ..errors import InputError
 from ..geometry import Array, Volume, is_rigid
+from ..vertebrae import LABEL_SCHEMES
 from .ct import read_ct
 from .itk_image import place_like, volume_to_itk, write_itk
 from .json_input import Fields, read_json_object
-from .labels import labels_on_ct, read_segmentation
+from .labels import labels_on_ct, named_by_scheme, read_segmentation
 from .ledger import Ledger
 from .patient_axes import read_patient_axes
 from .types import Case, CtCase, View
 from .views import read_views, write_views
 
-_KEYS = {"ct", "segmentation", "label", "views", "series"}
+_KEYS = {"ct", "segmentation", "label", "label_scheme", "views", "series"}
 
 
 def is_views_file(path: Path) -> bool:
@@ -38,7 +39,7 @@ def read_case(path: Path) -> Case:
     """Read the case that a ``case.json`` describes (docs/files.md).
 
     Beyond the contract, ``series`` (a DICOM SeriesNumber) chooses among several CT volumes of one
-    folder.
+    folder, and ``label_scheme`` says what the numbers of a label map mean.
 
     Args:
         path: the ``case.json``, or a folder that holds one; paths in it are relative to the file.
@@ -83,6 +84,9 @@ def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]
     label = fields.need("label")
     if isinstance(label, bool) or not isinstance(label, int | str) or not str(label).strip():
         fields.refuse('"label" must be a whole number or a segment\'s name')
+    scheme = fields.text("label_scheme") if "label_scheme" in fields else None
+    if scheme is not None and scheme not in LABEL_SCHEMES:
+        fields.refuse(f'"label_scheme" is "{scheme}"', f"use one of {', '.join(LABEL_SCHEMES)}")
     paths = {key: fields.path(key) for key in needed}
     for mentioned in paths.values():
         if not mentioned.exists():
@@ -94,6 +98,8 @@ def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]
     series = fields.integer("series") if "series" in fields else None
     ct = read_ct(paths["ct"], ledger, series)
     segmentation = read_segmentation(paths["segmentation"], ledger)
+    if scheme is not None:
+        segmentation = named_by_scheme(segmentation, scheme, paths["segmentation"])
     labels, value, names = labels_on_ct(segmentation, label, ct, paths["segmentation"], ledger)
     known = CtCase(
         ct=ct,

@@ -1,6 +1,7 @@
 """The segmentation of the CT: label maps and Slicer's segmentations."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,13 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..geometry import Volume
+from ..segmentnames import (
+    LEVEL_TAG,
+    choose_segment,
+    contradicts_itself,
+    levels_by_scheme,
+    scheme_remedy,
+)
 from ..vertebrae import SNOMED_CODES, vertebra_level
 from . import bounds
 from .dicom_file import is_dicom_file
@@ -42,6 +50,7 @@ def _segments_of(image: sitk.Image, path: Path) -> tuple[Segment, ...]:
     for number in numbers:
         tags = field(number, "Tags", "")
         codes = [c for c in re.findall(r"SCT\^(\d+)\^", tags) if c in SNOMED_CODES.values()]
+        said = re.search(rf"(?:^|\|){re.escape(LEVEL_TAG)}:([^|]*)", tags)
         out.append(
             Segment(
                 name=field(number, "Name", f"Segment_{number + 1}"),
@@ -49,6 +58,7 @@ def _segments_of(image: sitk.Image, path: Path) -> tuple[Segment, ...]:
                 value=whole(number, "LabelValue", str(number + 1)),
                 layer=whole(number, "Layer", "0"),
                 code=codes[0] if codes else "",
+                said=vertebra_level(said[1] if said else "") or "",
             )
         )
     return tuple(out)
@@ -85,13 +95,6 @@ def read_segmentation(path: Path, ledger: Ledger | None = None) -> Segmentation:
     return Segmentation(array.astype(np.int32), matrix, segments)
 
 
-def _plain(name: str) -> str:
-    """A name for comparison: ``L3 vertebra``, ``vertebrae_L3`` and ``l3`` are the same."""
-    words = re.split(r"[\s_\-]+", name.strip().lower())
-    kept = [w for w in words if w not in ("vertebra", "vertebrae", "vertebral", "body", "segment")]
-    return " ".join(kept or words)
-
-
 def _describe(segmentation: Segmentation) -> str:
     if segmentation.segments:
         there = [f"{s.value} ({s.name})" for s in segmentation.segments]
@@ -100,12 +103,27 @@ def _describe(segmentation: Segmentation) -> str:
     return ", ".join(there[:40]) + (", ..." if len(there) > 40 else "")
 
 
+def named_by_scheme(segmentation: Segmentation, scheme: str, path: Path) -> Segmentation:
+    """The segmentation with levels as names, by a scheme's numbers (`LABEL_SCHEMES`).
+
+    Only segments without a name of their own get one. Raises InputError for an unknown scheme and
+    for names that contradict it.
+    """
+    segments = segmentation.segments or tuple(_nameless(segmentation))
+    known = levels_by_scheme([(s, s.value) for s in segments], scheme, path)
+    named = [replace(s, name=level or s.name) for s, level in zip(segments, known, strict=True)]
+    return replace(segmentation, segments=tuple(named))
+
+
+def _nameless(segmentation: Segmentation) -> list[Segment]:
+    return [Segment(str(value), str(value), value, 0) for value in segmentation.values()]
+
+
 def find_segment(segmentation: Segmentation, label: int | str, path: Path) -> Segment:
     """The segment that ``label`` (a number or a name) means.
 
-    A name is looked for among the terminology codes, then the ids, then the names, without regard
-    to case; ``L3`` also finds ``vertebrae_L3`` and ``L3 vertebra``. Raises InputError, listing what
-    is there, if nothing or more than one thing fits.
+    A vertebra's name is looked for in codes, ids and names (`choose_segment`), which must agree.
+    Raises InputError, listing what is there, if nothing or more than one thing fits.
     """
     segments = segmentation.segments
     if isinstance(label, str) and label.strip().isdigit():
@@ -114,45 +132,41 @@ def find_segment(segmentation: Segmentation, label: int | str, path: Path) -> Se
             return named[0]
         label = int(label)
     if isinstance(label, int):
-        nameless = [Segment(str(value), str(value), value, 0) for value in segmentation.values()]
-        having = [s for s in segments or nameless if s.value == label]
-        if len(having) > 1:
-            names = ", ".join(s.name for s in having)
-            raise InputError(path, f"uses label {label} for {names}", "choose by name")
-        if not having:
-            kind = "segments" if segments else "labels"
-            there = _describe(segmentation)
-            raise InputError(path, f"has no label {label}; the {kind} are: {there}")
-        return having[0]
-    wanted, plain = label.strip().lower(), _plain(label)
-    level = "S1" if plain == "sacrum" else vertebra_level(label)
-    codes = (wanted, SNOMED_CODES.get(level or "", wanted))
+        return _numbered(segmentation, label, path)
+    remedy = f"correct the segment, or choose by number: {_describe(segmentation)}"
+    chosen = choose_segment(segments, label, path, remedy)
+    if chosen is not None:
+        return chosen
+    values = segmentation.values()
+    scheme = scheme_remedy(label, values, '"label_scheme": "{}"')
     if not segments:
         raise InputError(
             path,
             f'holds labels without names, so "{label}" cannot be found in it',
-            f"give a number; the labels are: {_describe(segmentation)}",
+            "; ".join(
+                filter(None, (scheme, f"give a number; the labels are: {_describe(segmentation)}"))
+            ),
         )
-    ways = (
-        lambda s: s.code in codes,
-        lambda s: s.identifier.lower() == wanted,
-        lambda s: s.name.lower() == wanted,
-        lambda s: _plain(s.identifier) == plain,
-        lambda s: _plain(s.name) == plain,
-    )
-    for fits in ways:
-        found = [s for s in segments if fits(s)]
-        if len(found) > 1:
-            names = ", ".join(f"{s.name} (id {s.identifier})" for s in found)
-            raise InputError(path, f'has more than one segment for "{label}": {names}')
-        if found:
-            return found[0]
     candidates = [s.name for s in segments] + [s.identifier for s in segments]
     raise InputError(
         path,
         f'has no segment "{label}"; the segments are: {_describe(segmentation)}'
         f"{did_you_mean(label, candidates)}",
+        scheme,
     )
+
+
+def _numbered(segmentation: Segmentation, label: int, path: Path) -> Segment:
+    segments = segmentation.segments
+    having = [s for s in segments or _nameless(segmentation) if s.value == label]
+    if len(having) > 1:
+        names = ", ".join(s.name for s in having)
+        raise InputError(path, f"uses label {label} for {names}", "choose by name")
+    if not having:
+        kind = "segments" if segments else "labels"
+        there = _describe(segmentation)
+        raise InputError(path, f"has no label {label}; the {kind} are: {there}")
+    return having[0]
 
 
 def _flatten(segmentation: Segmentation, chosen: Segment) -> tuple[Volume, int, dict[int, str]]:
@@ -185,6 +199,8 @@ def labels_on_ct(
     label is not there, or has too few voxels inside the CT to be a vertebra.
     """
     chosen = find_segment(segmentation, label, path)
+    if contradicts_itself(chosen) and ledger is not None:
+        ledger.note(f"{path.name}: different vertebrae are said of label {chosen.value}")
     volume, value, names = _flatten(segmentation, chosen)
     title = f'"{chosen.name}"' if segmentation.segments else f"label {value}"
     before = int((volume.array == value).sum())

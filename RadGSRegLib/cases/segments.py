@@ -5,16 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..segmentnames import Named
+
 
 @dataclass(frozen=True)
-class Segment:
-    """One segment of a file: its name and id, the voxels' value and layer, its SNOMED code."""
+class Segment(Named):
+    """One segment of a file, with its voxels' value and layer."""
 
-    name: str
-    identifier: str
     value: int
     layer: int
-    code: str = ""
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,11 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     """Segment the vertebra and write its label map on the CT's grid."""
     point = _point(args.point)
     with _label_map(args.out, interrupt) as part:
-        from ..cases import read_ct, write_segmentation
+        from ..cases import Ledger, read_ct, write_segmentation
 
         progress(0.0, "reading the CT")
-        ct = read_ct(args.ct)
+        ledger = Ledger()
+        ct = read_ct(args.ct, ledger)
         import numpy as np
 
         from ..segmentation import segment_vertebra
@@ -49,11 +50,12 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         labels = mask.with_array(mask.array * np.uint16(args.label))
         write_segmentation(part, labels, {args.label: "vertebra"})
     volume = float(mask.array.sum() * ct.spacing.prod() / 1000.0)
-    first = "; ".join([f"segmented a vertebra of {volume:.0f} cm3", *vertebra.notes])
+    notes = [*vertebra.notes, *ledger.notes]
+    first = "; ".join([f"segmented a vertebra of {volume:.0f} cm3", *notes])
     facts = {
         "status": vertebra.status,
         "quality": vertebra.quality,
-        "notes": list(vertebra.notes),
+        "notes": notes,
         "out": str(args.out),
     }
     status = ExitStatus.OK if vertebra.status == "ok" else ExitStatus.NOT_TRUSTED

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
+from ..vertebrae import LABEL_SCHEMES
 from .arguments import add_out, add_path, add_progress, add_realism, add_seed, whole
 from .command import Command, Outcome
 from .running import results_folder
@@ -25,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LABEL",
         help="number or name of the vertebra; the phantom has T12 to L5 (default L3)",
     )
+    parser.add_argument(
+        "--label-scheme",
+        choices=tuple(LABEL_SCHEMES),
+        help="what the numbers of a label map without names mean, so that --label can be a name",
+    )
     add_out(parser)
     add_realism(parser)
     parser.add_argument("--count", type=whole(1), default=1, help="how many cases (default 1)")
@@ -35,8 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Refuse half a source of anatomy, and two."""
     volumes = {"--ct": args.ct, "--segmentation": args.segmentation}
-    if args.case is not None and any((*volumes.values(), args.label)):
-        raise InputError("--case", "cannot go with --ct, --segmentation or --label")
+    if args.case is not None and any((*volumes.values(), args.label, args.label_scheme)):
+        raise InputError("--case", "cannot go with --ct, --segmentation, --label or --label-scheme")
+    if args.label_scheme and args.segmentation is None:
+        raise InputError("--label-scheme", "is of use only with --segmentation")
     given = [name for name, value in volumes.items() if value is not None]
     if len(given) == 1 or (given and args.label is None):
         raise InputError(given[0], "--ct, --segmentation and --label belong together")
@@ -54,7 +62,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             folder = stage if args.count == 1 else stage / f"{args.realism}-{seed}"
             write_simulated_case(_simulate(args, source, seed, part), folder)
     what = "a case" if args.count == 1 else f"{args.count} cases"
-    return Outcome(ExitStatus.OK, (f"simulated {what}: {args.out}",), {"out": str(args.out)})
+    notes = source.notes if source is not None else ()
+    lines = (f"simulated {what}: {args.out}", *notes)
+    return Outcome(ExitStatus.OK, lines, {"out": str(args.out), "notes": list(notes)})
 
 
 def _simulate(
@@ -80,7 +90,15 @@ def _simulate(
 
 def _read_source(args: argparse.Namespace) -> CtCase | None:
     """Read CT and labels from --case, or --ct with its labels; None for the phantom."""
-    from ..cases import CtCase, labels_on_ct, read_ct, read_ct_case, read_segmentation
+    from ..cases import (
+        CtCase,
+        Ledger,
+        labels_on_ct,
+        named_by_scheme,
+        read_ct,
+        read_ct_case,
+        read_segmentation,
+    )
 
     if args.case is not None:
         return read_ct_case(args.case)
@@ -90,10 +108,13 @@ def _read_source(args: argparse.Namespace) -> CtCase | None:
         if not path.exists():
             raise InputError(path, "does not exist")
     label = int(args.label) if args.label.lstrip("+-").isdigit() else args.label
-    ct = read_ct(args.ct)
-    segmentation = read_segmentation(args.segmentation)
-    labels, value, names = labels_on_ct(segmentation, label, ct, args.segmentation)
-    return CtCase(ct, labels, value, label_names=names)
+    ledger = Ledger()
+    ct = read_ct(args.ct, ledger)
+    segmentation = read_segmentation(args.segmentation, ledger)
+    if args.label_scheme is not None:
+        segmentation = named_by_scheme(segmentation, args.label_scheme, args.segmentation)
+    labels, value, names = labels_on_ct(segmentation, label, ct, args.segmentation, ledger)
+    return CtCase(ct, labels, value, label_names=names, notes=tuple(ledger.notes))
 
 
 COMMAND = Command("simulate", "realistic X-rays with truth", add_arguments, run, check)

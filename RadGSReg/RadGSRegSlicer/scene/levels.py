@@ -1,19 +1,17 @@
 """Which vertebra a segment is, and correcting that by hand.
 
-The level of a segment is, in this order, what a person has said here, its terminology tag, what its
-identifier says ("vertebrae_L3"), what its name says ("L3 vertebra").
+The level of a segment is what a person has said here, its terminology tag, what its identifier says
+("vertebrae_L3"), what its name says ("L3 vertebra"). It has none where these differ.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import slicer
-from RadGSRegLib.vertebrae import LEVELS, SNOMED_CODES, level_of_code, vertebra_level
+from RadGSRegLib.segmentnames import LEVEL_TAG, SegmentLevel, level_of_segment, levels_by_scheme
+from RadGSRegLib.vertebrae import LEVELS, SNOMED_CODES, TRANSITIONAL
 from slicer import vtkMRMLSegmentationNode
 
-from .segments import segmentIds, snomedCode, tagOf
-
-LEVEL_TAG = "RadGSReg.Level"
-"""The tag of a segment whose level a person has said; it is saved with the segmentation."""
+from .segments import namedSegment, segmentIds
 
 _VERTEBRA_CODE = "51282000"
 _TERMINOLOGY = (
@@ -22,30 +20,30 @@ _TERMINOLOGY = (
 )
 
 
-class SegmentLevel(NamedTuple):
-    """A level, and what says so: "hand", "terminology", "id" or "name"."""
-
-    level: str
-    source: str
-
-
 def segmentLevel(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> SegmentLevel | None:
-    """The vertebra that a segment is, or None if nothing says so."""
-    segmentation = segmentationNode.GetSegmentation()
-    segment = segmentation.GetSegment(segmentId)
-    if segment is None:
+    """The vertebra that a segment is, or None if nothing says so, or not clearly."""
+    if segmentationNode.GetSegmentation().GetSegment(segmentId) is None:
         return None
-    said = tagOf(segment, LEVEL_TAG)
-    if said:
-        return SegmentLevel(said, "hand")
-    coded = level_of_code(snomedCode(segmentation, segmentId))
-    if coded is not None:
-        return SegmentLevel(coded, "terminology")
-    for text, source in ((segmentId, "id"), (segment.GetName() or "", "name")):
-        level = vertebra_level(text)
+    return level_of_segment(namedSegment(segmentationNode, segmentId))
+
+
+def nameLevels(segmentationNode: vtkMRMLSegmentationNode, scheme: str) -> list[str]:
+    """Say the levels of segments like "Segment_22" by a scheme of label numbers; returns them.
+
+    ``scheme``: "verse", "totalsegmentator" or "totalsegmentator-v1"; nothing but the user knows
+    which it is. Raises InputError, with nothing changed, where names or numbers contradict it.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    ids = segmentIds(segmentationNode)
+    numbered = [
+        (namedSegment(segmentationNode, id_), int(segmentation.GetSegment(id_).GetLabelValue()))
+        for id_ in ids
+    ]
+    known = levels_by_scheme(numbered, scheme, segmentationNode.GetName())
+    for id_, level in zip(ids, known, strict=True):
         if level is not None:
-            return SegmentLevel(level, source)
-    return None
+            setSegmentLevel(segmentationNode, id_, level)
+    return [level for level in known if level is not None]
 
 
 def setSegmentLevel(segmentationNode: vtkMRMLSegmentationNode, segmentId: str, level: str) -> None:
@@ -88,13 +86,8 @@ def neighbours(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> lis
     own = levels.get(segmentId)
     if own not in LEVELS:
         return []
-    place = LEVELS.index(own)
-    # Without an L6 the sacrum follows L5.
-    below = "S1" if own == "L5" and "L6" not in levels.values() else None
-    near = [
-        *LEVELS[max(place - 1, 0) : place],
-        *([below] if below else LEVELS[place + 1 : place + 2]),
-    ]
-    if own == "S1":
-        near = ["L6" if "L6" in levels.values() else "L5"]
-    return [level for level in near if level in levels.values()]
+    there = set(levels.values())
+    order = [level for level in LEVELS if level in there or level not in TRANSITIONAL]
+    place = order.index(own)
+    near = [*order[max(place - 1, 0) : place], *order[place + 1 : place + 2]]
+    return [level for level in near if level in there]

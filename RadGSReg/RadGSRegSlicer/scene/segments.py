@@ -9,7 +9,7 @@ import vtk
 from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Volume
-from RadGSRegLib.vertebrae import SNOMED_CODES, vertebra_level
+from RadGSRegLib.segmentnames import LEVEL_TAG, Named, choose_segment, scheme_remedy
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
@@ -43,44 +43,40 @@ def segmentIds(segmentationNode: vtkMRMLSegmentationNode) -> list[str]:
     ]
 
 
+def namedSegment(segmentationNode: vtkMRMLSegmentationNode, segmentId: str) -> Named:
+    """What tells a segment from others."""
+    segmentation = segmentationNode.GetSegmentation()
+    segment = segmentation.GetSegment(segmentId)
+    return Named(
+        str(segment.GetName() or ""),
+        segmentId,
+        code=snomedCode(segmentation, segmentId) or "",
+        said=tagOf(segment, LEVEL_TAG),
+    )
+
+
 def findSegment(segmentationNode: vtkMRMLSegmentationNode, wanted: str) -> str:
     """The identifier of the one segment that is meant by ``wanted``.
 
-    That may be an identifier, a segment's name, or a vertebra ("L3"), which is looked for first by
-    terminology code, then in identifiers ("vertebrae_L3"), then in names ("L3 vertebra").
-    Raises InputError where none or several fit, and says which segments there are.
+    That may be an identifier, a segment's name, or a vertebra ("L3"), which is looked for in
+    terminology codes, identifiers ("vertebrae_L3") and names ("L3 vertebra"). Raises InputError
+    where none or several fit or these disagree, and says which segments there are.
     """
-    segmentation = segmentationNode.GetSegmentation()
-    ids = segmentIds(segmentationNode)
-    if wanted in ids:
-        return wanted
-    names = {id_: str(segmentation.GetSegment(id_).GetName()) for id_ in ids}
-    level = vertebra_level(wanted)
-    candidates: list[list[str]] = []
-    if level is not None:
-        code = SNOMED_CODES.get(level)
-        candidates.append([id_ for id_ in ids if code and snomedCode(segmentation, id_) == code])
-        candidates.append([id_ for id_ in ids if vertebra_level(id_) == level])
-        candidates.append([id_ for id_ in ids if vertebra_level(names[id_]) == level])
-    candidates.append([id_ for id_ in ids if names[id_].lower() == wanted.strip().lower()])
-    for fitting in candidates:
-        if len(fitting) == 1:
-            return fitting[0]
-        if len(fitting) > 1:
-            # A name that is exactly the wanted one decides between several of one level.
-            exact = [id_ for id_ in fitting if names[id_].lower() == wanted.strip().lower()]
-            if len(exact) == 1:
-                return exact[0]
-            several = ", ".join(f"'{names[id_]}'" for id_ in fitting)
-            raise InputError(
-                segmentationNode.GetName(),
-                f"several segments are '{wanted}': {several}",
-                "give a segment's ID",
-            )
-    there = ", ".join(f"'{name}'" for name in names.values()) or "none"
-    raise InputError(
-        segmentationNode.GetName(), f"has no segment '{wanted}'", f"its segments are: {there}"
+    title = segmentationNode.GetName()
+    every = [namedSegment(segmentationNode, id_) for id_ in segmentIds(segmentationNode)]
+    # An exact identifier means that segment, whatever others are called.
+    exact = [segment for segment in every if segment.identifier == wanted]
+    chosen = choose_segment(
+        exact or every, wanted, title, "say in step 1 which vertebra it is, or give a segment's ID"
     )
+    if chosen is not None:
+        return chosen.identifier
+    segmentation = segmentationNode.GetSegmentation()
+    numbers = {int(segmentation.GetSegment(s.identifier).GetLabelValue()) for s in every}
+    there = ", ".join(f"'{segment.name}'" for segment in every) or "none"
+    scheme = scheme_remedy(wanted, numbers, "logic.nameLevels(node, '{}')")
+    remedy = f"its segments are: {there}" + (f"; {scheme}" if scheme else "")
+    raise InputError(title, f"has no segment '{wanted}'", remedy)
 
 
 def labelsOnCt(
