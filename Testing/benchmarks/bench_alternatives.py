@@ -1,23 +1,24 @@
 """Whether `ok` holds where something else than the truth looks right.
 
-    python Testing/benchmarks/bench_alternatives.py [CASES] [--phantoms 15] [--seed 61000]
-        [--kinds KIND,...]
+    python Testing/benchmarks/bench_alternatives.py [CASES ...] [--phantoms 15] [--seed 61000]
+        [--realism clean,realistic,hard] [--kinds KIND,...]
 
-Registers phantoms that nothing was tuned on (every second one hard), and the cases of a folder
-(``*/case.json`` with ``truth.json``), as they are and spoilt on purpose: each X-ray mirrored, the
-two exchanged, the label one level off (right where the pose is that vertebra's own), starts rolled
-about the vertebra's axes and moved by its own width. Prints each result, and per kind how many were
-`ok`, how many of these wrong by 2 mm or more (silent failures), and how many right ones were not
-`ok` (false alarms).
+Registers phantoms that nothing was tuned on (in turn clean, realistic and hard), and the clicked
+cases of folders (``*/case.json`` with ``truth.json``), as they are and spoilt on purpose: each
+X-ray mirrored, the two exchanged, the label one level off (right where the pose is that vertebra's
+own), starts rolled about the bone's axes and moved by its own width. Prints each result, and per
+kind how many were `ok`, how many of these wrong by 2 mm or more (silent failures), and how many
+right ones were not `ok` (false alarms).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def spoilt(case: Case, truth: dict[str, Any], kinds: tuple[str, ...]) -> Iterato
         yield Trial("exchanged", replace(case, views=(a, b)), pose)
     if "level" in kinds:
         # The clicks stay on the right vertebra, the label is another's.
-        for label, own in list(truth["neighbours"].items())[:2]:
+        for label, own in list(truth.get("neighbours", {}).items())[:2]:
             yield Trial("level", replace(case, label=int(label)), np.array(own))
     if "rolled" in kinds:
         unclicked = replace(case, views=tuple(replace(v, center_px=None) for v in case.views))
@@ -81,14 +82,15 @@ def spoilt(case: Case, truth: dict[str, Any], kinds: tuple[str, ...]) -> Iterato
 
 
 def inputs(
-    folder: Path | None, phantoms: int, seed: int
+    folders: Sequence[Path], seeds: Sequence[int], realisms: Sequence[str]
 ) -> Iterator[tuple[str, Case, dict[str, Any]]]:
-    """Yield a folder's cases and phantoms, with their truths."""
-    for path in sorted(folder.glob("*/case.json")) if folder else []:
+    """Yield the clicked cases of folders, and phantoms, with their truths."""
+    for path in itertools.chain(*(sorted(folder.glob("*/case.json")) for folder in folders)):
         truth = json.loads((path.parent / "truth.json").read_text(encoding="utf-8"))
-        yield path.parent.name, read_case(path), truth
-    for n in range(seed, seed + phantoms):
-        realism = "hard" if n % 2 else "realistic"
+        case = read_case(path)
+        if all(view.center_px for view in case.views):
+            yield path.parent.name, case, truth
+    for n, realism in zip(seeds, itertools.cycle(realisms)):
         simulated = simulate_phantom_case(n, realism)
         yield f"phantom {n} {realism}", simulated.case, simulated.truth
 
@@ -96,14 +98,16 @@ def inputs(
 def main() -> None:
     """Register all, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="?", type=Path)
+    parser.add_argument("cases", nargs="*", type=Path)
     parser.add_argument("--phantoms", type=int, default=15)
     parser.add_argument("--seed", type=int, default=61000)
+    parser.add_argument("--realism", default="clean,realistic,hard")
     parser.add_argument("--kinds", default=",".join(KINDS))
     args = parser.parse_args()
     kinds = tuple(args.kinds.split(","))
+    seeds = range(args.seed, args.seed + args.phantoms)
     count: Counter[tuple[str, str]] = Counter()
-    for name, case, truth in inputs(args.cases, args.phantoms, args.seed):
+    for name, case, truth in inputs(args.cases, seeds, args.realism.split(",")):
         for trial in spoilt(case, truth, kinds):
             kind = trial.kind
             done = register_case(trial.case, trial.start)
