@@ -53,6 +53,7 @@ from .rtk import DetectorGrid as DetectorGrid
 from .rtk import read_rtk_matrices as read_rtk_matrices
 from .rtk import rtk_camera as rtk_camera
 from .strangers import refuse_strangers as refuse_strangers
+from .tiff_stack import StackPlace as StackPlace
 from .types import Case as Case
 from .types import CtCase as CtCase
 from .types import Intensity as Intensity

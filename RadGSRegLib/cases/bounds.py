@@ -64,6 +64,8 @@ NOTED_OFF_GRID_MM = 0.05
 # A CT without a rescale is taken as HU only where it holds values below this, HU: what is not
 # rescaled is not negative.
 LIKE_AIR_HU = -200.0
+# A stack's spacing as ImageJ wrote it and as it is given agree to this share: people round.
+SAME_SPACING = 0.01
 # Places and spacings that differ less are the same, mm.
 SAME_MM = 1e-3
 # Axes and rotations are at right angles to this.

@@ -19,10 +19,12 @@ from .json_input import Fields, read_json_object
 from .labels import labels_on_ct, named_by_scheme, read_segmentation
 from .ledger import Ledger
 from .patient_axes import read_patient_axes
+from .tiff_stack import StackPlace
 from .types import Case, CtCase, View
 from .views import read_views, write_views
 
 _KEYS = {"ct", "segmentation", "label", "label_scheme", "views", "series"}
+_STACK_KEYS = {"ct_spacing_mm", "ct_axes", "ct_rescale"}
 
 
 def is_views_file(path: Path) -> bool:
@@ -79,7 +81,7 @@ def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]
         fields.refuse("is a views.json, not a case.json", "a CT and a segmentation are needed")
     ledger = Ledger()
     ledger.add_file(path)
-    for note in fields.note_unknown(_KEYS):
+    for note in fields.note_unknown(_KEYS | _STACK_KEYS):
         ledger.note(note)
     label = fields.need("label")
     if isinstance(label, bool) or not isinstance(label, int | str) or not str(label).strip():
@@ -96,8 +98,9 @@ def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]
     if "views" in paths:
         views, axes = read_views(paths["views"], ledger), read_patient_axes(paths["views"])
     series = fields.integer("series") if "series" in fields else None
-    ct = read_ct(paths["ct"], ledger, series)
-    segmentation = read_segmentation(paths["segmentation"], ledger)
+    stack = _stack_place(fields)
+    ct = read_ct(paths["ct"], ledger, series, stack)
+    segmentation = read_segmentation(paths["segmentation"], ledger, ct if stack else None)
     if scheme is not None:
         segmentation = named_by_scheme(segmentation, scheme, paths["segmentation"])
     labels, value, names = labels_on_ct(segmentation, label, ct, paths["segmentation"], ledger)
@@ -110,6 +113,22 @@ def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]
         notes=tuple(ledger.notes),
     )
     return known, views, axes
+
+
+def _stack_place(fields: Fields) -> StackPlace | None:
+    """How a CT that is a TIFF stack lies, where the case says so."""
+    if "ct_spacing_mm" not in fields:
+        for key in ("ct_axes", "ct_rescale"):
+            if key in fields:
+                fields.refuse(f'has "{key}" but no "ct_spacing_mm"', "both are of a TIFF stack")
+        return None
+    x, y, z = fields.numbers("ct_spacing_mm", (3,))
+    axes = fields.text("ct_axes") if "ct_axes" in fields else "LPS"
+    slope, intercept = fields.numbers("ct_rescale", (2,)) if "ct_rescale" in fields else (1.0, 0.0)
+    try:
+        return StackPlace((float(x), float(y), float(z)), axes, float(slope), float(intercept))
+    except ValueError as error:
+        fields.refuse(str(error))
 
 
 def patient_of(case: CtCase) -> str:

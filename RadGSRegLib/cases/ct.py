@@ -12,19 +12,31 @@ from .dicom_series import read_dicom_series
 from .hounsfield import check_hounsfield
 from .itk_image import as_3d, check_axes, read_itk, volume_from_itk
 from .ledger import Ledger
+from .tiff_stack import StackPlace, is_stack, no_stack, read_stack, without_place
 
 
-def read_ct(path: Path, ledger: Ledger | None = None, series: int | None = None) -> Volume:
-    """A CT from NIfTI, NRRD, MHA or a folder of DICOM slices (or one file of that folder).
+def read_ct(
+    path: Path,
+    ledger: Ledger | None = None,
+    series: int | None = None,
+    stack: StackPlace | None = None,
+) -> Volume:
+    """A CT from NIfTI, NRRD, MHA, a folder of DICOM slices (or one file of it), or a TIFF stack.
 
     Returns float32 HU on the image's own grid in LPS mm, oblique or flipped as it may be. Values
     below air (padding outside the scanner's field) become -1024 HU. ``series`` is the DICOM
-    SeriesNumber where a folder holds several CT volumes. Raises InputError for what is missing,
-    unreadable, not 3-D, sheared, not finite or not in HU.
+    SeriesNumber where a folder holds several CT volumes; ``stack`` says how a TIFF stack lies in
+    the patient, which it does not say itself. Raises InputError for what is missing, unreadable,
+    not 3-D, sheared, not finite or not in HU.
     """
     ledger = ledger if ledger is not None else Ledger()
     path = Path(path)
-    if path.is_dir() or (path.is_file() and is_dicom_file(path)):
+    stacked = path.exists() and is_stack(path)
+    if stacked != (stack is not None) and path.exists():
+        raise without_place(path) if stacked else no_stack(path)
+    if stack is not None:
+        volume = read_stack(path, stack, ledger)
+    elif path.is_dir() or (path.is_file() and is_dicom_file(path)):
         volume = read_dicom_series(path, ledger, series)
     elif path.is_file():
         image = as_3d(read_itk(path, ledger, placed=True), path, "a CT")

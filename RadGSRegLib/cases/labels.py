@@ -10,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Volume
+from ..geometry import Array, Volume
 from ..segmentnames import (
     LEVEL_TAG,
     choose_segment,
@@ -27,6 +27,7 @@ from .itk_image import as_3d, check_axes, itk_index_to_physical, read_itk, same_
 from .json_input import did_you_mean, existing_file
 from .ledger import Ledger
 from .segments import Segment, Segmentation
+from .tiff_stack import is_stack, labels_of_stack
 
 
 def _segments_of(image: sitk.Image, path: Path) -> tuple[Segment, ...]:
@@ -64,12 +65,19 @@ def _segments_of(image: sitk.Image, path: Path) -> tuple[Segment, ...]:
     return tuple(out)
 
 
-def read_segmentation(path: Path, ledger: Ledger | None = None) -> Segmentation:
+def read_segmentation(
+    path: Path, ledger: Ledger | None = None, stacked_ct: Volume | None = None
+) -> Segmentation:
     """A label map (NIfTI, NRRD, MHA), a ``.seg.nrrd`` or a DICOM SEG, also with overlaps.
 
+    Where the CT is a TIFF stack (``stacked_ct``), so may be the label map, with the same voxels.
     Raises InputError for what is missing, unreadable, sheared, not whole numbers, or empty.
     """
-    path = existing_file(Path(path))
+    path = Path(path)
+    if stacked_ct is not None and path.exists() and is_stack(path):
+        labels = labels_of_stack(path, stacked_ct, ledger)
+        return _label_map(labels.array, labels.index_to_physical, (), path)
+    path = existing_file(path)
     if is_dicom_file(path):
         return read_dicom_segmentation(path, ledger)
     image = read_itk(path, ledger, placed=True)
@@ -78,6 +86,15 @@ def read_segmentation(path: Path, ledger: Ledger | None = None) -> Segmentation:
     matrix = itk_index_to_physical(image)
     check_axes(matrix, path)
     array: NDArray[Any] = sitk.GetArrayFromImage(image)
+    if ledger is not None:
+        ledger.add_file(path)
+    return _label_map(array, matrix, segments, path)
+
+
+def _label_map(
+    array: NDArray[Any], matrix: Array, segments: tuple[Segment, ...], path: Path
+) -> Segmentation:
+    """The checked segmentation of a label map (K, J, I[, layers])."""
     if array.ndim == 4 and not segments:
         raise InputError(path, "is a colour or vector image, no label map")
     array = np.moveaxis(array, 3, 0) if array.ndim == 4 else array[None]
@@ -90,8 +107,6 @@ def read_segmentation(path: Path, ledger: Ledger | None = None) -> Segmentation:
     wrong = [s.name for s in segments if not 0 <= s.layer < len(array)]
     if wrong:
         raise InputError(path, f'puts segment "{wrong[0]}" on a layer that the file does not have')
-    if ledger is not None:
-        ledger.add_file(path)
     return Segmentation(array.astype(np.int32), matrix, segments)
 
 

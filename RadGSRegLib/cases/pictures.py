@@ -53,7 +53,7 @@ def picture_kind(path: Path) -> str | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_pictures() -> Iterator[None]:
     """Without tifffile's and Pillow's remarks, which quote tags that may name a patient."""
     logger = logging.getLogger("tifffile")
     before = logger.disabled
@@ -72,7 +72,7 @@ def read_picture(path: Path) -> Picture:
     Its orientation (TIFF's tag, EXIF) is applied and noted. Raises InputError for what is cut
     short, damaged, black and white only, or kept in a way that is no picture of grey values.
     """
-    with _quiet():
+    with quiet_pictures():
         picture = _read_tiff(path) if picture_kind(path) == "tiff" else _read_pillow(path)
     channels = picture.array.shape[3] if picture.array.ndim == 4 else 1
     if channels in (2, 4):

@@ -1,13 +1,17 @@
 """Arguments that several commands share, and how their values are read."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..choices import DEVICES, EFFORTS, REALISMS
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..cases import StackPlace
 
 
 def add_path(parser: argparse.ArgumentParser, name: str, metavar: str, help: str) -> None:
@@ -28,6 +32,46 @@ def explain_views(parser: argparse.ArgumentParser) -> None:
         "XMALab); dlt (XMALab's DLT coefficients); opencv (FileStorage's YAML or JSON); or the "
         "tags of a DICOM image. See docs/files.md."
     )
+
+
+def add_stack(parser: argparse.ArgumentParser) -> None:
+    """Add ``--spacing``, ``--axes`` and ``--rescale``, of a CT that is a TIFF stack."""
+    group = parser.add_argument_group(
+        "a CT that is a TIFF stack (one file of many pages, or a folder of numbered slices)"
+    )
+    group.add_argument(
+        "--spacing",
+        metavar="DX,DY,DZ",
+        type=numbers(3),
+        help="mm from column to column, row to row and slice to slice; needed for a stack",
+    )
+    group.add_argument(
+        "--axes",
+        metavar="XYZ",
+        help="where columns, rows and slices lead in the patient: one letter each of L or R, P or "
+        "A, S or I (default LPS: rows towards the back, slices towards the head)",
+    )
+    group.add_argument(
+        "--rescale",
+        metavar="SLOPE,INTERCEPT",
+        type=numbers(2),
+        help="HU are SLOPE times the stored value plus INTERCEPT (default 1,0)",
+    )
+
+
+def stack_place(args: argparse.Namespace) -> "StackPlace | None":
+    """How the CT of `add_stack`'s options lies; None where they say nothing."""
+    from ..cases import StackPlace
+
+    if args.spacing is None:
+        for name in ("axes", "rescale"):
+            if getattr(args, name) is not None:
+                raise InputError(f"--{name}", "is of a TIFF stack", "give --spacing too")
+        return None
+    try:
+        return StackPlace(args.spacing, args.axes or "LPS", *(args.rescale or (1.0, 0.0)))
+    except ValueError as error:
+        raise InputError("--spacing, --axes, --rescale", str(error)) from None
 
 
 def add_realism(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +135,21 @@ def check_model(args: argparse.Namespace) -> None:
     """Raise InputError where ``--model`` names no file."""
     if args.model is not None and not args.model.is_file():
         raise InputError(args.model, "there is no such model")
+
+
+def numbers(count: int) -> Callable[[str], tuple[float, ...]]:
+    """Return what reads so many finite numbers with commas between them."""
+
+    def read(text: str) -> tuple[float, ...]:
+        try:
+            values = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != count or not all(map(math.isfinite, values)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers with commas between")
+        return values
+
+    return read
 
 
 def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
-from .arguments import add_path, add_progress, whole
+from .arguments import add_path, add_progress, add_stack, stack_place, whole
 from .command import Command, Outcome
 
 _ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_path(parser, "ct", "CT", "the CT: NIfTI, NRRD, MHA or a DICOM folder")
+    add_path(parser, "ct", "CT", "the CT: NIfTI, NRRD, MHA, a DICOM folder or a TIFF stack")
     parser.add_argument(
         "--point", metavar="X,Y,Z", required=True, help="inside the vertebra's body, LPS mm"
     )
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="its number in the map (default 1)",
     )
+    add_stack(parser)
     add_progress(parser)
 
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
         progress(0.0, "reading the CT")
         ledger = Ledger()
-        ct = read_ct(args.ct, ledger)
+        ct = read_ct(args.ct, ledger, stack=stack_place(args))
         import numpy as np
 
         from ..segmentation import segment_vertebra

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
 from ..vertebrae import LABEL_SCHEMES
-from .arguments import add_out, add_path, add_progress, add_realism, add_seed, whole
+from .arguments import (
+    add_out,
+    add_path,
+    add_progress,
+    add_realism,
+    add_seed,
+    add_stack,
+    stack_place,
+    whole,
+)
 from .command import Command, Outcome
 from .running import results_folder
 
@@ -36,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=whole(1), default=1, help="how many cases (default 1)")
     add_seed(parser)
     add_progress(parser)
+    add_stack(parser)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -45,6 +55,8 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--case", "cannot go with --ct, --segmentation, --label or --label-scheme")
     if args.label_scheme and args.segmentation is None:
         raise InputError("--label-scheme", "is of use only with --segmentation")
+    if args.ct is None and (args.spacing or args.axes or args.rescale):
+        raise InputError("--spacing, --axes, --rescale", "are of --ct, where it is a TIFF stack")
     given = [name for name, value in volumes.items() if value is not None]
     if len(given) == 1 or (given and args.label is None):
         raise InputError(given[0], "--ct, --segmentation and --label belong together")
@@ -108,9 +120,9 @@ def _read_source(args: argparse.Namespace) -> CtCase | None:
         if not path.exists():
             raise InputError(path, "does not exist")
     label = int(args.label) if args.label.lstrip("+-").isdigit() else args.label
-    ledger = Ledger()
-    ct = read_ct(args.ct, ledger)
-    segmentation = read_segmentation(args.segmentation, ledger)
+    ledger, stack = Ledger(), stack_place(args)
+    ct = read_ct(args.ct, ledger, stack=stack)
+    segmentation = read_segmentation(args.segmentation, ledger, ct if stack else None)
     if args.label_scheme is not None:
         segmentation = named_by_scheme(segmentation, args.label_scheme, args.segmentation)
     labels, value, names = labels_on_ct(segmentation, label, ct, args.segmentation, ledger)
