@@ -40,6 +40,7 @@ from RadGSRegSlicer.operations.simulated import SimulatedNodes, SimulateRequest,
 from RadGSRegSlicer.panel import STEPS
 from RadGSRegSlicer.panel.accordion import Accordion
 from RadGSRegSlicer.panel.step import PanelContext
+from RadGSRegSlicer.panel.updates import Updates
 from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.process.runs import CommandRun
 from RadGSRegSlicer.review import views
@@ -106,10 +107,12 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = RadGSRegLogic()
 
+        self.updates = Updates(self.refresh)
         context = PanelContext(
-            update=self.update,
+            updates=self.updates,
             addObserver=self.addObserver,
             removeObserver=self.removeObserver,
+            isShown=lambda: bool(self.parent.isEntered),
             steps=self.steps,
         )
         for kind in STEPS:
@@ -177,16 +180,20 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             step.setParameterNode(inputParameterNode)
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
-        self.update()
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.updates.now)
+        self.updates.now()
 
     def _disconnectParameterNode(self) -> None:
         if self._parameterNode and self._parameterNodeGuiTag is not None:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self._parameterNodeGuiTag = None
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.updates.now)
 
-    def update(self, caller=None, event=None) -> None:
+    def update(self) -> None:
+        """Show anew what there is."""
+        self.updates.now()
+
+    def refresh(self) -> None:
         """Let every step show what there is, what is missing, and what can be done."""
         for step in self.steps.values():
             if self._parameterNode:

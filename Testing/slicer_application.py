@@ -4,18 +4,21 @@
 slicer-core has the scene and its nodes, not the application. `StandInLayoutManager` makes views of
 a layout and, in their first turn of the event loop, resets their offset, as new slice widgets do.
 `takeDisplaysAlong` removes display nodes with what they display, and notes in `errors` what is
-removed twice. `logged` collects what Slicer writes to its log.
+removed twice. `logged` collects what Slicer writes to its log, `Turns` measures how long each turn
+of the event loop takes, and `drawSegments` draws segmentations as its views do.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import slicer
+import slicer_pictures
 import vtk
 from slicer_pictures import Stage
 
@@ -60,6 +63,18 @@ class StandInLayoutManager:
                 node.SetSliceOffset(node.GetSliceOffset() + 1.0)
 
 
+def drawSegments(scene: Any) -> list[Any]:
+    """Slicer's own drawing of segmentations in every view of a scene; keep what it returns."""
+    kept = []
+    for kind, dimension in (("Slice", "2D"), ("View", "3D")):
+        for node in slicer.util.getNodesByClass(f"vtkMRML{kind}Node", scene):
+            window, renderer = slicer_pictures._window((200, 200))
+            manager = f"vtkMRMLSegmentationsDisplayableManager{dimension}"
+            group = slicer_pictures._group([manager], renderer, node, slicer.modules.kept[0])
+            kept.append((window, renderer, group))
+    return kept
+
+
 def takeDisplaysAlong(scene: Any) -> None:
     """Let display nodes go with their node; whoever removes them once more makes an error."""
 
@@ -81,6 +96,36 @@ def takeDisplaysAlong(scene: Any) -> None:
 
     scene.AddObserver(scene.NodeAboutToBeRemovedEvent, removed)
     scene.RemoveNode = once
+
+
+class Turns:
+    """The turns of the event loop while it is in use: how long each one computed, in seconds.
+
+    A timer ticks after every turn; what the thread computed between two ticks is a turn. A turn
+    that a busy computer holds up is not counted as long.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def __enter__(self) -> Turns:
+        import qt
+
+        self._timer = qt.QTimer()
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self._tick)
+        self._timer.start()
+        self._last = time.thread_time()
+        return self
+
+    def _tick(self) -> None:
+        now = time.thread_time()
+        self.seconds.append(now - self._last)
+        self._last = now
+
+    def __exit__(self, *failure: object) -> None:
+        self._tick()
+        self._timer.stop()
 
 
 @contextlib.contextmanager

@@ -237,7 +237,11 @@ class CtStep(Step):
         return node
 
     def _onChanged(self, caller: Any, event: Any) -> None:
-        self.context.update()
+        if self.context.isShown():
+            self.context.update()
+        else:
+            # A brush in the Segment Editor tells of every stroke.
+            self.context.updates.later()
 
 
 def _mayBeCt(node: Any) -> bool:

@@ -1,6 +1,7 @@
 """Step 4: the computation, its progress and its end."""
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import slicer
@@ -12,6 +13,7 @@ from slicer.i18n import tr as _
 from ..exchange.modelcard import describe, knownCard, trainedFor
 from ..exchange.results import OutputNodes, RegistrationResult, keepPose
 from ..operations.registration import RegisterRequest
+from ..process.timers import inTurns
 from ..review.preview import PosePreview
 from ..review.surface import vertebraSurface
 from ..scene.levels import segmentLevel
@@ -155,8 +157,6 @@ class RegisterStep(Step):
             self._preview.show(ctToWorld)
 
     def onCompleted(self, run: Any) -> None:
-        import qt
-
         self._endPreview()
         self._progress.end()
         with self.attempt():
@@ -171,16 +171,24 @@ class RegisterStep(Step):
                 raise run.error
             else:
                 self._take(run.result)
-        # The review draws a good deal: in a turn of the event loop of its own.
-        qt.QTimer.singleShot(0, self._end)
+        # The review draws a good deal: in turns of the event loop of their own.
+        inTurns(self._end())
 
-    def _end(self) -> None:
+    def _end(self) -> Iterator[None]:
+        """Show the result in the review, a part at each step."""
         result, self._fresh = self._fresh, None
-        # Before the review: while something is computed, it starts no scores.
-        self._run = self.context.run = None
+        review = self.context.steps["review"]
         if result is not None and self.parameters is not None:
-            self.context.steps["review"].setResult(result)
-            self.ui.reviewCollapsibleButton.collapsed = False
+            for _ in review.showResult(result):
+                yield
+                if self.parameters is None:
+                    break
+            else:
+                self.ui.reviewCollapsibleButton.collapsed = False
+        # Before the scores: while something is computed, none are started.
+        self._run = self.context.run = None
+        if result is not None:
+            review.startScoring()
         self.context.update()
 
     def onKeepBest(self, *args: Any) -> None:
@@ -190,7 +198,7 @@ class RegisterStep(Step):
             pose, self.bestPose = self.bestPose, None
             request = self._request
             self._take(keepPose(pose, request.ctNode, request.outputs, request.segmentationNode))
-            self._end()
+            inTurns(self._end())
 
     def _canKeepBest(self) -> bool:
         """Whether there is a best pose, and it is still that of the chosen nodes."""

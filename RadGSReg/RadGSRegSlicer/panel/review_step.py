@@ -1,6 +1,6 @@
 """Step 5: looking at the result, correcting it, accepting it or not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,23 +65,35 @@ class ReviewStep(Step):
         if parameters is None:
             self._close()
 
-    def setResult(self, result: RegistrationResult | None) -> None:
-        """A registration has ended with this result (step 4 calls this)."""
-        before = self.review.layout.before if self.review is not None else None
+    def showResult(self, result: RegistrationResult) -> Iterator[None]:
+        """A registration has ended with this result: show it, a part at each step."""
+        before = None
         if self.review is not None and self.review.layout.isShown:
-            self.review.layout.before = None  # the new review goes on in the same layout
-        else:
-            before = None
+            # The new review goes on in the same layout.
+            before, self.review.layout.before = self.review.layout.before, None
         self._close()
-        self._ensure()
-        if self.review is None or result is None or views.layoutNode(slicer.mrmlScene) is None:
+        yield
+        self._ensure(isShown=False)
+        review = self.review
+        if review is None or views.layoutNode(slicer.mrmlScene) is None:
             return
-        with self.attempt():
-            if self.review.layout.isShown:
-                self.review.layout.before = before
-                self._startScoring(self.review)
-            elif result.status != "failed":
-                self._showLayout(self.review)
+        if review.layout.isShown:
+            review.layout.before = before
+        elif result.status == "failed":
+            return
+        yield
+        try:
+            for _ in review.showLayoutInParts(self.views.chosen):
+                yield
+                if self.review is not review:
+                    return
+        except InputError as error:
+            self.problem = str(error)
+
+    def startScoring(self) -> None:
+        """Score the pose under review, if its X-rays are shown."""
+        if self.review is not None and self.review.layout.isShown:
+            self._startScoring(self.review)
 
     def missing(self) -> str:
         if not self.parameters.ctToWorld:
@@ -170,8 +182,11 @@ class ReviewStep(Step):
             parameters.gaussians,
         )
 
-    def _ensure(self) -> None:
-        """Have a review of the very nodes that are chosen, or none."""
+    def _ensure(self, isShown: bool = True) -> None:
+        """Have a review of the very nodes that are chosen, or none.
+
+        It is shown at once if its layout is there already, unless ``isShown`` says otherwise.
+        """
         wanted = self._wanted()
         key = () if wanted is None else tuple(_identify(part) for part in wanted)
         if key == self._key:
@@ -188,7 +203,7 @@ class ReviewStep(Step):
         self.review.updated.append(self._showControls)
         self.nudge.setReview(self.review)
         self.views.setReview(self.review)
-        if self.review.layout.isShown:  # a scene that was saved in this layout, or a new result
+        if isShown and self.review.layout.isShown:  # a scene that was saved in this layout
             self.review.showLayout(self.views.chosen)
 
     def _close(self) -> None:

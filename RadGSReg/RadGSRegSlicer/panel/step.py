@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from ..process import environment
 from ..process.driver import TaskError
 from ..process.environment import MissingPackagesError
+from .updates import Updates
 
 if TYPE_CHECKING:
     from ..process.driver import Driver
@@ -30,14 +31,16 @@ _EXPECTED = (InputError, TaskError, MissingPackagesError, Cancelled)
 class PanelContext:
     """What a step knows of the panel around it.
 
-    ``update`` refreshes every step; ``addObserver`` and ``removeObserver`` are the widget's: all
-    observers go with it. ``steps`` holds the steps by name, ``run`` what is being computed, or
-    None, ``missingPackages`` what `lookForPackages` last found to be missing.
+    ``updates`` refreshes every step; ``addObserver`` and ``removeObserver`` are the widget's: all
+    observers go with it. ``isShown`` says whether the panel is on the screen. ``steps`` holds the
+    steps by name, ``run`` what is being computed, or None, ``missingPackages`` what
+    `lookForPackages` last found to be missing.
     """
 
-    update: Callable[[], None]
+    updates: Updates
     addObserver: Callable[..., Any]
     removeObserver: Callable[..., Any]
+    isShown: Callable[[], bool] = lambda: True
     steps: dict[str, Any] = field(default_factory=dict)
     run: Driver[Any] | None = None
     missingPackages: list[str] = field(default_factory=list)
@@ -46,6 +49,10 @@ class PanelContext:
     def busy(self) -> bool:
         """Whether something is being computed: then nothing else is started."""
         return self.run is not None
+
+    def update(self) -> None:
+        """Refresh every step."""
+        self.updates.now()
 
     def lookForPackages(self) -> list[str]:
         """See which Python packages are missing; takes too long to be done at every update."""
@@ -161,14 +168,15 @@ class Step:
     def attempt(self) -> Iterator[None]:
         """For handlers: what goes wrong is shown in the step, in one sentence, with no popup."""
         self.problem = ""
-        try:
-            yield
-        except _EXPECTED as error:
-            self.problem = str(error)
-        except Exception as error:
-            self.problem = _("Unexpected: {error}").format(error=error)
-            logging.exception("RadGSReg: %s", self.name)
-        self.context.update()
+        with self.context.updates.collected():
+            try:
+                yield
+            except _EXPECTED as error:
+                self.problem = str(error)
+            except Exception as error:
+                self.problem = _("Unexpected: {error}").format(error=error)
+                logging.exception("RadGSReg: %s", self.name)
+            self.context.update()
 
     @property
     def _button(self) -> Any:

@@ -7,6 +7,7 @@ between is dropped without a call.
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,14 @@ class ReviewClient(Driver[None]):
         key = (do, fields.get("view")) if do in _NEWEST_ONLY else self._number
         self._waiting[key] = (request, callback)
         self._send()
+
+    def leave(self) -> None:
+        """`end` without waiting: a process that holds a CT in memory takes a while to be gone."""
+        self._forget()
+        self.discard()
+        self._prepare = None
+        self.isFinished = True
+        threading.Thread(target=self.end).start()
 
     def wait(self, timeout_s: float = 60.0) -> bool:
         """Poll until the process is ready and nothing is under way; False after ``timeout_s``."""

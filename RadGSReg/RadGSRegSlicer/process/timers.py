@@ -1,7 +1,7 @@
 """Waiting: timers of a window, and the loop of a script."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _PAUSE_S = 0.02
@@ -24,6 +24,28 @@ def nextTurn(slot: Callable[[], object]) -> None:
     except ImportError:
         return
     qt.QTimer.singleShot(0, slot)
+
+
+def inTurns(parts: Iterator[object]) -> None:
+    """Take one part of a piece of work in every turn of the event loop, so that a window lives on.
+
+    All at once where there is no window.
+    """
+    try:
+        import qt
+    except ImportError:
+        for _ in parts:
+            pass
+        return
+
+    def turn() -> None:
+        try:
+            next(parts)
+        except StopIteration:
+            return
+        qt.QTimer.singleShot(0, turn)
+
+    qt.QTimer.singleShot(0, turn)
 
 
 def rest() -> None:

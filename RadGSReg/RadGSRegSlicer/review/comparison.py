@@ -34,6 +34,7 @@ class Comparison:
         self.rendering: NDArray[np.float32] | None = None
         self.volume: Any = None
         self._flickerOn = True
+        self._kept: tuple[int, NDArray[np.float32]] | None = None
 
     def setRendering(self, image: ArrayLike) -> None:
         """Take a new rendering (rows, columns) in the X-ray's grey values, NaN where there is none.
@@ -73,7 +74,7 @@ class Comparison:
         if mode == "flicker":
             mode = "rendering" if self._flickerOn else "xray"
         if mode == "xray":
-            return self._enhanced(pixels) if self.enhance else None
+            return self._enhancedXray() if self.enhance else None
         assert self.rendering is not None
         there = np.isfinite(self.rendering)
         rendering = np.where(there, self.rendering, pixels)
@@ -82,13 +83,21 @@ class Comparison:
                 # A flat surrounding, so that the CT's edge does not shine.
                 flat = np.where(there, self.rendering, self.rendering[there].mean())
                 rendering = self._enhanced(flat)
-            pixels = self._enhanced(pixels)
+            pixels = self._enhancedXray()
             rendering = np.where(there, self._matched(rendering, pixels), pixels)
         if mode == "blend":
             return np.asarray((1.0 - self.opacity) * pixels + self.opacity * rendering)
         if mode == "checkerboard":
             return checkerboard(pixels, rendering, self._tile())
         return rendering
+
+    def _enhancedXray(self) -> NDArray[np.float32]:
+        """The X-ray itself with its shading softened, which is filtered anew only if it changes."""
+        when = self.xrayNode.GetImageData().GetMTime()
+        if self._kept is None or self._kept[0] != when:
+            pixels = np.asarray(xray.getPixels(self.xrayNode), dtype=np.float32)
+            self._kept = (when, self._enhanced(pixels))
+        return self._kept[1]
 
     def _enhanced(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         spacing = xray.getGeometry(self.xrayNode).pixelSpacing[0]
@@ -133,7 +142,7 @@ class Comparison:
         shown, display = self.xrayNode.GetDisplayNode(), self.volume.GetDisplayNode()
         display.SetAutoWindowLevel(False)
         if self.enhance:
-            reference = self._enhanced(np.asarray(xray.getPixels(self.xrayNode), np.float32))
+            reference = self._enhancedXray()
             inside = image if self.about is None or not self.about.any() else reference[self.about]
             low, high = (float(x) for x in np.percentile(inside, [1.0, 99.7]))
             spare = 0.25 * (high - low)

@@ -13,7 +13,8 @@ from slicer import vtkMRMLModelNode, vtkMRMLScalarVolumeNode
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..scene import xray
-from ..scene.drawing import helperNode, lineModel, moved, pixelsToRas, polyLines, removeHelper
+from ..scene.drawing import helperNode, lineModel, pixelsToRas, removeHelper
+from ..scene.meshes import moved, polyLines
 from .outline import Outline
 from .views import SLICE_VIEWS, THREE_D_VIEW, XRAY_VIEWS, sliceNode, viewByName
 

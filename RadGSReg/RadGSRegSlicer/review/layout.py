@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import vtk
@@ -41,9 +42,15 @@ class BiplaneLayout:
 
     def show(self, chosen: list[vtkMRMLScalarVolumeNode] | None = None) -> None:
         """Switch to the layout, with two of the X-rays (the first two unless given)."""
+        for _ in self.showInParts(chosen):
+            pass
+
+    def showInParts(self, chosen: list[vtkMRMLScalarVolumeNode] | None = None) -> Iterator[None]:
+        """`show`; the views are made in the first part and filled in the second."""
         before = views.showLayout(self._scene)
         if before is not None:
             self.before = before
+            yield
         kept = list(self.shown.values()) if self.isShown else []
         nodes = chosen or kept or self._xrayNodes[:2]
         self.shown = dict(zip(views.XRAY_VIEWS, nodes, strict=False))

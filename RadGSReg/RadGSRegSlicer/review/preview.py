@@ -8,16 +8,9 @@ import vtk
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array
 
-from ..scene.drawing import (
-    helperNode,
-    lineModel,
-    moved,
-    pixelsToRas,
-    polyLines,
-    removeHelper,
-    showBesideXray,
-)
+from ..scene.drawing import helperNode, lineModel, pixelsToRas, removeHelper, showBesideXray
 from ..scene.frames import LPS_RAS
+from ..scene.meshes import moved, polyLines
 from ..scene.xray import getGeometry
 from .outline import SilhouetteProjector
 from .surface import VertebraSurface

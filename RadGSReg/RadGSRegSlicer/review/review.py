@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,9 @@ class Review:
 
     def close(self) -> None:
         """Take all drawings out, end the child process, and go back to the layout from before."""
-        self.stopScoring()
+        if self.client is not None:
+            self.client.end()
+            self.client = None
         for comparison in self.comparisons.values():
             comparison.close()
         self.comparisons = {}
@@ -83,8 +85,16 @@ class Review:
 
     def showLayout(self, chosen: list[slicer.vtkMRMLScalarVolumeNode] | None = None) -> None:
         """Switch to the biplane layout, with two of the X-rays (the first two unless given)."""
-        self.layout.show(chosen)
+        for _ in self.showLayoutInParts(chosen):
+            pass
+
+    def showLayoutInParts(
+        self, chosen: list[slicer.vtkMRMLScalarVolumeNode] | None = None
+    ) -> Iterator[None]:
+        """`showLayout`, a part at each step: the application draws a good deal in between."""
+        yield from self.layout.showInParts(chosen)
         for name, node in self.layout.shown.items():
+            yield
             camera = xray.getGeometry(node).camera
             outline = self.session.outline(node, folds=False)
             setContrast(node, outline)
@@ -95,7 +105,9 @@ class Review:
                 comparison = self.comparisons[name] = Comparison(node, name)
             comparison.about = outline.inside(camera.columns, camera.rows)
             comparison.setMode(self.mode, self.opacity, self.enhance)
+        yield
         self.display.placeOutlines(self.layout.shown)
+        yield
         tintReconstruction(self.reconstruction)
         views.showSlices(
             self._scene,
@@ -141,31 +153,26 @@ class Review:
     def startScoring(self, client: ReviewClient | None = None) -> ReviewClient:
         """Start the child process that scores and renders, unless it is there already.
 
-        Raises InputError for nodes that cannot be written as a case.
+        Nodes that cannot be written as a case become the client's ``error``, an InputError.
         """
         if self.client is None:
             self.client = client or ReviewClient()
-            try:
-                folder = self.client.folder / "case"
-                folder.mkdir()
-                pieces = stageCase(
-                    self.session.ctNode,
-                    self.session.segmentationNode,
-                    self.session.segment,
-                    self.xrayNodes,
-                    folder,
-                )
-                self.client.start(folder / CASE, self.session.poseLps, pieces)
-            except BaseException:
-                self.stopScoring()
-                raise
+            folder = self.client.folder / "case"
+            folder.mkdir()
+            self.client.start(folder / CASE, self.session.poseLps, self._stage(folder))
             self._askAll()
         return self.client
 
+    def _stage(self, folder: Path) -> Iterator[None]:
+        """Write the case; looking at the nodes is a part of its own, long for a whole CT."""
+        session = self.session
+        nodes = session.ctNode, session.segmentationNode, session.segment, self.xrayNodes
+        yield from stageCase(*nodes, folder)
+
     def stopScoring(self) -> None:
-        """End the child process."""
+        """End the child process, without waiting for it."""
         if self.client is not None:
-            self.client.end()
+            self.client.leave()
             self.client = None
 
     def poll(self) -> None:
@@ -245,8 +252,7 @@ class Review:
             self._hardened = self.session.isHardened
             if self.client is not None:
                 self.stopScoring()
-                with contextlib.suppress(InputError):
-                    self.startScoring()
+                self.startScoring()
         else:
             self._askAll()
         self._tell()

@@ -18,11 +18,11 @@ from RadGSRegLib.geometry import (
     rotation_angle_deg,
     transform_points,
 )
-from slicer.util import vtkMatrixFromArray
 
 from ..scene import xray
 from ..scene.frames import LPS_RAS
 from ..scene.record import ACCEPTED, HARDENED, ResultRecord, recordOf
+from ..scene.segments import moveSegments
 from .nudge import Nudge, nudged, pictureAxes
 from .outline import Outline, SilhouetteProjector
 from .surface import VertebraSurface, vertebraSurface
@@ -65,7 +65,7 @@ class ReviewSession:
         self._quiet = False
         if not is_rigid(self.pose):
             raise InputError(transformNode.GetName(), "is no rigid transform")
-        self._takeSurface()
+        self._takeSurface(vertebraSurface(segmentationNode, segment, ctNode))
         self._startPose = self.pose
         event = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
         self._tag = transformNode.AddObserver(event, self._onTransform)
@@ -210,7 +210,8 @@ class ReviewSession:
         place = vtk.vtkMatrix4x4()
         self.ctNode.GetIJKToRASMatrix(place)
         segmentation, before = self.segmentationNode, self.segmentationNode.GetTransformNodeID()
-        there, back = (vtkMatrixFromArray(m) for m in (self.pose, invert_rigid(self.pose)))
+        there, back = self.pose, invert_rigid(self.pose)
+        surfaces = {False: self.surface, True: self.surface.movedBy(there)}
         # Drawn in the CT's own frame, so it goes with the CT, under the transform or not.
         along = before in (None, "", self.transformNode.GetID())
 
@@ -222,12 +223,11 @@ class ReviewSession:
                 self.ctNode.SetIJKToRASMatrix(place)
                 self.ctNode.SetAndObserveTransformNodeID(self.transformNode.GetID())
             if along:
-                segmentation.SetAndObserveTransformNodeID(None)
-                segmentation.ApplyTransformMatrix(there if on else back)
-                if not on:
-                    segmentation.SetAndObserveTransformNodeID(before)
+                with slicer.util.NodeModify(segmentation):
+                    moveSegments(segmentation, there if on else back)
+                    segmentation.SetAndObserveTransformNodeID(None if on else before)
             self._mark(HARDENED, on)
-            self._takeSurface()
+            self._takeSurface(surfaces[on])
 
         self._do(self._step("harden", switch))
 
@@ -275,10 +275,8 @@ class ReviewSession:
         else:
             self.transformNode.RemoveAttribute(name)
 
-    def _takeSurface(self) -> None:
-        self.surface: VertebraSurface = vertebraSurface(
-            self.segmentationNode, self.segment, self.ctNode
-        )
+    def _takeSurface(self, surface: VertebraSurface) -> None:
+        self.surface = surface
         self._projector = SilhouetteProjector(self.surface.points, self.surface.triangles)
 
     def _onTransform(self, caller: Any, event: str) -> None:

@@ -13,8 +13,8 @@ from scipy import ndimage
 from slicer.util import arrayFromVTKMatrix
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..scene.drawing import moved
 from ..scene.frames import transformMatrix
+from ..scene.meshes import moved
 from ..scene.segments import findSegment
 
 MOST_TRIANGLES = 24_000  # keeps an outline within a few milliseconds and shows every process
@@ -37,6 +37,11 @@ class VertebraSurface:
     def size_mm(self) -> float:
         """The longest side of the box about the surface."""
         return float(np.ptp(self.points, axis=0).max())
+
+    def movedBy(self, matrix: Array) -> Self:
+        """This surface moved by a matrix (4, 4), RAS."""
+        centre = transform_points(matrix, self.centre[None])[0]
+        return self.of(moved(self.polyData, matrix), centre)
 
     @classmethod
     def of(cls, polyData: vtk.vtkPolyData, centre: Array | None = None) -> Self:
@@ -61,6 +66,37 @@ def vertebraSurface(
     is not there or empty.
     """
     segmentId = findSegment(segmentationNode, segment)
+    key = _stateOf(segmentationNode, segmentId, ctNode)
+    if key and key == _last.key:
+        return _last.surface
+    surface = _made(segmentationNode, segment, segmentId, ctNode)
+    _last.key, _last.surface = key, surface
+    return surface
+
+
+class _Last:
+    """The surface that was made last: the preview's is the review's too, and takes 0.2 s."""
+
+    key: tuple[object, ...] = ()
+    surface: Any = None
+
+
+_last = _Last()
+
+
+def _stateOf(segmentationNode: Any, segmentId: str, ctNode: Any) -> tuple[object, ...]:
+    """What a surface depends on, to be compared; empty for a segment without a label map."""
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    image = segment.GetRepresentation(name)
+    if image is None:
+        return ()
+    place = _segmentationToCt(segmentationNode, ctNode).tobytes()
+    # Modification times are counted over all objects: no two images share one.
+    return image.GetMTime(), image.GetAddressAsString(""), int(segment.GetLabelValue()), place
+
+
+def _made(segmentationNode: Any, segment: str, segmentId: str, ctNode: Any) -> VertebraSurface:
     image = slicer.vtkOrientedImageData()
     if not segmentationNode.GetBinaryLabelmapRepresentation(segmentId, image):
         raise InputError(segmentationNode.GetName(), f"its segment '{segment}' has no label map")

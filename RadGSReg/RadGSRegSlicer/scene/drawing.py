@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, transform_points
 from slicer import vtkMRMLModelNode, vtkMRMLScalarVolumeNode, vtkMRMLScene
-from slicer.util import vtkMatrixFromArray
-from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+from vtk.util.numpy_support import numpy_to_vtk
 
 from . import xray
 from .frames import LPS_RAS
+from .meshes import polyLines
 
 DRAWING = "RadGSReg.Drawing"
 """The attribute that marks what this package draws, with what it is: beam, plane, outline, ..."""
@@ -217,35 +217,6 @@ def showBesideXray(display: Any, xrayNode: vtkMRMLScalarVolumeNode) -> None:
     display.RemoveAllViewNodeIDs()
     for view in [*views, *shown]:
         display.AddViewNodeID(view.GetID())
-
-
-def polyLines(lines: Sequence[Any]) -> vtk.vtkPolyData:
-    """Lines of points (N, 3)."""
-    out = vtk.vtkPolyData()
-    if not lines:
-        return out
-    places = np.ascontiguousarray(np.concatenate(lines), dtype=float)
-    offsets = np.cumsum([0, *(len(line) for line in lines)], dtype=np.int64)
-    points, cells = vtk.vtkPoints(), vtk.vtkCellArray()
-    points.SetData(numpy_to_vtk(places, deep=True))
-    cells.SetData(
-        numpy_to_vtkIdTypeArray(offsets, deep=True),
-        numpy_to_vtkIdTypeArray(np.arange(len(places), dtype=np.int64), deep=True),
-    )
-    out.SetPoints(points)
-    out.SetLines(cells)
-    return out
-
-
-def moved(polyData: vtk.vtkPolyData, matrix: ArrayLike) -> vtk.vtkPolyData:
-    """A mesh moved by a matrix (4, 4)."""
-    transform = vtk.vtkTransform()
-    transform.SetMatrix(vtkMatrixFromArray(matrix))
-    move = vtk.vtkTransformPolyDataFilter()
-    move.SetTransform(transform)
-    move.SetInputData(polyData)
-    move.Update()
-    return move.GetOutput()
 
 
 def lookAlongBeam(cameraNode: Any, xrayNode: vtkMRMLScalarVolumeNode, aspect: float = 1.0) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.segmentnames import LEVEL_TAG, Named, choose_segment, scheme_remedy
@@ -15,6 +15,7 @@ from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from .frames import LPS_RAS, ijkToLps
+from .meshes import moved
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,31 @@ def addSegment(
     if not added:
         raise InputError(name, "was not taken as a segment")
     return str(added)
+
+
+def moveSegments(segmentationNode: vtkMRMLSegmentationNode, matrix: ArrayLike) -> None:
+    """Move the segments themselves by a rigid matrix (4, 4), RAS, with one update of the views.
+
+    Closed surfaces are moved along: to make them anew takes seconds for a whole spine, and each
+    segment would be drawn several times.
+    """
+    converter = slicer.vtkSegmentationConverter
+    surface = converter.GetSegmentationClosedSurfaceRepresentationName()
+    segmentation = segmentationNode.GetSegmentation()
+    source = segmentation.GetSourceRepresentationName()
+    move = vtk.vtkTransform()
+    move.SetMatrix(vtkMatrixFromArray(matrix))
+    kept = {}
+    if source != surface and segmentation.ContainsRepresentation(surface):
+        every = {id_: segmentation.GetSegment(id_) for id_ in segmentIds(segmentationNode)}
+        surfaces = {id_: segment.GetRepresentation(surface) for id_, segment in every.items()}
+        kept = {every[id_]: moved(s, matrix) for id_, s in surfaces.items() if s is not None}
+    with slicer.util.NodeModify(segmentationNode):
+        segmentation.ApplyLinearTransform(move)
+        # Whatever else was made from the source no longer holds, and is made anew when needed.
+        segmentation.InvalidateNonSourceRepresentations()
+        for segment, polyData in kept.items():
+            segment.AddRepresentation(surface, polyData)
 
 
 def newSegmentation(name: str, ctNode: vtkMRMLScalarVolumeNode) -> vtkMRMLSegmentationNode:

@@ -15,8 +15,9 @@ from RadGSRegLib.geometry import Array, triangulate
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLScene
 from slicer.util import arrayFromVTKMatrix
 
-from .drawing import COLORS, lineModel, pixelsToRas, polyLines, removeHelper, showBesideXray
+from .drawing import COLORS, lineModel, pixelsToRas, removeHelper, showBesideXray
 from .frames import LPS_RAS, transformMatrix
+from .meshes import polyLines
 from .xray import XrayGeometry, detectorIjkToLps, getGeometry, isXray, setCenterPx
 
 CLICK_ROLE = "RadGSReg.Click"
