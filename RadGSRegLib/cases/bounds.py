@@ -11,7 +11,8 @@ history of the code says what it was measured on.
 EQUAL_DEG = 5.0
 # A picture with fewer rows or columns is none.
 LEAST_PIXELS = 16
-# A vertebra's centre may be marked this far outside the picture, in shares of its size.
+# A vertebra's centre may be marked this far outside the picture, and views may meet there, in
+# shares of its size. (The fifteen and the wrist meet at 0.39 to 0.75.)
 CENTRE_RANGE = (-0.5, 1.5)
 # PatientOrientation must agree with the positioner's angles to this cosine, about 60 degrees.
 LEAST_ORIENTATION = 0.5
@@ -30,6 +31,29 @@ ROOM_MM = 20000.0
 # The film of a MayaCam 1.0 repeats its principal point to this, pixels: files with one decimal of
 # the scale 0.1 are met.
 FILM_PX = 1.5
+
+# Where the views meet is about where the patient is, if two lines of sight differ by so much,
+# degrees. Pictures that show the patient 50 mm apart then place it within 150 mm. No evidence.
+MEETING_DEG = 20.0
+# A source is at least so far from the patient, mm. (The fifteen cases: 727 to 773; a wrist between
+# two C-arms: 1036 to 1073. In metres these are about 1, in cm 73 to 107.)
+LEAST_SOURCE_MM = 100.0
+# The detector is at most so many times as far from the source as the patient. (The fifteen: 1.45 to
+# 1.55; the wrist: 1.28 to 1.31. In cm these are more than 12.)
+MOST_MAGNIFICATION = 5.0
+# Sources nearer to each other than this are in the same place, mm, whichever way they look. No
+# evidence.
+SAME_SOURCE_MM = 20.0
+# The detector's distance by columns and by rows differs by less than this factor. (The fifteen: not
+# at all; calibrations of the wrist: by 0.3 %.)
+SAME_FOCAL = 1.05
+# The detector's distance over the patient's, where the pixels' size is not said (see above). It
+# decides only margins of a few mm, and where Slicer draws.
+USUAL_MAGNIFICATION = 1.5
+# Matrix and parameters of an RTK file agree where they place no point within 100 mm of the
+# isocentre further apart, mm at the detector. RTK refuses elements that differ by 0.001, which is
+# less; a tenth of a millimetre is less than a pixel. No other evidence.
+RTK_AGREE_MM = 0.1
 
 # The CT
 

@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from ..geometry import Array, Volume, is_rigid
+from ..geometry import THREE_DECIMALS, Array, Volume, is_rigid
 from ..vertebrae import LABEL_SCHEMES
 from .ct import read_ct
 from .itk_image import place_like, volume_to_itk, write_itk
@@ -137,9 +137,12 @@ def patient_of(case: CtCase) -> str:
 
 
 def read_start(path: Path) -> Array:
-    """``ct_to_world`` (4, 4) of a ``start.json``. InputError unless it is rigid."""
+    """``ct_to_world`` (4, 4) of a ``start.json``, made exactly rigid.
+
+    InputError unless it is rigid to three decimals.
+    """
     path = Path(path)
-    return Fields(path, read_json_object(path)).rigid("ct_to_world")
+    return Fields(path, read_json_object(path)).rigid("ct_to_world", THREE_DECIMALS)
 
 
 def write_start(path: Path, ct_to_world: ArrayLike) -> None:

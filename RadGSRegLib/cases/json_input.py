@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Array, orthonormalize
+from ..geometry import THREE_DECIMALS, Array, affine, orthonormalize
 from ..inputs import note_input
 from . import bounds
 
@@ -134,13 +134,20 @@ class Fields:
             self.refuse(f'"{key}" holds a value that is not finite')
         return out
 
-    def rigid(self, key: str) -> Array:
-        """A rigid, right-handed 4x4, made exactly orthonormal."""
+    def rigid(self, key: str, skew: float = bounds.SKEW) -> Array:
+        """A rigid, right-handed 4x4, made exactly orthonormal; ``skew``: how far off it may be."""
         value = self.numbers(key, (4, 4))
-        problem = _rigid_problem(value)
+        problem = _rigid_problem(value, skew)
         if problem:
             self.refuse(f'"{key}" {problem}')
         return orthonormalize(value)
+
+    def rotation(self, key: str) -> Array:
+        """A rotation (3, 3) of three decimals or more, made exactly orthonormal."""
+        value = affine(self.numbers(key, (3, 3)), np.zeros(3))
+        if _rigid_problem(value, THREE_DECIMALS):
+            self.refuse(f'"{key}" must be a rotation: three right-handed axes of length 1')
+        return orthonormalize(value)[:3, :3]
 
     def path(self, key: str) -> Path:
         """A path, relative to the JSON file."""
@@ -161,12 +168,12 @@ class Fields:
         ]
 
 
-def _rigid_problem(matrix: Array) -> str:
+def _rigid_problem(matrix: Array, skew: float) -> str:
     """What keeps a finite 4x4 from being rigid and right-handed; nothing if it is."""
     if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-9:
         return "must have the last row 0 0 0 1"
     rotation = matrix[:3, :3]
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > bounds.SKEW:
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > skew:
         return "is not rigid: its 3x3 part is no rotation (it scales or shears)"
     if np.linalg.det(rotation) < 0:
         return "is left-handed: its 3x3 part mirrors (determinant -1)"

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
 from ..geometry import Array, Camera, affine, translation
+from . import bounds
 from .json_input import existing_file
 from .projection_matrix import camera_from_projection
 
@@ -62,12 +63,18 @@ class DetectorGrid:
 def rtk_matrix(parameters: dict[str, float]) -> Array:
     """RTK's 3x4 matrix (world mm to detector mm) from its parameters (mm and degrees).
 
-    Raises ValueError where a distance is missing or not positive.
+    Raises ValueError where a distance is missing or not positive, or the detector is not behind the
+    isocentre.
     """
     values = dict.fromkeys(_PARAMETERS, 0.0) | parameters
     sid, sdd = values["SourceToIsocenterDistance"], values["SourceToDetectorDistance"]
     if sid <= 0 or sdd <= 0:
         raise ValueError("SourceToIsocenterDistance and SourceToDetectorDistance must be positive")
+    if sid >= sdd:
+        raise ValueError(
+            f"the detector (SourceToDetectorDistance {sdd:g} mm) is not behind the isocentre "
+            f"(SourceToIsocenterDistance {sid:g} mm); are the two exchanged?"
+        )
     angles = [-values[name] for name in ("InPlaneAngle", "OutOfPlaneAngle", "GantryAngle")]
     turn = Rotation.from_euler("ZXY", angles, degrees=True).as_matrix()
     sx, sy = values["SourceOffsetX"], values["SourceOffsetY"]
@@ -89,17 +96,45 @@ def _number(element: ET.Element, path: Path) -> float:
 
 
 def _parameters(element: ET.Element, path: Path) -> dict[str, float]:
-    return {child.tag: _number(child, path) for child in element if child.tag in _PARAMETERS}
+    names = {"Angle": "GantryAngle"}  # as old files have it
+    tagged = [(names.get(child.tag, child.tag), child) for child in element]
+    return {name: _number(child, path) for name, child in tagged if name in _PARAMETERS}
+
+
+def _matrix(element: ET.Element, path: Path, number: int) -> Array | None:
+    """The projection's own <Matrix> (3, 4), if it has one."""
+    matrix = element.find("Matrix")
+    if matrix is None:
+        return None
+    try:
+        values = np.array([float(w) for w in (matrix.text or "").split()])
+    except ValueError:
+        values = np.array([])
+    if values.size != 12 or not np.isfinite(values).all():
+        raise InputError(path, f"has no 3x4 <Matrix> in projection {number}")
+    return values.reshape(3, 4)
+
+
+def _apart_mm(a: Array, b: Array) -> float:
+    """How far apart two matrices put points within 100 mm of the isocentre, mm at the detector."""
+    corners = np.array(np.meshgrid(*[(-100.0, 0.0, 100.0)] * 3)).reshape(3, -1)
+    points = np.vstack([corners, np.ones(corners.shape[1])])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = [(m @ points)[:2] / (m @ points)[2] for m in (a, b)]
+        apart = np.linalg.norm(places[0] - places[1], axis=0).max()
+    return float(apart) if np.isfinite(apart) else np.inf
 
 
 def read_rtk_matrices(path: Path) -> list[Array]:
     """The 3x4 matrices (world mm to detector mm) of all projections of an RTK geometry file.
 
     The file's own <Matrix> is taken where it is given, the parameters otherwise. Raises InputError
-    for anything that is not such a file, and for a cylindrical detector.
+    for anything that is not such a file, for a cylindrical detector, and where both are given and
+    disagree.
     """
     content = existing_file(path).read_bytes()
-    if b"<!ENTITY" in content:  # entities could blow up, and RTK writes none
+    # Entities could blow up, and RTK writes none. (In UTF-16 there are zeros between.)
+    if b"<!ENTITY" in content.replace(b"\0", b""):
         raise InputError(path, "is no RTK geometry: it defines XML entities")
     try:
         root = ET.fromstring(content)
@@ -107,26 +142,37 @@ def read_rtk_matrices(path: Path) -> list[Array]:
         raise InputError(path, "is not XML") from error
     if not root.tag.startswith("RTK") or "Geometry" not in root.tag:
         raise InputError(path, "is no RTK geometry file (RTKThreeDCircularGeometry)")
+    version = root.get("version", "3")
+    if version not in ("2", "3"):
+        raise InputError(
+            path,
+            f"is of version {version}, and only 2 and 3 are known",
+            "write it again with a present RTK",
+        )
     radius = root.find(".//RadiusCylindricalDetector")
     if radius is not None and _number(radius, path) != 0:
         raise InputError(path, "has a cylindrical detector", "only flat ones are known")
     shared = _parameters(root, path)
     out = []
     for number, element in enumerate(root.findall("Projection")):
-        matrix = element.find("Matrix")
-        if matrix is not None:
-            try:
-                values = np.array([float(w) for w in (matrix.text or "").split()])
-            except ValueError:
-                values = np.array([])
-            if values.size != 12 or not np.isfinite(values).all():
-                raise InputError(path, f"has no 3x4 <Matrix> in projection {number}")
-            out.append(values.reshape(3, 4))
+        matrix = _matrix(element, path, number)
+        parameters = {**shared, **_parameters(element, path)}
+        if matrix is not None and not set(_PARAMETERS[:2]) <= set(parameters):
+            out.append(matrix)  # and nothing to compare it with
             continue
         try:
-            out.append(rtk_matrix({**shared, **_parameters(element, path)}))
+            computed = rtk_matrix(parameters)
         except ValueError as error:
             raise InputError(path, f"projection {number}: {error}") from error
+        apart = 0.0 if matrix is None else _apart_mm(matrix, computed)
+        if apart > bounds.RTK_AGREE_MM:
+            raise InputError(
+                path,
+                f"projection {number}: its <Matrix> and its parameters (angles, distances, "
+                f"offsets) disagree, by up to {apart:.3g} mm at the detector",
+                "delete the one that is wrong",
+            )
+        out.append(computed if matrix is None else matrix)
     if not out:
         raise InputError(path, "holds no projection")
     return out

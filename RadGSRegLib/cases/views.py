@@ -3,22 +3,30 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from ..choices import INTENSITIES, Intensity
 from ..errors import InputError
-from ..geometry import Array, Camera
+from ..geometry import Camera
 from . import bounds
 from .camera_sources import ViewEntry, camera_of, source_keys
-from .dicom_geometry import GeometryTags
 from .itk_image import write_itk
 from .json_input import Fields, existing_file, read_json_object
 from .ledger import Ledger
+from .standing import (
+    check_standing,
+    depth_mm,
+    opposite,
+    patient_place,
+    sight_angle_deg,
+    usual_spacing,
+)
 from .types import View
 from .xray import XrayImage, read_xray
 
@@ -86,14 +94,10 @@ def _pixels(fields: Fields, image: XrayImage) -> None:
         fields.need("size")
 
 
-def _spacing(fields: Fields, tags: GeometryTags | None) -> tuple[float, float]:
-    if "pixel_spacing_mm" not in fields and tags is not None:
-        if tags.spacing_mm is None:
-            fields.refuse(
-                f'"pixel_spacing_mm" is missing and image "{fields.data["image"]}" has no '
-                "ImagerPixelSpacing tag"
-            )
-        return tags.spacing_mm
+def _spacing(fields: Fields, image: XrayImage) -> tuple[float, float] | None:
+    """What the entry says, or else its image; None where neither does."""
+    if "pixel_spacing_mm" not in fields:
+        return image.tags.spacing_mm if image.tags is not None else image.spacing_mm
     x, y = fields.numbers("pixel_spacing_mm", (2,))
     if min(x, y) <= 0:
         fields.refuse('"pixel_spacing_mm" must be positive')
@@ -122,41 +126,66 @@ def _said_nominal(fields: Fields) -> bool:
     return value
 
 
-def _read_view(fields: Fields, ledger: Ledger) -> View:
+class _Reading(NamedTuple):
+    """A view as far as its own entry tells; pixels of (1, 1) mm where it says no spacing."""
+
+    view: View
+    has_spacing: bool
+    either_side: bool
+
+
+def _read_view(fields: Fields, ledger: Ledger) -> _Reading:
     name = _name(fields)
     path = existing_file(fields.path("image"), fields.source.name)
     frame = fields.integer("frame") if "frame" in fields else None
     image = read_xray(path, frame, _intensity(fields))
     ledger.add_file(path)
     _pixels(fields, image)
-    spacing = _spacing(fields, image.tags)
-    camera, nominal = camera_of(ViewEntry(fields, image, spacing, ledger))
+    spacing = _spacing(fields, image)
+    camera, nominal, either_side = camera_of(ViewEntry(fields, image, spacing, ledger))
     if not nominal and _said_nominal(fields):
         nominal = True
         ledger.note(f"{name}: the geometry is said to be nominal, an uncalibrated guess")
     for note in image.notes:
         ledger.note(f"{name}: {path.name} {note}")
-    return View(
+    view = View(
         name=name,
         pixels=image.pixels,
         camera=camera,
-        pixel_spacing_mm=spacing,
+        pixel_spacing_mm=spacing or (1.0, 1.0),
         intensity=_intensity(fields) or image.intensity or "display",
         center_px=_centre(fields, camera),
         nominal=nominal,
         device=fields.text("device").strip() if "device" in fields else "",
     )
+    return _Reading(view, spacing is not None, either_side)
 
 
-def _angle_deg(a: Array, b: Array) -> float:
-    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b)))
+def _settled(readings: Sequence[_Reading], ledger: Ledger) -> tuple[View, ...]:
+    """The views, with what only all of them together tell: sides of sources, usual spacings."""
+    views = [reading.view for reading in readings]
+    place = patient_place(views) if len(views) > 1 else None
+    for number, (view, has_spacing, either_side) in enumerate(readings):
+        if either_side and place is not None and depth_mm(view.camera, place) < 0:
+            view = replace(view, camera=opposite(view.camera))
+            ledger.note(f"{view.name}: the world's origin lies behind the source")
+        if not has_spacing:
+            view = replace(view, pixel_spacing_mm=usual_spacing(view, place))
+            ledger.note(
+                f"{view.name}: nothing says its pixels' size; {view.pixel_spacing_mm[0]:.2g} mm is "
+                "taken for margins"
+            )
+        views[number] = view
+    return tuple(views)
 
 
 def check_views(views: Sequence[View], source: Path) -> None:
-    """InputError for fewer than two views, names used twice, equal views, or one line of sight.
+    """InputError for fewer than two views, names used twice, equal views, one line of sight, or a
+    patient who is not between source and detector.
 
     Two views are equal where their directions are less than 5 degrees apart and so are their
-    sources, seen from the distance of the detector; or where they are the same picture.
+    sources, seen from the distance of the detector; where their sources are in one place; or where
+    they are the same picture.
     """
     if len(views) < 2:
         raise InputError(source, f"holds {len(views)} view; at least two X-rays are needed")
@@ -165,21 +194,22 @@ def check_views(views: Sequence[View], source: Path) -> None:
         if a.name.lower() == b.name.lower():
             raise InputError(source, f'two views are called "{a.name}"', "names must differ")
         camera_a, camera_b = a.camera, b.camera
-        angle = _angle_deg(camera_a.view_direction_world, camera_b.view_direction_world)
+        angle = sight_angle_deg(camera_a, camera_b)
         apart = float(np.linalg.norm(camera_a.source_world - camera_b.source_world))
         distance = abs(camera_a.intrinsic[0, 0]) * a.pixel_spacing_mm[0]
-        if angle < bounds.EQUAL_DEG and apart < np.radians(bounds.EQUAL_DEG) * distance:
+        near = apart < np.radians(bounds.EQUAL_DEG) * distance
+        if (angle < bounds.EQUAL_DEG and near) or apart < bounds.SAME_SOURCE_MM:
             raise InputError(
                 source,
                 f"{pair} are equal: taken from the same place, {angle:.1f} degrees apart",
-                "two X-rays must differ in direction",
+                "two X-rays must be taken from different places",
             )
         if a.pixels.shape == b.pixels.shape and np.array_equal(a.pixels, b.pixels):
             raise InputError(source, f"{pair} are the same picture")
-    first = views[0].camera.view_direction_world
-    lines = [_angle_deg(first, v.camera.view_direction_world) for v in views[1:]]
+    lines = [sight_angle_deg(views[0].camera, v.camera) for v in views[1:]]
     if all(min(angle, 180 - angle) < bounds.EQUAL_DEG for angle in lines):
         raise InputError(source, "all views look along one line, so they do not show depth")
+    check_standing(views, source)
 
 
 def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:
@@ -212,15 +242,16 @@ def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         fields.refuse('"views" must be a list of objects')
     ledger.add_file(path)
-    views = []
+    readings = []
     for number, entry in enumerate(entries, start=1):
         title = entry.get("name") if isinstance(entry.get("name"), str) else None
         view = Fields(path, entry, f'view "{title}"' if title else f"view {number}")
         for note in view.note_unknown(_KEYS | source_keys()):
             ledger.note(note)
-        views.append(_read_view(view, ledger))
+        readings.append(_read_view(view, ledger))
+    views = _settled(readings, ledger)
     check_views(views, path)
-    return tuple(views)
+    return views
 
 
 def view_name(text: str) -> str:

@@ -36,6 +36,15 @@ class XrayImage:
     grid: DetectorGrid | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def spacing_mm(self) -> tuple[float, float] | None:
+        """The pixels' size (column step, row step) by the place, unless that is ITK's default."""
+        grid = self.grid
+        if grid is None or (np.array_equal(grid.axes_mm, np.eye(2)) and not grid.origin_mm.any()):
+            return None
+        column, row = np.linalg.norm(grid.axes_mm, axis=0)
+        return float(column), float(row)
+
 
 def _read_picture(path: Path, frame: int | None, intensity: Intensity | None) -> XrayImage:
     picture = read_picture(path)

@@ -16,6 +16,7 @@ from .mask import centroid as centroid
 from .mask import cut as cut
 from .mask import mask_box as mask_box
 from .mask import surface_points as surface_points
+from .pose import THREE_DECIMALS as THREE_DECIMALS
 from .pose import affine as affine
 from .pose import compose_about as compose_about
 from .pose import exp_se3 as exp_se3

@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Volume, is_rigid, ras_to_lps
+from RadGSRegLib.geometry import THREE_DECIMALS, Volume, is_rigid, orthonormalize, ras_to_lps
 
 from ..scene.frames import ijkToLps, parentTransformName
 from ..scene.segments import findSegment, labelsOnCt
@@ -118,11 +118,11 @@ def writeCase(
 
 
 def startToLps(startRas: ArrayLike) -> np.ndarray:
-    """A start, given in RAS, as files hold it. Raises InputError unless it is rigid."""
+    """A start, given in RAS, as files hold it. Raises InputError unless rigid to three decimals."""
     matrix = np.asarray(startRas, dtype=float)
-    if not is_rigid(matrix):
+    if not is_rigid(matrix, THREE_DECIMALS):
         raise InputError("start", "is no rigid 4 x 4 transform")
-    return ras_to_lps(matrix)
+    return ras_to_lps(orthonormalize(matrix))
 
 
 def importViews(

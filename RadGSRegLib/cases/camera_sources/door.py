@@ -11,12 +11,23 @@ from ..xray import XrayImage
 
 @dataclass(frozen=True)
 class ViewEntry:
-    """One entry of a ``views.json`` with its image; ``spacing_mm`` (column step, row step)."""
+    """One entry of a ``views.json`` with its image.
+
+    ``known_spacing_mm`` (column step, row step); None where nothing says it.
+    """
 
     fields: Fields
     image: XrayImage
-    spacing_mm: tuple[float, float]
+    known_spacing_mm: tuple[float, float] | None
     ledger: Ledger
+
+    @property
+    def spacing_mm(self) -> tuple[float, float]:
+        """The pixels' size, for what needs it. InputError where nothing says it."""
+        if self.known_spacing_mm is None:
+            self.fields.need("pixel_spacing_mm")
+        assert self.known_spacing_mm is not None
+        return self.known_spacing_mm
 
     @property
     def columns(self) -> int:
@@ -30,10 +41,15 @@ class ViewEntry:
 
 
 class SourcedCamera(NamedTuple):
-    """A camera, and whether any of it is only nominal: an uncalibrated guess."""
+    """A camera, and whether any of it is only nominal: an uncalibrated guess.
+
+    ``either_side``: whether what it was made from does not say on which side of the source the
+    detector is.
+    """
 
     camera: Camera
     nominal: bool = False
+    either_side: bool = False
 
 
 class CameraSource(Protocol):

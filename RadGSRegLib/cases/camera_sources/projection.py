@@ -21,4 +21,5 @@ class ProjectionMatrix:
             matrix = read_projection_matrix(path)
         else:
             matrix = fields.numbers("projection_matrix", (3, 4))
-        return SourcedCamera(camera_from_projection(matrix, entry.columns, entry.rows))
+        camera = camera_from_projection(matrix, entry.columns, entry.rows)
+        return SourcedCamera(camera, either_side=True)
