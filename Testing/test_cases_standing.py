@@ -73,7 +73,7 @@ IMPOSSIBLE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "extrinsic in cm": (_scaled(0.1), "mm from the source, .*; is the extrinsic in metres or cm"),
     "camera to world": (
         _backwards,
-        "only .* mm from the source|are equal: taken from the same place",
+        "only .* mm from the source|are equal|are taken from the same place",
     ),
     "detector nearer": (
         lambda v: v.update(pixel_spacing_mm=[0.4, 0.4]),

@@ -68,7 +68,8 @@ def usual_spacing(view: View, place: Array | None) -> tuple[float, float]:
 def check_standing(views: Sequence[View], source: Path) -> None:
     """InputError where the patient cannot be between a view's source and its detector.
 
-    Tells of a focal length in mm, an extrinsic in metres or one that goes the other way.
+    Tells of a focal length in mm, an extrinsic in metres or one that goes the other way. Likewise
+    where two sources are in one place.
     """
     place = patient_place(views)
     for view in views:
@@ -93,6 +94,15 @@ def check_standing(views: Sequence[View], source: Path) -> None:
                 f"{title}: the views do not meet in its picture: the point nearest to their lines "
                 f"of sight is {column:.1f} widths and {row:.1f} heights from its first pixel",
                 "check the extrinsics: they map one world, in mm, to each camera",
+            )
+    for a, b in combinations(views, 2):
+        apart = float(np.linalg.norm(a.camera.source_world - b.camera.source_world))
+        if apart < bounds.SAME_SOURCE_MM:
+            raise InputError(
+                source,
+                f'views "{a.name}" and "{b.name}" are taken from the same place, so they do not '
+                "show depth",
+                "the extrinsic must map world to camera, in mm",
             )
 
 

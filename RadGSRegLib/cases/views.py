@@ -184,8 +184,7 @@ def check_views(views: Sequence[View], source: Path) -> None:
     patient who is not between source and detector.
 
     Two views are equal where their directions are less than 5 degrees apart and so are their
-    sources, seen from the distance of the detector; where their sources are in one place; or where
-    they are the same picture.
+    sources, seen from the distance of the detector; or where they are the same picture.
     """
     if len(views) < 2:
         raise InputError(source, f"holds {len(views)} view; at least two X-rays are needed")
@@ -197,12 +196,11 @@ def check_views(views: Sequence[View], source: Path) -> None:
         angle = sight_angle_deg(camera_a, camera_b)
         apart = float(np.linalg.norm(camera_a.source_world - camera_b.source_world))
         distance = abs(camera_a.intrinsic[0, 0]) * a.pixel_spacing_mm[0]
-        near = apart < np.radians(bounds.EQUAL_DEG) * distance
-        if (angle < bounds.EQUAL_DEG and near) or apart < bounds.SAME_SOURCE_MM:
+        if angle < bounds.EQUAL_DEG and apart < np.radians(bounds.EQUAL_DEG) * distance:
             raise InputError(
                 source,
                 f"{pair} are equal: taken from the same place, {angle:.1f} degrees apart",
-                "two X-rays must be taken from different places",
+                "two X-rays must differ in direction",
             )
         if a.pixels.shape == b.pixels.shape and np.array_equal(a.pixels, b.pixels):
             raise InputError(source, f"{pair} are the same picture")

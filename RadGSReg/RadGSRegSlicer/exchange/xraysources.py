@@ -79,7 +79,7 @@ def fromFile(
     geometry, lacking, known = _nominal(image, columns, rows)
     name = name or (path.stem if image.tags is None else neutralName(scene))
     node = createXrayNode(name, image.pixels, geometry, scene)
-    _remember(node, geometry, known, _usableGrid(image))
+    _remember(node, geometry, known, image.grid if image.spacing_mm else None)
     out.nodes.append(node)
     if lacking:
         out.notes.append(
@@ -256,14 +256,6 @@ def _steps(grid: DetectorGrid) -> tuple[float, float]:
     return float(column), float(row)
 
 
-def _usableGrid(image: Any) -> DetectorGrid | None:
-    """The image file's place on the detector; None where it has none, or only ITK's defaults."""
-    grid: DetectorGrid | None = image.grid
-    if grid is None or (np.array_equal(grid.axes_mm, np.eye(2)) and not grid.origin_mm.any()):
-        return None
-    return grid
-
-
 def _remember(
     node: Any, geometry: XrayGeometry, spacingIsKnown: bool, grid: DetectorGrid | None
 ) -> None:
@@ -305,12 +297,11 @@ def _nominal(image: Any, columns: int, rows: int) -> tuple[XrayGeometry, list[st
     """
     tags = image.tags
     intensity: Any = image.intensity or "display"
-    grid = _usableGrid(image)
-    usual = nominalCArm(columns, rows, None if grid is None else _steps(grid))
+    usual = nominalCArm(columns, rows, image.spacing_mm)
     if tags is None:
         camera = usual.camera(columns, rows)
         geometry = XrayGeometry(camera, usual.spacing, intensity, nominal=True)
-        return geometry, ["any geometry"], grid is not None
+        return geometry, ["any geometry"], image.spacing_mm is not None
     from RadGSRegLib.cases import nominal_extrinsic, nominal_intrinsic
     from RadGSRegLib.geometry import Camera
 
