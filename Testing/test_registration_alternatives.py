@@ -194,7 +194,25 @@ def test_other_pictures_are_each_view_mirrored_and_two_alike_exchanged() -> None
     small = replace(views[1], values=views[1].values[1:], valid=views[1].valid[1:])
     assert len(other_pictures((views[0], small), None, 25.0, QUICK)) == 2
     three: list[OtherPictures] = other_pictures((*views, views[0]), None, 25.0, QUICK)
-    assert [p.mirrored.index(True) for p in three] == [0, 1, 2]
+    assert [p.mirrored.index(True) for p in three[:3]] == [0, 1, 2]
+    assert [p.order for p in three[3:]] == [(1, 0, 2), (2, 1, 0), (0, 2, 1)]
+    assert not any(any(p.mirrored) for p in three[3:])
+    assert len(other_pictures((*views, *views), None, 25.0, QUICK)) == 4
+
+
+def test_two_of_three_xrays_exchanged_are_not_ok() -> None:
+    case = simulated("clean").case
+    first, second = case.views
+    third = replace(simulated("clean", primary_deg=300.0).case.views[0], name="oblique")
+    done = register_case(replace(case, views=(first, *_exchanged(second, third))), None, QUICK)
+    assert done.status != "ok"
+
+
+def _exchanged(a: View, b: View) -> tuple[View, View]:
+    return (
+        replace(a, pixels=b.pixels, center_px=b.center_px),
+        replace(b, pixels=a.pixels, center_px=a.center_px),
+    )
 
 
 # Starts and rotations

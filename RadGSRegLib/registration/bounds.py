@@ -101,6 +101,9 @@ LEAST_SCALE = 0.4
 # the best one's: the right pictures scored best in 69 of 69 trials (23 phantoms and shared cases).
 LIKELY_PICTURE = 0.9
 
+# So many X-rays are exchanged two by two at the most: the number of pairs grows with its square.
+EXCHANGED_VIEWS = 3
+
 # Other poses
 
 # The bone is rolled by so much about each of its principal axes, degrees. Four turns of 15 and 30

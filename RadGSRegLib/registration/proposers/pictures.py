@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from ...geometry import Array, triangulate
 from ...system import Progress
 from ...views import PreparedView
-from ..bounds import CLEAR_PICTURE_SCORE
+from ..bounds import CLEAR_PICTURE_SCORE, EXCHANGED_VIEWS
 from ..options import Places, RegistrationOptions
 from ..scene import Scene
 from .around import click_search
@@ -70,18 +71,20 @@ def other_pictures(
     range_deg: float,
     options: RegistrationOptions,
 ) -> list[OtherPictures]:
-    """Return what may be wrong with X-rays: each of them mirrored, and where there are two of one
-    size, the two exchanged.
+    """Return what may be wrong with X-rays: each of them mirrored, and each two of one size
+    exchanged, where there are no more than three.
 
     A picture that is taken for one from behind is a mirrored one too.
     """
     count, out = len(views), []
     plain = tuple(range(count))
     for n, view in enumerate(views):
-        mirrored = tuple(n == other for other in range(count))
+        mirrored = tuple(n == other for other in plain)
         reason = f'X-ray "{view.name}" fits the CT as well or better when it is mirrored'
         out.append(OtherPictures(plain, mirrored, reason, axes, range_deg, options))
-    if count == 2 and views[0].values.shape == views[1].values.shape:
-        reason = f'X-rays "{views[0].name}" and "{views[1].name}" fit the CT better exchanged'
-        out.append(OtherPictures((1, 0), (False, False), reason, axes, range_deg, options))
+    for a, b in itertools.combinations(plain if count <= EXCHANGED_VIEWS else (), 2):
+        if views[a].values.shape == views[b].values.shape:
+            order = tuple({a: b, b: a}.get(n, n) for n in plain)
+            reason = f'X-rays "{views[a].name}" and "{views[b].name}" fit the CT better exchanged'
+            out.append(OtherPictures(order, (False,) * count, reason, axes, range_deg, options))
     return out
