@@ -252,12 +252,16 @@ def test_scores_come_while_the_window_lives(panel: Any) -> None:
     assert longest < 1.0  # on a machine with other work; 0.1 s where there is none
     assert "AP 0." in ui.reviewScoreLabel.text
     right = step.review.scores["score"]
+    for _, registered, now in step.review.card().views:
+        assert registered == now  # the same number at the same pose, not what the file says
+    assert "0.89" not in ui.reviewCardLabel.text
     comparison = step.review.comparisons[views.XRAY_VIEWS[0]]
     wait_until(lambda: comparison.rendering is not None, 20.0)
     ui.reviewStepMmSpinBox.value = 5.0
     ui.reviewUpPlusButton.click()
     wait_until(lambda: step.review.scores is not None, 20.0)
     assert step.review.scores["score"] < right - 0.05
+    assert step.review.card().views[-1][1] == f"{right:.2f}"
     ui.reviewRefineButton.click()
     centre = ball.CENTRE_CT * [-1, -1, 1]  # a ball may turn as it likes
     wanted = transform_points(lps_to_ras(ball.POSE), centre[None])[0]

@@ -16,11 +16,14 @@ from typing import Any
 import ball
 import numpy as np
 import pytest
+import registration_scenes
 
+from RadGSRegLib.cases import read_case
 from RadGSRegLib.geometry import compose_about, invert_rigid, transform_points
-from RadGSRegLib.registration import RegistrationOptions, register_case
+from RadGSRegLib.registration import register_case
 from RadGSRegLib.review import PoseScorer, XrayRenderer
 from RadGSRegLib.review.server import ReviewServer, overtaken, serve
+from RadGSRegLib.simulation import write_simulated_case
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -225,10 +228,63 @@ def test_a_case_that_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
     assert "case.json" in json.loads(line)["error"]
 
 
-def test_the_score_is_the_registrations_own() -> None:
-    case = ball.ball_case()
-    found = register_case(case, options=RegistrationOptions())
-    scorer = PoseScorer(case, found.ct_to_world)
-    views = scorer.score(found.ct_to_world).views
-    for name, quality in found.quality["views"].items():
-        assert views[name] == pytest.approx(quality["score"], abs=0.03)
+def test_the_score_is_the_registrations_own(tmp_path: Path) -> None:
+    simulated = registration_scenes.simulated()
+    path = write_simulated_case(simulated, tmp_path / "case")
+    found = register_case(read_case(path))
+    quality = found.quality
+    before = {name: view["score"] for name, view in quality["views"].items()}
+    moved = compose_about(found.ct_to_world, [0, 0, 0, 3.0, 0, 0], found.centre_ct)
+    registered = {
+        "ct_to_world": found.ct_to_world.tolist(),
+        "shifts_ct": quality["shifts_ct"],
+        "bone": {name: view["bone"] for name, view in quality["views"].items()},
+    }
+    pose = tmp_path / "pose.json"
+    pose.write_text(json.dumps({"ct_to_world": moved.tolist(), "registered": registered}))
+    server = ReviewServer(path, pose, tmp_path)
+    said = server.registered
+    assert said is not None
+    for name, score in before.items():
+        # Measured about its own place, not about that of the round before.
+        assert said["views"][name] == pytest.approx(score, abs=1e-3)
+    asked = {"do": "score", "ct_to_world": moved.tolist()}
+    assert server.answer(asked)["score"] < said["score"] - 0.01
+    for x in (20.0, 4.0, 0.0):
+        there = compose_about(found.ct_to_world, [0, 0, 0, x, 0, 0], found.centre_ct)
+        last = server.answer({"do": "score", "ct_to_world": there.tolist()})
+    assert last == said
+
+    # Placed anew, the neighbours are elsewhere, and the score is another.
+    pose.write_text(json.dumps({"ct_to_world": moved.tolist()}))
+    anew = ReviewServer(path, pose, tmp_path)
+    assert anew.registered is None
+    scores = anew.answer({"do": "score", "ct_to_world": found.ct_to_world.tolist()})["views"]
+    assert max(abs(scores[name] - said["views"][name]) for name in before) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"shifts_ct": []},
+        {"shifts_ct": "none"},
+        {"shifts_ct": [[[2.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]]},
+        {"bone": {"AP": "bright", "PA": "bright"}},
+    ],
+)
+def test_a_registration_of_something_else_is_not_used(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    path = ball.write_ball(tmp_path / "case")
+    registered = {
+        "ct_to_world": ball.POSE.tolist(),
+        "shifts_ct": [np.eye(4).tolist()],
+        "bone": {"AP": "bright", "LA": "bright"},
+        **wrong,
+    }
+    pose = tmp_path / "pose.json"
+    pose.write_text(json.dumps({"ct_to_world": ball.POSE.tolist(), "registered": registered}))
+    server = ReviewServer(path, pose, tmp_path)
+    answer = server.answer({"do": "score", "ct_to_world": ball.POSE.tolist()})
+    assert answer == server.registered
+    assert answer["score"] > 0.8

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,34 @@ def test_hardening_moves_the_ct_and_its_segmentation_and_can_be_undone(
     np.testing.assert_allclose(session.outline(nodes["xrays"][0]).bounds, bounds, atol=1.0)
     session.redo()
     np.testing.assert_allclose(frames.ijkToLps(ct), ball.POSE @ place, atol=1e-6)
+
+
+def test_hardened_the_registration_is_told_in_the_ct_s_new_frame(nodes: dict[str, Any]) -> None:
+    session, transform = _session(nodes), nodes["transform"]
+    record = recordOf(transform)
+    assert record is not None
+    shift = exp_se3([0.1, 0.0, 0.0, 2.0, 0.0, 5.0])
+    quality = {"shifts_ct": [shift.tolist()], "views": {"AP": {"score": 0.9, "bone": "dark"}}}
+    keepRecord(transform, replace(record, quality=quality))
+    before = session.registeredLps()
+    assert before is not None
+    np.testing.assert_array_equal(before["ct_to_world"], ras_to_lps(record.ctToWorld))
+    np.testing.assert_array_equal(before["shifts_ct"], [shift])
+    assert before["bone"] == {"AP": "dark"}
+    moved = transform_points(session.pose, session.surface.centre[None])
+    pose = session.poseLps
+    session.harden()
+    after = session.registeredLps()
+    assert after is not None
+    np.testing.assert_allclose(after["ct_to_world"], np.eye(4), atol=1e-9)
+    # A neighbour's point is where it was in the world, by the CT's old frame and by its new one.
+    point = np.array([[10.0, 20.0, 30.0]])
+    was = transform_points(np.array(before["ct_to_world"]) @ shift, point)
+    now = transform_points(
+        np.array(after["ct_to_world"]) @ after["shifts_ct"][0], transform_points(pose, point)
+    )
+    np.testing.assert_allclose(now, was, atol=1e-9)
+    np.testing.assert_allclose(session.centreRas[None], moved, atol=1e-6)
 
 
 def test_only_a_ct_under_the_transform_is_hardened(nodes: dict[str, Any]) -> None:

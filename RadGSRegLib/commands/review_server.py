@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         except (InputError, ValueError) as error:
             say(out, {"error": str(error)})
             return Outcome(ExitStatus.INPUT)
-        say(out, {"ready": True, "views": server.views})
+        say(out, {"ready": True, "views": server.views, "registered": server.registered})
         serve(server, sys.stdin, out)
     return Outcome(ExitStatus.OK)
 

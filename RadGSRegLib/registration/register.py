@@ -317,6 +317,8 @@ def _registration(
                 view.name: {"score": score, "bone": "bright" if sign > 0 else "dark"}
                 for view, score, sign in zip(scene.views, scores, best.signs, strict=True)
             },
+            # With these a review measures the pose as it was measured here.
+            "shifts_ct": [shift.tolist() for shift in best.arrangement.shifts_ct],
         },
         timing_s={**timing_s, "total": sum(timing_s.values())},
         parameters={**scene.parameters, "registration": asdict(options)},

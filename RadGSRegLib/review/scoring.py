@@ -36,12 +36,27 @@ class PoseScore:
     views: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Registered:
+    """Where a registration left everything, and per view +1 where it took bone as bright, else
+    -1."""
+
+    arrangement: Arrangement
+    signs: tuple[int, ...]
+
+    def fits(self, other: Arrangement, views: int) -> bool:
+        """Whether it is of as many bodies and views."""
+        shifts = self.arrangement.shifts_ct
+        return len(shifts) == len(other.shifts_ct) and len(self.signs) == views
+
+
 class PoseScorer:
     """Scores poses of a case's vertebra against its X-rays.
 
-    Neighbours and soft tissue are placed once, as they explain the X-rays best with the vertebra
-    at ``ct_to_world`` (4, 4), and then stay where they are in the world: only the vertebra is
-    moved by hand. The score is the one that a registration reports at its finest level.
+    Neighbours and soft tissue stay where they are in the world: only the vertebra is moved by hand.
+    They are where a registration left them (``registered``), or else are placed once, as they
+    explain the X-rays best with the vertebra at ``ct_to_world`` (4, 4). The score is the one that a
+    registration reports at its finest level.
     """
 
     @one_torch_thread()
@@ -51,8 +66,10 @@ class PoseScorer:
         ct_to_world: ArrayLike,
         options: RegistrationOptions | None = None,
         progress: Progress | None = None,
+        registered: Registered | None = None,
     ) -> None:
-        """Raises InputError for a label without bone."""
+        """Raises InputError for a label without bone. A ``registered`` of other bodies or views is
+        not used."""
         self.case = case
         self._options = scaled(fitted(options or RegistrationOptions(), case))
         self._stage = replace(self._options.fine, rounds=1)
@@ -65,22 +82,34 @@ class PoseScorer:
         self._scene = Scene(bodies, tuple(prepare_views(case.views)))
         self._refiner = Refiner(self._scene, LocallyNormalized(), StretchedGaussNewton)
         pose = np.asarray(ct_to_world, dtype=float)
-        report(0.2, "placing the neighbours")
         arrangement = bodies.as_in_ct(pose)
+        if registered is not None and registered.fits(arrangement, len(case.views)):
+            self.signs = registered.signs
+            self._settle(registered.arrangement)
+            report(1.0, "ready")
+            return
+        report(0.2, "placing the neighbours")
         self.signs = self._polarities(arrangement)
         """Per view +1 where bone is bright, -1 where it is dark."""
         middle = self._refined(replace(self._options.middle, rounds=1), arrangement, Progress())
         report(0.5, "placing the neighbours")
         # The neighbours' places are taken over, the vertebra's own pose is not.
         fine = self._refined(self._stage, self._at(pose, middle), Progress())
-        self._around = self._at(pose, fine)
-        self._problem = self._still_problem(self._around)
+        self._settle(self._at(pose, fine))
         report(1.0, "ready")
+
+    def _settle(self, arrangement: Arrangement) -> None:
+        """Begin here: what was measured here is measured alike after every excursion."""
+        self._home = self._around = arrangement
+        self._home_problem = self._problem = self._still_problem(arrangement)
 
     @one_torch_thread()
     def score(self, ct_to_world: ArrayLike) -> PoseScore:
         """Return the scores with the vertebra at a pose (4, 4)."""
-        arrangement = self._at(np.asarray(ct_to_world, dtype=float), self._around)
+        pose = np.asarray(ct_to_world, dtype=float)
+        arrangement = self._at(pose, self._home)
+        if np.allclose(pose, self._home.ct_to_world, rtol=0.0, atol=1e-9):
+            arrangement = self._home  # without the rounding of going there and back
         evaluation = evaluate(self._problem_near(arrangement), arrangement)
         names = [view.name for view in self.case.views]
         views = dict(zip(names, evaluation.view_scores, strict=True))
@@ -90,7 +119,7 @@ class PoseScorer:
     def refine(self, ct_to_world: ArrayLike, progress: Progress | None = None) -> Array:
         """Return the best pose near one (4, 4): the last stage of a registration, from here."""
         report = progress or Progress()
-        arrangement = self._at(np.asarray(ct_to_world, dtype=float), self._around)
+        arrangement = self._at(np.asarray(ct_to_world, dtype=float), self._home)
         stage = replace(self._options.middle, rounds=1)
         middle = self._refined(stage, arrangement, report.part(0.0, 0.3))
         stage = replace(self._stage, rounds=3)
@@ -113,7 +142,10 @@ class PoseScorer:
         return replace(problem, options=self._still)
 
     def _problem_near(self, arrangement: Arrangement) -> Problem:
-        moved_mm = self._scene.distance_mm(arrangement.ct_to_world, self._around.ct_to_world)
+        pose = arrangement.ct_to_world
+        if self._scene.distance_mm(pose, self._home.ct_to_world) <= _WINDOW_REACH_MM:
+            return self._home_problem
+        moved_mm = self._scene.distance_mm(pose, self._around.ct_to_world)
         if moved_mm > _WINDOW_REACH_MM:
             self._around = arrangement
             self._problem = self._still_problem(arrangement)

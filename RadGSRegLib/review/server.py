@@ -2,8 +2,12 @@
 
 A window (Slicer's) that must not wait keeps a process beside it: ``radgsreg review-server CASE.json
 POSE.json FOLDER`` (see `commands.review_server`). Both sides speak lines of JSON.
-The first line out, once all is loaded, is ``{"ready": true, "views": [...]}``; loading that fails
-ends in ``{"error": "..."}``. Then each line in is a request and gets one line out with its ``id``:
+POSE.json holds the ``ct_to_world`` to begin with and, where a registration gave it, ``registered``:
+its ``ct_to_world``, ``shifts_ct`` (see `registration.Arrangement`) and per view's name whether
+``bone`` is "bright" or "dark".
+The first line out, once all is loaded, is ``{"ready": true, "views": [...], "registered": ...}``,
+with what "score" says of the registered pose; loading that fails ends in ``{"error": "..."}``.
+Then each line in is a request and gets one line out with its ``id``:
 
 ``{"id", "do": "score", "ct_to_world"}``
     ``{"id", "score", "views": {name: score}}``
@@ -32,10 +36,11 @@ import numpy as np
 
 from ..cases import Fields, output_file, read_case, read_json_object
 from ..geometry import Array, is_rigid
+from ..registration import Arrangement
 from ..report import cast_shadow, overlay_png, picture_names, plain_png
 from ..system import Progress
 from .rendering import XrayRenderer
-from .scoring import PoseScorer
+from .scoring import PoseScorer, Registered
 
 Request = dict[str, Any]
 
@@ -50,13 +55,25 @@ class ReviewServer:
         self._folder = folder
         self._case = read_case(case_path)
         fields = Fields(pose_path, read_json_object(pose_path))
-        self._scorer = PoseScorer(self._case, fields.rigid("ct_to_world"), progress=progress)
+        pose, registered = fields.rigid("ct_to_world"), None
+        self._registered: Array | None = None
+        if "registered" in fields:
+            found = Fields(pose_path, fields.data["registered"], '"registered"')
+            # Neighbours belong to where the vertebra was registered, not to where it is by now.
+            pose = self._registered = found.rigid("ct_to_world")
+            registered = _registered(found, pose, self.views)
+        self._scorer = PoseScorer(self._case, pose, progress=progress, registered=registered)
         self._renderer = XrayRenderer(self._case, self._scorer.vertebra, self._scorer.signs)
 
     @property
     def views(self) -> list[str]:
         """The names of the case's views."""
         return [view.name for view in self._case.views]
+
+    @property
+    def registered(self) -> dict[str, Any] | None:
+        """What "score" says of the registered pose; None where that is not known."""
+        return None if self._registered is None else self._score({}, self._registered)
 
     def answer(self, request: Request) -> dict[str, Any]:
         """Answer one request, without its ``id``. Raises ValueError for an invalid one."""
@@ -107,6 +124,21 @@ class ReviewServer:
                 part.write_bytes(png)
             files.append(str(path))
         return {"files": files}
+
+
+def _registered(found: Fields, pose: Array, views: list[str]) -> Registered | None:
+    """What a result says of everything beside the vertebra; None where it says nothing of use."""
+    bone, shifts = found.data.get("bone"), found.data.get("shifts_ct")
+    if not isinstance(bone, dict) or not isinstance(shifts, list) or set(bone) != set(views):
+        return None
+    try:
+        matrices = tuple(np.array(shift, dtype=float) for shift in shifts)
+    except (TypeError, ValueError):
+        return None
+    if not all(matrix.shape == (4, 4) and is_rigid(matrix) for matrix in matrices):
+        return None
+    signs = tuple(1 if bone[name] == "bright" else -1 for name in views)
+    return Registered(Arrangement(pose, matrices), signs)
 
 
 def overtaken(waiting: list[Request]) -> Iterator[tuple[Request, bool]]:

@@ -39,6 +39,8 @@ class ReviewClient(Driver[None]):
         self.folder = Path(self._temporary.name)
         self.isReady = False
         self.views: list[str] = []
+        self.registered: Answer | None = None
+        """What "score" says of the registered pose, by the same measure."""
         self._doing = ""
         self._case = Path()
         self._isStarted = False
@@ -66,8 +68,11 @@ class ReviewClient(Driver[None]):
         casePath: os.PathLike[str],
         poseLps: ArrayLike,
         prepare: Iterator[object] | None = None,
+        registered: dict[str, Any] | None = None,
     ) -> None:
         """Start the process on a case (case.json) and the pose (4, 4), LPS, to begin with.
+
+        ``registered``: where a registration left everything, as `RadGSRegLib.review.server` reads.
 
         ``prepare`` writes the case, a piece at each step; `poll` takes the steps, and the process
         starts when they are done. What goes wrong there becomes `error`.
@@ -76,7 +81,9 @@ class ReviewClient(Driver[None]):
         self._case, self._prepare = Path(casePath), prepare
         self._doing = "writing the case" if prepare is not None else ""
         pose = self.folder / "pose.json"
-        content = {"ct_to_world": np.asarray(poseLps, dtype=float).tolist()}
+        content: dict[str, Any] = {"ct_to_world": np.asarray(poseLps, dtype=float).tolist()}
+        if registered is not None:
+            content["registered"] = registered
         pose.write_text(json.dumps(content), encoding="utf-8")
         super().start()
 
@@ -170,6 +177,7 @@ class ReviewClient(Driver[None]):
         elif "ready" in answer:
             self.isReady, self._doing = True, ""
             self.views = [str(name) for name in answer.get("views", [])]
+            self.registered = answer.get("registered")
         elif "progress" in answer:
             self._doing = str(answer.get("message", ""))
         elif "error" in answer:

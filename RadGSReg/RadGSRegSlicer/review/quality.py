@@ -55,8 +55,17 @@ class Card:
         return "".join(parts)
 
 
-def qualityCard(session: ReviewSession, now: Mapping[str, Any] | None = None) -> Card:
-    """The card of a session. ``now``: the answer to "score" at the present pose, if any."""
+def qualityCard(
+    session: ReviewSession,
+    now: Mapping[str, Any] | None = None,
+    registered: Mapping[str, Any] | None = None,
+) -> Card:
+    """The card of a session.
+
+    ``now``: the answer to "score" at the present pose, if any, and ``registered`` the one at the
+    registered pose, which by the same measure is the same at the same pose. Before it is there, the
+    scores are those that the registration reported.
+    """
     record = session.record
     live = (now or {}).get("views", {})
     notes = []
@@ -87,12 +96,11 @@ def qualityCard(session: ReviewSession, now: Mapping[str, Any] | None = None) ->
         notes.insert(0, text.format(shift=shift, angle=angle))
         if color == GREEN:
             color, verdict = AMBER, _("Corrected by hand")
-    names = list(dict.fromkeys([*record.viewScores, *live]))
-    views = [
-        (name, _number(record.viewScores.get(name)), _number(live.get(name))) for name in names
-    ]
+    before = (registered or {}).get("views", record.viewScores)
+    names = list(dict.fromkeys([*before, *live]))
+    views = [(name, _number(before.get(name)), _number(live.get(name))) for name in names]
     if len(names) > 1:
-        overall = record.quality.get("score")
+        overall = (registered or record.quality).get("score")
         views.append((_("All"), _number(overall), _number((now or {}).get("score"))))
     return Card(color, verdict, _sentence(record.reason), notes, views, _spread(record.covariance))
 

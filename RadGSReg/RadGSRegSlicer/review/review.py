@@ -159,7 +159,8 @@ class Review:
             self.client = client or ReviewClient()
             folder = self.client.folder / "case"
             folder.mkdir()
-            self.client.start(folder / CASE, self.session.poseLps, self._stage(folder))
+            pieces, registered = self._stage(folder), self.session.registeredLps()
+            self.client.start(folder / CASE, self.session.poseLps, pieces, registered)
             self._askAll()
         return self.client
 
@@ -204,7 +205,7 @@ class Review:
 
     def card(self) -> Card:
         """The quality card at the present pose."""
-        return qualityCard(self.session, self.scores)
+        return qualityCard(self.session, self.scores, self.client and self.client.registered)
 
     def saveReport(self, folder: str | os.PathLike[str], timeout_s: float = 60.0) -> Path:
         """Save the report with pictures of the present pose, where the child process is there.

@@ -102,6 +102,28 @@ class ReviewSession:
         record = self.record
         return self._startPose if record is None else record.ctToWorld
 
+    def registeredLps(self) -> dict[str, Any] | None:
+        """Where the registration left everything, in the CT's present frame (LPS): its
+        ``ct_to_world``, ``shifts_ct`` of all beside the vertebra, and whether ``bone`` is bright or
+        dark in each view. None for a transform from elsewhere.
+        """
+        record = self.record
+        if record is None:
+            return None
+        # Once hardened, the CT's own frame has moved by the transform's matrix.
+        hardened = slicer.util.arrayFromTransformMatrix(self.transformNode)
+        there = ras_to_lps(hardened) if self.isHardened else np.eye(4)
+        back = invert_rigid(there)
+        views = record.quality.get("views", {})
+        return {
+            "ct_to_world": (ras_to_lps(record.ctToWorld) @ back).tolist(),
+            "shifts_ct": [
+                (there @ np.array(shift) @ back).tolist()
+                for shift in record.quality.get("shifts_ct", [])
+            ],
+            "bone": {name: of.get("bone") for name, of in views.items()},
+        }
+
     @property
     def isAccepted(self) -> bool:
         """Whether somebody has accepted the pose as it is."""
