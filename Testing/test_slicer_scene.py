@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
 import slicer_startup
+from ball import ball_case
 
 from RadGSRegLib.cases import (
     RegistrationRecord,
     read_case,
     read_views,
+    read_views_with_axes,
     write_itk_transform,
     write_registration_json,
+    write_views,
 )
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Camera, exp_se3, lps_to_ras, transform_points
@@ -29,7 +33,7 @@ from RadGSRegLib.vertebrae import SNOMED_CODES, vertebra_level
 
 slicer_startup.start()
 
-from RadGSRegSlicer.exchange import casefolder, results
+from RadGSRegSlicer.exchange import casefolder, results, xraysources
 from RadGSRegSlicer.scene import frames, levels, segments, xray
 
 import RadGSReg
@@ -168,6 +172,33 @@ def test_xrays_that_cannot_be_used(logic: Any, nodes: tuple[Any, Any], tmp_path:
     refused([first, second], "right-handed")
     with pytest.raises(InputError, match="40 x 30"):
         xray.setGeometry(ct, xray.XrayGeometry(_camera(0.1), (0.5, 0.6)))
+
+
+@pytest.mark.parametrize("axes", [None, exp_se3([0.3, -1.2, 2.0, 0, 0, 0])[:3, :3], np.eye(3)])
+def test_patient_axes_and_devices_survive_the_scene(tmp_path: Path, axes: Any) -> None:
+    """views.json, nodes, a saved scene's attributes, views.json again."""
+    views = [replace(v, device=f"arm {v.name}", nominal=True) for v in ball_case().views]
+    path = write_views(tmp_path, views, axes)
+    nodes = casefolder.importViews(path)
+    again = casefolder.writeViews(nodes, tmp_path / "again")
+    read, back = read_views_with_axes(again)
+    assert [view.device for view in read] == ["arm AP", "arm LA"]
+    # A geometry that is loaded onto another X-ray brings the world's axes with it.
+    pixels = xray.getPixels(nodes[0])
+    plain = xray.XrayGeometry(read[1].camera, (0.61, 0.61))
+    other = xray.createXrayNode("LA", pixels, plain)
+    geometry = xraysources.geometryFromFile(path, other, 1)
+    assert geometry.nominal
+    for got in (back, geometry.patientAxes):
+        if axes is None:
+            assert got is None
+        else:
+            np.testing.assert_allclose(got, axes, atol=1e-12)
+    if axes is None:
+        with pytest.raises(InputError, match="other patient axes than the other X-rays"):
+            casefolder.patientAxes([nodes[0], other])
+    xray.clearGeometry(nodes[0])
+    assert not [n for n in nodes[0].GetAttributeNames() if n.startswith("RadGSReg.")]
 
 
 # Segments

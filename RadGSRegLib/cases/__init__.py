@@ -19,7 +19,6 @@ from .config import read_mapping as read_mapping
 from .ct import read_ct as read_ct
 from .dicom_file import is_dicom_file as is_dicom_file
 from .dicom_file import number_of_frames as number_of_frames
-from .dicom_file import quiet_pydicom as quiet_pydicom
 from .dicom_geometry import nominal_extrinsic as nominal_extrinsic
 from .dicom_geometry import nominal_intrinsic as nominal_intrinsic
 from .itk_image import read_itk as read_itk
@@ -41,6 +40,7 @@ from .output import output_file as output_file
 from .ply import read_vertices as read_vertices
 from .projection_matrix import camera_from_projection as camera_from_projection
 from .projection_matrix import read_projection_matrix as read_projection_matrix
+from .quiet import quiet_readers as quiet_readers
 from .results import RegistrationRecord as RegistrationRecord
 from .results import read_registration_json as read_registration_json
 from .results import software_versions as software_versions
@@ -61,6 +61,7 @@ from .types import View as View
 from .views import check_views as check_views
 from .views import file_stem as file_stem
 from .views import read_views as read_views
+from .views import read_views_with_axes as read_views_with_axes
 from .views import view_name as view_name
 from .views import write_views as write_views
 from .xray import read_xray as read_xray

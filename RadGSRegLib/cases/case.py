@@ -18,10 +18,10 @@ from .itk_image import place_like, volume_to_itk, write_itk
 from .json_input import Fields, read_json_object
 from .labels import labels_on_ct, named_by_scheme, read_segmentation
 from .ledger import Ledger
-from .patient_axes import read_patient_axes
+from .patient_axes import PARALLEL
 from .tiff_stack import StackPlace
 from .types import Case, CtCase, View
-from .views import read_views, write_views
+from .views import read_views_with_axes, write_views
 
 _KEYS = {"ct", "segmentation", "label", "label_scheme", "views", "series"}
 _STACK_KEYS = {"ct_spacing_mm", "ct_axes", "ct_rescale"}
@@ -94,9 +94,9 @@ def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]
         if not mentioned.exists():
             raise InputError(mentioned, f"does not exist (mentioned in {path.name})")
     views: tuple[View, ...] = ()
-    axes: Array | None = np.eye(3)
+    axes: Array | None = PARALLEL
     if "views" in paths:
-        views, axes = read_views(paths["views"], ledger), read_patient_axes(paths["views"])
+        views, axes = read_views_with_axes(paths["views"], ledger)
     series = fields.integer("series") if "series" in fields else None
     stack = _stack_place(fields)
     ct = read_ct(paths["ct"], ledger, series, stack)
@@ -182,6 +182,7 @@ def write_case(
     views: Sequence[View],
     label_names: dict[int, str] | None = None,
     start_ct_to_world: ArrayLike | None = None,
+    patient_axes: Array | None = PARALLEL,
 ) -> Path:
     """Write a case in the form of the contract (docs/files.md).
 
@@ -196,6 +197,7 @@ def write_case(
         label_names: names by value; with them the segmentation is a ``seg.seg.nrrd``, without a
             ``seg.nii.gz``.
         start_ct_to_world: an approximate pose (4, 4), written as ``start.json``.
+        patient_axes: as in `Case`: (3, 3), or None where the patient may lie in any way.
 
     Returns:
         The path of ``case.json``.
@@ -218,7 +220,7 @@ def write_case(
     write_itk(volume_to_itk(stored), folder / "ct.nii.gz")
     segmentation = "seg.seg.nrrd" if label_names else "seg.nii.gz"
     write_segmentation(folder / segmentation, labels, label_names)
-    write_views(folder, views)
+    write_views(folder, views, patient_axes)
     if start_ct_to_world is not None:
         write_start(folder / "start.json", start_ct_to_world)
     path = folder / "case.json"

@@ -1,27 +1,9 @@
 """Reading DICOM files without trusting them and without repeating what they say of a patient."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pydicom
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Without pydicom's warnings and log: they quote values, which may name a patient."""
-    logger = logging.getLogger("pydicom")
-    disabled = logger.disabled
-    logger.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = disabled
 
 
 def is_dicom_file(path: Path) -> bool:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..vertebrae import SNOMED_CODES
 from . import bounds
-from .dicom_file import quiet_pydicom, value_of
+from .dicom_file import value_of
 from .itk_image import check_axes
 from .ledger import Ledger
+from .quiet import quiet_readers
 from .segments import Segment, Segmentation
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def read_dicom_segmentation(path: Path, ledger: Ledger | None = None) -> Segment
     Of fractional segments, voxels that are inside by half or more count. Raises InputError for
     RTSTRUCT and other kinds, for frames on no regular grid, and for what is empty or damaged.
     """
-    with quiet_pydicom():
+    with quiet_readers():
         seg = _open(path)
         try:
             layers, matrix, segments = _layers(seg)

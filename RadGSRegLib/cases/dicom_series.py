@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..geometry import Volume
 from . import bounds
-from .dicom_file import quiet_pydicom, value_of, with_syntax
+from .dicom_file import value_of, with_syntax
 from .dicom_grid import grid_of, slices_by_place
 from .dicom_pixels import modality_values, stored_values
 from .dicom_slices import Folder, Series, Slice, look_into, names_of
 from .ledger import Ledger
+from .quiet import quiet_readers
 
 # Rescale types (PS3.3 C.11.1.1.2) whose values are Hounsfield units, or may be.
 _HOUNSFIELD = ("", "HU", "HU_MOD", "US")
@@ -137,7 +138,7 @@ def read_dicom_series(path: Path, ledger: Ledger, number: int | None = None) -> 
     one place, a tilted gantry (sheared axes), and values that are not known to be HU.
     """
     folder = path if path.is_dir() else path.parent
-    with quiet_pydicom():
+    with quiet_readers():
         inside = look_into(folder, deep=path.is_dir())
         _refuse_without_series(folder, inside)
         chosen = _choose(folder, inside.series, number, None if path.is_dir() else path)

@@ -8,10 +8,11 @@ import pydicom
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .dicom_file import frame_value, number_of_frames, quiet_pydicom, value_of, with_syntax
+from .dicom_file import frame_value, number_of_frames, value_of, with_syntax
 from .dicom_geometry import GeometryTags, geometry_tags
 from .dicom_pixels import falls, modality_values, stored_values
 from .frames import checked_frame, grey
+from .quiet import quiet_readers
 from .types import Intensity
 
 _XRAY_MODALITIES = {"XA", "RF", "DX", "CR", "RG", "OT"}
@@ -113,7 +114,7 @@ def _dataset(path: Path) -> pydicom.Dataset:
 
 def read_dicom_xray(path: Path, frame: int | None, intensity: Intensity | None) -> DicomXray:
     """One frame of a DICOM X-ray, see `xray.read_xray`. Raises InputError."""
-    with quiet_pydicom():
+    with quiet_readers():
         dataset = _dataset(path)
         count = number_of_frames(dataset)
         index = checked_frame(path, frame, count)

@@ -3,10 +3,6 @@
 ITK reads tiled TIFF as noise, some orientations not at all, and a broken JPEG without a word.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .quiet import quiet_readers
 from .whole import damaged, file_bytes
 
 _STARTS = {
@@ -52,27 +49,13 @@ def picture_kind(path: Path) -> str | None:
     return next((kind for kind, ways in _STARTS.items() if start.startswith(ways)), None)
 
 
-@contextmanager
-def quiet_pictures() -> Iterator[None]:
-    """Without tifffile's and Pillow's remarks, which quote tags that may name a patient."""
-    logger = logging.getLogger("tifffile")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = before
-
-
 def read_picture(path: Path) -> Picture:
     """A TIFF (also tiled, BigTIFF, of several pages), a PNG or a JPEG.
 
     Its orientation (TIFF's tag, EXIF) is applied and noted. Raises InputError for what is cut
     short, damaged, black and white only, or kept in a way that is no picture of grey values.
     """
-    with quiet_pictures():
+    with quiet_readers():
         picture = _read_tiff(path) if picture_kind(path) == "tiff" else _read_pillow(path)
     channels = picture.array.shape[3] if picture.array.ndim == 4 else 1
     if channels in (2, 4):

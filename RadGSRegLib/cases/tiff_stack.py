@@ -20,7 +20,8 @@ from ..inputs import note_input
 from . import bounds
 from .dicom_file import is_dicom_file
 from .ledger import Ledger
-from .pictures import picture_kind, quiet_pictures, read_picture
+from .pictures import picture_kind, read_picture
+from .quiet import quiet_readers
 
 # The LPS axis of a letter, and its sign.
 _LETTERS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -194,7 +195,7 @@ def _axes_of(path: Path) -> list[str]:
     """Names of the axes over which pages run, where there are more than the pictures' own."""
     import tifffile
 
-    with quiet_pictures(), tifffile.TiffFile(path) as file:
+    with quiet_readers(), tifffile.TiffFile(path) as file:
         series = file.series[0]
         pairs = list(zip(series.axes, series.shape, strict=True))
         return [axis for axis, length in pairs if axis not in "YXS" and length > 1]
@@ -205,7 +206,7 @@ def _imagej_spacing(path: Path) -> tuple[float, float, float] | None:
     import tifffile
 
     try:
-        with quiet_pictures(), tifffile.TiffFile(path) as file:
+        with quiet_readers(), tifffile.TiffFile(path) as file:
             facts = file.imagej_metadata or {}
             tags = file.pages.first.tags
             scale = _IMAGEJ_MM.get(str(facts.get("unit", "")).strip().lower())

@@ -13,12 +13,13 @@ import SimpleITK as sitk  # noqa: N813
 
 from ..choices import INTENSITIES, Intensity
 from ..errors import InputError
-from ..geometry import Camera
+from ..geometry import Array, Camera
 from . import bounds
 from .camera_sources import ViewEntry, camera_of, source_keys
 from .itk_image import write_itk
 from .json_input import Fields, existing_file, read_json_object
 from .ledger import Ledger
+from .patient_axes import PARALLEL, patient_axes_to_json, read_patient_axes
 from .standing import (
     check_standing,
     depth_mm,
@@ -43,6 +44,7 @@ _KEYS = {
     "nominal",
     "device",
 }
+_TOP_KEYS = {"schema", "version", "views", "patient_axes"}
 _UNFIT = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 
@@ -232,6 +234,13 @@ def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:
         >>> frontal.nominal  # its geometry is calibrated
         False
     """
+    return read_views_with_axes(path, ledger)[0]
+
+
+def read_views_with_axes(
+    path: Path, ledger: Ledger | None = None
+) -> tuple[tuple[View, ...], Array | None]:
+    """`read_views`, and how the patient lies in their world (`Case.patient_axes`)."""
     path = Path(path)
     ledger = ledger if ledger is not None else Ledger()
     fields = Fields(path, read_json_object(path))
@@ -240,6 +249,9 @@ def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         fields.refuse('"views" must be a list of objects')
     ledger.add_file(path)
+    for note in fields.note_unknown(_TOP_KEYS):
+        ledger.note(note)
+    axes = read_patient_axes(fields)
     readings = []
     for number, entry in enumerate(entries, start=1):
         title = entry.get("name") if isinstance(entry.get("name"), str) else None
@@ -249,7 +261,7 @@ def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:
         readings.append(_read_view(view, ledger))
     views = _settled(readings, ledger)
     check_views(views, path)
-    return views
+    return views, axes
 
 
 def view_name(text: str) -> str:
@@ -282,10 +294,11 @@ def view_to_json(view: View, image: str) -> dict[str, Any]:
     return out
 
 
-def write_views(folder: Path, views: Sequence[View]) -> Path:
+def write_views(folder: Path, views: Sequence[View], patient_axes: Array | None = PARALLEL) -> Path:
     """Write ``views.json`` and one float32 TIFF per view into an existing folder.
 
-    Returns the path of ``views.json``. Raises InputError for views that could not be read back.
+    ``patient_axes`` as in `Case`: (3, 3), or None where the patient may lie in any way. Returns
+    the path of ``views.json``. Raises InputError for views that could not be read back.
     """
     check_views(views, folder / "views.json")
     entries = []
@@ -300,6 +313,7 @@ def write_views(folder: Path, views: Sequence[View]) -> Path:
         write_itk(image, folder / f"{stem}.tif", compressed=False)
         entries.append(view_to_json(view, f"{stem}.tif"))
     path = folder / "views.json"
-    content = {"schema": SCHEMA, "version": VERSION, "views": entries}
+    axes = patient_axes_to_json(patient_axes)
+    content = {"schema": SCHEMA, "version": VERSION, **axes, "views": entries}
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return path

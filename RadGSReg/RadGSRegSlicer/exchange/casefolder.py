@@ -11,11 +11,18 @@ import numpy as np
 import slicer
 from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import THREE_DECIMALS, Volume, is_rigid, orthonormalize, ras_to_lps
+from RadGSRegLib.geometry import THREE_DECIMALS, Array, Volume, is_rigid, orthonormalize, ras_to_lps
 
 from ..scene.frames import ijkToLps, parentTransformName
 from ..scene.segments import findSegment, labelsOnCt
-from ..scene.xray import XrayGeometry, createXrayNode, getGeometry, getPixels, nodeFromView
+from ..scene.xray import (
+    PARALLEL,
+    XrayGeometry,
+    createXrayNode,
+    getGeometry,
+    getPixels,
+    nodeFromView,
+)
 
 if TYPE_CHECKING:
     from RadGSRegLib.cases import View
@@ -60,10 +67,31 @@ def viewsFromXrays(xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[
                 intensity=geometry.intensity,
                 center_px=geometry.centerPx,
                 nominal=geometry.nominal,
+                device=geometry.device,
             )
         )
     check_views(views, Path("X-rays"))
     return views
+
+
+def patientAxes(xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> Array | None:
+    """How the patient lies in the X-rays' world (3, 3); None where that may be in any way.
+
+    Raises InputError where the X-rays say it differently.
+    """
+    every = [getGeometry(node).patientAxes for node in xrayNodes] or [PARALLEL]
+    first = every[0]
+    for node, axes in zip(xrayNodes, every, strict=False):
+        same = axes is first or (
+            axes is not None and first is not None and np.allclose(axes, first, atol=1e-6)
+        )
+        if not same:
+            raise InputError(
+                node.GetName(),
+                "has other patient axes than the other X-rays",
+                "load the X-rays of one world together, from one views.json",
+            )
+    return first
 
 
 def viewName(xrayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
@@ -82,9 +110,9 @@ def writeViews(
     """
     from RadGSRegLib.cases import OutputFolder, write_views
 
-    views = viewsFromXrays(xrayNodes)
+    views, axes = viewsFromXrays(xrayNodes), patientAxes(xrayNodes)
     with OutputFolder(folder) as stage:
-        write_views(stage, views)
+        write_views(stage, views, axes)
     return Path(folder) / "views.json"
 
 
@@ -109,11 +137,12 @@ def writeCase(
     if segmentationNode is None:
         raise InputError("segmentation", "none is chosen")
     segmentId = findSegment(segmentationNode, segment)
-    views = viewsFromXrays(xrayNodes)
+    views, axes = viewsFromXrays(xrayNodes), patientAxes(xrayNodes)
     start = None if startRas is None else startToLps(startRas)
     labels = labelsOnCt(segmentationNode, segmentId, ctNode)
     with OutputFolder(folder) as stage:
-        write_case(stage, ct, ct.with_array(labels.array), labels.label, views, labels.names, start)
+        array = ct.with_array(labels.array)
+        write_case(stage, ct, array, labels.label, views, labels.names, start, axes)
     return Path(folder) / "case.json"
 
 
@@ -129,9 +158,10 @@ def importViews(
     path: str | os.PathLike[str], scene: slicer.vtkMRMLScene | None = None
 ) -> list[slicer.vtkMRMLScalarVolumeNode]:
     """X-ray nodes from a ``views.json``. Raises InputError where it cannot be used."""
-    from RadGSRegLib.cases import read_views
+    from RadGSRegLib.cases import read_views_with_axes
 
-    return [nodeFromView(view, scene) for view in read_views(Path(path))]
+    views, axes = read_views_with_axes(Path(path))
+    return [nodeFromView(view, scene, axes) for view in views]
 
 
 def importImage(

@@ -14,7 +14,7 @@ from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, Volume
 
 from ..scene.segments import SegmentLabels, findSegment, labelsOnCt
-from .casefolder import startToLps, viewsFromXrays, volumeFromCt
+from .casefolder import patientAxes, startToLps, viewsFromXrays, volumeFromCt
 
 if TYPE_CHECKING:
     from RadGSRegLib.cases import View
@@ -55,7 +55,8 @@ def stageCase(
         labels = replace(labels, names={labels.label: name})
     low, high = ctNode.GetImageData().GetScalarRange()
     whole = np.issubdtype(ct.array.dtype, np.integer) and low >= -(2**15) and high < 2**15
-    return _write(folder, ct, np.int16 if whole else np.float32, labels, views, start)
+    pictures = None if views is None else (views, patientAxes(xrayNodes or ()))
+    return _write(folder, ct, np.int16 if whole else np.float32, labels, pictures, start)
 
 
 def _write(
@@ -63,7 +64,7 @@ def _write(
     ct: Volume,
     kind: type,
     labels: SegmentLabels,
-    views: list[View] | None,
+    pictures: tuple[list[View], Array | None] | None,
     start: Array | None,
 ) -> Iterator[None]:
     from RadGSRegLib.cases import write_start, write_views
@@ -73,8 +74,8 @@ def _write(
         "segmentation": "seg.seg.nrrd",
         "label": labels.label,
     }
-    if views is not None:
-        write_views(folder, views)
+    if pictures is not None:
+        write_views(folder, *pictures)
         content["views"] = "views.json"
     yield
     yield from writeNrrd(folder / "ct.nrrd", ct, kind)

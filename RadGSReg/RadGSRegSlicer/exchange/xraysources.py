@@ -157,14 +157,14 @@ def frameCount(path: str | os.PathLike[str]) -> int:
 
     Raises InputError for a DICOM file that cannot be read.
     """
-    from RadGSRegLib.cases import is_dicom_file, number_of_frames, quiet_pydicom
+    from RadGSRegLib.cases import is_dicom_file, number_of_frames, quiet_readers
 
     path = Path(path)
     if not is_dicom_file(path):
         return 1
     import pydicom
 
-    with quiet_pydicom():
+    with quiet_readers():
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
         except Exception as error:  # bytes from anywhere make the parser raise anything
@@ -189,7 +189,7 @@ def geometryFromFile(
         camera_from_projection,
         read_projection_matrix,
         read_rtk_matrices,
-        read_views,
+        read_views_with_axes,
         rtk_camera,
     )
 
@@ -198,9 +198,10 @@ def geometryFromFile(
         raise InputError(path.name or "file", "is not there", "choose a file")
     present = getGeometry(node)
     columns, rows = present.camera.size
+    axes, nominal = present.patientAxes, False
     try:
         if path.suffix.lower() == ".json":
-            views = read_views(path)
+            views, axes = read_views_with_axes(path)
             names = [view.name.lower() for view in views]
             own = node.GetName().lower()
             view = views[names.index(own) if own in names else _chosen(path, len(views), place)]
@@ -210,7 +211,7 @@ def geometryFromFile(
                     f"its view '{view.name}' has {view.camera.columns} x {view.camera.rows} "
                     f"pixels, the X-ray {columns} x {rows}",
                 )
-            camera, spacing = view.camera, view.pixel_spacing_mm
+            camera, spacing, nominal = view.camera, view.pixel_spacing_mm, view.nominal
         elif path.suffix.lower() == ".xml":
             matrices = read_rtk_matrices(path)
             grid = _grid(path, node, present)
@@ -221,7 +222,7 @@ def geometryFromFile(
             spacing = present.pixelSpacing
     except ValueError as error:
         raise InputError(path, str(error)) from error
-    return replace(present, camera=camera, pixelSpacing=spacing, nominal=False)
+    return replace(present, camera=camera, pixelSpacing=spacing, nominal=nominal, patientAxes=axes)
 
 
 def _chosen(path: Path, count: int, place: int | None) -> int:

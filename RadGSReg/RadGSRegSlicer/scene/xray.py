@@ -9,13 +9,15 @@ The geometry is kept on the node as attributes, so that a saved scene brings it 
 ``RadGSReg.Intensity``      ``attenuation``, ``transmission`` or ``display``
 ``RadGSReg.CenterPx``       [column, row] about where the vertebra is (JSON); absent if not said
 ``RadGSReg.Nominal``        ``true`` where the geometry is only a guess from DICOM tags
+``RadGSReg.Device``         what took it; absent if not said
+``RadGSReg.PatientAxes``    3 x 3, the patient's LPS to world LPS, or "any" (JSON); absent if equal
 ========================  ========================================================================
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +25,7 @@ import slicer
 from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.choices import INTENSITIES, Intensity
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Array, Camera, intrinsic_problem, is_rigid
+from RadGSRegLib.geometry import Array, Camera, affine, intrinsic_problem, is_rigid
 
 from .frames import parentTransformName, setIjkToLps
 
@@ -37,17 +39,30 @@ PIXEL_SPACING = "RadGSReg.PixelSpacing"
 INTENSITY = "RadGSReg.Intensity"
 CENTER_PX = "RadGSReg.CenterPx"
 NOMINAL = "RadGSReg.Nominal"
+DEVICE = "RadGSReg.Device"
+PATIENT_AXES = "RadGSReg.PatientAxes"
+PARALLEL = np.eye(3)
+"""The axes of a patient who lies as the world's axes say."""
+_ATTRIBUTES = (
+    INTRINSIC, WORLD_TO_CAMERA, PIXEL_SPACING, INTENSITY, CENTER_PX, NOMINAL, DEVICE, PATIENT_AXES
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class XrayGeometry:
-    """Where an X-ray was taken from, and what its grey values mean."""
+    """Where an X-ray was taken from, and what its grey values mean.
+
+    ``device``: what took it; ``patientAxes`` (3, 3) turn the patient's axes (LPS) to the world's,
+    None where the patient may lie in any way.
+    """
 
     camera: Camera
     pixelSpacing: tuple[float, float]
     intensity: Intensity = "display"
     centerPx: tuple[float, float] | None = None
     nominal: bool = False
+    device: str = ""
+    patientAxes: Array | None = field(default_factory=lambda: PARALLEL)
 
 
 def isXray(node: Any) -> bool:
@@ -110,6 +125,11 @@ def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
     with slicer.util.NodeModify(node):
         for key, value in values.items():
             node.SetAttribute(key, value)
+        axes = geometry.patientAxes
+        parallel = axes is not None and np.array_equal(axes, PARALLEL)
+        said = json.dumps("any" if axes is None else np.asarray(axes).tolist())
+        node.SetAttribute(PATIENT_AXES, None if parallel else said)
+        node.SetAttribute(DEVICE, geometry.device or None)
         setCenterPx(node, geometry.centerPx)
         setIjkToLps(node, detectorIjkToLps(camera, geometry.pixelSpacing))
 
@@ -117,7 +137,7 @@ def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
 def clearGeometry(node: vtkMRMLScalarVolumeNode) -> None:
     """Make an X-ray an ordinary volume again; it stays where it stands."""
     with slicer.util.NodeModify(node):
-        for key in (INTRINSIC, WORLD_TO_CAMERA, PIXEL_SPACING, INTENSITY, NOMINAL, CENTER_PX):
+        for key in _ATTRIBUTES:
             node.RemoveAttribute(key)
 
 
@@ -157,6 +177,8 @@ def getGeometry(node: vtkMRMLScalarVolumeNode) -> XrayGeometry:
             intensity,
             None if center is None else _pair(center),
             node.GetAttribute(NOMINAL) == "true",
+            node.GetAttribute(DEVICE) or "",
+            _patientAxes(node),
         )
     except (ValueError, TypeError) as error:
         raise InputError(name, f"has a geometry that cannot be read ({error})") from error
@@ -199,10 +221,18 @@ def setCenterPx(node: vtkMRMLScalarVolumeNode, centerPx: tuple[float, float] | N
         node.SetAttribute(CENTER_PX, json.dumps([float(x) for x in centerPx]))
 
 
-def nodeFromView(view: View, scene: vtkMRMLScene | None = None) -> vtkMRMLScalarVolumeNode:
+def nodeFromView(
+    view: View, scene: vtkMRMLScene | None = None, patientAxes: Array | None = PARALLEL
+) -> vtkMRMLScalarVolumeNode:
     """An X-ray node from a view that the library has read."""
     geometry = XrayGeometry(
-        view.camera, view.pixel_spacing_mm, view.intensity, view.center_px, view.nominal
+        view.camera,
+        view.pixel_spacing_mm,
+        view.intensity,
+        view.center_px,
+        view.nominal,
+        view.device,
+        patientAxes,
     )
     return createXrayNode(view.name, view.pixels, geometry, scene)
 
@@ -210,6 +240,16 @@ def nodeFromView(view: View, scene: vtkMRMLScene | None = None) -> vtkMRMLScalar
 def sourcePositionRas(geometry: XrayGeometry) -> Array:
     """Where the X-ray source is in the scene (3,), RAS mm."""
     return np.asarray(geometry.camera.source_world * [-1.0, -1.0, 1.0])
+
+
+def _patientAxes(node: vtkMRMLScalarVolumeNode) -> Array | None:
+    said = json.loads(node.GetAttribute(PATIENT_AXES) or "null")
+    if said == "any":
+        return None
+    axes = PARALLEL if said is None else np.array(said, dtype=float)
+    if not is_rigid(affine(axes, np.zeros(3))):
+        raise ValueError("the patient's axes are no rotation")
+    return axes
 
 
 def _pair(text: str) -> tuple[float, float]:
