@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -117,6 +118,16 @@ def test_it_stops_when_asked_to(phantom: Phantom) -> None:
     assert said == sorted(said)
 
 
+def in_metres(path: Path) -> None:
+    """Write a NIfTI again with metres as its unit, which is converted and noted."""
+    image = nib.load(path)
+    moved = nib.Nifti1Image(
+        np.asarray(image.dataobj), np.diag([1e-3, 1e-3, 1e-3, 1]) @ image.affine
+    )
+    moved.header.set_xyzt_units("meter")
+    nib.save(moved, path)
+
+
 def test_the_command_writes_a_label_map_or_nothing(
     phantom: Phantom,
     found: VertebraSegmentation,
@@ -142,6 +153,10 @@ def test_the_command_writes_a_label_map_or_nothing(
     assert ((written.array == 21) == found.mask.array).all()
     assert np.allclose(written.index_to_physical, phantom.ct.index_to_physical, atol=1e-4)
     assert "segmented a vertebra" in capsys.readouterr().out
+    # What was noted while reading is told too.
+    in_metres(ct)
+    assert cli.main(words) == 0
+    assert "is in metres; taken as mm" in capsys.readouterr().out
 
     before = sorted(tmp_path.iterdir())
     for point, target in (("1,2", "m.nii.gz"), ("1,2,x", "m.nii.gz"), ("1,2,3", "m.txt")):

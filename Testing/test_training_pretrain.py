@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -261,10 +262,15 @@ def test_register_with_a_model(trained, case_path, tmp_path):
 
 def test_reconstruct_learned(trained, case_path, tmp_path):
     out = tmp_path / "out"
-    arguments = ["reconstruct", str(case_path), "--out", str(out), "--method", "learned"]
+    case = tmp_path / "case"
+    shutil.copytree(case_path.parent, case)
+    content = json.loads((case / "case.json").read_text()) | {"remark": "of no use"}
+    (case / "case.json").write_text(json.dumps(content))
+    arguments = ["reconstruct", str(case), "--out", str(out), "--method", "learned"]
     assert cli.main([*arguments, "--model", str(trained)]) == 0
     record = json.loads((out / "reconstruction.json").read_text())
     assert record["method"] == "learned"
+    assert record["parameters"]["notes"] == ['case.json: "remark" is not used']
     assert (out / "gaussians.ply").is_file()
     assert (out / "reconstruction.nii.gz").is_file()
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from test_segmentation import in_metres
 
-from RadGSRegLib.cases import volume_to_itk
+from RadGSRegLib.cases import Ledger, volume_to_itk
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import rotation_angle_deg
 from RadGSRegLib.phantom import LABELS, Phantom, make_phantom, random_spine
@@ -47,6 +48,16 @@ def test_a_folder_of_cts(phantom, tmp_path):
     assert np.allclose(subject.excess.array, wanted.excess.array, atol=1e-5)
     with pytest.raises(InputError, match="holds no NAME_ct"):
         readers.ct_sources(tmp_path / "none")
+
+
+def test_what_is_noted_while_reading_is_kept(phantom, tmp_path):
+    _write(phantom, tmp_path / "a_ct.nii.gz", tmp_path / "a_vertebrae.nii.gz")
+    in_metres(tmp_path / "a_ct.nii.gz")
+    ledger = Ledger()
+    source = readers.ct_sources(tmp_path, ledger)[0]
+    assert ledger.notes == []  # the CT is read when it is needed
+    source.subject()
+    assert any("a_ct.nii.gz" in note and "metres" in note for note in ledger.notes)
 
 
 def test_verse20_in_its_own_layout(phantom, tmp_path):

@@ -87,15 +87,17 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         base = shipped_base(config)
     given = {field.name: getattr(args, field.name) for field in fields(Pretraining)}
     asked = Pretraining(**given | {"base": base, "device": device})
-    best = pretrain(asked, config, progress).best()
+    history = pretrain(asked, config, progress)
+    best = history.best()
     summary = (
         f"trained for {best['minutes']:.1f} minutes, {best['step']:.0f} steps",
         f"error on {measured_on(asked)}: reconstruction {best['recm_mm']:.1f} mm, "
         f"registration {best['regm_mm']:.1f} mm (medians, before any refinement)",
         "began from scratch" if base is None else f"went on from: {base}",
         f"model: {args.out} (its card: {args.out.with_suffix('.md')})",
+        *history.notes,
     )
-    return Outcome(ExitStatus.OK, summary, {"out": str(args.out), **best})
+    return Outcome(ExitStatus.OK, summary, {"out": str(args.out), "notes": history.notes, **best})
 
 
 def _minutes(text: str) -> float:

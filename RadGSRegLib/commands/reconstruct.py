@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     from ..cases import read_start, software_versions, write_json, write_volume_nifti
 
     progress(0.0, "reading the X-rays")
-    case, views, inputs = _read_views_or_case(args.input)
+    case, views, inputs, notes = _read_views_or_case(args.input)
     if args.ct_prior and case is None:
         raise InputError(args.input, "holds no CT, which --ct-prior needs", "give a case.json")
     start = None if args.start is None else read_start(args.start)
@@ -104,7 +104,11 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "timing_s": timing_s,
             "inputs": inputs,
             "software": software_versions(),
-            "parameters": {"seed": args.seed, "views": [view.name for view in views]},
+            "parameters": {
+                "seed": args.seed,
+                "views": [view.name for view in views],
+                "notes": list(notes),
+            },
         }
         write_json(record, stage / "reconstruction.json")
     first = f"reconstructed from {len(views)} views with {len(cloud)} Gaussians"
@@ -114,15 +118,18 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     return Outcome(outcome.exit_status, (first, *outcome.summary), outcome.facts)
 
 
-def _read_views_or_case(path: Path) -> tuple[Case | None, tuple[View, ...], Mapping[str, str]]:
+def _read_views_or_case(
+    path: Path,
+) -> tuple[Case | None, tuple[View, ...], Mapping[str, str], Sequence[str]]:
+    """Read a case, if it is one, its views, the files' digests and the remarks."""
     from ..cases import Ledger, is_views_file, read_case, read_views
 
     if path.is_dir() or not is_views_file(path):
         case = read_case(path)
-        return case, case.views, case.inputs
+        return case, case.views, case.inputs, case.notes
     ledger = Ledger()
     ledger.add_file(path)
-    return None, read_views(path, ledger), ledger.inputs
+    return None, read_views(path, ledger), ledger.inputs, ledger.notes
 
 
 COMMAND = Command("reconstruct", "X-rays to Gaussians and volume only", add_arguments, run, check)

@@ -17,10 +17,16 @@ Spread between persons is about 7 to 10 % of every length in all of them.
 
 from dataclasses import dataclass
 
-LABELS = {"T12": 19, "L1": 20, "L2": 21, "L3": 22, "L4": 23, "L5": 24, "S1": 26}
-"""Label numbers as in VerSe and TPTBox; the sacrum is one label."""
+from ..vertebrae import LABEL_SCHEMES
 
 MOBILE_LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5")
+
+LABELS = {
+    level: number
+    for number, level in LABEL_SCHEMES["verse"].items()
+    if level in (*MOBILE_LEVELS, "S1")
+}
+"""Label numbers as in VerSe and TPTBox; the sacrum is one label."""
 
 
 @dataclass(frozen=True)

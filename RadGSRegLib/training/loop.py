@@ -28,10 +28,14 @@ Log = Callable[[int, dict[str, float]], None]
 
 @dataclass
 class History:
-    """What was measured on the way: one entry per validation; ``detection``: of the detector."""
+    """What was measured on the way: one entry per validation; ``detection``: of the detector.
+
+    ``notes``: remarks on the data.
+    """
 
     entries: list[dict[str, float]] = field(default_factory=list)
     detection: list[dict[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def best(self) -> dict[str, float]:
         """Return the entry with the least ``error_mm`` so far (empty where none has one)."""

@@ -91,6 +91,7 @@ class _Stage:
                 kept = {} if base is None else base.card.get(SHAPES, {})
                 card[SHAPES] = shape_facts(work) or kept
             save_model(asked.out, model, card)
+        history.notes = list(data.ledger.notes)
         return history
 
     def _train(

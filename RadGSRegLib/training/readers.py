@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cases import Case, labels_on_ct, read_case, read_ct, read_segmentation
+from ..cases import Case, Ledger, labels_on_ct, read_case, read_ct, read_segmentation
 from ..errors import InputError
 from ..geometry import Rigid, Volume, affine, invert_rigid, is_rigid, transform_points, translation
 from ..networks import make_frame, resample_views
 from ..phantom import LABELS, make_phantom, random_spine
+from ..vertebrae import LABEL_SCHEMES
 from ..views import prepare_views
 from . import bounds
 from .kept import keep, read_kept
@@ -22,7 +23,7 @@ from .pool import Simulated, Source
 from .samples import Sample, SampleOptions, draw_offset, project_target
 from .subjects import Subject, make_subject
 
-VERSE_LUMBAR = (20, 21, 22, 23, 24, 25)
+VERSE_LUMBAR = tuple(n for n, level in LABEL_SCHEMES["verse"].items() if level.startswith("L"))
 """VerSe numbers L1 to L6."""
 
 _SACRUM = 26
@@ -79,9 +80,10 @@ def _phantom(
     return made.ct, made.labels, poses
 
 
-def ct_sources(folder: Path) -> list[Source]:
+def ct_sources(folder: Path, ledger: Ledger | None = None) -> list[Source]:
     """List vertebrae of the CTs of a folder: ``NAME_ct.nii.gz`` beside ``NAME_vertebrae.nii.gz``
     (or ``_seg``). All labels that lie wholly inside the CT are taken, but the sacrum's (26).
+    ``ledger`` collects remarks, also later, when a CT is read.
 
     Raises InputError where there is none.
     """
@@ -94,18 +96,19 @@ def ct_sources(folder: Path) -> list[Source]:
         for mask in _MASKS:
             segmentation = folder / f"{mask.format(name[1])}.{name[2]}"
             if segmentation.is_file():
-                sources += _vertebrae(ct_path, segmentation, None)
+                sources += _vertebrae(ct_path, segmentation, None, ledger)
                 break
     if not sources:
         raise InputError(folder, "holds no NAME_ct.nii.gz beside a NAME_vertebrae.nii.gz")
     return sources
 
 
-def verse_sources(folder: Path) -> list[Source]:
+def verse_sources(folder: Path, ledger: Ledger | None = None) -> list[Source]:
     """List the lumbar vertebrae of VerSe'20 in its own layout.
 
     ``rawdata/SUBJECT/*_ct.nii.gz`` with ``derivatives/SUBJECT/*_seg-vert_msk.nii.gz``, in the
-    folder itself or in its ``dataset-*`` parts. Raises InputError where there is none.
+    folder itself or in its ``dataset-*`` parts. ``ledger`` as in `ct_sources`. Raises InputError
+    where there is none.
     """
     folder = Path(folder)
     parts = [folder, *sorted(folder.glob("dataset-*"))]
@@ -116,7 +119,7 @@ def verse_sources(folder: Path) -> list[Source]:
             place = part / "derivatives" / ct_path.parent.name
             mask = place / f"{stem}_seg-vert_msk.nii.gz"
             if mask.is_file():
-                sources += _vertebrae(ct_path, mask, VERSE_LUMBAR)
+                sources += _vertebrae(ct_path, mask, VERSE_LUMBAR, ledger)
     if not sources:
         raise InputError(
             folder,
@@ -126,9 +129,11 @@ def verse_sources(folder: Path) -> list[Source]:
     return sources
 
 
-def _vertebrae(ct_path: Path, mask_path: Path, wanted: Iterable[int] | None) -> list[Source]:
+def _vertebrae(
+    ct_path: Path, mask_path: Path, wanted: Iterable[int] | None, ledger: Ledger | None
+) -> list[Source]:
     """One source per label that is not cut by the border of the CT."""
-    segmentation = read_segmentation(mask_path)
+    segmentation = read_segmentation(mask_path, ledger)
     sources: list[Source] = []
     for label in segmentation.values():
         mask = (segmentation.array == label).any(axis=0)
@@ -136,7 +141,8 @@ def _vertebrae(ct_path: Path, mask_path: Path, wanted: Iterable[int] | None) -> 
         if skipped or _is_cut(mask):
             continue
         name = f"{ct_path.name} {label}"
-        sources.append(Simulated(name, partial(_ct_subject, ct_path, mask_path, label, name)))
+        load = partial(_ct_subject, ct_path, mask_path, label, ledger)
+        sources.append(Simulated(name, load))
     return sources
 
 
@@ -146,10 +152,13 @@ def _is_cut(mask: NDArray[np.bool_]) -> bool:
     return few or any(bool(face.any()) for face in faces)
 
 
-def _ct_subject(ct_path: Path, mask_path: Path, label: int, name: str, wide: bool) -> Subject:
-    ct = read_ct(ct_path)
-    labels, value, _ = labels_on_ct(read_segmentation(mask_path), label, ct, mask_path)
-    return make_subject(ct, labels, value, name, wide=wide)
+def _ct_subject(
+    ct_path: Path, mask_path: Path, label: int, ledger: Ledger | None, wide: bool
+) -> Subject:
+    ct = read_ct(ct_path, ledger)
+    segmentation = read_segmentation(mask_path, ledger)
+    labels, value, _ = labels_on_ct(segmentation, label, ct, mask_path, ledger)
+    return make_subject(ct, labels, value, f"{ct_path.name} {label}", wide=wide)
 
 
 @dataclass(frozen=True)

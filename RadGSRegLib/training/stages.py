@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..cases import patient_of, read_ct_case, sha256_of_file
+from ..cases import Ledger, patient_of, read_ct_case, sha256_of_file
 from ..errors import InputError
 from ..networks import CENTRE
 from . import bounds
@@ -64,11 +64,13 @@ class Pretraining:
 @dataclass(frozen=True)
 class TrainingData:
     """The sources of a stage: ``train``, those ``unseen`` in training (none: other X-rays of the
-    same vertebrae are), and the ``facts`` that the card says of them (no patient's name)."""
+    same vertebrae are), and the ``facts`` that the card says of them (no patient's name). The
+    ``ledger`` collects remarks while they are read."""
 
     train: list[Source]
     unseen: list[Source] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
 
 
 def training_data(asked: Pretraining, config: TrainingConfig, work: Path) -> TrainingData:
@@ -88,7 +90,7 @@ def _of_patient(asked: Pretraining) -> TrainingData:
     source = patient_source(case)
     centre = [round(float(x), 2) for x in source.subject().centre_ct]
     facts = {"patient": patient_of(case), "label": case.label_name, CENTRE: centre}
-    return TrainingData([source], facts=facts)
+    return TrainingData([source], facts=facts, ledger=Ledger(notes=list(case.notes)))
 
 
 def _of_cases(asked: Pretraining) -> TrainingData:
@@ -101,13 +103,18 @@ def _of_cases(asked: Pretraining) -> TrainingData:
     train: list[Source] = [source for n, source in enumerate(cases) if n not in held]
     unseen: list[Source] = [cases[n] for n in held]
     counts = {"X-ray cases": len(train), "X-ray cases held out": len(unseen)}
-    return TrainingData(train, unseen, {**counts, "held-out fold": asked.fold})
+    ledger = Ledger()
+    for source in cases:
+        for note in source.case.notes:
+            ledger.note(f"{source.name}: {note}")
+    return TrainingData(train, unseen, {**counts, "held-out fold": asked.fold}, ledger)
 
 
 def _of_population(asked: Pretraining, config: TrainingConfig, work: Path) -> TrainingData:
     """Trained on what is named, measured on phantoms that are never trained on."""
     train: list[Source] = []
     facts: dict[str, Any] = {}
+    ledger = Ledger()
     folder = work / "phantoms"
     if asked.phantoms:
         train += phantom_sources(asked.phantoms, config.seed, folder=folder)
@@ -117,14 +124,13 @@ def _of_population(asked: Pretraining, config: TrainingConfig, work: Path) -> Tr
         ("VerSe'20 vertebrae", asked.verse, verse_sources),
     ):
         if place is not None:
-            vertebrae = read(place)
+            vertebrae = read(place, ledger)
             train += vertebrae
             facts[name] = len(vertebrae)
     if not train:
         raise InputError("--stage 1", "has no data", "give --phantoms, --cts or --verse")
-    return TrainingData(
-        train, phantom_sources(bounds.UNSEEN_SPINES, config.seed + 2 * 10**6, folder=folder), facts
-    )
+    unseen = phantom_sources(bounds.UNSEEN_SPINES, config.seed + 2 * 10**6, folder=folder)
+    return TrainingData(train, unseen, facts, ledger)
 
 
 def identity(asked: Pretraining, config: TrainingConfig, data: TrainingData) -> dict[str, Any]:
