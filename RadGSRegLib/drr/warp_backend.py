@@ -1,7 +1,5 @@
 """The projector on warp kernels: float32, CPU and CUDA from one source."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

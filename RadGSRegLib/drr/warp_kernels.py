@@ -4,8 +4,6 @@ The march along a ray is plain C++ in a native snippet. Samples whose eight voxe
 the volume take the direct way; the others look up each voxel with zero outside.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import warp as wp

@@ -6,8 +6,6 @@ ranges of Gaussians when gathering gradients. All leave the result independent o
 there are.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from itertools import pairwise
 from typing import Any, cast

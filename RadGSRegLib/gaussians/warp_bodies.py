@@ -4,8 +4,6 @@ On CUDA each body in each view takes a launch of the rasterizer, which gathers t
 runs on the calling thread alone: a registration may call it for its views side by side.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ One thread per pixel walks the list of its tile (tiles.py). They run on the CPU 
 how they are tested without a GPU.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import warp as wp

@@ -7,8 +7,6 @@ edge. On the CPU warp runs one launch serially, so plain additions are safe; par
 launches over disjoint bands of rows (see warp_backend.py).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import warp as wp

@@ -4,8 +4,6 @@ The same formulas as `splat_setup`, one thread per Gaussian instead of a dozen t
 with a few thousand Gaussians those cost more than the splatting itself.
 """
 
-from __future__ import annotations
-
 import warp as wp
 
 wp.set_module_options({"enable_backward": False})

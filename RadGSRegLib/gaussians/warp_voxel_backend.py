@@ -1,7 +1,5 @@
 """Voxelizer on warp kernels: float32, CPU and CUDA from one source."""
 
-from __future__ import annotations
-
 from functools import partial
 from itertools import pairwise
 from typing import Any, cast

@@ -4,8 +4,6 @@ As in warp_kernels.py the innermost loop, along i, is plain C++ in blocks of `LA
 volume is padded by `LANES` along i.
 """
 
-from __future__ import annotations
-
 import warp as wp
 
 from .warp_kernels import EXPONENTIAL, LANES, LOOP
