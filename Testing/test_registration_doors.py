@@ -286,7 +286,6 @@ class Twin:
     views_needed: int = 1
     reason: str = "a twin fits as well"
     clear_score: float = 0.8
-    explains: bool = False
 
     def scene(self, scene: Scene) -> Scene:
         return scene

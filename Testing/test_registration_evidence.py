@@ -106,11 +106,16 @@ def test_one_bad_sign_is_enough(bad: dict[str, Any], status: str) -> None:
     assert verdict.reason != judge(GOOD).reason
 
 
-def test_an_explanation_is_the_reason_of_what_is_not_ok_and_changes_no_status() -> None:
-    for evidence in (GOOD, replace(GOOD, fine_lead=0.0), replace(GOOD, weakest_score=0.05)):
-        plain, explained = judge(evidence), judge(replace(evidence, explanation="one is inverted"))
-        assert explained.status == plain.status
-        assert explained.reason == (plain.reason if plain.status == "ok" else "one is inverted")
+def test_what_explains_more_is_the_reason_whatever_else_is_wrong() -> None:
+    close: dict[str, Any] = {"leads": {"polarity": -0.1}, "objection": "one is inverted"}
+    for bad, status in (
+        ({}, "uncertain"),
+        ({"expected_error_mm": 0.9}, "uncertain"),
+        ({"fine_lead": 0.0}, "uncertain"),
+        ({"weakest_score": 0.05}, "failed"),
+    ):
+        verdict = judge(replace(GOOD, **close, **bad))
+        assert (verdict.status, verdict.reason) == (status, "one is inverted")
 
 
 RANK = {"ok": 0, "uncertain": 1, "failed": 2}

@@ -30,9 +30,9 @@ class Evidence:
     ``lead`` and ``fine_lead``: how much better it scores than the best clearly different pose, at
     the middle stage and among those refined finely (1 where there is no such pose), ``edge_lead``
     how much better its edges do; ``leads`` the same against each kind of `Alternative` by its name
-    ("level": the target one level up or down, "picture": mirrored or exchanged pictures), and
-    ``objection`` the reason of the one that is too close; ``explanation`` why nothing convinces,
-    where one was found.
+    ("level": the target one level up or down, "picture": mirrored or exchanged pictures,
+    "polarity": bone bright in one view and dark in another), and ``objection`` the reason of the
+    one that explains the X-rays best, where that is too close.
     """
 
     score: float
@@ -48,7 +48,6 @@ class Evidence:
     neighbour_shift_mm: float
     covariance: Array
     objection: str = ""
-    explanation: str = ""
 
     @property
     def confidence(self) -> float:
@@ -57,7 +56,7 @@ class Evidence:
 
     def to_quality(self) -> dict[str, Any]:
         """Return it for the result's ``quality``."""
-        left_out = ("covariance", "leads", "objection", "explanation")
+        left_out = ("covariance", "leads", "objection")
         numbers = {name: value for name, value in vars(self).items() if name not in left_out}
         leads = {f"{name}_lead": lead for name, lead in self.leads.items()}
         return {**numbers, **leads, "confidence": self.confidence}
@@ -151,10 +150,10 @@ def _leads(
     options: RegistrationOptions,
     progress: Progress,
 ) -> tuple[dict[str, float], str]:
-    """The lead over each kind of alternative, and the objection of the first that is too close: no
-    more are tried then, and none whose kind has never scored as well as the pose."""
-    alternatives = [other for other in alternatives if not other.explains]
+    """The lead over each kind of alternative, but those that have never scored as well as the pose,
+    and the objection of the one that explains the most, where it is too close."""
     leads = {"level": 1.0, "picture": 1.0, **{other.name: 1.0 for other in alternatives}}
+    objection, least = "", bounds.SURE_ALTERNATIVE_LEAD
     for n, name in enumerate(leads):
         kind = [
             other
@@ -164,25 +163,9 @@ def _leads(
         part = progress.part(n / len(leads), (n + 1) / len(leads))
         if kind:
             leads[name], reason = lead_over(refiner, best, kind, options, part)
-            if leads[name] < bounds.SURE_ALTERNATIVE_LEAD:
-                return leads, reason
-    return leads, ""
-
-
-def explanation(
-    refiner: Refiner,
-    best: Hypothesis,
-    alternatives: Sequence[Alternative],
-    options: RegistrationOptions,
-    progress: Progress,
-) -> str:
-    """Return the reason of the alternative that says why a pose is not `ok`: it `explains`, and
-    explains the X-rays better. Nothing where there is none."""
-    some = [alternative for alternative in alternatives if alternative.explains]
-    if not some:
-        return ""
-    lead, reason = lead_over(refiner, best, some, options, progress)
-    return reason if lead < -bounds.SURE_ALTERNATIVE_LEAD else ""
+            if leads[name] < least:
+                objection, least = reason, leads[name]
+    return leads, objection
 
 
 def lead_over(
@@ -198,8 +181,6 @@ def lead_over(
     in a mirrored picture; only trying tells. There the search starts anew, up to the middle stage,
     and to the fine one where that is close. 1 where nothing comes of it.
     """
-    own = refiner.refine(options.coarse, best, progress.part(0.0, 0.1), afresh=True)
-    least = own.score - bounds.CLOSE_LEVELS
     before = Tried([Candidate(best.ct_to_world, best.score, best.signs)], best)
 
     def proposed(alternative: Alternative, part: Progress) -> tuple[Refiner, Proposal, str]:
@@ -219,9 +200,13 @@ def lead_over(
         return [_Other(h, there, reason) for h in middle]
 
     message = "trying what else may be the case"
-    part = progress.part(0.1, 0.3)
+    part = progress.part(0.0, 0.2)
     proposals = side_by_side_reporting(proposed, alternatives, part, message)
     likely = _likeliest(refiner, proposals)
+    if not any(proposal.candidates for _, proposal, _ in likely):
+        return 1.0, ""
+    own = refiner.refine(options.coarse, best, progress.part(0.2, 0.3), afresh=True)
+    least = own.score - bounds.CLOSE_LEVELS
     refined = side_by_side_reporting(tried, likely, progress.part(0.3, 0.8), message)
     others = list(itertools.chain(*refined))
     if not others:

@@ -15,7 +15,7 @@ from ..geometry import Array
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter
 from .bounds import CLICKS_APART_MM, STANDS_ALONE, WORTH_FINISHING
-from .evidence import Evidence, explanation, gather_evidence
+from .evidence import Evidence, gather_evidence
 from .exploring import explore
 from .options import Places, RegistrationOptions
 from .proposers import (
@@ -288,15 +288,10 @@ class _Route:
         end("fine")
         if not last and self.best.weakest_score < STANDS_ALONE:
             return None
-        part, others = progress.part(0.85, 0.97), self._alternatives
-        evidence = gather_evidence(refiner, fine, middle, others, options, part)
-        convincing = judge(evidence).status == "ok"
-        if last and not convincing:
-            part = progress.part(0.97, 1.0)
-            why = explanation(refiner, fine[0], others, options, part)
-            evidence = replace(evidence, explanation=why)
+        part = progress.part(0.85, 1.0)
+        evidence = gather_evidence(refiner, fine, middle, self._alternatives, options, part)
         end("check")
-        return _Outcome(fine, evidence) if last or convincing else None
+        return _Outcome(fine, evidence) if last or judge(evidence).status == "ok" else None
 
 
 def _registration(

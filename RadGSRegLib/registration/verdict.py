@@ -24,13 +24,6 @@ def judge(evidence: Evidence) -> Verdict:
     The bounds were set on simulated cases, the shared fifteen among them: wrong poses scored low in
     at least one view, and left the pose loosely held.
     """
-    verdict = _judged(evidence)
-    if verdict.status != "ok" and evidence.explanation:
-        return Verdict(verdict.status, evidence.explanation)
-    return verdict
-
-
-def _judged(evidence: Evidence) -> Verdict:
     numbers = (
         evidence.weakest_score,
         evidence.weakest_edge_score,
@@ -49,10 +42,13 @@ def _judged(evidence: Evidence) -> Verdict:
     ):
         return Verdict(
             "failed",
-            f"the X-rays do not show the bone at this pose (weakest view's correlation "
+            evidence.objection
+            or f"the X-rays do not show the bone at this pose (weakest view's correlation "
             f"{evidence.weakest_score:.2f}, expected error {evidence.expected_error_mm:.1f} mm); "
             "check the label, the clicks and the geometry",
         )
+    if min(evidence.leads.values(), default=1.0) < bounds.SURE_ALTERNATIVE_LEAD:
+        return Verdict("uncertain", evidence.objection or "another explanation fits as well")
     if evidence.confidence < bounds.SURE_CONFIDENCE:
         return Verdict(
             "uncertain",
@@ -64,8 +60,6 @@ def _judged(evidence: Evidence) -> Verdict:
             "uncertain",
             f"fitting at another scale moves the bone by {evidence.disagreement_mm:.1f} mm",
         )
-    if min(evidence.leads.values(), default=1.0) < bounds.SURE_ALTERNATIVE_LEAD:
-        return Verdict("uncertain", evidence.objection or "another explanation fits as well")
     if evidence.fine_lead < bounds.SURE_LEAD:
         return Verdict(
             "uncertain",

@@ -30,7 +30,6 @@ class NeighbouringLevel:
         "the bone fits a neighbouring level as well or better; check the label and the clicks"
     )
     clear_score: float = CLEAR_SCORE
-    explains: bool = False
 
     def scene(self, scene: Scene) -> Scene:
         """Return the scene as it is."""

@@ -35,7 +35,6 @@ class OtherPictures:
     name: str = "picture"
     views_needed: int = 2
     clear_score: float = CLEAR_PICTURE_SCORE
-    explains: bool = False
 
     def scene(self, scene: Scene) -> Scene:
         """Return the scene with the changed pictures."""

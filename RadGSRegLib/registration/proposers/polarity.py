@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from ...system import Progress
 from ...views import sign_choices
+from ..bounds import CLEAR_SCORE
 from ..options import Places
 from ..scene import Scene
 from .types import Proposal, Proposer, Tried
@@ -15,9 +16,9 @@ from .types import Proposal, Proposer, Tried
 class MixedPolarity:
     """Searches again, with a polarity of its own for each view.
 
-    Such a pose is never the answer: this tells why none of one polarity convinces. ``search``: what
-    poses of one polarity came from; ``open``: per view whether its polarity is not part of the
-    data, so that it may be wrong.
+    Such a pose is never the answer: where it explains the X-rays better, something is wrong with
+    them. ``search``: what poses of one polarity came from; ``open``: per view whether its polarity
+    is not part of the data, so that it may be wrong.
     """
 
     search: Proposer
@@ -28,8 +29,7 @@ class MixedPolarity:
         "the X-rays are explained better with bone bright in one and dark in another; if one is "
         'inverted, or they come from different devices, say so by "device"'
     )
-    clear_score: float = 1.0
-    explains: bool = True
+    clear_score: float = CLEAR_SCORE
 
     def scene(self, scene: Scene) -> Scene:
         """Return the scene as if each view had a device of its own."""

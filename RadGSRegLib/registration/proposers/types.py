@@ -86,9 +86,5 @@ class Alternative(Proposer, Protocol):
     def clear_score(self) -> float:
         """A pose whose weakest view scores this much needs it not."""
 
-    @property
-    def explains(self) -> bool:
-        """Whether it is asked only where a pose is not `ok`, to say why."""
-
     def scene(self, scene: Scene) -> Scene:
         """Return the scene that its poses are of: the given one, or that of changed pictures."""
