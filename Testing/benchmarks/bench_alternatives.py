@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from RadGSRegLib.cases import Case, View, read_case
+from RadGSRegLib.errors import InputError
 from RadGSRegLib.measures import SUCCESS_MM, mtre
 from RadGSRegLib.registration import register_case
 from RadGSRegLib.registration.exploring import other_poses
@@ -110,14 +111,18 @@ def main() -> None:
     for name, case, truth in inputs(args.cases, seeds, args.realism.split(",")):
         for trial in spoilt(case, truth, kinds):
             kind = trial.kind
-            done = register_case(trial.case, trial.start)
-            error = mtre(trial.case.surface_ct[::7], done.ct_to_world, trial.pose)
-            ok, right = done.status == "ok", error < SUCCESS_MM
+            try:
+                done = register_case(trial.case, trial.start)
+            except InputError as error:
+                print(f"{name:26s} {kind:9s} refused: {error}", flush=True)
+                continue
+            error_mm = mtre(trial.case.surface_ct[::7], done.ct_to_world, trial.pose)
+            ok, right = done.status == "ok", error_mm < SUCCESS_MM
             word = "silent failure" if ok and not right else "alarm" if right and not ok else ""
             count[kind, "n"] += 1
             count[kind, "ok"] += ok
             count[kind, word] += 1
-            print(f"{name:26s} {kind:9s} {error:7.2f} mm  {done.status:9s} {word}", flush=True)
+            print(f"{name:26s} {kind:9s} {error_mm:7.2f} mm  {done.status:9s} {word}", flush=True)
     print("\n| kind | n | ok | silent failures | false alarms |\n| --- | --- | --- | --- | --- |")
     for kind in kinds:
         numbers = [count[kind, what] for what in ("n", "ok", "silent failure", "alarm")]
