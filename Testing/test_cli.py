@@ -387,3 +387,13 @@ def test_no_traceback_leaves_main(
     monkeypatch.setenv("RADGSREG_TRACEBACK", "1")
     assert cli.main(["info"]) == status
     assert "Traceback" in capfd.readouterr().err
+
+
+def test_what_was_noted_is_told_with_the_verdict() -> None:
+    from RadGSRegLib.commands.running import registration_outcome
+    from RadGSRegLib.registration import Registration
+
+    done = Registration("ok", "all agrees", np.eye(4), np.eye(6), np.zeros(3), {}, {}, {}, 0)
+    outcome = registration_outcome(done, "out", ["7 files of the CT were left out"])
+    assert "note: 7 files of the CT were left out" in outcome.summary
+    assert outcome.exit_status == 0

@@ -260,7 +260,7 @@ def test_register_with_a_model(trained, case_path, tmp_path):
         assert mtre(truth["points_ct"], record["ct_to_world"], truth["ct_to_world"]) < 2.0
 
 
-def test_reconstruct_learned(trained, case_path, tmp_path):
+def test_reconstruct_learned(trained, case_path, tmp_path, capsys):
     out = tmp_path / "out"
     case = tmp_path / "case"
     shutil.copytree(case_path.parent, case)
@@ -271,6 +271,7 @@ def test_reconstruct_learned(trained, case_path, tmp_path):
     record = json.loads((out / "reconstruction.json").read_text())
     assert record["method"] == "learned"
     assert record["parameters"]["notes"] == ['case.json: "remark" is not used']
+    assert 'note: case.json: "remark" is not used' in capsys.readouterr().out
     assert (out / "gaussians.ply").is_file()
     assert (out / "reconstruction.nii.gz").is_file()
 

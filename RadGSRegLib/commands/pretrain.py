@@ -95,7 +95,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         f"registration {best['regm_mm']:.1f} mm (medians, before any refinement)",
         "began from scratch" if base is None else f"went on from: {base}",
         f"model: {args.out} (its card: {args.out.with_suffix('.md')})",
-        *history.notes,
+        *(f"note: {note}" for note in history.notes),
     )
     return Outcome(ExitStatus.OK, summary, {"out": str(args.out), "notes": history.notes, **best})
 

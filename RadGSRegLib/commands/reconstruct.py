@@ -113,8 +113,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         write_json(record, stage / "reconstruction.json")
     first = f"reconstructed from {len(views)} views with {len(cloud)} Gaussians"
     if registration is None:
-        return Outcome(ExitStatus.OK, (first, f"results: {args.out}"), {"out": str(args.out)})
-    outcome = registration_outcome(registration, args.out)
+        lines = (first, *(f"note: {note}" for note in notes), f"results: {args.out}")
+        return Outcome(ExitStatus.OK, lines, {"out": str(args.out)})
+    outcome = registration_outcome(registration, args.out, notes)
     return Outcome(outcome.exit_status, (first, *outcome.summary), outcome.facts)
 
 

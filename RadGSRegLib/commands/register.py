@@ -83,7 +83,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         from ..report import write_results
 
         write_results(stage, case, result, views=views, progress=progress.part(0.9, 1.0))
-    return registration_outcome(result.registration, args.out)
+    return registration_outcome(result.registration, args.out, case.notes)
 
 
 def _registration_options(args: argparse.Namespace, case: Case) -> RegistrationOptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,13 +76,19 @@ def pipeline_options(
     return PipelineOptions(registration, reconstruction_options(args.device, registration.seed))
 
 
-def registration_outcome(registration: Registration, out: str) -> Outcome:
-    """Say what a registration's verdict means for a command whose results are in ``out``."""
+def registration_outcome(
+    registration: Registration, out: str, notes: Sequence[str] = ()
+) -> Outcome:
+    """Say what a registration's verdict means for a command whose results are in ``out``.
+
+    ``notes``: remarks on what was read.
+    """
     trusted = registration.status == "ok"
     summary = [f"status: {registration.status}: {registration.reason}"]
     expected = registration.quality.get("expected_error_mm")
     if expected is not None and math.isfinite(expected):
         summary.append(f"expected error: {float(expected):.2f} mm")
+    summary += [f"note: {note}" for note in notes]
     summary.append(f"results: {out} (open {Path(out) / 'report.html'})")
     if not trusted:
         summary.append("do not rely on this result; look at the pictures")

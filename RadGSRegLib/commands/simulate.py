@@ -75,7 +75,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             write_simulated_case(_simulate(args, source, seed, part), folder)
     what = "a case" if args.count == 1 else f"{args.count} cases"
     notes = source.notes if source is not None else ()
-    lines = (f"simulated {what}: {args.out}", *notes)
+    lines = (f"simulated {what}: {args.out}", *(f"note: {note}" for note in notes))
     return Outcome(ExitStatus.OK, lines, {"out": str(args.out), "notes": list(notes)})
 
 
