@@ -34,6 +34,7 @@ class StandInLayoutManager:
         self.stage = Stage(scene)
         self.sizes = sizes or {}
         self.views: list[str] = []
+        self._isPainted = False
         (self.node,) = slicer.util.getNodesByClass("vtkMRMLLayoutNode", scene)
         self.node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onLayout)
         self._onLayout(self.node, "")
@@ -53,7 +54,46 @@ class StandInLayoutManager:
         before = set(self.stage.sliceLogics)
         self.stage.build(self.sizes)
         fresh = [name for name in self.stage.sliceLogics if name not in before]
+        for name in fresh:
+            logic = self.stage.sliceLogics[name]
+            logic.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onLogic)
         qt.QTimer.singleShot(0, lambda: self._reset(fresh))
+
+    def paintAlways(self) -> Any:
+        """Let every slice view draw itself in every turn, as the application does; keep it."""
+        import qt
+
+        timer = qt.QTimer()
+        timer.setInterval(0)
+        timer.connect("timeout()", self.paint)
+        timer.start()
+        self._isPainted = True
+        return timer
+
+    def _onLogic(self, caller: Any, event: str) -> None:
+        """A view that has changed asks for its picture at once."""
+        if self._isPainted:
+            self._isPainted = False  # painting changes it, too
+            self.paint()
+            self._isPainted = True
+
+    def paint(self) -> None:
+        """Compute the picture of every slice view, without a window."""
+        for logic in self.stage.sliceLogics.values():
+            node = logic.GetSliceNode()
+            if node is None or node.GetScene() is not slicer.mrmlScene:
+                continue
+            logic.UpdatePipeline()
+            for layer in (
+                logic.GetBackgroundLayer(),
+                logic.GetForegroundLayer(),
+                logic.GetLabelLayer(),
+            ):
+                if layer is not None and layer.GetVolumeNode() is not None:
+                    layer.GetReslice().Update()
+            connection = logic.GetImageDataConnection()
+            if connection is not None:
+                connection.GetProducer().Update()
 
     def _reset(self, names: list[str]) -> None:
         """A new widget's slider knows its range only now, and clamps the offset to it."""

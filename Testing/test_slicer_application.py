@@ -240,17 +240,37 @@ def test_a_session_writes_no_error_to_the_log(
 ) -> None:
     monkeypatch.setattr(environment, "missingPackages", list)
     monkeypatch.setattr(Review, "startScoring", lambda self: None)
+    ui, step = panel.ui, panel.steps["review"]
     with logged(tmp_path) as lines:
-        panel.ui.placeClickButton.checked = True
+        painting = application.paintAlways()
+        ui.placeClickButton.checked = True
         qt_standin.processEvents(20)
         _click_both(panel)
-        for _ in range(2):
-            panel.ui.applyButton.click()
+        for _ in range(3):
+            ui.applyButton.click()
             wait_until(lambda: not panel.steps["register"].context.busy)
             qt_standin.processEvents(20)
-        panel.ui.drawingCheckBox.checked = not panel.ui.drawingCheckBox.checked
-        panel.ui.removeXrayButton.click()
+            for mode in ("blend", "flicker", "xray"):
+                ui.reviewModeComboBox.setCurrentIndex(ui.reviewModeComboBox.findData(mode))
+                for comparison in step.review.comparisons.values():
+                    pixels = xray.getPixels(comparison.xrayNode)
+                    comparison.setRendering(np.where(pixels > pixels.mean(), pixels, np.nan))
+                qt_standin.processEvents(20)
+            ui.reviewVolumeCheckBox.checked = not ui.reviewVolumeCheckBox.checked
+        ui.reviewRightPlusButton.click()
+        for button in (ui.reviewHardenButton, ui.reviewUndoButton, ui.reviewHardenButton):
+            button.click()
+            qt_standin.processEvents(20)
+        ui.reviewLeaveButton.click()
+        qt_standin.processEvents(20)
+        ui.applyButton.click()
+        wait_until(lambda: not panel.steps["register"].context.busy)
+        ui.drawingCheckBox.checked = not ui.drawingCheckBox.checked
+        ui.removeXrayButton.click()
+        qt_standin.processEvents(20)
         slicer.mrmlScene.Clear(False)
+        qt_standin.processEvents(20)
+        painting.stop()
     assert lines == []
     assert slicer_application.errors == []
 
