@@ -39,6 +39,7 @@ from RadGSRegSlicer.operations.registration import RegisterRequest
 from RadGSRegSlicer.operations.simulated import SimulatedNodes, SimulateRequest, errorAgainstTruth
 from RadGSRegSlicer.panel import STEPS
 from RadGSRegSlicer.panel.accordion import Accordion
+from RadGSRegSlicer.panel.following import SceneFollower
 from RadGSRegSlicer.panel.step import PanelContext
 from RadGSRegSlicer.panel.updates import Updates
 from RadGSRegSlicer.process import environment
@@ -97,7 +98,6 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.steps = {}
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._looksAgain = False
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
@@ -122,12 +122,7 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
             self.addObserver(scene, event, self.onSceneEnd)
-        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
-            self.addObserver(scene, event, self.onNode)
-        layout = views.layoutNode(scene)
-        if layout is not None:
-            event = vtk.vtkCommand.ModifiedEvent
-            self.addObserver(layout, event, lambda *args: views.keepOutOfFiles(scene))
+        self.follower = SceneFollower(context)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -154,21 +149,6 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.initializeParameterNode()
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onNode(self, caller, event, node) -> None:
-        """Volumes come and go, from the console too: look again when all of them are there."""
-        if self._parameterNode and not self._looksAgain and node.IsA("vtkMRMLScalarVolumeNode"):
-            import qt
-
-            self._looksAgain = True
-            qt.QTimer.singleShot(0, self.lookAgain)
-
-    def lookAgain(self) -> None:
-        self._looksAgain = False
-        if self._parameterNode:
-            self.steps["xray"].takeUpXrays()
-            self.update()
-
     def initializeParameterNode(self) -> None:
         self.setParameterNode(self.logic.getParameterNode())
 
@@ -176,6 +156,7 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._disconnectParameterNode()
         self._parameterNode = inputParameterNode
         self.accordion.forget()
+        self.follower.begin(bool(inputParameterNode))
         for step in self.steps.values():
             step.setParameterNode(inputParameterNode)
         if self._parameterNode:
@@ -330,6 +311,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
           and marked as nominal.
         :param frame: which frame of a DICOM file with several, from 0.
         """
+        environment.requirePackages()
         if Path(path).suffix.lower() == ".json":
             return casefolder.importViews(path)
         return [casefolder.importImage(path, geometry, frame)]
@@ -343,6 +325,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         folder: str | os.PathLike,
     ) -> Path:
         """Write nodes as a case folder for the command line; returns the path of case.json."""
+        environment.requirePackages()
         return casefolder.writeCase(ctNode, segmentationNode, segment, xrayNodes, folder)
 
     def loadResult(
@@ -353,7 +336,10 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         outputs: OutputNodes | None = None,
     ) -> RegistrationResult:
         """Load a folder of results and set the transform on the CT."""
-        return results.loadRegistration(folder, ctNode, outputs, segmentationNode)
+        environment.requirePackages()
+        result = results.loadRegistration(folder, ctNode, outputs, segmentationNode)
+        results.tell(results.Loaded(result, ctNode, segmentationNode))
+        return result
 
     def review(
         self,

@@ -115,3 +115,57 @@ def test_a_user_who_declines_is_no_surprise(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("slicer.packaging", packaging, raising=False)
     with pytest.raises(environment.MissingPackagesError, match="User declined"):
         environment.installMissing()
+
+
+@pytest.mark.parametrize("answer", [None, True, False])
+def test_the_pytorch_extension_is_offered_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, answer: bool | None
+) -> None:
+    """``answer``: the user's; None: a Slicer that has no extensions manager."""
+    import slicer
+
+    installed: list[Any] = []
+    asked: list[str] = []
+
+    class Manager:
+        interactive = True
+
+        def installExtensionFromServer(self, name: str, restart: bool) -> bool:  # noqa: N802
+            installed.append((name, restart, self.interactive))
+            return True
+
+    packaging = types.ModuleType("slicer.packaging")
+    packaging.pip_ensure = lambda *args, **options: None  # type: ignore[attr-defined]
+    packaging.load_requirements = Path  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+    monkeypatch.setattr("slicer.packaging", packaging, raising=False)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)  # cannot be imported
+    application = types.SimpleNamespace()
+    if answer is not None:
+        application.extensionsManagerModel = Manager
+    monkeypatch.setattr(slicer, "app", application, raising=False)
+    monkeypatch.setattr(
+        slicer.util,
+        "confirmYesNoDisplay",
+        lambda text: asked.append(text) or answer,
+        raising=False,
+    )
+    monkeypatch.setattr(
+        environment.importlib.util, "find_spec", lambda name: None if name == "torch" else object()
+    )
+    with pytest.raises(environment.MissingPackagesError) as caught:
+        environment.installMissing()
+    text = str(caught.value)
+    assert "Install what is missing" in text
+    assert "restart Slicer" in text
+    assert installed == ([("PyTorch", False, False)] if answer else [])
+    if answer is not None:
+        assert "comes through the extension 'PyTorch'" in asked[0]
+    if not answer:
+        assert "Extensions Manager" in text
+
+
+def test_what_cannot_be_imported_leads_to_the_button() -> None:
+    error = ModuleNotFoundError("No module named 'gdcm.common'", name="gdcm.common")
+    text = str(environment.explained(error))
+    assert text.startswith("the Python package gdcm cannot be loaded; press 'Install what is miss")

@@ -7,6 +7,8 @@ from typing import Any
 from RadGSRegLib.errors import InputError
 from slicer.i18n import tr as _
 
+from ..process.environment import explained
+
 Card = dict[str, Any]
 
 
@@ -25,7 +27,10 @@ def knownCard(path: str | Path) -> Card:
 
 @functools.lru_cache(maxsize=8)
 def _readOnce(path: Path, time_ns: int, size: int) -> Card:
-    from RadGSRegLib.cases import read_card
+    try:
+        from RadGSRegLib.cases import read_card
+    except ImportError as error:
+        raise InputError(path, "cannot be read yet", str(explained(error))) from error
 
     return read_card(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,27 @@ class OutputNodes:
         """Those of them that are still in a scene: a computation takes long enough to lose one."""
         nodes = (self.transformNode, self.reconstructionNode, self.gaussiansNode)
         return OutputNodes(*(_present(node) for node in nodes))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A result that has come into the scene, and what it is of, as far as that is known."""
+
+    result: RegistrationResult
+    ctNode: slicer.vtkMRMLScalarVolumeNode
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
+    segment: str = ""
+    xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode] = ()
+
+
+listeners: list[Callable[[Loaded], object]] = []
+"""Whom to tell of a result: a panel that is open, which did not start it, shows it."""
+
+
+def tell(loaded: Loaded) -> None:
+    """Tell all who listen."""
+    for listener in list(listeners):
+        listener(loaded)
 
 
 def loadRegistration(

@@ -7,7 +7,7 @@ from typing import Any
 
 from RadGSRegLib.choices import EFFORTS
 
-from ..exchange.results import RegistrationResult, loadRegistration
+from ..exchange.results import Loaded, RegistrationResult, loadRegistration, tell
 from ..exchange.staging import CASE, stageCase
 from ..process.jobs import Job
 from ..process.runs import CommandRun, PoseCallback, WorkFolder
@@ -51,5 +51,7 @@ class RegisterRequest(CaseRequest):
         return stageCase(*nodes, folder.inputs, self.start, self.clicks)
 
     def _load(self, path: Path, job: Job) -> RegistrationResult:
-        result = loadRegistration(path, self.ctNode, self.outputs, self.segmentationNode)
-        return self._kept(result)
+        nodes = self.ctNode, self.segmentationNode
+        result = self._kept(loadRegistration(path, self.ctNode, self.outputs, nodes[1]))
+        tell(Loaded(result, *nodes, self.segment, tuple(self.xrayNodes)))
+        return result

@@ -15,6 +15,7 @@ from RadGSRegLib.geometry import Array, is_rigid, lps_to_ras
 
 from ..exchange import casefolder
 from ..exchange.staging import CASE, writeNrrd
+from ..process.environment import requirePackages
 from ..process.jobs import Job
 from ..process.runs import WorkFolder
 from ..scene import levels, segments
@@ -122,6 +123,7 @@ def errorAgainstTruth(
     """
     if truthFor(ctNode) is None:
         return None
+    requirePackages()
     from RadGSRegLib.measures import target_points
 
     node = ctNode.GetParentTransformNode() if transformNode is None else transformNode
@@ -140,7 +142,10 @@ def errorOfPose(
     truth = truthFor(ctNode)
     if truth is None:
         return None
-    from RadGSRegLib.measures import mtre
+    try:
+        from RadGSRegLib.measures import mtre
+    except ImportError:
+        return None  # a saved scene in a Slicer that lacks packages still
 
     return float(mtre(pointsRas, ctToWorldRas, transformMatrix(truth)))
 

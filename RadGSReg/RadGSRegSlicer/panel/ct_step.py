@@ -51,9 +51,18 @@ class CtStep(Step):
             self._points.follow()
             return
         self._unfolded = False
+        self.takeUp(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
+
+    def takeUp(self, nodes: list[Any]) -> None:
+        """Choose the CT among nodes that are there, and a sole segmentation, if none is chosen."""
+        parameters = self.parameters
         if not parameters.ctVolume:
-            nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            parameters.ctVolume = next(filter(_mayBeCt, nodes), None)
+            volumes = [node for node in nodes if node.IsA("vtkMRMLScalarVolumeNode")]
+            parameters.ctVolume = next(filter(_mayBeCt, volumes), None)
+        segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        if not parameters.segmentation and len(segmentations) == 1:
+            only = list(levels.vertebrae(segmentations[0]))
+            self._take(segmentations[0], only[0] if len(only) == 1 else "")
 
     def update(self) -> None:
         parameters, ui = self.parameters, self.ui

@@ -10,10 +10,11 @@ from RadGSRegLib.geometry import Array
 from RadGSRegLib.vertebrae import vertebra_level
 from slicer.i18n import tr as _
 
+from ..exchange import results
 from ..exchange.modelcard import describe, knownCard, trainedFor
 from ..exchange.results import OutputNodes, RegistrationResult, keepPose
 from ..operations.registration import RegisterRequest
-from ..process.timers import inTurns
+from ..process.timers import inTurns, nextTurn
 from ..review.preview import PosePreview
 from ..review.surface import vertebraSurface
 from ..scene.levels import segmentLevel
@@ -48,6 +49,7 @@ class RegisterStep(Step):
         self.offer(ui.methodComboBox, "method", methods, "optimize")
         onPath(ui.modelPathLineEdit, self.onModelPath)
         ui.applyButton.connect("clicked(bool)", self.onApply)
+        results.listeners.append(self.onLoaded)
         ui.keepBestButton.connect("clicked(bool)", self.onKeepBest)
 
     def setParameterNode(self, parameters: Any) -> None:
@@ -56,6 +58,11 @@ class RegisterStep(Step):
             self.result = self._fresh = self.bestPose = None
             self._endPreview()
             self.ui.progressLabel.text = ""
+
+    def cleanup(self) -> None:
+        if self.onLoaded in results.listeners:
+            results.listeners.remove(self.onLoaded)
+        super().cleanup()
 
     def update(self) -> None:
         ui, parameters = self.ui, self.parameters
@@ -198,6 +205,28 @@ class RegisterStep(Step):
             pose, self.bestPose = self.bestPose, None
             request = self._request
             self._take(keepPose(pose, request.ctNode, request.outputs, request.segmentationNode))
+            inTurns(self._end())
+
+    def onLoaded(self, loaded: results.Loaded) -> None:
+        """A result has come into the scene; one from the console is shown as one's own is."""
+        if self._run is None and self.parameters is not None:
+            nextTurn(lambda: self._takeUp(loaded))
+
+    def _takeUp(self, loaded: results.Loaded) -> None:
+        parameters = self.parameters
+        if parameters is None or self._run is not None or loaded.ctNode.GetScene() is None:
+            return
+        with self.attempt():
+            with slicer.util.NodeModify(parameters):
+                parameters.ctVolume = loaded.ctNode
+                if loaded.segmentationNode is not None:
+                    parameters.segmentation = loaded.segmentationNode
+                if loaded.segmentationNode is not None and loaded.segment:
+                    wanted = loaded.segmentationNode, loaded.segment
+                    parameters.segmentId = self.logic.findSegment(*wanted)
+                if loaded.xrayNodes:
+                    parameters.xrays = list(loaded.xrayNodes)
+            self._take(loaded.result)
             inTurns(self._end())
 
     def _canKeepBest(self) -> bool:

@@ -8,7 +8,6 @@ from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array
 from slicer.i18n import tr as _
 
-from ..process.timers import nextTurn
 from ..review import views
 from ..scene import starts, xray
 from ..scene.frames import transformMatrix
@@ -195,21 +194,9 @@ class StartStep(Step):
 
     def _bringIntoView(self, node: Any) -> None:
         """Show an X-ray in one of the two slice views that are for X-rays."""
-        switched = views.showLayout(slicer.mrmlScene) is not None
-        self._showXrays(node)
-        if switched:
-            # Slice widgets that the layout has just made reset their offset in their first turn.
-            nextTurn(lambda: self._showXrays(node))
-
-    def _showXrays(self, node: Any) -> None:
-        scene = slicer.mrmlScene
-        if self.parameters is None or node not in self.nodes:
-            return
         # The others stay, so that their lines can be seen: the first in the left view.
-        for name, shown in zip(views.XRAY_VIEWS, self.nodes[:2], strict=False):
-            views.showXray(scene, name, shown)
-        if node not in self.nodes[:2]:
-            views.showXray(scene, views.XRAY_VIEWS[1], node)
+        shown = self.nodes[:2]
+        views.showXrays(slicer.mrmlScene, shown if node in shown else [shown[0], node])
 
     def _fillTable(self, nodes: list[Any]) -> None:
         rows = []

@@ -173,6 +173,8 @@ class Step:
                 yield
             except _EXPECTED as error:
                 self.problem = str(error)
+            except ImportError as error:
+                self.problem = str(environment.explained(error))
             except Exception as error:
                 self.problem = _("Unexpected: {error}").format(error=error)
                 logging.exception("RadGSReg: %s", self.name)

@@ -9,6 +9,7 @@ from RadGSRegLib.errors import InputError
 from slicer.i18n import tr as _
 
 from ..exchange import casefolder, xraysources
+from ..review import views
 from ..scene import carm, xray
 from ..scene.carm import CArm
 from ..scene.drawing import XrayDrawings
@@ -66,13 +67,20 @@ class XrayStep(Step):
             if self._drawings is not None:
                 self._drawings.clear()
             return
-        self.takeUpXrays()
+        if not self._used:
+            self.parameters.xrays = xray.xrayNodes(slicer.mrmlScene)
 
-    def takeUpXrays(self) -> None:
-        """Use the X-rays of the scene, unless some are in use already."""
-        nodes = xray.xrayNodes(slicer.mrmlScene)
-        if nodes and not any(self.parameters.xrays):
-            self.parameters.xrays = nodes
+    def takeUp(self, nodes: list[Any]) -> None:
+        """Use X-rays that have arrived and show them, unless two are in use already."""
+        arrived = [node for node in nodes if xray.isXray(node) and node not in self._used]
+        if arrived and len(self._used) < 2:
+            self.parameters.xrays = [*self._used, *arrived]
+            self._show()
+
+    def _show(self) -> None:
+        """Show the X-rays in use side by side."""
+        if self.context.isShown():
+            views.showXrays(slicer.mrmlScene, self._used[:2])
 
     def cleanup(self) -> None:
         self._changed.follow()
@@ -164,6 +172,7 @@ class XrayStep(Step):
         self.parameters.xrays = [*self._used, *added]
         if imported.nodes:
             self._selectedId = imported.nodes[-1].GetID()
+            self._show()
         if any(node.GetAttribute(xray.NOMINAL) == "true" for node in imported.nodes):
             self.ui.geometryGroupBox.collapsed = False
         self.problem = "\n".join(imported.notes)

@@ -11,6 +11,12 @@ from .jobs import Job
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 TORCH_VERSION = ">=2.4"
+PYTORCH = "PyTorch"
+REMEDY = (
+    "press 'Install what is missing' under 'About this installation' in the module RadGSReg, "
+    "or call RadGSRegLogic().installDependencies()"
+)
+"""How to get what is missing: the words on the button."""
 
 # Packages whose import name is not that of the requirement.
 _IMPORT_NAMES = {
@@ -77,9 +83,14 @@ def requirePackages() -> None:
     missing = missingPackages()
     if missing:
         raise MissingPackagesError(
-            f"RadGSReg needs Python packages that are not installed: {', '.join(missing)}; "
-            "press Apply in the RadGSReg module, or call RadGSRegLogic.installDependencies()"
+            f"RadGSReg needs Python packages that are not installed: {', '.join(missing)}; {REMEDY}"
         )
+
+
+def explained(error: ImportError) -> MissingPackagesError:
+    """What to tell of a package that turned out to be missing, or to be damaged."""
+    name = (error.name or str(error)).split(".")[0]
+    return MissingPackagesError(f"the Python package {name} cannot be loaded; {REMEDY}")
 
 
 def infoJob() -> Job:
@@ -95,8 +106,8 @@ def installMissing() -> None:
     """Install what is missing, after asking the user. For handlers inside Slicer only.
 
     torch comes through the PyTorch extension, which picks the build for this computer's graphics
-    card; the rest through Slicer's own package helper. Raises `MissingPackagesError` if the user
-    declines or the PyTorch extension is not there.
+    card; the rest through Slicer's own package helper. Where that extension is missing, it is
+    offered. Raises `MissingPackagesError` if the user declines, or has to restart Slicer first.
     """
     import slicer.packaging
 
@@ -105,18 +116,38 @@ def installMissing() -> None:
             slicer.packaging.load_requirements(REQUIREMENTS), requester="RadGSReg"
         )
     except RuntimeError as error:
-        raise MissingPackagesError(str(error)) from error
+        raise MissingPackagesError(f"{str(error).rstrip('.')}; {REMEDY}") from error
     if importlib.util.find_spec("torch") is None:
         try:
             import PyTorchUtils
         except ImportError as error:
-            raise MissingPackagesError(
-                "The extension PyTorch is needed; install it in the Extensions Manager"
-            ) from error
+            raise MissingPackagesError(_offerPyTorch()) from error
         torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
             askConfirmation=True, torchVersionRequirement=TORCH_VERSION
         )
         if torch is None:
-            raise MissingPackagesError("PyTorch was not installed")
+            raise MissingPackagesError(f"PyTorch was not installed; {REMEDY}")
     importlib.invalidate_caches()
     requirePackages()
+
+
+def _offerPyTorch() -> str:
+    """Offer to install the PyTorch extension; returns what there is to say afterwards."""
+    import slicer
+
+    why = (
+        "RadGSReg computes with PyTorch, which is missing. It comes through the extension "
+        f"'{PYTORCH}', which picks the build for this computer's graphics card and is not installed"
+    )
+    byHand = f"install '{PYTORCH}' in the Extensions Manager, restart Slicer, and {REMEDY}"
+    manager = getattr(slicer.app, "extensionsManagerModel", None)
+    if manager is None:
+        return f"{why}; {byHand}"
+    question = f"{why}.\n\nInstall the extension now? Slicer must be restarted afterwards."
+    if not slicer.util.confirmYesNoDisplay(question):
+        return f"{why}; {byHand}"
+    model = manager()
+    model.interactive = False  # no further windows
+    if not model.installExtensionFromServer(PYTORCH, False):
+        return f"the extension '{PYTORCH}' could not be installed; {byHand}"
+    return f"the extension '{PYTORCH}' is installed: restart Slicer, then {REMEDY}"

@@ -9,6 +9,7 @@ from RadGSRegLib.geometry import Array, Camera
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLScene
 from slicer.util import vtkMatrixFromArray
 
+from ..process.timers import nextTurn
 from ..scene import xray
 from ..scene.drawing import detectorCornersRas, pixelsToRas
 
@@ -161,6 +162,21 @@ def showXray(scene: vtkMRMLScene, layoutName: str, node: vtkMRMLScalarVolumeNode
     view.SetLayoutLabel(node.GetName())
     fitXray(view, node)
     return True
+
+
+def showXrays(scene: vtkMRMLScene, nodes: Sequence[vtkMRMLScalarVolumeNode]) -> None:
+    """Switch to the biplane layout and show one or two X-rays whole, the first on the left."""
+
+    def show() -> None:
+        for name, node in zip(XRAY_VIEWS, nodes, strict=False):
+            if xray.isXray(node) and node.GetScene() is scene:
+                showXray(scene, name, node)
+
+    switched = showLayout(scene) is not None
+    show()
+    if switched:
+        # Slice widgets that the layout has just made reset their offset in their first turn.
+        nextTurn(show)
 
 
 def fitXray(view: Any, node: vtkMRMLScalarVolumeNode, window: Any = None) -> None:
