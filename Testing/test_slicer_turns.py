@@ -57,7 +57,7 @@ def panel(application: Any) -> Iterator[Any]:
     ramp = np.add.outer(np.arange(1024.0), np.arange(1024.0)).astype(np.float32)
     pictures = (ramp, ramp[:, ::-1])
     both = zip(cameras, pictures, strict=True)
-    xrays = [xray_node(f"view {k}", *one) for k, one in enumerate(both)]
+    xrays = [xray_node(f"view {k}", *one, (0.25, 0.275)) for k, one in enumerate(both)]
     for node in xrays:
         xray.setCenterPx(node, (500.0, 480.0))
     spine = _spine(nodes["ct"])
