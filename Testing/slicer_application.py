@@ -34,6 +34,7 @@ class StandInLayoutManager:
         self.stage = Stage(scene)
         self.sizes = sizes or {}
         self.views: list[str] = []
+        self.resets = 0
         self._isPainted = False
         (self.node,) = slicer.util.getNodesByClass("vtkMRMLLayoutNode", scene)
         self.node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onLayout)
@@ -97,6 +98,7 @@ class StandInLayoutManager:
 
     def _reset(self, names: list[str]) -> None:
         """A new widget's slider knows its range only now, and clamps the offset to it."""
+        self.resets += len(names)
         for name in names:
             node = self.stage.sliceLogics[name].GetSliceNode()
             if node is not None and node.GetScene() is slicer.mrmlScene:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,7 +174,7 @@ def importImage(
     """An X-ray node from one image file.
 
     Without a ``geometry`` it is taken from DICOM tags and marked nominal. The node is named after
-    the file, one from DICOM "X-ray 1" and so on. Raises InputError where it cannot be read or says
+    the file, one from DICOM as `dicomName` says. Raises InputError where it cannot be read or says
     nothing of its geometry.
     """
     from RadGSRegLib.cases import nominal_extrinsic, nominal_intrinsic, read_xray
@@ -200,8 +201,32 @@ def importImage(
             raise InputError(path, str(error), "use a views.json") from error
         camera = Camera(intrinsic, extrinsic, columns, rows)
         geometry = XrayGeometry(camera, tags.spacing_mm, image.intensity or "display", nominal=True)
-    name = path.stem if image.tags is None else neutralName(scene)
+    name = path.stem if image.tags is None else dicomName(path, scene)
     return createXrayNode(name, image.pixels, geometry, scene)
+
+
+def dicomName(path: Path, scene: slicer.vtkMRMLScene | None = None) -> str:
+    """A name for an X-ray from a DICOM file: its series' description, or "X-ray 1" and so on.
+
+    The file's own name may be the patient's. So may the description: then it is not used.
+    """
+    import pydicom
+    from RadGSRegLib.cases import quiet_readers
+
+    try:
+        with quiet_readers():
+            data = pydicom.dcmread(path, stop_before_pixels=True)
+            texts = [str(data.get(key, "")) for key in ("PatientName", "PatientID")]
+            described = " ".join(str(data.get("SeriesDescription", "")).split())
+    except Exception:  # bytes from anywhere make the parser raise anything
+        return neutralName(scene)
+    # Of names in several scripts and parts every part counts.
+    parts = [
+        part for text in texts for part in re.split(r"[\s^=,.]+", text.lower()) if len(part) > 1
+    ]
+    if not described or any(part in described.lower() for part in parts):
+        return neutralName(scene)
+    return described[:64]
 
 
 def neutralName(scene: slicer.vtkMRMLScene | None = None) -> str:

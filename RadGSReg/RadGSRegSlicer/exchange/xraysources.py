@@ -18,7 +18,7 @@ from RadGSRegLib.errors import InputError
 from ..process.environment import requirePackages
 from ..scene.carm import nominalCArm
 from ..scene.xray import XrayGeometry, createXrayNode, getGeometry, isXray, setGeometry
-from .casefolder import importViews, neutralName
+from .casefolder import dicomName, importViews
 
 if TYPE_CHECKING:
     from RadGSRegLib.cases import DetectorGrid
@@ -58,7 +58,7 @@ def fromFile(
     """X-rays from a ``views.json`` or one image file.
 
     ``frame`` is the one to take of several (None: the middle one). Without a ``name`` the node gets
-    that of the file, one from DICOM "X-ray 1" and so on. Raises InputError for a file
+    that of the file, one from DICOM as `casefolder.dicomName` says. Raises InputError for a file
     that cannot be used.
     """
     path = Path(path)
@@ -77,7 +77,7 @@ def fromFile(
     image = read_xray(path, frame)
     rows, columns = image.pixels.shape
     geometry, lacking, known = _nominal(image, columns, rows)
-    name = name or (path.stem if image.tags is None else neutralName(scene))
+    name = name or (path.stem if image.tags is None else dicomName(path, scene))
     node = createXrayNode(name, image.pixels, geometry, scene)
     _remember(node, geometry, known, image.grid if image.spacing_mm else None)
     out.nodes.append(node)

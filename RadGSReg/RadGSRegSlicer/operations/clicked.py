@@ -99,10 +99,14 @@ class ClickRequest(Request):
             for id_, known in levels.vertebrae(node).items():
                 if known == level and clickInfo(node, id_) is not None:
                     node.GetSegmentation().RemoveSegment(id_)
+        isSecond = level is not None and level in levels.vertebrae(node).values()
         wanted = f"vertebrae_{level}" if level else "vertebra"
         segmentId = segments.addSegment(node, mask, level or wanted, wanted)
         if level is not None:
             levels.setSegmentLevel(node, segmentId, level)
+            if isSecond:
+                # Beside the one that was there: two of one name could not be told apart.
+                node.GetSegmentation().GetSegment(segmentId).SetName(f"{level} (click)")
         else:
             levels.setVertebra(node, segmentId)
         said = {

@@ -199,7 +199,7 @@ def _loadPhantom(path: Path) -> SimulatedNodes:
         segmentId = f"label_{number}"
         if segmentationNode.GetSegmentation().GetSegment(segmentId) is None:
             continue
-        levels.setSegmentLevel(segmentationNode, segmentId, level)
+        levels.setSegmentLevel(segmentationNode, segmentId, level, byHand=False)
         if number == case.label:
             chosen = segmentId
     segmentationNode.CreateClosedSurfaceRepresentation()

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ..exchange.results import RegistrationResult
 from ..process import environment
-from ..process.timers import makeTimer
+from ..process.timers import makeTimer, nextTurn
 from ..review import views
 from ..review.review import Review
 from ..scene import xray
@@ -64,6 +64,7 @@ class ReviewStep(Step):
         # Back from another module, the review of the same nodes goes on, and can still be undone.
         if parameters is None:
             self._close()
+            self._showControls()  # no verdict may stay of a scene that is gone
 
     def showResult(self, result: RegistrationResult) -> Iterator[None]:
         """A registration has ended with this result: show it, a part at each step."""
@@ -87,6 +88,8 @@ class ReviewStep(Step):
                 yield
                 if self.review is not review:
                     return
+            yield  # the views have their size only now
+            review.layout.overview()
         except InputError as error:
             self.problem = str(error)
 
@@ -121,7 +124,10 @@ class ReviewStep(Step):
     # What the buttons do
 
     def _showLayout(self, review: Review) -> None:
+        isNew = not review.layout.isShown
         review.showLayout(self.views.chosen)
+        if isNew:
+            nextTurn(review.layout.overview)
         self._startScoring(review)
 
     def _leave(self, review: Review) -> None:

@@ -1,5 +1,6 @@
 """Step 2: the X-rays and their geometry."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class XrayStep(Step):
         # Their geometry may be changed elsewhere, as from the console.
         self._changed = Following(context, self._onChanged, [vtk.vtkCommand.ModifiedEvent])
         self._drawings: XrayDrawings | None = None
+        self._isDrawn = False
         headers = [_("X-ray"), _("Pixels"), _("Angles"), _("Geometry")]
         ui.xrayTable.setColumnCount(len(headers))
         ui.xrayTable.setHorizontalHeaderLabels(headers)
@@ -101,6 +103,11 @@ class XrayStep(Step):
             self._drawings = XrayDrawings()
         if self._drawings is not None:
             self._drawings.show(self._used if self.parameters.showGeometry else [])
+        isDrawn = bool(self.parameters.showGeometry and self._used)
+        if isDrawn and not self._isDrawn:
+            with contextlib.suppress(InputError):
+                views.lookAtGeometry(slicer.mrmlScene, self._used)
+        self._isDrawn = isDrawn
 
     def missing(self) -> str:
         nodes = self._used

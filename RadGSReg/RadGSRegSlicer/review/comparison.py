@@ -6,6 +6,7 @@ import numpy as np
 import slicer
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
+from slicer.i18n import tr as _
 
 from ..scene import xray
 from ..scene.drawing import helperNode, removeHelper
@@ -59,13 +60,35 @@ class Comparison:
         """Put the present mode on the screen."""
         image = self._picture()
         if image is None:
-            self._setOpacity(0.0)
+            self._hide()
             return
         self._fill(image)
+        self.volume.SetName(f"{self.xrayNode.GetName()} ({self._said()})")
         layers = compositeNode(self._scene, self.viewName)
         if layers is not None:
             layers.SetForegroundVolumeID(self.volume.GetID())
         self._setOpacity(1.0)
+
+    def _said(self) -> str:
+        """What is seen, for the view's corner."""
+        mode = self.mode if self.rendering is not None else "xray"
+        if mode == "flicker":
+            mode = "rendering" if self._flickerOn else "xray"
+        return {
+            "xray": _("bone brought out"),
+            "blend": _("blended with the CT"),
+            "checkerboard": _("checkerboard with the CT"),
+            "rendering": _("rendering of the CT"),
+        }[mode]
+
+    def _hide(self) -> None:
+        """Show the X-ray alone; a view's corner does not name what is not seen."""
+        layers = compositeNode(self._scene, self.viewName)
+        if layers is None:
+            return
+        layers.SetForegroundOpacity(0.0)
+        if self.volume is not None and layers.GetForegroundVolumeID() == self.volume.GetID():
+            layers.SetForegroundVolumeID(None)
 
     def _picture(self) -> NDArray[np.float32] | None:
         """What is to be seen over the X-ray (rows, columns); None for the X-ray as it is."""
@@ -115,11 +138,8 @@ class Comparison:
 
     def close(self) -> None:
         """Take the rendering out of the scene."""
-        self._setOpacity(0.0)
-        layers = compositeNode(self._scene, self.viewName)
+        self._hide()
         if self.volume is not None:
-            if layers is not None and layers.GetForegroundVolumeID() == self.volume.GetID():
-                layers.SetForegroundVolumeID(None)
             removeHelper(self.volume)
             self.volume = None
 
@@ -164,7 +184,7 @@ def withoutShading(image: NDArray[np.float32], sigma: float) -> NDArray[np.float
     # Three boxes are a Gaussian for this purpose, at a cost that does not grow with its width.
     width = max(round(2.0 * sigma), 1)
     shading = image
-    for _ in range(3):
+    for _round in range(3):
         shading = ndimage.uniform_filter(shading, width, mode="nearest")
     return np.asarray(image - 0.75 * (shading - float(shading.mean())), dtype=np.float32)
 

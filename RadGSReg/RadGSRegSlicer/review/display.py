@@ -15,6 +15,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from ..scene import xray
 from ..scene.drawing import helperNode, lineModel, pixelsToRas, removeHelper
 from ..scene.meshes import moved, polyLines
+from ..scene.segments import findSegment
 from .outline import Outline
 from .views import SLICE_VIEWS, THREE_D_VIEW, XRAY_VIEWS, sliceNode, viewByName
 
@@ -57,6 +58,10 @@ class ReviewDisplay:
             )
             for node in self.xrayNodes
         ]
+        segmentation = session.segmentationNode
+        event = slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent
+        tag = segmentation.AddObserver(event, self._avoidSecond)
+        self._observations.append((segmentation, tag))
         self.update()
 
     def close(self) -> None:
@@ -77,6 +82,7 @@ class ReviewDisplay:
             self._takeSurface()
         for node in self.xrayNodes:
             self._drawOutline(node)
+        self._avoidSecond()
 
     def placeOutlines(self, shown: dict[str, vtkMRMLScalarVolumeNode]) -> None:
         """Say which X-ray each slice view shows (view name to node), so that each gets its own."""
@@ -97,10 +103,36 @@ class ReviewDisplay:
                     display.AddViewNodeID(view.GetID())
 
     def showSurfaces(self, before: bool, after: bool) -> None:
-        """Show or hide the vertebra before and after the registration."""
+        """Show or hide the vertebra before and after the registration.
+
+        Where the segment itself is seen in 3-D it is not drawn a second time: two surfaces at one
+        place are mottled.
+        """
         for model, visible in ((self._before, before), (self._after, after)):
             if model is not None:
                 model.GetDisplayNode().SetVisibility(visible)
+        self._avoidSecond()
+
+    def _avoidSecond(self, *args: Any) -> None:
+        if self._after is not None:
+            self._after.GetDisplayNode().SetVisibility3D(not self._isSegmentShown())
+
+    def _isSegmentShown(self) -> bool:
+        """Whether the segment's own surface is seen in 3-D where "after" would be drawn."""
+        session = self.session
+        node, ct = session.segmentationNode, session.ctNode
+        display = node.GetDisplayNode()
+        name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+        if display is None or not node.GetSegmentation().ContainsRepresentation(name):
+            return False
+        id_ = findSegment(node, session.segment)
+        return bool(
+            node.GetTransformNodeID() == ct.GetTransformNodeID()
+            and display.GetVisibility()
+            and display.GetVisibility3D()
+            and display.GetSegmentVisibility(id_)
+            and display.GetSegmentVisibility3D(id_)
+        )
 
     def setBeforePose(self, pose: np.ndarray) -> None:
         """Draw "before" at this pose (4, 4), RAS: where the search began."""
@@ -108,7 +140,7 @@ class ReviewDisplay:
             self._before.SetAndObservePolyData(moved(self.session.surface.polyData, pose))
 
     def _makeSurfaces(self) -> None:
-        name = self.session.segment
+        name = self.session.name
         self._before = helperNode(self._scene, "before", f"{name} before")
         self._after = helperNode(self._scene, "after", f"{name} after")
         for model, color, opacity in (

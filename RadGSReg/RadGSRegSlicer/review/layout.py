@@ -43,7 +43,7 @@ class BiplaneLayout:
     def show(self, chosen: list[vtkMRMLScalarVolumeNode] | None = None) -> None:
         """Switch to the layout, with two of the X-rays (the first two unless given)."""
         for _ in self.showInParts(chosen):
-            pass
+            nextTurn(self._fitNew)
 
     def showInParts(self, chosen: list[vtkMRMLScalarVolumeNode] | None = None) -> Iterator[None]:
         """`show`; the views are made in the first part and filled in the second."""
@@ -87,20 +87,24 @@ class BiplaneLayout:
         """The camera of the 3-D view, or None."""
         return views.cameraNode(self._scene)
 
-    def lookAlong(self, node: vtkMRMLScalarVolumeNode, aspect: float = 1.0) -> bool:
-        """Put the 3-D view's camera at an X-ray's source; returns whether there is a camera."""
+    def lookAlong(self, node: vtkMRMLScalarVolumeNode, aspect: float | None = None) -> bool:
+        """Put the 3-D view's camera at an X-ray's source; returns whether there is a camera.
+
+        ``aspect``: the view's width over its height; None: as it is on the screen.
+        """
         if self.camera is not None:
-            lookAlongBeam(self.camera, node, aspect)
+            lookAlongBeam(self.camera, node, aspect or views.aspectOf3d())
         return self.camera is not None
 
-    def overview(self, aspect: float = 1.5) -> bool:
+    def overview(self, aspect: float | None = None) -> bool:
         """Look at the vertebra and the X-rays behind it, from between the sources.
 
         Returns whether there is a camera.
         """
         if self.camera is not None:
             centre = self._session.centreRas
-            views.lookFromBetween(self.camera, self._xrayNodes, centre, aspect)
+            wide = aspect or views.aspectOf3d()
+            views.lookFromBetween(self.camera, self._xrayNodes, centre, wide)
         return self.camera is not None
 
     def _watchSizes(self) -> None:

@@ -22,7 +22,7 @@ from RadGSRegLib.geometry import (
 from ..scene import xray
 from ..scene.frames import LPS_RAS
 from ..scene.record import ACCEPTED, HARDENED, ResultRecord, recordOf
-from ..scene.segments import moveSegments
+from ..scene.segments import findSegment, moveSegments
 from .nudge import Nudge, nudged, pictureAxes
 from .outline import Outline, SilhouetteProjector
 from .surface import VertebraSurface, vertebraSurface
@@ -133,6 +133,13 @@ class ReviewSession:
     def isHardened(self) -> bool:
         """Whether the CT itself was moved, so that it is under no transform any more."""
         return self.transformNode.GetAttribute(HARDENED) == "true"
+
+    @property
+    def name(self) -> str:
+        """What the vertebra is called: its segment's name."""
+        segmentation = self.segmentationNode.GetSegmentation()
+        segment = segmentation.GetSegment(findSegment(self.segmentationNode, self.segment))
+        return str(segment.GetName() or self.segment)
 
     @property
     def centreRas(self) -> Array:

@@ -197,15 +197,48 @@ def fitXray(view: Any, node: vtkMRMLScalarVolumeNode, window: Any = None) -> Non
         view.UpdateMatrices()
 
 
+def aspectOf3d(layoutName: str = THREE_D_VIEW) -> float:
+    """The width of a 3-D view over its height, as it is on the screen; 1.5 where there is none."""
+    application = getattr(slicer, "app", None)
+    manager = None if application is None else application.layoutManager()
+    if manager is None:
+        return 1.5
+    for index in range(manager.threeDViewCount):
+        widget = manager.threeDWidget(index)
+        node = widget.mrmlViewNode()
+        if node is not None and node.GetLayoutName() == layoutName:
+            view = widget.threeDView()
+            return float(max(view.width, 1)) / max(view.height, 1)
+    return 1.5
+
+
+def lookAtGeometry(
+    scene: vtkMRMLScene, xrayNodes: Sequence[vtkMRMLScalarVolumeNode], aspect: float | None = None
+) -> bool:
+    """Look at the sources, beams and detectors of X-rays; returns whether there is a camera."""
+    camera = cameraNode(scene)
+    if camera is None or not xrayNodes:
+        return False
+    sources = [xray.sourcePositionRas(xray.getGeometry(node)) for node in xrayNodes]
+    detectors = np.concatenate([detectorCornersRas(node) for node in xrayNodes])
+    points = np.concatenate([sources, detectors])
+    centre = (points.min(axis=0) + points.max(axis=0)) / 2.0
+    lookFromBetween(camera, xrayNodes, centre, aspect or aspectOf3d(), withSources=True)
+    return True
+
+
 def lookFromBetween(
     camera: Any,
     xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
     centreRas: Array,
     aspect: float = 1.5,
+    *,
+    withSources: bool = False,
 ) -> None:
     """Put a camera between the sources, a little above, so that every X-ray is seen from before.
 
-    ``centreRas`` (3,), the vertebra, is in the middle of the view; all detectors are inside.
+    ``centreRas`` (3,), the vertebra, is in the middle of the view; all detectors are inside, and
+    the sources too if that is wanted.
     """
     rays = [xray.sourcePositionRas(xray.getGeometry(node)) - centreRas for node in xrayNodes]
     towards = sum((ray / np.linalg.norm(ray) for ray in rays), np.zeros(3))
@@ -221,6 +254,8 @@ def lookFromBetween(
     right = np.cross(up, towards)
     half = np.tan(np.radians(15.0))
     corners = np.concatenate([detectorCornersRas(node) for node in xrayNodes]) - centreRas
+    if withSources:
+        corners = np.concatenate([corners, rays])
     needed = np.maximum(np.abs(corners @ up) / half, np.abs(corners @ right) / half / aspect)
     distance = 1.05 * float((needed + corners @ towards).max())
     with slicer.util.NodeModify(camera):
