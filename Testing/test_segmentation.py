@@ -72,6 +72,16 @@ def test_axes_do_not_matter_and_the_same_click_gives_the_same_mask(phantom: Phan
     assert (first.mask.array == again.mask.array).all()
 
 
+@pytest.mark.parametrize("degrees", [-45.0, 45.0])
+def test_a_patient_may_lie_turned(phantom: Phantom, degrees: float) -> None:
+    """About the long axis, as on a wedge: the vertebra is found all the same."""
+    turn = exp_se3(np.array([0.0, 0.0, np.radians(degrees), 0.0, 0.0, 0.0]))
+    ct = Volume(phantom.ct.array, turn @ phantom.ct.index_to_physical)
+    point = transform_points(turn @ phantom.poses["L2"], [[3.0, 0.0, -3.0]])[0]
+    mask = segment_vertebra(ct, point).mask.array
+    assert dice(mask, phantom.labels.array == LABELS["L2"]) > 0.9
+
+
 def test_a_vertebra_cut_by_the_edge_is_flagged(phantom: Phantom) -> None:
     center = phantom.poses["L3"][:3, 3]
     last = transform_points(phantom.ct.physical_to_index, center[None])[0]

@@ -15,7 +15,11 @@ from .template import Template, grid_points, in_body, template
 
 _LEVELS_TRIED = ("T12", "L2", "L4", "L5")
 _SAGITTAL_DEG = (-36.0, -18.0, 0.0, 18.0, 36.0)
-_CORONAL_DEG = (-14.0, 0.0, 14.0)
+# About the patient's left (x), back (y) and head (z): scolioses lean, patients lie turned.
+_COARSE_DEG = (
+    *product(_SAGITTAL_DEG, (-14.0, 0.0, 14.0), (0.0,)),
+    *product(_SAGITTAL_DEG, (0.0,), (-28.0, 28.0)),
+)
 _SCALES = (0.9, 1.08)
 _NEAR_MM = 9.0
 _COARSE_POINTS = 2500
@@ -95,7 +99,7 @@ def _search(patch: Patch, click: Array, mean: Template) -> list[tuple[float, Arr
     points, values = _points_of(mean, _COARSE_POINTS)
     anchors = mean.body[::3]
     found: list[tuple[float, Array]] = []
-    for scale, *angles in product(_SCALES, _SAGITTAL_DEG, _CORONAL_DEG, (0.0,)):
+    for scale, angles in product(_SCALES, _COARSE_DEG):
         axes = scale * Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
         turned = points @ axes.T
         shifts = click - anchors @ axes.T
