@@ -292,5 +292,5 @@ def test_new_views_are_fitted_again_in_the_next_turn(panel: Any, application: An
 
 
 def test_the_keys_say_that_the_view_needs_a_click(panel: Any) -> None:
-    assert "after a click" in panel.ui.reviewKeysCheckBox.text
+    assert "click in a view first" in panel.ui.reviewKeysCheckBox.text
     assert "clicked" in panel.ui.reviewKeysCheckBox.toolTip

@@ -259,7 +259,13 @@ class ReviewStep(Step):
         there = session is not None
         movable = session is not None and not session.isHardened
         accepted = session is not None and session.isAccepted
-        ui.reviewCardLabel.text = "" if review is None else review.card().toHtml()
+        card = None if review is None else review.card()
+        ui.reviewCardLabel.text = "" if card is None else card.summaryToHtml()
+        # Words that wrap do not say by themselves how high they are.
+        ui.reviewCardLabel.minimumHeight = (
+            0 if card is None else ui.reviewCardLabel.heightForWidth(ui.reviewCardLabel.width)
+        )
+        ui.reviewSpreadLabel.text = "" if card is None else card.spreadToHtml()
         for box in (ui.reviewCompareGroupBox, ui.reviewNudgeGroupBox, ui.review3dGroupBox):
             box.enabled = there
         ui.reviewLayoutButton.enabled = there

@@ -36,9 +36,13 @@ class Card:
     """One standard deviation of the pose: what, how much."""
 
     def toHtml(self) -> str:
-        """The card for a label that understands rich text."""
+        """The whole card for a label that understands rich text."""
+        return self.summaryToHtml() + self.spreadToHtml()
+
+    def summaryToHtml(self) -> str:
+        """Verdict, reason and scores."""
         parts = [
-            f'<table width="100%" cellpadding="6"><tr><td bgcolor="{self.color}">'
+            f'<table width="100%" cellpadding="4"><tr><td bgcolor="{self.color}">'
             f'<font color="white" size="+1"><b>{html.escape(self.verdict)}</b></font></td></tr>'
             "</table>",
             f"<p>{html.escape(self.reason)}</p>" if self.reason else "",
@@ -47,7 +51,12 @@ class Card:
         if self.views:
             head = [_("View"), _("registered"), _("now")]
             rows = "".join(_row(row, "td") for row in self.views)
-            parts.append(f'<table cellpadding="3">{_row(head, "th")}{rows}</table>')
+            parts.append(f'<table cellpadding="1">{_row(head, "th")}{rows}</table>')
+        return "".join(parts)
+
+    def spreadToHtml(self) -> str:
+        """How far the pose may be off, for a label that understands rich text."""
+        parts = []
         if self.spread:
             title = _("Uncertainty of the pose (one standard deviation, along the CT's axes)")
             rows = "".join(_row(row, "td") for row in self.spread)
