@@ -94,7 +94,7 @@ def test_a_model_is_trained_and_used(planned: Any, library: Library, models: Pat
     assert _names(models) == ["radgsreg-L3.md", "radgsreg-L3.safetensors"]
     assert f"Step 4 uses this model: {path}" in ui.trainProgressLabel.text
     assert "For one patient: L3, trained for 1.5 minutes, 40 steps" in ui.trainResultLabel.text
-    assert "RecM (mm): 4.1" in ui.trainResultLabel.text
+    assert "Reconstruction (mm): 4.1" in ui.trainResultLabel.text
     assert (parameters.modelPath, parameters.method) == (str(path), "learned")
     assert ui.modelPathLineEdit.currentPath == str(path)
     assert "For one patient: L3" in ui.modelInfoLabel.text
@@ -379,7 +379,7 @@ def test_cards(tmp_path: Path) -> None:
     shipped = Path(__file__).parents[1] / "Resources" / "Models" / "population.safetensors"
     lines = describe(knownCard(shipped))
     assert lines[0].startswith("For any patient, trained for ")
-    assert any(line.startswith("RecM") for line in lines)
+    assert any(line.startswith("Reconstruction") for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -416,5 +416,5 @@ def test_a_real_training_through_the_panel(
     card = knownCard(planned._parameterNode.modelPath)
     assert trainedFor(card) == "L3"
     assert 3 <= card["training"]["steps"] < 1000
-    assert "RecM, SSIM" in planned.ui.trainResultLabel.text
+    assert "Reconstruction, likeness" in planned.ui.trainResultLabel.text
     assert _names(models) == ["radgsreg-L3.md", "radgsreg-L3.safetensors"]

@@ -294,3 +294,48 @@ def test_new_views_are_fitted_again_in_the_next_turn(panel: Any, application: An
 def test_the_keys_say_that_the_view_needs_a_click(panel: Any) -> None:
     assert "click in a view first" in panel.ui.reviewKeysCheckBox.text
     assert "clicked" in panel.ui.reviewKeysCheckBox.toolTip
+
+
+# Words
+
+
+def test_the_panel_has_no_abbreviations_of_papers(panel: Any) -> None:
+    from RadGSRegSlicer.exchange.modelcard import describe
+
+    figures = {"RecM, SSIM on the box": 0.6, "RegM, the same (mm)": 2.7, "SSIM and PSNR": "0.8, 25"}
+    text = "\n".join(describe({"figures of a test": figures}))
+    assert "Reconstruction, likeness of the volumes (at most 1) on the box: 0.6" in text
+    form = Path(slicer_startup.MODULE_FOLDER, "Resources", "UI", "RadGSReg.ui").read_text()
+    texts = [getattr(panel.ui, name).text for name in dir(panel.ui) if name.endswith("Label")]
+    for word in ("RecM", "RegM", "SSIM", "PSNR"):
+        assert word not in text
+        assert word not in form
+        assert not any(word in one for one in texts)
+
+
+@pytest.mark.parametrize(
+    ("button", "parameter", "place"),
+    [
+        ("placeCtLandmarksButton", "ctLandmarks", "In the CT"),
+        ("placeWorldLandmarksButton", "worldLandmarks", "In the world"),
+    ],
+)
+def test_landmarks_are_placed_with_a_button(
+    panel: Any, button: str, parameter: str, place: str
+) -> None:
+    parameters, scene = panel._parameterNode, slicer.mrmlScene
+    parameters.startMode = "landmarks"
+    if place == "In the world":
+        points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+        parameters.ctLandmarks = points
+    assert f"press Place beside '{place}'" in panel.ui.startStatusLabel.text
+    getattr(panel.ui, button).checked = True
+    node = getattr(parameters, parameter)
+    interaction = scene.GetFirstNodeByClass("vtkMRMLInteractionNode")
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    selection = scene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    assert selection.GetActivePlaceNodeID() == node.GetID()
+    assert f"press Place beside '{place}'" not in panel.ui.startStatusLabel.text
+    node.AddControlPointWorld(1.0, 2.0, 3.0)
+    getattr(panel.ui, button).checked = False
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform

@@ -1,6 +1,7 @@
 """What a trained model says of itself, for people."""
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,5 +53,16 @@ def describe(card: Card) -> list[str]:
     for heading, values in card.items():
         if heading.startswith("figures") and isinstance(values, dict):
             lines.append(f"{heading[0].upper()}{heading[1:]}:")
-            lines += [f"{name}: {value}" for name, value in values.items()]
+            lines += [f"{_plain(name)}: {value}" for name, value in values.items()]
     return lines
+
+
+def _plain(name: str) -> str:
+    """A figure's name without the abbreviations of papers."""
+    words = {
+        "RecM": _("Reconstruction"),
+        "RegM": _("Registration"),
+        "SSIM": _("likeness of the volumes (at most 1)"),
+        "PSNR": _("signal to noise"),
+    }
+    return re.sub("|".join(words), lambda found: words[found[0]], name)

@@ -46,6 +46,8 @@ class StartStep(Step):
         self._placings = [
             Placing(ui.placeClickButton, self._clickNode, context),
             Placing(ui.placeLandmarksButton, self._landmarksNode, context, several=True),
+            Placing(ui.placeCtLandmarksButton, self._ctLandmarks, context, several=True),
+            Placing(ui.placeWorldLandmarksButton, self._worldLandmarks, context, several=True),
         ]
 
     @property
@@ -85,7 +87,8 @@ class StartStep(Step):
         ui.transformWidget.visible = parameters.startMode == "transform"
         ui.landmarksWidget.visible = parameters.startMode == "landmarks"
         inXrays = parameters.landmarkSource == "xrays"
-        for widget in (ui.worldLandmarksLabel, ui.worldLandmarksSelector):
+        world = (ui.worldLandmarksLabel, ui.worldLandmarksSelector, ui.placeWorldLandmarksButton)
+        for widget in world:
             widget.visible = not inXrays
         for widget in (ui.xrayLandmarksLabel, ui.landmarkViewComboBox, ui.placeLandmarksButton):
             widget.visible = inXrays
@@ -227,17 +230,40 @@ class StartStep(Step):
         self._moved.follow(*self._markups(self.nodes), markups)
         return markups
 
+    def _ctLandmarks(self) -> Any:
+        return self._chosenPoints("ctLandmarks", _("Landmarks in the CT"))
+
+    def _worldLandmarks(self) -> Any:
+        return self._chosenPoints("worldLandmarks", _("Landmarks in the world"))
+
+    def _chosenPoints(self, parameter: str, name: str) -> Any:
+        """The points chosen for a parameter, or new ones of that name."""
+        node = getattr(self.parameters, parameter)
+        if not node:
+            scene = slicer.mrmlScene
+            name = scene.GenerateUniqueName(name)
+            node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+            node.CreateDefaultDisplayNodes()
+            node.SetControlPointLabelFormat("%d")
+            setattr(self.parameters, parameter, node)
+        self._moved.follow(*self._markups(self.nodes), node)
+        return node
+
     def _landmarkPose(self) -> tuple[Array, float]:
         parameters = self.parameters
         if not parameters.ctLandmarks:
-            raise InputError(_("landmarks"), _("those in the CT are not chosen"))
+            raise InputError(
+                _("landmarks"), _("the CT has none yet"), _("press Place beside 'In the CT'")
+            )
         if not parameters.ctVolume:
-            raise InputError(_("landmarks"), _("the CT is not chosen"))
+            raise InputError(_("landmarks"), _("there is no CT"), _("choose it in step 1"))
         inCt = starts.pointsInCt(parameters.ctLandmarks, parameters.ctVolume)
         if parameters.landmarkSource == "xrays":
             outside = starts.landmarksInXrays(self.nodes, len(inCt))
         elif not parameters.worldLandmarks:
-            raise InputError(_("landmarks"), _("those in the world are not chosen"))
+            raise InputError(
+                _("landmarks"), _("the world has none yet"), _("press Place beside 'In the world'")
+            )
         else:
             outside = np.array(starts.definedPoints(parameters.worldLandmarks)).reshape(-1, 3)
         return starts.landmarkPose(inCt, outside)

@@ -26,6 +26,8 @@ class XrayStep(Step):
     name = "xray"
 
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
+        import qt
+
         super().__init__(ui, logic, context)
         self._selectedId = ""
         self._series: list[xraysources.DicomSeries] = []
@@ -36,6 +38,7 @@ class XrayStep(Step):
         headers = [_("X-ray"), _("Pixels"), _("Angles"), _("Geometry")]
         ui.xrayTable.setColumnCount(len(headers))
         ui.xrayTable.setHorizontalHeaderLabels(headers)
+        ui.xrayTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         self._form = GeometryForm(ui, self.onEdited)
         ui.volumeSelector.setMRMLScene(slicer.mrmlScene)
         ui.importButton.connect("clicked(bool)", self.onImport)
