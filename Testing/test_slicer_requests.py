@@ -135,3 +135,36 @@ def test_every_choice_of_a_request_is_one_of_the_command_line(
                 assert (getattr(args, field.name) or field.default) == value
                 said.append(value)
     assert {"careful", "learned", "hard", "cuda"} <= set(said)
+
+
+def test_a_folder_with_other_people_s_files_is_refused_and_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    (folder / "photo.jpg").write_text("mine")
+    with pytest.raises(InputError, match=r"no results of this program: photo\.jpg"):
+        WorkFolder(folder)
+    with pytest.raises(InputError, match="is empty"):
+        WorkFolder(" ")
+    assert [path.name for path in folder.iterdir()] == ["photo.jpg"]
+    shared = WorkFolder(folder, isShared=True)  # a model beside other files
+    shared.outputs.mkdir()
+    (shared.outputs / "model.safetensors").write_text("weights")
+    assert shared.publish() == folder
+    shared.remove()
+    assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", "photo.jpg"]
+
+
+def test_a_folder_that_was_filled_meanwhile_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "results"
+    folder = WorkFolder(target)
+    folder.outputs.mkdir()
+    (folder.outputs / "registration.json").write_text('{"schema": "radgsreg/registration"}')
+    target.mkdir()
+    (target / "thesis.docx").write_text("mine")
+    with pytest.raises(InputError, match=r"thesis\.docx"):
+        folder.publish()
+    (target / "thesis.docx").unlink()
+    assert folder.publish() == target
+    again = WorkFolder(target)  # one's own results are replaced
+    again.remove()
+    folder.remove()

@@ -126,8 +126,12 @@ class Batch(Driver[list[Row]]):
 
     def _next(self) -> None:
         case = self._cases[len(self._rows)]
-        folder = WorkFolder(self._out / self._names[len(self._rows)])
         self._started = time.monotonic()
+        try:
+            folder = WorkFolder(self._out / self._names[len(self._rows)])
+        except InputError as error:  # the other cases are done all the same
+            self._keep({"status": "error", "problem": str(error)})
+            return
         run = CommandRun(
             self._request.argumentsFor(case, folder),
             folder,
@@ -148,15 +152,18 @@ class Batch(Driver[list[Row]]):
         if isinstance(run.error, Cancelled):
             self._isCancelled = True
             return
+        if run.error is not None:
+            self._keep({"status": "error", "problem": str(run.error)})
+        else:
+            name = self._names[len(self._rows)]
+            self._keep({**(run.result or {}), "transform": f"{name}/ct_to_world.tfm"})
+
+    def _keep(self, values: Row) -> None:
+        """Note the next case's row, and write the table."""
         row: Row = dict.fromkeys(COLUMNS, "")
         row["case"] = self._names[len(self._rows)]
         row["seconds"] = round(time.monotonic() - self._started, 1)
-        if run.error is not None:
-            row.update(status="error", problem=str(run.error))
-        else:
-            row.update(run.result or {})
-            row["transform"] = f"{row['case']}/ct_to_world.tfm"
-        self._rows.append(row)
+        self._rows.append({**row, **values})
         try:
             _writeTable(self._out / TABLE, self._rows)
         except OSError as error:

@@ -101,7 +101,7 @@ class PretrainRequest(Request):
         return arguments
 
     def _workFolder(self) -> WorkFolder:
-        return WorkFolder(self.target.parent)
+        return WorkFolder(self.target.parent, isShared=True)
 
     def _stage(self, folder: WorkFolder) -> Iterator[None]:
         name = vertebraName(self.segmentationNode, self.segment)

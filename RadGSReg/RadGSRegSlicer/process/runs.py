@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from RadGSRegLib.errors import Cancelled
+from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, is_rigid, lps_to_ras
 from RadGSRegLib.system import ExitStatus
 
@@ -27,7 +27,15 @@ class WorkFolder:
     ``scratch``, which is not made here, is for what the child itself keeps on the way.
     """
 
-    def __init__(self, outputFolder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, outputFolder: str | os.PathLike[str] | None = None, *, isShared: bool = False
+    ) -> None:
+        """Raises InputError where ``outputFolder`` holds other people's files, unless it
+        ``isShared``, as for a file of one's own among others."""
+        self._isShared = isShared
+        if outputFolder is not None and not str(outputFolder).strip():
+            raise InputError("outputFolder", "is empty", "name a folder for the results")
+        self._check(outputFolder)
         self._temporary = Path(tempfile.mkdtemp(prefix="radgsreg-"))
         self._target = None if outputFolder is None else Path(outputFolder).resolve()
         self.inputs = self._temporary / "case"
@@ -41,9 +49,16 @@ class WorkFolder:
             return self.outputs
         from RadGSRegLib.cases import OutputFolder
 
+        self._check(self._target)  # it may have been filled meanwhile
         with OutputFolder(self._target) as stage:
             shutil.copytree(self.outputs, stage, dirs_exist_ok=True)
         return self._target
+
+    def _check(self, folder: str | os.PathLike[str] | None) -> None:
+        if folder is not None and not self._isShared:
+            from RadGSRegLib.cases import refuse_strangers
+
+            refuse_strangers(folder)
 
     def remove(self) -> None:
         """Remove everything temporary."""
