@@ -325,7 +325,6 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         folder: str | os.PathLike,
     ) -> Path:
         """Write nodes as a case folder for the command line; returns the path of case.json."""
-        environment.requirePackages()
         return casefolder.writeCase(ctNode, segmentationNode, segment, xrayNodes, folder)
 
     def loadResult(

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import THREE_DECIMALS, Array, Volume, is_rigid, orthonormalize, ras_to_lps
 
+from ..process.environment import requirePackages
 from ..scene.frames import ijkToLps, parentTransformName
 from ..scene.segments import findSegment, labelsOnCt
 from ..scene.xray import (
@@ -131,13 +132,14 @@ def writeCase(
     ct_to_world in RAS, for ``start.json``. The CT is written in its own frame: a transform above it
     is left out. Raises InputError for nodes that cannot be used, before anything is written.
     """
-    from RadGSRegLib.cases import OutputFolder, write_case
-
     ct = volumeFromCt(ctNode)
     assert ctNode is not None
     if segmentationNode is None:
         raise InputError("segmentation", "none is chosen")
     segmentId = findSegment(segmentationNode, segment)
+    requirePackages()
+    from RadGSRegLib.cases import OutputFolder, write_case
+
     views, axes = viewsFromXrays(xrayNodes), patientAxes(xrayNodes)
     start = None if startRas is None else startToLps(startRas)
     labels = labelsOnCt(segmentationNode, segmentId, ctNode)
