@@ -134,6 +134,7 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         self.initializeParameterNode()
+        self.steps["xray"].showOwed()
 
     def exit(self) -> None:
         """Another module is opened: the form rests, a computation goes on."""

@@ -119,6 +119,25 @@ def test_nothing_is_switched_while_another_module_is_open(panel: Any, applicatio
     qt_standin.processEvents(20)
     assert panel._parameterNode.xrays == nodes
     assert application.node.GetViewArrangement() == 3
+    qt_standin.unwrap(panel.parent).entered = True
+    panel.exit()
+    panel.enter()
+    assert application.node.GetViewArrangement() == views.LAYOUT_ID  # once it is opened
+    assert _shown() == [node.GetID() for node in nodes]
+    application.node.SetViewArrangement(3)
+    panel.exit()
+    panel.enter()
+    assert application.node.GetViewArrangement() == 3  # and not again
+
+
+def test_xrays_that_were_there_are_shown_when_the_panel_is_opened(application: Any) -> None:
+    nodes = [xray_node("AP", camera(0.0)), xray_node("LA", camera(1.5))]
+    widget = slicer_startup.make_widget()
+    assert application.node.GetViewArrangement() == 3
+    widget.enter()
+    qt_standin.processEvents(20)
+    assert _shown() == [node.GetID() for node in nodes]
+    widget.cleanup()
 
 
 def test_a_result_of_the_console_is_in_review_at_once(

@@ -34,7 +34,7 @@ class XrayStep(Step):
         # Their geometry may be changed elsewhere, as from the console.
         self._changed = Following(context, self._onChanged, [vtk.vtkCommand.ModifiedEvent])
         self._drawings: XrayDrawings | None = None
-        self._isDrawn = False
+        self._isDrawn = self._isOwed = False
         headers = [_("X-ray"), _("Pixels"), _("Angles"), _("Geometry")]
         ui.xrayTable.setColumnCount(len(headers))
         ui.xrayTable.setHorizontalHeaderLabels(headers)
@@ -69,11 +69,14 @@ class XrayStep(Step):
         super().setParameterNode(parameters)
         if parameters is None:
             self._changed.follow()
+            self._isOwed = False
             if self._drawings is not None:
                 self._drawings.clear()
             return
-        if not self._used:
-            self.parameters.xrays = xray.xrayNodes(slicer.mrmlScene)
+        nodes = xray.xrayNodes(slicer.mrmlScene)
+        if nodes and not self._used:
+            self.parameters.xrays = nodes
+            self._isOwed = True
 
     def takeUp(self, nodes: list[Any]) -> None:
         """Use X-rays that have arrived and show them, unless two are in use already."""
@@ -83,9 +86,15 @@ class XrayStep(Step):
             self._show()
 
     def _show(self) -> None:
-        """Show the X-rays in use side by side."""
-        if self.context.isShown():
+        """Show the X-rays in use side by side; later, where another module is open now."""
+        self._isOwed = not self.context.isShown()
+        if not self._isOwed:
             views.showXrays(slicer.mrmlScene, self._used[:2])
+
+    def showOwed(self) -> None:
+        """The panel is opened: show X-rays that have been taken up and not been seen yet."""
+        if self._isOwed and self.parameters is not None and self._used:
+            self._show()
 
     def cleanup(self) -> None:
         self._changed.follow()
