@@ -11,6 +11,7 @@ from ..drr import SOFT_TISSUE_HU, hu_to_attenuation
 from ..errors import InputError
 from ..geometry import Array, Volume, centroid, cut, mask_box, surface_points
 from .bounds import BONE_HU, LEAST_VOXELS
+from .unlabelled import pieces_of
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,16 @@ def build_anatomy(case: Case, *, reach_mm: float = 60.0) -> Anatomy:
             body = _body(case.label_names.get(int(value), str(value)), ct, near & (labels == value))
             if body is not None:
                 neighbours.append(body)
-    loose = near & (labels == 0) & (ct.array > BONE_HU)
-    loose &= ~ndimage.binary_dilation(labels > 0)
+    free = near & (labels == 0)
+    loose = free & (ct.array > BONE_HU) & ~ndimage.binary_dilation(labels > 0)
+    if not neighbours:
+        pieces, agent = pieces_of(ct, free, mask)
+        for number, piece in enumerate(pieces, start=1):
+            body = _body(f"bone {number}", ct, piece & free)
+            if body is not None:
+                neighbours.append(replace(body, labelled=False))
+            loose &= ~piece
+        loose &= ~agent
     rest = _body("other bone", ct, ndimage.binary_opening(loose))
     if rest is not None:
         neighbours.append(replace(rest, labelled=False))

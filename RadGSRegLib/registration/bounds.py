@@ -14,6 +14,33 @@ LEAST_VOXELS = 50
 # Without a label, denser than this is bone, HU. No evidence.
 BONE_HU = 180.0
 
+# Bone without a label. Measured on ten cases with all but the target's label dropped, and on tubes
+# of 350 HU painted into them (docs/experiments/unlabelled.md).
+
+# It is looked at on a grid of so many steps to the target's largest depth below its surface.
+GRID_SHARE = 6.0
+# Its marrow counts too: bone is what is denser than this, HU, after a blur, mm.
+LEAST_BONE_HU = 90.0
+BLUR_MM = 1.0
+# Contrast in a lumen varies by less than this within so many mm, HU and mm; it has such a volume
+# and is no denser than this, HU.
+LUMEN_SPREAD_HU = 45.0
+LUMEN_MM = 7.0
+LUMEN_MM3 = 500.0
+LUMEN_MOST_HU = 600.0
+# Around the marrow of a bone more than this share of the surface is denser by so much, HU.
+CORTEX_HU = 60.0
+CORTEX_SHARE = 0.15
+# Thick parts of bone are told apart where they are this deep, in shares of the target's depth, and
+# their middles lie so many of its depths apart.
+MARKER_DEPTH = 0.45
+MARKER_REACH = 1.0
+# Parts whose neck has this share of the thinner one's depth are one piece: a shaft.
+NECK = 0.8
+# A piece has dense voxels as many as this share of the target's voxels; there are at most so many.
+PIECE_SHARE = 0.05
+MOST_PIECES = 5
+
 # The route
 
 # A pose whose weakest view scores this much needs no neighbouring level tried. No wrong level has
