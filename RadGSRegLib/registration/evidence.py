@@ -13,7 +13,7 @@ from ..geometry import Array, skew
 from ..system import Progress, side_by_side_reporting
 from . import bounds
 from .exploring import beyond_doubt
-from .options import RegistrationOptions
+from .options import RegistrationOptions, Stage
 from .proposers import Alternative, Candidate, Proposal, Tried
 from .scene import Scene
 from .stages import Hypothesis, Refiner
@@ -153,6 +153,7 @@ def _leads(
     """The lead over each kind of alternative, but those that have never scored as well as the pose,
     and the objection of the one that explains the most, where it is too close."""
     leads = {"level": 1.0, "picture": 1.0, **{other.name: 1.0 for other in alternatives}}
+    own = OwnStages(refiner, best)
     objection, least = "", bounds.SURE_ALTERNATIVE_LEAD
     for n, name in enumerate(leads):
         kind = [
@@ -162,10 +163,25 @@ def _leads(
         ]
         part = progress.part(n / len(leads), (n + 1) / len(leads))
         if kind:
-            leads[name], reason = lead_over(refiner, best, kind, options, part)
+            leads[name], reason = lead_over(refiner, best, kind, options, part, own)
             if leads[name] < least:
                 objection, least = reason, leads[name]
     return leads, objection
+
+
+class OwnStages:
+    """A pose refined afresh at the earlier stages: what alternatives are compared with there."""
+
+    def __init__(self, refiner: Refiner, best: Hypothesis) -> None:
+        self._refiner, self._best = refiner, best
+        self._known: dict[int, Hypothesis] = {}
+
+    def at(self, stage: Stage, progress: Progress) -> Hypothesis:
+        """Return it at a stage, refined once."""
+        if id(stage) not in self._known:
+            refined = self._refiner.refine(stage, self._best, progress, afresh=True)
+            self._known[id(stage)] = refined
+        return self._known[id(stage)]
 
 
 def lead_over(
@@ -174,13 +190,16 @@ def lead_over(
     alternatives: Sequence[Alternative],
     options: RegistrationOptions,
     progress: Progress,
+    own: OwnStages | None = None,
 ) -> tuple[float, str]:
     """Return how much better a pose scores than the best of what these propose, and its reason.
 
     One level off, a spine fits its own picture fairly well, in every view at once, and so it does
     in a mirrored picture; only trying tells. There the search starts anew, up to the middle stage,
-    and to the fine one where that is close. 1 where nothing comes of it.
+    and to the fine one where that is close. 1 where nothing comes of it. ``own``: the pose at the
+    stages, where they are at hand.
     """
+    own = own or OwnStages(refiner, best)
     before = Tried([Candidate(best.ct_to_world, best.score, best.signs)], best)
 
     def proposed(alternative: Alternative, part: Progress) -> tuple[Refiner, Proposal, str]:
@@ -205,16 +224,16 @@ def lead_over(
     likely = _likeliest(refiner, proposals)
     if not any(proposal.candidates for _, proposal, _ in likely):
         return 1.0, ""
-    own = refiner.refine(options.coarse, best, progress.part(0.2, 0.3), afresh=True)
-    least = own.score - bounds.CLOSE_LEVELS
+    at_coarse = own.at(options.coarse, progress.part(0.2, 0.3))
+    least = at_coarse.score - bounds.CLOSE_LEVELS
     refined = side_by_side_reporting(tried, likely, progress.part(0.3, 0.8), message)
     others = list(itertools.chain(*refined))
     if not others:
         return 1.0, ""
-    own = refiner.refine(options.middle, best, progress.part(0.8, 0.9), afresh=True)
+    at_middle = own.at(options.middle, progress.part(0.8, 0.9))
     other = max(others, key=lambda o: o.hypothesis.score)
     hypothesis, there = other.hypothesis, other.refiner
-    lead = own.score - hypothesis.score
+    lead = at_middle.score - hypothesis.score
     close = bounds.CLOSE_LEVELS if there is refiner else bounds.SURE_ALTERNATIVE_LEAD
     if abs(lead) < close:
         first, rest = options.fine.in_two()

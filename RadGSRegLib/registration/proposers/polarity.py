@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ...system import Progress
 from ...views import sign_choices
-from ..bounds import CLEAR_SCORE
+from ..bounds import CLEAR_SCORE, LIKELY_PICTURE
 from ..options import Places
 from ..scene import Scene
 from .types import Proposal, Proposer, Tried
@@ -45,5 +45,7 @@ class MixedPolarity:
         if len(sign_choices(scene.views)) == len(alike):
             return Proposal((), Places(1, 1, 1, keep=1, survivors=1))
         proposal = self.search.propose(scene, tried, progress)
-        mixed = [c for c in proposal.candidates if c.signs not in alike]
+        # As with pictures: only where such a pose is about as likely as those of one polarity.
+        least = LIKELY_PICTURE * max((c.score for c in proposal.candidates), default=0.0)
+        mixed = [c for c in proposal.candidates if c.signs not in alike and c.score >= least]
         return Proposal(mixed, replace(proposal.places, candidates=4, survivors=1))
