@@ -20,7 +20,7 @@ LEVEL_TAG = "RadGSReg.Level"
 class Named:
     """What tells a segment from others.
 
-    ``code``: of SNOMED CT; ``said``: the level that a person has given it ("" where nobody has).
+    ``code``: of SNOMED CT; ``said``: the level that a person has given it (or "").
     """
 
     name: str

@@ -57,7 +57,7 @@ LABEL_SCHEMES = {
 }
 """What the numbers of label maps without names mean: VerSe (TPTBox too), TotalSegmentator 2 and 1.
 
-The same number is another vertebra in each, so nobody but the user can say which scheme it is.
+The same number is another vertebra in each, so only the user can say which scheme it is.
 """
 
 

@@ -55,7 +55,7 @@ def opposite(camera: Camera) -> Camera:
 
 
 def usual_spacing(view: View, place: Array | None) -> tuple[float, float]:
-    """A pixel's size (column step, row step), mm, where nobody says it.
+    """A pixel's size (column step, row step), mm, where it is not given.
 
     The detector is taken to stand as far behind the patient as is usual.
     """

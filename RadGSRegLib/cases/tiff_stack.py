@@ -92,7 +92,7 @@ def _others(folder: Path) -> list[Path]:
 
 
 def without_place(path: Path) -> InputError:
-    """The refusal of a stack whose place nobody gave."""
+    """The refusal of a stack whose place is not given."""
     said = _imagej_spacing(path) if path.is_file() else None
     hint = f" (ImageJ wrote {_times(said)} mm into it)" if said else ""
     return InputError(
