@@ -66,6 +66,10 @@ def _at(refiner: Refiner, ct_to_world: Array) -> Hypothesis:
     return Hypothesis(Refined(arrangement, evaluate(problem, arrangement), 0), (1, 1))
 
 
+def _weakest_edge_score(refiner: Refiner, hypothesis: Hypothesis) -> float:
+    return min(refiner.edge_scores(QUICK.fine, hypothesis))
+
+
 def _inverted(view: View) -> View:
     return replace(view, pixels=-view.pixels, intensity="display")
 
@@ -98,7 +102,7 @@ def test_a_rolled_pose_is_left_for_the_right_one() -> None:
     refiner = _refiner()
     rolled = _at(refiner, right @ np.linalg.inv(motion))
     assert error_mm(simulated(), rolled.ct_to_world) > 5.0
-    assert not beyond_doubt(refiner, rolled, QUICK)
+    assert not beyond_doubt(rolled, _weakest_edge_score(refiner, rolled))
     best, *others = explore(refiner, [rolled], QUICK, Progress())
     assert error_mm(simulated(), best.ct_to_world) < 0.5
     assert rolled in others
@@ -107,8 +111,10 @@ def test_a_rolled_pose_is_left_for_the_right_one() -> None:
 def test_nothing_is_tried_where_a_pose_is_beyond_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     refiner = _refiner()
     sure = refiner.refine(QUICK.fine, _at(refiner, truth(simulated())), Progress())
-    assert beyond_doubt(refiner, sure, QUICK)
-    assert not beyond_doubt(refiner, sure, QUICK, least=1.0)
+    edge_score = _weakest_edge_score(refiner, sure)
+    assert beyond_doubt(sure, edge_score)
+    assert not beyond_doubt(sure, edge_score, least=1.0)
+    assert not beyond_doubt(sure, 0.5)
     monkeypatch.setattr(refiner, "refine", None)
     assert explore(refiner, [sure], QUICK, Progress()) == [sure]
 

@@ -30,8 +30,8 @@ def patient_place(views: Sequence[View]) -> Array | None:
     if not any(min(angle, 180 - angle) >= bounds.MEETING_DEG for angle in angles):
         return None
     clicked = [view for view in views if view.center_px is not None]
-    place = clicked_centre(views) if len(clicked) == len(views) else None
-    return middle_of_views(views) if place is None else place
+    place_world = clicked_centre(views) if len(clicked) == len(views) else None
+    return middle_of_views(views) if place_world is None else place_world
 
 
 def depth_mm(camera: Camera, point_world: Array) -> float:
@@ -54,12 +54,12 @@ def opposite(camera: Camera) -> Camera:
     return replace(camera, intrinsic=camera.intrinsic @ flip, world_to_camera=pose)
 
 
-def usual_spacing(view: View, place: Array | None) -> tuple[float, float]:
+def usual_spacing(view: View, place_world: Array | None) -> tuple[float, float]:
     """A pixel's size (column step, row step), mm, where it is not given.
 
     The detector is taken to stand as far behind the patient as is usual.
     """
-    depth = abs(depth_mm(view.camera, place)) if place is not None else 0.0
+    depth = abs(depth_mm(view.camera, place_world)) if place_world is not None else 0.0
     focal = np.abs(np.diag(view.camera.intrinsic))[:2]
     x, y = bounds.USUAL_MAGNIFICATION * (depth or bounds.LEAST_SOURCE_MM) / focal
     return float(x), float(y)
@@ -71,7 +71,7 @@ def check_standing(views: Sequence[View], source: Path) -> None:
     Tells of a focal length in mm, an extrinsic in metres or one that goes the other way. Likewise
     where two sources are in one place.
     """
-    place = patient_place(views)
+    place_world = patient_place(views)
     for view in views:
         title = f'view "{view.name}"'
         by_columns, by_rows = detector_mm(view)
@@ -82,12 +82,12 @@ def check_standing(views: Sequence[View], source: Path) -> None:
                 f"{by_rows:.0f} mm by rows (focal length in pixels times pixel spacing)",
                 "check pixel_spacing_mm [column step, row step] and the intrinsic",
             )
-        if place is None:
+        if place_world is None:
             continue
-        depth = depth_mm(view.camera, place)
+        depth = depth_mm(view.camera, place_world)
         _check_distances(view, depth, title, source)
         low, high = bounds.CENTRE_RANGE
-        column, row = view.camera.project(place[None])[0] / view.camera.size
+        column, row = view.camera.project(place_world[None])[0] / view.camera.size
         if not (low <= column <= high and low <= row <= high):
             raise InputError(
                 source,

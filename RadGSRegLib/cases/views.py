@@ -166,13 +166,13 @@ def _read_view(fields: Fields, ledger: Ledger) -> _Reading:
 def _settled(readings: Sequence[_Reading], ledger: Ledger) -> tuple[View, ...]:
     """The views, with what only all of them together tell: sides of sources, usual spacings."""
     views = [reading.view for reading in readings]
-    place = patient_place(views) if len(views) > 1 else None
+    place_world = patient_place(views) if len(views) > 1 else None
     for number, (view, has_spacing, either_side) in enumerate(readings):
-        if either_side and place is not None and depth_mm(view.camera, place) < 0:
+        if either_side and place_world is not None and depth_mm(view.camera, place_world) < 0:
             view = replace(view, camera=opposite(view.camera))
             ledger.note(f"{view.name}: the world's origin lies behind the source")
         if not has_spacing:
-            view = replace(view, pixel_spacing_mm=usual_spacing(view, place))
+            view = replace(view, pixel_spacing_mm=usual_spacing(view, place_world))
             ledger.note(
                 f"{view.name}: nothing says its pixels' size; {view.pixel_spacing_mm[0]:.2g} mm is "
                 "taken for margins"

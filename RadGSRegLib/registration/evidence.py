@@ -13,7 +13,7 @@ from ..geometry import Array, skew
 from ..system import Progress, side_by_side_reporting
 from . import bounds
 from .exploring import beyond_doubt
-from .options import RegistrationOptions, Stage
+from .options import RegistrationOptions
 from .proposers import Alternative, Candidate, Proposal, Tried
 from .scene import Scene
 from .stages import Hypothesis, Refiner
@@ -120,7 +120,10 @@ def gather_evidence(
     edge_score = float(np.mean(edges))
     apart = [h for h in fine if not _same(scene, h, best)]
     beside = max((refiner.edge_score(options.fine, h) for h in apart), default=edge_score - 1.0)
-    leads, objection = _leads(refiner, best, alternatives, options, progress.part(0.2, 1.0))
+    doubted = [
+        other for other in alternatives if not beyond_doubt(best, min(edges), other.clear_score)
+    ]
+    leads, objection = leads_over(refiner, best, doubted, options, progress.part(0.2, 1.0))
     return Evidence(
         score=state.score,
         weakest_score=min(state.view_scores),
@@ -143,122 +146,106 @@ def _same(scene: Scene, a: Hypothesis, b: Hypothesis) -> bool:
     return scene.distance_mm(a.ct_to_world, b.ct_to_world) <= bounds.CLEARLY_APART_MM
 
 
-def _leads(
+def leads_over(
     refiner: Refiner,
     best: Hypothesis,
     alternatives: Sequence[Alternative],
     options: RegistrationOptions,
     progress: Progress,
 ) -> tuple[dict[str, float], str]:
-    """The lead over each kind of alternative, but those that have never scored as well as the pose,
-    and the objection of the one that explains the most, where it is too close."""
-    leads = {"level": 1.0, "picture": 1.0, **{other.name: 1.0 for other in alternatives}}
-    own = OwnStages(refiner, best)
-    objection, least = "", bounds.SURE_ALTERNATIVE_LEAD
-    for n, name in enumerate(leads):
-        kind = [
-            other
-            for other in alternatives
-            if other.name == name and not beyond_doubt(refiner, best, options, other.clear_score)
-        ]
-        part = progress.part(n / len(leads), (n + 1) / len(leads))
-        if kind:
-            leads[name], reason = lead_over(refiner, best, kind, options, part, own)
-            if leads[name] < least:
-                objection, least = reason, leads[name]
-    return leads, objection
-
-
-class OwnStages:
-    """A pose refined afresh at the earlier stages: what alternatives are compared with there."""
-
-    def __init__(self, refiner: Refiner, best: Hypothesis) -> None:
-        self._refiner, self._best = refiner, best
-        self._known: dict[int, Hypothesis] = {}
-
-    def at(self, stage: Stage, progress: Progress) -> Hypothesis:
-        """Return it at a stage, refined once."""
-        if id(stage) not in self._known:
-            refined = self._refiner.refine(stage, self._best, progress, afresh=True)
-            self._known[id(stage)] = refined
-        return self._known[id(stage)]
-
-
-def lead_over(
-    refiner: Refiner,
-    best: Hypothesis,
-    alternatives: Sequence[Alternative],
-    options: RegistrationOptions,
-    progress: Progress,
-    own: OwnStages | None = None,
-) -> tuple[float, str]:
-    """Return how much better a pose scores than the best of what these propose, and its reason.
+    """Return how much better a pose scores than the best of each kind of alternative, and the
+    reason of the one that explains the X-rays best, where it is too close.
 
     One level off, a spine fits its own picture fairly well, in every view at once, and so it does
     in a mirrored picture; only trying tells. There the search starts anew, up to the middle stage,
-    and to the fine one where that is close. 1 where nothing comes of it. ``own``: the pose at the
-    stages, where they are at hand.
+    and to the fine one where that is close. 1 for a kind of which nothing comes.
     """
-    own = own or OwnStages(refiner, best)
+    leads = {"level": 1.0, "picture": 1.0, **{other.name: 1.0 for other in alternatives}}
     before = Tried([Candidate(best.ct_to_world, best.score, best.signs)], best)
 
-    def proposed(alternative: Alternative, part: Progress) -> tuple[Refiner, Proposal, str]:
+    def proposed(alternative: Alternative, part: Progress) -> _Proposed:
         there = refiner.within(alternative.scene(refiner.scene))
         proposal = alternative.propose(there.scene, before, part)
-        return there, proposal, alternative.reason
+        return _Proposed(alternative, there, proposal)
 
-    def tried(known: tuple[Refiner, Proposal, str], part: Progress) -> list[_Other]:
-        there, proposal, reason = known
-        likely = proposal.candidates[: proposal.places.candidates]
+    def tried(known: _Proposed, part: Progress) -> list[_Other]:
+        there, places = known.refiner, known.proposal.places
+        likely = known.proposal.candidates[: places.candidates]
         coarse = [there.refine(options.coarse, c, part.part(0.0, 0.3)) for c in likely]
-        kept = there.distinct(coarse, count=proposal.places.survivors)
+        kept = there.distinct(coarse, count=places.survivors)
         if there is not refiner:
             kept = [h for h in kept if h.score > least]
         part = part.part(0.3, 1.0)
         middle = [there.refine(options.middle, h, part, afresh=True) for h in kept]
-        return [_Other(h, there, reason) for h in middle]
+        return [_Other(h, known) for h in middle]
 
     message = "trying what else may be the case"
-    part = progress.part(0.0, 0.2)
-    proposals = side_by_side_reporting(proposed, alternatives, part, message)
-    likely = _likeliest(refiner, proposals)
-    if not any(proposal.candidates for _, proposal, _ in likely):
-        return 1.0, ""
-    at_coarse = own.at(options.coarse, progress.part(0.2, 0.3))
-    least = at_coarse.score - bounds.CLOSE_LEVELS
-    refined = side_by_side_reporting(tried, likely, progress.part(0.3, 0.8), message)
+    proposals = side_by_side_reporting(proposed, alternatives, progress.part(0.0, 0.2), message)
+    likely = list(itertools.chain(*(_likeliest(refiner, proposals, name) for name in leads)))
+    if not any(known.proposal.candidates for known in likely):
+        return leads, ""
+    own = refiner.refine(options.coarse, best, progress.part(0.2, 0.25), afresh=True)
+    least = own.score - bounds.CLOSE_LEVELS
+    refined = side_by_side_reporting(tried, likely, progress.part(0.25, 0.8), message)
     others = list(itertools.chain(*refined))
     if not others:
-        return 1.0, ""
-    at_middle = own.at(options.middle, progress.part(0.8, 0.9))
-    other = max(others, key=lambda o: o.hypothesis.score)
-    hypothesis, there = other.hypothesis, other.refiner
-    lead = at_middle.score - hypothesis.score
+        return leads, ""
+    own = refiner.refine(options.middle, best, progress.part(0.8, 0.85), afresh=True)
+    reasons = {"": bounds.SURE_ALTERNATIVE_LEAD}
+    for name in leads:
+        kind = [other for other in others if other.source.alternative.name == name]
+        if kind:
+            other = max(kind, key=lambda o: o.hypothesis.score)
+            part = progress.part(0.85, 1.0)
+            leads[name] = _lead(refiner, own, best, other, options, part)
+            reasons[other.source.alternative.reason] = leads[name]
+    return leads, min(reasons, key=lambda reason: reasons[reason])
+
+
+def _lead(
+    refiner: Refiner,
+    own: Hypothesis,
+    best: Hypothesis,
+    other: _Other,
+    options: RegistrationOptions,
+    progress: Progress,
+) -> float:
+    """By how much the pose leads at the middle stage (``own``), or at the fine one (``best``)
+    where that is close."""
+    hypothesis, there = other.hypothesis, other.source.refiner
+    lead = own.score - hypothesis.score
     close = bounds.CLOSE_LEVELS if there is refiner else bounds.SURE_ALTERNATIVE_LEAD
     if abs(lead) < close:
         first, rest = options.fine.in_two()
-        for stage, part in ((first, progress.part(0.9, 0.95)), (rest, progress.part(0.95, 1.0))):
+        for stage, part in ((first, progress.part(0.0, 0.5)), (rest, progress.part(0.5, 1.0))):
             hypothesis = there.refine(stage, hypothesis, part)
             lead = best.score - hypothesis.score
             if lead > bounds.LEFT_BEHIND:
                 break
-    return lead, other.reason
+    return lead
 
 
-def _likeliest(
-    refiner: Refiner, proposals: Sequence[tuple[Refiner, Proposal, str]]
-) -> list[tuple[Refiner, Proposal, str]]:
-    """Of several scenes' proposals only those whose best one is near the best of all."""
-    scores = [max((c.score for c in p.candidates), default=-1.0) for _, p, _ in proposals]
+def _likeliest(refiner: Refiner, proposals: Sequence[_Proposed], name: str) -> list[_Proposed]:
+    """Of one kind's scenes only those whose best proposal is near the best of all."""
+    kind = [known for known in proposals if known.alternative.name == name]
+    scores = [max((c.score for c in known.proposal.candidates), default=-1.0) for known in kind]
     least = bounds.LIKELY_PICTURE * max(scores, default=0.0)
-    pairs = zip(proposals, scores, strict=True)
-    return [known for known, score in pairs if known[0] is refiner or score >= least]
+    pairs = zip(kind, scores, strict=True)
+    return [known for known, score in pairs if known.refiner is refiner or score >= least]
+
+
+@dataclass(frozen=True)
+class _Proposed:
+    """What an alternative proposed, and the refiner of its scene."""
+
+    alternative: Alternative
+    refiner: Refiner
+    proposal: Proposal
 
 
 @dataclass(frozen=True)
 class _Other:
-    """What came of an alternative, in its scene."""
+    """What came of an alternative."""
 
     hypothesis: Hypothesis
-    refiner: Refiner
-    reason: str
+    source: _Proposed

@@ -36,17 +36,11 @@ def other_poses(surface_points: Array, centre: Array) -> list[Array]:
 
 
 def beyond_doubt(
-    refiner: Refiner,
-    best: Hypothesis,
-    options: RegistrationOptions,
-    least: float = bounds.CLEAR_SCORE,
+    best: Hypothesis, weakest_edge_score: float, least: float = bounds.CLEAR_SCORE
 ) -> bool:
     """Return whether a finely refined pose explains each view, and its edges, better than a wrong
     one ever did: then nothing else needs to be tried. ``least``: the weakest view's score."""
-    return (
-        best.weakest_score >= least
-        and min(refiner.edge_scores(options.fine, best)) >= bounds.CLEAR_EDGES
-    )
+    return best.weakest_score >= least and weakest_edge_score >= bounds.CLEAR_EDGES
 
 
 def explore(
@@ -64,7 +58,7 @@ def explore(
         part = progress.part(n / rounds, (n + 1) / rounds)
         fine = _ordered(refiner, fine, options)
         best = fine[0]
-        if beyond_doubt(refiner, best, options):
+        if beyond_doubt(best, min(refiner.edge_scores(options.fine, best))):
             break
         others = _others(refiner, fine, options, part)
         if not others:

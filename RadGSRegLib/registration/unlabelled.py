@@ -24,7 +24,7 @@ def pieces_of(ct: Volume, free: Mask, target: Mask) -> tuple[list[Mask], Mask]:
     ``free`` (K, J, I) is where such bone may be; ``target`` the target's mask. Pieces hold what is
     inside the bone too, where it is less dense. Masks (K, J, I), on the CT's grid.
     """
-    depth = ndimage.distance_transform_edt(_padded(target), sampling=ct.spacing[::-1])
+    depth = ndimage.distance_transform_edt(np.pad(target, 1), sampling=ct.spacing[::-1])
     thick = float(depth.max())
     step = [max(int(thick / bounds.GRID_SHARE / s), 1) for s in ct.spacing[::-1]]
     hu = ndimage.uniform_filter(ct.array.astype(np.float32), step)
@@ -39,9 +39,8 @@ def pieces_of(ct: Volume, free: Mask, target: Mask) -> tuple[list[Mask], Mask]:
     least = bounds.PIECE_SHARE * np.count_nonzero(target[coarse])
     order = [n for n in np.argsort(-dense) if n > 0 and dense[n] >= least]
     whole = _whole(regions, step, ct.array.shape)
-    return [whole == n for n in order[: bounds.MOST_PIECES]], _whole(
-        agent, step, ct.array.shape
-    ) > 0
+    agent_whole = _whole(agent, step, ct.array.shape) > 0
+    return [whole == n for n in order[: bounds.MOST_PIECES]], agent_whole
 
 
 def _whole(mask: NDArray[np.generic], step: list[int], shape: tuple[int, ...]) -> NDArray[np.int_]:
@@ -51,10 +50,6 @@ def _whole(mask: NDArray[np.generic], step: list[int], shape: tuple[int, ...]) -
         index = np.minimum(np.arange(length) // n, out.shape[axis] - 1)
         out = np.take(out, index, axis)
     return out
-
-
-def _padded(mask: Mask) -> Mask:
-    return np.pad(mask, 1)
 
 
 def _axial(ct: Volume) -> int:
@@ -143,7 +138,7 @@ def _joined(regions: NDArray[np.int_], depth: Array) -> NDArray[np.int_]:
         np.maximum.at(necks, a[1:][meet] * count + a[:-1][meet], low)
         np.maximum.at(necks, a[:-1][meet] * count + a[1:][meet], low)
     names = np.arange(count)
-    for one, two in np.argwhere(necks.reshape(count, count) > 0):
-        if necks[one * count + two] >= bounds.NECK * min(top[one], top[two]):
-            names[names == names[two]] = names[one]
+    for first, second in np.argwhere(necks.reshape(count, count) > 0):
+        if necks[first * count + second] >= bounds.NECK * min(top[first], top[second]):
+            names[names == names[second]] = names[first]
     return np.asarray(names[regions])

@@ -58,10 +58,10 @@ class ReviewServer:
         pose, registered = fields.rigid("ct_to_world"), None
         self._registered: Array | None = None
         if "registered" in fields:
-            found = Fields(pose_path, fields.data["registered"], '"registered"')
+            record = Fields(pose_path, fields.data["registered"], '"registered"')
             # Neighbours belong to where the vertebra was registered, not to where it is by now.
-            pose = self._registered = found.rigid("ct_to_world")
-            registered = _registered(found, pose, self.views)
+            pose = self._registered = record.rigid("ct_to_world")
+            registered = _registered(record, pose, self.views)
         self._scorer = PoseScorer(self._case, pose, progress=progress, registered=registered)
         self._renderer = XrayRenderer(self._case, self._scorer.vertebra, self._scorer.signs)
 
@@ -126,9 +126,9 @@ class ReviewServer:
         return {"files": files}
 
 
-def _registered(found: Fields, pose: Array, views: list[str]) -> Registered | None:
+def _registered(record: Fields, ct_to_world: Array, views: list[str]) -> Registered | None:
     """What a result says of everything beside the vertebra; None where it says nothing of use."""
-    bone, shifts = found.data.get("bone"), found.data.get("shifts_ct")
+    bone, shifts = record.data.get("bone"), record.data.get("shifts_ct")
     if not isinstance(bone, dict) or not isinstance(shifts, list) or set(bone) != set(views):
         return None
     try:
@@ -138,7 +138,7 @@ def _registered(found: Fields, pose: Array, views: list[str]) -> Registered | No
     if not all(matrix.shape == (4, 4) and is_rigid(matrix) for matrix in matrices):
         return None
     signs = tuple(1 if bone[name] == "bright" else -1 for name in views)
-    return Registered(Arrangement(pose, matrices), signs)
+    return Registered(Arrangement(ct_to_world, matrices), signs)
 
 
 def overtaken(waiting: list[Request]) -> Iterator[tuple[Request, bool]]:

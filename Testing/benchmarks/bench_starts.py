@@ -34,13 +34,15 @@ Pose = NDArray[np.float64]
 
 def clicked(case: Case, pose: Pose, rng: np.random.Generator) -> Case:
     """Return the case with clicks near where the bone's centre is."""
-    centre = Rigid(pose).apply(case.centre_ct) + rng.normal(0.0, 3.0, 3)
+    centre_world = Rigid(pose).apply(case.centre_ct) + rng.normal(0.0, 3.0, 3)
 
     def click(camera_pixel: NDArray[np.float64]) -> tuple[float, float]:
         column, row = camera_pixel + rng.normal(0.0, 4.0, 2)
         return float(column), float(row)
 
-    views = [replace(v, center_px=click(v.camera.project(centre[None])[0])) for v in case.views]
+    views = [
+        replace(v, center_px=click(v.camera.project(centre_world[None])[0])) for v in case.views
+    ]
     return replace(case, views=tuple(views))
 
 
