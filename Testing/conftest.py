@@ -64,6 +64,24 @@ def widget() -> Iterator[Any]:
 
 
 @pytest.fixture
+def application() -> Iterator[Any]:
+    """A new scene with layout manager; nothing may be written to the application's log."""
+    import qt_standin
+    import slicer_application
+    import slicer_startup
+
+    scene = slicer_startup.start_panel()
+    slicer_application.errors.clear()
+    slicer_application.takeDisplaysAlong(scene)
+    layout = slicer_application.StandInLayoutManager(scene, slicer_application.SIZES)
+    layout.node.SetViewArrangement(3)
+    yield layout
+    qt_standin.processEvents()
+    assert slicer_application.errors == []
+    assert qt_standin.errors == []
+
+
+@pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A quick program in the library's place (`panel_scene.Library`)."""
     import panel_scene

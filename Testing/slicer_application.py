@@ -23,6 +23,8 @@ import vtk
 from slicer_pictures import Stage
 
 UNSET = 14
+SIZES = {"RadGSRegA": (320, 240), "RadGSRegB": (320, 240), "Red": (200, 200), "Yellow": (200, 200)}
+"""Of the views, pixels."""
 errors: list[str] = []
 """What the application would have written to its log as an error."""
 

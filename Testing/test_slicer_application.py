@@ -28,27 +28,13 @@ from RadGSRegSlicer.review import views
 from RadGSRegSlicer.review.review import Review
 from RadGSRegSlicer.scene import starts, xray
 from review_scene import ball_nodes
-from slicer_application import StandInLayoutManager, logged
+from slicer_application import SIZES, StandInLayoutManager, logged
 from slicer_pictures import view_slice
 
 import RadGSReg
 from RadGSRegLib.errors import InputError
 
-SIZES = {"RadGSRegA": (320, 240), "RadGSRegB": (320, 240), "Red": (200, 200), "Yellow": (200, 200)}
-
-
-@pytest.fixture(autouse=True)
-def application() -> Iterator[Any]:
-    """A scene with layout manager; nothing may be written to the application's log."""
-    scene = slicer_startup.start_panel()
-    slicer_application.errors.clear()
-    slicer_application.takeDisplaysAlong(scene)
-    layout = StandInLayoutManager(scene, SIZES)
-    layout.node.SetViewArrangement(3)
-    yield layout
-    qt_standin.processEvents()
-    assert slicer_application.errors == []
-    assert qt_standin.errors == []
+pytestmark = pytest.mark.usefixtures("application")
 
 
 @pytest.fixture

@@ -25,20 +25,10 @@ from RadGSRegSlicer.review import views
 from RadGSRegSlicer.review.review import Review
 from RadGSRegSlicer.scene import xray
 from review_scene import ball_nodes, camera, xray_node
-from slicer_application import StandInLayoutManager
 
 from RadGSRegLib.cases import RegistrationRecord, write_registration_json
 
-SIZES = {"RadGSRegA": (320, 240), "RadGSRegB": (320, 240)}
-
-
-@pytest.fixture(autouse=True)
-def application() -> Iterator[Any]:
-    layout = StandInLayoutManager(slicer_startup.start_panel(), SIZES)
-    layout.node.SetViewArrangement(3)
-    yield layout
-    qt_standin.processEvents()
-    assert qt_standin.errors == []
+pytestmark = pytest.mark.usefixtures("application")
 
 
 @pytest.fixture

@@ -31,20 +31,10 @@ from RadGSRegSlicer.review.review import Review
 from RadGSRegSlicer.scene import levels, segments, xray
 from RadGSRegSlicer.scene.drawing import detectorCornersRas
 from review_scene import ball_nodes
-from slicer_application import StandInLayoutManager
 
 from RadGSRegLib.simulation import write_simulated_case
 
-SIZES = {"RadGSRegA": (320, 240), "RadGSRegB": (320, 240), "Red": (200, 200), "Yellow": (200, 200)}
-
-
-@pytest.fixture(autouse=True)
-def application() -> Iterator[Any]:
-    layout = StandInLayoutManager(slicer_startup.start_panel(), SIZES)
-    layout.node.SetViewArrangement(3)
-    yield layout
-    qt_standin.processEvents()
-    assert qt_standin.errors == []
+pytestmark = pytest.mark.usefixtures("application")
 
 
 @pytest.fixture
