@@ -192,6 +192,7 @@ def test_a_mirrored_picture_is_not_ok_and_the_reason_names_it() -> None:
     assert done.quality["picture_lead"] < -0.1 or done.quality["level_lead"] < 0.02
     plain = register_case(case, None, QUICK)
     assert (plain.status, plain.quality["picture_lead"]) == ("ok", 1.0)
+    assert plain.quality["polarity_lead"] == 1.0
 
 
 def test_other_pictures_are_each_view_mirrored_and_two_alike_exchanged() -> None:

@@ -134,7 +134,7 @@ def gather_evidence(
         lead=near - max((h.score for h in middle if not _same(scene, h, best)), default=near - 1.0),
         fine_lead=best.score - max((h.score for h in apart), default=best.score - 1.0),
         edge_lead=edge_score - beside,
-        leads=leads,
+        leads={**{other.name: 1.0 for other in alternatives}, **leads},
         neighbour_shift_mm=bodies.largest_shift_mm(best.arrangement),
         covariance=covariance,
         objection=objection,
