@@ -4,11 +4,11 @@
         [--realism clean,realistic,hard] [--kinds KIND,...]
 
 Registers phantoms that nothing was tuned on (in turn clean, realistic and hard), and the clicked
-cases of folders (``*/case.json`` with ``truth.json``), as they are and spoilt on purpose: each
-X-ray mirrored, the two exchanged, the label one level off (right where the pose is that vertebra's
-own), starts rolled about the bone's axes and moved by its own width. Prints each result, and per
-kind how many were `ok`, how many of these wrong by 2 mm or more (silent failures), and how many
-right ones were not `ok` (false alarms).
+cases of folders (``*/case.json`` with ``truth.json``), as they are and spoilt on purpose: with the
+target's label alone, each X-ray mirrored, the two exchanged, the label one level off (right where
+the pose is that vertebra's own), starts rolled about the bone's axes and moved by its own width.
+Prints each result, and per kind how many were `ok`, how many of these wrong by 2 mm or more (silent
+failures), and how many right ones were not `ok` (false alarms).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from RadGSRegLib.registration import register_case
 from RadGSRegLib.registration.exploring import other_poses
 from RadGSRegLib.simulation import simulate_phantom_case
 
-KINDS = ("plain", "mirrored", "exchanged", "level", "rolled")
+KINDS = ("plain", "alone", "mirrored", "exchanged", "level", "rolled")
 Pose = NDArray[np.float64]
 
 
@@ -64,6 +64,9 @@ def spoilt(case: Case, truth: dict[str, Any], kinds: tuple[str, ...]) -> Iterato
     pose = np.array(truth["ct_to_world"])
     if "plain" in kinds:
         yield Trial("plain", case, pose)
+    if "alone" in kinds:
+        labels = np.where(case.mask, case.labels.array, 0).astype(case.labels.array.dtype)
+        yield Trial("alone", replace(case, labels=case.labels.with_array(labels)), pose)
     if "mirrored" in kinds:
         yield Trial("mirrored", replace(case, views=(mirrored(first), second)), pose)
         yield Trial("mirrored", replace(case, views=(first, mirrored(second))), pose)
