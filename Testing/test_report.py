@@ -159,7 +159,7 @@ def page(case: Case, status: str = "ok") -> str:
         registration(status),
         pictures,
         software={"radgsreg": "1.2.3"},
-        reconstruction={"SSIM": 0.912},
+        reconstruction={"SSIM against the moved CT": 0.912},
         truth={"true_error_mm": 0.37},
     )
 
@@ -171,7 +171,15 @@ def test_the_page_says_the_verdict_and_the_numbers(case: Case, status: str) -> N
     assert report.VERDICTS[status][0] in text
     assert "Both views &lt;agree&gt;." in text
     assert "Research use only" in text
-    for fact in ("0.4 mm", "0.37 mm", "score 0.81", "score 0.77", "0.912", "0123456789ab", "1.2.3"):
+    for fact in (
+        "0.4 mm",
+        "0.37 mm",
+        "agreement 0.81",
+        "agreement 0.77",
+        "0.912",
+        "0123456789ab",
+        "1.2.3",
+    ):
         assert fact in text
     assert "0123456789abc" not in text.replace("0123456789ab<", "")
 

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from ..cases import Case
 from ..geometry import transform_points
+from . import words
 
 if TYPE_CHECKING:
     from ..registration import Registration
@@ -85,12 +86,14 @@ def report_html(
         views=_views(case, registration, pictures),
         slices=_data_url(pictures.slices) if pictures.slices else None,
         figures=_figures(registration, truth),
-        quality=_readable(_scalars(registration.quality)),
-        reconstruction=_readable(reconstruction or {}),
+        quality=words.quality_words(registration.quality),
+        reconstruction=words.reconstruction_words(reconstruction or {}),
         timing=_timing(timing_s or registration.timing_s),
         inputs=[(name, digest[:12]) for name, digest in sorted(case.inputs.items())],
         software=list(software.items()),
-        parameters=_readable(flatten({**registration.parameters, "seed": registration.seed})),
+        parameters=words.parameter_words(
+            flatten({**registration.parameters, "seed": registration.seed})
+        ),
     )
 
 
@@ -159,7 +162,7 @@ def _views(
         {
             "name": view.name,
             "nominal": view.nominal,
-            "quality": _readable(_scalars(scores.get(view.name, {}))),
+            "quality": words.view_words(scores.get(view.name, {})),
             "overlay": _data_url(overlay),
             "comparison": _data_url(comparison) if comparison else None,
         }
@@ -176,12 +179,12 @@ def _figures(
     figures = []
     expected = registration.quality.get("expected_error_mm")
     if expected is not None:
-        figures.append(("expected error", f"{_number(expected)} mm"))
+        figures.append(("expected error", words.amount("expected_error_mm", expected)))
     if truth:
-        figures += [(name, value) for name, value in _readable(truth)]
+        figures += words.plain_words(truth)
     score = registration.quality.get("score")
     if score is not None:
-        figures.append(("score", _number(score)))
+        figures.append(("agreement, of 1", words.number(score)))
     if "total" in registration.timing_s:
         figures.append(("registered in", f"{registration.timing_s['total']:.1f} s"))
     return figures
@@ -190,37 +193,8 @@ def _figures(
 def _timing(timing_s: Mapping[str, float]) -> list[tuple[str, float, float]]:
     """(stage, seconds, share of the total in percent), the total last."""
     total = timing_s.get("total", sum(timing_s.values()))
-    rows = [(name, value, 100.0 * value / max(total, 1e-9)) for name, value in timing_s.items()]
-    return sorted(rows, key=lambda row: row[0] == "total")
-
-
-def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:
-    plain = (int, float, str, bool, np.generic)
-    return {key: value for key, value in values.items() if isinstance(value, plain)}
-
-
-def _readable(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Keys in words with their unit after the number, values rounded for reading."""
-    rows = []
-    for key, value in values.items():
-        unit = next((u for u in ("mm", "deg", "db", "s") if key.endswith(f"_{u}")), "")
-        name = key.removesuffix(f"_{unit}") if unit else key
-        shown = {"deg": "°", "db": " dB"}.get(unit, f" {unit}" if unit else "")
-        rows.append((name.replace("_", " "), f"{_number(value)}{shown}"))
-    return rows
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, int | np.integer):
-        return str(value)
-    if isinstance(value, float | np.floating):
-        number = float(value)
-        return f"{number:.3g}" if abs(number) < 10 else f"{number:.1f}"
-    if isinstance(value, list | tuple | np.ndarray):
-        return ", ".join(_number(item) for item in np.asarray(value, dtype=object).ravel().tolist())
-    return "none" if value is None else str(value)
+    last = sorted(timing_s.items(), key=lambda stage: stage[0] == "total")
+    return [(words.stage_words(n), value, 100.0 * value / max(total, 1e-9)) for n, value in last]
 
 
 def _data_url(png: bytes) -> str:
