@@ -1,12 +1,13 @@
-"""Clouds and cameras that several tests of the Gaussians look at."""
+"""Clouds, a volume and cameras that several tests of Gaussians and projectors look at."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
 from RadGSRegLib.gaussians import GaussianCloud
-from RadGSRegLib.geometry import exp_se3
+from RadGSRegLib.geometry import Volume, exp_se3
 
 
 def random_cloud(
@@ -21,6 +22,17 @@ def random_cloud(
         torch.randn(count, 4, generator=generator).to(dtype),
         (0.01 + 0.02 * torch.rand(count, generator=generator)).to(dtype),
     )
+
+
+def blob(seed: int = 1, dtype: type = np.float64) -> Volume:
+    """A smooth blob of random attenuation on an oblique, anisotropic grid about the origin."""
+    generator = np.random.default_rng(seed)
+    array = gaussian_filter(generator.random((20, 24, 22)), 1.5) ** 2
+    array[[0, -1]] = array[:, [0, -1]] = array[:, :, [0, -1]] = 0.0
+    matrix = exp_se3([0.3, 0.5, -0.2, 0.0, 0.0, 0.0])
+    matrix[:3, :3] = matrix[:3, :3] * [2.0, 1.5, 2.5]
+    matrix[:3, 3] = -matrix[:3, :3] @ [11.0, 12.0, 10.0]
+    return Volume(array.astype(dtype), matrix)
 
 
 def camera(pixels: int, field_mm: float = 150.0) -> tuple[np.ndarray, np.ndarray]:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from ball import POSE, write_ball
+from registration_scenes import simulated
 
 from RadGSRegLib import cli
 from RadGSRegLib.cases import RegistrationRecord, read_registration_json, write_registration_json
 from RadGSRegLib.commands.register import read_parameters
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.registration import RegistrationOptions, registration_options
+from RadGSRegLib.simulation import write_simulated_case
 
 # Not the defaults, and little work.
 OPTIONS = {
@@ -28,10 +30,7 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("phantom")
-    words = ["simulate", "--out", str(folder / "case"), "--realism", "clean", "--seed", "3"]
-    assert cli.main(words) == 0
-    return folder / "case" / "case.json"
+    return write_simulated_case(simulated("clean"), tmp_path_factory.mktemp("phantom") / "case")
 
 
 def test_a_result_is_run_again_as_it_was(case: Path, tmp_path: Path) -> None:

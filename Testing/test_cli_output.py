@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from ball import write_ball
 
 from RadGSRegLib import cli
 from RadGSRegLib.cases import (
@@ -180,13 +181,14 @@ def test_a_short_write_is_status_2_with_one_line_and_nothing_left(
     tmp_path: Path, limit: int
 ) -> None:
     """A limit of a file's size cuts writes off as a full disk does."""
-    arguments = ["simulate", "--out", str(tmp_path / "deep" / "out"), "--realism", "clean"]
+    case, out = write_ball(tmp_path / "case"), tmp_path / "deep" / "out"
+    arguments = ["simulate", "--case", str(case), "--out", str(out), "--realism", "clean"]
     code = _SHORT.format(root=str(ROOT), limit=limit, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert "cannot be written" in done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [case.parent]
 
 
 _WRITE = """

@@ -11,6 +11,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("vtk")
+pytest.importorskip("PySide6.QtWidgets", reason="PySide6 does not load here", exc_type=ImportError)
 
 import slicer_startup
 
@@ -71,12 +72,22 @@ def test_a_click_gives_a_segment_of_the_level_that_was_said(ctNode: Any, phantom
     assert info["status"] in ("ok", "uncertain")
     assert np.allclose(info["point_lps"], phantom.poses["L3"][:3, 3])
 
-    # A second click for the same level corrects the first; no level leaves the name open.
-    again, second = RadGSReg.RadGSRegLogic().segmentFromClick(
-        ctNode, centre(phantom, "L3") + [3.0, 0.0, 2.0], "L3", segmentationNode=node
-    )
+
+def test_a_second_click_corrects_the_first(ctNode: Any, phantom: Phantom, library: Any) -> None:
+    """The segment of a level is replaced in its segmentation; the mask is a box of the test's."""
+    logic = RadGSReg.RadGSRegLogic()
+    node, _ = logic.segmentFromClick(ctNode, centre(phantom, "L3"), "L3")
+    other, _ = logic.segmentFromClick(ctNode, centre(phantom, "L2"), "L2", segmentationNode=node)
+    assert other is node
+    asked = centre(phantom, "L3") + [3.0, 0.0, 2.0]
+    again, second = logic.segmentFromClick(ctNode, asked, "L3", segmentationNode=node)
     assert again is node
-    assert segments.segmentIds(node) == [second]
+    ids = segments.segmentIds(node)
+    assert sorted(levels.segmentLevel(node, each).level for each in ids) == ["L2", "L3"]
+    assert second in ids
+    info = clicked.clickInfo(node, second)
+    assert info is not None
+    assert np.allclose(info["point_lps"], asked * [-1.0, -1.0, 1.0])
 
 
 def test_a_point_that_cannot_be_used_is_refused_and_leaves_no_node(
