@@ -247,6 +247,25 @@ def test_the_command_writes_cases_and_refuses_bad_input(
     assert len(capsys.readouterr().err.strip().splitlines()) == 4
 
 
+def test_a_case_is_written_with_the_names_of_its_vertebrae_and_no_others(
+    realistic: SimulatedCase, tmp_path: Path
+) -> None:
+    names = {LABELS["L3"]: "L3", LABELS["L2"]: "vertebrae_L2", LABELS["L4"]: "Jane Doe"}
+    named = replace(realistic, case=replace(realistic.case, label_names=names))
+    path = write_simulated_case(named, tmp_path / "named")
+    file = {"ct": "ct.nii.gz", "segmentation": "seg.seg.nrrd", "views": "views.json"}
+    by_name = tmp_path / "named" / "by_name.json"
+    by_name.write_text(json.dumps({**file, "label": "L3"}))
+    assert read_case(by_name).label == LABELS["L3"]
+    back = read_case(path).label_names
+    assert {name for name in back.values() if "L" in name} == {"L3", "vertebrae_L2"}
+    assert b"Doe" not in (tmp_path / "named" / "seg.seg.nrrd").read_bytes()
+    bare = replace(realistic, case=replace(realistic.case, label_names={}))
+    again = write_simulated_case(bare, tmp_path / "bare")
+    assert (again.parent / "seg.nii.gz").is_file()
+    assert read_case(again).label_names == {}
+
+
 def test_missing_labels_and_other_grids_are_refused(
     ct_and_labels: tuple[Volume, Volume],
 ) -> None:

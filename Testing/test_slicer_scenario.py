@@ -81,7 +81,7 @@ def test_from_dicom_to_a_scene_that_comes_back(tmp_path: Path) -> None:
 
     # The vertebra, from a click.
     center = np.array(json.loads((case / "truth.json").read_text())["points_ct"]).mean(axis=0)
-    labels = sitk.ReadImage(str(case / "seg.nii.gz"))
+    labels = sitk.ReadImage(str(case / "seg.seg.nrrd"))
     body = sitk.GetArrayFromImage(labels) == 22
     place = np.argwhere(body)
     place = place[place[:, 1] < np.percentile(place[:, 1], 35)].mean(axis=0)[::-1]
