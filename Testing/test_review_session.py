@@ -31,6 +31,7 @@ from RadGSRegSlicer.scene import frames
 from RadGSRegSlicer.scene.record import REPORT_ROLE, ResultRecord, keepRecord, recordOf, reportOf
 from review_scene import ball_nodes, camera, mirrored, new_scene, transform_node, xray_node
 
+from RadGSRegLib.cases import refuse_strangers
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import (
     exp_se3,
@@ -440,3 +441,25 @@ def test_the_report_is_written_whole(nodes: dict[str, Any], tmp_path: Path) -> N
     with pytest.raises(InputError, match="cannot be written"):
         saveReport(session, tmp_path / "other", None, [tmp_path / "missing.png"])
     assert not (tmp_path / "other").exists()
+
+
+def test_a_report_is_not_saved_among_other_peoples_files(
+    nodes: dict[str, Any], tmp_path: Path
+) -> None:
+    session = _session(nodes)
+    folder = saveReport(session, tmp_path / "report")
+    session.accept()
+    saveReport(session, folder)  # a review replaces a review
+    assert json.loads((folder / "review.json").read_text())["accepted"] is True
+    with pytest.raises(InputError, match="no results of this program"):
+        refuse_strangers(folder)  # but no registration does
+    (folder / "letter.txt").write_text("mine")
+    before = (folder / "review.json").read_bytes()
+    with pytest.raises(InputError, match=r"holds files that are no results.*letter\.txt"):
+        saveReport(session, folder)
+    assert (folder / "review.json").read_bytes() == before
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "review.json").write_text("{}")
+    with pytest.raises(InputError, match="name a new or an empty folder"):
+        saveReport(session, tmp_path / "papers")
+    assert [path.name for path in (tmp_path / "papers").iterdir()] == ["review.json"]

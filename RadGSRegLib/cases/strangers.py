@@ -20,14 +20,17 @@ _RESULTS = re.compile(
     r"(errors|errors_by_case|times|error_against_start|reliability|convergence|reconstructions)"
     r"\.png|table\d\.csv|(attention|reconstruction|registration)_.+\.png|case"
 )
+_REVIEW = {"review.json": "radgsreg/review"}
+_OF_A_REVIEW = re.compile(r"review\.json|reviewed")
 _OF_THE_SYSTEM = {"thumbs.db", "desktop.ini", "lost+found"}
 
 
-def refuse_strangers(folder: str | os.PathLike[str]) -> None:
+def refuse_strangers(folder: str | os.PathLike[str], *, reviews: bool = False) -> None:
     """InputError where a folder holds files that are not results of this program.
 
     Hidden files and those of the system do not count. Results are known by the record that is
-    among them; without one a folder must be empty.
+    among them; without one a folder must be empty. With ``reviews`` a saved review counts too,
+    which only another review may replace.
     """
     if not os.fspath(folder).strip():
         raise InputError("--out", "is empty", "name a folder for the results")
@@ -39,8 +42,10 @@ def refuse_strangers(folder: str | os.PathLike[str]) -> None:
     except OSError as error:
         raise InputError(folder, f"cannot be read ({error.strerror})") from error
     names = [n for n in names if not n.startswith(".") and n.lower() not in _OF_THE_SYSTEM]
-    ours = any(_is_record(place / name, schema) for name, schema in _RECORDS.items())
-    others = [name for name in names if not (ours and _RESULTS.fullmatch(name))]
+    records = {**_RECORDS, **_REVIEW} if reviews else _RECORDS
+    ours = any(_is_record(place / name, schema) for name, schema in records.items())
+    known = [_RESULTS, _OF_A_REVIEW] if reviews else [_RESULTS]
+    others = [name for name in names if not (ours and any(k.fullmatch(name) for k in known))]
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise InputError(

@@ -41,10 +41,17 @@ def saveReport(
     ``report.html`` and whatever else the registration left, as it was; ``review.json`` with the
     pose under review (LPS), whether it was accepted and moved by hand, and its ``scores`` (the
     answer to "score"); ``ct_to_world.tfm`` of the pose under review; and in ``reviewed/`` the
-    ``pictures`` of it (overlay_<view>.png). Raises InputError where the folder cannot be written.
+    ``pictures`` of it (overlay_<view>.png). Raises InputError where the folder cannot be written or
+    holds other people's files.
     """
-    from RadGSRegLib.cases import OutputFolder, write_itk_transform, write_json
+    from RadGSRegLib.cases import (
+        OutputFolder,
+        refuse_strangers,
+        write_itk_transform,
+        write_json,
+    )
 
+    refuse_strangers(folder, reviews=True)
     record, target = session.record, Path(folder)
     report = reportOf(session.transformNode)
     pose = session.poseLps
