@@ -171,6 +171,8 @@ def test_place_mode_follows_the_button(widget: Any, loaded: tuple[Any, Any]) -> 
     points.AddControlPointWorld(*(ball.CENTRE_CT * [-1, -1, 1]))
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
     assert not button.checked
+    assert "Choose which vertebra" in widget.ui.segmentFromClickButton.toolTip
+    _choose(widget.ui.newLevelComboBox, "L3")
     assert widget.ui.segmentFromClickButton.enabled
     button.click()
     button.click()

@@ -11,11 +11,14 @@ from ..exchange.casefolder import volumeFromCt
 from ..operations import totalsegmentator
 from ..operations.clicked import clickInfo
 from ..scene import levels
-from ..scene.segments import segmentIds
+from ..scene.segments import findSegment, segmentIds
 from ..scene.starts import definedPoints, pointsInCt
 from ..scene.xray import isXray
 from .placing import Placing
 from .step import Following, PanelContext, Step, fillChoices, selectChoice
+
+# A choice of its own: who does not know the level can say so.
+_UNKNOWN = "unknown"
 
 
 class CtStep(Step):
@@ -35,7 +38,8 @@ class CtStep(Step):
         )
         self._unfolded = False
         fillChoices(ui.levelComboBox, {"": "", **{level: level for level in LEVELS}}, "")
-        self.offer(ui.newLevelComboBox, "newLevel", {level: level for level in LEVELS}, "L3")
+        new = {"": _("choose"), **{level: level for level in LEVELS}, _UNKNOWN: _("not known")}
+        self.offer(ui.newLevelComboBox, "newLevel", new, "")
         ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onSegmentChanged)
         ui.segmentSelector.connect("currentSegmentChanged(QString)", self.onSegmentChanged)
         ui.levelComboBox.connect("currentIndexChanged(int)", self.onLevel)
@@ -101,6 +105,11 @@ class CtStep(Step):
             return _("Select the segment of the vertebra")
         if parameters.segmentId not in segmentIds(parameters.segmentation):
             return _("The segment is gone; select the vertebra again")
+        try:
+            findSegment(parameters.segmentation, parameters.segmentId)
+        except InputError as error:
+            # Its code, identifier and name mean different vertebrae.
+            return str(error)
         return ""
 
     def ready(self) -> str:
@@ -165,7 +174,7 @@ class CtStep(Step):
             self._run = self.context.run = self.logic.segmentFromClick(
                 parameters.ctVolume,
                 [float(x) for x in point],
-                level=parameters.newLevel,
+                level=None if parameters.newLevel == _UNKNOWN else parameters.newLevel,
                 segmentationNode=parameters.segmentation,
                 waitForCompletion=False,
                 progressCallback=self._onProgress,
@@ -221,6 +230,8 @@ class CtStep(Step):
         )
         if not problem and not placed:
             problem = _("Place a point inside the vertebra first")
+        if not problem and not parameters.newLevel:
+            problem = _('Choose which vertebra the point is in, or "not known"')
         self.showRunButton(
             ui.segmentFromClickButton,
             problem,

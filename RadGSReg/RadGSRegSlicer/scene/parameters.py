@@ -21,17 +21,17 @@ class RadGSRegParameterNode:
     """What the user has chosen; saved with the scene.
 
     ``segmentId`` is the vertebra to register; of ``segmentPoint`` the last point counts, and
-    ``newLevel`` is what the vertebra around it is. ``trainPath`` is empty for a file beside the
-    scene. ``startTransform`` is an approximate CT to world; ``ctLandmarks`` are paired with
-    ``worldLandmarks`` or with clicks in the X-rays (``landmarkSource``). Results go into
-    ``ctToWorld``, ``reconstruction`` and ``gaussians``.
+    ``newLevel`` is what the vertebra around it is, "" while nobody said so. ``trainPath`` is empty
+    for a file beside the scene. ``startTransform`` is an approximate CT to world; ``ctLandmarks``
+    are paired with ``worldLandmarks`` or with clicks in the X-rays (``landmarkSource``). Results go
+    into ``ctToWorld``, ``reconstruction`` and ``gaussians``.
     """
 
     ctVolume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
     segmentId: str = ""
     segmentPoint: vtkMRMLMarkupsFiducialNode
-    newLevel: str = "L3"
+    newLevel: str = ""
     trainMinutes: Annotated[int, WithinRange(1, 600)] = 20
     trainPath: str = ""
     xrays: list[vtkMRMLScalarVolumeNode]
