@@ -37,6 +37,10 @@ from .model_card import read_card as read_card
 from .model_card import read_facts as read_facts
 from .output import OutputFolder as OutputFolder
 from .output import output_file as output_file
+from .patients import THE_CT as THE_CT
+from .patients import Patient as Patient
+from .patients import other_patients as other_patients
+from .patients import patient_in as patient_in
 from .ply import read_vertices as read_vertices
 from .projection_matrix import camera_from_projection as camera_from_projection
 from .projection_matrix import read_projection_matrix as read_projection_matrix

@@ -19,6 +19,7 @@ from .json_input import Fields, read_json_object
 from .labels import labels_on_ct, named_by_scheme, read_segmentation
 from .ledger import Ledger
 from .patient_axes import PARALLEL
+from .patients import note_other_patients
 from .tiff_stack import StackPlace
 from .types import Case, CtCase, View
 from .views import read_views_with_axes, write_views
@@ -104,6 +105,7 @@ def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]
     if scheme is not None:
         segmentation = named_by_scheme(segmentation, scheme, paths["segmentation"])
     labels, value, names = labels_on_ct(segmentation, label, ct, paths["segmentation"], ledger)
+    note_other_patients(ledger)
     known = CtCase(
         ct=ct,
         labels=labels,

@@ -14,6 +14,7 @@ from .dicom_grid import grid_of, slices_by_place
 from .dicom_pixels import modality_values, stored_values
 from .dicom_slices import Folder, Series, Slice, look_into, names_of
 from .ledger import Ledger
+from .patients import THE_CT, remember_patient
 from .quiet import quiet_readers
 
 # Rescale types (PS3.3 C.11.1.1.2) whose values are Hounsfield units, or may be.
@@ -153,6 +154,7 @@ def read_dicom_series(path: Path, ledger: Ledger, number: int | None = None) -> 
             raise InputError(folder, f"holds only {len(places)} different CT slices")
         matrix, off = grid_of(folder, [copies[0] for copies in places], besides)
         array = _stack(folder, places, ledger)
+    remember_patient(ledger, THE_CT, places[0][0].path)
     if off > bounds.NOTED_OFF_GRID_MM:
         ledger.note(f"slices of the CT lie up to {off:.2f} mm off their even grid, which is used")
     ledger.add_series("CT (DICOM series)", [item.path for copies in places for item in copies])

@@ -26,6 +26,7 @@ from .hounsfield import check_bone
 from .itk_image import as_3d, check_axes, itk_index_to_physical, read_itk, same_grid, volume_to_itk
 from .json_input import did_you_mean, existing_file
 from .ledger import Ledger
+from .patients import remember_patient
 from .segments import Segment, Segmentation
 from .tiff_stack import is_stack, labels_of_stack
 
@@ -79,6 +80,8 @@ def read_segmentation(
         return _label_map(labels.array, labels.index_to_physical, (), path)
     path = existing_file(path)
     if is_dicom_file(path):
+        if ledger is not None:
+            remember_patient(ledger, "the segmentation", path)
         return read_dicom_segmentation(path, ledger)
     image = read_itk(path, ledger, placed=True)
     segments = _segments_of(image, path)

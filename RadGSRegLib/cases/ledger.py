@@ -4,9 +4,13 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..inputs import note_input
+
+if TYPE_CHECKING:
+    from .patients import Patient
 
 
 def sha256_of_file(path: Path) -> str:
@@ -23,11 +27,13 @@ def sha256_of_file(path: Path) -> str:
 class Ledger:
     """Collects the hashes and remarks while a case is read.
 
-    Keys are file names without folders: a folder may carry a patient's name.
+    Keys are file names without folders: a folder may carry a patient's name. ``patients`` are those
+    of DICOM files, to be compared only (`patients`).
     """
 
     inputs: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    patients: "dict[str, Patient]" = field(default_factory=dict, repr=False)
 
     def _enter(self, name: str, digest: str) -> None:
         key, number = name, 1

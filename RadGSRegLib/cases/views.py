@@ -20,6 +20,7 @@ from .itk_image import write_itk
 from .json_input import Fields, existing_file, read_json_object
 from .ledger import Ledger
 from .patient_axes import PARALLEL, patient_axes_to_json, read_patient_axes
+from .patients import note_other_patients, remember_patient
 from .standing import (
     check_standing,
     depth_mm,
@@ -142,6 +143,7 @@ def _read_view(fields: Fields, ledger: Ledger) -> _Reading:
     frame = fields.integer("frame") if "frame" in fields else None
     image = read_xray(path, frame, _intensity(fields))
     ledger.add_file(path)
+    remember_patient(ledger, f'the X-ray "{name}"', path)
     _pixels(fields, image)
     spacing = _spacing(fields, image)
     camera, nominal, either_side = camera_of(ViewEntry(fields, image, spacing, ledger))
@@ -234,7 +236,10 @@ def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:
         >>> frontal.nominal  # its geometry is calibrated
         False
     """
-    return read_views_with_axes(path, ledger)[0]
+    ledger = ledger if ledger is not None else Ledger()
+    views, _ = read_views_with_axes(path, ledger)
+    note_other_patients(ledger)
+    return views
 
 
 def read_views_with_axes(

@@ -18,6 +18,7 @@ from RadGSRegLib.errors import InputError
 from ..process.environment import requirePackages
 from ..scene.carm import nominalCArm
 from ..scene.xray import XrayGeometry, createXrayNode, getGeometry, isXray, setGeometry
+from . import patients
 from .casefolder import dicomName, importViews
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def fromFile(
     name = name or (path.stem if image.tags is None else dicomName(path, scene))
     node = createXrayNode(name, image.pixels, geometry, scene)
     _remember(node, geometry, known, image.grid if image.spacing_mm else None)
+    patients.rememberFile(node, path)
     out.nodes.append(node)
     if lacking:
         out.notes.append(

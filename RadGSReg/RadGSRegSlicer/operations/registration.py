@@ -7,6 +7,7 @@ from typing import Any
 
 from RadGSRegLib.choices import EFFORTS
 
+from ..exchange.patients import otherPatients
 from ..exchange.results import Loaded, RegistrationResult, loadRegistration, tell
 from ..exchange.staging import CASE, stageCase
 from ..process.jobs import Job
@@ -53,5 +54,6 @@ class RegisterRequest(CaseRequest):
     def _load(self, path: Path, job: Job) -> RegistrationResult:
         nodes = self.ctNode, self.segmentationNode
         result = self._kept(loadRegistration(path, self.ctNode, self.outputs, nodes[1]))
+        result.notes.extend(otherPatients(self.ctNode, list(self.xrayNodes)))
         tell(Loaded(result, *nodes, self.segment, tuple(self.xrayNodes)))
         return result

@@ -9,7 +9,7 @@ import vtk
 from RadGSRegLib.errors import InputError
 from slicer.i18n import tr as _
 
-from ..exchange import casefolder, xraysources
+from ..exchange import casefolder, patients, xraysources
 from ..review import views
 from ..scene import carm, xray
 from ..scene.carm import CArm
@@ -140,6 +140,9 @@ class XrayStep(Step):
 
     def ready(self) -> str:
         nodes = self._used
+        others = patients.otherPatients(self.parameters.ctVolume, nodes)
+        if others:
+            return _("Look: {others}").format(others="; ".join(others))
         nominal = [node.GetName() for node in nodes if node.GetAttribute(xray.NOMINAL) == "true"]
         if nominal:
             text = _("{count} X-rays; the geometry of {names} is only nominal")
