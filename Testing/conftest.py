@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,25 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     import panel_scene
 
     return panel_scene.quick_library(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def brief_fit() -> Iterator[None]:
+    """Gaussians are fitted in three steps instead of 160, commands reconstruct coarsely: not for
+    tests of how well either fits."""
+    from RadGSRegLib.commands import running
+    from RadGSRegLib.gaussians import FitOptions
+
+    steps = FitOptions(volume_steps=3, view_steps=3, views=3)
+    usual = running.reconstruction_options
+
+    def coarse(device: str, seed: int) -> Any:
+        return replace(usual(device, seed), pixel_mm=2.4, spacing_mm=2.0, prior_steps=2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FitOptions, "for_count", lambda count: steps)
+        patch.setattr(running, "reconstruction_options", coarse)
+        yield
 
 
 @pytest.fixture

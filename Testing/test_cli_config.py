@@ -19,6 +19,8 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.registration import RegistrationOptions, registration_options
 from RadGSRegLib.simulation import write_simulated_case
 
+pytestmark = pytest.mark.usefixtures("brief_fit")
+
 # Not the defaults, and little work.
 OPTIONS = {
     "search": {"rotation_step_deg": 25.0},

@@ -16,6 +16,8 @@ import registration_scenes
 from RadGSRegLib.registration import Registration
 from RadGSRegLib.simulation import write_simulated_case
 
+pytestmark = pytest.mark.usefixtures("brief_fit")
+
 ENTRIES = [
     "cases.read_case",
     "cases.read_views",

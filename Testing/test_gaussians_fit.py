@@ -84,11 +84,14 @@ def test_the_real_l3_at_three_millimetres(shared_data: Path) -> None:
     assert max(errors(volume, fit_vertebra(volume))) < 0.02
 
 
-@pytest.mark.parametrize(("spacing", "factor"), [(1.5, 2), (1.5, 1), (3.0, 1)])
-def test_a_synthetic_bone_within_two_percent(spacing: float, factor: int) -> None:
-    """On 0.75, 1.5 and 3 mm voxels; the finest holds the detail of 1.5 mm."""
+@pytest.mark.parametrize(
+    ("spacing", "factor", "count"), [(1.5, 2, 6000), (1.5, 1, 4000), (3.0, 1, 6000)]
+)
+def test_a_synthetic_bone_within_two_percent(spacing: float, factor: int, count: int) -> None:
+    """On 0.75, 1.5 and 3 mm voxels; the finest holds the detail of 1.5 mm. The fewest Gaussians of
+    which that is said (`FitOptions.for_count`), and the usual number, which takes fewer steps."""
     volume = refine_grid(synthetic(spacing), factor)
-    assert max(errors(volume, fit_vertebra(volume, 5000))) < 0.02
+    assert max(errors(volume, fit_vertebra(volume, count))) < 0.02
 
 
 def test_few_gaussians_for_a_coarse_search() -> None:

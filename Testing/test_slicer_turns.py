@@ -50,6 +50,16 @@ def application() -> Iterator[Any]:
 @pytest.fixture
 def panel(application: Any) -> Iterator[Any]:
     """The panel with the ball's case, X-rays of a usual size and a spine of eight vertebrae."""
+    yield from _panel(1)
+
+
+@pytest.fixture
+def coarse_panel(application: Any) -> Iterator[Any]:
+    """The same with an eighth of the spine's voxels, for tests that measure no time."""
+    yield from _panel(2)
+
+
+def _panel(step: int) -> Iterator[Any]:
     nodes = ball_nodes(result=False)
     for node in nodes["xrays"]:
         slicer.mrmlScene.RemoveNode(node)
@@ -60,7 +70,7 @@ def panel(application: Any) -> Iterator[Any]:
     xrays = [xray_node(f"view {k}", *one, (0.25, 0.275)) for k, one in enumerate(both)]
     for node in xrays:
         xray.setCenterPx(node, (500.0, 480.0))
-    spine = _spine(nodes["ct"])
+    spine = _spine(nodes["ct"], step)
     widget = slicer_startup.make_widget()
     parameters = widget._parameterNode
     parameters.ctVolume, parameters.segmentation = nodes["ct"], spine
@@ -72,13 +82,16 @@ def panel(application: Any) -> Iterator[Any]:
     widget.cleanup()
 
 
-def _spine(ct: Any) -> Any:
-    """A segmentation of eight balls of about as many voxels as a vertebra has in a fine CT."""
+def _spine(ct: Any, step: int) -> Any:
+    """A segmentation of eight balls of about as many voxels as a vertebra has in a fine CT.
+
+    Only each ``step``-th voxel along every axis.
+    """
     low = np.array(ct.GetOrigin()) * [-1.0, -1.0, 1.0]
-    grid = np.diag([0.35, 0.35, 0.35, 1.0])
+    grid = np.diag([0.35 * step, 0.35 * step, 0.35 * step, 1.0])
     grid[:3, 3] = low
-    k, j, i = np.mgrid[:160, :160, :160]
-    labels = np.zeros((160, 160, 160), np.uint8)
+    k, j, i = np.mgrid[:160:step, :160:step, :160:step]
+    labels = np.zeros(k.shape, np.uint8)
     for number in range(8):
         centre = 40 + 80 * np.array([number & 1, number >> 1 & 1, number >> 2])
         inside = (i - centre[0]) ** 2 + (j - centre[1]) ** 2 + (k - centre[2]) ** 2 < 36**2
@@ -95,8 +108,10 @@ def _surface(node: Any, number: int) -> np.ndarray:
     return np.asarray(vtk.util.numpy_support.vtk_to_numpy(polyData.GetPoints().GetData()))
 
 
-def test_segments_are_moved_with_their_surfaces_and_one_update_of_the_views(panel: Any) -> None:
-    node = panel._parameterNode.segmentation
+def test_segments_are_moved_with_their_surfaces_and_one_update_of_the_views(
+    coarse_panel: Any,
+) -> None:
+    node = coarse_panel._parameterNode.segmentation
     image = slicer.vtkOrientedImageData()
     node.GetBinaryLabelmapRepresentation("label_3", image)
     was, before = vtk.vtkMatrix4x4(), _surface(node, 3)
@@ -119,8 +134,8 @@ def test_segments_are_moved_with_their_surfaces_and_one_update_of_the_views(pane
     )
 
 
-def test_segments_that_are_surfaces_are_moved_once(panel: Any) -> None:
-    node = panel._parameterNode.segmentation
+def test_segments_that_are_surfaces_are_moved_once(coarse_panel: Any) -> None:
+    node = coarse_panel._parameterNode.segmentation
     node.GetSegmentation().SetSourceRepresentationName(CLOSED_SURFACE)
     before = _surface(node, 5)
     segments.moveSegments(node, MOVE)
@@ -172,10 +187,10 @@ def test_the_end_of_apply_takes_no_long_turn(
     assert min(longest) < LONGEST_S  # the least: a busy computer computes slowly, too
 
 
-def test_each_part_of_the_review_has_a_turn_of_its_own(panel: Any) -> None:
-    parameters = panel._parameterNode
-    parameters.ctToWorld = panel.transform
-    review = panel.steps["review"].review
+def test_each_part_of_the_review_has_a_turn_of_its_own(coarse_panel: Any) -> None:
+    parameters = coarse_panel._parameterNode
+    parameters.ctToWorld = coarse_panel.transform
+    review = coarse_panel.steps["review"].review
     parts, scene = review.showLayoutInParts(), slicer.mrmlScene
     next(parts)  # the views are made
     assert review.layout.isShown
@@ -238,8 +253,8 @@ def test_many_changes_are_one_refresh() -> None:
     assert calls == [1, 1, 1]
 
 
-def test_a_surface_is_made_once_and_anew_when_the_segment_changes(panel: Any) -> None:
-    parameters = panel._parameterNode
+def test_a_surface_is_made_once_and_anew_when_the_segment_changes(coarse_panel: Any) -> None:
+    parameters = coarse_panel._parameterNode
     where = parameters.segmentation, parameters.segmentId, parameters.ctVolume
     first = vertebraSurface(*where)
     assert vertebraSurface(*where) is first
@@ -247,6 +262,6 @@ def test_a_surface_is_made_once_and_anew_when_the_segment_changes(panel: Any) ->
     segments.moveSegments(parameters.segmentation, MOVE)
     moved = vertebraSurface(*where)
     np.testing.assert_allclose(moved.centre, transform_points(MOVE, first.centre[None])[0])
-    parameters.segmentation.SetAndObserveTransformNodeID(panel.transform.GetID())
-    slicer.util.updateTransformMatrixFromArray(panel.transform, np.linalg.inv(MOVE))
+    parameters.segmentation.SetAndObserveTransformNodeID(coarse_panel.transform.GetID())
+    slicer.util.updateTransformMatrixFromArray(coarse_panel.transform, np.linalg.inv(MOVE))
     np.testing.assert_allclose(vertebraSurface(*where).centre, first.centre, atol=1e-6)

@@ -18,6 +18,8 @@ from RadGSRegLib.training.config import TrainingConfig
 from RadGSRegLib.training.loop import History
 from RadGSRegLib.training.patient import shipped_base
 
+pytestmark = pytest.mark.usefixtures("brief_fit")
+
 SHIPPED = Path(__file__).resolve().parent.parent / "Resources" / "Models" / "population.safetensors"
 TINY = {"model": {"recm": {"size_px": 32, "pixel_mm": 4.0}}}
 # The networks are the default ones; they are hardly changed from where they begin.

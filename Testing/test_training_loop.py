@@ -28,6 +28,8 @@ from RadGSRegLib.training.samples import SampleOptions, draw_sample, project_tar
 from RadGSRegLib.training.subjects import Subject, make_subject
 from RadGSRegLib.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("brief_fit")
+
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = SampleOptions(realism="realistic")
 CONFIG = TrainingConfig(

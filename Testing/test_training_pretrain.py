@@ -31,6 +31,8 @@ from RadGSRegLib.training import shapes as shapes_module
 from RadGSRegLib.training.config import TrainingConfig
 from RadGSRegLib.training.shapes import ShapeOptions, shapes_of
 
+pytestmark = pytest.mark.usefixtures("brief_fit")
+
 OPTIONS = {
     "model": scenes.TINY_NETWORKS,
     "detection": {"steps": 3, "batch": 2, "pairs": 3, "first_pairs": 2, "validate": 2},
