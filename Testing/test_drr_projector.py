@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from gaussian_scenes import blob, camera, random_cloud, relative
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from RadGSRegLib.drr import project_volume, project_volume_with_jacobian
+from RadGSRegLib.drr import occupied_cells, project_volume, project_volume_with_jacobian
 from RadGSRegLib.gaussians import rasterize, voxelize
 from RadGSRegLib.geometry import Volume, compose_about
 
@@ -71,6 +73,32 @@ def test_the_jacobian_follows_the_pose_convention() -> None:
         )
         expected = (up - down) / (2 * step)
         assert relative(jacobian[index], expected) < 1e-3
+
+
+@given(seed=st.integers(0, 10_000), share=st.sampled_from([0.0, 0.002, 0.1, 1.0]))
+@settings(max_examples=20, deadline=None)
+def test_empty_cells_are_passed_over_without_a_trace(seed: int, share: float) -> None:
+    generator = np.random.default_rng(seed)
+    array = generator.random((9, 11, 10)).astype(np.float32)
+    # Voxels at the faces too: what lies between them and the outside counts.
+    array[generator.random(array.shape) >= share] = 0.0
+    sparse = Volume(array, blob().index_to_physical)
+    intrinsic, pose = camera(36, 60.0)
+    pose = compose_about(pose, 0.3 * generator.standard_normal(6), CENTRE)
+    cells = occupied_cells(sparse)
+    assert cells.shape == (10, 12, 11)
+    plain = project_volume_with_jacobian(sparse, intrinsic, pose, SIZE, CENTRE)
+    quick = project_volume_with_jacobian(sparse, intrinsic, pose, SIZE, CENTRE, occupied=cells)
+    assert torch.equal(plain[0], quick[0])
+    assert torch.equal(plain[1], quick[1])
+    if share > 0.01:
+        assert float(plain[0].max()) > 0.0
+        # The cells are what it goes by.
+        nothing = torch.zeros_like(cells)
+        none, _ = project_volume_with_jacobian(
+            sparse, intrinsic, pose, SIZE, CENTRE, occupied=nothing
+        )
+        assert float(none.abs().max()) == 0.0
 
 
 @pytest.mark.parametrize("backend", ["torch", "warp"])

@@ -6,5 +6,6 @@ from .attenuation import excess_attenuation as excess_attenuation
 from .attenuation import hu_to_attenuation as hu_to_attenuation
 from .attenuation import water_attenuation as water_attenuation
 from .projector import PROJECTORS as PROJECTORS
+from .projector import occupied_cells as occupied_cells
 from .projector import project_volume as project_volume
 from .projector import project_volume_with_jacobian as project_volume_with_jacobian

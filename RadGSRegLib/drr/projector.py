@@ -102,6 +102,18 @@ def project_volume(
     return image
 
 
+def occupied_cells(volume: Volume) -> Tensor:
+    """Return between which voxels (K, J, I) a volume is anything but zero: (K+1, J+1, I+1) uint8.
+
+    Cell (k, j, i) lies between voxels k-1 and k, j-1 and j, i-1 and i, with zero outside.
+    """
+    padded = np.pad(np.asarray(volume.array) != 0, 1)
+    cells = padded[1:] | padded[:-1]
+    cells = cells[:, 1:] | cells[:, :-1]
+    cells = cells[:, :, 1:] | cells[:, :, :-1]
+    return torch.from_numpy(cells.astype(np.uint8))
+
+
 @torch.no_grad()
 def project_volume_with_jacobian(
     volume: Volume | Tensor,
@@ -112,13 +124,15 @@ def project_volume_with_jacobian(
     *,
     index_to_physical: ArrayLike | None = None,
     step_mm: float | None = None,
+    occupied: Tensor | None = None,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """`project_volume` and its derivative (6, rows, columns) by the pose.
 
     The six columns follow `RadGSRegLib.geometry.pose`: ``volume_to_camera @ C @ exp(xi) @ C^-1``
     with C the translation by ``centre_physical`` (3,) mm and xi = (rotation in radians, translation
-    in mm), at xi = 0. Otherwise as `project_volume`; nothing carries a graph.
+    in mm), at xi = 0. ``occupied``: the volume's `occupied_cells`, to be faster with one that is
+    mostly zero. Otherwise as `project_volume`; nothing carries a graph.
     """
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"a size is (columns, rows), both at least 1, not {size}")
@@ -134,7 +148,9 @@ def project_volume_with_jacobian(
     centre = np.asarray(centre_physical, dtype=np.float64)
     depth = float(Rigid(pose).apply(centre)[2])
     module = PROJECTORS.choose(backend, voxels.device, voxels.dtype)
-    value, flat, lever = module.project_with_moments(voxels, matrix, directions, lattice, depth)
+    value, flat, lever = module.project_with_moments(
+        voxels, matrix, directions, lattice, depth, occupied
+    )
     changes = []
     for generator in translation(centre) @ twist_generators() @ translation(-centre):
         # Moving the volume by xi moves the ray by exp(-xi) about the centre, in its frame.

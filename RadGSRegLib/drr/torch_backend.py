@@ -60,11 +60,17 @@ def project(
 
 @torch.no_grad()
 def project_with_moments(
-    volume: Tensor, camera_to_index: Tensor, directions: Tensor, lattice: Lattice, depth: float
+    volume: Tensor,
+    camera_to_index: Tensor,
+    directions: Tensor,
+    lattice: Lattice,
+    depth: float,
+    occupied: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`project`, and the sums (P, 3) of grad mu and of (z - depth) grad mu, times the depth step.
 
-    The gradient is by the index coordinates. Taken by forward mode through `sample`.
+    The gradient is by the index coordinates. Taken by forward mode through `sample`; what is
+    ``occupied`` changes nothing here.
     """
     total = project(volume, camera_to_index, directions, lattice)
     columns = []

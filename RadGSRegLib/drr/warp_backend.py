@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import warp as wp
 from torch import Tensor
 
 from ..system import flat_array, launch, run_jobs, split, start_warp, worker_count
@@ -22,11 +23,13 @@ def _launch(
     directions: Tensor,
     lattice: Lattice,
     result: Tensor,
+    occupied: Tensor | None = None,
 ) -> None:
     """Run a kernel over all rays: threads take disjoint ranges of rays.
 
     A ``volume`` with one axis more than ``shape`` holds one buffer per thread.
     """
+    cells = None if occupied is None else wp.from_torch(occupied.view(-1), dtype=wp.uint8)
     matrices, ahead, sums = flat_array(matrix), flat_array(directions), flat_array(result)
     march = kernels.March()
     march.ni, march.nj, march.nk = shape[2], shape[1], shape[0]
@@ -41,7 +44,7 @@ def _launch(
                 launch,
                 kernel,
                 end - begin,
-                [voxels[n % len(voxels)], march, matrices, ahead, begin, sums],
+                [voxels[n % len(voxels)], cells, march, matrices, ahead, begin, sums],
                 result,
             )
             for n, (begin, end) in enumerate(parts)
@@ -101,13 +104,18 @@ def project(
 
 @torch.no_grad()
 def project_with_moments(
-    volume: Tensor, camera_to_index: Tensor, directions: Tensor, lattice: Lattice, depth: float
+    volume: Tensor,
+    camera_to_index: Tensor,
+    directions: Tensor,
+    lattice: Lattice,
+    depth: float,
+    occupied: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The sums (P,), and those (P, 3) of grad mu and (z - depth) grad mu; see torch_backend."""
     voxels = volume.float().contiguous()
     sums = torch.zeros(directions.shape[0], 7, dtype=torch.float32, device=volume.device)
     packed = _packed(camera_to_index, depth)
     kernel = kernels.project_with_moments
-    _launch(kernel, voxels, voxels.shape, packed, directions.float(), lattice, sums)
+    _launch(kernel, voxels, voxels.shape, packed, directions.float(), lattice, sums, occupied)
     sums = sums.to(volume.dtype)
     return sums[:, 0], sums[:, 1:4], sums[:, 4:7]

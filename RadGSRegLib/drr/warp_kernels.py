@@ -1,7 +1,8 @@
 """Warp kernels of the projector, one source for the CPU and for CUDA: one thread per ray.
 
 The march along a ray is plain C++ in a native snippet. Samples whose eight voxels all lie inside
-the volume take the direct way; the others look up each voxel with zero outside.
+the volume take the direct way; the others look up each voxel with zero outside. Where ``occupied``
+is given (`projector.occupied_cells`), samples where all voxels around are zero are passed over.
 """
 
 from typing import Any
@@ -59,10 +60,14 @@ _RANGE = """
 
 _MARCH = """
     const float* v = volume.data;
+    const unsigned char* cells = occupied.data;
     const int nij = ni * nj;
     for (int n = n_first; n <= n_last; ++n) {
         const float x = bx + ax * (float)n, y = by + ay * (float)n, z = bz + az * (float)n;
         const int i = (int)(x + 1.0f) - 1, j = (int)(y + 1.0f) - 1, k = (int)(z + 1.0f) - 1;
+        if (cells && i >= -1 && i < ni && j >= -1 && j < nj && k >= -1 && k < nk) {
+            if (!cells[((long long)(k + 1) * (nj + 1) + (j + 1)) * (ni + 1) + (i + 1)]) continue;
+        }
         const float fx = x - (float)i, fy = y - (float)j, fz = z - (float)k;
         float c000, c100, c010, c110, c001, c101, c011, c111;
         if (i >= 0 && i < ni - 1 && j >= 0 && j < nj - 1 && k >= 0 && k < nk - 1) {
@@ -146,6 +151,7 @@ def _kernel(snippet: str) -> Any:
     @wp.func_native(snippet)
     def march_ray(
         volume: wp.array(dtype=float),  # type: ignore[valid-type]
+        occupied: wp.array(dtype=wp.uint8),  # type: ignore[valid-type]
         march: March,
         matrix: wp.array(dtype=float),  # type: ignore[valid-type]
         directions: wp.array(dtype=float),  # type: ignore[valid-type]
@@ -156,6 +162,7 @@ def _kernel(snippet: str) -> Any:
     @wp.kernel
     def march_rays(
         volume: wp.array(dtype=float),  # type: ignore[valid-type]
+        occupied: wp.array(dtype=wp.uint8),  # type: ignore[valid-type]
         march: March,
         matrix: wp.array(dtype=float),  # type: ignore[valid-type]
         directions: wp.array(dtype=float),  # type: ignore[valid-type]
@@ -163,7 +170,7 @@ def _kernel(snippet: str) -> Any:
         sums: wp.array(dtype=float),  # type: ignore[valid-type]
     ) -> None:
         ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
-        march_ray(volume, march, matrix, directions, ray, sums)
+        march_ray(volume, occupied, march, matrix, directions, ray, sums)
 
     return march_rays
 
