@@ -78,6 +78,27 @@ def test_bodies_are_what_the_reference_renders_one_by_one(
     assert torch.equal(alone[0], plain[1])
 
 
+@pytest.mark.parametrize("backend", ["torch", "warp"])
+def test_a_body_may_have_a_place_of_its_own_in_each_view(bodies: Bodies, backend: str) -> None:
+    if available_backends()[backend]:
+        pytest.skip(f"{backend} does not work here")
+    intrinsics, poses = _two_views()
+    places = np.stack([MOVES, MOVES[::-1]])
+    images, jacobians = rasterize_bodies_with_jacobian(
+        bodies, intrinsics, poses, places, SIZE, CENTRE, backend=backend
+    )
+    plain = rasterize_bodies(bodies, intrinsics, poses, places, SIZE, backend=backend)
+    for n in range(2):
+        view = intrinsics[n : n + 1], poses[n : n + 1]
+        (image,), (jacobian,) = rasterize_bodies_with_jacobian(
+            bodies, *view, places[n], SIZE, CENTRE, backend=backend
+        )
+        assert torch.equal(images[n], image)
+        assert relative(jacobians[n], jacobian) < 1e-6
+        assert relative(plain[n], image) < 1e-5
+    assert relative(images[0], images[1]) > 0.1
+
+
 def test_the_derivative_is_the_difference_quotient(bodies: Bodies) -> None:
     intrinsic, pose = camera(64)
     # A far cutoff: a pixel that crosses it would jump, by little, but over a small step.
@@ -119,6 +140,8 @@ def test_wrong_numbers_of_bodies_are_refused(bodies: Bodies) -> None:
     intrinsic, pose = camera(64)
     with pytest.raises(ValueError, match="3 bodies need as many poses"):
         rasterize_bodies(bodies, [intrinsic], [pose], MOVES[:2], SIZE)
+    with pytest.raises(ValueError, match="1 views need as many sets of poses, not 2"):
+        rasterize_bodies(bodies, [intrinsic], [pose], np.stack([MOVES, MOVES]), SIZE)
     with pytest.raises(ValueError, match="as many intrinsics"):
         rasterize_bodies(bodies, [intrinsic], [pose, pose], MOVES, SIZE)
     with pytest.raises(ValueError, match="at least one"):

@@ -109,10 +109,13 @@ class OnlyVoxels:
         return torch.stack([project_volume(excess, k, pose, size) for k, pose in pairs])[:, None]
 
     def drawing(
-        self, views: Sequence[StageView], arrangement: Arrangement, options: RefineOptions
+        self,
+        views: Sequence[StageView],
+        arrangements: Sequence[Arrangement],
+        options: RefineOptions,
     ) -> Drawing:
         images, slopes = [], []
-        for view in views:
+        for view, arrangement in zip(views, arrangements, strict=True):
             camera = view.window.camera
             to_camera = view.world_to_camera @ arrangement.ct_to_world
             image, slope = project_volume_with_jacobian(
@@ -122,7 +125,9 @@ class OnlyVoxels:
             slopes.append(slope)
         image = torch.stack(images)
         nothing = torch.zeros_like(image)
-        return Drawing(image, image, nothing, torch.stack(slopes), np.eye(6))
+        return Drawing(
+            image, image, nothing, torch.stack(slopes), np.stack([np.eye(6)] * len(views))
+        )
 
     def prior(self, arrangement: Arrangement, options: RefineOptions) -> Prior | None:
         return None
@@ -173,11 +178,14 @@ class OneShapeMode(OnlyVoxels):
         )
 
     def drawing(
-        self, views: Sequence[StageView], arrangement: Arrangement, options: RefineOptions
+        self,
+        views: Sequence[StageView],
+        arrangements: Sequence[Arrangement],
+        options: RefineOptions,
     ) -> Drawing:
-        assert isinstance(arrangement, Grown)
         images, slopes = [], []
-        for view in views:
+        for view, arrangement in zip(views, arrangements, strict=True):
+            assert isinstance(arrangement, Grown)
             camera = view.window.camera
             place = camera.intrinsic, view.world_to_camera @ arrangement.ct_to_world, camera.size
             image, slope = project_volume_with_jacobian(
@@ -187,7 +195,8 @@ class OneShapeMode(OnlyVoxels):
             images.append(image)
             slopes.append(torch.cat([slope, (larger - image)[None] / self._step]))
         image = torch.stack(images)
-        return Drawing(image, image, torch.zeros_like(image), torch.stack(slopes), np.eye(7))
+        motions = np.stack([np.eye(7)] * len(views))
+        return Drawing(image, image, torch.zeros_like(image), torch.stack(slopes), motions)
 
     def prior(self, arrangement: Arrangement, options: RefineOptions) -> Prior | None:
         assert isinstance(arrangement, Grown)

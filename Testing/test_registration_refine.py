@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ from RadGSRegLib.registration import (
 from RadGSRegLib.registration import refine as refinement
 from RadGSRegLib.registration.background import RenderedBackground, render_linear
 from RadGSRegLib.registration.evidence import pose_covariance
-from RadGSRegLib.registration.refine import Evaluation, Refined
+from RadGSRegLib.registration.refine import Evaluation, Refined, Trial
 from RadGSRegLib.registration.residual import NormalizedTerm
 from RadGSRegLib.registration.windows import StageView
 from RadGSRegLib.system import Progress
@@ -209,8 +209,8 @@ def test_views_evaluated_together_are_what_each_is_alone(
     assert len(problem.views) > 1
     found = {}
     for name, split in {
-        "together": lambda problem: [problem.views],
-        "alone": lambda problem: [[view] for view in problem.views],
+        "together": lambda pictures: [pictures],
+        "alone": lambda pictures: [[picture] for picture in pictures],
     }.items():
         monkeypatch.setattr(refinement, "_groups", split)
         found[name] = evaluate(problem, start)
@@ -231,8 +231,12 @@ def test_views_are_grouped_by_cores_and_only_with_their_like(
     problem = _problem(OPTIONS.fine, start)
     large, small = problem.views, _problem(OPTIONS.coarse, start).views
 
+    monkeypatch.setattr(refinement, "GROUP_PX", 6 * large[0].window.valid.numel())
+
     def groups(*views: StageView) -> list[int]:
-        return [len(group) for group in refinement._groups(replace(problem, views=views))]
+        trial = Trial(problem, start)
+        pictures = [refinement._Picture(0, trial, view) for view in views]
+        return [len(group) for group in refinement._groups(pictures)]
 
     monkeypatch.setattr(refinement, "worker_count", lambda: 2)
     assert groups(*large) == [1] * len(large)
@@ -240,6 +244,25 @@ def test_views_are_grouped_by_cores_and_only_with_their_like(
     assert groups(large[0], small[0], large[1]) == [1] * 3
     monkeypatch.setattr(refinement, "worker_count", lambda: 1)
     assert groups(*large) == [len(large)]
+    # Small ones of several trials go together, as many as fit.
+    assert groups(*small * 4) == [len(small) * 4]
+    monkeypatch.setattr(refinement, "GROUP_PX", 3 * small[0].window.valid.numel())
+    assert groups(*small[:1] * 8) == [2, 3, 3]
+
+
+@pytest.mark.parametrize("stage", [OPTIONS.coarse, OPTIONS.fine])
+def test_poses_refined_together_end_where_each_ends_alone(stage: Stage) -> None:
+    stage = replace(stage, rounds=1, refine=replace(stage.refine, iterations=3))
+    starts = [_shuffled(seed) for seed in (4, 5, 6)]
+    problems = [_problem(stage, start) for start in starts]
+    alone = [_refine(*pair) for pair in zip(problems, starts, strict=True)]
+    steppers = [StretchedGaussNewton() for _ in starts]
+    together = refinement.refine_together(problems, starts, steppers)
+    assert len({round(done.score, 3) for done in alone}) == 3
+    for one, other in zip(alone, together, strict=True):
+        assert other.arrangement.ct_to_world == pytest.approx(one.arrangement.ct_to_world, abs=1e-3)
+        assert other.score == pytest.approx(one.score, abs=1e-4)
+        assert other.iterations == one.iterations
 
 
 def test_a_matrix_handed_on_is_kept_and_changes_nothing_else() -> None:
@@ -259,11 +282,13 @@ def test_the_hessian_is_computed_anew_as_often_as_asked(
 ) -> None:
     asked = []
 
-    def counted(*args: Any) -> Evaluation:
-        asked.append(len(args) < 3 or args[2] is None)
-        return evaluate(*args)
+    together = refinement.evaluate_together
 
-    monkeypatch.setattr(refinement, "evaluate", counted)
+    def counted(trials: Sequence[Trial]) -> list[Evaluation]:
+        asked.extend(trial.matrix is None for trial in trials)
+        return together(trials)
+
+    monkeypatch.setattr(refinement, "evaluate_together", counted)
     monkeypatch.setattr(StretchedGaussNewton, "learn", lambda *_: True)
     start = _shuffled(1)
     options = replace(OPTIONS.middle.refine, iterations=4, steps_per_matrix=every, tolerance_mm=0.0)

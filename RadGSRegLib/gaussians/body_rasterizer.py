@@ -4,7 +4,6 @@ Each body may have moved within the frame. One call gives one image per view and
 request, its derivative by the body's motion, for far less than as many calls of the rasterizer.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ def rasterize_bodies(
     bodies: Bodies,
     intrinsics: ArrayLike,
     frame_to_camera: ArrayLike,
-    bodies_to_frame: Sequence[Array],
+    bodies_to_frame: ArrayLike,
     size: tuple[int, int],
     *,
     cutoff: float = DEFAULT_CUTOFF,
@@ -36,7 +35,8 @@ def rasterize_bodies(
 ) -> Tensor:
     """Line integrals (V, B, rows, columns) of each body, placed by ``bodies_to_frame``, in V views.
 
-    Those are (4, 4), one for each body; the identity leaves it where its cloud has it.
+    Those are (B, 4, 4), or (V, B, 4, 4) where a body has a place of its own in each view; the
+    identity leaves it where its cloud has it.
     ``intrinsics`` (V, 3, 3) and ``frame_to_camera`` (V, 4, 4): one of each for every view, all of
     one ``size``. Otherwise as `rasterize`, without gradients. Raises ValueError where these numbers
     do not go together.
@@ -51,7 +51,7 @@ def rasterize_bodies_with_jacobian(
     bodies: Bodies,
     intrinsics: ArrayLike,
     frame_to_camera: ArrayLike,
-    bodies_to_frame: Sequence[Array],
+    bodies_to_frame: ArrayLike,
     size: tuple[int, int],
     centre_frame: Array,
     *,
@@ -75,18 +75,23 @@ def _scene(
     bodies: Bodies,
     intrinsics: ArrayLike,
     frame_to_camera: ArrayLike,
-    bodies_to_frame: Sequence[Array],
-) -> tuple[Any, Bodies, Array, Array, Sequence[Array]]:
-    """The backend's module, and what its functions take first: checked, with K^-1 for K."""
-    if len(bodies_to_frame) != len(bodies):
-        raise ValueError(f"{len(bodies)} bodies need as many poses, not {len(bodies_to_frame)}")
+    bodies_to_frame: ArrayLike,
+) -> tuple[Any, Bodies, Array, Array, Array]:
+    """The backend's module, and what its functions take first: checked, with K^-1 for K, and a
+    place (V, B, 4, 4) for each body in each view."""
+    places = np.asarray(bodies_to_frame, dtype=np.float64)
+    if places.ndim < 3 or places.shape[-3:] != (len(bodies), 4, 4):
+        raise ValueError(f"{len(bodies)} bodies need as many poses (4, 4), not {places.shape}")
     matrices = np.asarray(intrinsics, dtype=np.float64)
     poses = np.asarray(frame_to_camera, dtype=np.float64)
     if matrices.shape[1:] != (3, 3) or poses.shape != (len(matrices), 4, 4):
         raise ValueError(
             f"{matrices.shape} and {poses.shape} are not as many intrinsics (3, 3) as poses (4, 4)"
         )
+    if places.ndim > 3 and len(places) != len(poses):
+        raise ValueError(f"{len(poses)} views need as many sets of poses, not {len(places)}")
+    places = np.broadcast_to(places, (len(poses), len(bodies), 4, 4))
     first = bodies.clouds[0]
     module = BODY_RASTERIZERS.choose(backend, first.device, first.dtype)
     inverses = np.stack([inverse_intrinsic(k) for k in matrices])
-    return module, bodies, inverses, poses, bodies_to_frame
+    return module, bodies, inverses, poses, places

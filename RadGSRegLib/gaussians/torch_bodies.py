@@ -1,6 +1,5 @@
 """The reference for bodies: one call of a rasterizer for each body in each view."""
 
-from collections.abc import Sequence
 from types import ModuleType
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from ..geometry import Array
 from . import torch_backend
 from .bodies import Bodies
-from .cloud import as_matrix
+from .cloud import GaussianCloud, as_matrix
 
 
 @torch.no_grad()
@@ -17,23 +16,23 @@ def rasterize(
     bodies: Bodies,
     inverses: Array,
     frame_to_camera: Array,
-    bodies_to_frame: Sequence[Array],
+    bodies_to_frame: Array,
     size: tuple[int, int],
     cutoff: float,
     module: ModuleType = torch_backend,
 ) -> Tensor:
     """See `body_rasterizer.rasterize_bodies`; ``inverses`` (V, 3, 3) are K^-1."""
 
-    def image(body: int, inverse: Array, to_camera: Array) -> Tensor:
-        cloud = bodies.clouds[body]
-        pose = as_matrix(to_camera @ bodies_to_frame[body], cloud.means)
+    def image(cloud: GaussianCloud, inverse: Array, to_camera: Array, to_frame: Array) -> Tensor:
+        pose = as_matrix(to_camera @ to_frame, cloud.means)
         out: Tensor = module.rasterize(cloud, inverse, pose, size, cutoff)
         return out
 
-    views = zip(inverses, frame_to_camera, strict=True)
-    return torch.stack(
-        [torch.stack([image(body, *view) for body in range(len(bodies))]) for view in views]
-    )
+    images = []
+    for inverse, to_camera, places in zip(inverses, frame_to_camera, bodies_to_frame, strict=True):
+        pairs = zip(bodies.clouds, places, strict=True)
+        images.append(torch.stack([image(c, inverse, to_camera, place) for c, place in pairs]))
+    return torch.stack(images)
 
 
 @torch.no_grad()
@@ -41,19 +40,19 @@ def rasterize_with_jacobian(
     bodies: Bodies,
     inverses: Array,
     frame_to_camera: Array,
-    bodies_to_frame: Sequence[Array],
+    bodies_to_frame: Array,
     size: tuple[int, int],
     centre_frame: Array,
     cutoff: float,
     module: ModuleType = torch_backend,
 ) -> tuple[Tensor, Tensor]:
     """See `body_rasterizer.rasterize_bodies_with_jacobian`; ``inverses`` (V, 3, 3) are K^-1."""
-    moved = [
-        cloud.detach().transformed(body_to_frame)
-        for cloud, body_to_frame in zip(bodies.clouds, bodies_to_frame, strict=True)
-    ]
     images, jacobians = [], []
-    for inverse, to_camera in zip(inverses, frame_to_camera, strict=True):
+    for inverse, to_camera, places in zip(inverses, frame_to_camera, bodies_to_frame, strict=True):
+        moved = [
+            cloud.detach().transformed(place)
+            for cloud, place in zip(bodies.clouds, places, strict=True)
+        ]
         pairs = [
             module.rasterize_with_jacobian(
                 cloud,

@@ -172,29 +172,37 @@ def rasterize_with_jacobian(
     planes = torch.zeros(5, rows, padded, dtype=torch.float32, device=cloud.device)
     lists = _lists(coefficients, size, cutoff, lister)
     _fill(coefficients, planes, cutoff * cutoff, lists, motion, float(centre[2]))
-    value, jacobian = derivatives_by_motion(planes[..., :columns], inverse, rotation, centre)
-    return value.to(cloud.dtype), jacobian.to(cloud.dtype)
+    directions, lengths = pixel_rays(inverse, size, torch.float32, cloud.device)
+    values, jacobians = derivatives_by_motion(
+        planes[None, None, ..., :columns],
+        (directions[None], lengths[None]),
+        rotation[None],
+        centre[None],
+    )
+    return values[0, 0].to(cloud.dtype), jacobians[0, 0].to(cloud.dtype)
 
 
 def derivatives_by_motion(
-    planes: Tensor, inverse: np.ndarray, rotation: Tensor, centre: Tensor
+    planes: Tensor, rays: tuple[Tensor, Tensor], rotations: Tensor, centres: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Images (..., rows, columns) and derivatives (..., 6, rows, columns) by a cloud's motion.
+    """Images (V, B, rows, columns) of B bodies in V views, and derivatives (V, B, 6, ...) by
+    their motions.
 
-    ``planes`` (..., 5, rows, columns): the integral over the ray's parameter and its derivatives by
-    the ray's position (x, y) at the depth of ``centre`` (3,) and by its slope (x, y); ``rotation``
-    (3, 3) from the frame of the motion to the camera.
+    ``planes`` (V, B, 5, rows, columns): the integral over the ray's parameter and its derivatives
+    by the ray's position (x, y) at the depth of ``centres`` (V, 3) and by its slope (x, y);
+    ``rays``: directions (V, 3, rows, columns) and lengths (V, rows, columns); ``rotations``
+    (V, 3, 3) from the frame of the motion to the camera.
     """
-    rows, columns = planes.shape[-2:]
-    directions, lengths = pixel_rays(inverse, (columns, rows), torch.float32, planes.device)
-    x, y = directions[0], directions[1]
-    depth = centre[2]
-    value, px, py, sx, sy = (planes * lengths).unbind(-3)
+    directions, lengths = rays
+    # (V, 1, rows, columns): alike for all bodies of a view.
+    x, y = directions[:, 0, None], directions[:, 1, None]
+    centre_x, centre_y, depth = (centres[:, n, None, None, None] for n in range(3))
+    value, px, py, sx, sy = (planes * lengths[:, None, None]).unbind(-3)
     # By the position and by the direction of the ray as free 3-vectors: moving along the ray
     # changes nothing, and stretching the direction by a factor divides the integral by it.
     pz = -(x * px + y * py)
     sz = -(x * sx + y * sy) - value
-    arm_x, arm_y = depth * x - centre[0], depth * y - centre[1]
+    arm_x, arm_y = depth * x - centre_x, depth * y - centre_y
     # arm x position + direction x slope, with an arm that lies in the plane of the centre's depth
     forces = torch.stack(
         [
@@ -208,4 +216,5 @@ def derivatives_by_motion(
         -3,
     )
     both = forces.reshape(*forces.shape[:-3], 2, 3, -1)
-    return value, -(rotation.T @ both).reshape(forces.shape)
+    turned = rotations.transpose(1, 2)[:, None, None] @ both
+    return value, -turned.reshape(forces.shape)

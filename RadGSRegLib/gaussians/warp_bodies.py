@@ -4,7 +4,6 @@ On CUDA each body in each view takes a launch of the rasterizer, which gathers t
 runs on the calling thread alone: a registration may call it for its views side by side.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..geometry import Array
 from ..system import flat_array, launch, start_warp
 from . import torch_bodies, warp_backend
 from .bodies import Bodies
-from .rays import pixel_rays
+from .rays import pixel_rays_of
 
 start_warp()
 
@@ -30,7 +29,7 @@ def _scatter(
     bodies: Bodies,
     inverses: Array,
     frame_to_camera: Array,
-    bodies_to_frame: Sequence[Array],
+    bodies_to_frame: Array,
     images: Tensor,
     cutoff: float,
     depths: Tensor | None = None,
@@ -40,7 +39,7 @@ def _scatter(
     coefficients = flat_array(torch.empty(total, 12, dtype=torch.float32))
     motion = flat_array(torch.empty(total, 7, dtype=torch.float32))
     place = wp.from_torch(torch.empty(total, dtype=torch.int32))
-    body_to_camera = frame_to_camera[:, None] @ np.stack(bodies_to_frame)[None]
+    body_to_camera = frame_to_camera[:, None] @ bodies_to_frame
     launch(
         warp_setup_kernel.set_up,
         total,
@@ -70,7 +69,7 @@ def rasterize(
     bodies: Bodies,
     inverses: Array,
     frame_to_camera: Array,
-    bodies_to_frame: Sequence[Array],
+    bodies_to_frame: Array,
     size: tuple[int, int],
     cutoff: float,
 ) -> Tensor:
@@ -84,7 +83,7 @@ def rasterize(
     images = torch.zeros(len(inverses), len(bodies), rows, padded, dtype=torch.float32)
     scene = (bodies, inverses, frame_to_camera, bodies_to_frame)
     _scatter(kernels.scatter_values, *scene, images, cutoff)
-    lengths = torch.stack([pixel_rays(k, size, torch.float32, images.device)[1] for k in inverses])
+    _, lengths = pixel_rays_of(inverses, size, images.device)
     return images[..., :columns] * lengths[:, None]
 
 
@@ -92,7 +91,7 @@ def rasterize_with_jacobian(
     bodies: Bodies,
     inverses: Array,
     frame_to_camera: Array,
-    bodies_to_frame: Sequence[Array],
+    bodies_to_frame: Array,
     size: tuple[int, int],
     centre_frame: Array,
     cutoff: float,
@@ -116,7 +115,9 @@ def rasterize_with_jacobian(
     depths = centres_camera[:, 2].repeat_interleave(len(bodies))
     scene = (bodies, inverses, frame_to_camera, bodies_to_frame)
     _scatter(kernels.scatter_derivatives, *scene, planes, cutoff, depths)
-    rotations = _single(frame_to_camera[:, :3, :3])
-    views = zip(planes[..., :columns], inverses, rotations, centres_camera, strict=True)
-    found = [warp_backend.derivatives_by_motion(*view) for view in views]
-    return torch.stack([image for image, _ in found]), torch.stack([slope for _, slope in found])
+    return warp_backend.derivatives_by_motion(
+        planes[..., :columns],
+        pixel_rays_of(inverses, size, planes.device),
+        _single(frame_to_camera[:, :3, :3]),
+        centres_camera,
+    )

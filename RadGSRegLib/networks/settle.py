@@ -77,7 +77,7 @@ def settle(
     score = 0.0
     for n, stage in enumerate(stages):
         part = report.part(n / len(stages), (n + 1) / len(stages))
-        refined = refiner.refine_arrangement(stage, arrangement, signs, part)
+        (refined,) = refiner.refine_arrangements(stage, [arrangement], [signs], part)
         arrangement, score = refined.arrangement, refined.score
     return Settled(arrangement.ct_to_world, score)
 

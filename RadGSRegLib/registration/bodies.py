@@ -42,8 +42,8 @@ class Drawing:
 
     ``image``: everything; ``target`` and ``others``: the target alone, the other bodies together;
     ``slopes`` (V, M, rows, columns): derivatives of ``image`` by M motions; ``unknowns_to_motions``
-    (M, P): those motions from the P unknowns, of which the first six are the target's twist about
-    its centre, along the axes of the CT.
+    (V, M, P): those motions from the P unknowns, of which the first six are the target's twist
+    about its centre, along the axes of the CT.
     """
 
     image: Tensor
@@ -117,9 +117,13 @@ class BodySource(Protocol):
         """
 
     def drawing(
-        self, views: Sequence[StageView], arrangement: Arrangement, options: RefineOptions
+        self,
+        views: Sequence[StageView],
+        arrangements: Sequence[Arrangement],
+        options: RefineOptions,
     ) -> Drawing:
-        """Render everything in views of one size, with derivatives by what may move."""
+        """Render everything in views of one size, each with its own arrangement, with derivatives
+        by what may move."""
 
     def prior(self, arrangement: Arrangement, options: RefineOptions) -> Prior | None:
         """Return what the arrangement costs by itself; None where nothing is held to a place."""

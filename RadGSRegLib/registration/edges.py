@@ -22,7 +22,7 @@ def edge_scores(problem: Problem, arrangement: Arrangement, signs: Sequence[int]
 
     def score(pair: tuple[StageView, int]) -> float:
         view, sign = pair
-        drawing = problem.bodies.drawing([view], arrangement, problem.options)
+        drawing = problem.bodies.drawing([view], [arrangement], problem.options)
         part = view.window
         weight = footprint(drawing.target, part.pixel_mm, problem.options.margin_mm)
         observed = sign * part.image[None]

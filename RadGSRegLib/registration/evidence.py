@@ -171,12 +171,12 @@ def leads_over(
     def tried(known: _Proposed, part: Progress) -> list[_Other]:
         there, places = known.refiner, known.proposal.places
         likely = known.proposal.candidates[: places.candidates]
-        coarse = [there.refine(options.coarse, c, part.part(0.0, 0.3)) for c in likely]
+        coarse = there.refine_each(options.coarse, likely, part.part(0.0, 0.3), message)
         kept = there.distinct(coarse, count=places.survivors)
         if there is not refiner:
             kept = [h for h in kept if h.score > least]
         part = part.part(0.3, 1.0)
-        middle = [there.refine(options.middle, h, part, afresh=True) for h in kept]
+        middle = there.refine_each(options.middle, kept, part, message, afresh=True)
         return [_Other(h, known) for h in middle]
 
     message = "trying what else may be the case"

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..geometry import Array, Rigid
-from ..system import Progress, side_by_side_reporting
+from ..system import Progress
 from . import bounds
 from .options import RegistrationOptions
 from .proposers import Candidate
@@ -103,23 +103,11 @@ def _others(
         ]
 
     message = "trying other poses"
-    coarse = side_by_side_reporting(
-        lambda c, part: refiner.refine(options.coarse, c, part),
-        tried,
-        progress.part(0.0, 0.4),
-        message,
-    )
+    coarse = refiner.refine_each(options.coarse, tried, progress.part(0.0, 0.4), message)
     kept = refiner.distinct(new(coarse), bounds.CLEARLY_APART_MM, bounds.OTHERS_KEPT)
-    middle = side_by_side_reporting(
-        lambda h, part: refiner.refine(options.middle, h, part, afresh=True),
-        kept,
-        progress.part(0.4, 0.6),
-        message,
-    )
-    own = refiner.refine(options.middle, best, progress.part(0.6, 0.65), afresh=True)
+    part = progress.part(0.4, 0.65)
+    own, *middle = refiner.refine_each(options.middle, [best, *kept], part, message, afresh=True)
     close = [h for h in refiner.distinct(new(middle)) if h.score > own.score - options.fine_lead]
     first, _ = options.fine.in_two()
-    refined = side_by_side_reporting(
-        lambda h, part: refiner.refine(first, h, part), close[:2], progress.part(0.65, 0.9), message
-    )
-    return new(refined)
+    part = progress.part(0.65, 0.9)
+    return new(refiner.refine_each(first, close[:2], part, message))

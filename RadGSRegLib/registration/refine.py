@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..geometry import Array
 from ..system import Progress, side_by_side, worker_count
 from .background import COEFFICIENTS, render_linear
 from .bodies import Arrangement, BodySource
-from .bounds import IN_VIEW, SMALL_WINDOW_PX
+from .bounds import GROUP_PX, IN_VIEW, SMALL_WINDOW_PX
 from .options import RefineOptions
 from .residual import Residual
 from .steps import Stepper
@@ -71,81 +72,123 @@ class Refined:
         return self.evaluation.score
 
 
+@dataclass(frozen=True)
+class Trial:
+    """An arrangement to evaluate for a problem.
+
+    ``matrix`` (P, P): a Hessian to hand on instead of computing this place's own, which takes as
+    long as all the rest.
+    """
+
+    problem: Problem
+    arrangement: Arrangement
+    matrix: Array | None = None
+
+
 def evaluate(problem: Problem, arrangement: Arrangement, matrix: Array | None = None) -> Evaluation:
-    """Compute cost, scores and normal equations at an arrangement.
+    """Compute cost, scores and normal equations at an arrangement (`Trial`).
 
     Unknowns: the target's twist, then those of everything else if it moves. The cost is the
-    weighted mean robust residual plus the prior. ``matrix`` (P, P): a Hessian to hand on instead of
-    computing this place's own, which takes as long as all the rest.
+    weighted mean robust residual plus the prior.
     """
-    hessian: Array | float = 0.0
-    gradient: Array | float = 0.0
-    cost = weight_sum = 0.0
-    view_scores: list[float] = []
+    return evaluate_together([Trial(problem, arrangement, matrix)])[0]
 
-    def summed(group: Sequence[StageView]) -> _Sums:
-        return _evaluate_group(problem, group, arrangement, matrix is None)
 
-    for part in side_by_side(summed, _groups(problem)):
-        if part.hessian is not None:
-            hessian = hessian + part.hessian
-        gradient = gradient + part.gradient
-        cost += part.cost
-        weight_sum += part.weight
-        view_scores += part.scores
-    scale = 1.0 / max(weight_sum, 1e-9)
-    hessian, gradient, cost = hessian * scale, gradient * scale, cost * scale
-    prior = problem.bodies.prior(arrangement, problem.options)
+def evaluate_together(trials: Sequence[Trial]) -> list[Evaluation]:
+    """Do what `evaluate` does for several trials of one stage: with the same bodies, residual and
+    options.
+
+    Small pictures of several trials go through each operation together, so that threads work
+    instead of waiting for the interpreter.
+    """
+    pictures = [_Picture(n, t, view) for n, t in enumerate(trials) for view in t.problem.views]
+    sums: list[list[_Sums]] = [[] for _ in trials]
+    for group in side_by_side(_evaluate_group, _groups(pictures)):
+        for part in group:
+            sums[part.number].append(part)
+    return [_evaluation(trial, parts) for trial, parts in zip(trials, sums, strict=True)]
+
+
+def _evaluation(trial: Trial, parts: Sequence[_Sums]) -> Evaluation:
+    """From the sums of a trial's views, in their order."""
+    weight = sum(part.weight for part in parts)
+    scale = 1.0 / max(weight, 1e-9)
+    gradient = scale * np.sum([part.gradient for part in parts], axis=0)
+    cost = scale * sum(part.cost for part in parts)
+    hessian = scale * sum(part.hessian for part in parts) if trial.matrix is None else trial.matrix
+    prior = trial.problem.bodies.prior(trial.arrangement, trial.problem.options)
     if prior is not None:
-        hessian, gradient = hessian + prior.hessian, gradient + prior.gradient
-        cost += prior.cost
-    return Evaluation(
-        cost,
-        float(np.mean(view_scores)),
-        tuple(view_scores),
-        np.asarray(gradient),
-        np.asarray(hessian) if matrix is None else matrix,
-        weight_sum,
-    )
+        gradient, cost = gradient + prior.gradient, cost + prior.cost
+        if trial.matrix is None:
+            hessian = hessian + prior.hessian
+    scores = tuple(part.score for part in parts)
+    return Evaluation(cost, float(np.mean(scores)), scores, gradient, np.asarray(hessian), weight)
 
 
-def _groups(problem: Problem) -> list[Sequence[StageView]]:
-    """Views to evaluate together, as many groups as are worth a thread each: together they need
-    fewer operations, of which small ones cost as much as large ones."""
-    views, residual = problem.views, problem.residual
-    if len({tuple(residual.kind(term) for term in view.terms) for view in views}) > 1:
-        return [[view] for view in views]
-    small = views[0].window.valid.numel() < SMALL_WINDOW_PX
-    count = 1 if small else min(worker_count(), len(views))
-    edges = [len(views) * n // count for n in range(count + 1)]
-    return [views[begin:end] for begin, end in itertools.pairwise(edges)]
+@dataclass(frozen=True)
+class _Picture:
+    """One view of the trial of this number."""
+
+    number: int
+    trial: Trial
+    view: StageView
+
+    @property
+    def kind(self) -> Hashable:
+        """What pictures have in common that can be computed together."""
+        residual = self.trial.problem.residual
+        terms = tuple(residual.kind(term) for term in self.view.terms)
+        return terms, self.view.window.camera.size, self.trial.matrix is None
+
+
+def _groups(pictures: Sequence[_Picture]) -> list[list[_Picture]]:
+    """Pictures to evaluate together: of one kind, no more than processors' caches hold, and as
+    many groups as there are threads where those are worth it."""
+    kinds: dict[Hashable, list[_Picture]] = {}
+    for picture in pictures:
+        kinds.setdefault(picture.kind, []).append(picture)
+    out = []
+    for alike in kinds.values():
+        pixels = alike[0].view.window.valid.numel()
+        count = math.ceil(len(alike) * pixels / GROUP_PX)
+        if pixels >= SMALL_WINDOW_PX:
+            count = max(count, worker_count())
+        count = min(count, len(alike))
+        edges = [len(alike) * n // count for n in range(count + 1)]
+        out += [alike[begin:end] for begin, end in itertools.pairwise(edges)]
+    return out
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """Some views' share of the normal equations, their sum of weights and their scores."""
+    """One picture's share of its trial's normal equations, its sum of weights and its score."""
 
+    number: int
     gradient: Array
-    hessian: Array | None
+    hessian: Array | float
     cost: float
     weight: float
-    scores: list[float]
+    score: float
 
 
-def _evaluate_group(
-    problem: Problem, views: Sequence[StageView], arrangement: Arrangement, with_hessian: bool
-) -> _Sums:
-    options = problem.options
-    drawing = problem.bodies.drawing(views, arrangement, options)
+def _evaluate_group(group: Sequence[_Picture]) -> list[_Sums]:
+    problem, views = group[0].trial.problem, [picture.view for picture in group]
+    options, count = problem.options, len(group)
+    arrangements = [picture.trial.arrangement for picture in group]
+    drawing = problem.bodies.drawing(views, arrangements, options)
     image, motions = drawing.image, drawing.unknowns_to_motions
-    slopes = drawing.slopes.reshape(len(views), len(motions), -1)
+    slopes = drawing.slopes.reshape(count, motions.shape[1], -1)
     windows = [view.window for view in views]
     footprints = pixel_weight(drawing.target, drawing.others, windows, options)
-    count = motions.shape[1]
-    hessian = np.zeros((count, count)) if with_hessian else None
-    gradient = np.zeros(count)
-    cost = weight_total = 0.0
-    scores = np.zeros(len(views))
+    unknowns = motions.shape[2]
+    columns: Tensor | None = None
+    hessians = None
+    if group[0].trial.matrix is None:
+        hessians = np.zeros((count, unknowns, unknowns))
+        stack = torch.from_numpy(motions.transpose(0, 2, 1)).float() @ slopes
+        columns = stack.reshape(count, unknowns, *image.shape[1:]).transpose(0, 1)
+    gradients = np.zeros((count, unknowns))
+    costs, weights, scores = np.zeros(count), np.zeros(count), np.zeros(count)
     terms = len(views[0].terms)
     for n in range(terms):
         compared = problem.residual.compare(
@@ -155,18 +198,31 @@ def _evaluate_group(
         square = (residual / options.robust_scale) ** 2
         robust = weight / (1.0 + square) ** 2
         # Geman-McClure: what no rendering can explain stops counting.
-        cost += float((weight * square / (1.0 + square)).sum()) * options.robust_scale**2
-        weight_total += float(weight.sum())
-        pulled = compared.pull(robust * residual).reshape(len(views), -1, 1)
-        gradient += motions.T @ (slopes @ pulled).sum(0)[:, 0].double().numpy()
-        if hessian is not None:
-            columns = torch.from_numpy(motions.T).float() @ slopes
-            stack = columns.reshape(len(views), count, *image.shape[1:]).transpose(0, 1)
-            pushed = compared.push(stack)
-            weighted = (pushed * robust).reshape(count, -1)
-            hessian += (weighted @ pushed.reshape(count, -1).T).double().numpy()
-        scores += compared.score.numpy() / terms
-    return _Sums(gradient, hessian, cost, weight_total, scores.tolist())
+        cost = (weight * square / (1.0 + square)).sum((-2, -1))
+        costs += cost.double().numpy() * options.robust_scale**2
+        weights += weight.sum((-2, -1)).double().numpy()
+        pulled = compared.pull(robust * residual).reshape(count, -1)
+        # One by one: torch's product of a batch of vectors takes ten times as long.
+        pairs = zip(slopes, pulled, strict=True)
+        pull = torch.stack([slope @ of_view for slope, of_view in pairs]).double().numpy()
+        gradients += (motions.transpose(0, 2, 1) @ pull[..., None])[..., 0]
+        if hessians is not None and columns is not None:
+            pushed = compared.push(columns)
+            weighted = (pushed * robust).transpose(0, 1).reshape(count, unknowns, -1)
+            pushed = pushed.transpose(0, 1).reshape(count, unknowns, -1)
+            hessians += (weighted @ pushed.mT).double().numpy()
+        scores += compared.score.double().numpy() / terms
+    return [
+        _Sums(
+            picture.number,
+            gradients[n],
+            0.0 if hessians is None else hessians[n],
+            float(costs[n]),
+            float(weights[n]),
+            float(scores[n]),
+        )
+        for n, picture in enumerate(group)
+    ]
 
 
 def with_background(problem: Problem, arrangement: Arrangement) -> Problem:
@@ -209,23 +265,64 @@ def refine(
 
     A step after which hardly anything of the target is in view any more is no step down.
     """
-    bodies, options = problem.bodies, problem.options
-    current = start
-    state = evaluate(problem, current)
-    age = 0
-    done = 0
-    for done in range(1, options.iterations + 1):
+    return refine_together([problem], [start], [stepper], progress)[0]
+
+
+def refine_together(
+    problems: Sequence[Problem],
+    starts: Sequence[Arrangement],
+    steppers: Sequence[Stepper],
+    progress: Progress | None = None,
+) -> list[Refined]:
+    """Do what `refine` does for several problems of one stage, each from its start, step by step
+    (`evaluate_together`)."""
+    trials = [Trial(problem, start) for problem, start in zip(problems, starts, strict=True)]
+    evaluated = zip(trials, evaluate_together(trials), steppers, strict=True)
+    descents = [_Descent(trial, state, stepper) for trial, state, stepper in evaluated]
+    iterations = max(problem.options.iterations for problem in problems)
+    for n in range(iterations):
+        going = [descent for descent in descents if not descent.done]
+        if not going:
+            break
         if progress is not None:
-            progress(done / options.iterations, "refining the pose")
-        step = stepper.step(state.gradient, state.hessian)
-        trial = bodies.moved(current, step)
-        keep = done == options.iterations or age + 1 < options.steps_per_matrix
-        tried = evaluate(problem, trial, state.hessian if keep else None)
+            progress((n + 1) / iterations, "refining the pose")
+        tried = evaluate_together([descent.trial() for descent in going])
+        for descent, state in zip(going, tried, strict=True):
+            descent.learn(state)
+    return [descent.refined() for descent in descents]
+
+
+class _Descent:
+    """One arrangement on its way down."""
+
+    def __init__(self, start: Trial, state: Evaluation, stepper: Stepper) -> None:
+        self._at, self._state, self._stepper = start, state, stepper
+        self._age = self._steps = 0
+        self._keep = False
+        self._step = np.zeros(0)
+        self.done = start.problem.options.iterations == 0
+
+    def trial(self) -> Trial:
+        """Return what to try next."""
+        problem, options = self._at.problem, self._at.problem.options
+        self._steps += 1
+        self._step = self._stepper.step(self._state.gradient, self._state.hessian)
+        last = self._steps == options.iterations
+        self._keep = last or self._age + 1 < options.steps_per_matrix
+        arrangement = problem.bodies.moved(self._at.arrangement, self._step)
+        self._tried = Trial(problem, arrangement, self._state.hessian if self._keep else None)
+        self.done = last or problem.bodies.step_mm(self._step) < options.tolerance_mm
+        return self._tried
+
+    def learn(self, tried: Evaluation) -> None:
+        """Go on from there, or from where it was."""
+        state = self._state
         in_view = tried.effective_pixels >= IN_VIEW * state.effective_pixels
         fall = state.cost - tried.cost if in_view else -math.inf
-        if stepper.learn(step, fall, state.gradient, tried.gradient):
-            current, state = trial, tried
-            age = age + 1 if keep else 0
-        if bodies.step_mm(step) < options.tolerance_mm:
-            break
-    return Refined(current, state, done)
+        if self._stepper.learn(self._step, fall, state.gradient, tried.gradient):
+            self._at, self._state = self._tried, tried
+            self._age = self._age + 1 if self._keep else 0
+
+    def refined(self) -> Refined:
+        """Return where it is."""
+        return Refined(self._at.arrangement, self._state, self._steps)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ..drr import project_volume_with_jacobian
+from ..drr import occupied_cells, project_volume_with_jacobian
 from ..gaussians import (
     Bodies,
     GaussianCloud,
@@ -87,6 +87,10 @@ class RigidBodies:
     def _fine_neighbours(self) -> Bodies | None:
         return Bodies(tuple(b.fine for b in self.neighbours)) if self.neighbours else None
 
+    @cached_property
+    def _occupied(self) -> Tensor | None:
+        return None if self.target_excess is None else occupied_cells(self.target_excess)
+
     def as_in_ct(self, ct_to_world: Array) -> Arrangement:
         """Return the spine exactly as in the CT, moved as one piece."""
         return Arrangement(ct_to_world, tuple(np.eye(4) for _ in self.movable_centres_ct))
@@ -136,24 +140,32 @@ class RigidBodies:
         return rasterize_bodies(bodies, intrinsics, ct_to_camera, [np.eye(4), *shifts], size)
 
     def drawing(
-        self, views: Sequence[StageView], arrangement: Arrangement, options: RefineOptions
+        self,
+        views: Sequence[StageView],
+        arrangements: Sequence[Arrangement],
+        options: RefineOptions,
     ) -> Drawing:
-        """Render all bodies, and the background of the views that have it; see `BodySource`."""
-        images, jacobians = self._with_jacobian(views, arrangement, options.fidelity)
+        """Render all bodies, and the background where the views have it; see `BodySource`."""
+        images, jacobians = self._with_jacobian(views, arrangements, options.fidelity)
         target, others = images[:, 0], images[:, 1:].sum(1)
         image = target + others
         backgrounds = [view.background for view in views if view.background is not None]
         if backgrounds:
-            pose = arrangement.background_to_world
-            image = image + torch.stack([part.moved_to(pose) for part in backgrounds])
+            pairs = zip(backgrounds, arrangements, strict=True)
+            image = image + torch.stack([part.moved_to(a.background_to_world) for part, a in pairs])
             slopes = torch.stack([part.jacobian for part in backgrounds])
             jacobians = torch.cat([jacobians, slopes[:, None]], 1)
-        motions = self._motions(backgrounds, arrangement, options)
-        slopes = jacobians.reshape(len(views), len(motions), *image.shape[1:])
+        motions = np.stack(
+            [
+                self._motions(view.background, arrangement, options)
+                for view, arrangement in zip(views, arrangements, strict=True)
+            ]
+        )
+        slopes = jacobians.reshape(len(views), motions.shape[1], *image.shape[1:])
         return Drawing(image, target, others, slopes, motions)
 
     def _with_jacobian(
-        self, views: Sequence[StageView], arrangement: Arrangement, fidelity: Fidelity
+        self, views: Sequence[StageView], arrangements: Sequence[Arrangement], fidelity: Fidelity
     ) -> tuple[Tensor, Tensor]:
         """Images (V, B, rows, columns) of target and neighbours, derivatives (V, B, 6, ...).
 
@@ -161,31 +173,34 @@ class RigidBodies:
         """
         cameras, centre_ct = [view.window.camera for view in views], self.centre_ct
         intrinsics, size = [camera.intrinsic for camera in cameras], cameras[0].size
-        ct_to_camera = np.stack([view.world_to_camera @ arrangement.ct_to_world for view in views])
-        shifts = list(arrangement.shifts_ct[: len(self.neighbours)])
+        pairs = list(zip(views, arrangements, strict=True))
+        ct_to_camera = np.stack([view.world_to_camera @ a.ct_to_world for view, a in pairs])
+        places = np.stack([[np.eye(4), *a.shifts_ct[: len(self.neighbours)]] for a in arrangements])
         excess = self.target_excess
         if fidelity != "voxels" or excess is None:
             bodies = self._coarse if fidelity == "coarse" else self._fine
             return rasterize_bodies_with_jacobian(
-                bodies, intrinsics, ct_to_camera, [np.eye(4), *shifts], size, centre_ct
+                bodies, intrinsics, ct_to_camera, places, size, centre_ct
             )
         step_mm = 0.7 * float(excess.spacing.min())
-        pairs = [
-            project_volume_with_jacobian(excess, k, to_camera, size, centre_ct, step_mm=step_mm)
+        projected = [
+            project_volume_with_jacobian(
+                excess, k, to_camera, size, centre_ct, step_mm=step_mm, occupied=self._occupied
+            )
             for k, to_camera in zip(intrinsics, ct_to_camera, strict=True)
         ]
-        image = torch.stack([image for image, _ in pairs])[:, None]
-        jacobian = torch.stack([jacobian for _, jacobian in pairs])[:, None]
+        image = torch.stack([image for image, _ in projected])[:, None]
+        jacobian = torch.stack([jacobian for _, jacobian in projected])[:, None]
         if self._fine_neighbours is None:
             return image, jacobian
         images, jacobians = rasterize_bodies_with_jacobian(
-            self._fine_neighbours, intrinsics, ct_to_camera, shifts, size, centre_ct
+            self._fine_neighbours, intrinsics, ct_to_camera, places[:, 1:], size, centre_ct
         )
         return torch.cat([image, images], 1), torch.cat([jacobian, jacobians], 1)
 
     def _motions(
         self,
-        backgrounds: Sequence[RenderedBackground],
+        background: RenderedBackground | None,
         arrangement: Arrangement,
         options: RefineOptions,
     ) -> Array:
@@ -196,7 +211,7 @@ class RigidBodies:
         """
         centre = self.centre_ct
         bodies = 1 + len(self.neighbours)
-        rows = bodies + bool(backgrounds)
+        rows = bodies + (background is not None)
         columns = 1 + (len(self.movable_centres_ct) if options.move_neighbours else 0)
         out = np.zeros((rows, 6, columns, 6))
         out[:bodies, :, 0] = np.eye(6)
@@ -204,10 +219,10 @@ class RigidBodies:
             shift = Rigid(arrangement.shifts_ct[n - 1])
             offset = shift.apply(self.neighbours[n - 1].centre_ct) - centre
             out[n, :, n] = _about(np.eye(3), offset)
-        if backgrounds:
+        if background is not None:
             shift = Rigid(arrangement.shifts_ct[-1])
             back = shift.rotation.T
-            lever = back @ (centre - shift.translation) - backgrounds[0].pivot_ct
+            lever = back @ (centre - shift.translation) - background.pivot_ct
             out[bodies, :, 0] = _about(back, lever)
             if options.move_neighbours:
                 out[bodies, :, -1] = _about(back, np.zeros(3))

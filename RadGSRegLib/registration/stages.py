@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..geometry import Array
-from ..system import Progress, side_by_side_reporting
+from ..system import Progress, side_by_side
 from ..views import window
 from .bodies import Arrangement
 from .bounds import CONVERGED_MM, CONVERGED_SCORE, MARGIN_MM, SAME_POSE_MM
 from .edges import edge_scores
 from .options import Places, RegistrationOptions, Stage
 from .proposers import Candidate
-from .refine import Problem, Refined, evaluate, refine, with_background
+from .refine import Problem, Refined, evaluate, refine_together, with_background
 from .residual import Residual
 from .scene import Scene
 from .steps import Stepper
@@ -99,43 +99,66 @@ class Refiner:
         *,
         afresh: bool = False,
     ) -> Hypothesis:
-        """Refine a pose at a stage, rendering the background anew each round.
+        """Refine a pose at a stage; see `refine_each`."""
+        return self.refine_each(stage, [start], progress, afresh=afresh)[0]
 
-        ``afresh``: with all else as in the CT. Coming back to the same start, with others beside
-        it, costs nothing. A stage without rounds leaves a hypothesis as it is.
+    def refine_each(
+        self,
+        stage: Stage,
+        starts: Sequence[Candidate | Hypothesis],
+        progress: Progress,
+        message: str = "refining the pose",
+        *,
+        afresh: bool = False,
+    ) -> list[Hypothesis]:
+        """Refine poses at a stage, rendering the background anew each round.
+
+        ``afresh``: with all else as in the CT. Coming back to the same start costs nothing. A stage
+        without rounds leaves a hypothesis as it is.
         """
-        if stage.rounds == 0 and isinstance(start, Hypothesis):
-            return start
-        key = (start, stage, afresh)
-        if key not in self._refined:
-            if afresh or isinstance(start, Candidate):
-                arrangement = self.scene.bodies.as_in_ct(start.ct_to_world)
-            else:
-                arrangement = start.arrangement
-            refined = self.refine_arrangement(stage, arrangement, start.signs, progress)
-            self._refined[key] = Hypothesis(refined, start.signs)
-        return self._refined[key]
+        if stage.rounds == 0:
+            return [start for start in starts if isinstance(start, Hypothesis)]
+        keys = [(start, stage, afresh) for start in starts]
+        new = [key for key in dict.fromkeys(keys) if key not in self._refined]
+        arrangements = [
+            self.scene.bodies.as_in_ct(start.ct_to_world)
+            if afresh or isinstance(start, Candidate)
+            else start.arrangement
+            for start, _, _ in new
+        ]
+        signs = [start.signs for start, _, _ in new]
+        progress(0.0, message)
+        refined = self.refine_arrangements(stage, arrangements, signs, progress)
+        for key, done in zip(new, refined, strict=True):
+            self._refined[key] = Hypothesis(done, key[0].signs)
+        return [self._refined[key] for key in keys]
 
-    def refine_arrangement(
-        self, stage: Stage, arrangement: Arrangement, signs: tuple[int, ...], progress: Progress
-    ) -> Refined:
-        """Refine an arrangement in as many rounds as the stage has, or until they bring nothing."""
-        refined: Refined | None = None
-        stepper = self._stepper()
-        score = -1.0
+    def refine_arrangements(
+        self,
+        stage: Stage,
+        arrangements: Sequence[Arrangement],
+        signs: Sequence[tuple[int, ...]],
+        progress: Progress,
+    ) -> list[Refined]:
+        """Refine arrangements, each in as many rounds as the stage has, or until they bring it
+        nothing."""
+        pairs = zip(arrangements, signs, strict=True)
+        every = [_Rounds(arrangement, own, self._stepper()) for arrangement, own in pairs]
         for n in range(stage.rounds):
-            problem = self.problem(stage, arrangement, signs)
-            part = progress.part(n / stage.rounds, (n + 1) / stage.rounds)
-            before = arrangement
-            stepper = stepper.renewed()
-            refined = refine(problem, arrangement, stepper, part)
-            arrangement = refined.arrangement
-            moved_mm = self.scene.distance_mm(before.ct_to_world, arrangement.ct_to_world)
-            if moved_mm < CONVERGED_MM or refined.score < score + CONVERGED_SCORE:
+            going = [rounds for rounds in every if not rounds.over]
+            if not going:
                 break
-            score = refined.score
-        assert refined is not None
-        return refined
+            part = progress.part(n / stage.rounds, (n + 1) / stage.rounds)
+            problems = side_by_side(lambda r: self.problem(stage, r.arrangement, r.signs), going)
+            refined = refine_together(
+                problems,
+                [rounds.arrangement for rounds in going],
+                [rounds.next_stepper() for rounds in going],
+                part,
+            )
+            for rounds, done in zip(going, refined, strict=True):
+                rounds.learn(done, self.scene)
+        return [rounds.done() for rounds in every]
 
     def measured_anew(self, stage: Stage, hypothesis: Hypothesis) -> Refined:
         """Return a hypothesis with cost and Hessian of its own place: its Hessian may be that of
@@ -165,6 +188,32 @@ class Refiner:
         return kept
 
 
+class _Rounds:
+    """What became of one arrangement in the rounds of a stage."""
+
+    def __init__(self, arrangement: Arrangement, signs: tuple[int, ...], stepper: Stepper) -> None:
+        self.arrangement, self.signs, self.over = arrangement, signs, False
+        self._stepper = stepper
+        self._refined: Refined | None = None
+
+    def next_stepper(self) -> Stepper:
+        """Return the stepper of the next round: of what it learned, what holds in new pictures."""
+        self._stepper = self._stepper.renewed()
+        return self._stepper
+
+    def learn(self, refined: Refined, scene: Scene) -> None:
+        """Take in what a round brought."""
+        before = -1.0 if self._refined is None else self._refined.score
+        moved_mm = scene.distance_mm(self.arrangement.ct_to_world, refined.arrangement.ct_to_world)
+        self._refined, self.arrangement = refined, refined.arrangement
+        self.over = moved_mm < CONVERGED_MM or refined.score < before + CONVERGED_SCORE
+
+    def done(self) -> Refined:
+        """Return what the last round brought."""
+        assert self._refined is not None
+        return self._refined
+
+
 def refine_coarsely(
     refiner: Refiner,
     candidates: Sequence[Candidate],
@@ -177,11 +226,8 @@ def refine_coarsely(
     of them. ``tried`` as in `by_place`."""
     groups = by_place(refiner.scene, candidates, places, tried)
     every = [candidate for group in groups for candidate in group]
-
-    def coarse(candidate: Candidate, part: Progress) -> Hypothesis:
-        return refiner.refine(options.coarse, candidate, part)
-
-    refined = iter(side_by_side_reporting(coarse, every, progress, "refining the likeliest poses"))
+    message = "refining the likeliest poses"
+    refined = iter(refiner.refine_each(options.coarse, every, progress, message))
     kept = []
     for group in groups:
         poses = list(itertools.islice(refined, len(group)))
@@ -194,12 +240,8 @@ def refine_further(
     refiner: Refiner, coarse: Sequence[Hypothesis], options: RegistrationOptions, progress: Progress
 ) -> list[Hypothesis]:
     """Refine all poses at the middle stage; the best come first."""
-
-    def middle(hypothesis: Hypothesis, part: Progress) -> Hypothesis:
-        return refiner.refine(options.middle, hypothesis, part)
-
     message = "refining the best poses"
-    return refiner.distinct(side_by_side_reporting(middle, coarse, progress, message))
+    return refiner.distinct(refiner.refine_each(options.middle, coarse, progress, message))
 
 
 def refine_afresh(
@@ -217,12 +259,9 @@ def refine_afresh(
     stage = replace(options.middle, rounds=2)
     best = refiner.distinct(middle, places.apart_mm, places.finals)
     worth = [h for h in best if h.score >= best[0].score - options.fine_lead]
-
-    def again(hypothesis: Hypothesis, part: Progress) -> Hypothesis:
-        return refiner.refine(stage, hypothesis, part, afresh=True)
-
     message = "refining the best poses afresh"
-    return refiner.distinct([*middle, *side_by_side_reporting(again, worth, progress, message)])
+    again = refiner.refine_each(stage, worth, progress, message, afresh=True)
+    return refiner.distinct([*middle, *again])
 
 
 def refine_finely(
@@ -232,12 +271,8 @@ def refine_finely(
     threshold = middle[0].score - options.fine_lead
     close = [h for h in middle[: options.fine_candidates] if h.score >= threshold]
     first, rest = options.fine.in_two()
-
-    def fine(hypothesis: Hypothesis, part: Progress) -> Hypothesis:
-        return refiner.refine(first, hypothesis, part)
-
     message = "refining the pose finely"
-    poses = refiner.distinct(side_by_side_reporting(fine, close, progress.part(0.0, 0.5), message))
+    poses = refiner.distinct(refiner.refine_each(first, close, progress.part(0.0, 0.5), message))
     progress.pose(poses[0].ct_to_world)
     return [refiner.refine(rest, poses[0], progress.part(0.5, 1.0)), *poses[1:]]
 

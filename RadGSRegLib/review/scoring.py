@@ -126,7 +126,7 @@ class PoseScorer:
         return self._refined(stage, middle, report.part(0.3, 1.0)).ct_to_world
 
     def _refined(self, stage: Stage, arrangement: Arrangement, progress: Progress) -> Arrangement:
-        refined = self._refiner.refine_arrangement(stage, arrangement, self.signs, progress)
+        (refined,) = self._refiner.refine_arrangements(stage, [arrangement], [self.signs], progress)
         return refined.arrangement
 
     def _polarities(self, arrangement: Arrangement) -> tuple[int, ...]:

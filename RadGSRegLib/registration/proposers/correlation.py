@@ -119,13 +119,14 @@ def _correlation_maps(
     intrinsics = [camera.intrinsic] * len(poses)
     pictures = bodies.pictures(intrinsics, ct_to_camera, camera.size, "coarse")
     target, image = pictures[:, 0], pictures.sum(1)
-    floor = TEMPLATE_FLOOR * free.deviation(image).amax(dim=(1, 2), keepdim=True) + 1e-9
+    contrast = free.contrast(image)
+    floor = TEMPLATE_FLOOR * contrast.deviation.amax(dim=(1, 2), keepdim=True) + 1e-9
     visible = VISIBLE_SHARE * target.amax(dim=(1, 2), keepdim=True)
     weight = (target > visible).float()
     if neighbour_weight > 0.0:
         others = (image - target > visible).float()
         weight = torch.maximum(weight, neighbour_weight * others)
-    template = weight * free.normalize(image, floor)
+    template = weight * contrast.normalized(floor).image
     # Room for the largest shift, and for the pixel after it.
     reach = int(np.ceil(np.abs(shifts_px).max(initial=0.0))) + 2
     size = tuple(next_fast_len(n + min(reach, n), real=True) for n in (rows, columns))
