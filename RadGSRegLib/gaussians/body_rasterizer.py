@@ -90,7 +90,7 @@ def _scene(
         )
     if places.ndim > 3 and len(places) != len(poses):
         raise ValueError(f"{len(poses)} views need as many sets of poses, not {len(places)}")
-    places = np.broadcast_to(places, (len(poses), len(bodies), 4, 4))
+    places = np.broadcast_to(places, (len(poses), len(bodies), 4, 4)).copy()
     first = bodies.clouds[0]
     module = BODY_RASTERIZERS.choose(backend, first.device, first.dtype)
     inverses = np.stack([inverse_intrinsic(k) for k in matrices])

@@ -27,7 +27,7 @@ def _cached(
 
 @lru_cache(maxsize=64)
 def _stacked(inverses: bytes, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    matrices = np.frombuffer(inverses).reshape(-1, 3, 3)
+    matrices = np.frombuffer(inverses, dtype=np.float64).reshape(-1, 3, 3)
     rays = [pixel_rays(k, size, torch.float32, device) for k in matrices]
     return torch.stack([d for d, _ in rays]), torch.stack([lengths for _, lengths in rays])
 
