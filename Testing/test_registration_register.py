@@ -45,7 +45,7 @@ from RadGSRegLib.registration.proposers.levels import level_step
 from RadGSRegLib.registration.refine import Evaluation, Refined
 from RadGSRegLib.registration.stages import by_place
 from RadGSRegLib.simulation import SimulatedCase
-from RadGSRegLib.system import Progress
+from RadGSRegLib.system import Progress, parallel
 
 SPINE = ("L1", "L2", "L3", "L4", "L5")
 
@@ -412,6 +412,17 @@ def test_a_refiner_remembers_what_became_of_a_pose_and_only_that() -> None:
     assert afresh is not further
     # Another registration of the same candidate knows nothing of this one.
     assert _refiner().refine(stage, start, Progress()) is not first
+
+
+def test_the_number_of_cores_changes_no_digit(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    for cores in (1, 2):
+        monkeypatch.setattr(parallel, "core_count", lambda cores=cores: cores)
+        done.append(register(simulated("hard").case, None, QUICK))
+    alone, together = done
+    assert np.array_equal(together.ct_to_world, alone.ct_to_world)
+    assert together.quality == alone.quality
+    assert together.reason == alone.reason
 
 
 @pytest.mark.parametrize("after", [0, 3])
