@@ -31,11 +31,13 @@ from RadGSRegLib.registration import (
     Stage,
     StretchedGaussNewton,
     evaluate,
+    normal_equations,
 )
 from RadGSRegLib.registration import refine as refinement
 from RadGSRegLib.registration.background import RenderedBackground, render_linear
 from RadGSRegLib.registration.evidence import pose_covariance
-from RadGSRegLib.registration.refine import Evaluation, Refined, Trial
+from RadGSRegLib.registration.normal_equations import Evaluation, Trial
+from RadGSRegLib.registration.refine import Refined
 from RadGSRegLib.registration.residual import NormalizedTerm
 from RadGSRegLib.registration.windows import StageView
 from RadGSRegLib.system import Progress
@@ -212,7 +214,7 @@ def test_views_evaluated_together_are_what_each_is_alone(
         "together": lambda pictures: [pictures],
         "alone": lambda pictures: [[picture] for picture in pictures],
     }.items():
-        monkeypatch.setattr(refinement, "_groups", split)
+        monkeypatch.setattr(normal_equations, "_groups", split)
         found[name] = evaluate(problem, start)
     together, alone = found["together"], found["alone"]
     assert together.cost == pytest.approx(alone.cost, rel=1e-5)
@@ -231,22 +233,22 @@ def test_views_are_grouped_by_cores_and_only_with_their_like(
     problem = _problem(OPTIONS.fine, start)
     large, small = problem.views, _problem(OPTIONS.coarse, start).views
 
-    monkeypatch.setattr(refinement, "GROUP_PX", 6 * large[0].window.valid.numel())
+    monkeypatch.setattr(normal_equations, "GROUP_PX", 6 * large[0].window.valid.numel())
 
     def groups(*views: StageView) -> list[int]:
         trial = Trial(problem, start)
-        pictures = [refinement._Picture(0, trial, view) for view in views]
-        return [len(group) for group in refinement._groups(pictures)]
+        pictures = [normal_equations._Picture(0, trial, view) for view in views]
+        return [len(group) for group in normal_equations._groups(pictures)]
 
-    monkeypatch.setattr(refinement, "worker_count", lambda: 2)
+    monkeypatch.setattr(normal_equations, "worker_count", lambda: 2)
     assert groups(*large) == [1] * len(large)
     assert groups(*large * 3) == [3, 3]
     assert groups(large[0], small[0], large[1]) == [1] * 3
-    monkeypatch.setattr(refinement, "worker_count", lambda: 1)
+    monkeypatch.setattr(normal_equations, "worker_count", lambda: 1)
     assert groups(*large) == [len(large)]
     # Small ones of several trials go together, as many as fit.
     assert groups(*small * 4) == [len(small) * 4]
-    monkeypatch.setattr(refinement, "GROUP_PX", 3 * small[0].window.valid.numel())
+    monkeypatch.setattr(normal_equations, "GROUP_PX", 3 * small[0].window.valid.numel())
     assert groups(*small[:1] * 8) == [2, 3, 3]
 
 

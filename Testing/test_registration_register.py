@@ -40,9 +40,10 @@ from RadGSRegLib.registration import (
 )
 from RadGSRegLib.registration import register_case as register
 from RadGSRegLib.registration.evidence import leads_over
+from RadGSRegLib.registration.normal_equations import Evaluation
 from RadGSRegLib.registration.proposers import around, neighbouring_levels
 from RadGSRegLib.registration.proposers.levels import level_step
-from RadGSRegLib.registration.refine import Evaluation, Refined
+from RadGSRegLib.registration.refine import Refined
 from RadGSRegLib.registration.stages import by_place
 from RadGSRegLib.simulation import SimulatedCase
 from RadGSRegLib.system import Progress, parallel

@@ -12,6 +12,8 @@ from .bodies import Arrangement as Arrangement
 from .bodies import BodySource as BodySource
 from .bodies import Drawing as Drawing
 from .bodies import Prior as Prior
+from .normal_equations import Problem as Problem
+from .normal_equations import evaluate as evaluate
 from .options import Places as Places
 from .options import RefineOptions as RefineOptions
 from .options import RegistrationOptions as RegistrationOptions
@@ -25,8 +27,6 @@ from .proposers import GivenPoses as GivenPoses
 from .proposers import Proposal as Proposal
 from .proposers import Proposer as Proposer
 from .proposers import Tried as Tried
-from .refine import Problem as Problem
-from .refine import evaluate as evaluate
 from .register import register as register
 from .register import register_case as register_case
 from .residual import Comparison as Comparison

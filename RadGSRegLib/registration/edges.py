@@ -8,7 +8,7 @@ from ..system import side_by_side
 from ..views import gradient_correlation
 from .bodies import Arrangement
 from .bounds import EDGE_SCALES_PX
-from .refine import Problem
+from .normal_equations import Problem
 from .windows import StageView, footprint
 
 

@@ -14,9 +14,10 @@ from ..views import window
 from .bodies import Arrangement
 from .bounds import CONVERGED_MM, CONVERGED_SCORE, MARGIN_MM, SAME_POSE_MM
 from .edges import edge_scores
+from .normal_equations import Problem, evaluate, with_background
 from .options import Places, RegistrationOptions, Stage
 from .proposers import Candidate
-from .refine import Problem, Refined, evaluate, refine_together, with_background
+from .refine import Refined, refine_together
 from .residual import Residual
 from .scene import Scene
 from .steps import Stepper
