@@ -18,8 +18,11 @@ import SimpleITK as sitk  # noqa: N813
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
+import registration_scenes
 import slicer_startup
 from test_dicom_xray import IDENTITY, NAME, write_dicom
+
+from RadGSRegLib.simulation import write_simulated_case
 
 slicer_startup.start()
 
@@ -69,7 +72,8 @@ def test_from_dicom_to_a_scene_that_comes_back(tmp_path: Path) -> None:
     scene = slicer_startup.start()
     logic = RadGSReg.RadGSRegLogic()
     case = tmp_path / "case"
-    made = logic.simulate(realism="clean", seed=2, outputFolder=case)
+    write_simulated_case(registration_scenes.simulated(region=("L2", "L3", "L4")), case)
+    made = simulated._loadPhantom(case)
     ctNode, truthNode = made.ctNode, made.truthNode
     for node in made.xrayNodes:
         scene.RemoveNode(node)
