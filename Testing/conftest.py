@@ -26,8 +26,12 @@ LONG = {
     "test_demo.py",
     "test_networks_shipped.py",
     "test_registration_cases.py",
+    "test_registration_register.py",
+    "test_segmentation.py",
     "test_slicer_scenario.py",
     "test_slicer_selftest.py",
+    "test_training_loop.py",
+    "test_training_pretrain.py",
     "test_training_xrays.py",
 }
 

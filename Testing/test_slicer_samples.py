@@ -17,9 +17,11 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
 import slicer_startup
+from registration_scenes import simulated as small_case
 
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import exp_se3
+from RadGSRegLib.simulation import write_simulated_case
 
 slicer_startup.start()
 
@@ -77,9 +79,10 @@ def test_the_error_is_that_of_the_transform(nodes: simulated.SimulatedNodes) -> 
     assert logic.errorAgainstTruth(*where) is None
 
 
-def test_a_ct_of_the_scene_is_simulated_in_its_own_frame(
-    nodes: simulated.SimulatedNodes,
-) -> None:
+def test_a_ct_of_the_scene_is_simulated_in_its_own_frame(tmp_path: Path) -> None:
+    slicer_startup.start()
+    path = tmp_path / "case"
+    nodes = simulated._loadPhantom(write_simulated_case(small_case(), path).parent)
     turn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     pose = exp_se3(np.array([0.1, 0.0, 0.2, 5.0, 0.0, 0.0]))
     turn.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(pose))
