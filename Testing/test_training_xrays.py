@@ -17,6 +17,8 @@ from RadGSRegLib.simulation import simulate_case, write_simulated_case
 from RadGSRegLib.training import bounds
 from RadGSRegLib.training.pool import SamplePool
 
+pytestmark = pytest.mark.usefixtures("brief_fit")
+
 OPTIONS = {
     "model": scenes.TINY_NETWORKS,
     "detection": {"steps": 2, "batch": 2, "pairs": 2, "first_pairs": 2, "validate": 2},
