@@ -41,6 +41,12 @@ LEAST_SOURCE_MM = 100.0
 # The detector is at most so many times as far from the source as the patient. (The fifteen: 1.45 to
 # 1.55; the wrist: 1.28 to 1.31. In cm these are more than 12.)
 MOST_MAGNIFICATION = 5.0
+# All extrinsics go from camera to world where lines of sight miss their meeting by so much, mm, and
+# with the inverse extrinsics less than this share of that. The wrist: 67 mm for clicks and 99 for
+# middles as against 0 and 3. Of 2000 drawn rigs that are right (clicks off by up to 10 mm, pictures
+# by 30) none is refused, of those the other way round 95 % instead of 76 %.
+REVERSED_MM = 20.0
+REVERSED_SHARE = 0.3
 # Sources nearer to each other than this are in the same place, mm, whichever way they look. No
 # evidence.
 SAME_SOURCE_MM = 20.0

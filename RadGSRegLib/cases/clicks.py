@@ -35,8 +35,19 @@ def middle_of_views(views: Sequence[View]) -> Array:
 
     Raises InputError where the views are parallel.
     """
+    return meeting(views, clicked=False)[0]
+
+
+def meeting(views: Sequence[View], *, clicked: bool) -> tuple[Array, float]:
+    """The point (3,), world mm, nearest to the rays through clicks (of the views that have one) or
+    through the images' middles, and how far they miss it (root mean square), mm.
+
+    Raises InputError where the rays are parallel.
+    """
+    if clicked:
+        return _meeting([(v.camera, v.center_px) for v in views if v.center_px is not None])
     cameras = [view.camera for view in views]
-    return _meeting([(c, ((c.columns - 1) / 2.0, (c.rows - 1) / 2.0)) for c in cameras])[0]
+    return _meeting([(c, ((c.columns - 1) / 2.0, (c.rows - 1) / 2.0)) for c in cameras])
 
 
 def _meeting(pixels: Sequence[tuple[Camera, Pixel]]) -> tuple[Array, float]:

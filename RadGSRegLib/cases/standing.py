@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Array, Camera
+from ..geometry import Array, Camera, invert_rigid
 from . import bounds
-from .clicks import clicked_centre, middle_of_views
+from .clicks import clicked_centre, meeting, middle_of_views
 from .types import View
 
 
@@ -69,8 +69,13 @@ def check_standing(views: Sequence[View], source: Path) -> None:
     """InputError where the patient cannot be between a view's source and its detector.
 
     Tells of a focal length in mm, an extrinsic in metres or one that goes the other way. Likewise
-    where two sources are in one place.
+    where two sources are in one place, and where all extrinsics seem to go the other way.
     """
+    _check_places(views, source)
+    _check_direction(views, source)
+
+
+def _check_places(views: Sequence[View], source: Path) -> None:
     place_world = patient_place(views)
     for view in views:
         title = f'view "{view.name}"'
@@ -104,6 +109,42 @@ def check_standing(views: Sequence[View], source: Path) -> None:
                 "show depth",
                 "the extrinsic must map world to camera, in mm",
             )
+
+
+def _check_direction(views: Sequence[View], source: Path) -> None:
+    """InputError where lines of sight pass each other, but would meet with all extrinsics inverted.
+
+    A rig whose cameras are given from camera to world may well look possible: its sources are
+    apart, and something lies before them. Not where the inverse could not be either.
+    """
+    apart = _apart_mm(views)
+    if apart <= bounds.REVERSED_MM:
+        return
+    turned = []
+    for view in views:
+        pose = invert_rigid(view.camera.world_to_camera)
+        turned.append(replace(view, camera=replace(view.camera, world_to_camera=pose)))
+    try:
+        _check_places(turned, source)
+    except InputError:
+        return
+    inverted = _apart_mm(turned)
+    if patient_place(turned) is not None and inverted < bounds.REVERSED_SHARE * apart:
+        raise InputError(
+            source,
+            f"the views' lines of sight miss the point where they should meet by {apart:.0f} mm, "
+            f"but by {inverted:.0f} mm if all extrinsics are inverted",
+            "the extrinsic must map world to camera, not camera to world",
+        )
+
+
+def _apart_mm(views: Sequence[View]) -> float:
+    """How far lines of sight, to what was clicked or else to the middles, miss their meeting."""
+    clicked = all(view.center_px is not None for view in views)
+    try:
+        return meeting(views, clicked=clicked)[1]
+    except InputError:  # parallel ones do not say
+        return 0.0
 
 
 def _check_distances(view: View, depth: float, title: str, source: Path) -> None:
