@@ -120,6 +120,9 @@ def _check_direction(views: Sequence[View], source: Path) -> None:
     apart = _apart_mm(views)
     if apart <= bounds.REVERSED_MM:
         return
+    most = bounds.REVERSED_SHARE * apart
+    if any(view.center_px is None for view in views):
+        most = min(most, bounds.REVERSED_MIDDLES_MM)
     turned = []
     for view in views:
         pose = invert_rigid(view.camera.world_to_camera)
@@ -129,7 +132,7 @@ def _check_direction(views: Sequence[View], source: Path) -> None:
     except InputError:
         return
     inverted = _apart_mm(turned)
-    if patient_place(turned) is not None and inverted < bounds.REVERSED_SHARE * apart:
+    if patient_place(turned) is not None and inverted < most:
         raise InputError(
             source,
             f"the views' lines of sight miss the point where they should meet by {apart:.0f} mm, "
