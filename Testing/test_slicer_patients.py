@@ -14,7 +14,7 @@ pytest.importorskip("PySide6.QtWidgets", reason="PySide6 does not load here", ex
 import panel_scene
 import pydicom
 import slicer_startup
-from dicom_files import GEOMETRY, IDENTITY, picture, write_dicom
+from dicom_files import GEOMETRY, IDENTITY, picture, two_views, write_dicom
 
 slicer_startup.start()
 
@@ -106,3 +106,15 @@ def test_an_xray_of_a_saved_scene_is_known_by_the_database(ct: Any, tmp_path: Pa
     slicer.dicomDatabase.files[uid] = tmp_path / "1.dcm"
     (said,) = patients.otherPatients(ct, nodes)
     assert said.endswith("belongs to another patient than the CT")
+
+
+def test_xrays_of_a_views_json_are_known_too(ct: Any, tmp_path: Path) -> None:
+    path = two_views(tmp_path, PatientID="ROE-1")
+    imported = xraysources.fromFile(path)
+    first, second = (node.GetName() for node in imported.nodes)
+    said = [f'the X-ray "{first}" belongs to another patient than the CT']
+    assert patients.otherPatients(ct, imported.nodes) == said
+    assert any("nominal" in note for note in imported.notes)
+    ct.RemoveAttribute("DICOM.instanceUIDs")
+    said = [f'the X-ray "{second}" belongs to another patient than the X-ray "{first}"']
+    assert patients.otherPatients(ct, imported.nodes) == said

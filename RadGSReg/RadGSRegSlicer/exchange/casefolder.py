@@ -25,6 +25,7 @@ from ..scene.xray import (
     getPixels,
     nodeFromView,
 )
+from .patients import rememberFile
 
 if TYPE_CHECKING:
     from RadGSRegLib.cases import View
@@ -158,13 +159,24 @@ def startToLps(startRas: ArrayLike) -> np.ndarray:
 
 
 def importViews(
-    path: str | os.PathLike[str], scene: slicer.vtkMRMLScene | None = None
+    path: str | os.PathLike[str],
+    scene: slicer.vtkMRMLScene | None = None,
+    notes: list[str] | None = None,
 ) -> list[slicer.vtkMRMLScalarVolumeNode]:
-    """X-ray nodes from a ``views.json``. Raises InputError where it cannot be used."""
-    from RadGSRegLib.cases import read_views_with_axes
+    """X-ray nodes from a ``views.json``; ``notes`` gets remarks on what was read.
 
-    views, axes = read_views_with_axes(Path(path))
-    return [nodeFromView(view, scene, axes) for view in views]
+    Raises InputError where it cannot be used.
+    """
+    from RadGSRegLib.cases import Ledger, read_json_object, read_views_with_axes
+
+    path, ledger = Path(path), Ledger()
+    views, axes = read_views_with_axes(path, ledger)
+    nodes = [nodeFromView(view, scene, axes) for view in views]
+    for node, entry in zip(nodes, read_json_object(path)["views"], strict=True):
+        rememberFile(node, path.parent / entry["image"])
+    if notes is not None:
+        notes += ledger.notes
+    return nodes
 
 
 def importImage(
@@ -204,7 +216,9 @@ def importImage(
         camera = Camera(intrinsic, extrinsic, columns, rows)
         geometry = XrayGeometry(camera, tags.spacing_mm, image.intensity or "display", nominal=True)
     name = path.stem if image.tags is None else dicomName(path, scene)
-    return createXrayNode(name, image.pixels, geometry, scene)
+    node = createXrayNode(name, image.pixels, geometry, scene)
+    rememberFile(node, path)
+    return node
 
 
 def dicomName(path: Path, scene: slicer.vtkMRMLScene | None = None) -> str:

@@ -67,7 +67,8 @@ def fromFile(
         raise InputError(path.name or "file", "is not there", "choose a file")
     requirePackages()
     if path.suffix.lower() == ".json":
-        return Imported(importViews(path, scene))
+        notes: list[str] = []
+        return Imported(importViews(path, scene, notes), notes)
     from RadGSRegLib.cases import read_xray
 
     out = Imported()
