@@ -167,7 +167,8 @@ def posed_prior(
     """Turn a case's vertebra and its pose into Gaussians in the world.
 
     Cut at the mask, without the shell around it that a registration takes along: what the
-    segmentation calls the vertebra is what is reconstructed.
+    segmentation calls the vertebra is what is reconstructed. They are kept on disk for the next
+    registration of the same CT (`gaussians.kept`).
 
     Args:
         case: CT and labels.
@@ -188,10 +189,10 @@ def posed_prior(
         True
     """
     from .drr import excess_attenuation
-    from .gaussians import fit_vertebra
+    from .gaussians import fit_vertebra_once
 
     excess = excess_attenuation(case.ct, case.labels, case.label)
-    cloud = fit_vertebra(excess, seed=registration.seed, progress=progress)
+    cloud = fit_vertebra_once(excess, seed=registration.seed, progress=progress)
     return cloud.transformed(registration.ct_to_world)
 
 

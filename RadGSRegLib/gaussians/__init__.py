@@ -11,6 +11,7 @@ from .cloud import GaussianCloud as GaussianCloud
 from .cloud import multiply_quaternions as multiply_quaternions
 from .fit import FitOptions as FitOptions
 from .fit import fit_vertebra as fit_vertebra
+from .kept import fit_vertebra_once as fit_vertebra_once
 from .moments import coarsen as coarsen
 from .moments import match_moments as match_moments
 from .ply import read_ply as read_ply

@@ -12,3 +12,5 @@ VOLUME_FIT_CUTOFF = 3.5
 VIEW_FIT_CUTOFF = 4.0
 # The narrowest Gaussian that samples one apart still see, in sample distances. No evidence.
 NARROWEST_SEEN = 0.5
+# Clouds kept on disk take so many bytes at most: about 240 vertebrae of 6,000 Gaussians.
+KEPT_BYTES = 64_000_000
