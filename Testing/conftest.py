@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +16,10 @@ from typing import Any
 # 238,000 x 3 by 3 x 3 took 87 ms instead of 2 beside other work). The library's own threads stay.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Tests leave nothing in the user's folders, and fit what they say they fit.
-os.environ["RADGSREG_CACHE"] = "off"
+# Tests leave nothing in the user's folders; the workers of one session share what they fit.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["RADGSREG_CACHE"] = tempfile.mkdtemp(prefix="radgsreg-tests-")
+    atexit.register(shutil.rmtree, os.environ["RADGSREG_CACHE"], ignore_errors=True)
 
 import pytest
 import torch
