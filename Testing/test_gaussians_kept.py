@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from RadGSRegLib.gaussians import (
     fit_vertebra,
     fit_vertebra_once,
     kept,
+    write_ply,
 )
 from RadGSRegLib.geometry import Volume
 
@@ -160,14 +159,21 @@ def test_a_fit_that_was_cancelled_or_refused_leaves_nothing(folder: Path) -> Non
     assert not folder.exists()
 
 
-def _once(_: int) -> int:
-    kept.fit_vertebra = _quickly
-    return len(fit_vertebra_once(_ball(), 40))
+def test_another_process_may_be_first_or_clear_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(*args: Any, **options: Any) -> GaussianCloud:
+        cloud = _quickly(*args, **options)
+        folder.mkdir(parents=True)
+        write_ply(folder / f"{kept._key(_ball(), 40, 0)}.ply", cloud)
+        return cloud
 
-
-def test_two_processes_may_keep_the_same_at_once(folder: Path) -> None:
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        lengths = list(pool.map(_once, range(2)))
-    assert len(set(lengths)) == 1
+    monkeypatch.setattr(kept, "fit_vertebra", overtaken)
+    cloud = fit_vertebra_once(_ball(), 40)
+    assert _equal(fit_vertebra_once(_ball(), 40), cloud)
     (path,) = folder.iterdir()
-    assert path.suffix == ".ply"
+    # Listed, and gone before it is looked at.
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([path, folder / "gone.ply"]))
+    monkeypatch.setattr(bounds, "KEPT_BYTES", 1)
+    kept._make_room(folder)
+    assert not path.exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -480,13 +480,15 @@ def test_a_level_far_behind_is_not_refined_to_its_end_and_a_close_one_is(
         state = Evaluation(0.1, score, (0.5, 0.5), np.zeros(6), np.eye(6), 1.0)
         return Hypothesis(Refined(arrangement, state, 1), (1, 1))
 
-    def refined(stage: Stage, *_: object, afresh: bool = False) -> Hypothesis:
+    def refined(
+        stage: Stage, starts: Sequence[object], *_: object, afresh: bool = False
+    ) -> list[Hypothesis]:
         if stage.pixel_mm != options.fine.pixel_mm:
-            return scored(0.9)
+            return [scored(0.9) for _ in starts]
         asked.append(stage.rounds)
-        return scored(first if stage.rounds == 1 else 1.2)
+        return [scored(first if stage.rounds == 1 else 1.2) for _ in starts]
 
-    monkeypatch.setattr(refiner, "refine", refined)
+    monkeypatch.setattr(refiner, "refine_each", refined)
     leads, reason = leads_over(
         refiner, scored(1.0), neighbouring_levels(options), options, Progress()
     )
