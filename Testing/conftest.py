@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,21 +105,23 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture(scope="module")
 def brief_fit() -> Iterator[None]:
-    """Gaussians are fitted in three steps instead of 160, commands reconstruct coarsely: not for
-    tests of how well either fits."""
-    from RadGSRegLib.commands import running
-    from RadGSRegLib.gaussians import FitOptions
-
-    steps = FitOptions(volume_steps=3, view_steps=3, views=3)
-    usual = running.reconstruction_options
-
-    def coarse(device: str, seed: int) -> Any:
-        return replace(usual(device, seed), pixel_mm=2.4, spacing_mm=2.0, prior_steps=2)
+    """Gaussians are fitted briefly (`brief`): not for tests of how well they fit."""
+    import brief
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FitOptions, "for_count", lambda count: steps)
-        patch.setattr(running, "reconstruction_options", coarse)
+        patch.setenv(*brief.NOT_KEPT)
+        brief.shorten(patch.setattr)
         yield
+
+
+@pytest.fixture
+def brief_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same in child processes."""
+    import brief
+
+    monkeypatch.setenv(*brief.NOT_KEPT)
+    paths = [str(brief.write_for_children(tmp_path / "brief")), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
 
 
 @pytest.fixture

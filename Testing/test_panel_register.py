@@ -461,6 +461,7 @@ def test_time_left() -> None:
     assert "min left" in timing.text(0.5)
 
 
+@pytest.mark.usefixtures("brief_children")
 @pytest.mark.slow
 def test_a_real_registration_through_the_panel(widget: Any, tmp_path: Path) -> None:
     """The whole way on a small phantom: the library computes, the pose is the true one."""

@@ -68,6 +68,7 @@ def shown(scene: Any) -> Any:
     return None
 
 
+@pytest.mark.usefixtures("brief_children")
 def test_from_dicom_to_a_scene_that_comes_back(tmp_path: Path) -> None:
     scene = slicer_startup.start()
     logic = RadGSReg.RadGSRegLogic()

@@ -26,6 +26,7 @@ def test_without_packages_the_rest_is_tested(monkeypatch: pytest.MonkeyPatch) ->
     assert said[-1] == "Left out, not installed: torch"
 
 
+@pytest.mark.usefixtures("brief_children")
 @pytest.mark.slow
 def test_the_self_test_passes() -> None:
     slicer_startup.start()
