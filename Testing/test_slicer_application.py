@@ -26,7 +26,7 @@ from RadGSRegSlicer.exchange import results
 from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.review import views
 from RadGSRegSlicer.review.review import Review
-from RadGSRegSlicer.scene import starts, xray
+from RadGSRegSlicer.scene import segments, starts, xray
 from review_scene import ball_nodes
 from slicer_application import SIZES, StandInLayoutManager, logged
 from slicer_pictures import view_slice
@@ -174,7 +174,7 @@ def _lines(review: Review) -> list[Any]:
 
 
 def test_after_apply_the_review_is_shown_and_scored(
-    panel: Any, library: Any, monkeypatch: pytest.MonkeyPatch
+    application: Any, panel: Any, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
     monkeypatch.setattr(environment, "missingPackages", list)
@@ -182,6 +182,7 @@ def test_after_apply_the_review_is_shown_and_scored(
     monkeypatch.setattr(Review, "stopScoring", lambda self: calls.append("stop"))
     _click_both(panel)
     for _ in range(2):
+        application.node.SetViewArrangement(3)  # the X-rays' arrival has left it
         panel.ui.applyButton.click()
         calls.clear()
         wait_until(lambda: not panel.steps["register"].context.busy)
@@ -258,6 +259,20 @@ def test_a_session_writes_no_error_to_the_log(
         qt_standin.processEvents(20)
         painting.stop()
     assert lines == []
+    assert slicer_application.errors == []
+
+
+def test_a_label_map_for_a_moment_leaves_no_error() -> None:
+    nodes = ball_nodes()
+    scene, segmentation = slicer.mrmlScene, nodes["segmentation"]
+    # Under a transform of its own it is resampled by Slicer, through nodes that go again.
+    own = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "own")
+    segmentation.SetAndObserveTransformNodeID(own.GetID())
+    before = scene.GetNumberOfNodes()
+    id_ = segmentation.GetSegmentation().GetNthSegmentID(0)
+    labels = segments.labelsOnCt(segmentation, id_, nodes["ct"])
+    assert (labels.array == labels.label).any()
+    assert scene.GetNumberOfNodes() == before
     assert slicer_application.errors == []
 
 
