@@ -21,7 +21,7 @@ from registration_scenes import (
 from scipy.spatial.transform import Rotation
 
 from RadGSRegLib.cases import View
-from RadGSRegLib.geometry import Rigid, compose_about, rotation_angle_deg, triangulate
+from RadGSRegLib.geometry import Rigid, compose_about, rotation_angle_deg, translation, triangulate
 from RadGSRegLib.registration import (
     Candidate,
     LocallyNormalized,
@@ -30,6 +30,7 @@ from RadGSRegLib.registration import (
     StretchedGaussNewton,
     Tried,
     evaluate,
+    exploring,
     register,
     register_case,
     scene_of,
@@ -106,6 +107,34 @@ def test_a_rolled_pose_is_left_for_the_right_one() -> None:
     best, *others = explore(refiner, [rolled], QUICK, Progress())
     assert error_mm(simulated(), best.ct_to_world) < 0.5
     assert rolled in others
+
+
+@pytest.mark.parametrize(
+    ("worse", "wanted"), [(0.0, "near"), (0.004, "near"), (0.006, "far"), (-0.2, "near")]
+)
+def test_of_poses_with_equal_evidence_the_nearest_to_a_start_comes_first(
+    worse: float, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refiner = _refiner()
+    start = truth(simulated())
+    poses = {"near": translation([3.0, 0.0, 0.0]) @ start, "far": translation([9.0, 0, 0]) @ start}
+    scores = {"near": 0.9 - worse, "far": 0.9}
+    names, both = {}, []
+    for name, pose in poses.items():
+        hypothesis = _at(refiner, pose)
+        evaluation = replace(hypothesis.refined.evaluation, score=scores[name])
+        hypothesis = replace(hypothesis, refined=replace(hypothesis.refined, evaluation=evaluation))
+        both.append(hypothesis)
+        names[hypothesis] = name
+    monkeypatch.setattr(refiner, "edge_scores", lambda *_: [0.9, 0.9])
+    monkeypatch.setattr(exploring, "beyond_doubt", lambda *_: True)
+    assert names[explore(refiner, both, QUICK, Progress(), start)[0]] == wanted
+    # Without a start evidence alone decides, however little.
+    first = explore(refiner, both, QUICK, Progress())[0]
+    assert first.score == max(scores.values())
+    # A start that is as far from both says nothing.
+    aside = translation([6.0, 0.0, 40.0]) @ start
+    assert explore(refiner, both, QUICK, Progress(), aside)[0] is first
 
 
 def test_nothing_is_tried_where_a_pose_is_beyond_doubt(monkeypatch: pytest.MonkeyPatch) -> None:

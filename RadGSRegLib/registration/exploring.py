@@ -48,22 +48,24 @@ def explore(
     fine: Sequence[Hypothesis],
     options: RegistrationOptions,
     progress: Progress,
+    near_ct_to_world: Array | None = None,
 ) -> list[Hypothesis]:
     """Return finely refined hypotheses, the best first, with what `other_poses` of it lead to.
 
-    The best is that which both measures together prefer. Goes on from a better one.
+    The best is that which both measures together prefer, and where they are equal the nearest to
+    ``near_ct_to_world`` (4, 4), a start. Goes on from a better one.
     """
     rounds = 2
     for n in range(rounds):
         part = progress.part(n / rounds, (n + 1) / rounds)
-        fine = _ordered(refiner, fine, options)
+        fine = _ordered(refiner, fine, options, near_ct_to_world)
         best = fine[0]
         if beyond_doubt(best, min(refiner.edge_scores(options.fine, best))):
             break
         others = _others(refiner, fine, options, part)
         if not others:
             break
-        fine = _ordered(refiner, [*fine, *others], options)
+        fine = _ordered(refiner, [*fine, *others], options, near_ct_to_world)
         if fine[0] is best:
             break
         _, rest = options.fine.in_two()
@@ -73,11 +75,32 @@ def explore(
 
 
 def _ordered(
-    refiner: Refiner, fine: Sequence[Hypothesis], options: RegistrationOptions
+    refiner: Refiner,
+    fine: Sequence[Hypothesis],
+    options: RegistrationOptions,
+    near_ct_to_world: Array | None,
 ) -> list[Hypothesis]:
     if len(fine) < 2:
         return list(fine)
-    return sorted(fine, key=lambda h: -(h.score + refiner.edge_score(options.fine, h)))
+
+    def measured(hypothesis: Hypothesis) -> float:
+        return hypothesis.score + refiner.edge_score(options.fine, hypothesis)
+
+    ordered = sorted(fine, key=measured, reverse=True)
+    if near_ct_to_world is None:
+        return ordered
+    start_ct_to_world = near_ct_to_world
+
+    def from_start_mm(hypothesis: Hypothesis) -> float:
+        return refiner.scene.distance_mm(hypothesis.ct_to_world, start_ct_to_world)
+
+    best = ordered[0]
+    equal = [h for h in ordered if measured(h) >= measured(best) - bounds.EQUAL_EVIDENCE]
+    nearest = min(equal, key=from_start_mm)
+    # Two poses that are nearly the same are not told apart by a start that is far from both.
+    if from_start_mm(nearest) > from_start_mm(best) - bounds.CLEARLY_APART_MM:
+        return ordered
+    return [nearest, *(h for h in ordered if h is not nearest)]
 
 
 def _others(

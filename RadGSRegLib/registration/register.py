@@ -83,7 +83,14 @@ def register_case(
             MixedPolarity(asked[-1], tuple(view.intensity == "display" for view in case.views)),
         ]
         part = report.part(0.05, 1.0)
-        done = register(scene, asked, alternatives=alternatives, options=options, progress=part)
+        done = register(
+            scene,
+            asked,
+            alternatives=alternatives,
+            options=options,
+            progress=part,
+            near_ct_to_world=start_ct_to_world,
+        )
     total = time.perf_counter() - began
     if start_ct_to_world is not None:
         moved_mm = scene.distance_mm(np.array(start_ct_to_world, dtype=float), done.ct_to_world)
@@ -143,6 +150,7 @@ def register(
     alternatives: Sequence[Alternative] = (),
     options: RegistrationOptions | None = None,
     progress: Progress | None = None,
+    near_ct_to_world: ArrayLike | None = None,
 ) -> Registration:
     """Register a scene's target: ask proposers, refine what they propose, judge what comes of it.
 
@@ -158,6 +166,7 @@ def register(
         alternatives: asked for poses that may look right too; the best of all has to be better.
         options: None: the defaults.
         progress: told of the share done and of the best pose so far; may cancel.
+        near_ct_to_world: (4, 4), a start: of poses with equal evidence the nearest is the best.
 
     Returns:
         The pose (4, 4) LPS mm, its covariance, the status and the evidence.
@@ -188,7 +197,9 @@ def register(
         raise InputError(
             "views", f"at least {least} X-rays are needed to find the pose, not {count}"
         )
-    route = _Route(Refiner(scene, residual or LocallyNormalized(), stepper), others, options)
+    near = None if near_ct_to_world is None else np.array(near_ct_to_world, dtype=float)
+    refiner = Refiner(scene, residual or LocallyNormalized(), stepper)
+    route = _Route(refiner, others, options, near)
     began = time.perf_counter()
     timing_s: dict[str, float] = {}
 
@@ -244,9 +255,14 @@ class _Route:
     """The way from candidates to a judged pose."""
 
     def __init__(
-        self, refiner: Refiner, alternatives: Sequence[Alternative], options: RegistrationOptions
+        self,
+        refiner: Refiner,
+        alternatives: Sequence[Alternative],
+        options: RegistrationOptions,
+        near_ct_to_world: Array | None,
     ) -> None:
         self._refiner, self._alternatives, self._options = refiner, alternatives, options
+        self._near_ct_to_world = near_ct_to_world
         self.best: Hypothesis | None = None
 
     def follow(
@@ -282,7 +298,8 @@ class _Route:
         end("middle")
         fine = refine_finely(refiner, middle, options, progress.part(0.55, 0.75))
         if last or fine[0].weakest_score >= STANDS_ALONE:
-            fine = explore(refiner, fine, options, progress.part(0.75, 0.85))
+            part = progress.part(0.75, 0.85)
+            fine = explore(refiner, fine, options, part, self._near_ct_to_world)
         self.best = fine[0]
         progress.pose(self.best.ct_to_world)
         end("fine")
