@@ -255,6 +255,15 @@ def test_the_score_is_the_registrations_own(tmp_path: Path) -> None:
         last = server.answer({"do": "score", "ct_to_world": there.tolist()})
     assert last == said
 
+    # Everything beside the vertebra stays where the registration left it.
+    shifts = np.array(quality["shifts_ct"])
+    shifts[:, 2, 3] += 8.0
+    told = {**registered, "shifts_ct": shifts.tolist()}
+    pose.write_text(json.dumps({"ct_to_world": moved.tolist(), "registered": told}))
+    elsewhere = ReviewServer(path, pose, tmp_path).registered
+    assert elsewhere is not None
+    assert max(abs(elsewhere["views"][name] - said["views"][name]) for name in before) > 1e-3
+
     # Placed anew, the neighbours are elsewhere, and the score is another.
     pose.write_text(json.dumps({"ct_to_world": moved.tolist()}))
     anew = ReviewServer(path, pose, tmp_path)

@@ -186,8 +186,12 @@ def test_after_apply_the_review_is_shown_and_scored(
         panel.ui.applyButton.click()
         calls.clear()
         wait_until(lambda: not panel.steps["register"].context.busy)
-        assert panel.steps["review"].review.layout.isShown
+        review = panel.steps["review"].review
+        assert review.layout.isShown
         assert calls[-1] == "start"
+        aimed = views.cameraNode(slicer.mrmlScene)
+        np.testing.assert_allclose(aimed.GetFocalPoint(), review.session.centreRas, atol=1e-6)
+        aimed.SetFocalPoint(1.0, 2.0, 3.0)
     panel.ui.reviewLeaveButton.click()
     assert views.layoutNode(slicer.mrmlScene).GetViewArrangement() == 3
 
