@@ -318,6 +318,20 @@ def test_a_file_that_is_not_there_is_said_in_the_step(widget: Any) -> None:
     assert widget._parameterNode.xrays == []
 
 
+def test_a_package_that_cannot_be_loaded_leads_to_the_button(
+    widget: Any, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any) -> None:
+        raise ModuleNotFoundError("No module named 'pydicom'", name="pydicom")
+
+    monkeypatch.setattr(xraysources, "fromFile", broken)
+    widget.ui.viewsPathLineEdit.currentPath = str(files / "views.json")
+    widget.ui.importButton.click()
+    said = widget.ui.xrayStatusLabel.text
+    assert "pydicom cannot be loaded; press 'Install what is missing'" in said
+    assert "No module named" not in said
+
+
 def test_an_image_without_geometry_gets_a_nominal_one(widget: Any, files: Path) -> None:
     image = next(files.glob("*.tif"))
     widget.ui.viewsPathLineEdit.currentPath = str(image)

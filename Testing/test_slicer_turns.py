@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,24 @@ def test_segments_that_are_surfaces_are_moved_once(coarse_panel: Any) -> None:
     np.testing.assert_allclose(_surface(node, 5), transform_points(MOVE, before), atol=1e-4)
 
 
+def test_views_hear_of_hardening_once_and_when_all_is_in_place(coarse_panel: Any) -> None:
+    parameters, transform = coarse_panel._parameterNode, coarse_panel.transform
+    segmentation = parameters.segmentation
+    slicer.util.updateTransformMatrixFromArray(transform, MOVE)
+    for node in (parameters.ctVolume, segmentation):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    parameters.ctToWorld = transform
+    places: list[str | None] = []
+    segmentation.AddObserver(
+        slicer.vtkSegmentation.SegmentModified,
+        lambda *args: places.append(segmentation.GetTransformNodeID()),
+    )
+    coarse_panel.ui.reviewHardenButton.click()
+    assert places == [None]  # drawn before, it would be moved twice for a moment
+    coarse_panel.ui.reviewUndoButton.click()
+    assert places == [None, transform.GetID()]
+
+
 def test_hardening_takes_no_long_turn(panel: Any, application: Any) -> None:
     parameters = panel._parameterNode
     slicer.util.updateTransformMatrixFromArray(panel.transform, MOVE)
@@ -219,6 +238,22 @@ def test_a_process_is_left_without_waiting(monkeypatch: pytest.MonkeyPatch, tmp_
     assert client.poll()
     ended.append(True)
     wait_until(lambda: not job.isRunning and not client.folder.exists())
+
+
+def test_scores_are_stopped_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = ball_nodes()
+    review = Review(nodes["ct"], nodes["segmentation"], "L3", nodes["xrays"], nodes["transform"])
+    client = review.startScoring(ReviewClient(["sleep", "60"]))
+    wait_until(lambda: client.poll() or client.processId)
+    waited: list[threading.Thread] = []
+    end = client.end
+    monkeypatch.setattr(client, "end", lambda: (waited.append(threading.current_thread()), end()))
+    review.stopScoring()
+    assert review.client is None
+    wait_until(lambda: not client.folder.exists())
+    assert waited
+    assert threading.main_thread() not in waited
+    review.close()
 
 
 def test_a_case_that_cannot_be_written_is_said_by_the_client() -> None:
