@@ -129,6 +129,13 @@ def test_a_layout_that_was_current_but_unknown_is_set_again(application: Any) ->
     slicer_application.errors.clear()  # the description was added before it was set again
 
 
+def test_the_panel_makes_the_layout_known_where_no_start_did(application: Any) -> None:
+    widget = slicer_startup.make_widget()  # as of a module that is loaded later
+    application.node.SetViewArrangement(views.LAYOUT_ID)
+    assert set(views.XRAY_VIEWS) <= set(application.views)
+    widget.cleanup()
+
+
 def test_a_saved_scene_opens_without_the_extension(application: Any, tmp_path: Path) -> None:
     widget = slicer_startup.make_widget()
     path = tmp_path / "scene.mrml"

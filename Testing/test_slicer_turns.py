@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,16 @@ def test_each_part_of_the_review_has_a_turn_of_its_own(coarse_panel: Any) -> Non
     assert views.compositeNode(scene, "Red").GetBackgroundVolumeID() is None
     assert list(parts) == []
     assert views.compositeNode(scene, "Red").GetBackgroundVolumeID() == parameters.ctVolume.GetID()
+
+
+def test_a_result_is_shown_in_turns_of_its_parts(coarse_panel: Any) -> None:
+    parameters, step = coarse_panel._parameterNode, coarse_panel.steps["review"]
+    parameters.ctToWorld = coarse_panel.transform
+    parts = len(list(step.review.showLayoutInParts()))
+    step.review.layout.leave()
+    assert parts > 3
+    assert len(list(step.showResult(types.SimpleNamespace(status="ok")))) > parts
+    assert step.review.layout.isShown
 
 
 def test_a_process_is_left_without_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
