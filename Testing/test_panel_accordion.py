@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -132,23 +133,50 @@ def _unfold(panel: Any) -> None:
             getattr(panel.ui, name).collapsed = False
 
 
+def _filled() -> list[str]:
+    """The labels of the form that the program writes in: those that are empty in it."""
+    form = ET.parse(Path(slicer_startup.MODULE_FOLDER, "Resources", "UI", "RadGSReg.ui"))
+    labels = form.findall(".//widget[@class='QLabel']")
+    return [
+        label.get("name", "")
+        for label in labels
+        if not label.findtext("property[@name='text']/string")
+    ]
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_no_step_forces_the_panel_wide(panel: Any, step: str, tmp_path: Path) -> None:
     nodes = ball_nodes()
     parameters = panel._parameterNode
     parameters.ctToWorld = nodes["transform"]
-    for number, node in enumerate([nodes["ct"], *nodes["xrays"]]):
+    named = [nodes["ct"], *nodes["xrays"], nodes["segmentation"], nodes["transform"]]
+    for number, node in enumerate(named):
         node.SetName(f"{number} {'a name that goes on and on ' * 8}")
+        slicer.mrmlScene.AddNewNodeByClass(node.GetClassName(), node.GetName())
     parameters.method = "learned"
     panel.update()
+    qt_standin.processEvents(20)  # what has arrived opens the next step
     assert _button(panel, step).sizePolicy.horizontalPolicy() == QSizePolicy.Policy.Preferred
     _button(panel, step).collapsed = False
     _unfold(panel)
     whole = qt_standin.unwrap(panel.parent)
     whole.show()
     qt_standin.processEvents(20)
+    for name in _filled():  # whatever has to be said in it, as a refusal with names of files
+        label = getattr(panel.ui, name)
+        label.text, label.visible = "words that go on and on " * 12, True
+    qt_standin.processEvents(20)
+    assert _open(panel) == [step]
     whole.layout().activate()
     assert whole.minimumSizeHint().width() <= WIDTH
+    whole.resize(WIDTH, 2 * HEIGHT)
+    qt_standin.processEvents(20)
+    for name in dir(panel.ui):  # what is not asked how wide it is gets what there is
+        selector = qt_standin.unwrap(getattr(panel.ui, name))
+        if name.endswith("Selector") and selector.isVisible():
+            assert selector.width() >= 150, name
+    scrolled = qt_standin.unwrap(panel.ui.reviewScrollArea).widget()
+    assert scrolled.minimumSizeHint().width() <= WIDTH
     whole.hide()
 
 
