@@ -61,3 +61,9 @@ def test_the_form_and_the_documents_have_the_same_words() -> None:
         assert f"<string>{text}</string>" in form
         for path in (root / "docs" / "tutorial.md", root / "README.md"):
             assert text in path.read_text(encoding="utf-8"), path
+
+
+def test_the_readme_says_where_the_module_has_run() -> None:
+    said = " ".join((TESTING.parent / "README.md").read_text(encoding="utf-8").split())
+    assert "The module has been opened in 3D Slicer" in said
+    assert "So far the module has been tested on" not in said
