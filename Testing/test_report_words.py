@@ -66,7 +66,7 @@ def test_a_report_is_in_words_and_units() -> None:
     for fact in (
         "expected error of the surface 0.37 mm",
         "ahead of the next best pose by 0.125",
-        "ahead of the level above or below nothing like it",
+        "ahead of the level above or below not needed, or nothing like it",
         "ahead of another odd thing by 0.5",
         "distance from the given start 12.5 mm",
         "agreement 0.8 · bone is dark",

@@ -30,7 +30,7 @@ _LEADS = {
     "picture_lead": "mirrored or exchanged X-rays",
     "polarity_lead": "bone bright in one X-ray and dark in another",
 }
-_NO_RIVAL = "nothing like it"
+_NO_RIVAL = "not needed, or nothing like it"
 
 _VIEW = {
     "score": "agreement",
