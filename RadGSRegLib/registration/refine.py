@@ -76,7 +76,8 @@ class _Descent:
     """One arrangement on its way down."""
 
     def __init__(self, start: Trial, state: Evaluation, stepper: Stepper) -> None:
-        self._at, self._state, self._stepper = start, state, stepper
+        self._at = self._tried = start
+        self._state, self._stepper = state, stepper
         self._age = self._steps = 0
         self._keep = False
         self._step = np.zeros(0)
