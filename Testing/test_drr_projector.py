@@ -170,3 +170,6 @@ def test_senseless_arguments_are_refused() -> None:
         project_volume(blob(), intrinsic, pose, SIZE, backend="glsl")
     with pytest.raises(ValueError, match="last row"):
         project_volume(blob(), intrinsic.T, pose, SIZE)
+    cells = occupied_cells(blob())[1:]
+    with pytest.raises(ValueError, match="occupied cells"):
+        project_volume_with_jacobian(blob(), intrinsic, pose, SIZE, CENTRE, occupied=cells)

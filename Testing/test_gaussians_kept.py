@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,11 @@ def test_off_means_that_nothing_is_kept(
     assert not list(tmp_path.rglob("*.ply"))
     monkeypatch.delenv("RADGSREG_CACHE")
     assert kept.kept_folder() is not None
+    # A user without a home.
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert kept.kept_folder() is None
 
 
 def test_what_is_broken_is_fitted_again_and_mended(folder: Path, fits: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -250,6 +251,17 @@ def test_views_are_grouped_by_cores_and_only_with_their_like(
     assert groups(*small * 4) == [len(small) * 4]
     monkeypatch.setattr(normal_equations, "GROUP_PX", 3 * small[0].window.valid.numel())
     assert groups(*small[:1] * 8) == [2, 3, 3]
+
+
+def test_scores_stay_in_the_order_of_views_of_several_kinds() -> None:
+    start = _shuffled(4)
+    problem = _problem(OPTIONS.coarse, start)
+    (first, second), (other, _) = problem.views, _problem(OPTIONS.middle, start).views
+    views = (first, other, second)
+    together = evaluate(replace(problem, views=views), start).view_scores
+    alone = [evaluate(replace(problem, views=(view,)), start).view_scores[0] for view in views]
+    assert min(abs(a - b) for a, b in itertools.combinations(alone, 2)) > 1e-3
+    assert together == pytest.approx(alone, abs=1e-5)
 
 
 @pytest.mark.parametrize("stage", [OPTIONS.coarse, OPTIONS.fine])

@@ -43,7 +43,7 @@ LEAST_SOURCE_MM = 100.0
 MOST_MAGNIFICATION = 5.0
 # All extrinsics go from camera to world where lines of sight miss their meeting by so much, mm, and
 # with the inverse extrinsics by less than this share of that; where not all views have a click, the
-# middles must then meet to this, mm: nobody centres all pictures on one place. The wrist: 67 mm for
+# middles must then meet to this, mm: not all pictures are centred. The wrist: 67 mm for
 # clicks and 99 for middles as against 0 and 3. Of drawn rigs that are right (clicks off by up to 10
 # mm) none is refused, of those without clicks whose pictures are off by 300 mm 1 in 1000. Of those
 # the other way round 5 % pass with clicks and 14 % without; it was 24 % without this.

@@ -125,8 +125,8 @@ def _check_direction(views: Sequence[View], source: Path) -> None:
         most = min(most, bounds.REVERSED_MIDDLES_MM)
     turned = []
     for view in views:
-        pose = invert_rigid(view.camera.world_to_camera)
-        turned.append(replace(view, camera=replace(view.camera, world_to_camera=pose)))
+        inverse = invert_rigid(view.camera.world_to_camera)
+        turned.append(replace(view, camera=replace(view.camera, world_to_camera=inverse)))
     try:
         _check_places(turned, source)
     except InputError:

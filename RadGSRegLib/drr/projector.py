@@ -132,7 +132,8 @@ def project_volume_with_jacobian(
     The six columns follow `RadGSRegLib.geometry.pose`: ``volume_to_camera @ C @ exp(xi) @ C^-1``
     with C the translation by ``centre_physical`` (3,) mm and xi = (rotation in radians, translation
     in mm), at xi = 0. ``occupied``: the volume's `occupied_cells`, to be faster with one that is
-    mostly zero. Otherwise as `project_volume`; nothing carries a graph.
+    mostly zero. Otherwise as `project_volume`, with a ValueError for cells of another size too;
+    nothing carries a graph.
     """
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"a size is (columns, rows), both at least 1, not {size}")
@@ -145,6 +146,11 @@ def project_volume_with_jacobian(
     matrix = torch.as_tensor(physical_to_index @ camera_to_physical)
     matrix = matrix.to(device=voxels.device, dtype=voxels.dtype)
     directions = pixel_directions(inverse, size, voxels)
+    if occupied is not None:
+        wanted = tuple(length + 1 for length in voxels.shape)
+        if occupied.dtype != torch.uint8 or tuple(occupied.shape) != wanted:
+            raise ValueError(f"occupied cells of this volume are {wanted} uint8")
+        occupied = occupied.to(voxels.device).contiguous()
     centre = np.asarray(centre_physical, dtype=np.float64)
     depth = float(Rigid(pose).apply(centre)[2])
     module = PROJECTORS.choose(backend, voxels.device, voxels.dtype)

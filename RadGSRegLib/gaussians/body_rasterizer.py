@@ -79,19 +79,19 @@ def _scene(
 ) -> tuple[Any, Bodies, Array, Array, Array]:
     """The backend's module, and what its functions take first: checked, with K^-1 for K, and a
     place (V, B, 4, 4) for each body in each view."""
-    places = np.asarray(bodies_to_frame, dtype=np.float64)
-    if places.ndim < 3 or places.shape[-3:] != (len(bodies), 4, 4):
-        raise ValueError(f"{len(bodies)} bodies need as many poses (4, 4), not {places.shape}")
+    to_frame = np.asarray(bodies_to_frame, dtype=np.float64)
+    if to_frame.ndim < 3 or to_frame.shape[-3:] != (len(bodies), 4, 4):
+        raise ValueError(f"{len(bodies)} bodies need as many poses (4, 4), not {to_frame.shape}")
     matrices = np.asarray(intrinsics, dtype=np.float64)
     poses = np.asarray(frame_to_camera, dtype=np.float64)
     if matrices.shape[1:] != (3, 3) or poses.shape != (len(matrices), 4, 4):
         raise ValueError(
             f"{matrices.shape} and {poses.shape} are not as many intrinsics (3, 3) as poses (4, 4)"
         )
-    if places.ndim > 3 and len(places) != len(poses):
-        raise ValueError(f"{len(poses)} views need as many sets of poses, not {len(places)}")
-    places = np.broadcast_to(places, (len(poses), len(bodies), 4, 4)).copy()
+    if to_frame.ndim > 3 and len(to_frame) != len(poses):
+        raise ValueError(f"{len(poses)} views need as many sets of poses, not {len(to_frame)}")
+    to_frame = np.broadcast_to(to_frame, (len(poses), len(bodies), 4, 4)).copy()
     first = bodies.clouds[0]
     module = BODY_RASTERIZERS.choose(backend, first.device, first.dtype)
     inverses = np.stack([inverse_intrinsic(k) for k in matrices])
-    return module, bodies, inverses, poses, places
+    return module, bodies, inverses, poses, to_frame

@@ -1,9 +1,10 @@
 """Fitted clouds kept on disk, so that the second registration of a patient need not wait for one.
 
 By content: the key is made of the voxels, the grid, the options and this package's own code, so
-that what is read is to the last digit what would be fitted. The folder is the user's alone, holds
-no name, and at most `bounds.KEPT_BYTES`: what was used least recently goes first. Two processes may
-use it at once, since files appear whole by a rename; what is broken or gone is fitted again.
+that what is read is to the last digit what would be fitted. The folder is made for the user alone,
+holds no name, and at most `bounds.KEPT_BYTES`: what was used least recently goes first. Two
+processes may use it at once, since files appear whole by a rename; what is broken or gone is fitted
+again.
 
 The environment variable ``RADGSREG_CACHE`` names another folder, or is "off".
 """
@@ -72,10 +73,13 @@ def kept_folder() -> Path | None:
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA", "")
     elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
+        base = "~/Library/Caches"
     else:
-        base = os.environ.get("XDG_CACHE_HOME", "") or str(Path.home() / ".cache")
-    return Path(base) / "radgsreg" / "gaussians" if base else None
+        base = os.environ.get("XDG_CACHE_HOME", "") or "~/.cache"
+    try:
+        return Path(base).expanduser() / "radgsreg" / "gaussians" if base else None
+    except RuntimeError:  # a user without a home, as in a container
+        return None
 
 
 def _key(volume: Volume, count: int, seed: int) -> str:

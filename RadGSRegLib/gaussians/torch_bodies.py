@@ -23,15 +23,19 @@ def rasterize(
 ) -> Tensor:
     """See `body_rasterizer.rasterize_bodies`; ``inverses`` (V, 3, 3) are K^-1."""
 
-    def image(cloud: GaussianCloud, inverse: Array, to_camera: Array, to_frame: Array) -> Tensor:
-        pose = as_matrix(to_camera @ to_frame, cloud.means)
+    def image(
+        cloud: GaussianCloud, inverse: Array, to_camera: Array, cloud_to_frame: Array
+    ) -> Tensor:
+        pose = as_matrix(to_camera @ cloud_to_frame, cloud.means)
         out: Tensor = module.rasterize(cloud, inverse, pose, size, cutoff)
         return out
 
     images = []
-    for inverse, to_camera, places in zip(inverses, frame_to_camera, bodies_to_frame, strict=True):
-        pairs = zip(bodies.clouds, places, strict=True)
-        images.append(torch.stack([image(c, inverse, to_camera, place) for c, place in pairs]))
+    for inverse, to_camera, to_frame in zip(
+        inverses, frame_to_camera, bodies_to_frame, strict=True
+    ):
+        pairs = zip(bodies.clouds, to_frame, strict=True)
+        images.append(torch.stack([image(c, inverse, to_camera, each) for c, each in pairs]))
     return torch.stack(images)
 
 
@@ -48,10 +52,12 @@ def rasterize_with_jacobian(
 ) -> tuple[Tensor, Tensor]:
     """See `body_rasterizer.rasterize_bodies_with_jacobian`; ``inverses`` (V, 3, 3) are K^-1."""
     images, jacobians = [], []
-    for inverse, to_camera, places in zip(inverses, frame_to_camera, bodies_to_frame, strict=True):
+    for inverse, to_camera, to_frame in zip(
+        inverses, frame_to_camera, bodies_to_frame, strict=True
+    ):
         moved = [
-            cloud.detach().transformed(place)
-            for cloud, place in zip(bodies.clouds, places, strict=True)
+            cloud.detach().transformed(cloud_to_frame)
+            for cloud, cloud_to_frame in zip(bodies.clouds, to_frame, strict=True)
         ]
         pairs = [
             module.rasterize_with_jacobian(

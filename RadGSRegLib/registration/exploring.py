@@ -48,24 +48,23 @@ def explore(
     fine: Sequence[Hypothesis],
     options: RegistrationOptions,
     progress: Progress,
-    near_ct_to_world: Array | None = None,
 ) -> list[Hypothesis]:
     """Return finely refined hypotheses, the best first, with what `other_poses` of it lead to.
 
     The best is that which both measures together prefer, and where they are equal the nearest to
-    ``near_ct_to_world`` (4, 4), a start. Goes on from a better one.
+    the scene's start. Goes on from a better one.
     """
     rounds = 2
     for n in range(rounds):
         part = progress.part(n / rounds, (n + 1) / rounds)
-        fine = _ordered(refiner, fine, options, near_ct_to_world)
+        fine = _ordered(refiner, fine, options)
         best = fine[0]
         if beyond_doubt(best, min(refiner.edge_scores(options.fine, best))):
             break
         others = _others(refiner, fine, options, part)
         if not others:
             break
-        fine = _ordered(refiner, [*fine, *others], options, near_ct_to_world)
+        fine = _ordered(refiner, [*fine, *others], options)
         if fine[0] is best:
             break
         _, rest = options.fine.in_two()
@@ -75,10 +74,7 @@ def explore(
 
 
 def _ordered(
-    refiner: Refiner,
-    fine: Sequence[Hypothesis],
-    options: RegistrationOptions,
-    near_ct_to_world: Array | None,
+    refiner: Refiner, fine: Sequence[Hypothesis], options: RegistrationOptions
 ) -> list[Hypothesis]:
     if len(fine) < 2:
         return list(fine)
@@ -87,9 +83,9 @@ def _ordered(
         return hypothesis.score + refiner.edge_score(options.fine, hypothesis)
 
     ordered = sorted(fine, key=measured, reverse=True)
-    if near_ct_to_world is None:
+    start_ct_to_world = refiner.scene.start_ct_to_world
+    if start_ct_to_world is None:
         return ordered
-    start_ct_to_world = near_ct_to_world
 
     def from_start_mm(hypothesis: Hypothesis) -> float:
         return refiner.scene.distance_mm(hypothesis.ct_to_world, start_ct_to_world)

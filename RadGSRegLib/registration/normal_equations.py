@@ -80,12 +80,15 @@ def evaluate_together(trials: Sequence[Trial]) -> list[Evaluation]:
     Small pictures of several trials go through each operation together, so that threads work
     instead of waiting for the interpreter.
     """
-    pictures = [_Picture(n, t, view) for n, t in enumerate(trials) for view in t.problem.views]
-    sums: list[list[_Sums]] = [[] for _ in trials]
-    for group in side_by_side(_evaluate_group, _groups(pictures)):
-        for part in group:
-            sums[part.number].append(part)
-    return [_evaluation(trial, parts) for trial, parts in zip(trials, sums, strict=True)]
+    pairs = [(trial, view) for trial in trials for view in trial.problem.views]
+    pictures = [_Picture(n, trial, view) for n, (trial, view) in enumerate(pairs)]
+    groups = side_by_side(_evaluate_group, _groups(pictures))
+    # In the views' own order, which groups of several kinds do not keep.
+    parts = iter(sorted(itertools.chain(*groups), key=lambda part: part.number))
+    return [
+        _evaluation(trial, list(itertools.islice(parts, len(trial.problem.views))))
+        for trial in trials
+    ]
 
 
 def _evaluation(trial: Trial, parts: Sequence[_Sums]) -> Evaluation:
@@ -106,7 +109,7 @@ def _evaluation(trial: Trial, parts: Sequence[_Sums]) -> Evaluation:
 
 @dataclass(frozen=True)
 class _Picture:
-    """One view of the trial of this number."""
+    """One view of a trial; ``number`` among those of all trials."""
 
     number: int
     trial: Trial

@@ -74,6 +74,8 @@ def register_case(
         given = fitted(given, case)
         options = scaled(given)
         scene = scene_of(case, options, filters)
+        if start_ct_to_world is not None:
+            scene = replace(scene, start_ct_to_world=np.array(start_ct_to_world, dtype=float))
         asked = case_proposers(case, start_ct_to_world, options, proposers)
         prepared = time.perf_counter() - began
         axes, range_deg = _orientation(case, start_ct_to_world, options)
@@ -83,17 +85,10 @@ def register_case(
             MixedPolarity(asked[-1], tuple(view.intensity == "display" for view in case.views)),
         ]
         part = report.part(0.05, 1.0)
-        done = register(
-            scene,
-            asked,
-            alternatives=alternatives,
-            options=options,
-            progress=part,
-            near_ct_to_world=start_ct_to_world,
-        )
+        done = register(scene, asked, alternatives=alternatives, options=options, progress=part)
     total = time.perf_counter() - began
-    if start_ct_to_world is not None:
-        moved_mm = scene.distance_mm(np.array(start_ct_to_world, dtype=float), done.ct_to_world)
+    if scene.start_ct_to_world is not None:
+        moved_mm = scene.distance_mm(scene.start_ct_to_world, done.ct_to_world)
         quality = {**done.quality, "from_start_mm": moved_mm}
         reason = f"{done.reason}; {moved_mm:.0f} mm from the start"
         done = replace(done, quality=quality, reason=reason)
@@ -150,7 +145,6 @@ def register(
     alternatives: Sequence[Alternative] = (),
     options: RegistrationOptions | None = None,
     progress: Progress | None = None,
-    near_ct_to_world: ArrayLike | None = None,
 ) -> Registration:
     """Register a scene's target: ask proposers, refine what they propose, judge what comes of it.
 
@@ -159,14 +153,14 @@ def register(
     one is asked.
 
     Args:
-        scene: bodies, and views made ready (`scene_of`).
+        scene: bodies, and views made ready (`scene_of`); of poses with equal evidence the nearest
+            to its start is the best.
         proposers: asked in this order.
         residual: how renderings are compared with X-rays; None: `LocallyNormalized`.
         stepper: makes what steps down the cost, one for each refinement.
         alternatives: asked for poses that may look right too; the best of all has to be better.
         options: None: the defaults.
         progress: told of the share done and of the best pose so far; may cancel.
-        near_ct_to_world: (4, 4), a start: of poses with equal evidence the nearest is the best.
 
     Returns:
         The pose (4, 4) LPS mm, its covariance, the status and the evidence.
@@ -197,9 +191,7 @@ def register(
         raise InputError(
             "views", f"at least {least} X-rays are needed to find the pose, not {count}"
         )
-    near = None if near_ct_to_world is None else np.array(near_ct_to_world, dtype=float)
-    refiner = Refiner(scene, residual or LocallyNormalized(), stepper)
-    route = _Route(refiner, others, options, near)
+    route = _Route(Refiner(scene, residual or LocallyNormalized(), stepper), others, options)
     began = time.perf_counter()
     timing_s: dict[str, float] = {}
 
@@ -255,14 +247,9 @@ class _Route:
     """The way from candidates to a judged pose."""
 
     def __init__(
-        self,
-        refiner: Refiner,
-        alternatives: Sequence[Alternative],
-        options: RegistrationOptions,
-        near_ct_to_world: Array | None,
+        self, refiner: Refiner, alternatives: Sequence[Alternative], options: RegistrationOptions
     ) -> None:
         self._refiner, self._alternatives, self._options = refiner, alternatives, options
-        self._near_ct_to_world = near_ct_to_world
         self.best: Hypothesis | None = None
 
     def follow(
@@ -298,8 +285,7 @@ class _Route:
         end("middle")
         fine = refine_finely(refiner, middle, options, progress.part(0.55, 0.75))
         if last or fine[0].weakest_score >= STANDS_ALONE:
-            part = progress.part(0.75, 0.85)
-            fine = explore(refiner, fine, options, part, self._near_ct_to_world)
+            fine = explore(refiner, fine, options, progress.part(0.75, 0.85))
         self.best = fine[0]
         progress.pose(self.best.ct_to_world)
         end("fine")

@@ -175,12 +175,14 @@ class RigidBodies:
         intrinsics, size = [camera.intrinsic for camera in cameras], cameras[0].size
         pairs = list(zip(views, arrangements, strict=True))
         ct_to_camera = np.stack([view.world_to_camera @ a.ct_to_world for view, a in pairs])
-        places = np.stack([[np.eye(4), *a.shifts_ct[: len(self.neighbours)]] for a in arrangements])
+        bodies_to_ct = np.stack(
+            [[np.eye(4), *a.shifts_ct[: len(self.neighbours)]] for a in arrangements]
+        )
         excess = self.target_excess
         if fidelity != "voxels" or excess is None:
             bodies = self._coarse if fidelity == "coarse" else self._fine
             return rasterize_bodies_with_jacobian(
-                bodies, intrinsics, ct_to_camera, places, size, centre_ct
+                bodies, intrinsics, ct_to_camera, bodies_to_ct, size, centre_ct
             )
         step_mm = 0.7 * float(excess.spacing.min())
         projected = [
@@ -194,7 +196,7 @@ class RigidBodies:
         if self._fine_neighbours is None:
             return image, jacobian
         images, jacobians = rasterize_bodies_with_jacobian(
-            self._fine_neighbours, intrinsics, ct_to_camera, places[:, 1:], size, centre_ct
+            self._fine_neighbours, intrinsics, ct_to_camera, bodies_to_ct[:, 1:], size, centre_ct
         )
         return torch.cat([image, images], 1), torch.cat([jacobian, jacobians], 1)
 

@@ -20,13 +20,15 @@ class Scene:
     """The bodies and the views that are registered to each other.
 
     ``nominal``: names of the views whose geometry is only what the C-arm was meant to do;
-    ``parameters``: what the result is to record of its input.
+    ``parameters``: what the result is to record of its input; ``start_ct_to_world`` (4, 4): where
+    the target is expected, None where that is not known.
     """
 
     bodies: BodySource
     views: tuple[PreparedView, ...]
     nominal: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    start_ct_to_world: Array | None = None
 
     def distance_mm(self, a: Array, b: Array) -> float:
         """Return the mean distance of the target's surface between two poses (4, 4)."""

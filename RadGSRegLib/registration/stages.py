@@ -115,10 +115,13 @@ class Refiner:
         """Refine poses at a stage, rendering the background anew each round.
 
         ``afresh``: with all else as in the CT. Coming back to the same start costs nothing. A stage
-        without rounds leaves a hypothesis as it is.
+        without rounds leaves hypotheses as they are, and raises ValueError for a candidate.
         """
         if stage.rounds == 0:
-            return [start for start in starts if isinstance(start, Hypothesis)]
+            kept = [start for start in starts if isinstance(start, Hypothesis)]
+            if len(kept) < len(starts):
+                raise ValueError("a stage without rounds makes no hypothesis of a candidate")
+            return kept
         keys = [(start, stage, afresh) for start in starts]
         new = [key for key in dict.fromkeys(keys) if key not in self._refined]
         arrangements = [

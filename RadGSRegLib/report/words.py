@@ -21,7 +21,8 @@ _QUALITY = {
     "from_start_mm": "distance from the given start",
     "neighbour_shift_mm": "largest move of a bone beside it",
 }
-# By how much more agreement it is ahead of what must fit worse; 1 where there is no such thing.
+# By how much more agreement it is ahead of what must fit worse; 1, but for rounding, where
+# there is no such thing.
 _LEADS = {
     "lead": "the next best pose",
     "fine_lead": "the next best pose, closely fitted",
@@ -30,7 +31,7 @@ _LEADS = {
     "picture_lead": "mirrored or exchanged X-rays",
     "polarity_lead": "bone bright in one X-ray and dark in another",
 }
-_NO_RIVAL = "not needed, or nothing like it"
+_NO_LEAD = "not needed, or nothing like it"
 
 _VIEW = {
     "score": "agreement",
@@ -82,9 +83,9 @@ def quality_words(quality: Mapping[str, Any]) -> list[Row]:
     rows = [(words, amount(key, quality[key])) for key, words in _QUALITY.items() if key in quality]
     for key in (*_LEADS, *sorted(k for k in quality if k.endswith("_lead") and k not in _LEADS)):
         if key in quality:
-            rival = _LEADS.get(key) or f"another {key.removesuffix('_lead').replace('_', ' ')}"
+            other = _LEADS.get(key) or f"another {key.removesuffix('_lead').replace('_', ' ')}"
             lead = float(quality[key])
-            rows.append((f"ahead of {rival}", _NO_RIVAL if lead == 1.0 else f"by {number(lead)}"))
+            rows.append((f"ahead of {other}", _NO_LEAD if lead > 0.999 else f"by {number(lead)}"))
     return rows
 
 

@@ -21,7 +21,7 @@ class RadGSRegParameterNode:
     """What the user has chosen; saved with the scene.
 
     ``segmentId`` is the vertebra to register; of ``segmentPoint`` the last point counts, and
-    ``newLevel`` is what the vertebra around it is, "" while nobody said so. ``trainPath`` is empty
+    ``newLevel`` is what the vertebra around it is, "" for not chosen. ``trainPath`` is empty
     for a file beside the scene. ``startTransform`` is an approximate CT to world; ``ctLandmarks``
     are paired with ``worldLandmarks`` or with clicks in the X-rays (``landmarkSource``). Results go
     into ``ctToWorld``, ``reconstruction`` and ``gaussians``.
