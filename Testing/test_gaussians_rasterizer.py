@@ -1,4 +1,4 @@
-"""The rasterizer against quadrature, gsplat's projection, finite differences and itself."""
+"""The rasterizer against quadrature, finite differences and itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.integrate import quad
 
 from RadGSRegLib.gaussians import GaussianCloud, rasterize, rasterize_with_jacobian
 from RadGSRegLib.gaussians.splat_setup import footprint_coefficients
-from RadGSRegLib.gaussians.tiles import footprint_boxes, list_tiles
+from RadGSRegLib.gaussians.tiles import footprint_boxes
 from RadGSRegLib.geometry import compose_about, exp_se3, inverse_intrinsic
 
 SIZE = (40, 34)
@@ -92,26 +92,6 @@ def test_mass_comes_through(backend: str) -> None:
     assert float(image.sum()) == pytest.approx(float(cloud.mass()), rel=1e-4)
 
 
-def test_small_gaussians_project_like_gsplat() -> None:
-    projection = pytest.importorskip(
-        "gsplat.cuda._torch_impl", reason="gsplat is not installed"
-    )._fully_fused_projection
-    intrinsic, pose = camera(128)
-    intrinsic[0, 1] = 0.0  # gsplat knows no skew
-    cloud = random_cloud(50, smallest=0.05)
-    matrix, k = torch.as_tensor(pose), torch.as_tensor(intrinsic)
-    _, means, depths, conics, _ = projection(
-        cloud.means, cloud.covariances(), matrix[None], k[None], 128, 128, eps2d=0.0
-    )
-    inverse = torch.as_tensor(inverse_intrinsic(intrinsic))
-    coefficients, depth = footprint_coefficients(cloud, inverse, matrix, 4.5)
-    np.testing.assert_allclose(depth, depths[0], rtol=1e-9)
-    np.testing.assert_allclose(coefficients[:, :2], means[0], atol=1e-6)
-    ours = coefficients[:, 3:6] / coefficients[:, 6:7]
-    # EWA is the limit of small Gaussians: what remains goes with the size over the distance
-    np.testing.assert_allclose(ours, conics[0], rtol=2e-2, atol=2e-3 * float(conics.abs().max()))
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_gradients_equal_finite_differences(backend: str) -> None:
     cloud, intrinsic, pose = scene(8, torch.float64)
@@ -167,35 +147,6 @@ def test_the_jacobian_follows_the_pose_convention(backend: str) -> None:
         down = rasterize(cloud, intrinsic, compose_about(pose, -twist, centre), SIZE, cutoff=8.0)
         expected = (up - down) / (2 * step)
         assert relative(jacobian[index].double(), expected) < 1e-4
-
-
-def test_gathering_with_tiles_equals_scattering() -> None:
-    from RadGSRegLib.gaussians import gsplat_backend, warp_backend
-
-    cloud, intrinsic, pose = scene(60, torch.float32)
-    inverse, matrix = inverse_intrinsic(intrinsic), torch.as_tensor(pose).float()
-    centre = torch.tensor([1.0, 2.0, 3.0])
-    listers = [list_tiles]
-    reference = pytest.importorskip("gsplat.cuda._torch_impl", reason="gsplat is not installed")
-    patch = pytest.MonkeyPatch()
-    patch.setattr(
-        gsplat_backend,
-        "_functions",
-        lambda: (reference._isect_tiles, reference._isect_offset_encode),
-    )
-    listers.append(gsplat_backend.gsplat_tiles)
-    scattered = warp_backend.rasterize(cloud, inverse, matrix, SIZE, 4.5)
-    moved = warp_backend.rasterize_with_jacobian(cloud, inverse, matrix, SIZE, centre, 4.5)[1]
-    try:
-        for lister in listers:
-            image = warp_backend.rasterize(cloud, inverse, matrix, SIZE, 4.5, lister=lister)
-            assert relative(image, scattered) < 1e-6
-            jacobian = warp_backend.rasterize_with_jacobian(
-                cloud, inverse, matrix, SIZE, centre, 4.5, lister=lister
-            )[1]
-            assert relative(jacobian, moved) < 5e-6
-    finally:
-        patch.undo()
 
 
 def test_the_footprint_box_touches_the_cut() -> None:
