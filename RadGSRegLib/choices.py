@@ -7,12 +7,14 @@ from typing import Literal, get_args
 
 Effort = Literal["fast", "normal", "careful"]
 Device = Literal["auto", "cpu", "cuda"]
+Rendering = Literal["auto", "torch", "warp", "gsplat"]
 ReconstructionMethod = Literal["learned", "optimize"]
 Realism = Literal["clean", "realistic", "hard"]
 Intensity = Literal["attenuation", "transmission", "display"]
 
 EFFORTS: tuple[str, ...] = get_args(Effort)
 DEVICES: tuple[str, ...] = get_args(Device)
+BACKENDS: tuple[str, ...] = get_args(Rendering)
 RECONSTRUCTION_METHODS: tuple[str, ...] = get_args(ReconstructionMethod)
 REALISMS: tuple[str, ...] = get_args(Realism)
 INTENSITIES: tuple[str, ...] = get_args(Intensity)

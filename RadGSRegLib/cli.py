@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from . import __version__
-from .commands import COMMANDS, Outcome
+from .commands import COMMANDS, Outcome, rendered_by
 from .errors import Cancelled, InputError
 from .inputs import guarded_inputs, is_input
 from .system import ExitStatus, Interrupt, Progress
@@ -159,7 +159,8 @@ def _run(args: argparse.Namespace, interrupt: Interrupt) -> int:
             on_pose=lambda ct_to_world: tell_more(ct_to_world=ct_to_world.tolist()),
             on_figures=lambda figures: tell_more(figures=figures),
         )
-        outcome = COMMANDS[args.command].run(args, progress, interrupt)
+        with rendered_by(getattr(args, "backend", "auto"), getattr(args, "device", "auto")):
+            outcome = COMMANDS[args.command].run(args, progress, interrupt)
     _finish(outcome, out if lines else None)
     return outcome.exit_status
 

@@ -194,6 +194,46 @@ def test_no_cuda_where_there_is_none(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["case"]
 
 
+def test_a_backend_that_cannot_run(
+    case: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = "needs a CUDA device, and torch finds none"
+    monkeypatch.setattr(
+        "RadGSRegLib.gaussians.available_backends", lambda: {"gsplat": problem, "warp": "it is ill"}
+    )
+    for command in ("register", "reconstruct", "evaluate"):
+        arguments = [command, str(case), "--out", str(tmp_path / "out"), "--backend"]
+        refused(capfd, [*arguments, "gsplat"], f"--backend gsplat: {problem}; use --backend auto")
+        refused(capfd, [*arguments, "gsplat", "--device", "cpu"], "--device is cpu; use")
+        refused(capfd, [*arguments, "warp"], "--backend warp: it is ill; use --backend auto")
+        refused(capfd, [*arguments, "glsl"], "--backend")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["case"]
+
+
+def test_a_command_runs_with_its_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import torch
+
+    from RadGSRegLib.gaussians import RASTERIZERS
+
+    met = []
+
+    def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
+        met.append(RASTERIZERS.choose("auto", torch.device("cpu"), torch.float32).__name__)
+        return Outcome(ExitStatus.OK, ("done",))
+
+    monkeypatch.setitem(COMMANDS, "demo", replace(COMMANDS["demo"], run=run))
+    for words in (["--backend", "torch"], ["--backend", "warp"], []):
+        assert cli.main(["demo", "--out", str(tmp_path / "out"), *words]) == 0
+    assert [name.rpartition(".")[2] for name in met] == [
+        "torch_backend",
+        "warp_backend",
+        "warp_backend",
+    ]
+
+
 def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capfd.readouterr().out.strip() == f"radgsreg {__version__}"

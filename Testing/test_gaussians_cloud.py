@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from RadGSRegLib.gaussians import GaussianCloud, available_backends, coarsen, rasterize, warm_up
+from RadGSRegLib.gaussians import (
+    GaussianCloud,
+    available_backends,
+    coarsen,
+    rasterize,
+    rasterizer,
+    warm_up,
+)
 from RadGSRegLib.geometry import exp_se3
 
 angles = st.tuples(*[st.floats(-3.0, 3.0) for _ in range(3)])
@@ -98,6 +105,19 @@ def test_backends_name_their_reasons() -> None:
     assert set(backends) == {"torch", "warp", "gsplat"}
     if not torch.cuda.is_available():
         assert "CUDA" in backends["gsplat"]
+
+
+def test_why_gsplat_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = rasterizer._gsplat_problem.__wrapped__
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert problem() == "needs a CUDA device, and torch finds none"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.utils.cpp_extension.CUDA_HOME", None)
+    assert "no nvcc" in problem()
+    monkeypatch.setattr("torch.utils.cpp_extension.CUDA_HOME", "/somewhere")
+    assert problem() == ""
+    monkeypatch.setattr(rasterizer, "find_spec", lambda name: None)
+    assert problem() == "gsplat is not installed"
 
 
 def test_after_warming_up_a_call_takes_no_compiling() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from RadGSRegLib.gaussians import (
     voxelize,
 )
 from RadGSRegLib.geometry import Volume
-from RadGSRegLib.system import Backend
+from RadGSRegLib.system import Backend, preferring
 
 TOY = """
 import torch
@@ -94,3 +95,32 @@ def test_float64_stays_with_the_reference() -> None:
     for backends in EVERY:
         module = backends.choose("auto", torch.device("cpu"), torch.float64)
         assert module.__name__.rpartition(".")[2].startswith("torch")
+
+
+def test_a_preferred_backend_is_what_auto_means_where_it_suits() -> None:
+    cpu, cuda, single = torch.device("cpu"), torch.device("cuda"), torch.float32
+
+    def chosen(device: torch.device = cpu, dtype: torch.dtype = single) -> list[str]:
+        names = [b.choose("auto", device, dtype).__name__.rpartition(".")[2] for b in EVERY]
+        return [name.partition("_")[0] for name in names]
+
+    by_itself = chosen()
+    with preferring("torch"):
+        assert chosen() == ["torch"] * len(EVERY)
+        with preferring("warp"):
+            assert chosen() == ["warp"] * len(EVERY)
+            assert chosen(dtype=torch.float64) == ["torch"] * len(EVERY)
+            # In another thread too: a command's work is done in many.
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(chosen).result() == ["warp"] * len(EVERY)
+        assert chosen() == ["torch"] * len(EVERY)
+    assert chosen() == by_itself
+    RASTERIZERS.add(Backend("shy", "cmath", lambda device, _: device == cuda, by_itself=False))
+    try:
+        assert chosen(cuda)[0] != "cmath"
+        with preferring("shy"):
+            assert chosen(cuda)[0] == "cmath"
+            assert chosen(cuda)[1:] == by_itself[1:]
+            assert chosen(cpu) == by_itself
+    finally:
+        RASTERIZERS.remove("shy")

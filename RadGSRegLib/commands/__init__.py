@@ -17,6 +17,7 @@ from . import (
     simulate,
 )
 from .command import Command, Outcome
+from .running import rendered_by
 
 COMMANDS: dict[str, Command] = {
     module.COMMAND.name: module.COMMAND
@@ -34,4 +35,4 @@ COMMANDS: dict[str, Command] = {
 }
 """All commands by name, in the order in which the help lists them."""
 
-__all__ = ["COMMANDS", "Command", "Outcome"]
+__all__ = ["COMMANDS", "Command", "Outcome", "rendered_by"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..choices import DEVICES, EFFORTS, REALISMS
+from ..choices import BACKENDS, DEVICES, EFFORTS, REALISMS
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -120,12 +120,19 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``, ``--seed`` and ``--progress``."""
+    """Add ``--device``, ``--backend``, ``--seed`` and ``--progress``."""
     parser.add_argument(
         "--device",
         choices=DEVICES,
         default="auto",
         help="for reconstruction and networks; the registration's search runs on the CPU",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="what renders: torch (the reference, slow), warp, gsplat (needs CUDA; its tiles for "
+        "Gaussians, warp for the rest); default auto: the fastest that works (see radgsreg info)",
     )
     add_seed(parser)
     add_progress(parser)

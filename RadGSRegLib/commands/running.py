@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..system import ExitStatus, Interrupt
+from ..system import ExitStatus, Interrupt, preferring
 from .command import Outcome
 
 if TYPE_CHECKING:
@@ -52,6 +52,26 @@ def torch_device(asked: str) -> str:
     if asked == "cuda" and not works:
         raise InputError("--device cuda", "no CUDA device works here", "use --device cpu")
     return "cuda" if works else "cpu"
+
+
+@contextlib.contextmanager
+def rendered_by(backend: str, device: str) -> Iterator[None]:
+    """Let everything render with the backend that --backend names, while this is entered.
+
+    InputError where it does not work here, or not on what --device names.
+    """
+    if backend == "auto":
+        yield
+        return
+    from ..gaussians import available_backends
+
+    problem = available_backends()[backend]
+    if backend == "gsplat" and device == "cpu":
+        problem = "needs a CUDA device, and --device is cpu"
+    if problem:
+        raise InputError(f"--backend {backend}", problem, "use --backend auto")
+    with preferring(backend):
+        yield
 
 
 def reconstruction_options(device: str, seed: int) -> ReconstructionOptions:

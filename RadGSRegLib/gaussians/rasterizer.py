@@ -1,13 +1,14 @@
 """Gaussians to X-ray: exact line integrals through a cloud (math.md section 1)."""
 
 from functools import lru_cache
+from importlib.util import find_spec
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..geometry import inverse_intrinsic
-from ..system import Backend, Backends, never_by_itself, on_torch, on_warp
+from ..system import Backend, Backends, on_torch, on_warp
 from .bounds import DEFAULT_CUTOFF
 from .cloud import GaussianCloud, as_matrix
 
@@ -16,18 +17,29 @@ from .cloud import GaussianCloud, as_matrix
 def _gsplat_problem() -> str:
     if not torch.cuda.is_available():
         return "needs a CUDA device, and torch finds none"
+    if find_spec("gsplat") is None:
+        return "gsplat is not installed"
     try:
-        import gsplat  # noqa: F401
+        from torch.utils.cpp_extension import CUDA_HOME
+
+        if CUDA_HOME is None and find_spec("gsplat.csrc") is None:
+            return "gsplat's kernels are compiled on first use, and there is no nvcc"
     except Exception as error:
         return f"gsplat cannot be imported ({error})"
     return ""
+
+
+def _suits_gsplat(device: torch.device, dtype: torch.dtype) -> bool:
+    return device.type == "cuda" and dtype != torch.float64
 
 
 RASTERIZERS = Backends(
     "rasterize",
     on_torch(f"{__package__}.torch_backend"),
     on_warp(f"{__package__}.warp_backend"),
-    Backend("gsplat", f"{__package__}.gsplat_backend", never_by_itself, _gsplat_problem),
+    Backend(
+        "gsplat", f"{__package__}.gsplat_backend", _suits_gsplat, _gsplat_problem, by_itself=False
+    ),
 )
 
 

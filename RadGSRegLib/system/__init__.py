@@ -6,9 +6,9 @@ Importing this loads nothing heavy: the command line starts with it.
 from .backends import Backend as Backend
 from .backends import Backends as Backends
 from .backends import available_backends as available_backends
-from .backends import never_by_itself as never_by_itself
 from .backends import on_torch as on_torch
 from .backends import on_warp as on_warp
+from .backends import preferring as preferring
 from .exit_status import ExitStatus as ExitStatus
 from .interrupt import Interrupt as Interrupt
 from .parallel import side_by_side as side_by_side

@@ -7,7 +7,8 @@ judge of every other. The rooms that compute name theirs here; a guest is added 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -21,24 +22,21 @@ if TYPE_CHECKING:
     Suits = Callable[[torch.device, torch.dtype], bool]
 
 
-def never_by_itself(device: torch.device, dtype: torch.dtype) -> bool:
-    """For a backend that is used only where it is asked for."""
-    return False
-
-
 @dataclass(frozen=True)
 class Backend:
     """One way to compute something.
 
     ``module``: the full name of the file with its functions, imported when it is first chosen;
     ``suits``: whether "auto" may take it for tensors on a device and of a dtype; ``problem``: why
-    it does not work on this machine, or an empty string.
+    it does not work on this machine, or an empty string; ``by_itself``: "auto" may take it without
+    `preferring` it.
     """
 
     name: str
     module: str
     suits: Suits = lambda device, dtype: True
     problem: Callable[[], str] = str  # which says nothing
+    by_itself: bool = True
 
 
 class Backends:
@@ -62,14 +60,17 @@ class Backends:
         return {name: backend.problem() for name, backend in self._backends.items()}
 
     def choose(self, name: str, device: torch.device, dtype: torch.dtype) -> ModuleType:
-        """The module to use: the one asked for, or for "auto" the last that suits and works.
+        """The module to use: the one asked for, or for "auto" the one that is `preferring`'s, else
+        the last that suits and works.
 
         Raises RuntimeError for a backend that does not work here, and ValueError for a name that
         is not known.
         """
         if name == "auto":
-            backends = reversed(self._backends.values())
-            chosen = next(b for b in backends if b.suits(device, dtype) and not b.problem())
+            backends = [b for b in reversed(self._backends.values()) if b.suits(device, dtype)]
+            asked = [b for b in backends if b.name == _preferred]
+            others = [b for b in backends if b.by_itself]
+            chosen = next(b for b in asked + others if not b.problem())
             return import_module(chosen.module)
         if name not in self._backends:
             known = ", ".join(["auto", *self._backends])
@@ -81,6 +82,22 @@ class Backends:
 
 
 _EVERY: list[Backends] = []
+_preferred = "auto"
+
+
+@contextmanager
+def preferring(name: str) -> Iterator[None]:
+    """Let "auto" mean the backend ``name``, in all threads, while this is entered.
+
+    It still means another one for purposes that have none of that name, and for tensors that it
+    does not suit.
+    """
+    global _preferred
+    before, _preferred = _preferred, name
+    try:
+        yield
+    finally:
+        _preferred = before
 
 
 def available_backends() -> dict[str, str]:
