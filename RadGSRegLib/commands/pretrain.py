@@ -26,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=_minutes, help="stop then, with the best so far")
     add_path(parser, "--config", "FILE", "options as JSON or YAML")
     parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="networks through torch.compile, which needs a compiler and time of its own; where it "
+        "fails, training says so and goes on without",
+    )
+    parser.add_argument(
         "--base",
         metavar="MODEL",
         help="go on from this model; none: from scratch (default: the weights that come with the "
@@ -80,6 +86,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     config = replace(TrainingConfig(), seed=args.seed)
     if args.config is not None:
         config = read_config(args.config, config)
+    if args.compile:
+        config = replace(config, compile=True)
     if args.minutes is not None and args.config is None:
         config = config.by_clock()
     base = None if args.base in (None, "none") else Path(args.base)

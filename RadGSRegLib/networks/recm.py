@@ -117,6 +117,11 @@ class _Raw(NamedTuple):
         return _Raw(self.pose - other.pose, self.gaussians - other.gaussians)
 
 
+def _full_precision(like: Tensor) -> torch.autocast:
+    """Where poses and pixels are computed: bfloat16 would round them to a few in a thousand."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 class RecM(nn.Module):
     """Batches of crops to Gaussians in the box's frame. ``anchors`` in centred CT axes, mm.
 
@@ -168,7 +173,9 @@ class RecM(nn.Module):
             return Prediction(factual, factual, kept)
         other = self.pool.counterfactual(attention, self.generator)
         difference = raw.minus(self._raw(batch, coarse, fine, other, poses)[0])
-        return Prediction(self._decode(difference, self._poses(difference.pose)), factual, kept)
+        with _full_precision(coarse):
+            moved = self._poses(difference.pose)
+        return Prediction(self._decode(difference, moved), factual, kept)
 
     @torch.no_grad()
     def predict(self, batch: ViewBatch) -> Prediction:
@@ -201,9 +208,10 @@ class RecM(nn.Module):
         count, views = len(batch), batch.views
         pooled = self.pool.pool(coarse, attention).unflatten(0, (count, views))
         token = self._token(batch, pooled)
-        pose = self.pose_head(token)
-        if poses is None:
-            poses = self._poses(pose)
+        with _full_precision(token):
+            pose = self.pose_head(token.float())
+            if poses is None:
+                poses = self._poses(pose)
         gaussians = pose.new_zeros(count, len(self.anchors), NUMBERS)
         if self.config.residual:
             # Attention also weighs what single anchors see.
@@ -211,9 +219,10 @@ class RecM(nn.Module):
                 attention.mean(1, keepdim=True), size=fine.shape[-2:], mode="bilinear"
             )
             maps = (fine * weight).unflatten(0, (count, views))
-            points = self.anchors.posed_means(poses.detach(), self._stretch(pose).detach())
-            pixels = project(points, batch.intrinsics, batch.extrinsics)
-            features = sample_features(maps, pixels, batch.size_px)
+            with _full_precision(token):
+                points = self.anchors.posed_means(poses.detach(), self._stretch(pose).detach())
+                pixels = project(points, batch.intrinsics, batch.extrinsics)
+                features = sample_features(maps.float(), pixels, batch.size_px)
             both = torch.cat([features.mean(1), features.amax(1)], dim=-1)
             if not self.config.pixel_aligned:
                 both = torch.zeros_like(both)
@@ -224,7 +233,7 @@ class RecM(nn.Module):
                     + self.shape_anchor(own)
                     + self.shape_global(token)[:, None]
                 )
-            )
+            ).float()
         return _Raw(pose, gaussians), poses
 
     def _token(self, batch: ViewBatch, pooled: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..networks import SIGHTED, RadGSReg, shipped_name
 from . import bounds
+from .compute import Compute
 from .config import TrainingConfig
 from .loop import History
 from .stages import Pretraining
@@ -21,12 +22,14 @@ def model_card(
     data: Mapping[str, Any],
     history: History,
     quality: Mapping[str, float],
-    done: tuple[int, float],
+    done: tuple[int, float, bool],
 ) -> dict[str, Any]:
     """Make a card (JSON values) of what was trained on (``data``), measured on the way
-    (``history``) and in the end (``quality``), after ``done`` steps and minutes."""
+    (``history``) and in the end (``quality``), after ``done`` steps and minutes, the last of them
+    compiled or not."""
     last = history.best()
-    steps, minutes = done
+    steps, minutes, compiled = done
+    reduced = Compute(asked.device, config.precision).reduced
     known = "Simulated X-rays (the library's own physics)"
     if asked.stage == 2:
         known = "The X-rays of the cases it was given, and what the model knew that it went on from"
@@ -40,6 +43,8 @@ def model_card(
             "steps": steps,
             "pairs": int(last.get("pairs", 0)),
             "device": asked.device,
+            "networks in": "bfloat16" if reduced else "float32",
+            "compiled": compiled,
             "seed": config.seed,
             "anchors": anchors_of(asked, base) if asked.stage != 3 else "the patient's own",
             "went on from a model": _base_name(asked, base),

@@ -100,8 +100,9 @@ class TrainingConfig:
     batch that the joint phase works on. ``gaussians``: anchors from a vertebra while training;
     ``final_gaussians``: those of a finished patient-specific model. ``shapes``: how a population's
     vertebrae are learned to differ, in the first stage. ``validate``: held-out pairs.
-    ``precision``: "float32" or "bfloat16" (networks under autocast). ``workers``: threads that make
-    pairs ahead of time (0: none), where there are cores for them.
+    ``precision``: "float32", "bfloat16" (networks under autocast; geometry, rendering and losses in
+    float32), or "auto": bfloat16 on CUDA. ``compile``: the networks through torch.compile.
+    ``workers``: threads that make pairs ahead of time (0: none), where there are cores for them.
     """
 
     model: ModelConfig = field(
@@ -132,7 +133,8 @@ class TrainingConfig:
     validate: int = 16
     validate_every: int = 100
     checkpoint_every: int = 250
-    precision: str = "float32"
+    precision: str = "auto"
+    compile: bool = False
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -140,7 +142,7 @@ class TrainingConfig:
         for name in ("gaussians", "final_gaussians", "render_every", "joint_cases"):
             if getattr(self, name) < 1:
                 raise InputError("training", f"{name} is {getattr(self, name)}, not at least 1")
-        if self.precision not in ("float32", "bfloat16"):
+        if self.precision not in ("auto", "float32", "bfloat16"):
             raise InputError("training", f"there is no precision {self.precision!r}")
 
     @classmethod

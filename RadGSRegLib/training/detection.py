@@ -5,7 +5,7 @@ from typing import Unpack
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ..networks import SIGHTED, Detector, Sighting, look
@@ -36,8 +36,8 @@ class DetectorTrainer(Loop):
         own: bool,
         **around: Unpack[Around],
     ) -> None:
-        super().__init__(detector, pool, options, **around)
         self.detector, self.own = detector, own
+        super().__init__(detector, pool, options, **around)
         self.optimizer = torch.optim.AdamW(detector.parameters(), lr=options.rate)
 
     def _message(self, share: float) -> str:
@@ -46,14 +46,20 @@ class DetectorTrainer(Loop):
         return f"training detection: step {self.step}{error}"
 
     def _learn(self, share: float) -> None:
-        options, seed = self.options, self.pool.seed
-        numbers = numbers_of_step(seed, self.step, options.batch, self._known())
-        samples = [self.pool.sample(int(n)) for n in numbers]
-        disguise = np.random.default_rng([seed, self.step, 11])
-        shown = show(samples, self.detector.config, self.own, disguise)
+        shown: Shown = self._ahead.take(self.step)
         self.detector.train()
-        loss = detection_loss(self.detector, shown, self.device)
-        self._descend(loss, self._warm() * options.rate * falling(share))
+        loss = detection_loss(self.detector, shown, reduced=self.compute.reduced)
+        self._descend(loss, self._warm() * self.options.rate * falling(share))
+
+    def _make(self, step: int) -> Shown:
+        seed = self.pool.seed
+        numbers = numbers_of_step(seed, step, self.options.batch, self._known(step))
+        samples = [self.pool.sample(int(n)) for n in numbers]
+        disguise = np.random.default_rng([seed, step, 11])
+        return show(samples, self.detector.config, self.own, disguise)
+
+    def _heavy(self) -> Sequence[nn.Module]:
+        return [self.detector]
 
     def _validate(self) -> None:
         pool = self.unseen or self.pool
@@ -61,11 +67,15 @@ class DetectorTrainer(Loop):
         self._note("detection", measure(self.detector, samples, self.own))
 
 
-def detection_loss(detector: Detector, shown: Shown, device: torch.device | str = "cpu") -> Tensor:
-    """Return the mean cross entropy of the detector's distributions against the wanted ones."""
-    logits = detector(shown.pictures.to(device), shown.valid.to(device), shown.lateral.to(device))
-    log = functional.log_softmax(logits.flatten(1), dim=1)
-    wanted = shown.wanted.to(device).flatten(1)
+def detection_loss(detector: Detector, shown: Shown, *, reduced: bool = False) -> Tensor:
+    """Return the mean cross entropy of the detector's distributions against the wanted ones.
+
+    With ``reduced`` the detector runs in bfloat16, the loss never does.
+    """
+    with torch.autocast(shown.pictures.device.type, dtype=torch.bfloat16, enabled=reduced):
+        logits = detector(shown.pictures, shown.valid, shown.lateral)
+    log = functional.log_softmax(logits.float().flatten(1), dim=1)
+    wanted = shown.wanted.flatten(1)
     return -(wanted * log).sum() / wanted.sum().clamp_min(1.0)
 
 

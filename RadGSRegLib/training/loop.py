@@ -9,17 +9,20 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import Cancelled
 from ..system import Progress, one_torch_thread
+from .ahead import Ahead, Carrier
 from .checkpoint import load_checkpoint, save_checkpoint
+from .compute import Compiled, Compute
 from .config import DetectionOptions, TrainingConfig
 from .pool import SamplePool
 
@@ -30,7 +33,7 @@ Log = Callable[[int, dict[str, float]], None]
 class History:
     """What was measured on the way: one entry per validation; ``detection``: of the detector.
 
-    ``notes``: remarks on the data.
+    ``notes``: remarks on the data, and on what did not work.
     """
 
     entries: list[dict[str, float]] = field(default_factory=list)
@@ -46,7 +49,7 @@ class History:
 class Around(TypedDict, total=False):
     """What every `Loop` may be given besides what it trains; see there."""
 
-    device: torch.device | str
+    compute: Compute
     folder: Path | None
     log: Log | None
     unseen: SamplePool | None
@@ -58,6 +61,7 @@ class Loop(ABC):
     ``folder`` (None: nowhere) is where the checkpoint goes; training goes on from one found there.
     ``log`` is called with (step, values by name) now and then, for TensorBoard or a test.
     ``unseen``: where held-out pairs come from (None: other X-rays of the same vertebrae).
+    ``carrier``: what brings batches to the device (None: what `Ahead` takes).
     """
 
     checkpoint_name: ClassVar[str]
@@ -66,6 +70,7 @@ class Loop(ABC):
     warm_up: ClassVar[int]
     """In so many steps the rate rises to its full value."""
     optimizer: torch.optim.Optimizer
+    carrier: Carrier | None = None
 
     def __init__(
         self,
@@ -73,17 +78,19 @@ class Loop(ABC):
         pool: SamplePool,
         options: DetectionOptions | TrainingConfig,
         *,
-        device: torch.device | str = "cpu",
+        compute: Compute | None = None,
         folder: Path | None = None,
         log: Log | None = None,
         unseen: SamplePool | None = None,
     ) -> None:
         self.rank, self.world = _processes()
-        self.device = torch.device(device)
+        compute = compute or Compute()
+        self.device = torch.device(compute.device)
         if self.device.type == "cuda" and self.world > 1:
             # One device per process, as torchrun numbers them.
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(self.device)
+        self.compute = replace(compute, device=self.device)
         self.network = network.to(self.device)
         self.pool, self.unseen = pool, unseen
         self.options = options
@@ -94,6 +101,11 @@ class Loop(ABC):
         self._began = time.perf_counter()
         self._earlier = 0.0
         self._best: dict[str, Tensor] = {}
+        # Where several processes share their gradients none may make a step again by itself.
+        compiled = compute.compile and self.world == 1
+        self.compiled = Compiled(self._heavy() if compiled else ())
+        if compute.compile and not compiled:
+            self.history.notes.append("with several processes the networks are not compiled")
 
     def run(
         self,
@@ -112,14 +124,15 @@ class Loop(ABC):
             return self.history
         self._began = time.perf_counter()
         options = self.options
-        with one_torch_thread():
+        self._ahead = Ahead(self._make, self.device, options.steps, self.carrier)
+        with one_torch_thread(), closing(self._ahead):
             while (share := self._share(minutes, enough)) < 1.0:
                 try:
                     report(share, self._message(share))
                 except Cancelled:
                     self._checkpoint(False)
                     raise
-                self._learn(share)
+                self._step(share, report)
                 if self.step % options.validate_every == 0:
                     self._validate()
                     if best := self.history.best():
@@ -138,9 +151,26 @@ class Loop(ABC):
     def _message(self, share: float) -> str:
         """Say what is trained at a ``share`` of the run."""
 
+    def _step(self, share: float, report: Progress) -> None:
+        """Learn once, compiled where that is asked for and works; say once where it does not."""
+        before = self.step
+        problem = self.compiled.run(lambda: self._learn(share), lambda: self.step == before)
+        if problem:
+            self.history.notes.append(problem)
+            report(share, problem)
+
     @abstractmethod
     def _learn(self, share: float) -> None:
-        """Make one step, by `_descend`."""
+        """Make one step with the batch that `_ahead` has for it, by `_descend`."""
+
+    @abstractmethod
+    def _make(self, step: int) -> Any:
+        """Make the batch of a step on the CPU: a dataclass of tensors that follows from the seed
+        and the number of the step alone."""
+
+    @abstractmethod
+    def _heavy(self) -> Sequence[nn.Module]:
+        """The parts of the network that are compiled where that is asked for."""
 
     @abstractmethod
     def _validate(self) -> None:
@@ -166,10 +196,10 @@ class Loop(ABC):
         """How long this run has lasted; those before a kill are in `_earlier`."""
         return (time.perf_counter() - self._began) / 60.0
 
-    def _known(self) -> int:
-        """How many different pairs are drawn from by now."""
+    def _known(self, step: int) -> int:
+        """How many different pairs are drawn from at a step."""
         options = self.options
-        return min(options.pairs, options.first_pairs + int(self.step / options.steps_per_pair))
+        return min(options.pairs, options.first_pairs + int(step / options.steps_per_pair))
 
     def _warm(self) -> float:
         """What of the rate the first steps have."""
@@ -187,7 +217,7 @@ class Loop(ABC):
 
     def _note(self, kind: str, measured: dict[str, float]) -> None:
         """Keep, and log under ``kind``, what was measured after this step."""
-        entry = {"step": float(self.step), **measured, "pairs": float(self._known())}
+        entry = {"step": float(self.step), **measured, "pairs": float(self._known(self.step))}
         self.history.entries.append(entry)
         self._log(kind, entry)
 
@@ -216,7 +246,7 @@ class Loop(ABC):
         facts, self._best = load_checkpoint(path, self.network, self.optimizer)
         self.step = int(facts["step"])
         self._earlier = float(facts["minutes"])
-        self.history = History([dict(entry) for entry in facts["entries"]])
+        self.history.entries = [dict(entry) for entry in facts["entries"]]
         return bool(facts["done"])
 
 

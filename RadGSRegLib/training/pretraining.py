@@ -14,6 +14,7 @@ from ..system import Progress, one_torch_thread
 from . import bounds
 from .board import board
 from .card import model_card
+from .compute import Compute
 from .config import TrainingConfig
 from .detection import DetectorTrainer
 from .figures import reconstruction_figures
@@ -85,13 +86,13 @@ class _Stage:
             with one_torch_thread():
                 count = min(config.validate, bounds.MEASURED_PAIRS)
                 quality = reconstruction_figures(model, held, count)
-            done = trainer.step, minutes
+            done = trainer.step, minutes, trainer.compiled.works
             card = model_card(asked, config, base, data.facts, history, quality, done)
             if model.shapes is not None:
                 kept = {} if base is None else base.card.get(SHAPES, {})
                 card[SHAPES] = shape_facts(work) or kept
             save_model(asked.out, model, card)
-        history.notes = list(data.ledger.notes)
+        history.notes = [*data.ledger.notes, *history.notes]
         return history
 
     def _train(
@@ -101,11 +102,12 @@ class _Stage:
         asked, config, detector = self.asked, self.config, model.detector
         pool, unseen = self._pools(data, config.samples, "pairs", "unseen")
         with board(asked.board) as log, closing(pool):
-            around: Around = {"device": asked.device, "folder": self.work, "log": log}
+            compute = Compute(asked.device, config.precision, config.compile)
+            around: Around = {"compute": compute, "folder": self.work, "log": log}
             around["unseen"] = unseen
             trainer = Trainer(model, pool, config, **around)
             share = 0.0 if detector is None else config.detection.share
-            detection: list[dict[str, float]] = []
+            found = History()
             if detector is not None and share > 0:
                 options = whole_views(config.samples, detector.config)
                 views, around["unseen"] = self._pools(data, options, "views", "unseen-views")
@@ -114,10 +116,11 @@ class _Stage:
                 minutes = self._left()
                 minutes = None if minutes is None else share * minutes
                 part = report.part(0.0, share)
-                detection = finder.run(part, minutes, asked.is_enough).entries
+                found = finder.run(part, minutes, asked.is_enough)
             state = None if detector is None else copy.deepcopy(detector.state_dict())
             history = trainer.run(report.part(share, 1.0), self._left(), asked.is_enough)
-            history.detection = detection
+            history.detection = found.entries
+            history.notes = list(dict.fromkeys(found.notes + history.notes))
             if detector is not None and state is not None:
                 # A checkpoint of the rest may hold an earlier state of the detector.
                 detector.load_state_dict(state)

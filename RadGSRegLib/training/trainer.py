@@ -1,10 +1,11 @@
 """Training of RecM and RegM: the three phases, and how far off held-out poses are."""
 
+from collections.abc import Sequence
 from typing import Unpack
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..networks import RadGSReg, excess_cube
 from .config import TrainingConfig
@@ -32,10 +33,10 @@ class Trainer(Loop):
         config: TrainingConfig,
         **around: Unpack[Around],
     ) -> None:
-        super().__init__(model, pool, config, **around)
         self.model, self.config = model, config
+        super().__init__(model, pool, config, **around)
         self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
-        self.objective = Objective(model, config.extra, reduced=config.precision == "bfloat16")
+        self.objective = Objective(model, config.extra, reduced=self.compute.reduced)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=config.rate)
         self._shared: torch.nn.Module = self.objective
         if self.world > 1:
@@ -63,12 +64,7 @@ class Trainer(Loop):
         config = self.config
         phase, over = config.shares.at(share)
         rate = self._warm() * self._rate(phase, over)
-        known = self._known()
-        numbers = numbers_of_step(config.seed, self.step, config.batch, known)
-        mine = numbers[self.rank :: self.world]
-        self.pool.prefetch(range(known, min(known + 4 * config.workers, config.pairs)))
-        shuffle = np.random.default_rng([config.seed, self.step, 9, self.rank])
-        batch = self._batch([int(n) for n in mine], shuffle).to(self.device)
+        batch: Batch = self._ahead.take(self.step)
         seed = config.seed * 1_000_003 + self.step * 64 + self.rank
         self.model.recm.generator = torch.Generator().manual_seed(seed)
         rendered = config.rendered if self.step % config.render_every == 0 else 0
@@ -80,6 +76,18 @@ class Trainer(Loop):
         self._descend(terms["loss"], rate)
         if self.step % 10 == 0:
             self._log("train", {name: float(value.detach()) for name, value in terms.items()})
+
+    def _make(self, step: int) -> Batch:
+        config, known = self.config, self._known(step)
+        numbers = numbers_of_step(config.seed, step, config.batch, known)
+        mine = numbers[self.rank :: self.world]
+        self.pool.prefetch(range(known, min(known + 4 * config.workers, config.pairs)))
+        shuffle = np.random.default_rng([config.seed, step, 9, self.rank])
+        return self._batch([int(n) for n in mine], shuffle)
+
+    def _heavy(self) -> Sequence[nn.Module]:
+        regm = self.model.regm
+        return [self.model.recm.encoder, regm.stem, regm.near, regm.far, regm.head]
 
     def _batch(
         self,
