@@ -106,7 +106,6 @@ def trainer(
         SamplePool([Bare(subject)], config.samples, 0, None),
         replace(config, model=model.config),
         folder=work,
-        compute=Compute("cpu", config.precision, config.compile),
     )
     losses: list[float] = []
     descend = made._descend

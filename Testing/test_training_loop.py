@@ -242,14 +242,6 @@ def test_a_step_learns(subject, folder):
         assert losses[-1] < 0.95 * losses[0], phase
 
 
-def test_half_precision_trains(subject, folder):
-    # Enough steps of RegM that some make a second pass.
-    config = replace(CONFIG, precision="bfloat16", steps=8, shares=PhaseShares(1, 2, 1))
-    trainer = _trainer(subject, folder, None, config)
-    trainer.run()
-    assert all(torch.isfinite(t).all() for t in trainer.model.state_dict().values())
-
-
 def test_the_clock_alone_may_end_a_training():
     config = CONFIG.by_clock()
     assert min(config.steps, config.detection.steps) > 10**6

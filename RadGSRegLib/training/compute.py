@@ -72,7 +72,7 @@ class Compiled:
     @contextmanager
     def _swapped(self) -> Iterator[None]:
         if not self._fast:
-            # Two sizes of batch at most; for any size, inductor fails on groups in three dimensions.
+            # Batches have two sizes at most; for any size inductor fails on the groups in 3-D.
             self._fast = [
                 torch.compile(network.forward, dynamic=False) for network in self._networks
             ]

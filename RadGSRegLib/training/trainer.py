@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import RadGSReg, excess_cube
+from .compute import Compute
 from .config import TrainingConfig
 from .loop import Around, Loop, falling
 from .losses import point_distance
@@ -34,6 +35,7 @@ class Trainer(Loop):
         **around: Unpack[Around],
     ) -> None:
         self.model, self.config = model, config
+        around.setdefault("compute", Compute("cpu", config.precision, config.compile))
         super().__init__(model, pool, config, **around)
         self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
         self.objective = Objective(model, config.extra, reduced=self.compute.reduced)
