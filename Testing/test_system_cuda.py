@@ -1,4 +1,4 @@
-"""The kernels compile for CUDA on a machine without a GPU."""
+"""The kernels compile for CUDA on a machine without a GPU, and a block of theirs can start."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from cubin import needs_of
 
 import RadGSRegLib
 from RadGSRegLib.system.warp_runtime import start_warp
@@ -14,6 +15,9 @@ from RadGSRegLib.system.warp_runtime import start_warp
 PACKAGE = Path(RadGSRegLib.__file__).parent
 # Turing, Ampere and Hopper: RTX 20 to 40, A40, H100, H200.
 ARCHITECTURES = (75, 86, 90)
+# What all of them have for a block, in 32-bit registers and bytes.
+REGISTERS = 65536
+SHARED = 48 * 1024
 
 
 def kernel_modules() -> list[str]:
@@ -36,7 +40,24 @@ def test_kernels_compile_for_cuda(name: str, tmp_path: Path) -> None:
         assert binary[:4] == b"\x7fELF"
         entries = set(re.findall(rb"[A-Za-z_]\w*_cuda_kernel_forward", binary))
         assert len(entries) == len(kernels)
+        block = wp.get_module(name).options["block_dim"]
+        needs = needs_of(binary)
+        assert len(needs) == len(kernels)
+        for kernel, need in needs.items():
+            assert 0 < need.registers * block <= REGISTERS, kernel
+            assert need.shared <= SHARED, kernel
+            # Neither spilt registers nor local arrays, which lie in the slow memory.
+            assert need.stack == 0, kernel
 
 
 def test_all_kernel_modules_are_known() -> None:
     assert len(kernel_modules()) >= 5
+
+
+def test_a_kernel_that_needs_too_much_is_seen(tmp_path: Path) -> None:
+    wp = pytest.importorskip("warp")
+    start_warp()
+    module = importlib.import_module("greedy_kernel")
+    (path,) = wp.compile_aot_module(module, arch=[90], module_dir=tmp_path, use_ptx=False)
+    (need,) = needs_of(path.read_bytes()).values()
+    assert need.stack >= 4 * 200

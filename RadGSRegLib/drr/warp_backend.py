@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import warp as wp
 from torch import Tensor
 
 from ..system import flat_array, launch, run_jobs, split, start_warp, worker_count
@@ -29,7 +28,7 @@ def _launch(
 
     A ``volume`` with one axis more than ``shape`` holds one buffer per thread.
     """
-    cells = None if occupied is None else wp.from_torch(occupied.view(-1), dtype=wp.uint8)
+    cells = None if occupied is None else flat_array(occupied, torch.uint8)
     matrices, ahead, sums = flat_array(matrix), flat_array(directions), flat_array(result)
     march = kernels.March()
     march.ni, march.nj, march.nk = shape[2], shape[1], shape[0]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 TILE = 16
+_MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,10 @@ def footprint_boxes(coefficients: Tensor, cutoff: float) -> tuple[Tensor, Tensor
 
 @torch.no_grad()
 def list_tiles(coefficients: Tensor, size: tuple[int, int], cutoff: float) -> TileLists:
-    """The lists of an image of ``size`` (columns, rows), by a stable sort."""
+    """The lists of an image of ``size`` (columns, rows), by a stable sort.
+
+    Raises ValueError for more pairs of Gaussian and tile than 32 bits can number.
+    """
     across, down = tile_counts(size)
     low, high = footprint_boxes(coefficients, cutoff)
     limit = torch.tensor(size, device=low.device) - 1
@@ -67,6 +71,10 @@ def list_tiles(coefficients: Tensor, size: tuple[int, int], cutoff: float) -> Ti
     span = torch.where(seen[:, None], last - first + 1, torch.zeros_like(first)).clamp(min=0)
     count = span[:, 0] * span[:, 1]
     gaussian = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
+    if len(gaussian) > _MOST:
+        raise ValueError(
+            f"{len(gaussian)} pairs of Gaussian and tile in one image, at most {_MOST}"
+        )
     begin = torch.cumsum(count, 0) - count
     within = torch.arange(len(gaussian), device=count.device) - begin[gaussian]
     width = span[gaussian, 0]

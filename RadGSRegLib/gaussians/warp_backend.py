@@ -12,10 +12,18 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import warp as wp
 from torch import Tensor
 
-from ..system import balanced_edges, flat_array, launch, run_jobs, split, start_warp, worker_count
+from ..system import (
+    balanced_edges,
+    flat_array,
+    launch,
+    launch_serially,
+    run_jobs,
+    split,
+    start_warp,
+    worker_count,
+)
 from .cloud import GaussianCloud, as_matrix
 from .rays import pixel_rays
 from .splat_setup import footprint_coefficients, footprint_motion
@@ -58,7 +66,7 @@ def _fill(
             gather_kernels.gather_values if motion is None else gather_kernels.gather_derivatives
         )
         picture = kernels.picture_of(image, (0, rows), cut2, lists.across)
-        order, first = wp.from_torch(lists.order), wp.from_torch(lists.first)
+        order, first = (flat_array(t, torch.int32) for t in (lists.order, lists.first))
         inputs = [source, beside, order, first, target, picture, depth]
         launch(kernel, rows * columns, inputs, image)
         return
@@ -67,7 +75,7 @@ def _fill(
     depths = None if motion is None else flat_array(torch.tensor([depth]))
     head = [source, beside, None, depths, target]
     pictures = [kernels.picture_of(image, band, cut2) for band in _bands(coefficients, rows)]
-    run_jobs([partial(launch, kernel, count, [*head, picture], image) for picture in pictures])
+    run_jobs([partial(launch_serially, kernel, count, [*head, p], image) for p in pictures])
 
 
 class _Splat(torch.autograd.Function):

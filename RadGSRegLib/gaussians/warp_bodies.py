@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry import Array
-from ..system import flat_array, launch, start_warp
+from ..system import flat_array, launch, launch_serially, start_warp
 from . import torch_bodies, warp_backend
 from .bodies import Bodies
 from .rays import pixel_rays_of
@@ -38,14 +38,14 @@ def _scatter(
     total = len(inverses) * len(bodies.table)
     coefficients = flat_array(torch.empty(total, 12, dtype=torch.float32))
     motion = flat_array(torch.empty(total, 7, dtype=torch.float32))
-    place = wp.from_torch(torch.empty(total, dtype=torch.int32))
+    place = flat_array(torch.empty(total, dtype=torch.int32), torch.int32)
     body_to_camera = frame_to_camera[:, None] @ bodies_to_frame
     launch(
         warp_setup_kernel.set_up,
         total,
         [
             flat_array(bodies.table),
-            wp.from_torch(bodies.body_of),
+            flat_array(bodies.body_of, torch.int32),
             wp.from_torch(_single(body_to_camera.reshape(-1, 4, 4)), dtype=wp.mat44),
             wp.from_torch(_single(np.stack([inverses, np.linalg.inv(inverses)])), dtype=wp.mat33),
             cutoff,
@@ -58,7 +58,7 @@ def _scatter(
     picture = kernels.picture_of(images, (0, images.shape[-2]), cutoff * cutoff)
     centres = None if depths is None else flat_array(depths)
     inputs = [coefficients, motion, place, centres, flat_array(images), picture]
-    launch(kernel, total, inputs, images)
+    launch_serially(kernel, total, inputs, images)
 
 
 def _single(array: NDArray[np.floating[Any]]) -> Tensor:

@@ -7,7 +7,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..system import balanced_edges, flat_array, launch, run_jobs, split, start_warp, worker_count
+from ..system import (
+    balanced_edges,
+    flat_array,
+    launch,
+    launch_serially,
+    run_jobs,
+    split,
+    start_warp,
+    worker_count,
+)
 from .cloud import GaussianCloud
 from .voxel_setup import index_coefficients
 
@@ -40,7 +49,11 @@ class _Scatter(torch.autograd.Function):
             run_jobs(
                 [
                     partial(
-                        launch, kernels.scatter_slab, count, [source, target, grid, *slab], volume
+                        launch_serially,
+                        kernels.scatter_slab,
+                        count,
+                        [source, target, grid, *slab],
+                        volume,
                     )
                     for slab in _slabs(coefficients, nk)
                 ]

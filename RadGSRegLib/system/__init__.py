@@ -20,6 +20,7 @@ from .torch_threads import one_torch_thread as one_torch_thread
 from .warp_runtime import balanced_edges as balanced_edges
 from .warp_runtime import flat_array as flat_array
 from .warp_runtime import launch as launch
+from .warp_runtime import launch_serially as launch_serially
 from .warp_runtime import run_jobs as run_jobs
 from .warp_runtime import split as split
 from .warp_runtime import start_warp as start_warp

@@ -21,7 +21,11 @@ from .parallel import core_count
 
 if TYPE_CHECKING:
     # The command line starts before anything heavy is loaded.
+    import torch
     from torch import Tensor
+
+# Kernels count threads and places in arrays in 32 bits.
+_MOST = 2**31 - 1
 
 
 def _has_cuda_driver() -> bool:
@@ -106,19 +110,56 @@ def balanced_edges(positions: Tensor, length: int, parts: int) -> list[int]:
     return sorted({0, length, *(int(cut) for cut in cuts)})
 
 
-def flat_array(tensor: Tensor) -> Any:
-    """A flat float32 warp array on the memory of a contiguous float32 tensor."""
+def flat_array(tensor: Tensor, dtype: torch.dtype | None = None) -> Any:
+    """A flat warp array on the memory of a contiguous tensor of a ``dtype``: float32 unless given,
+    int32 or uint8.
+
+    Kernels read the memory as it lies: raises ValueError for a tensor of another dtype, with gaps
+    or in another order, and for more than 2^31 - 1 numbers.
+    """
+    import torch
     import warp as wp
 
     start_warp()
-    return wp.from_torch(tensor.view(-1), dtype=wp.float32, requires_grad=False)
+    kinds = {torch.float32: wp.float32, torch.int32: wp.int32, torch.uint8: wp.uint8}
+    wanted = dtype or torch.float32
+    if tensor.dtype != wanted:
+        raise ValueError(f"a kernel that reads {wanted} was given {tensor.dtype}")
+    if not tensor.is_contiguous():
+        raise ValueError(f"a kernel was given a tensor with strides {tensor.stride()}")
+    if tensor.numel() > _MOST:
+        raise ValueError(f"a kernel was given {tensor.numel()} numbers at once, at most {_MOST}")
+    return wp.from_torch(tensor.view(-1), dtype=kinds[wanted], requires_grad=False)
 
 
 def launch(kernel: Any, count: int, inputs: Sequence[Any], like: Tensor) -> None:
-    """Run ``count`` threads of a kernel where the tensor ``like`` is, in torch's order of work."""
+    """Run ``count`` threads of a kernel where the tensor ``like`` is, in torch's order of work.
+
+    Raises ValueError for arrays that are elsewhere, which warp would pass on to the kernel, and
+    for more than 2^31 - 1 threads.
+    """
     import warp as wp
 
-    if like.is_cuda:
-        wp.launch(kernel, dim=count, inputs=inputs, stream=wp.stream_from_torch(like.device))
+    if count > _MOST:
+        raise ValueError(f"{kernel.key} was given {count} threads at once, at most {_MOST}")
+    stream = wp.stream_from_torch(like.device) if like.is_cuda else None
+    device = wp.get_device("cpu") if stream is None else stream.device
+    for place, value in enumerate(inputs):
+        if isinstance(value, wp.array) and value.device != device:
+            raise ValueError(
+                f"argument {place} of {kernel.key} is on {value.device}, the launch on {device}"
+            )
+    if stream is None:
+        wp.launch(kernel, dim=count, inputs=inputs, device=device)
     else:
-        wp.launch(kernel, dim=count, inputs=inputs, device="cpu")
+        wp.launch(kernel, dim=count, inputs=inputs, stream=stream)
+
+
+def launch_serially(kernel: Any, count: int, inputs: Sequence[Any], like: Tensor) -> None:
+    """`launch` for a kernel whose threads add to shared places without atomics.
+
+    Warp runs the threads of a launch on the CPU one after the other; raises ValueError elsewhere.
+    """
+    if like.is_cuda:
+        raise ValueError(f"{kernel.key} adds without atomics: it runs on the CPU alone")
+    launch(kernel, count, inputs, like)
