@@ -21,7 +21,7 @@ from RadGSRegLib.gaussians import (
     warp_backend,
 )
 from RadGSRegLib.geometry import Volume, inverse_intrinsic
-from RadGSRegLib.system import flat_array, launch, launch_serially, start_warp
+from RadGSRegLib.system import BLOCK, flat_array, launch, launch_serially, start_warp
 
 start_warp()
 
@@ -89,7 +89,7 @@ def test_a_launch_on_a_gpu_is_on_torchs_stream(monkeypatch: pytest.MonkeyPatch) 
     assert told == []
     array.device = "cuda:0"
     launch(add_one, 5, [array], gpu)  # type: ignore[arg-type]
-    assert told[0]["dim"] == 5
+    assert (told[0]["dim"], told[0]["block_dim"]) == (5, BLOCK)
     assert told[0]["stream"].name == "torch's"  # type: ignore[attr-defined]
 
 

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import torch
 
-from ..system import available_backends
+from ..system import BLOCK, available_backends
 
 _KERNELS = ("warp_kernels", "warp_voxel_kernels")
 _KERNELS_ON = {"cpu": ("warp_setup_kernel",), "cuda": ("warp_gather_kernels",)}
@@ -23,4 +23,6 @@ def warm_up(device: torch.device | str = "cpu") -> None:
 
     for name in (*_KERNELS, *_KERNELS_ON[place.type]):
         module = import_module(f"{__package__}.{name}")
-        wp.load_module(module, device=wp.device_from_torch(place))
+        # Another size of block is another program.
+        block = BLOCK if place.type == "cuda" else None
+        wp.load_module(module, device=wp.device_from_torch(place), block_dim=block)

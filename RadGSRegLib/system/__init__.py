@@ -17,6 +17,7 @@ from .parallel import worker_count as worker_count
 from .progress import Progress as Progress
 from .progress import ProgressCallable as ProgressCallable
 from .torch_threads import one_torch_thread as one_torch_thread
+from .warp_runtime import BLOCK as BLOCK
 from .warp_runtime import balanced_edges as balanced_edges
 from .warp_runtime import flat_array as flat_array
 from .warp_runtime import launch as launch
