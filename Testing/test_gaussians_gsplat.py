@@ -20,6 +20,7 @@ from RadGSRegLib.gaussians import (
     Bodies,
     GaussianCloud,
     gsplat_backend,
+    gsplat_bodies,
     rasterize,
     rasterize_bodies,
     rasterize_bodies_with_jacobian,
@@ -206,6 +207,27 @@ def test_gathering_with_its_tiles_equals_scattering(monkeypatch: pytest.MonkeyPa
             cloud, inverse, matrix, size, centre, 4.5, lister=lister
         )[1]
         assert relative(jacobian, moved) < 5e-6
+
+
+def test_bodies_with_its_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    functions = (judge._isect_tiles, judge._isect_offset_encode)
+    monkeypatch.setattr(gsplat_backend, "_functions", lambda: functions)
+    clouds = tuple(random_cloud(20, seed=n, dtype=torch.float32, smallest=3.0) for n in (1, 2))
+    intrinsic, pose = camera(40)
+    shift = np.eye(4)
+    shift[:3, 3] = 3.0, -2.0, 5.0
+    scene = (np.stack([intrinsic] * 2), np.stack([pose, pose @ shift]), [np.eye(4), shift])
+    places = np.broadcast_to(scene[2], (2, 2, 4, 4)).copy()
+    inverses = np.stack([inverse_intrinsic(k) for k in scene[0]])
+    about = (Bodies(clouds), inverses, scene[1], places, (40, 34))
+    centre = np.array([1.0, 2.0, 3.0])
+    image, jacobian = gsplat_bodies.rasterize_with_jacobian(*about, centre, 4.5)
+    torch.testing.assert_close(gsplat_bodies.rasterize(*about, 4.5), image)
+    others = rasterize_bodies_with_jacobian(
+        Bodies(clouds), *scene, (40, 34), centre, backend="warp"
+    )
+    assert relative(image, others[0]) < 1e-5
+    assert relative(jacobian, others[1]) < 1e-4
 
 
 # One small Gaussian, some pixels wide: what the renderers draw, not what their set-up says.

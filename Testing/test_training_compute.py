@@ -172,10 +172,10 @@ def test_what_auto_means(monkeypatch):
     assert TrainingConfig().precision == "auto"
     assert not Compute("cpu").reduced
     assert Compute("cpu", "bfloat16").reduced
-    for knows in (True, False):
-        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda knows=knows: knows)
-        assert Compute("cuda").reduced is knows
-        assert Compute("cuda:1").reduced is knows
+    for capability in ((7, 5), (8, 0), (9, 0)):
+        monkeypatch.setattr("torch.cuda.get_device_capability", lambda _, c=capability: c)
+        assert Compute("cuda").reduced is (capability >= (8, 0))
+        assert Compute("cuda:1").reduced is (capability >= (8, 0))
         assert not Compute("cuda", "float32").reduced
     with pytest.raises(InputError, match="no precision 'half'"):
         TrainingConfig(precision="half")

@@ -14,12 +14,13 @@ from ..geometry import Array, inverse_intrinsic
 from ..system import Backends, on_torch, on_warp
 from .bodies import Bodies
 from .bounds import DEFAULT_CUTOFF
-from .rasterizer import check_picture
+from .rasterizer import check_picture, on_gsplat
 
 BODY_RASTERIZERS = Backends(
     "rasterize bodies",
     on_torch(f"{__package__}.torch_bodies"),
     on_warp(f"{__package__}.warp_bodies"),
+    on_gsplat(f"{__package__}.gsplat_bodies"),
 )
 
 

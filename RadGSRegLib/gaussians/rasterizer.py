@@ -33,13 +33,16 @@ def _suits_gsplat(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cuda" and dtype != torch.float64
 
 
+def on_gsplat(module: str) -> Backend:
+    """A backend with gsplat's tiles, used only where it is asked for."""
+    return Backend("gsplat", module, _suits_gsplat, _gsplat_problem, by_itself=False)
+
+
 RASTERIZERS = Backends(
     "rasterize",
     on_torch(f"{__package__}.torch_backend"),
     on_warp(f"{__package__}.warp_backend"),
-    Backend(
-        "gsplat", f"{__package__}.gsplat_backend", _suits_gsplat, _gsplat_problem, by_itself=False
-    ),
+    on_gsplat(f"{__package__}.gsplat_backend"),
 )
 
 

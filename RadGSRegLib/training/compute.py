@@ -17,7 +17,7 @@ _LONGEST_REASON = 160
 @dataclass(frozen=True)
 class Compute:
     """``precision``: "float32", "bfloat16" (networks under autocast), or "auto": bfloat16 where
-    ``device`` is a CUDA device that knows it. ``compile``: networks through torch.compile.
+    ``device`` is a CUDA device that computes with it. ``compile``: networks through torch.compile.
     """
 
     device: torch.device | str = "cpu"
@@ -28,8 +28,9 @@ class Compute:
     def reduced(self) -> bool:
         """Whether the networks run in bfloat16."""
         if self.precision == "auto":
-            on_cuda = torch.device(self.device).type == "cuda"
-            return on_cuda and torch.cuda.is_bf16_supported()
+            device = torch.device(self.device)
+            # Before Ampere it is emulated, slowly.
+            return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         return self.precision == "bfloat16"
 
 
