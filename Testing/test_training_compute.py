@@ -226,6 +226,15 @@ def test_losses_and_rendering_stay_in_full_precision(subject, monkeypatch):
     made, _ = trainer(subject)
     scenes.shaken(made.model)
     batch = made._batch([0, 1], None)
+    answers, compared = [], []
+    made.model.recm.register_forward_hook(lambda *call: answers.append(call[-1].effect.poses))
+    distance = objective.losses.point_distance
+
+    def noted(points: torch.Tensor, truth: torch.Tensor, poses: torch.Tensor) -> torch.Tensor:
+        compared.append(poses)
+        return distance(points, truth, poses)
+
+    monkeypatch.setattr(objective.losses, "point_distance", noted)
     for phase in ("recm", "regm", "joint"):
         values = []
         for reduced in (True, False):
@@ -237,6 +246,10 @@ def test_losses_and_rendering_stay_in_full_precision(subject, monkeypatch):
         assert values[0] == pytest.approx(values[1], rel=0.02), phase
         assert values[0] != values[1]
     assert set(drawn) == {torch.float32}
+    # What the networks answer in full precision is compared in full precision.
+    assert len(answers) == 4
+    for poses in answers:
+        assert any(torch.equal(poses, other) for other in compared)
 
 
 def test_a_detector_in_half_precision():
@@ -249,7 +262,13 @@ def test_a_detector_in_half_precision():
     half = detection_loss(detector, shown, reduced=True)
     assert half.dtype == torch.float32
     assert float(half.detach()) == pytest.approx(float(full.detach()), rel=0.02)
-    assert float(half.detach()) != float(full.detach())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = detector(shown.pictures, shown.valid, shown.lateral)
+    assert logits.dtype == torch.bfloat16
+    log = logits.double().flatten(1).log_softmax(1)
+    exact = -float((wanted.flatten(1) * log).sum().detach()) / 2.0
+    assert float(half.detach()) == pytest.approx(exact, rel=1e-6)
+    assert float(full.detach()) != pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.parametrize("residual", [False, True])
