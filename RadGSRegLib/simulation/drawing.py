@@ -1,4 +1,4 @@
-"""What of a simulated case is drawn at random, but for its noise: poses, cameras, bodies, device."""
+"""What is drawn at random of a simulated case, but for its noise."""
 
 from __future__ import annotations
 

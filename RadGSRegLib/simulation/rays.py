@@ -1,0 +1,219 @@
+"""What many rays of many X-rays meet: mass lengths, by one launch for all of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..geometry import Array, Camera, invert_rigid
+from ..system import flat_array, launch, run_jobs, split, start_warp, worker_count
+from .drawing import Drawn, Ellipsoid, Trunk, Wire
+from .materials import DENSITY
+from .voxels import SceneOnDevice, Voxels
+
+start_warp()
+
+import warp as wp  # noqa: E402
+
+from . import ray_kernels as kernels  # noqa: E402
+
+_FAR = 1e9
+
+
+@dataclass(frozen=True)
+class MassLengths:
+    """Along the rays of P pictures: ``soft``, ``bone`` and ``steel`` (P, rows, columns) g/cm^2, and
+    ``excess`` (P, rows, columns), the line integrals of the target alone."""
+
+    soft: Tensor
+    bone: Tensor
+    steel: Tensor
+    excess: Tensor
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What the kernels read of each picture, padded to equal numbers; see `ray_kernels`."""
+
+    bodies: NDArray[np.float32]
+    sizes: NDArray[np.int32]
+    addresses: NDArray[np.uint64]
+
+
+@torch.no_grad()
+def mass_lengths(
+    cases: Sequence[tuple[SceneOnDevice, Drawn]], every: int | None = None
+) -> MassLengths:
+    """Follow all rays of drawn cases: P pictures, the views of the first case first.
+
+    All scenes lie on one device and all cameras have equally many pixels, square ones. ``every``:
+    rays through the rest of the body, fewer along each axis (`SceneOnDevice.every` unless given).
+    """
+    cameras = [camera for _, drawn in cases for camera in drawn.cameras.values()]
+    device, size = cases[0][0].device, cameras[0].size
+    columns, rows = size
+    lens = np.array([[c.intrinsic[0, 0], *c.intrinsic[:2, 2]] for c in cameras], dtype=np.float32)
+    pieces: list[list[tuple[Voxels, Array]]] = []
+    rests: list[list[tuple[Voxels, Array]]] = []
+    solids, trunks, wires = [], [], []
+    least = 2
+    for scene, drawn in cases:
+        rest = scene.bare if drawn.trunk is None else scene.embedded
+        for camera in drawn.cameras.values():
+            to_camera = camera.world_to_camera
+            pieces.append(
+                [(v, to_camera @ drawn.poses[n]) for n, v in scene.vertebrae.items()]
+            )
+            rests.append([(rest, to_camera @ drawn.poses[0])])
+            solids.append(_ellipsoid_rows(drawn.ellipsoids, camera))
+            trunks.append(_trunk_row(drawn.trunk, camera))
+            wires.append(_wire_rows(drawn.wires, camera))
+            pixel = float(np.linalg.norm(drawn.at - camera.source_world)) / camera.intrinsic[0, 0]
+            least = min(least, scene.every(pixel))
+    every = least if every is None else every
+    fine = _follow(
+        kernels.pieces, 4, size, 1, lens, _tables(pieces, cameras), _padded(solids), _padded(wires),
+        device,
+    )
+    coarse = _follow(
+        kernels.rest, 2, size, every, lens, _tables(rests, cameras), np.stack(trunks)[:, None],
+        np.zeros((len(cameras), 1, kernels.WIRE), np.float32), device,
+    )
+    if every > 1:
+        coarse = torch.nn.functional.interpolate(
+            coarse, scale_factor=every, mode="bilinear", align_corners=False
+        )[..., :rows, :columns]
+    # From (g/cm^3) mm to g/cm^2.
+    return MassLengths(
+        0.1 * (fine[:, 0] + coarse[:, 0]),
+        0.1 * (fine[:, 1] + coarse[:, 1]),
+        0.1 * DENSITY["iron"] * fine[:, 2],
+        fine[:, 3],
+    )
+
+
+def _follow(
+    kernel: Any,
+    planes: int,
+    size: tuple[int, int],
+    every: int,
+    lens: NDArray[np.float32],
+    tables: _Tables,
+    solids: NDArray[np.float32],
+    wires: NDArray[np.float32],
+    device: torch.device,
+) -> Tensor:
+    """Run a kernel over all rays; threads take disjoint ranges of them."""
+    pictures = kernels.Pictures()
+    pictures.columns, pictures.rows = (-(-n // every) for n in size)
+    pictures.every, pictures.bodies = every, tables.bodies.shape[1]
+    pictures.ellipsoids, pictures.wires = solids.shape[1], wires.shape[1]
+    shape = (len(lens), planes, pictures.rows, pictures.columns)
+    sums = torch.empty(shape, dtype=torch.float32, device=device)
+
+    def numbers(array: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
+
+    kept = [numbers(lens), numbers(tables.bodies), numbers(solids), numbers(wires)]
+    sizes = torch.from_numpy(tables.sizes).to(device)
+    addresses = torch.from_numpy(tables.addresses.view(np.int64)).to(device)
+    inputs = [
+        pictures,
+        flat_array(kept[0]),
+        flat_array(kept[1]),
+        wp.from_torch(sizes.view(-1), dtype=wp.int32),
+        wp.from_torch(addresses.view(-1), dtype=wp.uint64),
+        flat_array(kept[2]),
+        flat_array(kept[3]),
+    ]
+    result = flat_array(sums)
+    count = len(lens) * pictures.rows * pictures.columns
+    parts = split(count, 1 if sums.is_cuda else worker_count())
+    run_jobs(
+        [
+            partial(launch, kernel, end - begin, [*inputs, begin, result], sums)
+            for begin, end in parts
+        ]
+    )
+    return sums
+
+
+def _tables(bodies: list[list[tuple[Voxels, Array]]], cameras: list[Camera]) -> _Tables:
+    """The rows of all pictures' bodies, each given with its physical_to_camera (4, 4)."""
+    most = max(len(row) for row in bodies)
+    out = np.zeros((len(bodies), most, kernels.BODY), dtype=np.float32)
+    out[..., 12:16] = [_FAR, -_FAR, _FAR, -_FAR]
+    sizes = np.ones((len(bodies), most, 3), dtype=np.int32)
+    addresses = np.zeros((len(bodies), most), dtype=np.uint64)
+    for picture, (row, camera) in enumerate(zip(bodies, cameras, strict=True)):
+        to_camera = np.stack([pose @ voxels.index_to_physical for voxels, pose in row])
+        steps = np.array([voxels.step for voxels, _ in row])
+        part = out[picture, : len(row)]
+        part[:, :12] = np.linalg.inv(to_camera)[:, :3].reshape(-1, 12)
+        corners = np.stack([_corners(voxels) for voxels, _ in row])
+        at = corners @ to_camera[:, :3, :3].transpose(0, 2, 1) + to_camera[:, None, :3, 3]
+        depth = np.maximum(at[..., 2], 1e-3)
+        pixels = at[..., :2] / depth[..., None] * camera.intrinsic[0, 0] + camera.intrinsic[:2, 2]
+        part[:, 12:16:2], part[:, 13:16:2] = pixels.min(1), pixels.max(1)
+        part[at[..., 2].min(1) < 1.0, 12:16] = [-_FAR, _FAR, -_FAR, _FAR]
+        part[:, 16] = steps
+        part[:, 17] = np.maximum(np.floor(at[..., 2].min(1) / steps), 1.0)
+        sizes[picture, : len(row)] = [voxels.size for voxels, _ in row]
+        addresses[picture, : len(row)] = [voxels.data.data_ptr() for voxels, _ in row]
+    return _Tables(out, sizes, addresses)
+
+
+def _corners(voxels: Voxels) -> Array:
+    """The corners (8, 3), index, of what is anything but zero."""
+    ends = np.stack([voxels.low - 1.0, voxels.high + 1.0])
+    return np.array([[ends[a, 0], ends[b, 1], ends[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+
+
+def _ellipsoid_rows(solids: Sequence[Ellipsoid], camera: Camera) -> NDArray[np.float32]:
+    rows = np.zeros((len(solids), kernels.ELLIPSOID), dtype=np.float32)
+    to_world, source = camera.world_to_camera[:3, :3].T, camera.source_world
+    for row, (centre, axes, radii, density) in zip(rows, solids, strict=True):
+        shape = axes / radii[:, None]
+        row[: 3 * len(shape)] = (shape @ to_world).ravel()
+        row[9 : 9 + len(shape)] = shape @ (source - centre)
+        row[12] = density
+    return rows
+
+
+def _trunk_row(trunk: Trunk | None, camera: Camera) -> NDArray[np.float32]:
+    if trunk is None:
+        return np.zeros(kernels.ELLIPSOID, dtype=np.float32)
+    solid = (trunk.centre, trunk.axes, trunk.radii, trunk.density)
+    row = _ellipsoid_rows([solid], camera)[0]
+    row[8] = trunk.radii.min() / 3.0
+    return row
+
+
+def _wire_rows(wires: Sequence[Wire], camera: Camera) -> NDArray[np.float32]:
+    rows = np.zeros((len(wires), kernels.WIRE), dtype=np.float32)
+    turn, shift = camera.world_to_camera[:3, :3], camera.world_to_camera[:3, 3]
+    for row, (start, end, radius, hollow) in zip(rows, wires, strict=True):
+        length = np.linalg.norm(end - start)
+        along = (end - start) / length
+        across = np.linalg.svd(along[None])[2][1:]
+        row[:9] = (np.concatenate([across, along[None]]) @ turn.T).ravel()
+        row[9:12] = turn @ start + shift
+        row[12:] = length, radius, hollow
+    return rows
+
+
+def _padded(rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """One table of all pictures' rows; what is padded is zero and adds nothing."""
+    most = max(1, *(len(row) for row in rows))
+    width = rows[0].shape[1]
+    out = np.zeros((len(rows), most, width), dtype=np.float32)
+    for whole, row in zip(out, rows, strict=True):
+        whole[: len(row)] = row
+    return out

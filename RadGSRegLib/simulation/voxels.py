@@ -1,0 +1,148 @@
+"""A CT that was taken apart, as the ray kernels read it: kept on a device for all its X-rays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..geometry import Array, Volume
+from .drawing import Surroundings
+from .scene import Piece, Scene
+
+# Samples to a voxel along the ray. As many as the full simulator's for vertebrae; the rest of the
+# body has no bone of interest: with two thirds of them its line integrals change by less than
+# 0.2 % (Testing/test_simulation_rays.py).
+_PIECE_SAMPLES = 1.5
+_REST_SAMPLES = 1.0
+# The rest fades out over so many mm at the edges of the CT (`case`).
+FADE_MM = 6.0
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """One part of the body: ``data`` (K, J, I, 4), its outermost voxels zero.
+
+    Of a vertebra: soft tissue, bone (g/cm^3), the target's excess (1/mm), and 1 where any of the
+    eight voxels from there on is anything but zero. Of the rest: soft tissue, bone, how far the CT
+    counts there (`FADE_MM`), and 0. ``low`` and ``high`` (3,): the first and last index (i, j, k)
+    that is anything but zero; ``step`` mm in depth between samples.
+    """
+
+    data: Tensor
+    index_to_physical: Array
+    low: Array
+    high: Array
+    step: float
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """(I, J, K)."""
+        k, j, i, _ = self.data.shape
+        return i, j, k
+
+
+@dataclass
+class SceneOnDevice:
+    """What the X-rays of one CT share: the parts of `scene.Scene` on a device, and what is around.
+
+    ``bare``: the rest without a trunk around it; ``embedded``: faded, for within one.
+    """
+
+    scene: Scene
+    surroundings: Surroundings
+    vertebrae: dict[int, Voxels]
+    bare: Voxels
+    embedded: Voxels
+    device: torch.device
+    _least: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._least = float(self.scene.rest.soft.spacing.min())
+
+    def every(self, pixel_mm: float) -> int:
+        """How many pixels of ``pixel_mm`` at the patient are as wide as the rest's voxels: the
+        rest shows nothing finer, so that its rays are that much fewer along each axis."""
+        return 2 if self._least >= 1.4 * pixel_mm else 1
+
+
+def scene_on_device(
+    ct: Volume, scene: Scene, excess: dict[int, Volume], device: torch.device | str = "cpu"
+) -> SceneOnDevice:
+    """Bring a scene to a device; ``excess`` (1/mm) by label, on grids that go with the pieces'."""
+    place = torch.device(device)
+    vertebrae = {
+        number: _piece(piece, excess.get(number), place)
+        for number, piece in scene.vertebrae.items()
+    }
+    rest = scene.rest
+    fade = fade_of(rest.soft)
+    faded = Piece(
+        rest.soft.with_array(rest.soft.array * fade), rest.bone.with_array(rest.bone.array * fade)
+    )
+    return SceneOnDevice(
+        scene,
+        Surroundings.of(ct, scene),
+        vertebrae,
+        _rest(rest, np.ones_like(fade), place),
+        _rest(faded, fade, place),
+        place,
+    )
+
+
+def fade_of(rest: Volume) -> NDArray[np.float32]:
+    """How far (K, J, I) the rest of a CT counts, which fades out at the CT's edges."""
+    fade = np.ones(rest.array.shape, dtype=np.float32)
+    for axis, (n, step) in enumerate(zip(fade.shape, rest.spacing[::-1], strict=True)):
+        edge = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5) * step
+        ramp = np.clip(edge / FADE_MM, 0.0, 1.0).astype(np.float32)
+        fade *= ramp.reshape([-1 if a == axis else 1 for a in range(3)])
+    return fade
+
+
+def _piece(piece: Piece, excess: Volume | None, device: torch.device) -> Voxels:
+    shape = piece.soft.array.shape
+    data = np.zeros((*shape, 4), dtype=np.float32)
+    data[..., 0], data[..., 1] = piece.soft.array, piece.bone.array
+    if excess is not None:
+        _lay(data[..., 2], piece.soft, excess)
+    data = np.pad(data, [(1, 1)] * 3 + [(0, 0)])
+    around = (data != 0).any(-1)
+    for axis in range(3):
+        around = around | np.roll(around, -1, axis)
+    data[..., 3] = around
+    return _voxels(data, piece.soft, _PIECE_SAMPLES, device)
+
+
+def _rest(rest: Piece, fade: NDArray[np.float32], device: torch.device) -> Voxels:
+    data = np.stack([rest.soft.array, rest.bone.array, fade, np.zeros_like(fade)], axis=-1)
+    data = np.pad(data, [(1, 1)] * 3 + [(0, 0)]).astype(np.float32)
+    return _voxels(data, rest.soft, _REST_SAMPLES, device)
+
+
+def _voxels(
+    data: NDArray[np.float32], grid: Volume, samples: float, device: torch.device
+) -> Voxels:
+    """``data`` has one voxel more at each side than ``grid``."""
+    matrix = grid.index_to_physical.copy()
+    matrix[:3, 3] = grid.physical_points(np.full((1, 3), -1.0))[0]
+    kji = np.argwhere((data[..., :3] != 0).any(-1))
+    low, high = (kji.min(0), kji.max(0)) if len(kji) else (np.zeros(3), np.zeros(3))
+    step = float(grid.spacing.min()) / samples
+    tensor = torch.from_numpy(np.ascontiguousarray(data)).to(device)
+    return Voxels(tensor, matrix, low[::-1].astype(float), high[::-1].astype(float), step)
+
+
+def _lay(into: NDArray[np.float32], grid: Volume, part: Volume) -> None:
+    """Lay ``part`` into an array (K, J, I) on ``grid``, of which its grid is a piece."""
+    first = np.linalg.inv(grid.index_to_physical) @ part.index_to_physical @ [0, 0, 0, 1]
+    k, j, i = np.rint(first[2::-1]).astype(int)
+    whole, cut = [], []
+    for begin, own, size in zip((k, j, i), part.array.shape, into.shape, strict=True):
+        low, high = max(begin, 0), min(begin + own, size)
+        whole.append(slice(low, max(low, high)))
+        cut.append(slice(low - begin, max(low, high) - begin))
+    into[tuple(whole)] = part.array[tuple(cut)]
