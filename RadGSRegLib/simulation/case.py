@@ -14,10 +14,10 @@ from ..geometry import Array, Camera, Volume, transform_points
 from ..system import Progress, ProgressCallable
 from .drawing import Finish, Framing, Surroundings, Trunk, draw_case
 from .geometry import move_about
-from .imaging import add_noise, add_scatter, collimator_mask
+from .imaging import SCATTER_MM, add_noise, add_scatter, collimator_mask
 from .materials import DENSITY, mass_attenuation
 from .parameters import SimulationParameters
-from .scene import Piece, Scene, draw_surface_points, take_apart
+from .scene import Piece, Scene, draw_surface_points, fade_of, take_apart
 from .shapes import cylinder_path, ellipsoid_path
 from .spectrum import Spectrum, tungsten_spectrum
 
@@ -150,11 +150,7 @@ def _embed(rest: Piece, ct_to_world: Array, trunk: Trunk) -> Piece:
     ijk = np.indices(shape, dtype=np.float32).reshape(3, -1)[::-1].T
     points = transform_points(ct_to_world @ rest.soft.index_to_physical, ijk)
     base = trunk.occupancy(points).reshape(shape).astype(np.float32)
-    fade = np.ones(shape, dtype=np.float32)
-    for axis, (n, step) in enumerate(zip(shape, rest.soft.spacing[::-1], strict=True)):
-        edge = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5) * step
-        ramp = np.clip(edge / 6.0, 0.0, 1.0).astype(np.float32)
-        fade *= ramp.reshape([-1 if a == axis else 1 for a in range(3)])
+    fade = fade_of(rest.soft)
     soft = (rest.soft.array - base * np.float32(trunk.density)) * fade
     return Piece(rest.soft.with_array(soft), rest.bone.with_array(rest.bone.array * fade))
 
@@ -203,7 +199,7 @@ def _expose(
         signal = np.exp(-attenuation).astype(np.float32)
     else:
         signal = spectrum.intensity(soft, bone, steel)
-    signal = add_scatter(signal, finish.scatter, 50.0 / p.pixel_mm)
+    signal = add_scatter(signal, finish.scatter, SCATTER_MM / p.pixel_mm)
     if finish.blur_mm > 0:
         signal = gaussian_filter(signal, finish.blur_mm / p.pixel_mm)
     signal = add_noise(signal, finish.photons, finish.electronic, rng)

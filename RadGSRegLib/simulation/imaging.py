@@ -8,6 +8,9 @@ from scipy.ndimage import gaussian_filter
 
 Array = NDArray[np.float32]
 
+SCATTER_MM = 50.0
+"""How far scatter spreads at the detector, one standard deviation."""
+
 
 def add_scatter(primary: Array, ratio: float, width_px: float) -> Array:
     """Primary plus scatter (rows, cols), in units of the unattenuated beam.

@@ -83,6 +83,7 @@ _BODIES = """
         const int n_first = (int)::ceilf(low), n_last = (int)::floorf(high);
         const int nij = ni * nj;
         float total[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        const float leap = 0.999f / wp::max(wp::abs(ax), wp::max(wp::abs(ay), wp::abs(az)));
 """
 
 _SAMPLE = """
@@ -91,12 +92,14 @@ _SAMPLE = """
             const float* p = voxels + ((long long)k * nij + j * ni + i) * 4;
 """
 
+# The four numbers of a voxel as one vector, where the compiler has such.
 _BLEND = """
             const float fx = x - (float)i, fy = y - (float)j, fz = z - (float)k;
             const float* q = p + 4LL * nij;
             const int up = 4 * ni;
-            float value[4];
-            for (int c = 0; c < 4; ++c) {
+#if defined(__CUDA_ARCH__)
+            float value[3];
+            for (int c = 0; c < 3; ++c) {
                 const float x00 = p[c] + fx * (p[4 + c] - p[c]);
                 const float x10 = p[up + c] + fx * (p[up + 4 + c] - p[up + c]);
                 const float x01 = q[c] + fx * (q[4 + c] - q[c]);
@@ -104,9 +107,20 @@ _BLEND = """
                 const float y0 = x00 + fy * (x10 - x00), y1 = x01 + fy * (x11 - x01);
                 value[c] = y0 + fz * (y1 - y0);
             }
+#else
+            typedef float Four __attribute__((vector_size(16)));
+            const Four* a0 = (const Four*)p;
+            const Four* a1 = (const Four*)(p + up);
+            const Four* b0 = (const Four*)q;
+            const Four* b1 = (const Four*)(q + up);
+            const Four x00 = a0[0] + fx * (a0[1] - a0[0]), x10 = a1[0] + fx * (a1[1] - a1[0]);
+            const Four x01 = b0[0] + fx * (b0[1] - b0[0]), x11 = b1[0] + fx * (b1[1] - b1[0]);
+            const Four y0 = x00 + fy * (x10 - x00), y1 = x01 + fy * (x11 - x01);
+            const Four value = y0 + fz * (y1 - y0);
+#endif
 """
 
-# Vertebrae: soft tissue, bone, excess of the target, and whether anything is around (`pieces`).
+# Vertebrae: soft tissue, bone, excess of the target, and how far it is to anything (`voxels`).
 _PIECES = (
     _RAY
     + _BODIES
@@ -115,11 +129,14 @@ _PIECES = (
 """
     + _SAMPLE
     + """
-            if (p[3] == 0.0f) continue;
+            if (p[3] > 0.0f) {
+                n += (int)((p[3] - 1.0f) * leap);
+                continue;
+            }
 """
     + _BLEND
     + """
-            for (int c = 0; c < 4; ++c) total[c] += value[c];
+            for (int c = 0; c < 3; ++c) total[c] += value[c];
         }
         soft += total[0] * step; bone += total[1] * step; excess += total[2] * step;
     }

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..geometry import Array, Camera, invert_rigid
+from ..geometry import Array, Camera
 from ..system import flat_array, launch, run_jobs, split, start_warp, worker_count
 from .drawing import Drawn, Ellipsoid, Trunk, Wire
 from .materials import DENSITY
@@ -22,6 +22,7 @@ start_warp()
 
 import warp as wp  # noqa: E402
 
+from . import noise_kernel  # noqa: E402
 from . import ray_kernels as kernels  # noqa: E402
 
 _FAR = 1e9
@@ -68,9 +69,7 @@ def mass_lengths(
         rest = scene.bare if drawn.trunk is None else scene.embedded
         for camera in drawn.cameras.values():
             to_camera = camera.world_to_camera
-            pieces.append(
-                [(v, to_camera @ drawn.poses[n]) for n, v in scene.vertebrae.items()]
-            )
+            pieces.append([(v, to_camera @ drawn.poses[n]) for n, v in scene.vertebrae.items()])
             rests.append([(rest, to_camera @ drawn.poses[0])])
             solids.append(_ellipsoid_rows(drawn.ellipsoids, camera))
             trunks.append(_trunk_row(drawn.trunk, camera))
@@ -79,12 +78,26 @@ def mass_lengths(
             least = min(least, scene.every(pixel))
     every = least if every is None else every
     fine = _follow(
-        kernels.pieces, 4, size, 1, lens, _tables(pieces, cameras), _padded(solids), _padded(wires),
+        kernels.pieces,
+        4,
+        size,
+        1,
+        lens,
+        _tables(pieces, cameras),
+        _padded(solids),
+        _padded(wires),
         device,
     )
     coarse = _follow(
-        kernels.rest, 2, size, every, lens, _tables(rests, cameras), np.stack(trunks)[:, None],
-        np.zeros((len(cameras), 1, kernels.WIRE), np.float32), device,
+        kernels.rest,
+        2,
+        size,
+        every,
+        lens,
+        _tables(rests, cameras),
+        np.stack(trunks)[:, None],
+        np.zeros((len(cameras), 1, kernels.WIRE), np.float32),
+        device,
     )
     if every > 1:
         coarse = torch.nn.functional.interpolate(
@@ -97,6 +110,33 @@ def mass_lengths(
         0.1 * DENSITY["iron"] * fine[:, 2],
         fine[:, 3],
     )
+
+
+@torch.no_grad()
+def detect(signal: Tensor, scale: Tensor, electronic: Tensor, seeds: Tensor) -> Tensor:
+    """Add the noise of detection to signals (P, rows, columns).
+
+    ``scale`` (P,): photons to a unit (0: no noise is added); ``electronic`` (P,): the deviation of
+    the read-out, photons; ``seeds`` (P,) int32.
+    """
+    signal = signal.contiguous()
+    result = torch.empty_like(signal)
+    inputs = [
+        flat_array(signal),
+        flat_array(scale.contiguous()),
+        flat_array(electronic.contiguous()),
+        wp.from_torch(seeds, dtype=wp.int32),
+        signal[0].numel(),
+    ]
+    out = flat_array(result)
+    parts = split(signal.numel(), 1 if signal.is_cuda else worker_count())
+    run_jobs(
+        [
+            partial(launch, noise_kernel.add_noise, end - begin, [*inputs, begin, out], result)
+            for begin, end in parts
+        ]
+    )
+    return result
 
 
 def _follow(
@@ -173,7 +213,9 @@ def _tables(bodies: list[list[tuple[Voxels, Array]]], cameras: list[Camera]) -> 
 def _corners(voxels: Voxels) -> Array:
     """The corners (8, 3), index, of what is anything but zero."""
     ends = np.stack([voxels.low - 1.0, voxels.high + 1.0])
-    return np.array([[ends[a, 0], ends[b, 1], ends[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+    return np.array(
+        [[ends[a, 0], ends[b, 1], ends[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)]
+    )
 
 
 def _ellipsoid_rows(solids: Sequence[Ellipsoid], camera: Camera) -> NDArray[np.float32]:

@@ -18,6 +18,9 @@ from .materials import split_hu
 
 Array = NDArray[np.float32]
 
+# The rest fades out over so many mm at the edges of the CT.
+_FADE_MM = 6.0
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -111,6 +114,16 @@ def covers_body(ct: Volume) -> bool:
     sides = [2 - index_axis for index_axis in range(3) if index_axis != axis]
     faces = [np.take(tissue, end, axis=side).mean() for side in sides for end in (0, -1)]
     return bool(np.max(faces) < 0.4 and np.mean(faces) < 0.25)
+
+
+def fade_of(rest: Volume) -> Array:
+    """How far (K, J, I) the rest of a CT counts, which fades out at the CT's edges."""
+    fade = np.ones(rest.array.shape, dtype=np.float32)
+    for axis, (n, step) in enumerate(zip(fade.shape, rest.spacing[::-1], strict=True)):
+        edge = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5) * step
+        ramp = np.clip(edge / _FADE_MM, 0.0, 1.0).astype(np.float32)
+        fade *= ramp.reshape([-1 if a == axis else 1 for a in range(3)])
+    return fade
 
 
 def _boxes(labels: NDArray[np.integer], numbers: list[int]) -> list[tuple[slice, slice, slice]]:

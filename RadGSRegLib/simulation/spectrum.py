@@ -12,6 +12,8 @@ from .materials import linear_attenuation, mass_attenuation
 _TUNGSTEN_LINES = ((57.98, 0.58), (59.32, 1.0), (67.24, 0.33), (69.1, 0.09))
 _K_EDGE_KEV = 69.5
 _DETECTOR_CSI_MM = 0.5
+FIRST_KEV, STEP_KEV = 18.0, 3.0
+"""The energies of a spectrum, up to the tube's voltage."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Spectrum:
         return out
 
 
-def tungsten_spectrum(kvp: float, aluminium_mm: float = 4.0, step_kev: float = 3.0) -> Spectrum:
+def tungsten_spectrum(
+    kvp: float, aluminium_mm: float = 4.0, step_kev: float = STEP_KEV
+) -> Spectrum:
     """The signal's spectrum of a tungsten tube at ``kvp`` behind ``aluminium_mm`` of filter.
 
     Kramers' law (photons per energy fall as (kVp - E) / E), the K lines above the edge at 69.5 keV
@@ -51,7 +55,7 @@ def tungsten_spectrum(kvp: float, aluminium_mm: float = 4.0, step_kev: float = 3
     """
     if not 40.0 <= kvp <= 150.0:
         raise InputError("X-ray tube", f"{kvp} kVp", "use 40 to 150 kVp")
-    energies = np.arange(18.0, kvp, step_kev)
+    energies = np.arange(FIRST_KEV, kvp, step_kev)
     photons = (kvp - energies) / energies
     if kvp > _K_EDGE_KEV:
         share = 0.5 * (kvp / _K_EDGE_KEV - 1.0) ** 1.67

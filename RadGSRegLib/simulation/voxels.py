@@ -7,28 +7,27 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_cdt
 from torch import Tensor
 
 from ..geometry import Array, Volume
 from .drawing import Surroundings
-from .scene import Piece, Scene
+from .scene import Piece, Scene, fade_of
 
 # Samples to a voxel along the ray. As many as the full simulator's for vertebrae; the rest of the
 # body has no bone of interest: with two thirds of them its line integrals change by less than
 # 0.2 % (Testing/test_simulation_rays.py).
 _PIECE_SAMPLES = 1.5
 _REST_SAMPLES = 1.0
-# The rest fades out over so many mm at the edges of the CT (`case`).
-FADE_MM = 6.0
 
 
 @dataclass(frozen=True)
 class Voxels:
     """One part of the body: ``data`` (K, J, I, 4), its outermost voxels zero.
 
-    Of a vertebra: soft tissue, bone (g/cm^3), the target's excess (1/mm), and 1 where any of the
-    eight voxels from there on is anything but zero. Of the rest: soft tissue, bone, how far the CT
-    counts there (`FADE_MM`), and 0. ``low`` and ``high`` (3,): the first and last index (i, j, k)
+    Of a vertebra: soft tissue, bone (g/cm^3), the target's excess (1/mm), and how many voxels
+    it is from this cell to the next that has anything in it, 0 there. Of the rest: soft tissue, bone, how far the CT
+    counts there (`scene.fade_of`), and 0. ``low`` and ``high`` (3,): the first and last index (i, j, k)
     that is anything but zero; ``step`` mm in depth between samples.
     """
 
@@ -93,16 +92,6 @@ def scene_on_device(
     )
 
 
-def fade_of(rest: Volume) -> NDArray[np.float32]:
-    """How far (K, J, I) the rest of a CT counts, which fades out at the CT's edges."""
-    fade = np.ones(rest.array.shape, dtype=np.float32)
-    for axis, (n, step) in enumerate(zip(fade.shape, rest.spacing[::-1], strict=True)):
-        edge = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5) * step
-        ramp = np.clip(edge / FADE_MM, 0.0, 1.0).astype(np.float32)
-        fade *= ramp.reshape([-1 if a == axis else 1 for a in range(3)])
-    return fade
-
-
 def _piece(piece: Piece, excess: Volume | None, device: torch.device) -> Voxels:
     shape = piece.soft.array.shape
     data = np.zeros((*shape, 4), dtype=np.float32)
@@ -113,7 +102,8 @@ def _piece(piece: Piece, excess: Volume | None, device: torch.device) -> Voxels:
     around = (data != 0).any(-1)
     for axis in range(3):
         around = around | np.roll(around, -1, axis)
-    data[..., 3] = around
+    if not around.all():
+        data[..., 3] = distance_transform_cdt(~around, "chessboard")
     return _voxels(data, piece.soft, _PIECE_SAMPLES, device)
 
 

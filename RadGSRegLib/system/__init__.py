@@ -16,6 +16,8 @@ from .parallel import side_by_side_reporting as side_by_side_reporting
 from .parallel import worker_count as worker_count
 from .progress import Progress as Progress
 from .progress import ProgressCallable as ProgressCallable
+from .tails import median_among as median_among
+from .tails import tail_quantile as tail_quantile
 from .torch_threads import one_torch_thread as one_torch_thread
 from .warp_runtime import BLOCK as BLOCK
 from .warp_runtime import balanced_edges as balanced_edges
