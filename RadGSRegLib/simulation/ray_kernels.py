@@ -59,7 +59,7 @@ _BODIES = """
         if (u < m[12] || u > m[13] || v < m[14] || v > m[15]) continue;
         const int ni = sizes.data[at * 3], nj = sizes.data[at * 3 + 1];
         const int nk = sizes.data[at * 3 + 2];
-        const float* voxels = (const float*)addresses.data[at];
+        const float* voxels = (const float*)addresses.data[at * 2];
         const float step = m[16];
         const float ax = (m[0] * dx + m[1] * dy + m[2]) * step;
         const float ay = (m[4] * dx + m[5] * dy + m[6]) * step;
@@ -83,7 +83,6 @@ _BODIES = """
         const int n_first = (int)::ceilf(low), n_last = (int)::floorf(high);
         const int nij = ni * nj;
         float total[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        const float leap = 0.999f / wp::max(wp::abs(ax), wp::max(wp::abs(ay), wp::abs(az)));
 """
 
 _SAMPLE = """
@@ -125,18 +124,25 @@ _PIECES = (
     _RAY
     + _BODIES
     + """
-        for (int n = n_first; n <= n_last; ++n) {
+        // Most samples are of nothing: which are not is asked of sixteen at once.
+        const unsigned char* cells = (const unsigned char*)addresses.data[at * 2 + 1];
+        for (int block = n_first; block <= n_last; block += 16) {
+            unsigned char filled[16];
+            for (int lane = 0; lane < 16; ++lane) {
+                const float n = (float)wp::min(block + lane, n_last);
+                const int i = (int)(bx + ax * n), j = (int)(by + ay * n), k = (int)(bz + az * n);
+                filled[lane] = cells[k * nij + j * ni + i];
+            }
+            const int stop = wp::min(n_last - block, 15);
+            for (int lane = 0; lane <= stop; ++lane) {
+                if (!filled[lane]) continue;
+                const int n = block + lane;
 """
     + _SAMPLE
-    + """
-            if (p[3] > 0.0f) {
-                n += (int)((p[3] - 1.0f) * leap);
-                continue;
-            }
-"""
     + _BLEND
     + """
-            for (int c = 0; c < 3; ++c) total[c] += value[c];
+                for (int c = 0; c < 3; ++c) total[c] += value[c];
+            }
         }
         soft += total[0] * step; bone += total[1] * step; excess += total[2] * step;
     }

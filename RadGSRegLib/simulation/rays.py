@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -191,7 +192,7 @@ def _tables(bodies: list[list[tuple[Voxels, Array]]], cameras: list[Camera]) -> 
     out = np.zeros((len(bodies), most, kernels.BODY), dtype=np.float32)
     out[..., 12:16] = [_FAR, -_FAR, _FAR, -_FAR]
     sizes = np.ones((len(bodies), most, 3), dtype=np.int32)
-    addresses = np.zeros((len(bodies), most), dtype=np.uint64)
+    addresses = np.zeros((len(bodies), most, 2), dtype=np.uint64)
     for picture, (row, camera) in enumerate(zip(bodies, cameras, strict=True)):
         to_camera = np.stack([pose @ voxels.index_to_physical for voxels, pose in row])
         steps = np.array([voxels.step for voxels, _ in row])
@@ -206,16 +207,15 @@ def _tables(bodies: list[list[tuple[Voxels, Array]]], cameras: list[Camera]) -> 
         part[:, 16] = steps
         part[:, 17] = np.maximum(np.floor(at[..., 2].min(1) / steps), 1.0)
         sizes[picture, : len(row)] = [voxels.size for voxels, _ in row]
-        addresses[picture, : len(row)] = [voxels.data.data_ptr() for voxels, _ in row]
+        addresses[picture, : len(row)] = [
+            (voxels.data.data_ptr(), voxels.cells.data_ptr()) for voxels, _ in row
+        ]
     return _Tables(out, sizes, addresses)
 
 
 def _corners(voxels: Voxels) -> Array:
-    """The corners (8, 3), index, of what is anything but zero."""
-    ends = np.stack([voxels.low - 1.0, voxels.high + 1.0])
-    return np.array(
-        [[ends[a, 0], ends[b, 1], ends[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)]
-    )
+    """The corners (8, 3) of a part, index."""
+    return np.array(list(product(*((0.0, n - 1.0) for n in voxels.size))))
 
 
 def _ellipsoid_rows(solids: Sequence[Ellipsoid], camera: Camera) -> NDArray[np.float32]:
