@@ -1,5 +1,8 @@
 """X-ray physics and display: realistic biplanar X-rays, with truth, from a CT and its labels."""
 
+from .batch import Wanted as Wanted
+from .batch import batch_problem as batch_problem
+from .batch import simulate_together as simulate_together
 from .case import Prepared as Prepared
 from .case import SimulatedCase as SimulatedCase
 from .case import simulate_case as simulate_case
@@ -8,6 +11,9 @@ from .parameters import PRESETS as PRESETS
 from .parameters import SimulationParameters as SimulationParameters
 from .phantom_case import simulate_phantom_case as simulate_phantom_case
 from .scene import Scene as Scene
+from .scene import centroid as centroid
 from .scene import covers_body as covers_body
 from .scene import take_apart as take_apart
 from .spectrum import tungsten_spectrum as tungsten_spectrum
+from .voxels import SceneOnDevice as SceneOnDevice
+from .voxels import scene_on_device as scene_on_device

@@ -14,11 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..system import Backends, on_warp
 from .drawing import Drawn, Framing, draw_case
-from .exposure import Chains, expose
 from .parameters import SimulationParameters
-from .rays import mass_lengths
 from .voxels import SceneOnDevice
+
+_RAYS = Backends("simulate pairs", on_warp(f"{__package__}.exposure"))
+
+
+def batch_problem() -> str:
+    """Say why `simulate_together` does not work on this machine; an empty string where it does."""
+    return _RAYS.problems()["warp"]
 
 
 @dataclass(frozen=True)
@@ -62,15 +68,17 @@ def simulate_together(wanted: Sequence[Wanted]) -> Simulated:
         scene = case.scene
         drawn.append(
             draw_case(
-                case.parameters, scene.scene, case.label, rng, scene.surroundings, case.frame
+                case.parameters, scene.centroids, case.label, rng, scene.surroundings, case.frame
             )
         )
     device = wanted[0].scene.device
-    lengths = mass_lengths([(case.scene, d) for case, d in zip(wanted, drawn, strict=True)])
-    chains = Chains.of(
-        [(case.parameters, d, case.seed) for case, d in zip(wanted, drawn, strict=True)], device
+    # Loads warp, which the rest of the room does without.
+    exposure = _RAYS.choose("auto", device, torch.float32)
+    lengths = exposure.mass_lengths([(c.scene, d) for c, d in zip(wanted, drawn, strict=True)])
+    chains = exposure.Chains.of(
+        [(c.parameters, d, c.seed) for c, d in zip(wanted, drawn, strict=True)], device
     )
-    pictures = expose(lengths, chains)
+    pictures = exposure.expose(lengths, chains)
     shape = (len(wanted), -1, *pictures.shape[-2:])
     displayed = torch.tensor([case.parameters.display for case in wanted], device=device)
     return Simulated(pictures.view(shape), displayed, lengths.excess.view(shape), drawn)

@@ -83,7 +83,7 @@ def simulate_case(
     pivot = scene.centroids[label]
     surroundings = Surroundings.of(ct, scene)
     frame = None if prepared is None else prepared.frame
-    drawn = draw_case(p, scene, label, rng, surroundings, frame)
+    drawn = draw_case(p, scene.centroids, label, rng, surroundings, frame)
     poses, truth_pose, cameras = drawn.poses, drawn.poses[label], drawn.cameras
     spectrum = None
     if drawn.filter_mm is not None:

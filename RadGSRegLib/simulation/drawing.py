@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,14 +113,17 @@ class Drawn:
 
 def draw_case(
     p: SimulationParameters,
-    scene: Scene,
+    centroids: Mapping[int, Array],
     label: int,
     rng: np.random.Generator,
     surroundings: Surroundings,
     frame: Framing | None = None,
 ) -> Drawn:
-    """Draw a case of a CT's ``scene``; ``frame`` replaces the cameras (`case.Prepared`)."""
-    poses = _draw_poses(p, scene, label, rng)
+    """Draw a case of a CT with vertebrae at ``centroids`` (3,) mm.
+
+    ``frame`` replaces the cameras (`case.Prepared`).
+    """
+    poses = _draw_poses(p, centroids, label, rng)
     kvp = float(rng.uniform(*p.kvp))
     filter_mm = float(rng.uniform(*p.filter_mm)) if p.polychromatic else None
     cameras = {
@@ -133,7 +136,7 @@ def draw_case(
         )
         for name in (AP, LATERAL)
     }
-    at = Rigid(poses[label]).apply(scene.centroids[label])
+    at = Rigid(poses[label]).apply(centroids[label])
     if frame is not None:
         cameras = frame(cameras, at)
     trunk = None
@@ -146,14 +149,14 @@ def draw_case(
 
 
 def _draw_poses(
-    p: SimulationParameters, scene: Scene, label: int, rng: np.random.Generator
+    p: SimulationParameters, centroids: Mapping[int, Array], label: int, rng: np.random.Generator
 ) -> dict[int, Array]:
     """``ct_to_world`` of every label; 0 is the rest of the body."""
-    pivot = scene.centroids[label]
+    pivot = centroids[label]
     turn = Rotation.from_euler("xyz", rng.uniform(-1, 1, 3) * p.spine_deg, degrees=True)
     spine = move_about(pivot, turn, rng.uniform(-1, 1, 3) * p.spine_mm - pivot)
     poses = {0: spine}
-    for number, centre in scene.centroids.items():
+    for number, centre in centroids.items():
         move = move_about(
             centre, random_turn(rng, p.vertebra_deg), random_offset(rng, p.vertebra_mm)
         )

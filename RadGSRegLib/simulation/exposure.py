@@ -23,6 +23,7 @@ from .imaging import SCATTER_MM, collimator_mask
 from .materials import mass_attenuation
 from .parameters import SimulationParameters
 from .rays import MassLengths, detect
+from .rays import mass_lengths as mass_lengths
 from .spectrum import FIRST_KEV, STEP_KEV, tungsten_spectrum
 
 _MATERIALS = ("soft", "bone", "iron")
@@ -237,4 +238,4 @@ def _shifts(size: int, reach: int) -> NDArray[np.float32]:
     place = np.arange(size)[None] + np.arange(-reach, reach + 1)[:, None]
     place = np.mod(place, 2 * size)
     place = np.where(place < size, place, 2 * size - 1 - place)
-    return (place[:, :, None] == np.arange(size)).astype(np.float32)
+    return np.asarray(place[:, :, None] == np.arange(size), dtype=np.float32)

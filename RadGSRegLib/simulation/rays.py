@@ -233,7 +233,7 @@ def _trunk_row(trunk: Trunk | None, camera: Camera) -> NDArray[np.float32]:
     if trunk is None:
         return np.zeros(kernels.ELLIPSOID, dtype=np.float32)
     solid = (trunk.centre, trunk.axes, trunk.radii, trunk.density)
-    row = _ellipsoid_rows([solid], camera)[0]
+    row: NDArray[np.float32] = _ellipsoid_rows([solid], camera)[0]
     row[8] = trunk.radii.min() / 3.0
     return row
 
@@ -254,8 +254,7 @@ def _wire_rows(wires: Sequence[Wire], camera: Camera) -> NDArray[np.float32]:
 def _padded(rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     """One table of all pictures' rows; what is padded is zero and adds nothing."""
     most = max(1, *(len(row) for row in rows))
-    width = rows[0].shape[1]
-    out = np.zeros((len(rows), most, width), dtype=np.float32)
+    out: NDArray[np.float32] = np.zeros((len(rows), most, rows[0].shape[1]), dtype=np.float32)
     for whole, row in zip(out, rows, strict=True):
         whole[: len(row)] = row
     return out

@@ -118,9 +118,11 @@ def covers_body(ct: Volume) -> bool:
 
 def fade_of(rest: Volume) -> Array:
     """How far (K, J, I) the rest of a CT counts, which fades out at the CT's edges."""
-    fade = np.ones(rest.array.shape, dtype=np.float32)
-    for axis, (n, step) in enumerate(zip(fade.shape, rest.spacing[::-1], strict=True)):
-        edge = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5) * step
+    fade: Array = np.ones(rest.array.shape, dtype=np.float32)
+    for axis, step in enumerate(rest.spacing[::-1]):
+        n = fade.shape[axis]
+        steps = np.arange(n)
+        edge = (np.minimum(steps, steps[::-1]) + 0.5) * step
         ramp = np.clip(edge / _FADE_MM, 0.0, 1.0).astype(np.float32)
         fade *= ramp.reshape([-1 if a == axis else 1 for a in range(3)])
     return fade

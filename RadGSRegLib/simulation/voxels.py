@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -40,28 +40,36 @@ class Voxels:
         return i, j, k
 
 
-@dataclass
+@dataclass(frozen=True)
 class SceneOnDevice:
-    """What the X-rays of one CT share: the parts of `scene.Scene` on a device, and what is around.
+    """What the X-rays of one CT share: the parts of `scene.Scene` on a device, what is around them,
+    and the ``centroids`` (3,) mm of the vertebrae.
 
     ``bare``: the rest without a trunk around it; ``embedded``: faded, for within one.
     """
 
-    scene: Scene
+    centroids: dict[int, Array]
     surroundings: Surroundings
     vertebrae: dict[int, Voxels]
     bare: Voxels
     embedded: Voxels
-    device: torch.device
-    _least: float = field(init=False)
+    spacing_mm: float
 
-    def __post_init__(self) -> None:
-        self._least = float(self.scene.rest.soft.spacing.min())
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.bare.data.device
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        parts = [self.bare, self.embedded, *self.vertebrae.values()]
+        return sum(part.data.nbytes + part.cells.nbytes for part in parts)
 
     def every(self, pixel_mm: float) -> int:
         """How many pixels of ``pixel_mm`` at the patient are as wide as the rest's voxels: the
         rest shows nothing finer, so that its rays are that much fewer along each axis."""
-        return 2 if self._least >= 1.4 * pixel_mm else 1
+        return 2 if self.spacing_mm >= 1.4 * pixel_mm else 1
 
 
 def scene_on_device(
@@ -79,12 +87,12 @@ def scene_on_device(
         rest.soft.with_array(rest.soft.array * fade), rest.bone.with_array(rest.bone.array * fade)
     )
     return SceneOnDevice(
-        scene,
+        scene.centroids,
         Surroundings.of(ct, scene),
         vertebrae,
         _rest(rest, np.ones_like(fade), place),
         _rest(faded, fade, place),
-        place,
+        float(rest.soft.spacing.min()),
     )
 
 

@@ -54,7 +54,7 @@ class DetectorTrainer(Loop):
     def _make(self, step: int) -> Shown:
         seed = self.pool.seed
         numbers = numbers_of_step(seed, step, self.options.batch, self._known(step))
-        samples = [self.pool.sample(int(n)) for n in numbers]
+        samples = self.pool.samples([int(n) for n in numbers])
         disguise = np.random.default_rng([seed, step, 11])
         return show(samples, self.detector.config, self.own, disguise)
 
@@ -63,7 +63,7 @@ class DetectorTrainer(Loop):
 
     def _validate(self) -> None:
         pool = self.unseen or self.pool
-        samples = [pool.sample(VALIDATION + n) for n in range(self.options.validate)]
+        samples = pool.samples([VALIDATION + n for n in range(self.options.validate)])
         self._note("detection", measure(self.detector, samples, self.own))
 
 
@@ -90,15 +90,15 @@ def measure(detector: Detector, samples: Sequence[Sample], own: bool) -> dict[st
     away, first, among = [], [], []
     for sample in samples:
         shown = show([sample], config, own, None)
-        extrinsics = torch.from_numpy(sample.extrinsics)
+        extrinsics, intrinsics = sample.extrinsics, sample.intrinsics.clone()
         logs = look(detector, shown.pictures, shown.valid, extrinsics)
-        intrinsics = torch.from_numpy(sample.intrinsics).clone()
         intrinsics[:, :2, 2] -= (sample.images.shape[-1] - config.size_px) / 2.0
         size, pixel = config.size_px, config.pixel_mm
         sighting = Sighting(logs, intrinsics, extrinsics, size, pixel, np.eye(4))
         places, _ = sighting.places(SIGHTED)
-        own_mm = np.linalg.norm(places - sample.centres[0], axis=1)
-        wanted = sample.centres[:1] if own else sample.centres
+        centres = sample.centres.numpy()
+        own_mm = np.linalg.norm(places - centres[0], axis=1)
+        wanted = centres[:1] if own else centres
         away.append(float(np.linalg.norm(places[0] - wanted, axis=1).min()))
         first.append(float(own_mm[0] <= bounds.FOUND_MM))
         among.append(float(own_mm.min() <= bounds.FOUND_MM))

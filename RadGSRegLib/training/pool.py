@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,13 +19,16 @@ from ..networks import ViewBatch, make_batch
 from ..views import WHOLLY_VALID
 from . import bounds
 from .kept import keep, read_kept
-from .samples import Sample, SampleOptions, draw_sample
+from .samples import Sample, SampleOptions, draw_sample, draw_samples
 from .subjects import Subject
 
 VALIDATION = 10**6
 """Numbers of pairs from here on are for validation alone."""
 
-_KEPT_SUBJECTS = 16
+# What vertebrae may take of the memory; those beyond it are taken apart anew when they are needed.
+_KEPT_BYTES = 2**30
+# So many vertebrae are asked for at a time, which bounds what is in memory beyond that.
+_TOGETHER = 16
 _SHIFT_MM = 5.0
 
 
@@ -40,6 +42,10 @@ class Source(Protocol):
     @property
     def axes_known(self) -> bool:
         """Whether its subjects know the anchors' axes, as a phantom's do."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its X-rays are simulated: those of several sources may then be made together."""
 
     def subject(self, wide: bool = False) -> Subject:
         """Return the vertebra; with more around it, and coarser, if ``wide`` (`make_subject`)."""
@@ -56,6 +62,7 @@ class Simulated:
     load: Callable[[bool], Subject]
     """Makes the vertebra, given whether it is to be a wide one."""
     axes_known: bool = False
+    simulated: bool = True
 
     def subject(self, wide: bool = False) -> Subject:
         """Return the vertebra."""
@@ -71,6 +78,7 @@ class SamplePool:
 
     ``folder`` (None: memory alone) keeps them for the next run too. ``workers`` threads make those
     that `prefetch` asks for ahead of time, which changes nothing but how long one waits.
+    ``device``: where X-rays are simulated, and where their pictures stay.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class SamplePool:
         seed: int,
         folder: Path | None,
         workers: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
         if not sources:
             raise InputError("training data", "there is none", "give a case, CTs or phantoms")
@@ -87,8 +96,10 @@ class SamplePool:
         self.options = options
         self.seed = seed
         self.folder = folder
+        self.device = torch.device(device)
         self._samples: dict[int, Sample] = {}
-        self._subjects: OrderedDict[int, Subject] = OrderedDict()
+        self._subjects: dict[int, Subject] = {}
+        self._last: tuple[int, Subject] | None = None
         self._lock = threading.Lock()
         self._coming: dict[int, Future[Sample]] = {}
         self._executor = ThreadPoolExecutor(workers) if workers > 0 else None
@@ -101,19 +112,32 @@ class SamplePool:
         """Return the vertebra of a pair."""
         index = self.source_of(number)
         with self._lock:
-            if index not in self._subjects:
-                self._subjects[index] = self.sources[index].subject(self.options.whole)
-                while len(self._subjects) > _KEPT_SUBJECTS:
-                    self._subjects.popitem(last=False)
-            self._subjects.move_to_end(index)
-            return self._subjects[index]
+            if index in self._subjects:
+                return self._subjects[index]
+            if self._last is None or self._last[0] != index:
+                self._last = (index, self.sources[index].subject(self.options.whole))
+            subject = self._last[1]
+            # Sources are visited in turn: what came first is what is wanted again first.
+            if sum(known.nbytes for known in self._subjects.values()) < _KEPT_BYTES:
+                self._subjects[index] = subject
+            return subject
 
     def sample(self, number: int) -> Sample:
         """Return the pair of a number."""
-        if number not in self._samples:
-            coming = self._coming.pop(number, None)
-            self._samples[number] = self._fetch(number) if coming is None else coming.result()
-        return self._samples[number]
+        return self.samples([number])[0]
+
+    def samples(self, numbers: Sequence[int]) -> list[Sample]:
+        """Return the pairs of several numbers; those that are new are made together."""
+        new = []
+        for number in dict.fromkeys(numbers):
+            if number not in self._samples:
+                coming = self._coming.pop(number, None)
+                if coming is None:
+                    new.append(number)
+                else:
+                    self._samples[number] = coming.result()
+        self._samples.update(self._fetch(new))
+        return [self._samples[number] for number in numbers]
 
     def prefetch(self, numbers: Iterable[int]) -> None:
         """Begin to make pairs that will be wanted soon; does nothing without workers."""
@@ -121,7 +145,7 @@ class SamplePool:
             return
         for number in numbers:
             if number not in self._samples and number not in self._coming:
-                self._coming[number] = self._executor.submit(self._fetch, number)
+                self._coming[number] = self._executor.submit(self._fetch_alone, number)
 
     def close(self) -> None:
         """End the workers; what they have not begun is dropped."""
@@ -130,19 +154,34 @@ class SamplePool:
             self._executor = None
             self._coming.clear()
 
-    def _fetch(self, number: int) -> Sample:
-        return self._read(number) or self._make(number)
+    def _fetch_alone(self, number: int) -> Sample:
+        return self._fetch([number])[number]
 
-    def _make(self, number: int) -> Sample:
-        source = self.sources[self.source_of(number)]
-        seed = int(np.random.default_rng([self.seed, number]).integers(2**31))
-        sample = source.sample(self.subject(number), self.options, seed)
-        path = self._path(number)
-        if path is not None:
-            keep(path, sample.to_arrays())
-            # What is read back must be what was used before a kill.
-            sample = self._read(number) or sample
-        return sample
+    def _fetch(self, numbers: Sequence[int]) -> dict[int, Sample]:
+        known = {number: self._read(number) for number in numbers}
+        made = self._make([number for number, sample in known.items() if sample is None])
+        return made | {number: sample for number, sample in known.items() if sample is not None}
+
+    def _make(self, numbers: Sequence[int]) -> dict[int, Sample]:
+        seeds = {n: int(np.random.default_rng([self.seed, n]).integers(2**31)) for n in numbers}
+        made: dict[int, Sample] = {}
+        together = [n for n in numbers if self.sources[self.source_of(n)].simulated]
+        for first in range(0, len(together), _TOGETHER):
+            part = together[first : first + _TOGETHER]
+            subjects = [self.subject(n) for n in part]
+            drawn = draw_samples(subjects, self.options, [seeds[n] for n in part], self.device)
+            made.update(zip(part, drawn, strict=True))
+        for number in numbers:
+            if number not in made:
+                source = self.sources[self.source_of(number)]
+                sample = source.sample(self.subject(number), self.options, seeds[number])
+                made[number] = sample.to(self.device)
+            path = self._path(number)
+            if path is not None:
+                keep(path, made[number].to_arrays())
+                # What is read back must be what was used before a kill.
+                made[number] = self._read(number) or made[number]
+        return made
 
     def _path(self, number: int) -> Path | None:
         return None if self.folder is None else self.folder / f"{self.seed}-{number}.npz"
@@ -150,7 +189,7 @@ class SamplePool:
     def _read(self, number: int) -> Sample | None:
         path = self._path(number)
         arrays = None if path is None else read_kept(path)
-        return None if arrays is None else Sample.from_arrays(arrays)
+        return None if arrays is None else Sample.from_arrays(arrays, self.device)
 
 
 @dataclass(frozen=True)
@@ -189,22 +228,21 @@ def stack_samples(
     With a ``generator`` each box is moved anew by up to `_SHIFT_MM` along each axis, which gives
     new pairs from known ones at almost no cost.
     """
-
+    device = samples[0].images.device
     images, valid, targets, intrinsics, extrinsics, poses = (
-        torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
-        for name in (
-            "images",
-            "valid",
-            "targets",
-            "intrinsics",
-            "extrinsics",
-            "centred_to_box",
-        )
+        torch.stack([getattr(sample, name) for sample in samples]).to(device)
+        for name in ("images", "valid", "targets", "intrinsics", "extrinsics", "centred_to_box")
     )
     if generator is not None:
         shift = generator.uniform(-_SHIFT_MM, _SHIFT_MM, (len(samples), 3))
         images, valid, targets, intrinsics, extrinsics, poses = _moved_box(
-            images, valid, targets, intrinsics, extrinsics, poses, torch.from_numpy(shift).float()
+            images,
+            valid,
+            targets,
+            intrinsics,
+            extrinsics,
+            poses,
+            torch.from_numpy(shift).float().to(device),
         )
     views = make_batch(images, valid, intrinsics, extrinsics, pixel_mm)
     factor = images.shape[-1] // views.size_px
@@ -235,7 +273,7 @@ def _moved_box(
     shift: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The same crops about a point ``shift`` (B, 3) mm away: windows shift, geometry with them."""
-    place = torch.eye(4).repeat(len(shift), 1, 1)
+    place = torch.eye(4, device=shift.device).repeat(len(shift), 1, 1)
     place[:, :3, 3] = shift
     extrinsics = extrinsics @ place[:, None]
     poses = poses.clone()
@@ -245,7 +283,7 @@ def _moved_box(
     offset = middle[..., :2] / middle[..., 2:] - (size - 1) / 2.0
     intrinsics = intrinsics.clone()
     intrinsics[..., :2, 2] -= offset
-    theta = torch.zeros(*offset.shape[:2], 2, 3)
+    theta = torch.zeros(*offset.shape[:2], 2, 3, device=shift.device)
     theta[..., 0, 0] = theta[..., 1, 1] = 1.0
     theta[..., :, 2] = 2.0 * offset / size
     planes = torch.stack([images, valid, targets], dim=2).flatten(0, 1)

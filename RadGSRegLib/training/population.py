@@ -31,6 +31,10 @@ class _Turned:
     axes_known: bool = True
 
     @property
+    def simulated(self) -> bool:
+        return self.inner.simulated
+
+    @property
     def name(self) -> str:
         return self.inner.name
 

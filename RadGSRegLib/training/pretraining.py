@@ -132,10 +132,12 @@ class _Stage:
         """The pairs to train on and those to measure on, kept in folders of these names."""
         seed = self.config.seed
         workers = self.config.workers if name == "pairs" else 0
-        pool = SamplePool(data.train, options, seed, self.work / name, workers)
+        device = self.asked.device
+        pool = SamplePool(data.train, options, seed, self.work / name, workers, device)
         if not data.unseen:
             return pool, None
-        return pool, SamplePool(data.unseen, options, seed + 1, self.work / unseen)
+        folder = self.work / unseen
+        return pool, SamplePool(data.unseen, options, seed + 1, folder, device=device)
 
     def _minutes(self) -> float:
         """How long it has taken so far."""

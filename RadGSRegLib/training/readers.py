@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..cases import Case, Ledger, labels_on_ct, read_case, read_ct, read_segmentation
@@ -169,6 +170,7 @@ class RealCase:
     case: Case
     ct_to_world: NDArray[np.float64]
     axes_known: bool = False
+    simulated: bool = False
 
     def subject(self, wide: bool = False) -> Subject:
         """Return the vertebra."""
@@ -189,14 +191,14 @@ class RealCase:
         images, valid = resample_views(views, frame)
         ct_to_box = invert_rigid(frame.box_to_world) @ self.ct_to_world
         return Sample(
-            images=images,
-            valid=valid,
+            images=torch.from_numpy(images),
+            valid=torch.from_numpy(valid),
             targets=project_target(subject.excess, frame, ct_to_box),
-            intrinsics=frame.intrinsics().numpy(),
-            extrinsics=frame.extrinsics().numpy(),
-            centred_to_box=(ct_to_box @ translation(subject.centre_ct)).astype(np.float32),
+            intrinsics=frame.intrinsics(),
+            extrinsics=frame.extrinsics(),
+            centred_to_box=torch.from_numpy(ct_to_box @ translation(subject.centre_ct)).float(),
             # The others' own poses are not known: as far off as the spine has bent.
-            centres=transform_points(ct_to_box, subject.centroids_ct).astype(np.float32),
+            centres=torch.from_numpy(transform_points(ct_to_box, subject.centroids_ct)).float(),
         )
 
 

@@ -2,60 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..drr import project_volume
 from ..errors import InputError
 from ..geometry import Array, Camera, Volume, invert_rigid, transform_points, translation
 from ..networks import PIXEL_MM, SIZE_PX, Frame, make_frame
-from ..simulation import PRESETS, Prepared, SimulationParameters, simulate_case
-from ..views import prepare_views
+from ..simulation import (
+    PRESETS,
+    Prepared,
+    SimulationParameters,
+    Wanted,
+    batch_problem,
+    simulate_case,
+    simulate_together,
+)
+from ..views import prepare_pictures, prepare_views
 from .subjects import Subject
 
-Images = NDArray[np.float32]
+# So many pairs are simulated together: on a CPU they are to stay in its caches.
+_TOGETHER = {"cpu": 2, "cuda": 64}
 
 
 @dataclass(frozen=True)
 class Sample:
     """``images`` (V, H, W) as displayed, ``valid`` (V, H, W) 1 where a pixel shows the patient,
-    ``targets`` (V, H, W) the line integrals of the vertebra alone (excess attenuation).
+    ``targets`` (V, H, W) the line integrals of the vertebra alone (excess attenuation), all three
+    on the device of the training.
 
-    ``intrinsics`` (V, 3, 3) and ``extrinsics`` (V, 4, 4) box_to_camera; ``centred_to_box`` (4, 4)
-    the vertebra's true pose from CT axes about its centre; ``centres`` (N, 3) in the box of all
-    labelled vertebrae, the vertebra's own first; all float32, mm.
+    On the CPU: ``intrinsics`` (V, 3, 3) and ``extrinsics`` (V, 4, 4) box_to_camera;
+    ``centred_to_box`` (4, 4) the vertebra's true pose from CT axes about its centre; ``centres``
+    (N, 3) in the box of all labelled vertebrae, the vertebra's own first. All float32, mm.
     """
 
-    images: Images
-    valid: Images
-    targets: Images
-    intrinsics: Images
-    extrinsics: Images
-    centred_to_box: Images
-    centres: Images
+    images: Tensor
+    valid: Tensor
+    targets: Tensor
+    intrinsics: Tensor
+    extrinsics: Tensor
+    centred_to_box: Tensor
+    centres: Tensor
+
+    def to(self, device: torch.device | str) -> Sample:
+        """Return the same with its pictures on another device."""
+        pictures = {n: getattr(self, n).to(device) for n in ("images", "valid", "targets")}
+        return replace(self, **pictures)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return arrays for an ``.npz``: targets as float16, the rest as it is."""
-        return {
-            **vars(self),
-            "valid": self.valid.astype(np.uint8),
-            "targets": self.targets.astype(np.float16),
-        }
+        arrays = {name: tensor.cpu().numpy() for name, tensor in vars(self).items()}
+        valid, targets = arrays["valid"].astype(np.uint8), arrays["targets"].astype(np.float16)
+        return {**arrays, "valid": valid, "targets": targets}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Sample:
+    def from_arrays(cls, arrays: Mapping[str, Any], device: torch.device | str = "cpu") -> Sample:
         """Read what `to_arrays` gave. Raises InputError where something is missing."""
         names = [field.name for field in fields(cls)]
         if "centres" not in arrays and "centred_to_box" in arrays:
             # Written before others' centres were kept.
-            arrays = {**arrays, "centres": arrays["centred_to_box"][None, :3, 3]}
+            arrays = {**arrays, "centres": np.asarray(arrays["centred_to_box"])[None, :3, 3]}
         missing = [name for name in names if name not in arrays]
         if missing:
             raise InputError("sample", f"holds no {missing[0]}")
-        return cls(*(np.asarray(arrays[name], dtype=np.float32) for name in names))
+        tensors = {
+            name: torch.from_numpy(np.array(arrays[name], dtype=np.float32)) for name in names
+        }
+        pictures = {n: tensors[n].to(device) for n in ("images", "valid", "targets")}
+        return cls(**{**tensors, **pictures})
 
 
 @dataclass(frozen=True)
@@ -121,61 +141,150 @@ def draw_offset(options: SampleOptions, rng: np.random.Generator) -> Array:
     return offset
 
 
-def draw_sample(subject: Subject, options: SampleOptions, seed: int) -> Sample:
-    """Simulate a pair of X-rays of a subject; the same seed gives the same sample.
+def draw_samples(
+    subjects: Sequence[Subject],
+    options: SampleOptions,
+    seeds: Sequence[int],
+    device: torch.device | str = "cpu",
+) -> list[Sample]:
+    """Simulate pairs of X-rays of subjects, many at once; the same seed gives the same sample.
 
     All physics is that of `RadGSRegLib.simulation.simulate_case`, imaged by the virtual cameras of
-    `networks.crops` instead of a whole detector.
+    `networks.crops` instead of a whole detector, and computed together on ``device``
+    (`RadGSRegLib.simulation.simulate_together`).
     """
-    offset = draw_offset(options, np.random.default_rng([seed, 77]))
-    frames: list[Frame] = []
+    if batch_problem():
+        pairs = zip(subjects, seeds, strict=True)
+        return [simulate_fully(subject, options, seed) for subject, seed in pairs]
+    most = _TOGETHER[torch.device(device).type]
+    samples: list[Sample] = []
+    for first in range(0, len(seeds), most):
+        part = slice(first, first + most)
+        samples += _drawn_together(subjects[part], options, seeds[part], device)
+    return samples
 
-    def frame(cameras: dict[str, Camera], at: Array) -> dict[str, Camera]:
-        size, pixel = options.size_px, options.pixel_mm
-        made = make_frame(list(cameras.values()), at + offset, size_px=size, pixel_mm=pixel)
-        frames.append(made)
-        to_box = invert_rigid(made.box_to_world)
-        return {
-            name: replace(virtual, world_to_camera=virtual.world_to_camera @ to_box)
-            for name, virtual in zip(cameras, made.cameras, strict=True)
-        }
 
+def draw_sample(subject: Subject, options: SampleOptions, seed: int) -> Sample:
+    """Simulate one pair on the CPU; see `draw_samples`."""
+    return draw_samples([subject], options, [seed])[0]
+
+
+def _drawn_together(
+    subjects: Sequence[Subject],
+    options: SampleOptions,
+    seeds: Sequence[int],
+    device: torch.device | str,
+) -> list[Sample]:
+    framings = [_Framing(options, seed) for seed in seeds]
+    wanted = [
+        Wanted(
+            subject.on(device),
+            subject.label,
+            sample_parameters(options, seed),
+            seed,
+            subject.surface_count,
+            framing,
+        )
+        for subject, seed, framing in zip(subjects, seeds, framings, strict=True)
+    ]
+    done = simulate_together(wanted)
+    count, views = done.pictures.shape[:2]
+    images, valid = prepare_pictures(
+        done.pictures.flatten(0, 1),
+        done.displayed.repeat_interleave(views),
+        wanted[0].parameters.pixel_mm,
+    )
+    shape = (count, views, *images.shape[1:])
+    images, valid = images.view(shape), valid.view(shape)
+    return [
+        _sample(images[n], valid[n], done.excess[n], subject, framing.frame, done.drawn[n].poses)
+        for n, (subject, framing) in enumerate(zip(subjects, framings, strict=True))
+    ]
+
+
+def simulate_fully(subject: Subject, options: SampleOptions, seed: int) -> Sample:
+    """Simulate a pair by `RadGSRegLib.simulation.simulate_case`, one X-ray after the other.
+
+    What `draw_samples` is held against, and what stands in for it where warp does not start. The
+    same seed gives both the same pose, bodies and device, but noise and collimator of their own.
+    """
+    framing = _Framing(options, seed)
     simulated = simulate_case(
         subject.ct,
         subject.labels,
         subject.label,
         sample_parameters(options, seed),
         seed,
-        prepared=Prepared(subject.scene, frame),
+        prepared=Prepared(subject.take_apart(), framing),
     )
-    ct_to_world = np.asarray(simulated.truth["ct_to_world"])
-    made = frames[0]
-    ct_to_box = invert_rigid(made.box_to_world) @ ct_to_world
+    poses = {int(label): np.asarray(p) for label, p in simulated.truth["neighbours"].items()}
+    poses[subject.label] = np.asarray(simulated.truth["ct_to_world"])
+    ct_to_box = invert_rigid(framing.frame.box_to_world) @ poses[subject.label]
     prepared = prepare_views(simulated.case.views)
-    return Sample(
-        images=np.stack([view.pixels for view in prepared]),
-        valid=np.stack([view.valid for view in prepared]).astype(np.float32),
-        targets=project_target(subject.excess, made, ct_to_box),
-        intrinsics=made.intrinsics().numpy(),
-        extrinsics=made.extrinsics().numpy(),
-        centred_to_box=(ct_to_box @ translation(subject.centre_ct)).astype(np.float32),
-        centres=_centres(simulated.truth, subject, invert_rigid(made.box_to_world)),
+    return _sample(
+        torch.from_numpy(np.stack([view.pixels for view in prepared])),
+        torch.from_numpy(np.stack([view.valid for view in prepared])).float(),
+        project_target(subject.excess, framing.frame, ct_to_box),
+        subject,
+        framing.frame,
+        poses,
     )
 
 
-def _centres(truth: dict[str, Any], subject: Subject, world_to_box: Array) -> Images:
-    """`Sample.centres`: every vertebra has a pose of its own."""
-    poses = {int(label): np.asarray(pose) for label, pose in truth["neighbours"].items()}
-    order = [subject.label, *sorted(poses)]
-    poses[subject.label] = np.asarray(truth["ct_to_world"])
-    centroids = subject.scene.centroids
-    points = [transform_points(world_to_box @ poses[n], centroids[n][None])[0] for n in order]
-    return np.stack(points).astype(np.float32)
+class _Framing:
+    """Replaces drawn cameras by virtual ones about a point off the vertebra's centre, and keeps
+    the frame."""
+
+    frame: Frame
+
+    def __init__(self, options: SampleOptions, seed: int) -> None:
+        self.options = options
+        self.offset = draw_offset(options, np.random.default_rng([seed, 77]))
+
+    def __call__(self, cameras: dict[str, Camera], at: Array) -> dict[str, Camera]:
+        self.frame = make_frame(
+            list(cameras.values()),
+            at + self.offset,
+            size_px=self.options.size_px,
+            pixel_mm=self.options.pixel_mm,
+        )
+        to_box = invert_rigid(self.frame.box_to_world)
+        return {
+            name: replace(virtual, world_to_camera=virtual.world_to_camera @ to_box)
+            for name, virtual in zip(cameras, self.frame.cameras, strict=True)
+        }
 
 
-def project_target(excess: Volume, frame: Frame, ct_to_box: Array) -> Images:
+def _sample(
+    images: Tensor,
+    valid: Tensor,
+    targets: Tensor,
+    subject: Subject,
+    frame: Frame,
+    poses: Mapping[int, Array],
+) -> Sample:
+    """Put a sample together; ``poses``: ``ct_to_world`` (4, 4) of every vertebra by label."""
+    world_to_box = invert_rigid(frame.box_to_world)
+    centred_to_box = world_to_box @ poses[subject.label] @ translation(subject.centre_ct)
+    # Every vertebra has a pose of its own.
+    order = [subject.label, *sorted(n for n in subject.centroids if n != subject.label)]
+    centres = [
+        transform_points(world_to_box @ poses[n], subject.centroids[n][None])[0] for n in order
+    ]
+    return Sample(
+        images=images,
+        valid=valid,
+        targets=targets,
+        intrinsics=frame.intrinsics(),
+        extrinsics=frame.extrinsics(),
+        centred_to_box=torch.from_numpy(centred_to_box).float(),
+        centres=torch.from_numpy(np.stack(centres)).float(),
+    )
+
+
+def project_target(excess: Volume, frame: Frame, ct_to_box: Array) -> Tensor:
     """Project the vertebra alone, at a pose: line integrals (V, H, W) in the virtual cameras."""
-    return np.stack(
+    return torch.stack(
         [
             project_volume(
                 excess,
@@ -183,7 +292,7 @@ def project_target(excess: Volume, frame: Frame, ct_to_box: Array) -> Images:
                 camera.world_to_camera @ ct_to_box,
                 camera.size,
                 step_mm=float(excess.spacing.min()),
-            ).numpy()
+            )
             for camera in frame.cameras
         ]
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from ..drr import excess_attenuation
 from ..errors import InputError
-from ..geometry import Array, Volume
-from ..simulation import Scene, take_apart
+from ..geometry import Array, Volume, surface_points
+from ..simulation import Scene, SceneOnDevice, centroid, scene_on_device, take_apart
 
 # What is farther from the vertebra than this does not reach into the crops by much.
 _REACH_MM = 70.0
@@ -26,8 +28,10 @@ _SURFACE_POINTS = 500
 class Subject:
     """One vertebra with its surroundings, in the CT's physical frame (LPS mm).
 
-    ``ct`` (HU) and ``labels`` are cut to the surroundings; ``excess`` (1/mm) is what the vertebra
-    adds to soft tissue (math.md 2); ``centre_ct`` (3,) the centroid of its mask.
+    ``ct`` (HU) and ``labels`` are cut to the surroundings; ``centroids`` (3,) of all labelled
+    vertebrae's masks, ``centre_ct`` (3,) that of its own; ``coarse_mm``: the voxels in which what
+    is around vertebrae is simulated; ``excess`` (1/mm) is what the vertebra adds to soft tissue
+    (math.md 2).
     ``anchors_to_centred`` (4, 4): where the axes of shared anchors are in CT axes about that
     centre; the identity for a patient's own.
     """
@@ -36,16 +40,41 @@ class Subject:
     ct: Volume
     labels: Volume
     label: int
-    scene: Scene
+    centroids: dict[int, Array]
+    coarse_mm: float
     excess: Volume
     centre_ct: Array
     anchors_to_centred: Array = field(default_factory=lambda: np.eye(4))
+    _scenes: dict[str, SceneOnDevice] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def centroids_ct(self) -> Array:
         """The centroids (N, 3) of all labelled vertebrae, this one's first, the rest by label."""
-        others = [c for n, c in sorted(self.scene.centroids.items()) if n != self.label]
-        return np.stack([self.scene.centroids[self.label], *others])
+        others = [c for n, c in sorted(self.centroids.items()) if n != self.label]
+        return np.stack([self.centroids[self.label], *others])
+
+    def take_apart(self) -> Scene:
+        """Take the CT apart into its vertebrae and the rest, which is not kept."""
+        return take_apart(self.ct, self.labels, self.coarse_mm)
+
+    def on(self, device: torch.device | str) -> SceneOnDevice:
+        """Return what all its X-rays share on a device, made once."""
+        name = str(device)
+        if name not in self._scenes:
+            excess = {self.label: self.excess}
+            self._scenes[name] = scene_on_device(self.ct, self.take_apart(), excess, device)
+        return self._scenes[name]
+
+    @cached_property
+    def surface_count(self) -> int:
+        """How many points the surface of its mask has."""
+        return len(surface_points(self.labels, np.asarray(self.labels.array == self.label)))
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes, with what is kept of it on devices."""
+        own = self.ct.array.nbytes + self.labels.array.nbytes + self.excess.array.nbytes
+        return own + sum(scene.nbytes for scene in self._scenes.values())
 
     def with_axes(self, anchors_to_centred: Array) -> Subject:
         """Return the same with other ``anchors_to_centred``."""
@@ -83,8 +112,10 @@ def make_subject(
     excess = excess_attenuation(part, around, label)
     if not (excess.array > 0).any():
         raise InputError(name or "label map", f"label {label} covers no bone in the CT")
-    scene = take_apart(part, around, _WIDE_MM if wide else _BACKDROP_MM)
-    return Subject(name, part, around, int(label), scene, excess, scene.centroids[label])
+    numbers = [int(n) for n in np.unique(around.array) if n != 0]
+    centroids = {n: centroid(around, n) for n in numbers}
+    coarse = _WIDE_MM if wide else _BACKDROP_MM
+    return Subject(name, part, around, int(label), centroids, coarse, excess, centroids[int(label)])
 
 
 def _coarser(ct: Volume, labels: Volume) -> tuple[Volume, Volume]:

@@ -98,7 +98,7 @@ class Trainer(Loop):
         pool: SamplePool | None = None,
     ) -> Batch:
         pool = pool or self.pool
-        samples = [pool.sample(n) for n in numbers]
+        samples = pool.samples(numbers)
         pixel = self.config.model.recm.pixel_mm
         views, targets, poses = stack_samples(samples, pixel, generator)
         known = [self._subject(pool, n) for n in numbers]

@@ -59,17 +59,14 @@ def show(
     erased, shaded and of either polarity; without one, the middle is taken as it is.
     """
     images, valid, extrinsics = (
-        torch.from_numpy(np.concatenate([getattr(s, name) for s in samples]))
+        torch.cat([getattr(s, name).cpu() for s in samples])
         for name in ("images", "valid", "extrinsics")
     )
     size = config.size_px
     pixels: list[Tensor] = []
     for sample in samples:
-        centres = torch.from_numpy(sample.centres)
-        intrinsics, box_to_camera = (
-            torch.from_numpy(x)[None] for x in (sample.intrinsics, sample.extrinsics)
-        )
-        pixels += list(project(centres[None], intrinsics, box_to_camera)[0])
+        centres = sample.centres
+        pixels += list(project(centres[None], sample.intrinsics[None], sample.extrinsics[None])[0])
     matrices = _moves(len(images), len(samples), config, images.shape[-1], generator)
     images, valid = _resampled(images, valid, matrices, size)
     if generator is not None:

@@ -6,6 +6,7 @@ registration takes windows of the views (`window`), reconstruction the part that
 """
 
 from . import bounds as bounds
+from .batch import prepare_pictures as prepare_pictures
 from .bounds import LEAST_SHARE as LEAST_SHARE
 from .bounds import WHOLLY_VALID as WHOLLY_VALID
 from .contrast import local_contrast as local_contrast

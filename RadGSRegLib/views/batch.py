@@ -17,12 +17,6 @@ from .bounds import (
     VIEW_RANGE,
 )
 
-start_warp()
-
-import warp as wp  # noqa: E402
-
-from . import stuck_kernels as kernels  # noqa: E402
-
 
 @torch.no_grad()
 def prepare_pictures(
@@ -47,6 +41,12 @@ def prepare_pictures(
 
 def _not_stuck(pictures: Tensor, displayed: Tensor, spacing_mm: float) -> Tensor:
     """Which pixels are not in or beside a large area at the lowest or the highest value."""
+    start_warp()
+    # What else the room does is done without warp.
+    import warp as wp
+
+    from . import stuck_kernels as kernels
+
     count, rows, columns = pictures.shape
     low, high = pictures.amin((1, 2), keepdim=True), pictures.amax((1, 2), keepdim=True)
     margin = STUCK_RANGE * (high - low)
