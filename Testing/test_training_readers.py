@@ -105,10 +105,11 @@ def test_real_cases_give_samples_with_their_truth(phantom, tmp_path):
     assert sample.images.shape == (2, 128, 128)
     assert np.array_equal(sample.images, case.sample(subject, options, 7).images)
     # The vertebra's centre is where the truth has it, in the box that is off by up to 8 mm.
-    offset = sample.centred_to_box[:3, 3]
+    offset = sample.centred_to_box[:3, 3].numpy()
     assert 0 < np.linalg.norm(offset) <= 8.01
-    middle = sample.targets[0].sum(0) @ np.arange(128) / sample.targets[0].sum()
-    seen = sample.intrinsics[0] @ (sample.extrinsics[0] @ np.append(offset, 1.0))[:3]
+    target, intrinsic = sample.targets[0].numpy(), sample.intrinsics[0].numpy()
+    middle = target.sum(0) @ np.arange(128) / target.sum()
+    seen = intrinsic @ (sample.extrinsics[0].numpy() @ np.append(offset, 1.0))[:3]
     assert middle == pytest.approx(seen[0] / seen[2], abs=12)
     truth = tmp_path / "one" / "truth.json"
     content = json.loads(truth.read_text())
