@@ -108,11 +108,11 @@ def _correlation(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("realism", REALISMS)
 def test_networks_see_what_the_full_simulator_shows(
-    subject: Subject, specimen: Subject, realism: str
+    subject: Subject, specimen: Subject, realism: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same pose, bodies and device, each simulator with noise of its own."""
     options = replace(OPTIONS, realism=realism)
-    on_bone = []
+    apart, alike = [], []
     for which in (subject, specimen):
         for seed in range(6):
             if _drawn(which, realism, seed).finish.collimator != "none":
@@ -125,12 +125,24 @@ def test_networks_see_what_the_full_simulator_shows(
             assert float((fast.valid != full.valid).float().mean()) < 0.015
             ours, theirs = _seen(fast), _seen(full)
             bone = avg_pool2d(full.targets, 2) > 0.1 * full.targets.max()
-            # Measured on twelve seeds: at least 0.986 and 0.958, the medians 0.997 to 0.9996 and
-            # 0.995 to 0.999; least where a display of few bits leaves noise and little else.
-            assert _correlation(ours[:, 0], theirs[:, 0]) > 0.98
-            on_bone.append(_correlation(ours[:, 1][bone], theirs[:, 1][bone]))
-    assert min(on_bone) > 0.94
-    assert np.median(on_bone) > 0.99
+            with monkeypatch.context() as patched:
+                patched.setattr(exposure, "detect", lambda a, b, c, n: rays.detect(a, b, c, n + 7))
+                (noisy,) = draw_samples([which], options, [seed])
+            again = _seen(noisy)
+            # The two are as alike as two of the fast one with noise of their own. Measured: at
+            # least 0.936 where a display leaves noise and little else, in the median 0.999.
+            apart.append(
+                [
+                    _correlation(ours[:, n][where], theirs[:, n][where])
+                    - _correlation(ours[:, n][where], again[:, n][where])
+                    for n, where in ((0, bone >= 0), (1, bone))
+                ]
+            )
+            alike.append(_correlation(ours[:, 1][bone], theirs[:, 1][bone]))
+    assert len(alike) >= 6
+    assert np.min(apart) > -0.03
+    assert np.median(apart, axis=0).min() > -0.004
+    assert np.median(alike) > 0.99
 
 
 def test_another_pose_looks_otherwise(subject: Subject) -> None:

@@ -53,8 +53,8 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     seen: dict[str, set[str]] = {}
 
     class Watched(SamplePool):
-        def __init__(self, sources, options, seed, folder, workers=0):
-            super().__init__(sources, options, seed, folder, workers)
+        def __init__(self, sources, options, seed, folder, workers=0, device="cpu"):
+            super().__init__(sources, options, seed, folder, workers, device)
             seen[folder.name] = {source.name for source in sources}
 
     monkeypatch.setattr("RadGSRegLib.training.pretraining.SamplePool", Watched)

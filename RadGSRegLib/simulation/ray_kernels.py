@@ -127,15 +127,15 @@ _PIECES = (
         // Most samples are of nothing: which are not is asked of sixteen at once.
         const unsigned char* cells = (const unsigned char*)addresses.data[at * 2 + 1];
         for (int block = n_first; block <= n_last; block += 16) {
-            unsigned char filled[16];
+            unsigned int filled = 0;
             for (int lane = 0; lane < 16; ++lane) {
                 const float n = (float)wp::min(block + lane, n_last);
                 const int i = (int)(bx + ax * n), j = (int)(by + ay * n), k = (int)(bz + az * n);
-                filled[lane] = cells[k * nij + j * ni + i];
+                filled |= (unsigned int)cells[k * nij + j * ni + i] << lane;
             }
             const int stop = wp::min(n_last - block, 15);
             for (int lane = 0; lane <= stop; ++lane) {
-                if (!filled[lane]) continue;
+                if (!((filled >> lane) & 1)) continue;
                 const int n = block + lane;
 """
     + _SAMPLE
