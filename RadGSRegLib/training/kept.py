@@ -1,5 +1,6 @@
 """Arrays kept from one run to the next in ``.npz`` files, whole or not at all (no pickle)."""
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -37,8 +38,9 @@ def read_kept(path: Path) -> Arrays | None:
     """Read what `keep` wrote; None where nothing is. Raises InputError for a damaged file."""
     if not path.is_file():
         return None
+    broken = (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (*broken, tokenize.TokenError) as error:
         raise InputError(path, f"is damaged ({error})", "delete it") from None
