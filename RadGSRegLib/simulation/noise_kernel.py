@@ -35,9 +35,9 @@ def add_noise(
     if photons > _MANY:
         counts = photons + wp.sqrt(photons + more * more) * normal
     else:
-        # As many as there are factors before a product of uniform variates falls below this.
-        counts = more * normal - 1.0
-        product = float(1.0)
+        # As many factors as a product of uniform variates has before it falls below this.
+        counts = more * normal
+        product = wp.randf(state)
         while product >= wp.exp(-photons):
             product *= wp.randf(state)
             counts += 1.0
