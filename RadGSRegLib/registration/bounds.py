@@ -134,6 +134,10 @@ LEAST_SCALE = 0.4
 # the best one's: the right pictures scored best in 69 of 69 trials (23 phantoms and shared cases).
 LIKELY_PICTURE = 0.9
 
+# Other pictures are searched with pixels so many times as large: which of them is likely needs less
+# than where the bone is.
+ROUGH_PIXELS = 1.5
+
 # So many X-rays are exchanged two by two at the most: the number of pairs grows with its square.
 EXCHANGED_VIEWS = 3
 

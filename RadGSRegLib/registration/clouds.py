@@ -19,7 +19,9 @@ def block_cloud(excess: Volume, block_mm: float) -> GaussianCloud:
     indices = np.column_stack([i, j, k]).astype(float)
     masses = excess.array[k, j, i].astype(float) * float(np.prod(excess.spacing))
     blocks = np.floor(indices * excess.spacing / block_mm + 0.5).astype(int)
-    _, labels = np.unique(blocks, axis=0, return_inverse=True)
+    blocks -= blocks.min(0)
+    numbers = np.ravel_multi_index(tuple(blocks.T), tuple(blocks.max(0) + 1))
+    _, labels = np.unique(numbers, return_inverse=True)
     # A voxel's value is spread by the trilinear hat, of variance h^2 / 6 along each axis.
     axes = excess.index_to_physical[:3, :3]
     covariance = axes @ axes.T / 6.0

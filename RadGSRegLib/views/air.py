@@ -113,7 +113,10 @@ def _lies_outside(area: Mask, other: Mask, from_end: NDArray[np.float32]) -> boo
 
 def _convex_hull(mask: Mask) -> Mask:
     """The pixels within the convex hull of a mask's."""
-    at = np.argwhere(mask)
+    # The first and the last pixel of each row: all others lie between.
+    rows = np.flatnonzero(mask.any(1))
+    first, last = mask[rows].argmax(1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(1)
+    at = np.concatenate([np.column_stack([rows, first]), np.column_stack([rows, last])])
     if np.linalg.matrix_rank(at - at[:1]) < 2:
         return mask
     corners = at[ConvexHull(at).vertices]

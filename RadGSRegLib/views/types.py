@@ -1,6 +1,8 @@
 """An X-ray made ready, and a window of it."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +37,21 @@ class PreparedView:
     gain_known: bool = False
     offset_known: bool = False
     device: str = ""
+
+    def taken_by(self, name: str, camera: Camera) -> PreparedView:
+        """Return the same picture as that of another camera, with its name."""
+        return self._with_scaled(replace(self, name=name, camera=camera), self._scaled)
+
+    def mirrored(self) -> PreparedView:
+        """Return the view with its picture mirrored left to right; the camera stays."""
+        values, valid = np.fliplr(self.values).copy(), np.fliplr(self.valid).copy()
+        changed = replace(self, values=values, valid=valid)
+        return self._with_scaled(changed, np.fliplr(self._scaled).copy())
+
+    def _with_scaled(self, changed: PreparedView, scaled: Pixels) -> PreparedView:
+        """Spare a changed view what takes long and is known: its values' scale and noise."""
+        changed.__dict__.update(_scaled=scaled, noise=self.noise)
+        return changed
 
     @cached_property
     def pixels(self) -> Pixels:

@@ -1,7 +1,7 @@
 """The coarse search: which rotation, and where, around a pose.
 
 For each rotation on a grid the whole spine is rendered coarsely in each view and correlated with
-the X-ray over all shifts at once (FFT). The correlation maps of the views are then read along a
+the X-ray over all shifts at once. The correlation maps of the views are then read along a
 grid of positions in space, so that only shifts on which the views agree count.
 """
 
@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ...geometry import Array, translation
-from ...system import Progress
+from ...system import Progress, side_by_side_reporting
 from ...views import PreparedView, sign_choices, window
 from ..bodies import BodySource
 from ..bounds import TEMPLATE_FLOOR, TEMPLATE_SHARE, VISIBLE_SHARE
@@ -71,22 +71,31 @@ def search(
         - view.window.camera.project(centre_world[None])
         for view in views
     ]
+    searched = [
+        _Searched(view, of_view_px, options.neighbour_weight)
+        for view, of_view_px in zip(views, shifts_px, strict=True)
+    ]
+    groups = [poses[first : first + _POSES] for first in range(0, len(poses), _POSES)]
+    message = "searching rotations and positions"
+    report(0.0, message)
+
+    def correlated(job: tuple[list[Array], _Searched], part: Progress) -> Tensor:
+        part(0.0, message)
+        group, view = job
+        return view.correlations(scene.bodies, group)
+
+    jobs = list(itertools.product(groups, searched))
+    sampled = side_by_side_reporting(correlated, jobs, report, message)
     candidates = []
-    for first in range(0, len(poses), _POSES):
-        report(first / len(poses), "searching rotations and positions")
-        some = poses[first : first + _POSES]
-        # One view after the other: threads would mostly wait for the interpreter.
-        sampled = []
-        for view, of_view_px in zip(views, shifts_px, strict=True):
-            maps = _correlation_maps(scene.bodies, view, some, options.neighbour_weight, of_view_px)
-            sampled.append(_sample_wrapped(maps, of_view_px))
+    for n, group in enumerate(groups):
+        of_group = sampled[n * len(views) : (n + 1) * len(views)]
         candidates += [
-            Candidate(translation(offset) @ some[pose], score, signs)
+            Candidate(translation(offset) @ group[pose], score, signs)
             for pose, score, offset, signs in _agreeing_positions(
-                sampled, offsets_world, scene.views, options
+                of_group, offsets_world, scene.views, options
             )
         ]
-    report(1.0, "searching rotations and positions")
+    report(1.0, message)
     candidates.sort(key=lambda c: -c.score)
     return candidates
 
@@ -97,54 +106,51 @@ def _offset_grid(options: SearchOptions) -> Array:
     return np.array(list(itertools.product(axis, repeat=3)))
 
 
-def _correlation_maps(
-    bodies: BodySource,
-    view: StageView,
-    poses: list[Array],
-    neighbour_weight: float,
-    shifts_px: Array,
-) -> Tensor:
-    """Local normalised correlation (poses, rows, columns) of the template shifted by (row, column).
+class _Searched:
+    """A view, ready for templates to be shifted over it by ``shifts_px`` (M, 2) = (column, row)."""
 
-    Shifts wrap: entry (-r, -c) is a shift up and left. Only shifts up to the largest of
-    ``shifts_px`` (M, 2) hold.
-    """
-    part = view.window
-    rows, columns = part.valid.shape
-    camera = part.camera
-    normalizer, observed = view.terms[0].normalizer, view.terms[0].observed
-    # The template's own neighbourhoods are never masked: the mask belongs to the X-ray.
-    free = type(normalizer)(torch.ones_like(part.valid), normalizer.sigma_px)
-    ct_to_camera = view.world_to_camera @ np.stack(poses)
-    intrinsics = [camera.intrinsic] * len(poses)
-    pictures = bodies.pictures(intrinsics, ct_to_camera, camera.size, "coarse")
-    target, image = pictures[:, 0], pictures.sum(1)
-    contrast = free.contrast(image)
-    floor = TEMPLATE_FLOOR * contrast.deviation.amax(dim=(1, 2), keepdim=True) + 1e-9
-    visible = VISIBLE_SHARE * target.amax(dim=(1, 2), keepdim=True)
-    weight = (target > visible).float()
-    if neighbour_weight > 0.0:
-        others = (image - target > visible).float()
-        weight = torch.maximum(weight, neighbour_weight * others)
-    template = weight * contrast.normalized(floor).image
-    # Room for the largest shift, and for the pixel after it.
-    reach = int(np.ceil(np.abs(shifts_px).max(initial=0.0))) + 2
-    size = tuple(next_fast_len(n + min(reach, n), real=True) for n in (rows, columns))
-    valid = part.valid
-    f_template = torch.fft.rfft2(template, s=size).conj()
-    f_weight = torch.fft.rfft2(weight, s=size).conj()
-    f_energy = torch.fft.rfft2(template * template, s=size).conj()
-    cross = torch.fft.irfft2(f_template * torch.fft.rfft2(valid * observed, s=size), s=size)
-    energy = torch.fft.irfft2(f_weight * torch.fft.rfft2(valid * observed**2, s=size), s=size)
-    own = torch.fft.irfft2(f_energy * torch.fft.rfft2(valid, s=size), s=size)
-    full = (template * template).sum(dim=(1, 2), keepdim=True)
-    inside = (own / full.clamp_min(1e-9)).clamp(0.0, 1.0)
-    # A template mostly outside the valid picture proves nothing.
-    trust = (inside - TEMPLATE_SHARE).clamp_min(0.0) / (1.0 - TEMPLATE_SHARE)
-    correlation: Tensor = (
-        cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
-    )
-    return correlation
+    def __init__(self, view: StageView, shifts_px: Array, neighbour_weight: float) -> None:
+        self._view, self._shifts_px, self._neighbour_weight = view, shifts_px, neighbour_weight
+        valid, (term, *_) = view.window.valid, view.terms
+        # The template's own neighbourhoods are never masked: the mask belongs to the X-ray.
+        sigma_px = term.normalizer.sigma_px
+        self._free = type(term.normalizer)(torch.ones_like(valid), sigma_px)
+        # Room for the largest shift, and for the pixel after it.
+        reach = int(np.ceil(np.abs(shifts_px).max(initial=0.0))) + 2
+        self._size = [next_fast_len(n + min(reach, n), real=True) for n in valid.shape]
+        pictures = torch.stack([valid * term.observed, valid * term.observed**2, valid])
+        self._pictures = torch.fft.rfft2(pictures, s=self._size)
+
+    def correlations(self, bodies: BodySource, poses: Sequence[Array]) -> Tensor:
+        """Return the local normalised correlation (poses, M) of the bodies at poses, shifted."""
+        camera = self._view.window.camera
+        ct_to_camera = self._view.world_to_camera @ np.stack(poses)
+        intrinsics = [camera.intrinsic] * len(poses)
+        pictures = bodies.pictures(intrinsics, ct_to_camera, camera.size, "coarse")
+        target, image = pictures[:, 0], pictures.sum(1)
+        contrast = self._free.contrast(image)
+        floor = TEMPLATE_FLOOR * contrast.deviation.amax(dim=(1, 2), keepdim=True) + 1e-9
+        visible = VISIBLE_SHARE * target.amax(dim=(1, 2), keepdim=True)
+        weight = (target > visible).float()
+        if self._neighbour_weight > 0.0:
+            others = (image - target > visible).float()
+            weight = torch.maximum(weight, self._neighbour_weight * others)
+        template = weight * contrast.normalized(floor).image
+        square = template * template
+        cross, energy, own = (
+            self._shifted(images, picture)
+            for images, picture in zip((template, weight, square), self._pictures, strict=True)
+        )
+        full = square.sum(dim=(1, 2))[:, None]
+        inside = (own / full.clamp_min(1e-9)).clamp(0.0, 1.0)
+        # A template mostly outside the valid picture proves nothing.
+        trust = (inside - TEMPLATE_SHARE).clamp_min(0.0) / (1.0 - TEMPLATE_SHARE)
+        return cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
+
+    def _shifted(self, images: Tensor, picture: Tensor) -> Tensor:
+        """Return the sums of products (N, M) of shifted images with a transformed picture."""
+        transformed = torch.fft.rfft2(images, s=self._size).conj() * picture
+        return _sample_wrapped(torch.fft.irfft2(transformed, s=self._size), self._shifts_px)
 
 
 def _agreeing_positions(

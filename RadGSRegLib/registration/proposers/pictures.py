@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ...geometry import Array, triangulate
 from ...system import Progress
 from ...views import PreparedView
-from ..bounds import CLEAR_PICTURE_SCORE, EXCHANGED_VIEWS
+from ..bounds import CLEAR_PICTURE_SCORE, EXCHANGED_VIEWS, ROUGH_PIXELS
 from ..options import Places, RegistrationOptions
 from ..scene import Scene
 from .around import click_search
@@ -40,11 +38,9 @@ class OtherPictures:
         """Return the scene with the changed pictures."""
         views = []
         for view, source, flip in zip(scene.views, self.order, self.mirrored, strict=True):
-            shown = replace(scene.views[source], name=view.name, camera=view.camera)
-            if flip:
-                values, valid = np.fliplr(shown.values).copy(), np.fliplr(shown.valid).copy()
-                shown = replace(shown, values=values, valid=valid)
-            views.append(shown)
+            shown = scene.views[source]
+            shown = shown if shown is view else shown.taken_by(view.name, view.camera)
+            views.append(shown.mirrored() if flip else shown)
         return replace(scene, views=tuple(views))
 
     def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
@@ -60,7 +56,10 @@ class OtherPictures:
             column, row = cameras[source].project(best_world[None])[0]
             pixels.append((camera.columns - 1 - column if flip else column, row))
         centre_world, _ = triangulate(cameras, pixels)
-        around = click_search(centre_world, self.axes, self.range_deg, self.options)
+        search = self.options.search
+        rough = replace(search, pixel_mm=ROUGH_PIXELS * search.pixel_mm)
+        options = replace(self.options, search=rough)
+        around = click_search(centre_world, self.axes, self.range_deg, options)
         return Proposal(around.propose(scene, tried, progress).candidates, places)
 
 
