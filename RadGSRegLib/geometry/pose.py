@@ -25,9 +25,12 @@ _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def skew(vector: ArrayLike) -> Array:
-    """The matrix (3, 3) whose product with x is the cross product ``vector x x``."""
-    x, y, z = np.asarray(vector, dtype=float)
-    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    """The matrix (..., 3, 3) whose product with x is the cross product ``vector x x``, for vectors
+    (..., 3)."""
+    v = np.asarray(vector, dtype=float)
+    out = np.zeros((*v.shape, 3))
+    out[..., 2, 1], out[..., 0, 2], out[..., 1, 0] = v[..., 0], v[..., 1], v[..., 2]
+    return out - out.swapaxes(-1, -2)
 
 
 def twist_generators() -> Array:
@@ -38,48 +41,57 @@ def twist_generators() -> Array:
     return out
 
 
-def _left_jacobian(rotation_vector: Array) -> Array:
-    angle = float(np.linalg.norm(rotation_vector))
+def _rotation_and_left_jacobian(rotation_vector: Array) -> tuple[Array, Array]:
+    """Rodrigues' formula, and its integral (..., 3, 3), for vectors (..., 3)."""
+    angle = np.linalg.norm(rotation_vector, axis=-1)[..., None, None]
     k = skew(rotation_vector)
-    if angle < 1e-4:
-        return np.asarray(np.eye(3) + k / 2.0 + k @ k / 6.0)
-    a = (1.0 - np.cos(angle)) / angle**2
-    b = (angle - np.sin(angle)) / angle**3
-    return np.asarray(np.eye(3) + a * k + b * (k @ k))
+    square = k @ k
+    small = angle < 1e-4
+    safe = np.where(small, 1.0, angle)
+    sine = np.where(small, 1.0 - angle**2 / 6.0, np.sin(safe) / safe)
+    a = np.where(small, 0.5 - angle**2 / 24.0, (1.0 - np.cos(safe)) / safe**2)
+    b = np.where(small, 1.0 / 6.0, (safe - np.sin(safe)) / safe**3)
+    return np.eye(3) + sine * k + a * square, np.eye(3) + a * k + b * square
 
 
 def exp_se3(twist: ArrayLike) -> Array:
-    """The rigid transform (4, 4) of a twist (6,): rotation vector (rad), then translation (mm)."""
+    """The rigid transform (..., 4, 4) of a twist (..., 6): rotation vector (rad), then translation
+    (mm)."""
     xi = np.asarray(twist, dtype=float)
-    return affine(Rotation.from_rotvec(xi[:3]).as_matrix(), _left_jacobian(xi[:3]) @ xi[3:])
+    rotation, left = _rotation_and_left_jacobian(xi[..., :3])
+    return affine(rotation, (left @ xi[..., 3:, None])[..., 0])
 
 
 def log_se3(matrix: ArrayLike) -> Array:
     """The twist (6,) of a rigid transform (4, 4), inverse of `exp_se3` for angles below pi."""
     m = np.asarray(matrix, dtype=float)
     rotation_vector = Rotation.from_matrix(m[:3, :3]).as_rotvec()
-    translation = np.linalg.solve(_left_jacobian(rotation_vector), m[:3, 3])
+    translation = np.linalg.solve(_rotation_and_left_jacobian(rotation_vector)[1], m[:3, 3])
     return np.concatenate([rotation_vector, translation])
 
 
 def affine(linear: ArrayLike, offset: ArrayLike) -> Array:
-    """The transform (4, 4) that multiplies by ``linear`` (3, 3) and then adds ``offset`` (3,)."""
-    out = np.eye(4)
-    out[:3, :3] = linear
-    out[:3, 3] = offset
+    """The transform (..., 4, 4) that multiplies by ``linear`` (..., 3, 3) and then adds ``offset``
+    (..., 3)."""
+    move = np.asarray(offset, dtype=float)
+    out = np.zeros((*move.shape[:-1], 4, 4))
+    out[..., :3, :3] = linear
+    out[..., :3, 3] = move
+    out[..., 3, 3] = 1.0
     return out
 
 
 def translation(offset: ArrayLike) -> Array:
-    """The transform (4, 4) that adds ``offset`` (3,) mm."""
+    """The transform (..., 4, 4) that adds ``offset`` (..., 3) mm."""
     return affine(np.eye(3), offset)
 
 
 def compose_about(a_to_b: ArrayLike, twist: ArrayLike, centre_a: ArrayLike) -> Array:
-    """``a_to_b`` perturbed on the right by ``twist`` (6,) about ``centre_a`` (3,) mm."""
+    """``a_to_b`` (..., 4, 4) perturbed on the right by ``twist`` (..., 6) about ``centre_a`` (...,
+    3) mm."""
     centre = np.asarray(centre_a, dtype=float)
     moved = np.asarray(a_to_b, dtype=float) @ translation(centre) @ exp_se3(twist)
-    return np.asarray(orthonormalize(moved @ translation(-centre)))
+    return orthonormalize(moved @ translation(-centre))
 
 
 def twist_about(a_to_b: ArrayLike, other_a_to_b: ArrayLike, centre_a: ArrayLike) -> Array:
@@ -96,12 +108,11 @@ def invert_rigid(a_to_b: ArrayLike) -> Array:
 
 
 def orthonormalize(a_to_b: ArrayLike) -> Array:
-    """The nearest rigid transform (polar decomposition of the rotation part)."""
-    out = np.array(a_to_b, dtype=float)
-    u, _, vt = np.linalg.svd(out[:3, :3])
-    out[:3, :3] = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
-    out[3] = [0.0, 0.0, 0.0, 1.0]
-    return out
+    """The nearest rigid transform (polar decomposition of the rotation part), (..., 4, 4)."""
+    matrix = np.asarray(a_to_b, dtype=float)
+    u, _, vt = np.linalg.svd(matrix[..., :3, :3])
+    u[..., -1] *= np.sign(np.linalg.det(u @ vt))[..., None]
+    return affine(u @ vt, matrix[..., :3, 3])
 
 
 def is_rigid(matrix: ArrayLike, tolerance: float = 1e-3) -> bool:

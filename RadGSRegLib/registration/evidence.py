@@ -101,6 +101,11 @@ def gather_evidence(
     """
     progress(0.0, "checking the pose")
     best, scene = fine[0], refiner.scene
+    edges = refiner.edge_scores(options.fine, best)
+    doubted = [
+        other for other in alternatives if not beyond_doubt(best, min(edges), other.clear_score)
+    ]
+    before = Tried([Candidate(best.ct_to_world, best.score, best.signs)], best)
     # Fitted again with wider neighbourhoods, to its end: a right pose does not care.
     wide_mm = 2.0 * options.fine.refine.neighbourhoods_mm[0]
     wide = replace(
@@ -108,7 +113,17 @@ def gather_evidence(
         rounds=1,
         refine=replace(options.fine.refine, neighbourhoods_mm=(wide_mm,), iterations=8),
     )
-    again = refiner.refine(wide, best, progress.part(0.0, 0.2))
+
+    def job(alternative: Alternative | None, part: Progress) -> Hypothesis | _Proposed:
+        if alternative is None:
+            return refiner.refine(wide, best, part)
+        there = refiner.within(alternative.scene(scene))
+        return _Proposed(alternative, there, alternative.propose(there.scene, before, part))
+
+    part = progress.part(0.0, 0.4)
+    done = side_by_side_reporting(job, [None, *doubted], part, "checking the pose")
+    again, *_ = (made for made in done if isinstance(made, Hypothesis))
+    proposals = [made for made in done if isinstance(made, _Proposed)]
 
     near = max((h.score for h in middle if _same(scene, h, best)), default=best.score)
     anew = refiner.measured_anew(options.fine, best)
@@ -116,14 +131,10 @@ def gather_evidence(
     covariance = pose_covariance(
         state.hessian, state.cost, state.effective_pixels, options.fine.pixel_mm
     )
-    edges = refiner.edge_scores(options.fine, best)
     edge_score = float(np.mean(edges))
     apart = [h for h in fine if not _same(scene, h, best)]
     beside = max((refiner.edge_score(options.fine, h) for h in apart), default=edge_score - 1.0)
-    doubted = [
-        other for other in alternatives if not beyond_doubt(best, min(edges), other.clear_score)
-    ]
-    leads, objection = leads_over(refiner, best, doubted, options, progress.part(0.2, 1.0))
+    leads, objection = leads_over(refiner, best, proposals, options, progress.part(0.4, 1.0))
     return Evidence(
         score=state.score,
         weakest_score=min(state.view_scores),
@@ -149,7 +160,7 @@ def _same(scene: Scene, a: Hypothesis, b: Hypothesis) -> bool:
 def leads_over(
     refiner: Refiner,
     best: Hypothesis,
-    alternatives: Sequence[Alternative],
+    proposals: Sequence[_Proposed],
     options: RegistrationOptions,
     progress: Progress,
 ) -> tuple[dict[str, float], str]:
@@ -160,13 +171,7 @@ def leads_over(
     in a mirrored picture; only trying tells. There the search starts anew, up to the middle stage,
     and to the fine one where that is close. 1 for a kind of which nothing comes.
     """
-    leads = {"level": 1.0, "picture": 1.0, **{other.name: 1.0 for other in alternatives}}
-    before = Tried([Candidate(best.ct_to_world, best.score, best.signs)], best)
-
-    def proposed(alternative: Alternative, part: Progress) -> _Proposed:
-        there = refiner.within(alternative.scene(refiner.scene))
-        proposal = alternative.propose(there.scene, before, part)
-        return _Proposed(alternative, there, proposal)
+    leads = {"level": 1.0, "picture": 1.0, **{p.alternative.name: 1.0 for p in proposals}}
 
     def tried(known: _Proposed, part: Progress) -> list[_Other]:
         there, places = known.refiner, known.proposal.places
@@ -180,13 +185,12 @@ def leads_over(
         return [_Other(h, known) for h in middle]
 
     message = "trying what else may be the case"
-    proposals = side_by_side_reporting(proposed, alternatives, progress.part(0.0, 0.2), message)
     likely = list(itertools.chain(*(_likeliest(refiner, proposals, name) for name in leads)))
     if not any(known.proposal.candidates for known in likely):
         return leads, ""
-    own = refiner.refine(options.coarse, best, progress.part(0.2, 0.25), afresh=True)
+    own = refiner.refine(options.coarse, best, progress.part(0.0, 0.05), afresh=True)
     least = own.score - bounds.CLOSE_LEVELS
-    refined = side_by_side_reporting(tried, likely, progress.part(0.25, 0.8), message)
+    refined = side_by_side_reporting(tried, likely, progress.part(0.05, 0.8), message)
     others = list(itertools.chain(*refined))
     if not others:
         return leads, ""

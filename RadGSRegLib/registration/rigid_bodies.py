@@ -101,14 +101,11 @@ class RigidBodies:
         pose = compose_about(arrangement.ct_to_world, step[:6], self.centre_ct)
         twists = step[6:].reshape(-1, 6)
         if len(twists) == 0:
-            twists = np.zeros((len(self.movable_centres_ct), 6))
-        shifts = []
-        for centre_ct, shift, twist in zip(
-            self.movable_centres_ct, arrangement.shifts_ct, twists, strict=True
-        ):
-            centre = Rigid(shift).apply(centre_ct)
-            shifts.append(compose_about(np.eye(4), twist, centre) @ shift)
-        return Arrangement(pose, tuple(shifts))
+            return Arrangement(pose, arrangement.shifts_ct)
+        shifts = np.stack(arrangement.shifts_ct)
+        centres = np.stack(self.movable_centres_ct)
+        now = (shifts[:, :3, :3] @ centres[..., None])[..., 0] + shifts[:, :3, 3]
+        return Arrangement(pose, tuple(compose_about(np.eye(4), twists, now) @ shifts))
 
     def step_mm(self, step: Array) -> float:
         """Return how far twists (6 M,) of M bodies move what they move the furthest, were all of

@@ -46,7 +46,6 @@ class LocalNormalization:
         self.sigma_px = sigma_px
         self.valid = valid.to(torch.float32)
         self._cell = max(int(CELL_SHARE * sigma_px), 1)
-        self._padding = (0, -columns % self._cell, 0, -rows % self._cell)
         self._rows = spread_matrix(rows, self._cell, sigma_px)
         self._columns = spread_matrix(columns, self._cell, sigma_px).T.contiguous()
         self._weight = 1.0 / self._blur(self.valid).clamp_min(LEAST_SHARE)
@@ -73,9 +72,9 @@ class LocalNormalization:
     def _blur(self, images: Tensor) -> Tensor:
         cell = self._cell
         if cell > 1:
-            stack = torch.nn.functional.pad(images, self._padding)
-            stack = stack.reshape(-1, 1, *stack.shape[-2:])
-            sums = torch.nn.functional.avg_pool2d(stack, cell) * float(cell * cell)
+            stack = images.reshape(-1, 1, *images.shape[-2:])
+            # Sums, those of the last row and column over as many pixels as there are.
+            sums = torch.nn.functional.avg_pool2d(stack, cell, ceil_mode=True, divisor_override=1)
             images = sums.reshape(*images.shape[:-2], *sums.shape[-2:])
         return self._rows @ (images @ self._columns)
 

@@ -145,7 +145,10 @@ class _Searched:
         inside = (own / full.clamp_min(1e-9)).clamp(0.0, 1.0)
         # A template mostly outside the valid picture proves nothing.
         trust = (inside - TEMPLATE_SHARE).clamp_min(0.0) / (1.0 - TEMPLATE_SHARE)
-        return cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
+        correlation: Tensor = (
+            cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
+        )
+        return correlation
 
     def _shifted(self, images: Tensor, picture: Tensor) -> Tensor:
         """Return the sums of products (N, M) of shifted images with a transformed picture."""
