@@ -39,7 +39,7 @@ from RadGSRegLib.registration import (
     evaluate,
 )
 from RadGSRegLib.registration import register_case as register
-from RadGSRegLib.registration.evidence import leads_over
+from RadGSRegLib.registration.evidence import leads_over, proposed
 from RadGSRegLib.registration.normal_equations import Evaluation
 from RadGSRegLib.registration.proposers import around, neighbouring_levels
 from RadGSRegLib.registration.proposers.levels import level_step
@@ -489,9 +489,9 @@ def test_a_level_far_behind_is_not_refined_to_its_end_and_a_close_one_is(
         return [scored(first if stage.rounds == 1 else 1.2) for _ in starts]
 
     monkeypatch.setattr(refiner, "refine_each", refined)
-    leads, reason = leads_over(
-        refiner, scored(1.0), neighbouring_levels(options), options, Progress()
-    )
+    best = scored(1.0)
+    levels = [proposed(refiner, best, level, Progress()) for level in neighbouring_levels(options)]
+    leads, reason = leads_over(refiner, best, levels, options, Progress())
     lead = leads["level"]
     assert ("neighbouring level" in reason) == (lead < 0.02)
     assert asked == rounds

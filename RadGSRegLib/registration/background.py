@@ -31,10 +31,9 @@ class Background:
     def render(self, camera: Camera, ct_to_world: Array) -> Tensor:
         """The two line-integral images (2, rows, columns) with the CT at a pose.
 
-        To see which share of them explains a view: every fourth pixel is rendered, and the others
-        lie between.
+        Soft tissue is smooth: every second pixel is rendered, and the others lie between.
         """
-        wide = _every(4, camera)
+        wide = _every_second(camera)
         to_camera = wide.world_to_camera @ ct_to_world
         images = [
             project_volume(
@@ -46,20 +45,18 @@ class Background:
             )
             for volume in (self.excess, self.field)
         ]
-        return _between(torch.stack(images), 4, camera)
+        return _between(torch.stack(images), camera)
 
 
-def _every(step: int, camera: Camera) -> Camera:
-    """The camera of every ``step``-th pixel, and of those beyond the last row and column."""
-    return camera.window(
-        0.0, 0.0, (camera.columns - 2) // step + 2, (camera.rows - 2) // step + 2, float(step)
-    )
+def _every_second(camera: Camera) -> Camera:
+    """The camera of every second pixel, and of one beyond the last row and column if need be."""
+    return camera.window(0.0, 0.0, camera.columns // 2 + 1, camera.rows // 2 + 1, 2.0)
 
 
-def _between(images: Tensor, step: int, camera: Camera) -> Tensor:
-    """Images (N, ...) of `_every` so many pixels, interpolated to all of a camera's (N, rows,
+def _between(images: Tensor, camera: Camera) -> Tensor:
+    """Images (N, ...) of `_every_second` pixel, interpolated to all of a camera's (N, rows,
     columns)."""
-    size = [step * (length - 1) + 1 for length in images.shape[-2:]]
+    size = [2 * length - 1 for length in images.shape[-2:]]
     whole = torch.nn.functional.interpolate(
         images[None], size=size, mode="bilinear", align_corners=True
     )
@@ -133,8 +130,7 @@ def render_linear(
         image = torch.zeros(camera.rows, camera.columns)
         jacobian = torch.zeros(6, camera.rows, camera.columns)
     else:
-        # Soft tissue is smooth: every second pixel is rendered, and the others lie between.
-        wide = _every(2, camera)
+        wide = _every_second(camera)
         image, jacobian = project_volume_with_jacobian(
             mixed,
             wide.intrinsic,
@@ -143,6 +139,6 @@ def render_linear(
             pivot_ct,
             step_mm=float(mixed.spacing.min()),
         )
-        whole = _between(torch.cat([image[None], jacobian]), 2, camera)
+        whole = _between(torch.cat([image[None], jacobian]), camera)
         image, jacobian = whole[0], whole[1:]
     return RenderedBackground(image, jacobian, background_to_world, pivot_ct, coefficients)

@@ -105,7 +105,6 @@ def gather_evidence(
     doubted = [
         other for other in alternatives if not beyond_doubt(best, min(edges), other.clear_score)
     ]
-    before = Tried([Candidate(best.ct_to_world, best.score, best.signs)], best)
     # Fitted again with wider neighbourhoods, to its end: a right pose does not care.
     wide_mm = 2.0 * options.fine.refine.neighbourhoods_mm[0]
     wide = replace(
@@ -114,16 +113,15 @@ def gather_evidence(
         refine=replace(options.fine.refine, neighbourhoods_mm=(wide_mm,), iterations=8),
     )
 
-    def job(alternative: Alternative | None, part: Progress) -> Hypothesis | _Proposed:
+    def job(alternative: Alternative | None, part: Progress) -> Hypothesis | Proposed:
         if alternative is None:
             return refiner.refine(wide, best, part)
-        there = refiner.within(alternative.scene(scene))
-        return _Proposed(alternative, there, alternative.propose(there.scene, before, part))
+        return proposed(refiner, best, alternative, part)
 
     part = progress.part(0.0, 0.4)
     done = side_by_side_reporting(job, [None, *doubted], part, "checking the pose")
     again, *_ = (made for made in done if isinstance(made, Hypothesis))
-    proposals = [made for made in done if isinstance(made, _Proposed)]
+    proposals = [made for made in done if isinstance(made, Proposed)]
 
     near = max((h.score for h in middle if _same(scene, h, best)), default=best.score)
     anew = refiner.measured_anew(options.fine, best)
@@ -157,10 +155,19 @@ def _same(scene: Scene, a: Hypothesis, b: Hypothesis) -> bool:
     return scene.distance_mm(a.ct_to_world, b.ct_to_world) <= bounds.CLEARLY_APART_MM
 
 
+def proposed(
+    refiner: Refiner, best: Hypothesis, alternative: Alternative, progress: Progress
+) -> Proposed:
+    """Ask an alternative to a pose."""
+    there = refiner.within(alternative.scene(refiner.scene))
+    before = Tried([Candidate(best.ct_to_world, best.score, best.signs)], best)
+    return Proposed(alternative, there, alternative.propose(there.scene, before, progress))
+
+
 def leads_over(
     refiner: Refiner,
     best: Hypothesis,
-    proposals: Sequence[_Proposed],
+    proposals: Sequence[Proposed],
     options: RegistrationOptions,
     progress: Progress,
 ) -> tuple[dict[str, float], str]:
@@ -173,7 +180,7 @@ def leads_over(
     """
     leads = {"level": 1.0, "picture": 1.0, **{p.alternative.name: 1.0 for p in proposals}}
 
-    def tried(known: _Proposed, part: Progress) -> list[_Other]:
+    def tried(known: Proposed, part: Progress) -> list[_Other]:
         there, places = known.refiner, known.proposal.places
         likely = known.proposal.candidates[: places.candidates]
         coarse = there.refine_each(options.coarse, likely, part.part(0.0, 0.3), message)
@@ -229,7 +236,7 @@ def _lead(
     return lead
 
 
-def _likeliest(refiner: Refiner, proposals: Sequence[_Proposed], name: str) -> list[_Proposed]:
+def _likeliest(refiner: Refiner, proposals: Sequence[Proposed], name: str) -> list[Proposed]:
     """Of one kind's scenes only those whose best proposal is near the best of all."""
     kind = [known for known in proposals if known.alternative.name == name]
     scores = [max((c.score for c in known.proposal.candidates), default=-1.0) for known in kind]
@@ -239,7 +246,7 @@ def _likeliest(refiner: Refiner, proposals: Sequence[_Proposed], name: str) -> l
 
 
 @dataclass(frozen=True)
-class _Proposed:
+class Proposed:
     """What an alternative proposed, and the refiner of its scene."""
 
     alternative: Alternative
@@ -252,4 +259,4 @@ class _Other:
     """What came of an alternative."""
 
     hypothesis: Hypothesis
-    source: _Proposed
+    source: Proposed

@@ -72,14 +72,14 @@ def search(
         for view in views
     ]
     searched = [
-        _Searched(view, of_view_px, options.neighbour_weight)
+        Searched(view, of_view_px, options.neighbour_weight)
         for view, of_view_px in zip(views, shifts_px, strict=True)
     ]
     groups = [poses[first : first + _POSES] for first in range(0, len(poses), _POSES)]
     message = "searching rotations and positions"
     report(0.0, message)
 
-    def correlated(job: tuple[list[Array], _Searched], part: Progress) -> Tensor:
+    def correlated(job: tuple[list[Array], Searched], part: Progress) -> Tensor:
         part(0.0, message)
         group, view = job
         return view.correlations(scene.bodies, group)
@@ -106,7 +106,7 @@ def _offset_grid(options: SearchOptions) -> Array:
     return np.array(list(itertools.product(axis, repeat=3)))
 
 
-class _Searched:
+class Searched:
     """A view, ready for templates to be shifted over it by ``shifts_px`` (M, 2) = (column, row)."""
 
     def __init__(self, view: StageView, shifts_px: Array, neighbour_weight: float) -> None:
@@ -138,22 +138,22 @@ class _Searched:
         template = weight * contrast.normalized(floor).image
         square = template * template
         cross, energy, own = (
-            self._shifted(images, picture)
+            self._products(images, picture)
             for images, picture in zip((template, weight, square), self._pictures, strict=True)
         )
-        full = square.sum(dim=(1, 2))[:, None]
+        full = square.sum(dim=(1, 2), keepdim=True)
         inside = (own / full.clamp_min(1e-9)).clamp(0.0, 1.0)
         # A template mostly outside the valid picture proves nothing.
         trust = (inside - TEMPLATE_SHARE).clamp_min(0.0) / (1.0 - TEMPLATE_SHARE)
-        correlation: Tensor = (
-            cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
-        )
-        return correlation
+        maps = cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
+        return _sample_wrapped(maps, self._shifts_px)
 
-    def _shifted(self, images: Tensor, picture: Tensor) -> Tensor:
-        """Return the sums of products (N, M) of shifted images with a transformed picture."""
+    def _products(self, images: Tensor, picture: Tensor) -> Tensor:
+        """Return the sums of products of images with a transformed picture at each shift; shifts
+        up and left wrap."""
         transformed = torch.fft.rfft2(images, s=self._size).conj() * picture
-        return _sample_wrapped(torch.fft.irfft2(transformed, s=self._size), self._shifts_px)
+        wrapped: Tensor = torch.fft.irfft2(transformed, s=self._size)
+        return wrapped
 
 
 def _agreeing_positions(
