@@ -1,0 +1,281 @@
+"""What `floors` measures: stages at one size, series of sizes, and peaks of memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from measuring import devices, stages
+from measuring.ceilings import Ceiling, ceiling_of, ceiling_runs
+from measuring.counting import counted
+from measuring.growth import Growth, fitted
+from measuring.kernel_work import launches
+from measuring.stages import Stage
+from measuring.timing import least, take_turns
+
+# Of the field that a window shows at the vertebra, mm.
+WINDOW_MM = 90.0
+# A neighbourhood's part of that.
+NEIGHBOURHOOD = 0.07
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large everything is: the stages of the table, and the series.
+
+    ``search_steps``: to either side about each axis. ``most_s``: after so long a series begins no
+    further round.
+    """
+
+    gaussians: int
+    pixels: int
+    voxels: int
+    spacing_mm: float
+    search_steps: int
+    many_gaussians: tuple[int, ...]
+    many_pixels: tuple[int, ...]
+    many_views: tuple[int, ...]
+    many_poses: tuple[int, ...]
+    many_steps: tuple[int, ...]
+    rounds: int
+    most_s: float
+    quick: bool = False
+
+
+SIZES = {
+    "full": Size(
+        gaussians=4000,
+        pixels=128,
+        voxels=128,
+        spacing_mm=1.5,
+        search_steps=2,
+        many_gaussians=(1_000, 3_162, 10_000, 31_623, 100_000),
+        many_pixels=(64, 128, 256, 488, 976),
+        many_views=(1, 2, 5, 10, 20, 50),
+        many_poses=(1, 8, 64, 512),
+        many_steps=(0, 1, 2, 3, 4),
+        rounds=5,
+        most_s=35.0,
+    ),
+    "tiny": Size(
+        gaussians=300,
+        pixels=32,
+        voxels=16,
+        spacing_mm=4.0,
+        search_steps=0,
+        many_gaussians=(100, 400),
+        many_pixels=(24, 48),
+        many_views=(1, 3),
+        many_poses=(1, 4),
+        many_steps=(0, 1),
+        rounds=1,
+        most_s=5.0,
+        quick=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a stage did, and how long it took.
+
+    ``operations`` and ``moved_bytes`` as they were done, ``least_bytes`` what has to be moved
+    however it is done; ``needed`` pairs or samples of those ``visited``.
+    """
+
+    stage: Stage
+    seconds: float
+    operations: float
+    moved_bytes: float
+    least_bytes: float
+    needed: int
+    visited: int
+    uncounted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """All stages at one size, the ceilings by threads."""
+
+    rows: tuple[Standing, ...]
+    ceilings: dict[int, Ceiling]
+
+
+def base_stages(size: Size, device: torch.device) -> list[Stage]:
+    """The stages of the table."""
+    window = round(WINDOW_MM / stages.OPTIONS.fine.pixel_mm) if not size.quick else size.pixels
+    middle = stages.OPTIONS.middle.pixel_mm
+    searching, _ = stages.search(size.search_steps, size.spacing_mm)
+    return [
+        *stages.rasterizer(size.gaussians, size.pixels, device),
+        *stages.bodies(2, size.pixels, size.spacing_mm, device),
+        *stages.voxelizer(size.gaussians, size.voxels, device),
+        *stages.projector(size.pixels, size.spacing_mm, device),
+        *stages.normalisation(window, NEIGHBOURHOOD, device),
+        *stages.products(window, device),
+        *stages.normal_equations(1, middle, size.spacing_mm),
+        *stages.normal_equations(1, stages.OPTIONS.fine.pixel_mm, size.spacing_mm, voxels=True),
+        searching,
+        *stages.preparing(4 * size.pixels, size.spacing_mm),
+    ]
+
+
+def standing(size: Size, device: torch.device) -> Table:
+    """Time all stages and ceilings in turns, and count what each stage does."""
+    every = base_stages(size, device)
+    counts = sorted({stage.threads for stage in every})
+    runs: dict[str, Callable[[], object]] = {stage.name: stage.run for stage in every}
+    for threads in counts:
+        runs |= ceiling_runs(device, threads, quick=size.quick)
+    times = take_turns(runs, device, rounds=size.rounds, most_s=2.0 * size.most_s)
+    rows = []
+    for stage in every:
+        kernels, torchs = launches(stage.run), counted(stage.run)
+        rows.append(
+            Standing(
+                stage,
+                least(times[stage.name]),
+                kernels.operations + torchs.operations,
+                kernels.data_bytes + torchs.moved_bytes,
+                stage.least_bytes(),
+                kernels.needed,
+                kernels.visited,
+                tuple(sorted(kernels.unknown)),
+            )
+        )
+    return Table(tuple(rows), {n: ceiling_of(times, device, n) for n in counts})
+
+
+@dataclass(frozen=True)
+class Series:
+    """How a stage's time grows with the number of ``what``."""
+
+    stage: str
+    what: str
+    growth: Growth
+
+
+# Makes the stages at a size, and says how large that is.
+Maker = Callable[[int], tuple[Sequence[Stage], int]]
+
+
+def makers(size: Size, device: torch.device) -> list[tuple[str, tuple[int, ...], Maker]]:
+    """What grows, how far, and how its stages are made."""
+    spacing = size.spacing_mm
+
+    def gaussians(n: int) -> tuple[Sequence[Stage], int]:
+        voxels = min(size.voxels, 64)
+        return [
+            *stages.rasterizer(n, size.pixels, device),
+            *stages.voxelizer(n, voxels, device),
+        ], n
+
+    def pixels(n: int) -> tuple[Sequence[Stage], int]:
+        return [
+            *stages.rasterizer(size.gaussians, n, device),
+            *stages.projector(n, spacing, device),
+            *stages.normalisation(n, NEIGHBOURHOOD, device),
+            *stages.normal_equations(1, WINDOW_MM / n, spacing),
+            *stages.preparing(n, spacing),
+        ], n * n
+
+    def views(n: int) -> tuple[Sequence[Stage], int]:
+        middle = stages.OPTIONS.middle.pixel_mm
+        return [
+            *stages.bodies(n, 64, spacing, device),
+            *stages.normal_equations(n, middle, spacing),
+        ], n
+
+    def poses(n: int) -> tuple[Sequence[Stage], int]:
+        return stages.bodies(n, 48, spacing, device)[:1], n
+
+    def turns(n: int) -> tuple[Sequence[Stage], int]:
+        stage, count = stages.search(n, spacing)
+        return [stage], count
+
+    return [
+        ("Gaussians", size.many_gaussians, gaussians),
+        ("pixels", size.many_pixels, pixels),
+        ("views", size.many_views, views),
+        ("poses", size.many_poses, poses),
+        ("poses", size.many_steps, turns),
+    ]
+
+
+def growths(size: Size, device: torch.device) -> list[Series]:
+    """Time each series, all its sizes in turns."""
+    out = []
+    for what, sizes, make in makers(size, device):
+        runs: dict[str, Callable[[], object]] = {}
+        at: dict[str, list[tuple[int, str]]] = {}
+        for n in sizes:
+            every, amount = make(n)
+            for stage in every:
+                key = f"{stage.name} {amount}"
+                runs[key] = stage.run
+                at.setdefault(stage.name, []).append((amount, key))
+        times = take_turns(runs, device, rounds=size.rounds, most_s=size.most_s)
+        for name, places in at.items():
+            seconds = [least(times[key]) for _, key in places]
+            out.append(Series(name, what, fitted([n for n, _ in places], seconds)))
+    return out
+
+
+def memory_stages(size: Size, device: torch.device) -> dict[str, Callable[[], Stage]]:
+    """Whose peak of memory is measured, at the largest sizes, by name."""
+    many, wide, voxels = size.many_gaussians[-1], size.many_pixels[-1], size.voxels
+    few, pixels, spacing = size.gaussians, size.pixels, size.spacing_mm
+    views, steps = size.many_views[-1], size.many_steps[-1]
+    middle, picture = stages.OPTIONS.middle.pixel_mm, f"{wide} x {wide} pixels"
+
+    def equations(views: int, pixel_mm: float) -> Stage:
+        return stages.normal_equations(views, pixel_mm, spacing)[1]
+
+    return {
+        f"rasterizer, forward, {many:,} Gaussians": (
+            lambda: stages.rasterizer(many, pixels, device)[0]
+        ),
+        f"rasterizer, forward, {picture}": lambda: stages.rasterizer(few, wide, device)[0],
+        f"rasterizer, backward, {many:,} Gaussians": (
+            lambda: stages.rasterizer(many, pixels, device)[1]
+        ),
+        f"rasterizer, image and Jacobian, {picture}": (
+            lambda: stages.rasterizer(few, wide, device)[2]
+        ),
+        f"voxelizer, forward, {voxels}^3 voxels": (
+            lambda: stages.voxelizer(few, voxels, device)[0]
+        ),
+        f"voxelizer, backward, {voxels}^3 voxels": (
+            lambda: stages.voxelizer(few, voxels, device)[1]
+        ),
+        f"projector, image and Jacobian, {picture}": (
+            lambda: stages.projector(wide, spacing, device)[2]
+        ),
+        f"normal equations, {picture}": lambda: equations(1, WINDOW_MM / wide),
+        f"normal equations, {views} views": lambda: equations(views, middle),
+        f"search, {(2 * steps + 1) ** 3} poses": lambda: stages.search(steps, spacing)[0],
+    }
+
+
+def memory_of(name: str, size: Size, device: torch.device) -> dict[str, Any]:
+    """In a child: what a stage takes beyond what its inputs and the program took before, MiB."""
+    every = memory_stages(size, device)
+    small = list(memory_stages(SIZES["tiny"], device).values())
+    # Kernels and libraries are loaded with a small one of its kind.
+    small[list(every).index(name)]().run()
+    stage = every[name]()
+    before = devices.rss_mib() if device.type == "cpu" else 0.0
+    with devices.watch(device) as peak:
+        kept = stage.run()
+    del kept
+    return {"mib": peak.mib - before, "kind": peak.kind}
+
+
+def memories(size: Size, command: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The peaks of all, each in a child process of its own."""
+    names = list(memory_stages(size, torch.device("cpu")))
+    chosen = names[:1] if size.quick else names
+    return {name: json.loads(devices.in_child([*command, "--memory", name])) for name in chosen}
