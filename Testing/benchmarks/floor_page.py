@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from floor_series import Series, Standing, Table
+from floor_series import Series
+from measuring.standings import Standing, Table
 from measuring.tables import gpu_section
 from peer_report import describe, machine, markdown
 
@@ -85,7 +86,7 @@ def page(
         _standings(table),
         _READING,
         _GROWTH,
-        _growths(series),
+        growth_section(series),
         _MEMORY,
         markdown(["stage", "MiB"], [[name, of["mib"]] for name, of in memory.items()]) + "\n",
         gpu_section(gpu),
@@ -116,12 +117,11 @@ def _ceilings(table: Table) -> str:
 
 def _standings(table: Table) -> str:
     header = ["stage", "threads", "Mop", "useful", "least MB", "moved MB", "ms", "floor ms"]
-    rows = [_standing(row, table) for row in table.rows]
+    rows = [_standing(row) for row in table.rows]
     return markdown([*header, "bound by", "times the floor"], rows) + "\n"
 
 
-def _standing(row: Standing, table: Table) -> list[Any]:
-    floor_s, bound = table.ceilings[row.stage.threads].floor_s(row.operations, row.least_bytes)
+def _standing(row: Standing) -> list[Any]:
     useful = f"{100.0 * row.needed / row.visited:.0f} %" if row.visited else None
     counted = row.operations > 0.0
     return [
@@ -132,13 +132,13 @@ def _standing(row: Standing, table: Table) -> list[Any]:
         row.least_bytes / 1e6,
         row.moved_bytes / 1e6 if counted else None,
         1e3 * row.seconds,
-        1e3 * floor_s,
-        bound,
-        row.seconds / floor_s,
+        1e3 * row.floor_s,
+        row.bound,
+        row.times_the_floor,
     ]
 
 
-def _growths(series: list[Series]) -> str:
+def growth_section(series: list[Series]) -> str:
     rows = []
     above = []
     for each in series:

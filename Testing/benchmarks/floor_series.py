@@ -9,11 +9,9 @@ from typing import Any
 
 import torch
 from measuring import devices, stages
-from measuring.ceilings import Ceiling, ceiling_of, ceiling_runs
-from measuring.counting import counted
 from measuring.growth import Growth, fitted
-from measuring.kernel_work import launches
 from measuring.stages import Stage
+from measuring.standings import Table, table_of
 from measuring.timing import least, take_turns
 
 # Of the field that a window shows at the vertebra, mm.
@@ -78,32 +76,6 @@ SIZES = {
 }
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What a stage did, and how long it took.
-
-    ``operations`` and ``moved_bytes`` as they were done, ``least_bytes`` what has to be moved
-    however it is done; ``needed`` pairs or samples of those ``visited``.
-    """
-
-    stage: Stage
-    seconds: float
-    operations: float
-    moved_bytes: float
-    least_bytes: float
-    needed: int
-    visited: int
-    uncounted: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """All stages at one size, the ceilings by threads."""
-
-    rows: tuple[Standing, ...]
-    ceilings: dict[int, Ceiling]
-
-
 def base_stages(size: Size, device: torch.device) -> list[Stage]:
     """The stages of the table."""
     window = round(WINDOW_MM / stages.OPTIONS.fine.pixel_mm) if not size.quick else size.pixels
@@ -124,29 +96,9 @@ def base_stages(size: Size, device: torch.device) -> list[Stage]:
 
 
 def standing(size: Size, device: torch.device) -> Table:
-    """Time all stages and ceilings in turns, and count what each stage does."""
-    every = base_stages(size, device)
-    counts = sorted({stage.threads for stage in every})
-    runs: dict[str, Callable[[], object]] = {stage.name: stage.run for stage in every}
-    for threads in counts:
-        runs |= ceiling_runs(device, threads, quick=size.quick)
-    times = take_turns(runs, device, rounds=size.rounds, most_s=2.0 * size.most_s)
-    rows = []
-    for stage in every:
-        kernels, torchs = launches(stage.run), counted(stage.run)
-        rows.append(
-            Standing(
-                stage,
-                least(times[stage.name]),
-                kernels.operations + torchs.operations,
-                kernels.data_bytes + torchs.moved_bytes,
-                stage.least_bytes(),
-                kernels.needed,
-                kernels.visited,
-                tuple(sorted(kernels.unknown)),
-            )
-        )
-    return Table(tuple(rows), {n: ceiling_of(times, device, n) for n in counts})
+    """Time and count the stages of the table."""
+    every, most_s = base_stages(size, device), 2.0 * size.most_s
+    return table_of(every, device, rounds=size.rounds, most_s=most_s, quick=size.quick)
 
 
 @dataclass(frozen=True)

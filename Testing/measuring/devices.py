@@ -36,7 +36,7 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def on(device: torch.device, *tensors: Tensor) -> str:
+def on(*tensors: Tensor) -> str:
     """What the tensors themselves say they are on; "mixed" where they differ."""
     kinds = {tensor.device.type for tensor in tensors}
     return kinds.pop() if len(kinds) == 1 else "mixed"

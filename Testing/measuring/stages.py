@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -57,13 +57,13 @@ class Stage:
 
     def least_bytes(self) -> int:
         """What has to be read and written at least once."""
-        out = self.run()
-        written = [t for t in _flat(out) if isinstance(t, Tensor)]
-        return scenes.bytes_of(self.given) + scenes.bytes_of(written)
+        return scenes.bytes_of(self.given) + scenes.bytes_of(flat(self.run()))
 
 
-def _flat(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (tuple, list)) else (value,)
+def flat(value: Any) -> list[Tensor]:
+    """The tensors of what a stage returns."""
+    every = value if isinstance(value, (tuple, list)) else (value,)
+    return [each for each in every if isinstance(each, Tensor)]
 
 
 def rasterizer(count: int, pixels: int, device: torch.device) -> list[Stage]:
@@ -227,8 +227,11 @@ def normal_equations(
     ]
 
 
-def search(steps: int, spacing_mm: float) -> tuple[Stage, int]:
-    """The search around a click in two views, and how many rotations it tries: (2 steps + 1)^3."""
+def search(steps: int, spacing_mm: float, device: torch.device | None = None) -> tuple[Stage, int]:
+    """The search around a click in two views, and how many rotations it tries: (2 steps + 1)^3.
+
+    On a ``device`` where the library takes one, else where it chooses to.
+    """
     scene, ct_to_world = scenes.scene(2, 128, spacing_mm)
     turn_deg = 20.0
     ranges = SearchOptions(rotation_step_deg=turn_deg / max(steps, 1))

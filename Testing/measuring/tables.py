@@ -26,7 +26,7 @@ def summary(results: dict[str, Any]) -> str:
     """Where it was, then parts, checks and figures."""
     of = results["machine"]
     where = ", ".join(f"{name} {value}" for name, value in of.items() if value is not None)
-    rows, checks, figures = [], [], []
+    rows, checks, figures, remarks = [], [], [], []
     for name, part in results["parts"].items():
         error = part.get("error")
         rows.append(
@@ -44,6 +44,7 @@ def summary(results: dict[str, Any]) -> str:
             checks.append([name, check["what"], check["error"], check["limit"], agrees])
         for figure in part.get("figures", []):
             figures.append([name, figure["what"], figure["value"], figure["unit"]])
+        remarks += [f"- {name}: {remark}" for remark in part.get("remarks", [])]
     header = ["part", "status", "ran on", "s", "peak MiB", "why"]
     return "\n".join(
         [
@@ -55,5 +56,6 @@ def summary(results: dict[str, Any]) -> str:
             "",
             markdown(["part", "figure", "value", "unit"], figures),
             "",
+            *remarks,
         ]
     )

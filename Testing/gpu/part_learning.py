@@ -1,0 +1,156 @@
+"""Simulated pairs, the networks and training: right, and how many per second."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from measuring import devices, scenes
+from measuring.parts import Notes, NotHereError
+from measuring.timing import timed
+from part_jobs import CPU, apart_mm, case_of, observed
+from setting import Setting, with_device
+
+from RadGSRegLib.networks import (
+    ModelConfig,
+    RadGSReg,
+    RecMConfig,
+    RegMConfig,
+    grid_cloud,
+    learned_start,
+    load_model,
+    shipped_weights,
+)
+from RadGSRegLib.training import TrainingConfig
+from RadGSRegLib.training.config import PhaseShares
+from RadGSRegLib.training.pool import SamplePool, Simulated, stack_samples
+from RadGSRegLib.training.samples import Sample, SampleOptions, draw_sample
+from RadGSRegLib.training.subjects import Subject, make_subject
+from RadGSRegLib.training.trainer import Trainer
+
+# Relative, float32 on both; mm for a pose that follows from it.
+NETWORK, NETWORK_POSE = 1e-3, 0.05
+CROP = SampleOptions(size_px=64, pixel_mm=2.0)
+
+
+@lru_cache(maxsize=2)
+def subject_of(spacing_mm: float) -> Subject:
+    """The phantom's vertebra."""
+    built = scenes.phantom(max(spacing_mm, 2.0))
+    return make_subject(built.ct, built.labels, scenes.LABEL, "phantom")
+
+
+@lru_cache(maxsize=2)
+def samples_of(setting: Setting) -> tuple[Sample, ...]:
+    """As many pairs as a batch has."""
+    subject = subject_of(setting.spacing_mm)
+    return tuple(draw_sample(subject, CROP, seed) for seed in range(setting.batch))
+
+
+def simulation(setting: Setting, notes: Notes) -> None:
+    """Pairs of X-rays for training, 64 pixels."""
+    subject = subject_of(setting.spacing_mm)
+    draw = with_device(draw_sample, setting.device)
+    first, notes.ran_on = observed(lambda: draw(subject, CROP, 1))
+    devices.synchronize(setting.device)
+    began = time.perf_counter()
+    for seed in range(2, 2 + setting.pairs):
+        draw(subject, CROP, seed)
+    devices.synchronize(setting.device)
+    notes.figure("pairs of X-rays", setting.pairs / (time.perf_counter() - began), "per s")
+    truth = with_device(draw_sample, CPU)(subject, CROP, 1)
+    # Of the pictures alone what no noise is in; the rest is geometry.
+    for name in ("targets", "intrinsics", "extrinsics", "centred_to_box"):
+        ours, theirs = (np.asarray(_numbers(getattr(each, name))) for each in (first, truth))
+        error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-12)
+        notes.check(f"simulated pair, {name}", float(error), 1e-3)
+
+
+def _numbers(value: object) -> object:
+    return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+
+
+def networks(setting: Setting, notes: Notes) -> None:
+    """The shipped weights: one look, and a start for a registration."""
+    path = shipped_weights()
+    if path is None:
+        raise NotHereError("the weights that come with the program are not here")
+    # Convolutions in full precision, to be compared.
+    torch.backends.cudnn.allow_tf32 = False
+    there, here = load_model(path, setting.device), load_model(path)
+    pixel_mm = there.config.recm.pixel_mm
+    options = replace(CROP, size_px=there.config.recm.size_px * round(pixel_mm), pixel_mm=1.0)
+    subject = subject_of(setting.spacing_mm)
+    samples = [draw_sample(subject, options, seed) for seed in range(setting.batch)]
+    views, _, _ = stack_samples(samples, pixel_mm, None)
+    moved = views.to(setting.device)
+    with torch.no_grad():
+        ours, truth = there.recm.predict(moved), here.recm.predict(views)
+        for name in ("poses", "stretch", "raw"):
+            value, wanted = getattr(ours.effect, name), getattr(truth.effect, name)
+            error = (value.cpu() - wanted).abs().max() / wanted.abs().max().clamp_min(1e-6)
+            notes.check(f"RecM, {name}", float(error), NETWORK)
+        seconds = timed(lambda: there.recm.predict(moved), setting.device, setting.rounds)
+    notes.figure(f"RecM, {setting.batch} pairs", seconds["ms"], "ms")
+    notes.ran_on = devices.on(ours.effect.poses, ours.effect.raw)
+    simulated = case_of(setting, 0)
+    start = learned_start(simulated.case, there, fit=False)
+    wanted = learned_start(simulated.case, here, fit=False)
+    pairs = zip(start.candidates, wanted.candidates, strict=True)
+    points = simulated.truth["points_ct"]
+    errors = [apart_mm(points, a.ct_to_world, b.ct_to_world) for a, b in pairs]
+    notes.check("a start from the networks, mm", max(errors), NETWORK_POSE)
+    if setting.tiny:
+        return
+    torch.backends.cudnn.allow_tf32 = True
+    for fit, name in ((False, "as predicted"), (True, "fitted to the X-rays")):
+        seconds = timed(
+            lambda fit=fit: learned_start(simulated.case, there, fit=fit), setting.device, 3
+        )
+        notes.figure(f"a start from the networks, {name}", seconds["ms"], "ms")
+
+
+def training(setting: Setting, notes: Notes) -> None:
+    """Steps of training from pairs that are there already."""
+    subject = subject_of(setting.spacing_mm)
+    model = ModelConfig(RecMConfig(size_px=32, pixel_mm=4.0), RegMConfig(voxels=32, box_mm=96.0))
+    if not setting.tiny:
+        model = TrainingConfig().model
+    for phase in ("recm", "joint"):
+        steps = setting.training_steps
+        shares = PhaseShares(*(float(phase == name) for name in ("recm", "regm", "joint")))
+        config = TrainingConfig(
+            model=replace(model, detector=None),
+            samples=CROP if not setting.tiny else replace(CROP, size_px=128, pixel_mm=1.0),
+            shares=shares,
+            steps=steps,
+            batch=setting.batch,
+            pairs=setting.batch,
+            first_pairs=setting.batch,
+            joint_cases=min(4, setting.batch),
+            validate=1,
+            validate_every=10 * steps,
+            checkpoint_every=10 * steps,
+        )
+        pool = SamplePool([Simulated("phantom", lambda wide: subject)], config.samples, 0, None)
+        for number in range(setting.batch):
+            pool.sample(number)
+        torch.manual_seed(0)
+        network = RadGSReg(config.model, grid_cloud(8))
+        asked: list[float] = []
+
+        def enough(asked: list[float] = asked) -> bool:
+            devices.synchronize(setting.device)
+            asked.append(time.perf_counter())
+            return False
+
+        trainer = Trainer(network, pool, config, device=setting.device)
+        trainer.run(enough=enough)
+        between = np.diff(asked)[1:]
+        notes.figure(f"steps of training, {phase}", 1.0 / float(np.median(between)), "per s")
+        notes.ran_on = devices.on(*network.parameters())
+        finite = all(bool(torch.isfinite(weight).all()) for weight in network.parameters())
+        notes.check(f"{phase}: weights that are not finite", float(not finite), 0.0)

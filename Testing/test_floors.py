@@ -1,0 +1,99 @@
+"""The command that writes docs/performance.md, in its smallest size."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
+
+import floor_page
+import floors
+from floor_series import SIZES, Series
+from measuring.growth import fitted
+
+
+def rows(text: str, first: str) -> list[list[str]]:
+    """The rows of the table whose header begins with these cells."""
+    table = text[text.index(f"| {first} |") :].split("\n\n")[0]
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    return [[cell.strip() for cell in line] for line in lines[2:]]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the command writes."""
+    out = tmp_path_factory.mktemp("floors") / "performance.md"
+    floors.main(["--size", "tiny", "--out", str(out)])
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    return out.read_text(encoding="utf-8")
+
+
+def number(cell: str) -> float:
+    return float(cell.replace(",", ""))
+
+
+def test_every_stage_has_its_time_and_its_floor(page: str) -> None:
+    table = rows(page, "stage | threads")
+    names = [row[0] for row in table]
+    for wanted in (
+        "rasterizer, forward",
+        "rasterizer, backward",
+        "rasterizer, image and Jacobian",
+        "bodies, images and Jacobians",
+        "voxelizer, backward",
+        "projector, image and Jacobian",
+        "local normalisation, weights pulled",
+        "Hessian of 24 derivatives",
+        "32 Fourier transforms",
+        "normal equations, voxels",
+        "search",
+    ):
+        assert wanted in names
+    assert len(set(names)) == len(names)
+    for row in table:
+        spent, floor, times = number(row[6]), number(row[7]), number(row[9])
+        assert spent > 0.0
+        assert floor > 0.0
+        assert times == pytest.approx(spent / floor, rel=0.02)
+        assert row[8] in ("arithmetic", "memory")
+        # torch and kernels move at least what has to be moved.
+        if row[5]:
+            assert number(row[5]) >= 0.9 * number(row[4])
+    assert "not counted" not in page
+
+
+def test_series_go_as_far_as_their_sizes(page: str) -> None:
+    table = rows(page, "stage | by")
+    sizes = SIZES["tiny"]
+    reached = {(row[1], row[2]) for row in table}
+    assert ("Gaussians", f"{sizes.many_gaussians[0]} to {sizes.many_gaussians[-1]}") in reached
+    assert ("pixels", f"{24**2} to {48**2:,}") in reached
+    assert ("views", "1 to 3") in reached
+    assert {("poses", "1 to 4"), ("poses", "1 to 27")} <= reached
+    full = SIZES["full"]
+    assert full.many_gaussians[0] == 1_000
+    assert full.many_gaussians[-1] == 100_000
+    assert full.many_pixels[0] == 64
+    assert full.many_pixels[-1] == 976
+    assert full.many_views[-1] == 50
+    assert full.many_poses[-1] == 512
+
+
+def test_the_page_names_commit_machine_memory_and_gpu(page: str) -> None:
+    assert re.search(r"commit ([0-9a-f]{7,}|unknown)\.", page)
+    assert number(rows(page, "stage | MiB")[0][1]) >= 0.0
+    assert "Not measured." in page
+
+
+def test_growth_above_linear_is_told() -> None:
+    sizes = (1.0, 10.0, 100.0)
+    steep = Series("new stage", "views", fitted(sizes, [n**1.4 for n in sizes]))
+    flat = Series("old stage", "views", fitted(sizes, list(sizes)))
+    text = floor_page.growth_section([steep, flat])
+    assert "- new stage, by views: why is not known." in text
+    assert "old stage, by views:" not in text
+    assert "None grows" in floor_page.growth_section([flat])
