@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def page(
     """The whole page, in Markdown."""
     parts = [
         _HEAD,
-        f"{describe(machine(worker_count()))}, commit {_commit()}.\n",
+        textwrap.fill(f"{describe(machine(worker_count()))}, commit {_commit()}.", 98) + "\n",
         _FLOORS,
         _ceilings(table),
         _standings(table),

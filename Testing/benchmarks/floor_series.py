@@ -82,6 +82,7 @@ def base_stages(size: Size, device: torch.device) -> list[Stage]:
     middle = stages.OPTIONS.middle.pixel_mm
     searching, _ = stages.search(size.search_steps, size.spacing_mm)
     return [
+        stages.loop(4 * size.pixels, device),
         *stages.rasterizer(size.gaussians, size.pixels, device),
         *stages.bodies(2, size.pixels, size.spacing_mm, device),
         *stages.voxelizer(size.gaussians, size.voxels, device),
@@ -219,6 +220,7 @@ def memory_of(name: str, size: Size, device: torch.device) -> dict[str, Any]:
     # Kernels and libraries are loaded with a small one of its kind.
     small[list(every).index(name)]().run()
     stage = every[name]()
+    devices.give_back()
     before = devices.rss_mib() if device.type == "cpu" else 0.0
     with devices.watch(device) as peak:
         kept = stage.run()

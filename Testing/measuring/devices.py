@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 import resource
 import subprocess
@@ -78,6 +80,16 @@ def peak_rss_mib() -> float:
     """The most that this process ever had in memory."""
     unit = 1.0 if sys.platform == "darwin" else 1024.0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
+
+
+def give_back() -> None:
+    """Give memory that is free, but kept for later, back to the system, where that is known how.
+
+    Else what was freed before hides what is taken after.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 class Peak:

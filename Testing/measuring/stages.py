@@ -15,6 +15,7 @@ from RadGSRegLib.cases import View
 from RadGSRegLib.drr import project_volume, project_volume_with_jacobian
 from RadGSRegLib.gaussians import (
     Bodies,
+    GaussianCloud,
     rasterize,
     rasterize_bodies,
     rasterize_bodies_with_jacobian,
@@ -83,6 +84,18 @@ def rasterizer(count: int, pixels: int, device: torch.device) -> list[Stage]:
         Stage("rasterizer, backward", backward, threads, (*given, weight)),
         Stage("rasterizer, image and Jacobian", jacobian, threads, given),
     ]
+
+
+def loop(pixels: int, device: torch.device) -> Stage:
+    """One Gaussian that reaches every pixel: the rasterizer's innermost loop and little else."""
+    cloud = GaussianCloud(
+        torch.zeros(1, 3), torch.full((1, 3), 1000.0), torch.eye(1, 4), torch.full((1,), 0.01)
+    ).to(device)
+    shot = scenes.shot(1, pixels, device)
+    pose = shot.pose.copy()
+    pose[2, 3] = 9000.0
+    run = partial(rasterize, cloud, shot.intrinsic, pose, shot.size)
+    return Stage("rasterizer, forward, one wide Gaussian", run, 1, tuple(cloud.tensors))
 
 
 def voxelizer(count: int, voxels: int, device: torch.device) -> list[Stage]:
@@ -240,7 +253,10 @@ def search(steps: int, spacing_mm: float, device: torch.device | None = None) ->
         scenes.centre_of(ct_to_world, scene), np.eye(3), turn_deg if steps else 0.0, options
     )
     run = partial(proposer.propose, scene, Tried(), Progress())
-    return Stage("search", run, 1), (2 * steps + 1) ** 3
+    clouds = [body.coarse for body in (scene.bodies.target, *scene.bodies.neighbours)]
+    pictures = tuple(torch.from_numpy(np.asarray(view.values)) for view in scene.views)
+    given = (*pictures, *(t for cloud in clouds for t in cloud.tensors))
+    return Stage("search", run, 1, given), (2 * steps + 1) ** 3
 
 
 def preparing(pixels: int, spacing_mm: float) -> list[Stage]:
