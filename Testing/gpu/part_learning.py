@@ -25,6 +25,7 @@ from RadGSRegLib.networks import (
     shipped_weights,
 )
 from RadGSRegLib.training import TrainingConfig
+from RadGSRegLib.training.compute import Compute
 from RadGSRegLib.training.config import PhaseShares
 from RadGSRegLib.training.pool import SamplePool, Simulated, stack_samples
 from RadGSRegLib.training.samples import Sample, SampleOptions, draw_sample
@@ -115,42 +116,54 @@ def networks(setting: Setting, notes: Notes) -> None:
 
 def training(setting: Setting, notes: Notes) -> None:
     """Steps of training from pairs that are there already."""
-    subject = subject_of(setting.spacing_mm)
-    model = ModelConfig(RecMConfig(size_px=32, pixel_mm=4.0), RegMConfig(voxels=32, box_mm=96.0))
-    if not setting.tiny:
-        model = TrainingConfig().model
-    for phase in ("recm", "joint"):
-        steps = setting.training_steps
-        shares = PhaseShares(*(float(phase == name) for name in ("recm", "regm", "joint")))
-        config = TrainingConfig(
-            model=replace(model, detector=None),
-            samples=CROP if not setting.tiny else replace(CROP, size_px=128, pixel_mm=1.0),
-            shares=shares,
-            steps=steps,
-            batch=setting.batch,
-            pairs=setting.batch,
-            first_pairs=setting.batch,
-            joint_cases=min(4, setting.batch),
-            validate=1,
-            validate_every=10 * steps,
-            checkpoint_every=10 * steps,
+    _steps(setting, notes, "recm", Compute(setting.device))
+    _steps(setting, notes, "joint", Compute(setting.device))
+    if setting.device.type == "cuda":
+        _steps(setting, notes, "recm", Compute(setting.device, "float32"))
+        _steps(setting, notes, "recm", Compute(setting.device, compile=True))
+
+
+def _steps(setting: Setting, notes: Notes, phase: str, compute: Compute) -> None:
+    """Steps of one phase, computed in one way."""
+    model, samples = TrainingConfig().model, CROP
+    if setting.tiny:
+        model = ModelConfig(
+            RecMConfig(size_px=32, pixel_mm=4.0), RegMConfig(voxels=32, box_mm=96.0)
         )
-        pool = SamplePool([Simulated("phantom", lambda wide: subject)], config.samples, 0, None)
-        for number in range(setting.batch):
-            pool.sample(number)
-        torch.manual_seed(0)
-        network = RadGSReg(config.model, grid_cloud(8))
-        asked: list[float] = []
+        samples = replace(CROP, size_px=128, pixel_mm=1.0)
+    steps, batch = setting.training_steps, setting.batch
+    config = TrainingConfig(
+        model=replace(model, detector=None),
+        samples=samples,
+        shares=PhaseShares(*(float(phase == name) for name in ("recm", "regm", "joint"))),
+        steps=steps,
+        batch=batch,
+        pairs=batch,
+        first_pairs=batch,
+        joint_cases=min(4, batch),
+        validate=1,
+        validate_every=10 * steps,
+        checkpoint_every=10 * steps,
+    )
+    subject = subject_of(setting.spacing_mm)
+    pool = SamplePool([Simulated("phantom", lambda wide: subject)], config.samples, 0, None)
+    for number in range(batch):
+        pool.sample(number)
+    torch.manual_seed(0)
+    network = RadGSReg(config.model, grid_cloud(8))
+    asked: list[float] = []
 
-        def enough(asked: list[float] = asked) -> bool:
-            devices.synchronize(setting.device)
-            asked.append(time.perf_counter())
-            return False
+    def enough() -> bool:
+        devices.synchronize(setting.device)
+        asked.append(time.perf_counter())
+        return False
 
-        trainer = Trainer(network, pool, config, device=setting.device)
-        trainer.run(enough=enough)
-        between = np.diff(asked)[1:]
-        notes.figure(f"steps of training, {phase}", 1.0 / float(np.median(between)), "per s")
-        notes.ran_on = devices.on(*network.parameters())
-        finite = all(bool(torch.isfinite(weight).all()) for weight in network.parameters())
-        notes.check(f"{phase}: weights that are not finite", float(not finite), 0.0)
+    history = Trainer(network, pool, config, compute=compute).run(enough=enough)
+    way = "bfloat16" if compute.reduced else "float32"
+    what = f"{phase}, {way}" + (", compiled" if compute.compile else "")
+    between = np.diff(asked)[1:]
+    notes.figure(f"steps of training, {what}", 1.0 / float(np.median(between)), "per s")
+    notes.ran_on = devices.on(*network.parameters())
+    notes.remarks += [f"{what}: {note}" for note in history.notes]
+    finite = all(bool(torch.isfinite(weight).all()) for weight in network.parameters())
+    notes.check(f"{what}: weights that are not finite", float(not finite), 0.0)
