@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from measuring.ceilings import Ceiling, ceiling_of, ceiling_runs
 from measuring.counting import counted
 from measuring.growth import fitted
 from measuring.kernel_work import launches, operations
-from measuring.timing import take_turns
+from measuring.timing import Lap, take_turns
 
 from RadGSRegLib.drr import occupied_cells, project_volume, project_volume_with_jacobian
 from RadGSRegLib.gaussians import (
@@ -30,6 +31,7 @@ from RadGSRegLib.gaussians import (
 )
 from RadGSRegLib.gaussians.tiles import TILE, list_tiles
 from RadGSRegLib.geometry import inverse_intrinsic
+from RadGSRegLib.system import side_by_side
 
 CPU = torch.device("cpu")
 SIZE = (45, 37)
@@ -215,6 +217,20 @@ def test_operations_of_torch() -> None:
     assert counted(lambda: x.expand(5, 30, 40) + 1.0).moved_bytes == 4 * 30 * 40 * (1 + 5)
 
 
+def test_operations_on_other_threads_are_counted() -> None:
+    x = torch.rand(30, 30)
+    work = counted(lambda: side_by_side(lambda n: x @ x, range(3)))
+    assert work.operations == 3 * 2 * 30**3
+
+
+def test_busy_is_all_threads_together() -> None:
+    x = torch.rand(400, 400)
+    lap = take_turns({"wait": lambda: time.sleep(0.05)}, CPU, rounds=1)["wait"][0]
+    assert lap.busy < 0.5 * lap.wall
+    lap = take_turns({"work": lambda: [x @ x for _ in range(9)]}, CPU, rounds=1)["work"][0]
+    assert lap.busy > 0.0
+
+
 def test_exponents_of_power_laws() -> None:
     sizes = [100.0, 1.0, 10.0]
     growth = fitted(sizes, [3.0 * n**1.5 for n in sizes])
@@ -240,7 +256,7 @@ def test_ceilings_are_of_the_work_that_was_timed() -> None:
     assert counted(runs["product 1"]).operations == 2 * 768**3
     triad = next(run for name, run in runs.items() if name == "triad 262144 1")
     assert counted(triad).moved_bytes == pytest.approx(2**18, rel=1e-3)
-    times = {name: [2.0, 0.5] for name in runs}
+    times = {name: [Lap(9.0, 2.0), Lap(0.1, 0.5)] for name in runs}
     ceiling = ceiling_of(times, CPU, 1)
     assert ceiling.operations_per_s == 4 * 768**3
     assert ceiling.bytes_per_s[2**18] == 2**19

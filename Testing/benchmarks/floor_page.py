@@ -35,10 +35,11 @@ _FLOORS = """## Kernels and stages
 Operations are products, sums, quotients, roots and comparisons of float32 numbers; kernels' are
 read off their source and counted pair by pair, torch's by a hook on each operation. *Least* is
 what has to be read and written at least once, however it is done; *moved*, what all operations
-together read and write. The *floor* is the longer of two times: that of the operations at the
-rate of a product of matrices, and that of the least bytes at the rate of a triad (a = b + s c) on
-data as large. Rates are those of as many threads as the stage has. Times are the least of the
-rounds.
+together read and write. *Busy* is how long processors work on it, all threads together: other
+work on the machine changes that little. The *floor* is the longer of two times: that of the
+operations at the rate of a product of matrices, and that of the least bytes at the rate of a
+triad (a = b + s c) on data as large. Rates are those of one thread while as many run side by side
+as the stage has. All take turns; times are the least of the rounds.
 """
 
 _READING = """How to read it:
@@ -55,9 +56,10 @@ _READING = """How to read it:
 
 _GROWTH = """## Growth
 
-Each series is timed in turns, smallest to largest; the exponent is that of a power law, fitted by
-least squares to the logarithms of all sizes, and between the two largest ones. Sizes of pictures
-count as numbers of pixels. 1 is linear; less than 1, that a fixed share weighs at small sizes.
+Processor time, all threads together; all sizes of a series take turns. The exponent is that of a
+power law, fitted by least squares to the logarithms of all sizes, and between the two largest
+ones. Sizes of pictures count as numbers of pixels. 1 is linear; less than 1, that a fixed share
+weighs at small sizes.
 """
 
 _MEMORY = """## Memory
@@ -107,8 +109,8 @@ def _commit() -> str:
 
 def _ceilings(table: Table) -> str:
     sizes = list(next(iter(table.ceilings.values())).bytes_per_s)
-    header = ["threads", "product of matrices, Gop/s"]
-    header += [f"triad in {size / 2**20:g} MiB, GB/s" for size in sizes]
+    header = ["threads", "product of matrices, Gop/s each"]
+    header += [f"triad in {size / 2**20:g} MiB, GB/s each" for size in sizes]
     rows = [
         [n, of.operations_per_s / 1e9, *(of.bytes_per_s[size] / 1e9 for size in sizes)]
         for n, of in table.ceilings.items()
@@ -117,7 +119,17 @@ def _ceilings(table: Table) -> str:
 
 
 def _standings(table: Table) -> str:
-    header = ["stage", "threads", "Mop", "useful", "least MB", "moved MB", "ms", "floor ms"]
+    header = [
+        "stage",
+        "threads",
+        "Mop",
+        "useful",
+        "least MB",
+        "moved MB",
+        "ms",
+        "busy ms",
+        "floor ms",
+    ]
     rows = [_standing(row) for row in table.rows]
     return markdown([*header, "bound by", "times the floor"], rows) + "\n"
 
@@ -133,6 +145,7 @@ def _standing(row: Standing) -> list[Any]:
         row.least_bytes / 1e6,
         row.moved_bytes / 1e6 if counted else None,
         1e3 * row.seconds,
+        1e3 * row.busy_s,
         1e3 * row.floor_s,
         row.bound,
         row.times_the_floor,
@@ -158,7 +171,7 @@ def growth_section(series: list[Series]) -> str:
         if max(growth.exponent, growth.last) > LINEAR:
             reason = _REASONS.get((each.stage, each.what), "why is not known")
             above.append(f"- {each.stage}, by {each.what}: {reason}.")
-    header = ["stage", "by", "sizes", "ms at the smallest", "ms at the largest", "exponent"]
+    header = ["stage", "by", "sizes", "busy ms at the smallest", "at the largest", "exponent"]
     text = markdown([*header, "between the last two"], rows) + "\n"
     if not above:
         return text + f"\nNone grows by more than its share (an exponent above {LINEAR:g}).\n"

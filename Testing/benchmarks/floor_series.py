@@ -12,7 +12,7 @@ from measuring import devices, stages
 from measuring.growth import Growth, fitted
 from measuring.stages import Stage
 from measuring.standings import Table, table_of
-from measuring.timing import least, take_turns
+from measuring.timing import least_busy, take_turns
 
 # Of the field that a window shows at the vertebra, mm.
 WINDOW_MM = 90.0
@@ -104,7 +104,7 @@ def standing(size: Size, device: torch.device) -> Table:
 
 @dataclass(frozen=True)
 class Series:
-    """How a stage's time grows with the number of ``what``."""
+    """How long processors are busy with a stage, by the number of ``what``."""
 
     stage: str
     what: str
@@ -172,8 +172,8 @@ def growths(size: Size, device: torch.device) -> list[Series]:
                 at.setdefault(stage.name, []).append((amount, key))
         times = take_turns(runs, device, rounds=size.rounds, most_s=size.most_s)
         for name, places in at.items():
-            seconds = [least(times[key]) for _, key in places]
-            out.append(Series(name, what, fitted([n for n, _ in places], seconds)))
+            busy = [least_busy(times[key]) for _, key in places]
+            out.append(Series(name, what, fitted([n for n, _ in places], busy)))
     return out
 
 

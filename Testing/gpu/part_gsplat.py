@@ -8,7 +8,7 @@ import numpy as np
 from gaussian_scenes import relative
 from measuring import devices, scenes
 from measuring.parts import Notes, NotHereError
-from measuring.timing import take_turns
+from measuring.timing import median, take_turns
 from setting import Setting
 
 from RadGSRegLib.gaussians import RASTERIZERS, rasterize, rasterize_with_jacobian
@@ -34,4 +34,4 @@ def gsplat(setting: Setting, notes: Notes) -> None:
     notes.check("gsplat, Jacobian", relative(jacobians["gsplat"], jacobians["warp"]), SAME)
     runs = {name: partial(rasterize, *scene, backend=name) for name in images}
     for name, times in take_turns(runs, setting.device, rounds=setting.rounds).items():
-        notes.figure(f"forward, {name}", 1e3 * float(np.median(times)), "ms")
+        notes.figure(f"forward, {name}", 1e3 * median(times), "ms")

@@ -14,7 +14,7 @@ import torch
 
 from RadGSRegLib.system import run_jobs
 
-from .timing import Run, Times, least
+from .timing import Run, Times, least_busy
 
 TRIAD_BYTES = (2**18, 2**21, 2**24, 2**28)
 _FLOAT = 4
@@ -23,16 +23,16 @@ _SIDE = {"cpu": 768, "cuda": 8192}
 
 @dataclass(frozen=True)
 class Ceiling:
-    """With ``threads``: operations per second in float32, and bytes per second by how many bytes
-    are in use."""
+    """Of each of ``threads`` that work side by side: operations per second in float32, and bytes
+    per second by how many bytes they all use."""
 
     threads: int
     operations_per_s: float
     bytes_per_s: dict[int, float]
 
     def floor_s(self, operations: float, data_bytes: float) -> tuple[float, str]:
-        """Seconds below which nothing computes so much and moves so much, and which of the two it
-        is: "arithmetic" or "memory".
+        """Seconds of a thread below which nothing computes so much and moves so much, and which of
+        the two it is: "arithmetic" or "memory".
 
         What fits into a cache need not come from memory: the rate is the best of those measured
         with at least as many bytes in use.
@@ -76,10 +76,10 @@ def ceiling_runs(device: torch.device, threads: int, *, quick: bool = False) -> 
 def ceiling_of(times: Times, device: torch.device, threads: int) -> Ceiling:
     """The ceiling that the runs' times show."""
     seconds = {
-        size: least(times[f"triad {size} {threads}"])
+        size: least_busy(times[f"triad {size} {threads}"])
         for size in TRIAD_BYTES
         if f"triad {size} {threads}" in times
     }
     operations = 2.0 * _SIDE[device.type] ** 3 * threads
     rates = {size: size / spent for size, spent in seconds.items()}
-    return Ceiling(threads, operations / least(times[f"product {threads}"]), rates)
+    return Ceiling(threads, operations / least_busy(times[f"product {threads}"]), rates)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from RadGSRegLib.system import parallel
 
 # Per value that goes in, not per value that comes out.
 _REDUCTIONS = {
@@ -90,8 +94,15 @@ def _transform(name: str, args: tuple[Any, ...], out: Tensor) -> float:
     return per_value * real.numel() * math.log2(max(length, 2))
 
 
-def counted(run: Any) -> Counting:
-    """Run something once, and say what torch did in it."""
-    with Counting() as counting:
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Let the library do everything on the calling thread."""
+    with mock.patch.object(parallel, "core_count", return_value=1):
+        yield
+
+
+def counted(run: Callable[[], object]) -> Counting:
+    """Run something once on one thread, and say what torch did in it."""
+    with on_one_thread(), Counting() as counting:
         run()
     return counting

@@ -11,19 +11,22 @@ from .ceilings import Ceiling, ceiling_of, ceiling_runs
 from .counting import counted
 from .kernel_work import launches
 from .stages import Stage
-from .timing import least, take_turns
+from .timing import Lap, least, least_busy, take_turns
 
 
 @dataclass(frozen=True)
 class Standing:
     """What a stage did, and how long it took.
 
+    ``seconds`` by the clock, ``busy_s`` all its threads together, ``floor_s`` at least by a single
+    thread.
     ``operations`` and ``moved_bytes`` as they were done, ``least_bytes`` what has to be moved
     however it is done; ``needed`` pairs or samples of those ``visited``; kernels ``uncounted``.
     """
 
     stage: Stage
     seconds: float
+    busy_s: float
     operations: float
     moved_bytes: float
     least_bytes: float
@@ -36,7 +39,7 @@ class Standing:
     @property
     def times_the_floor(self) -> float:
         """How many times as long as it must take at least."""
-        return self.seconds / self.floor_s
+        return self.busy_s / self.floor_s
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,17 @@ def table_of(
         runs |= ceiling_runs(device, count, quick=quick)
     times = take_turns(runs, device, rounds=rounds, most_s=most_s)
     ceilings = {count: ceiling_of(times, device, count) for count in threads}
-    rows = (_standing(stage, least(times[stage.name]), ceilings) for stage in stages)
+    rows = (_standing(stage, times[stage.name], ceilings) for stage in stages)
     return Table(tuple(rows), ceilings)
 
 
-def _standing(stage: Stage, seconds: float, ceilings: dict[int, Ceiling]) -> Standing:
+def _standing(stage: Stage, laps: Sequence[Lap], ceilings: dict[int, Ceiling]) -> Standing:
     kernels, torchs = launches(stage.run), counted(stage.run)
     operations, least_bytes = kernels.operations + torchs.operations, stage.least_bytes()
     return Standing(
         stage,
-        seconds,
+        least(laps),
+        least_busy(laps),
         operations,
         kernels.data_bytes + torchs.moved_bytes,
         least_bytes,

@@ -5,23 +5,34 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from .devices import synchronize
 
 Run = Callable[[], object]
-Times = dict[str, list[float]]
 
 
-def _once(run: Run, calls: int, device: torch.device) -> float:
-    """Seconds of a call, the mean of so many in a row: by events on CUDA, else by the clock."""
+class Lap(NamedTuple):
+    """Seconds of a call: by the ``wall``'s clock, and how long processors were ``busy`` with it,
+    all threads together, which other work on the machine changes little. On CUDA both are the
+    device's."""
+
+    wall: float
+    busy: float
+
+
+Times = dict[str, list[Lap]]
+
+
+def _lap(run: Run, calls: int, device: torch.device) -> Lap:
+    """A call's, the mean of so many in a row: by events on CUDA, else by the clocks."""
     if device.type != "cuda":
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         for _ in range(calls):
             run()
-        return (time.perf_counter() - began) / calls
+        return Lap((time.perf_counter() - began) / calls, (time.process_time() - busy) / calls)
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     synchronize(device)
     begin.record()
@@ -29,7 +40,8 @@ def _once(run: Run, calls: int, device: torch.device) -> float:
         run()
     end.record()
     synchronize(device)
-    return float(begin.elapsed_time(end)) / calls / 1e3
+    spent = float(begin.elapsed_time(end)) / calls / 1e3
+    return Lap(spent, spent)
 
 
 def take_turns(
@@ -61,21 +73,26 @@ def take_turns(
         if number and time.perf_counter() - began > most_s:
             break
         for name in list(runs) if number % 2 == 0 else reversed(list(runs)):
-            times[name].append(_once(runs[name], calls[name], device))
+            times[name].append(_lap(runs[name], calls[name], device))
     return times
 
 
-def least(times: Sequence[float]) -> float:
-    """The least of the rounds: what it takes when nothing else does anything."""
-    return min(times)
+def least(laps: Sequence[Lap]) -> float:
+    """The least of the rounds by the clock: what it takes when nothing else does anything."""
+    return min(lap.wall for lap in laps)
 
 
-def median(times: Sequence[float]) -> float:
-    """The middle one of the rounds."""
-    return statistics.median(times)
+def least_busy(laps: Sequence[Lap]) -> float:
+    """The least that processors were busy with it, all threads together."""
+    return max(min(lap.busy for lap in laps), 1e-9)
+
+
+def median(laps: Sequence[Lap]) -> float:
+    """The middle one of the rounds by the clock."""
+    return statistics.median(lap.wall for lap in laps)
 
 
 def timed(run: Run, device: torch.device, rounds: int = 5) -> dict[str, Any]:
     """Milliseconds of one run: the median and the least of the rounds."""
-    times = take_turns({"run": run}, device, rounds=rounds)["run"]
-    return {"ms": 1e3 * median(times), "least_ms": 1e3 * least(times), "rounds": len(times)}
+    laps = take_turns({"run": run}, device, rounds=rounds)["run"]
+    return {"ms": 1e3 * median(laps), "least_ms": 1e3 * least(laps), "rounds": len(laps)}
