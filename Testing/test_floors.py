@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
 
 import floor_page
+import floor_series
 import floors
 from floor_series import SIZES, Series
 from measuring.growth import fitted
@@ -91,9 +94,33 @@ def test_the_page_names_commit_machine_memory_and_gpu(page: str) -> None:
 
 def test_growth_above_linear_is_told() -> None:
     sizes = (1.0, 10.0, 100.0)
+    line = fitted(sizes, list(sizes))
     steep = Series("new stage", "views", fitted(sizes, [n**1.4 for n in sizes]))
-    flat = Series("old stage", "views", fitted(sizes, list(sizes)))
+    flat = Series("old stage", "views", line)
     text = floor_page.growth_section([steep, flat])
-    assert "- new stage, by views: why is not known." in text
+    assert "- new stage, by views: not looked at." in text
     assert "old stage, by views:" not in text
     assert "None grows" in floor_page.growth_section([flat])
+    mended = floor_page.growth_section([replace(steep, kept=line)])
+    # 100^1.4 is 631.
+    assert "linear once memory is kept, which saves 84 % of the time" in mended
+    same = floor_page.growth_section([replace(steep, kept=steep.growth)])
+    assert "1.40 and 1.40 with memory kept, which saves nothing" in same
+
+
+def test_steep_series_are_run_again_with_memory_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = (1.0, 10.0)
+    asked = []
+
+    def child(arguments: list[str], surroundings: dict[str, str]) -> str:
+        asked.append((arguments, surroundings))
+        return json.dumps([["new stage", sizes, [1.0, 9.0]], ["old stage", sizes, [1.0, 1.0]]])
+
+    monkeypatch.setattr(floor_series.devices, "in_child", child)
+    steep = Series("new stage", "views", fitted(sizes, [1.0, 30.0]))
+    flat = Series("old stage", "views", fitted(sizes, [1.0, 2.0]))
+    again = floor_series.keeping([steep, flat], ["floors.py"])
+    assert asked == [(["floors.py", "--again", "views"], floor_series.KEEP)]
+    assert again[0].kept is not None
+    assert again[0].kept.seconds == (1.0, 9.0)
+    assert again[1].kept is None

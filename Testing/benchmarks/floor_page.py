@@ -7,15 +7,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from floor_series import Series
+from floor_series import KEEP, LINEAR, Series
 from measuring.standings import Standing, Table
 from measuring.tables import gpu_section
 from peer_report import describe, machine, markdown
 
 from RadGSRegLib.system import worker_count
-
-# Above this an exponent counts as more than linear: it is not known better than to some hundredths.
-LINEAR = 1.1
 
 _HEAD = """# Performance
 
@@ -62,16 +59,19 @@ ones. Sizes of pictures count as numbers of pixels. 1 is linear; less than 1, th
 weighs at small sizes.
 """
 
+_STEEP = f"""
+More than linear (an exponent above {LINEAR:g}). These were run again in a child process whose C
+library keeps freed memory ({" ".join(f"{name}={value}" for name, value in KEEP.items())}). Else
+large arrays go back to the system when they are freed, and it clears every page when the next
+ones are made. What is left grows because pictures no longer fit into the caches.
+
+"""
+
 _MEMORY = """## Memory
 
 The peak of a child process while it does the stage once, beyond what the program, its inputs and
 a small stage of the same kind took before.
 """
-
-# Why a stage grows by more than its share, where that is known.
-_REASONS = {
-    ("voxelizer, forward", "Gaussians"): "more Gaussians than caches hold",
-}
 
 
 def page(
@@ -153,10 +153,10 @@ def _standing(row: Standing) -> list[Any]:
 
 
 def growth_section(series: list[Series]) -> str:
+    """The table, and what is known about those that grow by more than their share."""
     rows = []
-    above = []
     for each in series:
-        growth = each.growth
+        growth, kept = each.growth, each.kept
         rows.append(
             [
                 each.stage,
@@ -166,15 +166,25 @@ def growth_section(series: list[Series]) -> str:
                 1e3 * growth.seconds[-1],
                 f"{growth.exponent:.2f}",
                 f"{growth.last:.2f}",
+                None if kept is None else f"{kept.exponent:.2f}, {kept.last:.2f}",
             ]
         )
-        if max(growth.exponent, growth.last) > LINEAR:
-            reason = _REASONS.get((each.stage, each.what), "why is not known")
-            above.append(f"- {each.stage}, by {each.what}: {reason}.")
     header = ["stage", "by", "sizes", "busy ms at the smallest", "at the largest", "exponent"]
-    text = markdown([*header, "between the last two"], rows) + "\n"
-    if not above:
+    text = markdown([*header, "between the last two", "memory kept"], rows) + "\n"
+    steep = [each for each in series if each.growth.steepest > LINEAR]
+    if not steep:
         return text + f"\nNone grows by more than its share (an exponent above {LINEAR:g}).\n"
-    return (
-        text + f"\nMore than linear (an exponent above {LINEAR:g}):\n\n" + "\n".join(above) + "\n"
-    )
+    said = [f"- {each.stage}, by {each.what}: {_reason(each)}." for each in steep]
+    return text + _STEEP + "\n".join(said) + "\n"
+
+
+def _reason(series: Series) -> str:
+    """Why it grows by more than its share, as far as the second run tells."""
+    growth, kept = series.growth, series.kept
+    if kept is None:
+        return "not looked at"
+    share = 1.0 - kept.seconds[-1] / growth.seconds[-1]
+    what = f"{100 * share:.0f} % of the time at the largest size" if share > 0.02 else "nothing"
+    if kept.steepest <= LINEAR:
+        return f"linear once memory is kept, which saves {what}"
+    return f"{kept.exponent:.2f} and {kept.last:.2f} with memory kept, which saves {what}"

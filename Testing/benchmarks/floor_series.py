@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,10 @@ from measuring.timing import least_busy, take_turns
 WINDOW_MM = 90.0
 # A neighbourhood's part of that.
 NEIGHBOURHOOD = 0.07
+# Above this an exponent counts as more than linear: it is not known better than to some hundredths.
+LINEAR = 1.1
+# Lets glibc keep what is freed.
+KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**36)}
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,16 @@ def standing(size: Size, device: torch.device) -> Table:
 
 @dataclass(frozen=True)
 class Series:
-    """How long processors are busy with a stage, by the number of ``what``."""
+    """How long processors are busy with a stage, by the number of ``what``.
+
+    ``kept``: the same where freed memory is kept, measured only where it grows by more than its
+    share.
+    """
 
     stage: str
     what: str
     growth: Growth
+    kept: Growth | None = None
 
 
 # Makes the stages at a size, and says how large that is.
@@ -158,10 +167,12 @@ def makers(size: Size, device: torch.device) -> list[tuple[str, tuple[int, ...],
     ]
 
 
-def growths(size: Size, device: torch.device) -> list[Series]:
-    """Time each series, all its sizes in turns."""
+def growths(size: Size, device: torch.device, only: str = "") -> list[Series]:
+    """Time each series, all its sizes in turns; ``only`` those by the number of something."""
     out = []
     for what, sizes, make in makers(size, device):
+        if only not in ("", what):
+            continue
         runs: dict[str, Callable[[], object]] = {}
         at: dict[str, list[tuple[int, str]]] = {}
         for n in sizes:
@@ -175,6 +186,23 @@ def growths(size: Size, device: torch.device) -> list[Series]:
             busy = [least_busy(times[key]) for _, key in places]
             out.append(Series(name, what, fitted([n for n, _ in places], busy)))
     return out
+
+
+def keeping(series: Sequence[Series], command: Sequence[str]) -> list[Series]:
+    """Those that grow by more than their share once more, in a child that keeps freed memory.
+
+    The C library gives large arrays back to the system when they are freed, and the system clears
+    each page anew when the next one is made.
+    """
+    steep = [each for each in series if each.growth.steepest > LINEAR]
+    known: dict[tuple[str, str], Growth] = {}
+    for what in dict.fromkeys(each.what for each in steep):
+        for name, sizes, busy in json.loads(devices.in_child([*command, "--again", what], KEEP)):
+            known[name, what] = fitted(sizes, busy)
+    return [
+        replace(each, kept=known.get((each.stage, each.what))) if each in steep else each
+        for each in series
+    ]
 
 
 def memory_stages(size: Size, device: torch.device) -> dict[str, Callable[[], Stage]]:

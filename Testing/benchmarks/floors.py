@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from floor_page import page
-from floor_series import SIZES, growths, memories, memory_of, standing
+from floor_series import SIZES, growths, keeping, memories, memory_of, standing
 from measuring import devices
 
 from RadGSRegLib.system import one_torch_thread
@@ -39,10 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
     parser.add_argument("--gpu", type=Path, help="results.json of Testing/gpu/measure.py")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
+    parser.add_argument("--again", help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     device, size = devices.chosen(asked.device), SIZES[asked.size]
     if asked.memory:
         print(json.dumps(memory_of(asked.memory, size, device)))
+        return
+    if asked.again:
+        with one_torch_thread():
+            again = growths(size, device, asked.again)
+        print(json.dumps([(s.stage, s.growth.sizes, s.growth.seconds) for s in again]))
         return
     measurements = None
     if asked.gpu is not None:
@@ -50,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_torch_thread():
         table = standing(size, device)
         series = growths(size, device)
-    command = [str(Path(__file__).resolve()), "--size", asked.size, "--device", asked.device]
-    text = page(table, series, memories(size, command), measurements)
+    command = [str(Path(__file__).resolve()), "--size", asked.size, "--device", device.type]
+    text = page(table, keeping(series, command), memories(size, command), measurements)
     if asked.out is None:
         print(text)
         return

@@ -9,7 +9,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,13 +138,24 @@ def _high_water() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024.0 / MIB
 
 
-def in_child(arguments: list[str], timeout_s: float = 120.0) -> str:
-    """What a child Python prints when it is run with these arguments.
+def in_child(
+    arguments: Sequence[str],
+    surroundings: Mapping[str, str] | None = None,
+    timeout_s: float = 240.0,
+) -> str:
+    """What a child Python prints when it is run with these arguments, and with these variables in
+    its environment.
 
     Raises RuntimeError with the end of its complaint where it fails.
     """
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, **(surroundings or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip()[-500:] or f"exit status {done.returncode}")
     return done.stdout

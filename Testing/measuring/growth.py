@@ -21,6 +21,11 @@ class Growth:
     exponent: float
     last: float
 
+    @property
+    def steepest(self) -> float:
+        """The larger of the two."""
+        return max(self.exponent, self.last)
+
 
 def fitted(sizes: Sequence[float], seconds: Sequence[float]) -> Growth:
     """Fit ``seconds = a size^exponent``.
