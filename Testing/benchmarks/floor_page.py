@@ -61,9 +61,10 @@ weighs at small sizes.
 
 _STEEP = f"""
 More than linear (an exponent above {LINEAR:g}). These were run again in a child process whose C
-library keeps freed memory ({" ".join(f"{name}={value}" for name, value in KEEP.items())}). Else
-large arrays go back to the system when they are freed, and it clears every page when the next
-ones are made. What is left grows because pictures no longer fit into the caches.
+library keeps freed memory ({" ".join(f"`{name}={value}`" for name, value in KEEP.items())}).
+Else large arrays go back to the system when they are freed, and it clears every page when the next
+ones are made. What is left grows because the derivatives of large pictures do not fit into the
+caches.
 
 """
 
