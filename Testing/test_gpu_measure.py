@@ -50,10 +50,12 @@ def fault(notes):
     raise RuntimeError("the device is lost")
 
 def crash(notes):
+    notes.figure("before", 1, "s")
     print("about to crash", file=sys.stderr)
     os._exit(7)
 
 def hang(notes):
+    notes.check("before", 0.0, 1.0)
     time.sleep(60)
 
 def absent(notes):
@@ -78,7 +80,7 @@ def guarded(
         return [sys.executable, str(script), *left]
 
     def hear(name: str, answer: dict[str, Any]) -> None:
-        assert name not in heard
+        assert heard.get(name, {"status": "begun"})["status"] == "begun"
         heard[name] = answer
 
     run_guarded(names, command, Limits(**{"total_s": 30.0, **limits}), hear)
@@ -98,6 +100,7 @@ def test_the_rest_goes_on_whatever_happens(tmp_path: Path) -> None:
     assert "ValueError: no such luck" in heard["bad"]["error"]
     assert heard["bad"]["checks"] == [{"what": "error", "error": 2.0, "limit": 1.0, "ok": False}]
     assert heard["crash"]["status"] == "crashed"
+    assert heard["crash"]["figures"] == [{"what": "before", "value": 1.0, "unit": "s"}]
     assert "about to crash\n" in heard["crash"]["error"]
     assert "status 7" in heard["crash"]["error"]
     assert heard["absent"]["status"] == "not here"
@@ -107,6 +110,7 @@ def test_the_rest_goes_on_whatever_happens(tmp_path: Path) -> None:
 def test_a_part_that_hangs_is_ended(tmp_path: Path) -> None:
     heard, _ = guarded(tmp_path, ["good", "hang", "good2"], parts={"hang": 0.5})
     assert heard["hang"]["status"] == "timed out"
+    assert heard["hang"]["checks"][0]["what"] == "before"
     assert heard["good2"]["status"] == "ok"
 
 
@@ -162,7 +166,7 @@ def test_every_part_runs_and_agrees_on_the_cpu(results: dict[str, Any]) -> None:
 def test_every_kernel_is_compared(results: dict[str, Any]) -> None:
     kernels = results["parts"]["kernels"]
     figures = {figure["what"]: figure["value"] for figure in kernels["figures"]}
-    assert figures["kernels that ran"] >= 12
+    assert figures["kernels that ran"] >= 18
     assert figures["kernels that did not"] == len(kernels["remarks"]) == 0
     # float32 is not float64: equal numbers would mean that nothing was compared.
     images = [c["error"] for c in kernels["checks"] if c["what"].startswith("rasterizer, image")]

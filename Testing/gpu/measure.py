@@ -4,7 +4,7 @@
 
 Checks every kernel, the networks, the simulation and whole registrations of cases that it simulates
 itself against the CPU, and measures them. Ends within ``--minutes`` (7.5 unless given), and writes
-FOLDER/results.json and FOLDER/results.md after each part. A part that fails, crashes or hangs is
+FOLDER/results.json and FOLDER/results.md after each number. A part that fails, crashes or hangs is
 written down with its error, and the rest go on. Exit status: 0 where all that can be measured here
 ran and agreed, else 1.
 
@@ -64,11 +64,12 @@ def measure(out: Path, size: str, device: str, minutes: float, names: Sequence[s
     }
 
     def hear(name: str, answer: dict[str, Any]) -> None:
-        results["machine"] |= answer.pop("facts", {})
-        results["parts"][name] = answer
+        results["machine"] |= answer.get("facts", {})
+        results["parts"][name] = {key: answer[key] for key in answer if key != "facts"}
         results["seconds"] = round(time.monotonic() - began, 1)
         write(out, "results", results, summary(results))
-        print(f"{name}: {answer['status']}", file=sys.stderr, flush=True)
+        if answer["status"] != "begun":
+            print(f"{name}: {answer['status']}", file=sys.stderr, flush=True)
 
     def command(left: Sequence[str]) -> list[str]:
         script = str(Path(__file__).resolve())

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import part_simulation
 import torch
 from gaussian_scenes import blob, camera, relative
 from measuring import devices, kernel_work, scenes, stages
@@ -84,6 +85,7 @@ def kernels(setting: Setting, notes: Notes) -> None:
             _voxelizer(setting, notes),
             _projector(setting, notes),
             _normalisation(setting, notes),
+            part_simulation.compare(setting, notes),
         }
     notes.ran_on = kinds.pop() if len(kinds) == 1 else "mixed"
     ran = {kernel_work.name_of(kernel) for kernel, *_ in heard}

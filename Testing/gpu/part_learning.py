@@ -1,18 +1,18 @@
-"""Simulated pairs, the networks and training: right, and how many per second."""
+"""The networks and training: right, and how fast."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import torch
-from measuring import devices, scenes
+from measuring import devices
 from measuring.parts import Notes, NotHereError
 from measuring.timing import timed
-from part_jobs import CPU, apart_mm, case_of, observed
-from setting import Setting, with_device
+from part_jobs import apart_mm, case_of
+from part_simulation import CROP, subject_of
+from setting import Setting
 
 from RadGSRegLib.networks import (
     ModelConfig,
@@ -28,50 +28,11 @@ from RadGSRegLib.training import TrainingConfig
 from RadGSRegLib.training.compute import Compute
 from RadGSRegLib.training.config import PhaseShares
 from RadGSRegLib.training.pool import SamplePool, Simulated, stack_samples
-from RadGSRegLib.training.samples import Sample, SampleOptions, draw_sample
-from RadGSRegLib.training.subjects import Subject, make_subject
+from RadGSRegLib.training.samples import draw_samples
 from RadGSRegLib.training.trainer import Trainer
 
 # Relative, float32 on both; mm for a pose that follows from it.
 NETWORK, NETWORK_POSE = 1e-3, 0.05
-CROP = SampleOptions(size_px=64, pixel_mm=2.0)
-
-
-@lru_cache(maxsize=2)
-def subject_of(spacing_mm: float) -> Subject:
-    """The phantom's vertebra."""
-    built = scenes.phantom(max(spacing_mm, 2.0))
-    return make_subject(built.ct, built.labels, scenes.LABEL, "phantom")
-
-
-@lru_cache(maxsize=2)
-def samples_of(setting: Setting) -> tuple[Sample, ...]:
-    """As many pairs as a batch has."""
-    subject = subject_of(setting.spacing_mm)
-    return tuple(draw_sample(subject, CROP, seed) for seed in range(setting.batch))
-
-
-def simulation(setting: Setting, notes: Notes) -> None:
-    """Pairs of X-rays for training, 64 pixels."""
-    subject = subject_of(setting.spacing_mm)
-    draw = with_device(draw_sample, setting.device)
-    first, notes.ran_on = observed(lambda: draw(subject, CROP, 1))
-    devices.synchronize(setting.device)
-    began = time.perf_counter()
-    for seed in range(2, 2 + setting.pairs):
-        draw(subject, CROP, seed)
-    devices.synchronize(setting.device)
-    notes.figure("pairs of X-rays", setting.pairs / (time.perf_counter() - began), "per s")
-    truth = with_device(draw_sample, CPU)(subject, CROP, 1)
-    # Of the pictures alone what no noise is in; the rest is geometry.
-    for name in ("targets", "intrinsics", "extrinsics", "centred_to_box"):
-        ours, theirs = (np.asarray(_numbers(getattr(each, name))) for each in (first, truth))
-        error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-12)
-        notes.check(f"simulated pair, {name}", float(error), 1e-3)
-
-
-def _numbers(value: object) -> object:
-    return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
 def networks(setting: Setting, notes: Notes) -> None:
@@ -85,7 +46,8 @@ def networks(setting: Setting, notes: Notes) -> None:
     pixel_mm = there.config.recm.pixel_mm
     options = replace(CROP, size_px=there.config.recm.size_px * round(pixel_mm), pixel_mm=1.0)
     subject = subject_of(setting.spacing_mm)
-    samples = [draw_sample(subject, options, seed) for seed in range(setting.batch)]
+    seeds = list(range(setting.batch))
+    samples = draw_samples([subject] * setting.batch, options, seeds)
     views, _, _ = stack_samples(samples, pixel_mm, None)
     moved = views.to(setting.device)
     with torch.no_grad():
@@ -146,7 +108,9 @@ def _steps(setting: Setting, notes: Notes, phase: str, compute: Compute) -> None
         checkpoint_every=10 * steps,
     )
     subject = subject_of(setting.spacing_mm)
-    pool = SamplePool([Simulated("phantom", lambda wide: subject)], config.samples, 0, None)
+    pool = SamplePool(
+        [Simulated("phantom", lambda wide: subject)], config.samples, 0, None, device=setting.device
+    )
     for number in range(batch):
         pool.sample(number)
     torch.manual_seed(0)

@@ -49,7 +49,7 @@ def setting_of(size: str, device: str) -> Setting:
         search_steps=4,
         poses=512,
         cases=((71, "clean"), (72, "realistic"), (73, "realistic"), (74, "hard")),
-        pairs=40,
+        pairs=64,
         batch=12,
         training_steps=40,
         prior_steps=30,
@@ -81,6 +81,7 @@ def parts_of(size: str, device: str) -> dict[str, Work]:
     import part_jobs
     import part_kernels
     import part_learning
+    import part_simulation
 
     setting = setting_of(size, device)
     works: dict[str, Callable[[Setting, Notes], None]] = {
@@ -90,7 +91,7 @@ def parts_of(size: str, device: str) -> dict[str, Work]:
         "search": part_jobs.search,
         "registration": part_jobs.registration,
         "reconstruction": part_jobs.reconstruction,
-        "simulation": part_learning.simulation,
+        "simulation": part_simulation.simulation,
         "networks": part_learning.networks,
         "training": part_learning.training,
         "gsplat": part_gsplat.gsplat,

@@ -18,7 +18,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, Any
 
 
@@ -39,15 +40,24 @@ class Notes:
     checks: list[dict[str, Any]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    tell: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Called whenever something is written down."""
 
     def figure(self, what: str, value: float, unit: str) -> None:
         """Write a number down."""
         self.figures.append({"what": what, "value": float(value), "unit": unit})
+        self.tell()
 
     def check(self, what: str, error: float, limit: float) -> None:
         """Write down how far something is from what it should be."""
         agrees = bool(float(error) <= limit)
         self.checks.append({"what": what, "error": float(error), "limit": limit, "ok": agrees})
+        self.tell()
+
+    def as_dict(self) -> dict[str, Any]:
+        """All that is there."""
+        names = ("ran_on", "figures", "checks", "remarks", "facts")
+        return {name: getattr(self, name) for name in names}
 
 
 Work = Callable[[Notes], None]
@@ -66,13 +76,16 @@ class Surroundings:
 
 
 def run_here(parts: Mapping[str, Work], names: Sequence[str], around: Surroundings) -> int:
-    """In a child: run parts, and answer each with a line of JSON on standard output.
+    """In a child: run parts, and answer each with a line of JSON on standard output, and with one
+    whose status is "begun" whenever it writes something down.
 
     Returns the exit status: 0, or 3 where no further part can run in this process.
     """
     answers, sys.stdout = sys.stdout, sys.stderr
     for name in names:
-        notes, began = Notes(), time.perf_counter()
+        began = time.perf_counter()
+        notes = Notes()
+        notes.tell = partial(_tell, answers, name, "begun", notes)
         peak_mib = around.peak_mib()
         status, error = "ok", None
         try:
@@ -82,13 +95,17 @@ def run_here(parts: Mapping[str, Work], names: Sequence[str], around: Surroundin
         except Exception:
             status, error = "failed", traceback.format_exc()[-3000:]
         usable = around.usable()
-        answer: dict[str, Any] = {"part": name, "status": status, "error": error, **asdict(notes)}
-        answer["seconds"] = time.perf_counter() - began
-        answer["peak_mib"] = peak_mib() if usable else None
-        print(json.dumps(answer), file=answers, flush=True)
+        seconds = time.perf_counter() - began
+        peak = peak_mib() if usable else None
+        _tell(answers, name, status, notes, error=error, seconds=seconds, peak_mib=peak)
         if not usable:
             return 3
     return 0
+
+
+def _tell(to: IO[str], name: str, status: str, notes: Notes, **more: Any) -> None:
+    answer = {"part": name, "status": status, **notes.as_dict(), **more}
+    print(json.dumps(answer), file=to, flush=True)
 
 
 @dataclass(frozen=True)
@@ -107,7 +124,8 @@ Hear = Callable[[str, dict[str, Any]], None]
 def run_guarded(
     names: Sequence[str], command: Callable[[Sequence[str]], list[str]], limits: Limits, hear: Hear
 ) -> None:
-    """Run parts in children, and tell ``hear`` of each (name, what became of it).
+    """Run parts in children, and tell ``hear`` of each (name, what became of it), also of what a
+    part has written down so far: then the status is "begun".
 
     ``command`` makes the command line of a child for parts; it calls `run_here`.
     """
@@ -136,24 +154,31 @@ def _one_child(
         assert child.stdout is not None
         threading.Thread(target=_listen, args=(child.stdout, lines), daemon=True).start()
         for done, name in enumerate(names):
-            allowed = limits.parts.get(name, limits.part_s) + (0 if done else limits.start_s)
-            try:
-                line = lines.get(timeout=max(0.0, min(allowed, ends - time.monotonic())))
-            except queue.Empty:
-                child.kill()
-                child.wait()
-                late = "the time was over" if time.monotonic() >= ends else f"after {allowed:.0f} s"
-                return done, {"status": "timed out", "error": late}
-            if line is None:
-                status = child.wait()
-                if status == 3 and done:
-                    return done, None
-                complaints.seek(0)
-                said = complaints.read()[-3000:].strip()
-                error = f"{said}\nthe process ended with status {status}".strip()
-                return done, {"status": "crashed", "error": error}
-            answer = json.loads(line)
-            hear(answer.pop("part"), answer)
+            late = time.monotonic() + limits.parts.get(name, limits.part_s)
+            late = min(ends, late + (0 if done else limits.start_s))
+            begun: dict[str, Any] = {}
+            while True:
+                try:
+                    line = lines.get(timeout=max(0.0, late - time.monotonic()))
+                except queue.Empty:
+                    child.kill()
+                    child.wait()
+                    over = "the time was over" if late >= ends else "it took too long"
+                    return done, {**begun, "status": "timed out", "error": over}
+                if line is None:
+                    status = child.wait()
+                    if status == 3 and done:
+                        return done, None
+                    complaints.seek(0)
+                    said = complaints.read()[-3000:].strip()
+                    error = f"{said}\nthe process ended with status {status}".strip()
+                    return done, {**begun, "status": "crashed", "error": error}
+                answer = json.loads(line)
+                if answer.pop("part") == name:
+                    hear(name, answer)
+                    if answer["status"] != "begun":
+                        break
+                    begun = answer
         child.wait()
         return len(names), None
 
