@@ -14,7 +14,7 @@ from gaussian_scenes import blob, camera, leaves, random_cloud
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
 
-from measuring import kernel_work
+from measuring import kernel_work, ray_work, scenes
 from measuring.ceilings import Ceiling, ceiling_of, ceiling_runs
 from measuring.counting import counted
 from measuring.growth import fitted
@@ -30,8 +30,13 @@ from RadGSRegLib.gaussians import (
     warp_backend,
 )
 from RadGSRegLib.gaussians.tiles import TILE, list_tiles
-from RadGSRegLib.geometry import inverse_intrinsic
+from RadGSRegLib.geometry import Camera, inverse_intrinsic
+from RadGSRegLib.simulation.drawing import Drawn, draw_case
+from RadGSRegLib.simulation.voxels import Voxels
 from RadGSRegLib.system import side_by_side
+from RadGSRegLib.training import samples
+from RadGSRegLib.training.samples import SampleOptions, draw_samples
+from RadGSRegLib.training.subjects import Subject
 
 CPU = torch.device("cpu")
 SIZE = (45, 37)
@@ -170,9 +175,61 @@ def test_samples_of_rays() -> None:
     assert jacobian.needed < 0.9 * jacobian.visited
 
 
+def test_samples_of_simulated_rays() -> None:
+    """Every ray of two X-rays followed step by step through each vertebra and the rest."""
+    subject = scenes.subject(4.0)
+    options = SampleOptions(realism="realistic", size_px=16, pixel_mm=8.0)
+    work = launches(lambda: draw_samples([subject], options, [3]))
+    assert not work.unknown
+    drawn, cameras = drawing_of(subject, options, 3)
+    scene = subject.on("cpu")
+    parts = [(voxels, drawn.poses[n]) for n, voxels in scene.vertebrae.items()]
+    inside = filled = 0
+    for view in cameras:
+        for voxels, pose in parts:
+            found = cells_on_rays(voxels, view, pose)
+            inside += len(found)
+            filled += sum(int(voxels.cells[k, j, i]) for i, j, k in found)
+    pieces = work.pairs["simulation.ray_kernels.pieces"]
+    assert inside > 1000
+    assert pieces.visited == pytest.approx(inside, rel=0.002)
+    assert pieces.needed == pytest.approx(filled, rel=0.01)
+    assert pieces.needed < 0.9 * pieces.visited
+    rest = work.pairs["simulation.ray_kernels.rest"]
+    assert rest.needed == rest.visited > 0
+    done = pieces.visited * ray_work.FIND + pieces.needed * (ray_work.FIND + ray_work.BLEND)
+    done += rest.needed * (ray_work.FIND + ray_work.BLEND + ray_work.TRUNK)
+    noise = ray_work.NOISE * 2 * 256
+    assert work.operations == pytest.approx(done + noise)
+
+
+def drawing_of(subject: Subject, options: SampleOptions, seed: int) -> tuple[Drawn, list[Camera]]:
+    """What is drawn of a simulated pair, and the cameras that see it."""
+    rng = np.random.default_rng(seed)
+    rng.permutation(subject.surface_count)
+    framing = samples._Framing(options, seed)
+    parameters, around = samples.sample_parameters(options, seed), subject.on("cpu").surroundings
+    drawn = draw_case(parameters, subject.centroids, subject.label, rng, around, framing)
+    return drawn, list(drawn.cameras.values())
+
+
+def cells_on_rays(voxels: Voxels, camera: Camera, pose: np.ndarray) -> list[tuple[int, int, int]]:
+    """The cells that the samples of all of a camera's rays lie in."""
+    to_index = np.linalg.inv(camera.world_to_camera @ pose @ voxels.index_to_physical)
+    found = []
+    for row in range(camera.rows):
+        for column in range(camera.columns):
+            ray = np.linalg.inv(camera.intrinsic) @ [column, row, 1.0]
+            depths = voxels.step * np.arange(1, int(1500 / voxels.step))
+            places = depths[:, None] * (to_index[:3, :3] @ ray) + to_index[:3, 3]
+            inside = (places >= 0.0).all(1) & (places <= np.array(voxels.size) - 1.001).all(1)
+            found += [tuple(place) for place in places[inside].astype(int)]
+    return found
+
+
 def test_every_kernel_is_known_by_name() -> None:
     names = set(kernel_work.all_kernels())
-    assert set(kernel_work._WORK) <= names
+    assert set(kernel_work._WORK) == names
     assert {"gaussians.warp_kernels.scatter_values", "drr.warp_kernels.project"} <= names
 
 

@@ -37,6 +37,7 @@ class Size:
     voxels: int
     spacing_mm: float
     search_steps: int
+    pairs: int
     many_gaussians: tuple[int, ...]
     many_pixels: tuple[int, ...]
     many_views: tuple[int, ...]
@@ -54,6 +55,7 @@ SIZES = {
         voxels=128,
         spacing_mm=1.5,
         search_steps=2,
+        pairs=32,
         many_gaussians=(1_000, 3_162, 10_000, 31_623, 100_000),
         many_pixels=(64, 128, 256, 488, 976),
         many_views=(1, 2, 5, 10, 20, 50),
@@ -68,6 +70,7 @@ SIZES = {
         voxels=16,
         spacing_mm=4.0,
         search_steps=0,
+        pairs=2,
         many_gaussians=(100, 400),
         many_pixels=(24, 48),
         many_views=(1, 3),
@@ -97,6 +100,7 @@ def base_stages(size: Size, device: torch.device) -> list[Stage]:
         *stages.normal_equations(1, stages.OPTIONS.fine.pixel_mm, size.spacing_mm, voxels=True),
         searching,
         *stages.preparing(4 * size.pixels, size.spacing_mm),
+        stages.simulation(size.pairs, size.spacing_mm, device),
     ]
 
 
@@ -237,6 +241,9 @@ def memory_stages(size: Size, device: torch.device) -> dict[str, Callable[[], St
         ),
         f"normal equations, {picture}": lambda: equations(1, WINDOW_MM / wide),
         f"normal equations, {views} views": lambda: equations(views, middle),
+        f"simulated pairs, {size.pairs} together": (
+            lambda: stages.simulation(size.pairs, spacing, device)
+        ),
         f"search, {(2 * steps + 1) ** 3} poses": lambda: stages.search(steps, spacing)[0],
     }
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from measuring import devices
+from measuring import devices, scenes
 from measuring.parts import Notes, NotHereError
 from measuring.timing import timed
 from part_jobs import apart_mm, case_of
-from part_simulation import CROP, subject_of
+from part_simulation import CROP
 from setting import Setting
 
 from RadGSRegLib.networks import (
@@ -45,7 +45,7 @@ def networks(setting: Setting, notes: Notes) -> None:
     there, here = load_model(path, setting.device), load_model(path)
     pixel_mm = there.config.recm.pixel_mm
     options = replace(CROP, size_px=there.config.recm.size_px * round(pixel_mm), pixel_mm=1.0)
-    subject = subject_of(setting.spacing_mm)
+    subject = scenes.subject(setting.spacing_mm)
     seeds = list(range(setting.batch))
     samples = draw_samples([subject] * setting.batch, options, seeds)
     views, _, _ = stack_samples(samples, pixel_mm, None)
@@ -107,7 +107,7 @@ def _steps(setting: Setting, notes: Notes, phase: str, compute: Compute) -> None
         validate_every=10 * steps,
         checkpoint_every=10 * steps,
     )
-    subject = subject_of(setting.spacing_mm)
+    subject = scenes.subject(setting.spacing_mm)
     pool = SamplePool(
         [Simulated("phantom", lambda wide: subject)], config.samples, 0, None, device=setting.device
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import lru_cache
 
 import torch
 from measuring import devices, scenes
@@ -12,7 +11,6 @@ from measuring.parts import Notes
 from setting import Setting
 
 from RadGSRegLib.training.samples import Sample, SampleOptions, draw_samples, simulate_fully
-from RadGSRegLib.training.subjects import Subject, make_subject
 
 CROP = SampleOptions(size_px=64, pixel_mm=2.0)
 # Of a picture's mean: the device's sums are of another order, and some pixels round otherwise.
@@ -23,23 +21,16 @@ FULLY = 0.005
 NOISE = 0.05
 
 
-@lru_cache(maxsize=2)
-def subject_of(spacing_mm: float) -> Subject:
-    """The phantom's vertebra."""
-    built = scenes.phantom(max(spacing_mm, 2.0))
-    return make_subject(built.ct, built.labels, scenes.LABEL, "phantom")
-
-
 def drawn(setting: Setting, count: int, device: torch.device, realism: str) -> list[Sample]:
     """So many pairs, made together on a device."""
-    subject = subject_of(setting.spacing_mm)
+    subject = scenes.subject(setting.spacing_mm)
     options = replace(CROP, realism=realism)
     return draw_samples([subject] * count, options, list(range(count)), device)
 
 
 def compare(setting: Setting, notes: Notes) -> str:
     """Pairs made together on the device against those made on the CPU, and one by one in full."""
-    subject = subject_of(setting.spacing_mm)
+    subject = scenes.subject(setting.spacing_mm)
     kinds = set()
     for realism in ("hard", "clean"):
         there = drawn(setting, 2, setting.device, realism)

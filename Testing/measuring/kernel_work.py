@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from RadGSRegLib.gaussians import warp_kernels as splat
 from RadGSRegLib.gaussians import warp_voxel_kernels as voxels
 from RadGSRegLib.gaussians.tiles import TILE
 
+from . import ray_work
 from .pairs import Pairs, footprint_pairs, ray_samples, voxel_pairs
 
 _NUMBER = r"(?<![\w.])\d+(?:\.\d*)?(?:e[-+]?\d+)?f?(?![\w.])"
@@ -70,6 +71,10 @@ def sample_body(source: str) -> str:
 SET_UP = 249
 # Per sample: nine to find it, and for each of eight corners a share, its weight and the sum.
 SPREAD = 53
+
+
+# Of a launch's threads and inputs: pairs or samples, and operations.
+Work = Callable[[int, Sequence[Any]], tuple[Pairs, float]]
 
 
 @dataclass
@@ -143,8 +148,8 @@ def launches(run: Callable[[], object]) -> Launches:
         if work is None:
             out.unknown[name] += 1
             continue
-        pairs, each = work(dim, inputs)
-        out.operations += each * pairs.needed
+        pairs, operations = work(dim, inputs)
+        out.operations += operations
         arrays = [a for a in inputs if isinstance(a, wp.array)]
         out.data_bytes += sum(a.capacity for a in arrays)
         # Setting up is no pair.
@@ -153,12 +158,16 @@ def launches(run: Callable[[], object]) -> Launches:
     return out
 
 
+def _of(pairs: Pairs, each: int) -> tuple[Pairs, float]:
+    return pairs, float(each * pairs.needed)
+
+
 def _rows(array: Any, width: int) -> Tensor:
     return wp.to_torch(array).view(-1, width)
 
 
-def _set_up(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, int]:
-    return Pairs(dim, dim), SET_UP
+def _set_up(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
+    return Pairs(dim, dim), SET_UP * dim
 
 
 def _footprints(picture: Any, coefficients: Tensor) -> Pairs:
@@ -169,20 +178,20 @@ def _footprints(picture: Any, coefficients: Tensor) -> Pairs:
     return footprint_pairs(shifted, size, picture.cut2**0.5)
 
 
-def _scattered(each: int) -> Callable[[int, Sequence[Any]], tuple[Pairs, int]]:
-    def work(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, int]:
-        return _footprints(inputs[-1], _rows(inputs[0], 12)[:dim]), each
+def _scattered(each: int) -> Work:
+    def work(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
+        return _of(_footprints(inputs[-1], _rows(inputs[0], 12)[:dim]), each)
 
     return work
 
 
-def _backward(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, int]:
+def _backward(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
     first = inputs[3]
-    return _footprints(inputs[4], _rows(inputs[0], 12)[first : first + dim]), BACKWARD
+    return _of(_footprints(inputs[4], _rows(inputs[0], 12)[first : first + dim]), BACKWARD)
 
 
-def _gathered(each: int) -> Callable[[int, Sequence[Any]], tuple[Pairs, int]]:
-    def work(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, int]:
+def _gathered(each: int) -> Work:
+    def work(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
         coefficients, _, _, first, _, picture, _ = inputs
         needed = _footprints(picture, _rows(coefficients, 12)).needed
         lengths = torch.diff(wp.to_torch(first).long())
@@ -191,25 +200,25 @@ def _gathered(each: int) -> Callable[[int, Sequence[Any]], tuple[Pairs, int]]:
         columns = torch.full((picture.across,), TILE)
         columns[-1] = picture.columns - TILE * (picture.across - 1)
         pixels = (rows[:, None] * columns).flatten()
-        return Pairs(needed, int((lengths.cpu() * pixels).sum())), each
+        return _of(Pairs(needed, int((lengths.cpu() * pixels).sum())), each)
 
     return work
 
 
-def _slab(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, int]:
+def _slab(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
     coefficients, _, grid, begin, end = inputs
-    return _voxels(_rows(coefficients, 10), grid, begin, end), VOXEL
+    return _of(_voxels(_rows(coefficients, 10), grid, begin, end), VOXEL)
 
 
-def _filled(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, int]:
+def _filled(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
     coefficients, _, _, grid = inputs
-    return _voxels(_rows(coefficients, 10), grid, 0, grid.nk), VOXEL
+    return _of(_voxels(_rows(coefficients, 10), grid, 0, grid.nk), VOXEL)
 
 
-def _voxel_backward(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, int]:
+def _voxel_backward(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
     coefficients, _, _, first, grid = inputs
     part = _rows(coefficients, 10)[first : first + dim]
-    return _voxels(part, grid, 0, grid.nk), VOXEL_BACKWARD
+    return _of(_voxels(part, grid, 0, grid.nk), VOXEL_BACKWARD)
 
 
 def _voxels(coefficients: Tensor, grid: Any, begin: int, end: int) -> Pairs:
@@ -218,8 +227,8 @@ def _voxels(coefficients: Tensor, grid: Any, begin: int, end: int) -> Pairs:
     return voxel_pairs(shifted, (grid.ni, grid.nj, end - begin), grid.cut2**0.5)
 
 
-def _marched(each: int) -> Callable[[int, Sequence[Any]], tuple[Pairs, int]]:
-    def work(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, int]:
+def _marched(each: int) -> Work:
+    def work(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
         _, occupied, way, matrix, directions, begin, _ = inputs
         shape = (way.nk, way.nj, way.ni)
         cells = None
@@ -228,9 +237,18 @@ def _marched(each: int) -> Callable[[int, Sequence[Any]], tuple[Pairs, int]]:
         rays = _rows(directions, 3)[begin : begin + dim]
         camera_to_index = wp.to_torch(matrix)[:12].view(3, 4)
         planes = (way.first, way.stop, way.step)
-        return ray_samples(shape, camera_to_index, rays, planes, cells), each
+        return _of(ray_samples(shape, camera_to_index, rays, planes, cells), each)
 
     return work
+
+
+def _noise(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
+    return Pairs(0, 0), float(ray_work.NOISE * dim)
+
+
+def _whole_numbers(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
+    """Computes with none but whole numbers."""
+    return Pairs(0, 0), 0.0
 
 
 VALUE = operations(loop_body(splat._VALUE))
@@ -241,7 +259,7 @@ VOXEL_BACKWARD = operations(loop_body(voxels._BACKWARD))
 SAMPLE = operations(sample_body(march._VALUE))
 SAMPLE_MOMENTS = operations(sample_body(march._MOMENTS))
 
-_WORK: dict[str, Callable[[int, Sequence[Any]], tuple[Pairs, int]]] = {
+_WORK: dict[str, Work] = {
     "gaussians.warp_setup_kernel.set_up": _set_up,
     "gaussians.warp_kernels.scatter_values": _scattered(VALUE),
     "gaussians.warp_kernels.scatter_derivatives": _scattered(DERIVATIVE),
@@ -254,4 +272,10 @@ _WORK: dict[str, Callable[[int, Sequence[Any]], tuple[Pairs, int]]] = {
     "drr.warp_kernels.project": _marched(SAMPLE),
     "drr.warp_kernels.project_with_moments": _marched(SAMPLE_MOMENTS),
     "drr.warp_kernels.spread": _marched(SPREAD),
+    "simulation.ray_kernels.pieces": partial(ray_work.followed, whole=False),
+    "simulation.ray_kernels.rest": partial(ray_work.followed, whole=True),
+    "simulation.noise_kernel.add_noise": _noise,
+    "views.stuck_kernels.count": _whole_numbers,
+    "views.stuck_kernels.join": _whole_numbers,
+    "views.stuck_kernels.spread": _whole_numbers,
 }

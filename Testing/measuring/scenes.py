@@ -17,6 +17,7 @@ from RadGSRegLib.gaussians import GaussianCloud
 from RadGSRegLib.geometry import Camera, Rigid, Volume, carm_camera
 from RadGSRegLib.phantom import LABELS, Phantom, make_phantom, random_spine
 from RadGSRegLib.registration import RegistrationOptions, Scene, case_bodies
+from RadGSRegLib.training.subjects import Subject, make_subject
 from RadGSRegLib.views import prepare_views
 
 Array = NDArray[np.float64]
@@ -64,6 +65,13 @@ def grid(voxels: int, extent_mm: float = 128.0) -> Array:
 def phantom(spacing_mm: float) -> Phantom:
     """A lumbar spine around L3."""
     return make_phantom(random_spine(SPINE), spacing_mm, "L3")
+
+
+@lru_cache(maxsize=2)
+def subject(spacing_mm: float) -> Subject:
+    """The phantom's vertebra, to be simulated many times."""
+    built = phantom(spacing_mm)
+    return make_subject(built.ct, built.labels, LABEL, "phantom")
 
 
 @lru_cache(maxsize=2)

@@ -33,6 +33,7 @@ from RadGSRegLib.registration import (
 )
 from RadGSRegLib.registration.proposers import ClickSearch, Tried
 from RadGSRegLib.system import Progress, worker_count
+from RadGSRegLib.training.samples import SampleOptions, draw_samples
 from RadGSRegLib.views import LocalNormalization, prepare_view, window
 
 from . import scenes
@@ -279,3 +280,18 @@ def preparing(pixels: int, spacing_mm: float) -> list[Stage]:
         Stage("an X-ray made ready", prepare, 1, given),
         Stage("a window of an X-ray", windowed, 1, given),
     ]
+
+
+def simulation(pairs: int, spacing_mm: float, device: torch.device) -> Stage:
+    """Pairs of X-rays for training, simulated together and made ready, 64 pixels."""
+    subject = scenes.subject(spacing_mm)
+    options = SampleOptions(size_px=64, pixel_mm=2.0, realism="realistic")
+    subjects, seeds = [subject] * pairs, list(range(pairs))
+
+    def run() -> list[Tensor]:
+        drawn = draw_samples(subjects, options, seeds, device)
+        return [t for sample in drawn for t in (sample.images, sample.valid, sample.targets)]
+
+    own = subject.on(device)
+    voxels = [own.bare, own.embedded, *own.vertebrae.values()]
+    return Stage("simulated pairs", run, worker_count(), tuple(part.data for part in voxels))
