@@ -97,6 +97,14 @@ def test_mass_lengths_are_those_of_the_full_simulator(
                     assert error <= bound * max(float(theirs.std()), 0.5)
 
 
+def test_pictures_of_one_batch_are_of_one_size(subject: Subject) -> None:
+    scene, drawn = subject.on("cpu"), _drawn(subject, "realistic", 1)
+    camera = drawn.cameras["AP"]
+    other = replace(drawn, cameras={"AP": camera.window(0.0, 0.0, 64, 64, 1.0)})
+    with pytest.raises(ValueError, match="equally many pixels"):
+        rays.mass_lengths([(scene, drawn), (scene, other)])
+
+
 def _seen(sample: drawing.Sample) -> torch.Tensor:
     """What a network sees of a pair at 64 pixels: (views, ranks and contrast, rows, columns)."""
     return stack_samples([sample], 2.0, None)[0].pictures[0]

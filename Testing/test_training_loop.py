@@ -138,6 +138,30 @@ def test_pairs_follow_from_their_number_alone(subject, folder):
     broken.unlink()
 
 
+def test_vertebrae_beyond_the_memory_are_made_again(subject, monkeypatch):
+    made: list[str] = []
+
+    def source(name: str) -> Simulated:
+        def load(wide: bool) -> Subject:
+            made.append(name)
+            return replace(subject, _scenes={})
+
+        return Simulated(name, load)
+
+    def pool() -> SamplePool:
+        made.clear()
+        return SamplePool([source(name) for name in "abc"], CONFIG.samples, 0, None)
+
+    wanted = pool().samples(range(6))
+    assert made == ["a", "b", "c"]
+    monkeypatch.setattr("RadGSRegLib.training.pool._KEPT_BYTES", 1)
+    got = pool().samples(range(6))
+    # They are visited in turn: what came first stays.
+    assert made == ["a", "b", "c", "b", "c"]
+    for ours, theirs in zip(got, wanted, strict=True):
+        assert torch.equal(ours.images, theirs.images)
+
+
 def test_arrays_are_kept_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "a.npz"
     assert read_kept(path) is None

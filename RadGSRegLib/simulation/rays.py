@@ -55,11 +55,16 @@ def mass_lengths(
 ) -> MassLengths:
     """Follow all rays of drawn cases: P pictures, the views of the first case first.
 
-    All scenes lie on one device and all cameras have equally many pixels, square ones. ``every``:
-    rays through the rest of the body, fewer along each axis (`SceneOnDevice.every` unless given).
+    Pixels are square. ``every``: rays through the rest of the body, fewer along each axis
+    (`SceneOnDevice.every` unless given). Raises ValueError for scenes on several devices and for
+    cameras with unlike numbers of pixels.
     """
     cameras = [camera for _, drawn in cases for camera in drawn.cameras.values()]
     device, size = cases[0][0].device, cameras[0].size
+    if any(scene.device != device for scene, _ in cases):
+        raise ValueError("scenes of one batch lie on one device")
+    if any(camera.size != size for camera in cameras):
+        raise ValueError("cameras of one batch have equally many pixels")
     columns, rows = size
     lens = np.array([[c.intrinsic[0, 0], *c.intrinsic[:2, 2]] for c in cameras], dtype=np.float32)
     pieces: list[list[tuple[Voxels, Array]]] = []
@@ -126,7 +131,7 @@ def detect(signal: Tensor, scale: Tensor, electronic: Tensor, seeds: Tensor) -> 
         flat_array(signal),
         flat_array(scale.contiguous()),
         flat_array(electronic.contiguous()),
-        wp.from_torch(seeds, dtype=wp.int32),
+        flat_array(seeds, torch.int32),
         signal[0].numel(),
     ]
     out = flat_array(result)
@@ -169,7 +174,7 @@ def _follow(
         pictures,
         flat_array(kept[0]),
         flat_array(kept[1]),
-        wp.from_torch(sizes.view(-1), dtype=wp.int32),
+        flat_array(sizes, torch.int32),
         wp.from_torch(addresses.view(-1), dtype=wp.uint64),
         flat_array(kept[2]),
         flat_array(kept[3]),

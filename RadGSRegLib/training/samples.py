@@ -164,9 +164,11 @@ def draw_samples(
     return samples
 
 
-def draw_sample(subject: Subject, options: SampleOptions, seed: int) -> Sample:
-    """Simulate one pair on the CPU; see `draw_samples`."""
-    return draw_samples([subject], options, [seed])[0]
+def draw_sample(
+    subject: Subject, options: SampleOptions, seed: int, device: torch.device | str = "cpu"
+) -> Sample:
+    """Simulate one pair alone; see `draw_samples`."""
+    return draw_samples([subject], options, [seed], device)[0]
 
 
 def _drawn_together(

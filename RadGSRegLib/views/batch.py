@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..system import launch, run_jobs, split, start_warp, tail_quantile, worker_count
+from ..system import flat_array, launch, run_jobs, split, start_warp, tail_quantile, worker_count
 from .bounds import (
     STUCK_MARGIN_MM,
     STUCK_MARGIN_PX,
@@ -43,8 +43,6 @@ def _not_stuck(pictures: Tensor, displayed: Tensor, spacing_mm: float) -> Tensor
     """Which pixels are not in or beside a large area at the lowest or the highest value."""
     start_warp()
     # What else the room does is done without warp.
-    import warp as wp
-
     from . import stuck_kernels as kernels
 
     count, rows, columns = pictures.shape
@@ -57,15 +55,8 @@ def _not_stuck(pictures: Tensor, displayed: Tensor, spacing_mm: float) -> Tensor
     valid = torch.ones_like(kinds)
     least = int(STUCK_SHARE * rows * columns) + 1
     grow = max(round(STUCK_MARGIN_MM / spacing_mm), STUCK_MARGIN_PX)
-    kind, parent, size, result = (
-        wp.from_torch(tensor.view(-1), dtype=dtype)
-        for tensor, dtype in (
-            (kinds, wp.uint8),
-            (parents, wp.int32),
-            (sizes, wp.int32),
-            (valid, wp.uint8),
-        )
-    )
+    kind, result = flat_array(kinds, torch.uint8), flat_array(valid, torch.uint8)
+    parent, size = flat_array(parents, torch.int32), flat_array(sizes, torch.int32)
 
     def part(first: int, last: int) -> None:
         begin, number = first * rows * columns, (last - first) * rows * columns

@@ -1,6 +1,6 @@
 """Whether pairs that are simulated together train as well as those of the full simulator.
 
-    python Testing/benchmarks/bench_pair_training.py [--steps 300] [--seeds 2]
+    python Testing/benchmarks/bench_pair_training.py [--steps 300] [--seeds 0 1]
 
 A patient's model is trained from scratch, once on each kind of pairs, from the same weights, with
 the same numbers of pairs. Both are measured on the same held-out pairs of the full simulator: the
@@ -83,14 +83,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--pairs", type=int, default=96)
     parser.add_argument("--held", type=int, default=24)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     args = parser.parse_args()
     phantom = make_phantom(random_spine(5), 2.0, "L3")
     subject = make_subject(phantom.ct, phantom.labels, LABELS["L3"])
     print("| pairs | seed | loss before | loss | RecM, mm | RegM, mm |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     with one_torch_thread():
-        for seed in range(args.seeds):
+        for seed in args.seeds:
             for kind in ("full", "batch"):
                 got = train(subject, kind, seed, args)
                 cells = " | ".join(f"{value:.3f}" for value in got.values())
