@@ -5,10 +5,14 @@
 
 Runs phantoms that nothing was tuned on (half of them realistic, half hard), then once more with
 each number of the rooms' ``bounds.py`` times 0.8 and times 1.2 (whole numbers change by one at
-least, percentiles by a fifth of what they leave out). A room is its trials:
+least, percentiles by a fifth of what they leave out). `TRIALS` says what a room is tried on,
+`WHERE` what single numbers are tried on instead, because they act there:
 
 - ``registration``, ``views``: each phantom is registered as it is and with the label of the level
-  above, which must never be `ok` unless the pose is that vertebra's own;
+  above, which must never be `ok` unless the pose is that vertebra's own; where they act with one
+  picture mirrored or inverted, two of three exchanged, from a rough start, with clicks beside the
+  bone, with the patient lying in any way, with a small bone, with the target's label alone and a
+  vessel; and the signs that pictures show are compared;
 - ``networks``, and ``registration`` too: without clicks, by the shipped weights;
 - ``reconstruction``: registered once, then reconstructed with the CT as prior, as it is and
   stretched by a twentieth, and without it;
@@ -27,42 +31,27 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import bounds_poses
 import numpy as np
+from bounds_outcome import Outcome
 from numpy.typing import NDArray
 
 import RadGSRegLib
-from RadGSRegLib import pipeline
-from RadGSRegLib.cases import Case
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.measures import SUCCESS_MM, mtre
-from RadGSRegLib.networks import learned_start, load_model
-from RadGSRegLib.networks.shipped import shipped_weights
-from RadGSRegLib.segmentation import segment_vertebra
-from RadGSRegLib.simulation import simulate_phantom_case
 
 Number = int | float
 FACTORS = (0.8, 1.2)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run said: a status, what it yields (N,), scores (M,), and whether that is wrong."""
-
-    status: str
-    numbers: NDArray[np.float64]
-    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    wrong: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +93,27 @@ def _load_all() -> None:
             importlib.import_module(module.name)
 
 
+def _functions(namespaces: Iterable[dict[str, Any]]) -> Iterator[FunctionType]:
+    """Yield the functions and methods of modules."""
+    parts = [part for names in namespaces for part in names.values()]
+    parts += [part for kind in parts if isinstance(kind, type) for part in vars(kind).values()]
+    for part in parts:
+        function = vars(part).get("__wrapped__", part) if hasattr(part, "__dict__") else part
+        if isinstance(function, FunctionType):
+            yield function
+
+
+def _give_default(function: FunctionType, before: Any, bound: Any) -> None:
+    """Give a function another default where it has ``before`` itself for one."""
+    if function.__defaults__:
+        function.__defaults__ = tuple(
+            bound if value is before else value for value in function.__defaults__
+        )
+    for key, value in (function.__kwdefaults__ or {}).items():
+        if value is before:
+            function.__kwdefaults__[key] = bound
+
+
 @contextmanager
 def with_bound(room: str, name: str, value: Any) -> Iterator[None]:
     """Give a bound another value, in its table and wherever in the library it was imported by name.
@@ -128,102 +138,79 @@ def with_bound(room: str, name: str, value: Any) -> Iterator[None]:
         if hasattr(part, "cache_clear")
     ]
 
-    def give(bound: Any) -> None:
+    # Small whole numbers are one object wherever they stand: their defaults are not looked for.
+    functions = [] if isinstance(before, int) else list(_functions(library.values()))
+
+    def give(old: Any, bound: Any) -> None:
         for names in users:
             names[name] = bound
+        for function in functions:
+            _give_default(function, old, bound)
         for cache in caches:
             cache.cache_clear()
 
-    give(value)
+    give(before, value)
     try:
         yield
     finally:
-        give(before)
+        give(value, before)
 
 
-@lru_cache(maxsize=64)
-def _case(seed: int, above: bool) -> tuple[Case, NDArray[np.float64], NDArray[np.float64]]:
-    """A case, its target's true pose (4, 4) and points of its surface (N, 3)."""
-    realism = "hard" if seed % 2 else "realistic"
-    simulated = simulate_phantom_case(seed, realism)
-    case, truth = simulated.case, simulated.truth
-    pose = truth["ct_to_world"]
-    if above:
-        levels = sorted(int(label) for label in truth["neighbours"])
-        label = max((n for n in levels if n < case.label), default=levels[0])
-        case, pose = replace(case, label=label), truth["neighbours"][str(label)]
-    return case, np.asarray(pose), case.surface_ct
-
-
-@lru_cache(maxsize=1)
-def _model() -> Any:
-    path = shipped_weights()
-    assert path is not None, "the shipped weights are not there"
-    return load_model(path)
-
-
-@lru_cache(maxsize=64)
-def _registered(seed: int) -> tuple[Any, Any]:
-    """A phantom's registration, and its vertebra's Gaussians in the CT frame."""
-    case, *_ = _case(seed, False)
-    registration = pipeline.register_case(case)
-    return registration, pipeline.posed_prior(case, registration).transformed(
-        np.linalg.inv(registration.ct_to_world)
-    )
-
-
-def _register(seed: int, above: bool = False, learned: bool = False) -> Outcome:
-    case, true_pose, points = _case(seed, above)
-    proposers = []
-    if learned:
-        case = replace(case, views=tuple(replace(v, center_px=None) for v in case.views))
-        proposers = [learned_start(case, _model()).proposer()]
-    done = pipeline.register_case(case, proposers=proposers)
-    wrong = mtre(points, done.ct_to_world, true_pose) >= SUCCESS_MM
-    scores = [value for value in done.quality.values() if isinstance(value, float)]
-    return Outcome(done.status, done.ct_to_world[:3, 3], np.array(scores), wrong)
-
-
-def _reconstruct(seed: int, stretch: float) -> Outcome:
-    """Reconstruct with a prior that is stretched about its middle; without one for 0."""
-    case, *_ = _case(seed, False)
-    if stretch:
-        registration, cloud = _registered(seed)
-        middle = cloud.means.mean(0)
-        cloud = replace(cloud, means=middle + stretch * (cloud.means - middle))
-        done = pipeline.reconstruct_registered(case, registration, prior_ct=cloud)
-    else:
-        done = pipeline.reconstruct(case.views)
-    said = done.quality.get("reason") or str(done.quality["background"])
-    values = done.volume.array.ravel() / done.volume.array.max()
-    ssims = np.array([view["ssim"] for view in done.quality["views"].values()])
-    return Outcome(said, values, ssims)
-
-
-def _segment(seed: int) -> Outcome:
-    case, *_ = _case(seed, False)
-    done = segment_vertebra(case.ct, case.centre_ct)
-    mask, truth = done.mask.array, case.labels.array == case.label
-    dice = 2.0 * float((mask & truth).sum()) / float(mask.sum() + truth.sum())
-    return Outcome(done.status, np.array([dice]), np.array([done.quality["fit"]]), dice < 0.8)
-
-
-RUNS: dict[str, Callable[[int], Outcome]] = {
-    "as it is": _register,
-    "level above": partial(_register, above=True),
-    "learned": partial(_register, learned=True),
-    "prior": partial(_reconstruct, stretch=1.0),
-    "another shape": partial(_reconstruct, stretch=1.05),
-    "fresh": partial(_reconstruct, stretch=0.0),
-    "segment": _segment,
-}
-TRIALS = {
+RUNS = {**bounds_poses.RUNS}
+TRIALS: dict[str, tuple[str, ...]] = {
     "registration": ("as it is", "level above", "learned"),
     "views": ("as it is", "level above"),
     "networks": ("learned",),
     "reconstruction": ("prior", "another shape", "fresh"),
     "segmentation": ("segment",),
 }
+"""What a room's numbers are tried on, but for these:"""
+
+_UNLABELLED = (
+    *("GRID_SHARE", "LEAST_BONE_HU", "BLUR_MM", "LUMEN_SPREAD_HU", "LUMEN_MM", "LUMEN_MM3"),
+    *("LUMEN_MOST_HU", "CORTEX_HU", "CORTEX_SHARE", "MARKER_DEPTH", "MARKER_REACH", "NECK"),
+    *("PIECE_SHARE", "MOST_PIECES", "BONE_HU"),
+)
+_VERDICT = (
+    *("SURE_CONFIDENCE", "ERROR_WEIGHT", "SURE_DISAGREEMENT_MM", "SURE_LEAD"),
+    *("SURE_ALTERNATIVE_LEAD", "FAILED_SCORE", "SURE_EDGES", "FAILED_ERROR_MM"),
+)
+_AIR = (
+    *("AIR_SHARE", "AIR_WIDTH", "AIR_LEAST_PX", "AIR_STEP", "SKIN_GROWTH", "AIR_AHEAD"),
+    *("AIR_OUTSIDE", "AIR_LEAST_APART", "AIR_SPECKS_PX", "AIR_RIM", "AIR_SHARE_OF_OPENING"),
+    *("MOST_CLOSED", "AIR_PIXELS"),
+)
+_PICTURE_RUNS = ("as it is", "mirrored")
+WHERE: dict[str, dict[str, tuple[str, ...]]] = {
+    "registration": {
+        **dict.fromkeys(_UNLABELLED, ("vessel",)),
+        **dict.fromkeys(_VERDICT, ("as it is", "level above", "mirrored", "beside")),
+        "CLEAR_SCORE": ("as it is", "level above"),
+        "CLEAR_PICTURE_SCORE": _PICTURE_RUNS,
+        "CLEAR_EDGES": (*_PICTURE_RUNS, "from a start"),
+        "LIKELY_PICTURE": ("mirrored", "inverted"),
+        "EXCHANGED_VIEWS": ("exchanged",),
+        "EQUAL_EVIDENCE": ("from a start",),
+        "GROUP_PX": ("as it is",),
+        "TEMPLATE_FLOOR": ("as it is", "from a start"),
+        "EVERY_TURN_DEG": ("any way",),
+        "EVERY_TURN_KEPT": ("any way",),
+        **dict.fromkeys(("VERTEBRA_THICKNESS_MM", "SCALE_POWER", "LEAST_SCALE"), ("small", "tiny")),
+        "ROLLS_DEG": ("as it is", "level above", "from a start"),
+        "OTHERS_KEPT": ("as it is", "level above", "from a start"),
+        "EDGE_SCALES_PX": ("as it is", "level above"),
+    },
+    "views": {
+        **dict.fromkeys(_AIR, ("air",)),
+        **dict.fromkeys(("BODY_MM", "AROUND_MM", "POLARITY_CENTRE_MM"), ("polarity", "fresh")),
+        "WIDE_BLUR_REACH": ("polarity", "fresh", "learned"),
+        **dict.fromkeys(
+            ("CONTRAST_MM", "CONTRAST_REACH", "CONTRAST_FLOOR_DIVISOR", "CONTRAST_LEAST"),
+            ("learned",),
+        ),
+    },
+}
+"""Where single numbers act."""
 
 
 def outcome_of(trial: Trial) -> Outcome:
@@ -242,16 +229,18 @@ def sweep(task: tuple[str, str, float, Sequence[Trial]]) -> list[Outcome]:
     if not name:
         return [outcome_of(trial) for trial in trials]
     for trial in trials:  # what is given is made with the bounds as they are
-        _case(trial.seed, trial.run == "level above")
+        if trial.run in bounds_poses.GIVEN:
+            bounds_poses.given(trial.run, trial.seed)
         if trial.run in ("prior", "another shape"):
-            _registered(trial.seed)
+            bounds_poses.registered(trial.seed)
     with with_bound(room, name, changed(bounds_of(room)[name], factor)):
         return [outcome_of(trial) for trial in trials]
 
 
-def trials_of(room: str, phantoms: int, seed: int) -> list[Trial]:
-    """Return what a room's bounds are tried on."""
-    return [Trial(n, run) for n in range(seed, seed + phantoms) for run in TRIALS[room]]
+def trials_of(room: str, name: str, phantoms: int, seed: int) -> list[Trial]:
+    """Return what a bound of a room is tried on."""
+    runs = WHERE.get(room, {}).get(name, TRIALS[room])
+    return [Trial(n, run) for n in range(seed, seed + phantoms) for run in runs]
 
 
 def apart(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -276,7 +265,8 @@ def row(room: str, name: str, found: Sequence[Sequence[Outcome]]) -> tuple[str, 
         score = max(apart(a.scores, b.scores) for a, b in pairs)
         nothing &= verdicts == 0 and moved == 0.0 and score == 0.0
         cells.append(f"{verdicts} | {silent(outcomes)} | {moved:.2g} | {score:.2g}")
-    return f"| {room}.{name} | {bounds_of(room)[name]} | {' | '.join(cells)} |", nothing
+    value = bounds_of(room)[name]
+    return f"| {room}.{name} | {value} | {len(usual)} | {' | '.join(cells)} |", nothing
 
 
 def main() -> None:
@@ -293,23 +283,29 @@ def main() -> None:
     lines, idle = [], []
     with ProcessPoolExecutor(args.jobs) as pool:
         for room in args.rooms.split(","):
-            trials = trials_of(room, args.phantoms, args.seed)
             names = [name for name in bounds_of(room) if not only or name in only]
-            tasks: list[tuple[str, str, float, Sequence[Trial]]] = [(room, "", 1.0, trials)]
-            tasks += [(room, name, factor, trials) for name in names for factor in FACTORS]
+            trials = {name: trials_of(room, name, args.phantoms, args.seed) for name in names}
+            every = list(dict.fromkeys(trial for own in trials.values() for trial in own))
+            tasks: list[tuple[str, str, float, Sequence[Trial]]]
+            tasks = [(room, "", 1.0, [trial]) for trial in every]
+            tasks += [(room, name, factor, trials[name]) for name in names for factor in FACTORS]
             outcomes = pool.map(sweep, tasks)
-            usual = next(outcomes)
-            statuses = Counter(outcome.status for outcome in usual)
-            said = ", ".join(f"{count} {status}" for status, count in statuses.items())
+            usual = {trial: next(outcomes)[0] for trial in every}
+            said = "; ".join(
+                f"{run} {', '.join(o.status for t, o in usual.items() if t.run == run)}"
+                for run in dict.fromkeys(trial.run for trial in every)
+            )
             lines += [
-                f"{room}, {len(trials)} trials: {said}; {silent(usual)} `ok` and wrong",
+                f"{room}: {said}; {silent(list(usual.values()))} `ok` and wrong",
                 "",
-                "| bound | value | x 0.8: verdicts | wrong `ok` | moved | scores "
+                "| bound | value | trials | x 0.8: verdicts | wrong `ok` | moved | scores "
                 "| x 1.2: verdicts | wrong `ok` | moved | scores |",
-                "|" + " --- |" * 10,
+                "|" + " --- |" * 11,
             ]
+            print("\n".join(lines[-4:]), flush=True)
             for name in names:
-                line, nothing = row(room, name, [usual, next(outcomes), next(outcomes)])
+                own = [usual[trial] for trial in trials[name]]
+                line, nothing = row(room, name, [own, next(outcomes), next(outcomes)])
                 lines.append(line)
                 if nothing:
                     idle.append(f"{room}.{name}")
