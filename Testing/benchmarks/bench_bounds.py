@@ -173,7 +173,7 @@ _UNLABELLED = (
 )
 _VERDICT = (
     *("SURE_CONFIDENCE", "ERROR_WEIGHT", "SURE_DISAGREEMENT_MM", "SURE_LEAD"),
-    *("SURE_ALTERNATIVE_LEAD", "FAILED_SCORE", "SURE_EDGES", "FAILED_ERROR_MM"),
+    *("FAILED_SCORE", "SURE_EDGES", "FAILED_ERROR_MM"),
 )
 _AIR = (
     *("AIR_SHARE", "AIR_WIDTH", "AIR_LEAST_PX", "AIR_STEP", "SKIN_GROWTH", "AIR_AHEAD"),
@@ -184,7 +184,8 @@ _PICTURE_RUNS = ("as it is", "mirrored")
 WHERE: dict[str, dict[str, tuple[str, ...]]] = {
     "registration": {
         **dict.fromkeys(_UNLABELLED, ("vessel",)),
-        **dict.fromkeys(_VERDICT, ("as it is", "level above", "mirrored", "beside")),
+        **dict.fromkeys(_VERDICT, tuple(f"judged {run}" for run in bounds_poses.JUDGED)),
+        "SURE_ALTERNATIVE_LEAD": ("as it is", "level above", "mirrored"),
         "CLEAR_SCORE": ("as it is", "level above"),
         "CLEAR_PICTURE_SCORE": _PICTURE_RUNS,
         "CLEAR_EDGES": (*_PICTURE_RUNS, "from a start"),
@@ -229,10 +230,7 @@ def sweep(task: tuple[str, str, float, Sequence[Trial]]) -> list[Outcome]:
     if not name:
         return [outcome_of(trial) for trial in trials]
     for trial in trials:  # what is given is made with the bounds as they are
-        if trial.run in bounds_poses.GIVEN:
-            bounds_poses.given(trial.run, trial.seed)
-        if trial.run in ("prior", "another shape"):
-            bounds_poses.registered(trial.seed)
+        bounds_poses.prepare(trial.run, trial.seed)
     with with_bound(room, name, changed(bounds_of(room)[name], factor)):
         return [outcome_of(trial) for trial in trials]
 

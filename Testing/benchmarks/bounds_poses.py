@@ -5,10 +5,12 @@ Phantoms with an even seed are realistic, the others hard.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -23,12 +25,14 @@ from RadGSRegLib.measures import SUCCESS_MM, mtre
 from RadGSRegLib.networks import learned_start, load_model
 from RadGSRegLib.networks.shipped import shipped_weights
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
+from RadGSRegLib.registration.verdict import judge
 from RadGSRegLib.segmentation import segment_vertebra
 from RadGSRegLib.simulation import SimulationParameters, simulate_case, simulate_phantom_case
 from RadGSRegLib.views import guess_sign, prepare_views
 from RadGSRegLib.views.air import air_sign
 
 Array = NDArray[np.float64]
+register_module = importlib.import_module("RadGSRegLib.registration.register")
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,43 @@ def _register(seed: int, run: str) -> Outcome:
     return Outcome(done.status, done.ct_to_world[:3, 3], np.array(scores), wrong)
 
 
+JUDGED = ("as it is", "level above", "mirrored", "inverted", "beside", "from a start")
+
+
+@lru_cache(maxsize=64)
+def _weighed(run: str, seed: int) -> tuple[Any, bool]:
+    """What speaks for the pose that a registration ends with, and whether that is wrong."""
+    heard: list[Any] = []
+    usual = register_module.judge
+
+    def judge_heard(evidence: Any) -> Any:
+        heard.append(evidence)
+        return usual(evidence)
+
+    with patch.object(register_module, "judge", judge_heard):
+        done = _register(seed, run)
+    return heard[-1], done.wrong
+
+
+def _judge(seed: int, run: str) -> Outcome:
+    """Judge a registration that was made with the bounds as they are."""
+    evidence, wrong = _weighed(run, seed)
+    status = judge(evidence).status
+    return Outcome(status, np.empty(0), np.array([evidence.confidence]), wrong)
+
+
+def prepare(run: str, seed: int) -> None:
+    """Make what a trial is given, with the bounds as they are."""
+    if run in GIVEN:
+        given(run, seed)
+    elif run in ("prior", "another shape"):
+        registered(seed)
+    elif run.startswith("judged "):
+        _weighed(run.removeprefix("judged "), seed)
+    elif run == "air":
+        _pictures(seed)
+
+
 def _reconstruct(seed: int, stretch: float) -> Outcome:
     """Reconstruct with a prior that is stretched about its middle; without one for 0."""
     case = given("as it is", seed).case
@@ -246,18 +287,20 @@ WINDOWS = ((0, 100), (0, 99), (0, 95), (0, 80), (1, 99), (5, 95), (20, 80), (5, 
 
 @lru_cache(maxsize=64)
 def _pictures(seed: int) -> list[tuple[NDArray[np.float32], int]]:
-    """Pictures of a phantom, in windows and either polarity, and the sign of bone in each."""
+    """Pictures of a phantom, in windows and either polarity, and the sign of bone in each: in its
+    trunk, behind a round and a rectangular collimator, and as a bare bone."""
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("realistic", {}),
+        ("realistic", {"collimator": ("round",)}),
+        ("hard", {"collimator": ("rectangle",)}),
+        ("realistic", {"trunk": False, "gas": (0, 0)}),
+    )
     out = []
-    for realism in ("realistic", "hard"):
-        given = simulate_phantom_case(
-            seed, replace(SimulationParameters.preset(realism), display=False)
-        )
-        for view in given.case.views:
-            values = view.pixels
-            if view.intensity == "transmission":
-                values = -np.log(np.maximum(values, 1.0))
+    for realism, changes in kinds:
+        parameters = replace(SimulationParameters.preset(realism), display=False, **changes)
+        for view in simulate_phantom_case(seed, parameters).case.views:
             for low, high in WINDOWS:
-                shown = exported(values, low, high)
+                shown = exported(view.pixels, low, high)
                 out += [(shown, 1), (shown.max() + shown.min() - shown, -1)]
     return out
 
@@ -285,6 +328,7 @@ RUNS: dict[str, Callable[[int], Outcome]] = {
     "prior": partial(_reconstruct, stretch=1.0),
     "another shape": partial(_reconstruct, stretch=1.05),
     "fresh": partial(_reconstruct, stretch=0.0),
+    **{f"judged {run}": partial(_judge, run=run) for run in JUDGED},
     "segment": _segment,
     "air": _air,
     "polarity": _polarity,
