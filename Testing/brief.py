@@ -1,4 +1,5 @@
-"""Brief fits, here and in child processes, for tests that are not about how well Gaussians fit."""
+"""Brief fits and searches, here and in child processes, for tests that are not about how good they
+are."""
 
 from __future__ import annotations
 
@@ -22,12 +23,14 @@ brief.shorten()
 
 
 def shorten(put: Callable[[Any, str, Any], object] = setattr) -> None:
-    """Fit Gaussians in three steps instead of 160, and let commands reconstruct coarsely.
+    """Fit Gaussians in three steps instead of 160, let commands reconstruct coarsely, and look for
+    a clicked vertebra with one template of four.
 
     ``put`` sets an attribute: a monkeypatch's, where it is to be taken back.
     """
     from RadGSRegLib.commands import running
     from RadGSRegLib.gaussians import FitOptions
+    from RadGSRegLib.segmentation import pose
 
     steps = FitOptions(volume_steps=3, view_steps=3, views=3)
     usual = running.reconstruction_options
@@ -37,6 +40,7 @@ def shorten(put: Callable[[Any, str, Any], object] = setattr) -> None:
 
     put(FitOptions, "for_count", lambda count: steps)
     put(running, "reconstruction_options", coarse)
+    put(pose, "_LEVELS_TRIED", ("L2",))
 
 
 def write_for_children(folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """Small cases on the phantom, and quick settings, that several tests of the registration share.
 
 A 2 mm phantom of one vertebra with its neighbours' edges, X-rays of 244 pixels, and a search over
-fewer rotations than a user's: each registration takes a few seconds instead of fifteen.
+fewer rotations than a user's, in coarser windows: each registration takes a second or two.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ QUICK = replace(
     start_range_mm=20.0,
     click_places=replace(_DEFAULT.click_places, candidates=4, survivors=2),
     start_places=replace(_DEFAULT.start_places, count=3, candidates=2, keep=2, survivors=1),
-    fine=replace(_DEFAULT.fine, rounds=2),
+    coarse=replace(_DEFAULT.coarse, pixel_mm=2.4),
+    middle=replace(_DEFAULT.middle, pixel_mm=1.6),
+    fine=replace(_DEFAULT.fine, pixel_mm=1.2, rounds=2),
 )
 """For cases from `simulated`, whose spine is turned by up to 8 degrees about each axis."""
 

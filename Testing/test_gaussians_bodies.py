@@ -28,7 +28,7 @@ MOVES = [
 
 @pytest.fixture(scope="module")
 def bodies() -> Bodies:
-    counts = (300, 1, 120)
+    counts = (200, 1, 80)
     return Bodies(tuple(random_cloud(n, seed=n, dtype=torch.float32) for n in counts))
 
 

@@ -26,6 +26,7 @@ from RadGSRegLib.registration import (
     Candidate,
     LocallyNormalized,
     Refiner,
+    RegistrationOptions,
     Scene,
     StretchedGaussNewton,
     Tried,
@@ -155,11 +156,12 @@ def test_nothing_is_tried_where_a_pose_is_beyond_doubt(monkeypatch: pytest.Monke
 
 def test_edges_agree_best_at_the_right_pose_and_in_the_right_polarity() -> None:
     refiner, right = _refiner(), truth(simulated())
+    stage = replace(QUICK.fine, pixel_mm=RegistrationOptions().fine.pixel_mm)
     off = compose_about(right, np.array([0.05, 0.0, 0.05, 1.0, 2.0, 1.0]), bodies().centre_ct)
 
     def scores(pose: Array, signs: tuple[int, int]) -> list[float]:
         arrangement = scene().bodies.as_in_ct(pose)
-        problem = refiner.problem(QUICK.fine, arrangement, signs)
+        problem = refiner.problem(stage, arrangement, signs)
         return edge_scores(problem, arrangement, signs)
 
     at_truth = scores(right, (1, 1))

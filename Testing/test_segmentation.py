@@ -54,6 +54,12 @@ def brief_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pose, "_COARSE_DEG", tuple(upright))
 
 
+@pytest.fixture
+def one_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One template of four, in every rotation."""
+    monkeypatch.setattr(pose, "_LEVELS_TRIED", ("L2",))
+
+
 @pytest.fixture(scope="module")
 def found(phantom: Phantom) -> VertebraSegmentation:
     return segment_vertebra(phantom.ct, phantom.poses["L2"][:3, 3] + [6.0, -5.0, 4.0])
@@ -81,6 +87,7 @@ def test_axes_do_not_matter_and_the_same_click_gives_the_same_mask(phantom: Phan
     assert (first.mask.array == again.mask.array).all()
 
 
+@pytest.mark.usefixtures("one_level")
 @pytest.mark.parametrize("degrees", [-45.0, 45.0])
 def test_a_patient_may_lie_turned(phantom: Phantom, degrees: float) -> None:
     """About the long axis, as on a wedge: the vertebra is found all the same."""

@@ -48,6 +48,7 @@ def centre(phantom: Phantom, level: str) -> np.ndarray:
     return phantom.poses[level][:3, 3] * [-1.0, -1.0, 1.0]
 
 
+@pytest.mark.usefixtures("brief_children")
 def test_a_click_gives_a_segment_of_the_level_that_was_said(ctNode: Any, phantom: Phantom) -> None:
     turn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     ctNode.SetAndObserveTransformNodeID(turn.GetID())
