@@ -1,7 +1,7 @@
 """What becomes of results when a number that decides is changed by a fifth either way.
 
-    python Testing/benchmarks/bench_bounds.py [--rooms ROOM,...] [--phantoms 4] [--seed 41000]
-        [--only NAME,...] [--jobs 2] [--out FILE.md]
+    python Testing/benchmarks/bench_bounds.py [--rooms ROOM,...] [--files cases,...]
+        [--phantoms 4] [--seed 41000] [--only NAME,...] [--jobs 2] [--out FILE.md]
 
 Runs phantoms that nothing was tuned on (half of them realistic, half hard), then once more with
 each number of the rooms' ``bounds.py`` times 0.8 and times 1.2 (whole numbers change by one at
@@ -16,7 +16,11 @@ least, percentiles by a fifth of what they leave out). `TRIALS` says what a room
 - ``networks``, and ``registration`` too: without clicks, by the shipped weights;
 - ``reconstruction``: registered once, then reconstructed with the CT as prior, as it is and
   stretched by a twentieth, and without it;
-- ``segmentation``: the vertebra from a click in its middle.
+- ``segmentation``: the vertebra from a click in its middle;
+- ``gaussians``: a vertebra as Gaussians, and its X-rays; ``training``: tiny networks.
+
+With ``--files`` the tests that read files (`bounds_tests`) are run instead with each number of
+``cases`` changed: how many right files are refused then, and how many wrong ones accepted.
 
 Prints a table in Markdown: how many verdicts differ (or reasons), how many `ok` are wrong (2 mm off
 or more; a Dice below 0.8), how far poses (mm), volumes (greatest change of a voxel, as a share of
@@ -31,6 +35,7 @@ import importlib
 import os
 import pkgutil
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -42,7 +47,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import bounds_fits
 import bounds_poses
+import bounds_tests
 import numpy as np
 from bounds_outcome import Outcome
 from numpy.typing import NDArray
@@ -156,13 +163,15 @@ def with_bound(room: str, name: str, value: Any) -> Iterator[None]:
         give(value, before)
 
 
-RUNS = {**bounds_poses.RUNS}
+RUNS = {**bounds_poses.RUNS, **bounds_fits.RUNS}
 TRIALS: dict[str, tuple[str, ...]] = {
     "registration": ("as it is", "level above", "learned"),
     "views": ("as it is", "level above"),
     "networks": ("learned",),
     "reconstruction": ("prior", "another shape", "fresh"),
     "segmentation": ("segment",),
+    "gaussians": ("fit",),
+    "training": ("train", "train for a patient"),
 }
 """What a room's numbers are tried on, but for these:"""
 
@@ -179,6 +188,10 @@ _AIR = (
     *("AIR_SHARE", "AIR_WIDTH", "AIR_LEAST_PX", "AIR_STEP", "SKIN_GROWTH", "AIR_AHEAD"),
     *("AIR_OUTSIDE", "AIR_LEAST_APART", "AIR_SPECKS_PX", "AIR_RIM", "AIR_SHARE_OF_OPENING"),
     *("MOST_CLOSED", "AIR_PIXELS"),
+)
+_OF_STAGE_1 = (
+    *("LEAST_VOXELS", "UNSEEN_SPINES", "MEASURED_PAIRS", "AVERAGED", "MEAN_SHARE"),
+    *("VERTEBRAE_PER_MODE", "PHANTOMS_PER_MINUTE", "SOURCES_PER_MINUTE"),
 )
 _PICTURE_RUNS = ("as it is", "mirrored")
 WHERE: dict[str, dict[str, tuple[str, ...]]] = {
@@ -200,6 +213,12 @@ WHERE: dict[str, dict[str, tuple[str, ...]]] = {
         "ROLLS_DEG": ("as it is", "level above", "from a start"),
         "OTHERS_KEPT": ("as it is", "level above", "from a start"),
         "EDGE_SCALES_PX": ("as it is", "level above"),
+    },
+    "gaussians": {"DEFAULT_CUTOFF": ("fit", "as it is")},
+    "training": {
+        **dict.fromkeys(_OF_STAGE_1, ("train",)),
+        "TARGET_SHARE": ("train for a patient",),
+        "LEAST_MINUTES": ("train in no time",),
     },
     "views": {
         **dict.fromkeys(_AIR, ("air",)),
@@ -267,10 +286,36 @@ def row(room: str, name: str, found: Sequence[Sequence[Outcome]]) -> tuple[str, 
     return f"| {room}.{name} | {value} | {len(usual)} | {' | '.join(cells)} |", nothing
 
 
+def sweep_tests(task: tuple[str, str, float, Sequence[str]]) -> Counter[str]:
+    """Return how tests fail with a bound times a factor."""
+    room, name, factor, tests = task
+    with with_bound(room, name, changed(bounds_of(room)[name], factor)):
+        return bounds_tests.run_tests(tests).failed
+
+
+def of_files(room: str, only: set[str], pool: ProcessPoolExecutor) -> Iterator[str]:
+    """Yield the table of a room's numbers that decide about files, line by line."""
+    tests = pool.submit(bounds_tests.tests_asking, room).result()
+    bounds = bounds_of(room)
+    names = [name for name in bounds if name in tests and (not only or name in only)]
+    kinds = "right refused | wrong accepted | otherwise"
+    yield f"| bound | value | tests | x 0.8: {kinds} | x 1.2: {kinds} |"
+    yield "|" + " --- |" * 9
+    tasks = [(room, name, factor, tests[name]) for name in names for factor in FACTORS]
+    outcomes = pool.map(sweep_tests, tasks)
+    for name in names:
+        failed = [next(outcomes) for _ in FACTORS]
+        cells = [str(f[kind]) for f in failed for kind in ("refused", "accepted", "otherwise")]
+        yield f"| {room}.{name} | {bounds[name]} | {len(tests[name])} | {' | '.join(cells)} |"
+    left = [name for name in bounds if name not in tests]
+    yield f"Asked for by no test: {', '.join(left) or 'none'}"
+
+
 def main() -> None:
     """Sweep and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rooms", default=",".join(TRIALS))
+    parser.add_argument("--files", default="", help="rooms whose tests are run: cases, gaussians")
     parser.add_argument("--phantoms", type=int, default=4)
     parser.add_argument("--seed", type=int, default=41000)
     parser.add_argument("--only", default="", help="names of bounds, by commas")
@@ -280,7 +325,11 @@ def main() -> None:
     only = set(filter(None, args.only.split(",")))
     lines, idle = [], []
     with ProcessPoolExecutor(args.jobs) as pool:
-        for room in args.rooms.split(","):
+        for room in filter(None, args.files.split(",")):
+            for line in of_files(room, only, pool):
+                lines.append(line)
+                print(line, flush=True)
+        for room in filter(None, args.rooms.split(",")):
             names = [name for name in bounds_of(room) if not only or name in only]
             trials = {name: trials_of(room, name, args.phantoms, args.seed) for name in names}
             every = list(dict.fromkeys(trial for own in trials.values() for trial in own))
