@@ -34,6 +34,7 @@ QUICK = replace(
     start_range_mm=20.0,
     click_places=replace(_DEFAULT.click_places, candidates=4, survivors=2),
     start_places=replace(_DEFAULT.start_places, count=3, candidates=2, keep=2, survivors=1),
+    fine_cloud_mm=4.5,
     coarse=replace(_DEFAULT.coarse, pixel_mm=2.4),
     middle=replace(_DEFAULT.middle, pixel_mm=1.6),
     fine=replace(_DEFAULT.fine, pixel_mm=1.2, rounds=2),

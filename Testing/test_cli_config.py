@@ -25,8 +25,14 @@ pytestmark = pytest.mark.usefixtures("brief_fit")
 OPTIONS = {
     "search": {"rotation_step_deg": 25.0},
     "click_places": {"candidates": 3, "survivors": 1},
-    "middle": {"refine": {"iterations": 2}},
-    "fine": {"rounds": 2, "refine": {"iterations": 2, "neighbourhoods_mm": [7.0, 5]}},
+    "fine_cloud_mm": 4.5,
+    "coarse": {"pixel_mm": 2.4},
+    "middle": {"pixel_mm": 1.6, "refine": {"iterations": 2}},
+    "fine": {
+        "pixel_mm": 1.2,
+        "rounds": 2,
+        "refine": {"iterations": 2, "neighbourhoods_mm": [7.0, 5]},
+    },
 }
 
 

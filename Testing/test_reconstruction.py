@@ -373,7 +373,7 @@ def test_the_same_seed_gives_the_same_result(with_prior: bool) -> None:
             centre_world=CENTRE,
             options=replace(options, seed=seed),
         )
-        for seed in (4, 4, 5)
+        for seed in ((4, 4) if with_prior else (4, 4, 5))
     ]
     assert same(runs[0].cloud, runs[1].cloud)
     assert np.array_equal(runs[0].volume.array, runs[1].volume.array)

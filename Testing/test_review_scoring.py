@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import registration_scenes
 
 from RadGSRegLib.cases import read_case
 from RadGSRegLib.geometry import compose_about, invert_rigid, transform_points
-from RadGSRegLib.registration import register_case
+from RadGSRegLib.registration import RegistrationOptions, register_case
 from RadGSRegLib.review import PoseScorer, XrayRenderer
 from RadGSRegLib.review.server import ReviewServer, overtaken, serve
 from RadGSRegLib.simulation import write_simulated_case
@@ -231,7 +232,8 @@ def test_a_case_that_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
 def test_the_score_is_the_registrations_own(tmp_path: Path) -> None:
     simulated = registration_scenes.simulated()
     path = write_simulated_case(simulated, tmp_path / "case")
-    found = register_case(read_case(path))
+    options = replace(registration_scenes.QUICK, fine=RegistrationOptions().fine)
+    found = register_case(read_case(path), options=options)
     quality = found.quality
     before = {name: view["score"] for name, view in quality["views"].items()}
     moved = compose_about(found.ct_to_world, [0, 0, 0, 3.0, 0, 0], found.centre_ct)

@@ -248,7 +248,7 @@ def test_model_and_start_are_among_the_inputs(trained, case_path):
 def test_register_with_a_model(trained, case_path, tmp_path):
     """From the command to its files; a model after so few steps cannot help, but must not harm."""
     out = tmp_path / "out"
-    arguments = ["register", str(case_path), "--out", str(out)]
+    arguments = ["register", str(case_path), "--out", str(out), "--effort", "fast"]
     assert cli.main([*arguments, "--model", str(trained)]) in (0, 3)
     record = json.loads((out / "registration.json").read_text())
     assert trained.name in record["inputs"]

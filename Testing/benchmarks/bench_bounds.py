@@ -171,7 +171,7 @@ TRIALS: dict[str, tuple[str, ...]] = {
     "reconstruction": ("prior", "another shape", "fresh"),
     "segmentation": ("segment",),
     "gaussians": ("fit",),
-    "training": ("train", "train for a patient"),
+    "training": ("train",),
 }
 """What a room's numbers are tried on, but for these:"""
 
@@ -188,10 +188,6 @@ _AIR = (
     *("AIR_SHARE", "AIR_WIDTH", "AIR_LEAST_PX", "AIR_STEP", "SKIN_GROWTH", "AIR_AHEAD"),
     *("AIR_OUTSIDE", "AIR_LEAST_APART", "AIR_SPECKS_PX", "AIR_RIM", "AIR_SHARE_OF_OPENING"),
     *("MOST_CLOSED", "AIR_PIXELS"),
-)
-_OF_STAGE_1 = (
-    *("LEAST_VOXELS", "UNSEEN_SPINES", "MEASURED_PAIRS", "AVERAGED", "MEAN_SHARE"),
-    *("VERTEBRAE_PER_MODE", "PHANTOMS_PER_MINUTE", "SOURCES_PER_MINUTE"),
 )
 _PICTURE_RUNS = ("as it is", "mirrored")
 WHERE: dict[str, dict[str, tuple[str, ...]]] = {
@@ -216,7 +212,6 @@ WHERE: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "gaussians": {"DEFAULT_CUTOFF": ("fit", "as it is")},
     "training": {
-        **dict.fromkeys(_OF_STAGE_1, ("train",)),
         "TARGET_SHARE": ("train for a patient",),
         "LEAST_MINUTES": ("train in no time",),
     },

@@ -74,9 +74,10 @@ def _case_folder(seed: int) -> Path:
 
 
 def _numbers_of(value: Any) -> list[float]:
-    """All numbers of a model's card, in the order of its keys, but times and dates."""
+    """All numbers of a model's card, in the order of its keys, but how long it took."""
     if isinstance(value, dict):
-        kept = [value[key] for key in sorted(value) if "second" not in key and "time" not in key]
+        times = ("second", "minute", "time", "rate")
+        kept = [value[key] for key in sorted(value) if not any(word in key for word in times)]
         return [number for part in kept for number in _numbers_of(part)]
     if isinstance(value, list | tuple):
         return [number for part in value for number in _numbers_of(part)]

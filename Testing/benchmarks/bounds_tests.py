@@ -11,9 +11,11 @@ import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -51,7 +53,7 @@ class _Recorder:
         _asked.clear()
         yield
         for name in _asked:
-            self.asking[name].append(str(TESTING / item.nodeid.removeprefix("Testing/")))
+            self.asking[name].append(f"{item.path}::{item.nodeid.split('::', 1)[1]}")
 
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
         if call.excinfo is None or call.excinfo.errisinstance(pytest.skip.Exception):
@@ -70,7 +72,6 @@ def run_tests(tests: Sequence[str]) -> _Recorder:
     """Run tests, files or single ones, in this process without a word."""
     recorder = _Recorder()
     sys.path.insert(0, str(TESTING))
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     words = ["-q", "--no-header", "--no-summary", "--tb=no", "-p", "no:cacheprovider"]
     words += [
         "-o",
@@ -79,12 +80,9 @@ def run_tests(tests: Sequence[str]) -> _Recorder:
         "-c",
         str(TESTING.parent / "pyproject.toml"),
     ]
-    with Path(os.devnull).open("w") as silent:
-        usual, sys.stdout = sys.stdout, silent
-        try:
-            pytest.main([*words, *tests], plugins=[recorder])
-        finally:
-            sys.stdout = usual
+    alone = patch.dict(os.environ, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    with alone, Path(os.devnull).open("w") as silent, redirect_stdout(silent):
+        pytest.main([*words, *tests], plugins=[recorder])
     return recorder
 
 
