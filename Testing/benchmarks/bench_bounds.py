@@ -199,6 +199,7 @@ WHERE: dict[str, dict[str, tuple[str, ...]]] = {
         "CLEAR_PICTURE_SCORE": _PICTURE_RUNS,
         "CLEAR_EDGES": (*_PICTURE_RUNS, "from a start"),
         "LIKELY_PICTURE": ("mirrored", "inverted"),
+        "ROUGH_PIXELS": ("mirrored", "exchanged"),
         "EXCHANGED_VIEWS": ("exchanged",),
         "EQUAL_EVIDENCE": ("from a start",),
         "GROUP_PX": ("as it is",),
