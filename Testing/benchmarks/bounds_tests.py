@@ -23,7 +23,7 @@ from RadGSRegLib.errors import InputError
 
 TESTING = Path(__file__).resolve().parent.parent
 FILES = {
-    "cases": ("test_cases_*.py", "test_dicom_*.py", "test_report_results.py"),
+    "cases": ("test_cases_*.py", "test_dicom_*.py"),
     "gaussians": ("test_gaussians_kept.py",),
 }
 """Which tests read files, or keep them, by room."""
