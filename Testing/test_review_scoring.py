@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +231,8 @@ def test_a_case_that_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
 def test_the_score_is_the_registrations_own(tmp_path: Path) -> None:
     simulated = registration_scenes.simulated()
     path = write_simulated_case(simulated, tmp_path / "case")
-    options = replace(registration_scenes.QUICK, fine=RegistrationOptions().fine)
+    places = registration_scenes.QUICK.click_places
+    options = RegistrationOptions(rotation_range_deg=12.5, click_places=places)
     found = register_case(read_case(path), options=options)
     quality = found.quality
     before = {name: view["score"] for name, view in quality["views"].items()}

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -81,8 +82,11 @@ def run_tests(tests: Sequence[str]) -> _Recorder:
         str(TESTING.parent / "pyproject.toml"),
     ]
     alone = patch.dict(os.environ, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
-    with alone, Path(os.devnull).open("w") as silent, redirect_stdout(silent):
-        pytest.main([*words, *tests], plugins=[recorder])
+    # A folder of its own: pytest would remove those of the runs before, file by file.
+    with alone, TemporaryDirectory() as folder, Path(os.devnull).open("w") as silent:
+        words += [f"--basetemp={folder}/tests"]
+        with redirect_stdout(silent):
+            pytest.main([*words, *tests], plugins=[recorder])
     return recorder
 
 
