@@ -31,6 +31,8 @@ def test_numbers_change_by_a_fifth_and_stay_possible() -> None:
     assert [bench_bounds.changed(2, factor) for factor in (0.8, 1.2)] == [1, 3]
     assert [bench_bounds.changed(50, factor) for factor in (0.8, 1.2)] == [40, 60]
     assert bench_bounds.changed((0.5, 99.5), 1.2) == pytest.approx((0.6, 99.4))
+    assert bench_bounds.changed((100.0, 850.0, 1250.0), 1.2) == pytest.approx((120, 1020, 1500))
+    assert bench_bounds.changed((-200.0, 1000.0), 0.8) == pytest.approx((-160, 800))
 
 
 @pytest.mark.parametrize("room", TABLES)

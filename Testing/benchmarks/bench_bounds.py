@@ -78,7 +78,7 @@ def bounds_of(room: str) -> dict[str, Any]:
 def changed(value: Any, factor: float) -> Any:
     """Return a number, or every one of a tuple, times a factor; whole numbers by one at least, and
     of a low and a high percentile what they leave out."""
-    if isinstance(value, tuple) and value[1] > 90.0:
+    if isinstance(value, tuple) and len(value) == 2 and 90.0 < value[1] < 100.0:
         return (value[0] * factor, 100.0 - (100.0 - value[1]) * factor)
     if isinstance(value, tuple):
         return tuple(changed(number, factor) for number in value)
