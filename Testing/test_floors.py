@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
 
@@ -112,15 +113,30 @@ def test_steep_series_are_run_again_with_memory_kept(monkeypatch: pytest.MonkeyP
     sizes = (1.0, 10.0)
     asked = []
 
-    def child(arguments: list[str], surroundings: dict[str, str]) -> str:
+    def child(arguments: list[str], surroundings: dict[str, str] | None = None) -> str:
         asked.append((arguments, surroundings))
-        return json.dumps([["new stage", sizes, [1.0, 9.0]], ["old stage", sizes, [1.0, 1.0]]])
+        if len(asked) > 1:
+            raise RuntimeError("it took too long")
+        return json.dumps([["new stage", "views", sizes, [1.0, 9.0]]])
 
     monkeypatch.setattr(floor_series.devices, "in_child", child)
     steep = Series("new stage", "views", fitted(sizes, [1.0, 30.0]))
     flat = Series("old stage", "views", fitted(sizes, [1.0, 2.0]))
     again = floor_series.keeping([steep, flat], ["floors.py"])
-    assert asked == [(["floors.py", "--again", "views"], floor_series.KEEP)]
+    which = json.dumps([["new stage", "views"]])
+    assert asked == [(["floors.py", "--again", which], floor_series.KEEP)]
     assert again[0].kept is not None
     assert again[0].kept.seconds == (1.0, 9.0)
     assert again[1].kept is None
+    # What fails costs its own figures alone.
+    assert floor_series.keeping([steep, flat], ["floors.py"]) == [steep, flat]
+    assert floor_series.memories(SIZES["tiny"], ["floors.py"]) == {FIRST: None}
+
+
+FIRST = f"rasterizer, forward, {SIZES['tiny'].many_gaussians[-1]} Gaussians"
+
+
+def test_only_some_stages_are_run_again() -> None:
+    only = [("search", "poses"), ("bodies, images", "views")]
+    series = floor_series.growths(SIZES["tiny"], torch.device("cpu"), only)
+    assert [(each.stage, each.what) for each in series] == [only[1], only[0]]

@@ -61,7 +61,7 @@ weighs at small sizes.
 
 _STEEP = f"""
 More than linear (an exponent above {LINEAR:g}). These were run again in a child process whose C
-library keeps freed memory ({" ".join(f"`{name}={value}`" for name, value in KEEP.items())}).
+library keeps freed memory ({" and ".join(f"`{name}={value}`" for name, value in KEEP.items())}).
 Else large arrays go back to the system when they are freed, and it clears every page when the next
 ones are made. What is left grows because the derivatives of large pictures do not fit into the
 caches.
@@ -78,7 +78,7 @@ a small stage of the same kind took before.
 def page(
     table: Table,
     series: list[Series],
-    memory: dict[str, dict[str, Any]],
+    memory: dict[str, float | None],
     gpu: dict[str, Any] | None,
 ) -> str:
     """The whole page, in Markdown."""
@@ -92,7 +92,7 @@ def page(
         _GROWTH,
         growth_section(series),
         _MEMORY,
-        markdown(["stage", "MiB"], [[name, of["mib"]] for name, of in memory.items()]) + "\n",
+        markdown(["stage", "MiB"], list(memory.items())) + "\n",
         gpu_section(gpu),
     ]
     return "\n".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -171,17 +172,19 @@ def makers(size: Size, device: torch.device) -> list[tuple[str, tuple[int, ...],
     ]
 
 
-def growths(size: Size, device: torch.device, only: str = "") -> list[Series]:
-    """Time each series, all its sizes in turns; ``only`` those by the number of something."""
+def growths(size: Size, device: torch.device, only: Sequence[tuple[str, str]] = ()) -> list[Series]:
+    """Time each series, all its sizes in turns; ``only`` these (stage, what), if there are any."""
     out = []
     for what, sizes, make in makers(size, device):
-        if only not in ("", what):
+        if only and what not in {of for _, of in only}:
             continue
         runs: dict[str, Callable[[], object]] = {}
         at: dict[str, list[tuple[int, str]]] = {}
         for n in sizes:
             every, amount = make(n)
             for stage in every:
+                if only and (stage.name, what) not in only:
+                    continue
                 key = f"{stage.name} {amount}"
                 runs[key] = stage.run
                 at.setdefault(stage.name, []).append((amount, key))
@@ -198,15 +201,15 @@ def keeping(series: Sequence[Series], command: Sequence[str]) -> list[Series]:
     The C library gives large arrays back to the system when they are freed, and the system clears
     each page anew when the next one is made.
     """
-    steep = [each for each in series if each.growth.steepest > LINEAR]
+    steep = [(each.stage, each.what) for each in series if each.growth.steepest > LINEAR]
     known: dict[tuple[str, str], Growth] = {}
-    for what in dict.fromkeys(each.what for each in steep):
-        for name, sizes, busy in json.loads(devices.in_child([*command, "--again", what], KEEP)):
+    try:
+        answer = devices.in_child([*command, "--again", json.dumps(steep)], KEEP) if steep else "[]"
+        for name, what, sizes, busy in json.loads(answer):
             known[name, what] = fitted(sizes, busy)
-    return [
-        replace(each, kept=known.get((each.stage, each.what))) if each in steep else each
-        for each in series
-    ]
+    except RuntimeError as error:
+        print(f"not run again: {error}", file=sys.stderr)
+    return [replace(each, kept=known.get((each.stage, each.what))) for each in series]
 
 
 def memory_stages(size: Size, device: torch.device) -> dict[str, Callable[[], Stage]]:
@@ -263,8 +266,14 @@ def memory_of(name: str, size: Size, device: torch.device) -> dict[str, Any]:
     return {"mib": peak.mib - before, "kind": peak.kind}
 
 
-def memories(size: Size, command: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The peaks of all, each in a child process of its own."""
+def memories(size: Size, command: Sequence[str]) -> dict[str, float | None]:
+    """The peaks of all, MiB, each in a child process of its own; None where that failed."""
     names = list(memory_stages(size, torch.device("cpu")))
-    chosen = names[:1] if size.quick else names
-    return {name: json.loads(devices.in_child([*command, "--memory", name])) for name in chosen}
+    out: dict[str, float | None] = {}
+    for name in names[:1] if size.quick else names:
+        try:
+            out[name] = json.loads(devices.in_child([*command, "--memory", name]))["mib"]
+        except RuntimeError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            out[name] = None
+    return out

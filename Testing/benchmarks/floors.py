@@ -46,9 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(memory_of(asked.memory, size, device)))
         return
     if asked.again:
+        only = [(name, what) for name, what in json.loads(asked.again)]
         with one_torch_thread():
-            again = growths(size, device, asked.again)
-        print(json.dumps([(s.stage, s.growth.sizes, s.growth.seconds) for s in again]))
+            again = growths(size, device, only)
+        print(json.dumps([(s.stage, s.what, s.growth.sizes, s.growth.seconds) for s in again]))
         return
     measurements = None
     if asked.gpu is not None:

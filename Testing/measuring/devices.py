@@ -146,16 +146,19 @@ def in_child(
     """What a child Python prints when it is run with these arguments, and with these variables in
     its environment.
 
-    Raises RuntimeError with the end of its complaint where it fails.
+    Raises RuntimeError with the end of its complaint where it fails or takes too long.
     """
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, **(surroundings or {})},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            env={**os.environ, **(surroundings or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"it took more than {timeout_s:.0f} s") from None
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip()[-500:] or f"exit status {done.returncode}")
     return done.stdout

@@ -23,6 +23,9 @@ class Lap(NamedTuple):
     busy: float
 
 
+# What takes longer than this is run but once before it is timed.
+_LONG_S = 0.3
+
 Times = dict[str, list[Lap]]
 
 
@@ -44,6 +47,14 @@ def _lap(run: Run, calls: int, device: torch.device) -> Lap:
     return Lap(spent, spent)
 
 
+def _first(run: Run, device: torch.device) -> float:
+    synchronize(device)
+    began = time.perf_counter()
+    run()
+    synchronize(device)
+    return max(time.perf_counter() - began, 1e-7)
+
+
 def take_turns(
     runs: Mapping[str, Run],
     device: torch.device,
@@ -55,18 +66,15 @@ def take_turns(
     """Seconds of each of ``runs`` in each round; all take turns, there and back, so that whatever
     else the machine does hits them alike.
 
-    Each is run twice before, for caches and compilers, and then in a row until ``at_least_s`` are
-    over. After ``most_s`` no further round is begun; there is always one.
+    Each is run twice before (once if that takes long), for caches and compilers, then in a row
+    until ``at_least_s`` are over. After ``most_s`` no further round is begun; there is always one.
     """
     began = time.perf_counter()
     calls = {}
     for name, run in runs.items():
-        run()
-        synchronize(device)
-        once = time.perf_counter()
-        run()
-        synchronize(device)
-        spent = max(time.perf_counter() - once, 1e-7)
+        spent = _first(run, device)
+        if spent < _LONG_S:
+            spent = _first(run, device)
         calls[name] = max(1, min(10_000, round(at_least_s / spent)))
     times: Times = {name: [] for name in runs}
     for number in range(rounds):
