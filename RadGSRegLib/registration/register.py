@@ -14,9 +14,9 @@ from ..errors import InputError
 from ..geometry import Array
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter
-from .bounds import CLICKS_APART_MM, STANDS_ALONE, WORTH_FINISHING
+from .bounds import CLEAR_SCORE, CLICKS_APART_MM, STANDS_ALONE, WORTH_FINISHING
 from .evidence import Evidence, gather_evidence
-from .exploring import explore
+from .exploring import beyond_doubt, explore
 from .options import Places, RegistrationOptions
 from .proposers import (
     Alternative,
@@ -270,6 +270,13 @@ class _Route:
         refiner, options, last = self._refiner, self._options, lap is not None
         end = lap or (lambda name: None)
         progress.pose(candidates[0].ct_to_world)
+        if last and len(candidates) > tried:
+            part = progress.part(0.0, 0.5)
+            clear = self._clear_at_once(candidates[tried], part, end)
+            if clear is not None:
+                evidence = self._judged(*clear, progress.part(0.5, 1.0), end)
+                return _Outcome(clear[0], evidence)
+            progress = progress.part(0.05, 1.0)
         part = progress.part(0.0, 0.3)
         coarse = refine_coarsely(refiner, candidates, tried, places, options, part)
         progress.pose(coarse[0].ct_to_world)
@@ -291,10 +298,43 @@ class _Route:
         end("fine")
         if not last and self.best.weakest_score < STANDS_ALONE:
             return None
-        part = progress.part(0.85, 1.0)
-        evidence = gather_evidence(refiner, fine, middle, self._alternatives, options, part)
-        end("check")
+        evidence = self._judged(fine, middle, progress.part(0.85, 1.0), end)
         return _Outcome(fine, evidence) if last or judge(evidence).status == "ok" else None
+
+    def _clear_at_once(
+        self, candidate: Candidate, progress: Progress, end: Callable[[str], None]
+    ) -> tuple[list[Hypothesis], list[Hypothesis]] | None:
+        """Follow the likeliest candidate alone: what becomes of it finely and at the middle stage,
+        where that is beyond doubt, so that no other needs to be followed; else None."""
+        refiner, options = self._refiner, self._options
+        coarse = refiner.refine(options.coarse, candidate, progress.part(0.0, 0.2))
+        end("coarse")
+        middle = refine_further(refiner, [coarse], options, progress.part(0.2, 0.4))
+        end("middle")
+        if middle[0].weakest_score < CLEAR_SCORE:
+            return None
+        progress.pose(middle[0].ct_to_world)
+        fine = refine_finely(refiner, middle, options, progress.part(0.4, 1.0))
+        end("fine")
+        edges = refiner.edge_scores(options.fine, fine[0])
+        if not beyond_doubt(fine[0], min(edges)):
+            return None
+        self.best = fine[0]
+        progress.pose(self.best.ct_to_world)
+        return fine, middle
+
+    def _judged(
+        self,
+        fine: Sequence[Hypothesis],
+        middle: Sequence[Hypothesis],
+        progress: Progress,
+        end: Callable[[str], None],
+    ) -> Evidence:
+        evidence = gather_evidence(
+            self._refiner, fine, middle, self._alternatives, self._options, progress
+        )
+        end("check")
+        return evidence
 
 
 def _registration(
