@@ -333,6 +333,7 @@ class _Route:
         evidence = gather_evidence(
             self._refiner, fine, middle, self._alternatives, self._options, progress
         )
+        progress(1.0, "checking the pose")
         end("check")
         return evidence
 
