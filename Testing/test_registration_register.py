@@ -38,6 +38,7 @@ from RadGSRegLib.registration import (
     case_bodies,
     evaluate,
 )
+from RadGSRegLib.registration import register as register_scene
 from RadGSRegLib.registration import register_case as register
 from RadGSRegLib.registration.evidence import leads_over, proposed
 from RadGSRegLib.registration.normal_equations import Evaluation
@@ -496,6 +497,32 @@ def test_a_level_far_behind_is_not_refined_to_its_end_and_a_close_one_is(
     assert ("neighbouring level" in reason) == (lead < 0.02)
     assert asked == rounds
     assert lead == pytest.approx(1.0 - first if rounds == [1] else -0.2)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_likeliest_candidate_is_followed_alone_where_it_is_beyond_doubt(
+    first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed: list[int] = []
+    original = Refiner.refine_each
+
+    def counted(self: Refiner, stage: Stage, starts: Sequence[Any], *rest: Any, **more: Any) -> Any:
+        if isinstance(starts[0], Candidate):
+            followed.append(len(starts))
+        return original(self, stage, starts, *rest, **more)
+
+    monkeypatch.setattr(Refiner, "refine_each", counted)
+    near = compose_about(truth(simulated()), [0.02, 0.0, 0.01, 1.0, -1.0, 1.0], bodies().centre_ct)
+    far = [near.copy() for _ in range(3)]
+    for number, pose in enumerate(far, start=1):
+        pose[:3, 3] += 12.0 * number
+    poses = [near, *far] if first else [*far, near]
+    candidates = [Candidate(pose, 0.9 - 0.1 * n, (1, 1)) for n, pose in enumerate(poses)]
+    places = replace(QUICK.click_places, candidates=4)
+    done = register_scene(scene(), [GivenPoses(candidates, places)], options=QUICK)
+    assert followed == ([1] if first else [1, 4])
+    assert done.status == "ok"
+    assert error_mm(simulated(), done.ct_to_world) < 0.5
 
 
 def test_a_models_poses_take_no_place_from_those_of_the_search() -> None:
