@@ -44,7 +44,8 @@ MOST_PIECES = 5
 # The route
 
 # A pose whose weakest view scores this much needs no neighbouring level tried, and no candidate of
-# the search beside the one that it came of. No wrong level has reached it (0.71 in 104 trials with a label one level off: 31 cases, with and without a model).
+# the search beside the one that it came of. No wrong level has reached it (0.71 in 104 trials with
+# a label one level off: 31 cases, with and without a model).
 CLEAR_SCORE = 0.8
 # And no mirrored or exchanged pictures: these reached 0.86, with edges of 0.85 (14 mirrored clean
 # pictures of one vertebra alone, of the phantoms in `Testing/registration_scenes.py`).
