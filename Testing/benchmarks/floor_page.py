@@ -42,8 +42,10 @@ as the stage has. All take turns; times are the least of the rounds.
 _READING = """How to read it:
 
 - No loop of these kernels can reach the rate of a product of matrices: each pair of Gaussian and
-  pixel has a quotient and a root, which processors compute several times more slowly than
-  products, and an exponential whose steps wait for each other.
+  pixel has a quotient and a root, which processors compute more slowly than products, and an
+  exponential whose steps wait for each other. The first row is that loop and little else.
+- The projector follows one ray after another and fetches the eight voxels around a sample one by
+  one; it is the farthest from the floor of the kernels that a registration has.
 - *Useful* is the share of pairs within the cut (or of samples in cells that are not empty) of all
   that a kernel visits: runs of pixels are walked in whole blocks of eight.
 - The stages made of torch's operations (local normalisation, normal equations) read and write
@@ -63,8 +65,8 @@ _STEEP = f"""
 More than linear (an exponent above {LINEAR:g}). These were run again in a child process whose C
 library keeps freed memory ({" and ".join(f"`{name}={value}`" for name, value in KEEP.items())}).
 Else large arrays go back to the system when they are freed, and it clears every page when the next
-ones are made. What is left grows because the derivatives of large pictures do not fit into the
-caches.
+ones are made. What is left is probably the caches, which large pictures and their derivatives do
+not fit into; that was not measured apart.
 
 """
 

@@ -257,7 +257,7 @@ def search(steps: int, spacing_mm: float, device: torch.device | None = None) ->
     clouds = [body.coarse for body in (scene.bodies.target, *scene.bodies.neighbours)]
     pictures = tuple(torch.from_numpy(np.asarray(view.values)) for view in scene.views)
     given = (*pictures, *(t for cloud in clouds for t in cloud.tensors))
-    return Stage("search", run, 1, given), (2 * steps + 1) ** 3
+    return Stage("search", run, worker_count(), given), (2 * steps + 1) ** 3
 
 
 def preparing(pixels: int, spacing_mm: float) -> list[Stage]:
