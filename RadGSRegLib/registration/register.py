@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..geometry import Array
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter
-from .bounds import CLEAR_SCORE, CLICKS_APART_MM, STANDS_ALONE, WORTH_FINISHING
+from .bounds import CLICKS_APART_MM, STANDS_ALONE, WORTH_FINISHING
 from .evidence import Evidence, gather_evidence
 from .exploring import beyond_doubt, explore
 from .options import Places, RegistrationOptions
@@ -311,7 +311,7 @@ class _Route:
         end("coarse")
         middle = refine_further(refiner, [coarse], options, progress.part(0.2, 0.4))
         end("middle")
-        if middle[0].weakest_score < CLEAR_SCORE:
+        if middle[0].weakest_score < STANDS_ALONE:
             return None
         progress.pose(middle[0].ct_to_world)
         fine = refine_finely(refiner, middle, options, progress.part(0.4, 1.0))
