@@ -116,13 +116,12 @@ def occupied_cells(volume: Volume) -> Tensor:
 
 @torch.no_grad()
 def project_volume_with_jacobian(
-    volume: Volume | Tensor,
+    volume: Volume,
     intrinsic: ArrayLike,
     volume_to_camera: ArrayLike,
     size: tuple[int, int],
     centre_physical: ArrayLike,
     *,
-    index_to_physical: ArrayLike | None = None,
     step_mm: float | None = None,
     occupied: Tensor | None = None,
     backend: str = "auto",
@@ -137,7 +136,7 @@ def project_volume_with_jacobian(
     """
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"a size is (columns, rows), both at least 1, not {size}")
-    voxels, to_physical = _voxels(volume, index_to_physical)
+    voxels, to_physical = _voxels(volume, None)
     inverse = inverse_intrinsic(np.asarray(intrinsic, dtype=np.float64))
     pose = np.asarray(volume_to_camera, dtype=np.float64)
     lattice = _lattice(voxels, pose @ to_physical.numpy(), step_mm)

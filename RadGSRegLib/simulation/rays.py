@@ -26,6 +26,9 @@ import warp as wp  # noqa: E402
 from . import noise_kernel  # noqa: E402
 from . import ray_kernels as kernels  # noqa: E402
 
+# Kernels, and how many sums along each ray they write.
+_PIECES, _REST = (kernels.pieces, 4), (kernels.rest, 2)
+
 _FAR = 1e9
 
 
@@ -84,8 +87,7 @@ def mass_lengths(
             least = min(least, scene.every(pixel))
     every = least if every is None else every
     fine = _follow(
-        kernels.pieces,
-        4,
+        _PIECES,
         size,
         1,
         lens,
@@ -95,8 +97,7 @@ def mass_lengths(
         device,
     )
     coarse = _follow(
-        kernels.rest,
-        2,
+        _REST,
         size,
         every,
         lens,
@@ -146,8 +147,7 @@ def detect(signal: Tensor, scale: Tensor, electronic: Tensor, seeds: Tensor) -> 
 
 
 def _follow(
-    kernel: Any,
-    planes: int,
+    kind: tuple[Any, int],
     size: tuple[int, int],
     every: int,
     lens: NDArray[np.float32],
@@ -156,7 +156,9 @@ def _follow(
     wires: NDArray[np.float32],
     device: torch.device,
 ) -> Tensor:
-    """Run a kernel over all rays; threads take disjoint ranges of them."""
+    """Run a kernel, given with how many sums it writes, over all rays; threads take disjoint ranges
+    of them."""
+    kernel, planes = kind
     pictures = kernels.Pictures()
     pictures.columns, pictures.rows = (-(-n // every) for n in size)
     pictures.every, pictures.bodies = every, tables.bodies.shape[1]
