@@ -71,6 +71,7 @@ class Bare:
     of: Subject
     name: str = "bare"
     axes_known: bool = False
+    simulated: bool = False
 
     def subject(self, wide: bool = False) -> Subject:
         return self.of
@@ -82,15 +83,15 @@ class Bare:
         rng = np.random.default_rng(seed)
         pose = exp_se3([*rng.normal(0.0, 0.1, 3), *rng.normal(0.0, 4.0, 3)])
         targets = project_target(subject.excess, frame, pose @ translation(-subject.centre_ct))
-        images = targets + rng.normal(0.0, 0.01, targets.shape)
+        images = targets + torch.from_numpy(rng.normal(0.0, 0.01, targets.shape))
         return Sample(
-            images.astype(np.float32),
-            np.ones_like(targets),
+            images.float(),
+            torch.ones_like(targets),
             targets,
-            frame.intrinsics().numpy(),
-            frame.extrinsics().numpy(),
-            pose.astype(np.float32),
-            pose[None, :3, 3].astype(np.float32),
+            frame.intrinsics(),
+            frame.extrinsics(),
+            torch.from_numpy(pose).float(),
+            torch.from_numpy(pose[None, :3, 3]).float(),
         )
 
 

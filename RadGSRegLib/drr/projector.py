@@ -116,15 +116,15 @@ def occupied_cells(volume: Volume) -> Tensor:
 
 @torch.no_grad()
 def project_volume_with_jacobian(
-    volume: Volume,
+    volume: Volume | Tensor,
     intrinsic: ArrayLike,
     volume_to_camera: ArrayLike,
     size: tuple[int, int],
     centre_physical: ArrayLike,
     *,
+    index_to_physical: ArrayLike | None = None,
     step_mm: float | None = None,
     occupied: Tensor | None = None,
-    backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """`project_volume` and its derivative (6, rows, columns) by the pose.
 
@@ -136,7 +136,7 @@ def project_volume_with_jacobian(
     """
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"a size is (columns, rows), both at least 1, not {size}")
-    voxels, to_physical = _voxels(volume, None)
+    voxels, to_physical = _voxels(volume, index_to_physical)
     inverse = inverse_intrinsic(np.asarray(intrinsic, dtype=np.float64))
     pose = np.asarray(volume_to_camera, dtype=np.float64)
     lattice = _lattice(voxels, pose @ to_physical.numpy(), step_mm)
@@ -152,7 +152,7 @@ def project_volume_with_jacobian(
         occupied = occupied.to(voxels.device).contiguous()
     centre = np.asarray(centre_physical, dtype=np.float64)
     depth = float(Rigid(pose).apply(centre)[2])
-    module = PROJECTORS.choose(backend, voxels.device, voxels.dtype)
+    module = PROJECTORS.choose("auto", voxels.device, voxels.dtype)
     value, flat, lever = module.project_with_moments(
         voxels, matrix, directions, lattice, depth, occupied
     )
