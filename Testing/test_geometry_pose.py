@@ -55,6 +55,16 @@ def test_exp_is_accurate_for_tiny_rotations(angle: float, moved: np.ndarray) -> 
     np.testing.assert_allclose(exp_se3(xi), scipy.linalg.expm(generator), atol=1e-9)
 
 
+@given(arrays(np.float64, (3, 6), elements=small), arrays(np.float64, (3, 3), elements=small))
+def test_several_twists_at_once_move_as_each_alone(xi: np.ndarray, centres: np.ndarray) -> None:
+    poses = exp_se3(xi[::-1])
+    moved = compose_about(poses, xi, centres)
+    assert moved.shape == (3, 4, 4)
+    for n in range(3):
+        alone = compose_about(exp_se3(xi[2 - n]), xi[n], centres[n])
+        np.testing.assert_allclose(moved[n], alone, atol=1e-12)
+
+
 @given(twists(), points)
 def test_inverse(xi: np.ndarray, x: np.ndarray) -> None:
     pose = exp_se3(xi)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -263,3 +265,21 @@ def test_blur_lowers_the_noise_of_a_window_as_it_says() -> None:
     view = _prepared(noise)
     part = window(view, np.zeros(3), 50.0, 1.0, 2.0)
     assert part.noise == pytest.approx(float(part.image.std()), rel=0.2)
+
+
+def test_a_mirrored_view_and_that_of_another_camera_are_as_if_made_anew() -> None:
+    pixels = np.where(_disc(75.0), np.clip(128 + 40 * (_attenuation() - 3.5), 1, 254), 0.0)
+    pixels[:, :80] *= 0.5
+    view = prepare_view(_view(pixels, "display"))
+    mirrored, moved = view.mirrored(), view.taken_by("LA", camera(primary=70.0))
+    assert moved.name == "LA"
+    assert (moved.camera.world_to_camera == camera(primary=70.0).world_to_camera).all()
+    np.testing.assert_array_equal(mirrored.values, view.values[:, ::-1])
+    np.testing.assert_array_equal(mirrored.valid, view.valid[:, ::-1])
+    np.testing.assert_array_equal(moved.values, view.values)
+    for changed in (mirrored, moved):
+        anew = replace(changed, sign=1)
+        assert "noise" in changed.__dict__
+        assert "noise" not in anew.__dict__
+        np.testing.assert_array_equal(changed.pixels, anew.pixels)
+        assert changed.noise == pytest.approx(anew.noise, rel=1e-6)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def gather_evidence(
     doubted = [
         other for other in alternatives if not beyond_doubt(best, min(edges), other.clear_score)
     ]
-    # Fitted again with wider neighbourhoods, to its end: a right pose does not care.
+    # Fitted again with wider neighbourhoods: a right pose does not care.
     wide_mm = 2.0 * options.fine.refine.neighbourhoods_mm[0]
     wide = replace(
         options.fine,
@@ -113,15 +114,12 @@ def gather_evidence(
         refine=replace(options.fine.refine, neighbourhoods_mm=(wide_mm,), iterations=8),
     )
 
-    def job(alternative: Alternative | None, part: Progress) -> Hypothesis | Proposed:
-        if alternative is None:
-            return refiner.refine(wide, best, part)
-        return proposed(refiner, best, alternative, part)
-
+    jobs: list[Callable[[Progress], Any]] = [lambda part: refiner.refine(wide, best, part)]
+    jobs += [partial(proposed, refiner, best, other) for other in doubted]
     part = progress.part(0.0, 0.4)
-    done = side_by_side_reporting(job, [None, *doubted], part, "checking the pose")
-    again, *_ = (made for made in done if isinstance(made, Hypothesis))
-    proposals = [made for made in done if isinstance(made, Proposed)]
+    again, *proposals = side_by_side_reporting(
+        lambda job, own: job(own), jobs, part, "checking the pose"
+    )
 
     near = max((h.score for h in middle if _same(scene, h, best)), default=best.score)
     anew = refiner.measured_anew(options.fine, best)

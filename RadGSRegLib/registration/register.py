@@ -262,8 +262,9 @@ class _Route:
     ) -> _Outcome | None:
         """Follow candidates, of which so many were ``tried`` before, from coarse to fine.
 
-        With a ``lap`` to end each stage this is the last time, and there is an outcome in any case;
-        without one only where the best pose is `ok` and explains each view well. `ok` includes that
+        With a ``lap`` to end each stage this is the last time: the likeliest of the new ones goes
+        first and may be enough (`_clear_at_once`), and there is an outcome in any case. Without one
+        only where the best pose is `ok` and explains each view well. `ok` includes that
         the alternatives were tried wherever a view is not explained better than a wrong level ever
         was.
         """

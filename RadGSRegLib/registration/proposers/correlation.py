@@ -79,22 +79,18 @@ def search(
     message = "searching rotations and positions"
     report(0.0, message)
 
-    def correlated(job: tuple[list[Array], Searched], part: Progress) -> Tensor:
-        part(0.0, message)
-        group, view = job
-        return view.correlations(scene.bodies, group)
-
-    jobs = list(itertools.product(groups, searched))
-    sampled = side_by_side_reporting(correlated, jobs, report, message)
-    candidates = []
-    for n, group in enumerate(groups):
-        of_group = sampled[n * len(views) : (n + 1) * len(views)]
-        candidates += [
+    def of_group(group: list[Array], part: Progress) -> list[Candidate]:
+        sampled = []
+        for n, view in enumerate(searched):
+            part(n / len(searched), message)
+            sampled.append(view.correlations(scene.bodies, group))
+        best = _agreeing_positions(sampled, offsets_world, scene.views, options)
+        return [
             Candidate(translation(offset) @ group[pose], score, signs)
-            for pose, score, offset, signs in _agreeing_positions(
-                of_group, offsets_world, scene.views, options
-            )
+            for pose, score, offset, signs in best
         ]
+
+    candidates = list(itertools.chain(*side_by_side_reporting(of_group, groups, report, message)))
     report(1.0, message)
     candidates.sort(key=lambda c: -c.score)
     return candidates
