@@ -183,7 +183,7 @@ def test_samples_of_simulated_rays() -> None:
     assert not work.unknown
     drawn, cameras = drawing_of(subject, options, 3)
     scene = subject.on("cpu")
-    parts = [(voxels, drawn.poses[n]) for n, voxels in scene.vertebrae.items()]
+    parts = [(voxels, drawn.ct_to_world[n]) for n, voxels in scene.vertebrae.items()]
     inside = filled = 0
     for view in cameras:
         for voxels, pose in parts:

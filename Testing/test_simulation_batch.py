@@ -67,8 +67,8 @@ def _drawn(subject: Subject, realism: str, seed: int) -> Drawn:
 def _full_lengths(scene: Scene, drawn: Drawn, camera: Camera) -> list[np.ndarray]:
     """What the full simulator integrates: soft tissue, bone, steel, g/cm^2."""
     if drawn.trunk is not None:
-        scene = replace(scene, rest=case._embed(scene.rest, drawn.poses[0], drawn.trunk))
-    soft, bone = case._project(scene, drawn.poses, camera)
+        scene = replace(scene, rest=case._embed(scene.rest, drawn.ct_to_world[0], drawn.trunk))
+    soft, bone = case._project(scene, drawn.ct_to_world, camera)
     directions, source = case._rays(camera), camera.source_world
     steel = np.zeros_like(soft)
     for centre, axes, radii, density in drawn.ellipsoids:
@@ -169,6 +169,16 @@ def test_a_pair_follows_from_its_seed_alone(subject: Subject, specimen: Subject)
     again = draw_samples(whose[::-1], OPTIONS, seeds[::-1])[::-1]
     assert all(torch.equal(a.images, b.images) for a, b in zip(again, together, strict=True))
     assert not torch.equal(together[0].images, together[2].images)
+
+
+def test_a_pair_does_not_depend_on_how_fine_others_are(subject: Subject, specimen: Subject) -> None:
+    """Where the rest of a CT is about as fine as pixels, its rays alone are as many."""
+    options = replace(OPTIONS, pixel_mm=1.2)
+    whose, seeds = [subject, specimen], [0, 4]
+    assert [which.on("cpu").every(1.2) for which in whose] == [2, 1]
+    together = draw_samples(whose, options, seeds)
+    for which, seed, sample in zip(whose, seeds, together, strict=True):
+        assert torch.equal(draw_samples([which], options, [seed])[0].images, sample.images)
 
 
 def test_without_warp_the_full_simulator_stands_in(

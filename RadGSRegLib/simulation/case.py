@@ -84,7 +84,7 @@ def simulate_case(
     surroundings = Surroundings.of(ct, scene)
     frame = None if prepared is None else prepared.frame
     drawn = draw_case(p, scene.centroids, label, rng, surroundings, frame)
-    poses, truth_pose, cameras = drawn.poses, drawn.poses[label], drawn.cameras
+    poses, truth_pose, cameras = drawn.ct_to_world, drawn.ct_to_world[label], drawn.cameras
     spectrum = None
     if drawn.filter_mm is not None:
         spectrum = tungsten_spectrum(drawn.kvp, drawn.filter_mm)
@@ -110,7 +110,7 @@ def simulate_case(
         )
         if stored is not None:
             grey[name] = stored
-        centre = camera.project(drawn.at[None])[0] + rng.uniform(-1, 1, 2) * p.center_px
+        centre = camera.project(drawn.centre_world[None])[0] + rng.uniform(-1, 1, 2) * p.center_px
         views.append(
             View(
                 name=name,

@@ -42,12 +42,12 @@ class Trunk:
 class Surroundings:
     """What a CT says of the body around it, once for all cases.
 
-    ``tissue``: the mean density of its soft tissue, g/cm^3. ``centre`` and ``radii`` (3,) and (2,)
-    mm, in the CT: the ellipse that fits a CT which holds the whole cross-section; None for others.
+    ``tissue``: the mean density of its soft tissue, g/cm^3. ``ellipse_ct``: centre (3,) and radii
+    (2,) mm of what fits a CT which holds the whole cross-section; None for others.
     """
 
     tissue: float
-    ellipse: tuple[Array, Array] | None
+    ellipse_ct: tuple[Array, Array] | None
 
     @classmethod
     def of(cls, ct: Volume, scene: Scene) -> Surroundings:
@@ -64,12 +64,12 @@ class Surroundings:
 
     def trunk(self, ct_to_world: Array) -> Trunk | None:
         """The trunk that goes on above and below a CT which holds the whole cross-section."""
-        if self.ellipse is None:
+        if self.ellipse_ct is None:
             return None
-        centre, radii = self.ellipse
+        centre_ct, radii = self.ellipse_ct
         axes = np.asarray(ct_to_world)[:3, :2].T
         density = float(np.clip(self.tissue, 0.9, 1.05))
-        return Trunk(Rigid(ct_to_world).apply(centre), axes, radii, density, ())
+        return Trunk(Rigid(ct_to_world).apply(centre_ct), axes, radii, density, ())
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ class Finish:
 class Drawn:
     """What one case is, but for its noise.
 
-    ``poses``: ``ct_to_world`` (4, 4) by label, 0 being the rest of the body; ``at`` (3,) the
-    target's centre in the world; ``filter_mm``: None for one energy.
+    ``ct_to_world`` (4, 4) by label, 0 being the rest of the body; ``centre_world`` (3,) of the
+    target; ``filter_mm``: None for a single energy.
     """
 
-    poses: dict[int, Array]
+    ct_to_world: dict[int, Array]
     cameras: dict[str, Camera]
-    at: Array
+    centre_world: Array
     kvp: float
     filter_mm: float | None
     trunk: Trunk | None

@@ -27,8 +27,9 @@ from .rays import mass_lengths as mass_lengths
 from .spectrum import FIRST_KEV, STEP_KEV, tungsten_spectrum
 
 _MATERIALS = ("soft", "bone", "iron")
-# Medians are of every so manieth pixel along each axis: they scale scatter and noise, which are
-# drawn from ranges as wide as one to five.
+# Medians are of every fourth pixel along each axis: they scale scatter and noise, which are drawn
+# from ranges whose upper end is up to eight times the lower. Measured (test_simulation_batch.py):
+# scatter differs by less than 12 %.
 _STRIDE = 4
 # How far the display's window and its floor are from the ends of the values (`random_display`).
 _TAIL = 0.03
@@ -40,7 +41,7 @@ class Chains:
     """What happens to each of P pictures behind the patient: numbers (P,) and (P, energies) on a
     device, and the ``collimators`` (P, rows, columns), None where all are open.
 
-    ``weights``: of each energy in the signal; those of one energy alone are line integrals without
+    ``weights``: of each energy in the signal; those of a single energy are line integrals without
     scatter, noise and display.
     """
 
@@ -105,7 +106,7 @@ class Chains:
 @torch.no_grad()
 def expose(lengths: MassLengths, chains: Chains) -> Tensor:
     """Make pictures (P, rows, columns) of mass lengths: grey values, or line integrals of those
-    with one energy."""
+    with a single energy."""
     passed = torch.stack([lengths.soft, lengths.bone, lengths.steel], dim=1).flatten(2)
     attenuation = torch.matmul(chains.coefficients[:1], passed).clamp_min(0.0)
     attenuation = attenuation.view_as(lengths.soft)
@@ -206,7 +207,7 @@ def _on(matrix: NDArray[np.float32], like: Tensor) -> Tensor:
 
 
 def _spectrum(kvp: float, filter_mm: float | None) -> NDArray[np.float64]:
-    """Weights of the energies of `_coefficients`; none for one energy."""
+    """Weights of the energies of `_coefficients`; none for a single energy."""
     if filter_mm is None:
         return np.zeros(0)
     return tungsten_spectrum(kvp, filter_mm).weights

@@ -1,7 +1,7 @@
 """Warp kernels of the fast simulator: mass lengths along rays, one thread per ray of many pictures.
 
 Each picture has its own list of bodies, so that views, poses and patients of a batch are one
-launch. A body's voxels hold four numbers each (`pieces.Voxels`), which lie beside each other and
+launch. A body's voxels hold four numbers each (`voxels.Voxels`), which lie beside each other and
 are read together; its outermost voxels are zero, so that no sample needs a look at the border.
 """
 
@@ -13,7 +13,7 @@ wp.set_module_options({"enable_backward": False})
 
 BODY = 20
 """Numbers of a row of the table of bodies: camera_to_index (12), the first and last column and row
-that show it, the depth step, the first plane, and two that are not used."""
+that show it, the step in depth, the first plane in steps, and two that are not used."""
 ELLIPSOID = 13
 """Of an ellipsoid: its shape (9) and the source less its centre (3), so that the ray's point at
 depth 1 is o + S d, and what it has more than is around it, g/cm^3."""
@@ -119,7 +119,7 @@ _BLEND = """
 #endif
 """
 
-# Vertebrae: soft tissue, bone, excess of the target, and how far it is to anything (`voxels`).
+# Vertebrae: soft tissue, bone, and excess of the target.
 _PIECES = (
     _RAY
     + _BODIES

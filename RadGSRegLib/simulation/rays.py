@@ -58,9 +58,9 @@ def mass_lengths(
 ) -> MassLengths:
     """Follow all rays of drawn cases: P pictures, the views of the first case first.
 
-    Pixels are square. ``every``: rays through the rest of the body, fewer along each axis
-    (`SceneOnDevice.every` unless given). Raises ValueError for scenes on several devices and for
-    cameras with unlike numbers of pixels.
+    Pixels are square. ``every``: how many pixels along each axis share a ray through the rest
+    of the body (each picture's `SceneOnDevice.every` unless given). Raises ValueError for scenes on
+    several devices and for cameras with unlike numbers of pixels.
     """
     cameras = [camera for _, drawn in cases for camera in drawn.cameras.values()]
     device, size = cases[0][0].device, cameras[0].size
@@ -68,24 +68,22 @@ def mass_lengths(
         raise ValueError("scenes of one batch lie on one device")
     if any(camera.size != size for camera in cameras):
         raise ValueError("cameras of one batch have equally many pixels")
-    columns, rows = size
     lens = np.array([[c.intrinsic[0, 0], *c.intrinsic[:2, 2]] for c in cameras], dtype=np.float32)
     pieces: list[list[tuple[Voxels, Array]]] = []
     rests: list[list[tuple[Voxels, Array]]] = []
     solids, trunks, wires = [], [], []
-    least = 2
+    shared: list[int] = []
     for scene, drawn in cases:
         rest = scene.bare if drawn.trunk is None else scene.embedded
         for camera in drawn.cameras.values():
-            to_camera = camera.world_to_camera
-            pieces.append([(v, to_camera @ drawn.poses[n]) for n, v in scene.vertebrae.items()])
-            rests.append([(rest, to_camera @ drawn.poses[0])])
+            ct_to_camera = {n: camera.world_to_camera @ m for n, m in drawn.ct_to_world.items()}
+            pieces.append([(v, ct_to_camera[n]) for n, v in scene.vertebrae.items()])
+            rests.append([(rest, ct_to_camera[0])])
             solids.append(_ellipsoid_rows(drawn.ellipsoids, camera))
             trunks.append(_trunk_row(drawn.trunk, camera))
             wires.append(_wire_rows(drawn.wires, camera))
-            pixel = float(np.linalg.norm(drawn.at - camera.source_world)) / camera.intrinsic[0, 0]
-            least = min(least, scene.every(pixel))
-    every = least if every is None else every
+            away = float(np.linalg.norm(drawn.centre_world - camera.source_world))
+            shared.append(every or scene.every(away / camera.intrinsic[0, 0]))
     fine = _follow(
         _PIECES,
         size,
@@ -96,20 +94,7 @@ def mass_lengths(
         _padded(wires),
         device,
     )
-    coarse = _follow(
-        _REST,
-        size,
-        every,
-        lens,
-        _tables(rests, cameras),
-        np.stack(trunks)[:, None],
-        np.zeros((len(cameras), 1, kernels.WIRE), np.float32),
-        device,
-    )
-    if every > 1:
-        coarse = torch.nn.functional.interpolate(
-            coarse, scale_factor=every, mode="bilinear", align_corners=False
-        )[..., :rows, :columns]
+    coarse = _through_rests(rests, trunks, cameras, lens, shared, device)
     # From (g/cm^3) mm to g/cm^2.
     return MassLengths(
         0.1 * (fine[:, 0] + coarse[:, 0]),
@@ -144,6 +129,33 @@ def detect(signal: Tensor, scale: Tensor, electronic: Tensor, seeds: Tensor) -> 
         ]
     )
     return result
+
+
+def _through_rests(
+    rests: list[list[tuple[Voxels, Array]]],
+    trunks: list[NDArray[np.float32]],
+    cameras: list[Camera],
+    lens: NDArray[np.float32],
+    shared: list[int],
+    device: torch.device,
+) -> Tensor:
+    """Soft tissue and bone (P, 2, rows, columns) of the rest of each picture, whose rays are
+    ``shared`` by so many pixels along each axis."""
+    size = columns, rows = cameras[0].size
+    out = torch.empty((len(cameras), 2, rows, columns), dtype=torch.float32, device=device)
+    # Those of a kind together: no picture depends on what else is in the batch.
+    for every in sorted(set(shared)):
+        kind = [n for n, own in enumerate(shared) if own == every]
+        tables = _tables([rests[n] for n in kind], [cameras[n] for n in kind])
+        solids = np.stack([trunks[n] for n in kind])[:, None]
+        wires = np.zeros((len(kind), 1, kernels.WIRE), np.float32)
+        sums = _follow(_REST, size, every, lens[kind], tables, solids, wires, device)
+        if every > 1:
+            sums = torch.nn.functional.interpolate(
+                sums, scale_factor=every, mode="bilinear", align_corners=False
+            )
+        out[kind] = sums[..., :rows, :columns]
+    return out
 
 
 def _follow(
@@ -194,25 +206,28 @@ def _follow(
 
 
 def _tables(bodies: list[list[tuple[Voxels, Array]]], cameras: list[Camera]) -> _Tables:
-    """The rows of all pictures' bodies, each given with its physical_to_camera (4, 4)."""
+    """The rows of all pictures' bodies, each given with its ct_to_camera (4, 4)."""
     most = max(len(row) for row in bodies)
     out = np.zeros((len(bodies), most, kernels.BODY), dtype=np.float32)
     out[..., 12:16] = [_FAR, -_FAR, _FAR, -_FAR]
     sizes = np.ones((len(bodies), most, 3), dtype=np.int32)
     addresses = np.zeros((len(bodies), most, 2), dtype=np.uint64)
     for picture, (row, camera) in enumerate(zip(bodies, cameras, strict=True)):
-        to_camera = np.stack([pose @ voxels.index_to_physical for voxels, pose in row])
+        index_to_camera = np.stack([matrix @ voxels.index_to_physical for voxels, matrix in row])
         steps = np.array([voxels.step for voxels, _ in row])
         part = out[picture, : len(row)]
-        part[:, :12] = np.linalg.inv(to_camera)[:, :3].reshape(-1, 12)
+        part[:, :12] = np.linalg.inv(index_to_camera)[:, :3].reshape(-1, 12)
         corners = np.stack([_corners(voxels) for voxels, _ in row])
-        at = corners @ to_camera[:, :3, :3].transpose(0, 2, 1) + to_camera[:, None, :3, 3]
-        depth = np.maximum(at[..., 2], 1e-3)
-        pixels = at[..., :2] / depth[..., None] * camera.intrinsic[0, 0] + camera.intrinsic[:2, 2]
+        turns, shifts = index_to_camera[:, :3, :3], index_to_camera[:, None, :3, 3]
+        corners_camera = corners @ turns.transpose(0, 2, 1) + shifts
+        nearest = corners_camera[..., 2].min(1)
+        depth = np.maximum(corners_camera[..., 2], 1e-3)
+        pixels = corners_camera[..., :2] / depth[..., None] * camera.intrinsic[0, 0]
+        pixels += camera.intrinsic[:2, 2]
         part[:, 12:16:2], part[:, 13:16:2] = pixels.min(1), pixels.max(1)
-        part[at[..., 2].min(1) < 1.0, 12:16] = [-_FAR, _FAR, -_FAR, _FAR]
+        part[nearest < 1.0, 12:16] = [-_FAR, _FAR, -_FAR, _FAR]
         part[:, 16] = steps
-        part[:, 17] = np.maximum(np.floor(at[..., 2].min(1) / steps), 1.0)
+        part[:, 17] = np.maximum(np.floor(nearest / steps), 1.0)
         sizes[picture, : len(row)] = [voxels.size for voxels, _ in row]
         addresses[picture, : len(row)] = [
             (voxels.data.data_ptr(), voxels.cells.data_ptr()) for voxels, _ in row
@@ -227,10 +242,10 @@ def _corners(voxels: Voxels) -> Array:
 
 def _ellipsoid_rows(solids: Sequence[Ellipsoid], camera: Camera) -> NDArray[np.float32]:
     rows = np.zeros((len(solids), kernels.ELLIPSOID), dtype=np.float32)
-    to_world, source = camera.world_to_camera[:3, :3].T, camera.source_world
+    camera_to_world, source = camera.world_to_camera[:3, :3].T, camera.source_world
     for row, (centre, axes, radii, density) in zip(rows, solids, strict=True):
         shape = axes / radii[:, None]
-        row[: 3 * len(shape)] = (shape @ to_world).ravel()
+        row[: 3 * len(shape)] = (shape @ camera_to_world).ravel()
         row[9 : 9 + len(shape)] = shape @ (source - centre)
         row[12] = density
     return rows

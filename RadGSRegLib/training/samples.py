@@ -198,8 +198,9 @@ def _drawn_together(
     )
     shape = (count, views, *images.shape[1:])
     images, valid = images.view(shape), valid.view(shape)
+    own = [drawn.ct_to_world for drawn in done.drawn]
     return [
-        _sample(images[n], valid[n], done.excess[n], subject, framing.frame, done.drawn[n].poses)
+        _sample(images[n], valid[n], done.excess[n], subject, framing.frame, own[n])
         for n, (subject, framing) in enumerate(zip(subjects, framings, strict=True))
     ]
 
