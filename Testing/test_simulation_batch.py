@@ -26,7 +26,7 @@ from RadGSRegLib.simulation.imaging import (
 )
 from RadGSRegLib.simulation.shapes import cylinder_path, ellipsoid_path
 from RadGSRegLib.system import median_among, tail_quantile
-from RadGSRegLib.training import samples as drawing
+from RadGSRegLib.training import samples
 from RadGSRegLib.training.pool import stack_samples
 from RadGSRegLib.training.samples import SampleOptions, draw_samples, simulate_fully
 from RadGSRegLib.training.subjects import Subject, make_subject
@@ -55,12 +55,12 @@ def _drawn(subject: Subject, realism: str, seed: int) -> Drawn:
     rng = np.random.default_rng(seed)
     rng.permutation(subject.surface_count)
     return draw_case(
-        drawing.sample_parameters(options, seed),
+        samples.sample_parameters(options, seed),
         subject.centroids,
         subject.label,
         rng,
         subject.on("cpu").surroundings,
-        drawing._Framing(options, seed),
+        samples._Framing(options, seed),
     )
 
 
@@ -105,7 +105,7 @@ def test_pictures_of_one_batch_are_of_one_size(subject: Subject) -> None:
         rays.mass_lengths([(scene, drawn), (scene, other)])
 
 
-def _seen(sample: drawing.Sample) -> torch.Tensor:
+def _network_input(sample: samples.Sample) -> torch.Tensor:
     """What a network sees of a pair at 64 pixels: (views, ranks and contrast, rows, columns)."""
     return stack_samples([sample], 2.0, None)[0].pictures[0]
 
@@ -131,12 +131,12 @@ def test_networks_see_what_the_full_simulator_shows(
                 assert torch.equal(getattr(fast, name), getattr(full, name))
             assert torch.allclose(fast.targets, full.targets, atol=2e-3)
             assert float((fast.valid != full.valid).float().mean()) < 0.015
-            ours, theirs = _seen(fast), _seen(full)
+            ours, theirs = _network_input(fast), _network_input(full)
             bone = avg_pool2d(full.targets, 2) > 0.1 * full.targets.max()
             with monkeypatch.context() as patched:
                 patched.setattr(exposure, "detect", lambda a, b, c, n: rays.detect(a, b, c, n + 7))
                 (noisy,) = draw_samples([which], options, [seed])
-            again = _seen(noisy)
+            again = _network_input(noisy)
             # The two are as alike as two of the fast one with noise of their own. Measured: at
             # least 0.936 where a display leaves noise and little else, in the median 0.999.
             apart.append(
@@ -156,7 +156,7 @@ def test_networks_see_what_the_full_simulator_shows(
 def test_another_pose_looks_otherwise(subject: Subject) -> None:
     """The bound above would be no bound if any two pairs were as alike."""
     first, second = draw_samples([subject] * 2, replace(OPTIONS, realism="realistic"), [0, 1])
-    assert abs(_correlation(_seen(first)[:, 1], _seen(second)[:, 1])) < 0.9
+    assert abs(_correlation(_network_input(first)[:, 1], _network_input(second)[:, 1])) < 0.9
 
 
 def test_a_pair_follows_from_its_seed_alone(subject: Subject, specimen: Subject) -> None:
@@ -184,9 +184,12 @@ def test_a_pair_does_not_depend_on_how_fine_others_are(subject: Subject, specime
 def test_without_warp_the_full_simulator_stands_in(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "batch_problem", lambda: "it does not start")
+    monkeypatch.setattr(samples, "batch_problem", lambda: "it does not start")
     (sample,) = draw_samples([subject], OPTIONS, [3])
     assert torch.equal(sample.images, simulate_fully(subject, OPTIONS, 3).images)
+    (there,) = draw_samples([subject], OPTIONS, [3], "meta")
+    for name in ("images", "valid", "targets"):
+        assert getattr(there, name).is_meta
 
 
 def test_what_a_patient_shares_is_made_once(

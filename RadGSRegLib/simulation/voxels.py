@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,6 +38,10 @@ class Voxels:
         """(I, J, K)."""
         k, j, i, _ = self.data.shape
         return i, j, k
+
+    def to(self, device: torch.device | str) -> Voxels:
+        """Return the same on another device."""
+        return replace(self, data=self.data.to(device), cells=self.cells.to(device))
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,8 @@ def scene_on_device(
     ct: Volume, scene: Scene, excess: dict[int, Volume], device: torch.device | str = "cpu"
 ) -> SceneOnDevice:
     """Bring a scene to a device; ``excess`` (1/mm) by label, on grids that go with the pieces'."""
-    place = torch.device(device)
     vertebrae = {
-        number: _piece(piece, excess.get(number), place)
+        number: _piece(piece, excess.get(number)).to(device)
         for number, piece in scene.vertebrae.items()
     }
     rest = scene.rest
@@ -90,13 +93,13 @@ def scene_on_device(
         scene.centroids,
         Surroundings.of(ct, scene),
         vertebrae,
-        _rest(rest, np.ones_like(fade), place),
-        _rest(faded, fade, place),
+        _rest(rest, np.ones_like(fade)).to(device),
+        _rest(faded, fade).to(device),
         float(rest.soft.spacing.min()),
     )
 
 
-def _piece(piece: Piece, excess: Volume | None, device: torch.device) -> Voxels:
+def _piece(piece: Piece, excess: Volume | None) -> Voxels:
     shape = piece.soft.array.shape
     data = np.zeros((*shape, 4), dtype=np.float32)
     data[..., 0], data[..., 1] = piece.soft.array, piece.bone.array
@@ -106,20 +109,19 @@ def _piece(piece: Piece, excess: Volume | None, device: torch.device) -> Voxels:
     first, last = (kji.min(0), kji.max(0) + 1) if len(kji) else (np.zeros(3, int), np.ones(3, int))
     data = data[tuple(slice(*ends) for ends in zip(first, last, strict=True))]
     data = np.pad(data, [(1, 1)] * 3 + [(0, 0)])
-    return _voxels(data, piece.soft, first - 1, device)
+    return _voxels(data, piece.soft, first - 1)
 
 
-def _rest(rest: Piece, fade: NDArray[np.float32], device: torch.device) -> Voxels:
+def _rest(rest: Piece, fade: NDArray[np.float32]) -> Voxels:
     data = np.stack([rest.soft.array, rest.bone.array, fade, np.zeros_like(fade)], axis=-1)
     data = np.pad(data, [(1, 1)] * 3 + [(0, 0)]).astype(np.float32)
-    return _voxels(data, rest.soft, np.full(3, -1), device)
+    return _voxels(data, rest.soft, np.full(3, -1))
 
 
 def _voxels(
     data: NDArray[np.float32],
     grid: Volume,
     first: NDArray[np.int_],
-    device: torch.device,
 ) -> Voxels:
     """``data`` begins at the index ``first`` (k, j, i) of ``grid``."""
     matrix = grid.index_to_physical.copy()
@@ -127,9 +129,9 @@ def _voxels(
     filled = (data[..., :3] != 0).any(-1)
     for axis in range(3):
         filled = filled | np.roll(filled, -1, axis)
-    cells = torch.from_numpy(filled.astype(np.uint8)).to(device)
+    cells = torch.from_numpy(filled.astype(np.uint8))
     step = float(grid.spacing.min()) / _SAMPLES
-    return Voxels(torch.from_numpy(np.ascontiguousarray(data)).to(device), cells, matrix, step)
+    return Voxels(torch.from_numpy(np.ascontiguousarray(data)), cells, matrix, step)
 
 
 def _lay(into: NDArray[np.float32], grid: Volume, part: Volume) -> None:

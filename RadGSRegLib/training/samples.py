@@ -74,8 +74,7 @@ class Sample:
         tensors = {
             name: torch.from_numpy(np.array(arrays[name], dtype=np.float32)) for name in names
         }
-        pictures = {n: tensors[n].to(device) for n in ("images", "valid", "targets")}
-        return cls(**{**tensors, **pictures})
+        return cls(**tensors).to(device)
 
 
 @dataclass(frozen=True)
@@ -155,28 +154,7 @@ def draw_samples(
     """
     if batch_problem():
         pairs = zip(subjects, seeds, strict=True)
-        return [simulate_fully(subject, options, seed) for subject, seed in pairs]
-    most = _TOGETHER[torch.device(device).type]
-    samples: list[Sample] = []
-    for first in range(0, len(seeds), most):
-        part = slice(first, first + most)
-        samples += _drawn_together(subjects[part], options, seeds[part], device)
-    return samples
-
-
-def draw_sample(
-    subject: Subject, options: SampleOptions, seed: int, device: torch.device | str = "cpu"
-) -> Sample:
-    """Simulate one pair alone; see `draw_samples`."""
-    return draw_samples([subject], options, [seed], device)[0]
-
-
-def _drawn_together(
-    subjects: Sequence[Subject],
-    options: SampleOptions,
-    seeds: Sequence[int],
-    device: torch.device | str,
-) -> list[Sample]:
+        return [simulate_fully(subject, options, seed).to(device) for subject, seed in pairs]
     framings = [_Framing(options, seed) for seed in seeds]
     wanted = [
         Wanted(
@@ -189,6 +167,24 @@ def _drawn_together(
         )
         for subject, seed, framing in zip(subjects, seeds, framings, strict=True)
     ]
+    most = _TOGETHER[torch.device(device).type]
+    samples: list[Sample] = []
+    for first in range(0, len(wanted), most):
+        part = slice(first, first + most)
+        samples += _drawn_together(wanted[part], subjects[part], framings[part])
+    return samples
+
+
+def draw_sample(
+    subject: Subject, options: SampleOptions, seed: int, device: torch.device | str = "cpu"
+) -> Sample:
+    """Simulate one pair alone; see `draw_samples`."""
+    return draw_samples([subject], options, [seed], device)[0]
+
+
+def _drawn_together(
+    wanted: Sequence[Wanted], subjects: Sequence[Subject], framings: Sequence[_Framing]
+) -> list[Sample]:
     done = simulate_together(wanted)
     count, views = done.pictures.shape[:2]
     images, valid = prepare_pictures(
@@ -220,9 +216,9 @@ def simulate_fully(subject: Subject, options: SampleOptions, seed: int) -> Sampl
         seed,
         prepared=Prepared(subject.take_apart(), framing),
     )
-    poses = {int(label): np.asarray(p) for label, p in simulated.truth["neighbours"].items()}
-    poses[subject.label] = np.asarray(simulated.truth["ct_to_world"])
-    ct_to_box = invert_rigid(framing.frame.box_to_world) @ poses[subject.label]
+    ct_to_world = {int(label): np.asarray(p) for label, p in simulated.truth["neighbours"].items()}
+    ct_to_world[subject.label] = np.asarray(simulated.truth["ct_to_world"])
+    ct_to_box = invert_rigid(framing.frame.box_to_world) @ ct_to_world[subject.label]
     prepared = prepare_views(simulated.case.views)
     return _sample(
         torch.from_numpy(np.stack([view.pixels for view in prepared])),
@@ -230,7 +226,7 @@ def simulate_fully(subject: Subject, options: SampleOptions, seed: int) -> Sampl
         project_target(subject.excess, framing.frame, ct_to_box),
         subject,
         framing.frame,
-        poses,
+        ct_to_world,
     )
 
 
@@ -242,12 +238,12 @@ class _Framing:
 
     def __init__(self, options: SampleOptions, seed: int) -> None:
         self.options = options
-        self.offset = draw_offset(options, np.random.default_rng([seed, 77]))
+        self.offset_mm = draw_offset(options, np.random.default_rng([seed, 77]))
 
-    def __call__(self, cameras: dict[str, Camera], at: Array) -> dict[str, Camera]:
+    def __call__(self, cameras: dict[str, Camera], centre_world: Array) -> dict[str, Camera]:
         self.frame = make_frame(
             list(cameras.values()),
-            at + self.offset,
+            centre_world + self.offset_mm,
             size_px=self.options.size_px,
             pixel_mm=self.options.pixel_mm,
         )
@@ -264,15 +260,16 @@ def _sample(
     targets: Tensor,
     subject: Subject,
     frame: Frame,
-    poses: Mapping[int, Array],
+    ct_to_world: Mapping[int, Array],
 ) -> Sample:
-    """Put a sample together; ``poses``: ``ct_to_world`` (4, 4) of every vertebra by label."""
+    """Put a sample together; ``ct_to_world`` (4, 4) of every vertebra by label."""
     world_to_box = invert_rigid(frame.box_to_world)
-    centred_to_box = world_to_box @ poses[subject.label] @ translation(subject.centre_ct)
+    centred_to_box = world_to_box @ ct_to_world[subject.label] @ translation(subject.centre_ct)
     # Every vertebra has a pose of its own.
     order = [subject.label, *sorted(n for n in subject.centroids if n != subject.label)]
     centres = [
-        transform_points(world_to_box @ poses[n], subject.centroids[n][None])[0] for n in order
+        transform_points(world_to_box @ ct_to_world[n], subject.centroids[n][None])[0]
+        for n in order
     ]
     return Sample(
         images=images,
