@@ -343,7 +343,7 @@ def test_the_next_batch_is_made_while_this_one_is_worked_on():
 
     ahead = Ahead(make, torch.device("cpu"), 10, StandIn())
     assert float(ahead.take(0).valid) == 0.0
-    assert go.wait(5.0)  # nobody has asked for it
+    assert go.wait(5.0)  # before it is asked for
     assert float(ahead.take(0).valid) == 0.0  # a step that is made again
     assert float(ahead.take(1).valid) == 1.0
     assert float(ahead.take(2).valid) == 2.0
@@ -430,7 +430,7 @@ class Stubborn(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError("no compiler for the way back\nand more that nobody reads")
+        raise RuntimeError("no compiler for the way back\nand more that is not shown")
 
 
 def failing(kind: str) -> Callable[[Callable[..., torch.Tensor]], Callable[..., object]]:
@@ -462,7 +462,7 @@ def test_where_compiling_fails_training_goes_on(subject, expected, monkeypatch, 
     assert note.startswith("compiling the networks failed (RuntimeError: no compiler")
     assert note.endswith("); training goes on without")
     assert len(note) < 250
-    assert "nobody reads" not in note
+    assert "not shown" not in note
     assert said.count(note) == 1
 
 
@@ -508,10 +508,10 @@ def test_what_fails_without_compiling_too_is_raised():
 @pytest.mark.slow
 def test_compiled_steps_give_nearly_the_same(subject, monkeypatch):
     """Through torch.compile up to the code that a compiler would be needed for."""
-    actual, seen = torch.compile, []
+    actual, compiled = torch.compile, []
 
     def traced(forward: Callable[..., torch.Tensor], **options: bool) -> Callable[..., object]:
-        seen.append(forward)
+        compiled.append(forward)
         return actual(forward, backend="aot_eager", **options)
 
     monkeypatch.setattr("torch.compile", traced)
@@ -524,7 +524,7 @@ def test_compiled_steps_give_nearly_the_same(subject, monkeypatch):
     plain.run()
     names = list(made.model.state_dict())
     history = made.run()
-    assert len(seen) == 5
+    assert len(compiled) == 5
     assert history.notes == []
     assert made.compiled.works
     np.testing.assert_allclose(losses, expected, rtol=1e-4)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Carrier(Protocol):
-    """Brings batches to a device without making anybody wait."""
+    """Brings batches to a device; the calling thread does not wait for the copy."""
 
     def send(self, batch: Any) -> Any:
         """Begin to copy a batch; called in a thread of its own."""
@@ -32,10 +32,10 @@ class PinnedCopies:
         """Begin to copy; the batch on the device, and the event after which it is whole."""
 
         def sent(tensor: Tensor) -> Tensor:
-            # X-rays are simulated there.
+            # Simulated X-rays are there already.
             if tensor.is_cuda:
                 return tensor
-            return tensor.cpu().pin_memory().to(self.device, non_blocking=True)
+            return tensor.pin_memory().to(self.device, non_blocking=True)
 
         with torch.cuda.stream(self.stream):
             there = each(batch, sent)

@@ -15,6 +15,17 @@ from ..errors import InputError
 
 Arrays = dict[str, NDArray[Any]]
 
+# What numpy raises for damaged files: it parses an array's header as Python.
+_BROKEN = (
+    OSError,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 def keep(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays by name, compressed; the folder is made where it is missing.
@@ -38,9 +49,8 @@ def read_kept(path: Path) -> Arrays | None:
     """Read what `keep` wrote; None where nothing is. Raises InputError for a damaged file."""
     if not path.is_file():
         return None
-    broken = (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (*broken, tokenize.TokenError) as error:
+    except _BROKEN as error:
         raise InputError(path, f"is damaged ({error})", "delete it") from None

@@ -107,7 +107,7 @@ class _Stage:
             around["unseen"] = unseen
             trainer = Trainer(model, pool, config, **around)
             share = 0.0 if detector is None else config.detection.share
-            found = History()
+            detection = History()
             if detector is not None and share > 0:
                 options = whole_views(config.samples, detector.config)
                 views, around["unseen"] = self._pools(data, options, "views", "unseen-views")
@@ -116,11 +116,11 @@ class _Stage:
                 minutes = self._left()
                 minutes = None if minutes is None else share * minutes
                 part = report.part(0.0, share)
-                found = finder.run(part, minutes, asked.is_enough)
+                detection = finder.run(part, minutes, asked.is_enough)
             state = None if detector is None else copy.deepcopy(detector.state_dict())
             history = trainer.run(report.part(share, 1.0), self._left(), asked.is_enough)
-            history.detection = found.entries
-            history.notes = list(dict.fromkeys(found.notes + history.notes))
+            history.detection = detection.entries
+            history.notes = list(dict.fromkeys(detection.notes + history.notes))
             if detector is not None and state is not None:
                 # A checkpoint of the rest may hold an earlier state of the detector.
                 detector.load_state_dict(state)
