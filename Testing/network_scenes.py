@@ -13,6 +13,10 @@ from RadGSRegLib.networks.model import ModelConfig, RadGSReg
 from RadGSRegLib.networks.recm import RecMConfig
 from RadGSRegLib.networks.regm import RegMConfig
 from RadGSRegLib.networks.views import ViewBatch, make_batch
+from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
+from RadGSRegLib.training.config import PhaseShares, TrainingConfig
+from RadGSRegLib.training.samples import SampleOptions
+from RadGSRegLib.training.subjects import Subject, make_subject
 
 TINY = ModelConfig(
     RecMConfig(size_px=32, pixel_mm=4.0, maps=3, hidden=24, embedding=4, per_anchor=16),
@@ -25,6 +29,30 @@ TINY_NETWORKS = {
     "regm": {"voxels": 16, "width": 2},
     "detector": {"size_px": 32, "pixel_mm": 7.5, "width": 4},
 }
+
+# A training of a patient's model that takes seconds.
+SHORT_TRAINING = TrainingConfig(
+    model=TINY,
+    samples=SampleOptions(size_px=128, pixel_mm=1.0),
+    shares=PhaseShares(0.5, 0.25, 0.25),
+    steps=8,
+    batch=3,
+    pairs=6,
+    first_pairs=4,
+    render_every=2,
+    joint_cases=2,
+    gaussians=60,
+    final_gaussians=120,
+    validate=2,
+    validate_every=4,
+    checkpoint_every=4,
+)
+
+
+def coarse_subject() -> Subject:
+    """A phantom's L3 among its neighbours, in voxels of 3 mm."""
+    phantom = make_phantom(random_spine(5), 3.0, "L3")
+    return make_subject(phantom.ct, phantom.labels, LABELS["L3"], "phantom")
 
 
 def lopsided_cloud(count: int = 60) -> GaussianCloud:

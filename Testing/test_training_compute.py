@@ -22,7 +22,6 @@ from RadGSRegLib.gaussians import rasterize
 from RadGSRegLib.geometry import exp_se3, translation
 from RadGSRegLib.networks import Detector, DetectorConfig, load_model, recm
 from RadGSRegLib.networks.crops import make_frame
-from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.system import Progress
 from RadGSRegLib.training import objective
 from RadGSRegLib.training.ahead import Ahead, PinnedCopies, each
@@ -33,7 +32,7 @@ from RadGSRegLib.training.objective import Objective
 from RadGSRegLib.training.patient import patient_model
 from RadGSRegLib.training.pool import Batch, SamplePool, numbers_of_step
 from RadGSRegLib.training.samples import Sample, SampleOptions, project_target
-from RadGSRegLib.training.subjects import Subject, make_subject
+from RadGSRegLib.training.subjects import Subject
 from RadGSRegLib.training.trainer import Trainer
 from RadGSRegLib.training.whole_views import Shown
 
@@ -41,27 +40,15 @@ pytestmark = pytest.mark.usefixtures("brief_fit")
 
 __all__ = ["case_path"]  # a fixture
 
-SHORT = TrainingConfig(
-    model=replace(scenes.TINY, recm=replace(scenes.TINY.recm, size_px=32, pixel_mm=4.0)),
-    samples=SampleOptions(size_px=128, pixel_mm=1.0),
-    shares=PhaseShares(2, 2, 1),
-    steps=5,
-    batch=3,
-    pairs=6,
-    first_pairs=4,
-    render_every=2,
-    joint_cases=2,
-    gaussians=60,
-    validate=1,
-    validate_every=100,
+SHORT = replace(
+    scenes.SHORT_TRAINING, shares=PhaseShares(2, 2, 1), steps=5, validate=1, validate_every=100
 )
 
 
 @pytest.fixture(scope="module")
 def subject() -> Subject:
     """A coarse phantom vertebra."""
-    phantom = make_phantom(random_spine(5), 3.0, "L3")
-    return make_subject(phantom.ct, phantom.labels, LABELS["L3"], "phantom")
+    return scenes.coarse_subject()
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ import torch
 
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Volume
-from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.system import Progress
 from RadGSRegLib.training.board import board
 from RadGSRegLib.training.checkpoint import load_checkpoint
-from RadGSRegLib.training.config import PhaseShares, TrainingConfig, read_config
+from RadGSRegLib.training.config import TrainingConfig, read_config
 from RadGSRegLib.training.kept import keep, read_kept
 from RadGSRegLib.training.objective import Objective
 from RadGSRegLib.training.patient import patient_model
@@ -32,30 +31,13 @@ pytestmark = pytest.mark.usefixtures("brief_fit")
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = SampleOptions(realism="realistic")
-CONFIG = TrainingConfig(
-    model=replace(scenes.TINY, recm=replace(scenes.TINY.recm, size_px=32, pixel_mm=4.0)),
-    samples=SampleOptions(size_px=128, pixel_mm=1.0),
-    shares=PhaseShares(0.5, 0.25, 0.25),
-    steps=8,
-    batch=3,
-    pairs=6,
-    first_pairs=4,
-    rendered=1,
-    render_every=2,
-    joint_cases=2,
-    gaussians=60,
-    final_gaussians=120,
-    validate=2,
-    validate_every=4,
-    checkpoint_every=4,
-)
+CONFIG = scenes.SHORT_TRAINING
 
 
 @pytest.fixture(scope="module")
 def subject() -> Subject:
     """A coarse phantom vertebra."""
-    phantom = make_phantom(random_spine(5), 3.0, "L3")
-    return make_subject(phantom.ct, phantom.labels, LABELS["L3"], "phantom")
+    return scenes.coarse_subject()
 
 
 @pytest.fixture(scope="module")
@@ -306,8 +288,7 @@ import torch
 torch.set_num_threads(1)
 import test_training_loop as t
 from dataclasses import replace
-phantom = t.make_phantom(t.random_spine(5), 3.0, "L3")
-subject = t.make_subject(phantom.ct, phantom.labels, t.LABELS["L3"], "phantom")
+subject = t.scenes.coarse_subject()
 config = replace(t.CONFIG, steps=4, batch=4, checkpoint_every=100, validate_every=100)
 trainer = t._trainer(subject, Path(sys.argv[2]), None, config)
 trainer.run()
