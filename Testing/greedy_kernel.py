@@ -1,4 +1,4 @@
-"""A kernel with a local array too large for registers, to see that this is seen."""
+"""A kernel whose local array is too large for registers, which the test of the kernels has to notice."""
 
 import warp as wp
 

@@ -122,9 +122,9 @@ def camera(
     *, mirrored: bool = False, principal: tuple[float, float] | None = None, primary: float = 20.0
 ) -> Camera:
     """A C-arm's camera of 200 x 180 pixels of 1.2 mm, 1124 mm to the detector."""
-    seen = carm_camera(1124.0, 750.0, primary, 5.0, (200, 180), (1.2, 1.2), principal)
-    if mirrored:
-        intrinsic = seen.intrinsic.copy()
-        intrinsic[0, 0] *= -1.0
-        seen = replace(seen, intrinsic=intrinsic)
-    return seen
+    upright = carm_camera(1124.0, 750.0, primary, 5.0, (200, 180), (1.2, 1.2), principal)
+    if not mirrored:
+        return upright
+    intrinsic = upright.intrinsic.copy()
+    intrinsic[0, 0] *= -1.0
+    return replace(upright, intrinsic=intrinsic)

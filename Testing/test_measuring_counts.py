@@ -187,9 +187,9 @@ def test_samples_of_simulated_rays() -> None:
     inside = filled = 0
     for view in cameras:
         for voxels, pose in parts:
-            found = cells_on_rays(voxels, view, pose)
-            inside += len(found)
-            filled += sum(int(voxels.cells[k, j, i]) for i, j, k in found)
+            cells = cells_on_rays(voxels, view, pose)
+            inside += len(cells)
+            filled += sum(int(voxels.cells[k, j, i]) for i, j, k in cells)
     pieces = work.pairs["simulation.ray_kernels.pieces"]
     assert inside > 1000
     assert pieces.visited == pytest.approx(inside, rel=0.002)
@@ -216,15 +216,15 @@ def drawing_of(subject: Subject, options: SampleOptions, seed: int) -> tuple[Dra
 def cells_on_rays(voxels: Voxels, camera: Camera, pose: np.ndarray) -> list[tuple[int, int, int]]:
     """The cells that the samples of all of a camera's rays lie in."""
     to_index = np.linalg.inv(camera.world_to_camera @ pose @ voxels.index_to_physical)
-    found = []
+    cells: list[tuple[int, int, int]] = []
     for row in range(camera.rows):
         for column in range(camera.columns):
             ray = np.linalg.inv(camera.intrinsic) @ [column, row, 1.0]
             depths = voxels.step * np.arange(1, int(1500 / voxels.step))
             places = depths[:, None] * (to_index[:3, :3] @ ray) + to_index[:3, 3]
             inside = (places >= 0.0).all(1) & (places <= np.array(voxels.size) - 1.001).all(1)
-            found += [tuple(place) for place in places[inside].astype(int)]
-    return found
+            cells += [tuple(place) for place in places[inside].astype(int)]
+    return cells
 
 
 def test_every_kernel_is_known_by_name() -> None:

@@ -54,7 +54,7 @@ def test_all_kernel_modules_are_known() -> None:
     assert len(kernel_modules()) >= 5
 
 
-def test_a_kernel_that_needs_too_much_is_seen(tmp_path: Path) -> None:
+def test_a_kernel_that_needs_too_much_is_noticed(tmp_path: Path) -> None:
     wp = pytest.importorskip("warp")
     start_warp()
     module = importlib.import_module("greedy_kernel")

@@ -154,15 +154,15 @@ def test_clouds_and_gradients_with_gaps(compute: Callable[[GaussianCloud], torch
     weights = torch.randn(image.shape, generator=torch.Generator().manual_seed(2))
     expected = torch.autograd.grad(image, whole.tensors, weights)
     again = compute(whole)
-    for one, other in zip(
+    for gradient, other in zip(
         torch.autograd.grad(again, whole.tensors, gapped(weights)), expected, strict=True
     ):
-        assert torch.equal(one, other)
+        assert torch.equal(gradient, other)
     # The gradient of a sum is one number, expanded.
     summed = torch.autograd.grad(compute(whole).sum(), whole.tensors)
     ones = torch.autograd.grad(compute(whole), whole.tensors, torch.ones_like(image))
-    for one, other in zip(summed, ones, strict=True):
-        assert torch.equal(one, other)
+    for gradient, other in zip(summed, ones, strict=True):
+        assert torch.equal(gradient, other)
 
 
 def test_volumes_and_gradients_with_gaps() -> None:

@@ -266,10 +266,10 @@ def silent(outcomes: Sequence[Outcome]) -> int:
     return sum(outcome.status == "ok" and outcome.wrong for outcome in outcomes)
 
 
-def row(room: str, name: str, found: Sequence[Sequence[Outcome]]) -> tuple[str, bool]:
+def row(room: str, name: str, every: Sequence[Sequence[Outcome]]) -> tuple[str, bool]:
     """Return a bound's line of the table, from the outcomes as it is, less and more; and whether
     nothing changed."""
-    usual, *others = found
+    usual, *others = every
     cells, nothing = [], True
     for outcomes in others:
         pairs = list(zip(usual, outcomes, strict=True))

@@ -29,7 +29,7 @@ def drawn(setting: Setting, count: int, device: torch.device, realism: str) -> l
 
 
 def compare(setting: Setting, notes: Notes) -> str:
-    """Pairs made together on the device against those made on the CPU, and one by one in full."""
+    """Pairs made together on the device against those made on the CPU, and against the full simulator's."""
     subject = scenes.subject(setting.spacing_mm)
     kinds = set()
     for realism in ("hard", "clean"):

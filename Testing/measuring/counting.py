@@ -37,10 +37,10 @@ _EMPTY = {
 class Counting(TorchDispatchMode):
     """Counts what the calling thread's torch operations compute and move.
 
-    ``operations``: a product or a sum each one (a matrix product of n^3 has 2 n^3), 2.5 n log2 n of
-    a real Fourier transform of n values, twice that of a complex one, one of any other function of
-    a value. ``moved_bytes``: what each operation reads and writes. Kernels of warp are not seen
-    here (`kernel_work`).
+    ``operations``: 1 for each product, sum or other function of a value (a matrix product of n^3
+    has 2 n^3), 2.5 n log2 n for a real Fourier transform of n values, 5 n log2 n for a complex
+    transform. ``moved_bytes``: what each operation reads and writes. Kernels of warp are counted
+    elsewhere (`kernel_work`).
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """What each launch of a kernel computes: pairs and samples counted, operations read off its source.
 
-A product, a sum, a quotient, a root and a comparison count as one each. What is done once per row
+A product, a sum, a quotient, a root and a comparison count as 1 each. What is done once per row
 of a footprint, or once per ray, is left out: it is a few hundredths of the whole.
 """
 
