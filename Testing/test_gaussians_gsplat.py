@@ -191,9 +191,15 @@ def test_tiles() -> None:
     assert any(len(mine) < len(most) for mine, most in zip(own, sets[1], strict=True))
 
 
-def test_gathering_with_its_tiles_equals_scattering(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _its_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the gsplat backend list tiles with the plain-torch functions."""
     functions = (judge._isect_tiles, judge._isect_offset_encode)
     monkeypatch.setattr(gsplat_backend, "_functions", lambda: functions)
+
+
+@pytest.mark.usefixtures("_its_tiles")
+def test_gathering_with_its_tiles_equals_scattering() -> None:
     cloud = random_cloud(60, dtype=torch.float32, smallest=3.0)
     intrinsic, pose = camera(40)
     inverse, matrix, size = inverse_intrinsic(intrinsic), torch.as_tensor(pose).float(), (40, 34)
@@ -209,9 +215,8 @@ def test_gathering_with_its_tiles_equals_scattering(monkeypatch: pytest.MonkeyPa
         assert relative(jacobian, moved) < 5e-6
 
 
-def test_bodies_with_its_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    functions = (judge._isect_tiles, judge._isect_offset_encode)
-    monkeypatch.setattr(gsplat_backend, "_functions", lambda: functions)
+@pytest.mark.usefixtures("_its_tiles")
+def test_bodies_with_its_tiles() -> None:
     clouds = tuple(random_cloud(20, seed=n, dtype=torch.float32, smallest=3.0) for n in (1, 2))
     intrinsic, pose = camera(40)
     shift = np.eye(4)
@@ -233,6 +238,18 @@ def test_bodies_with_its_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 # One small Gaussian, some pixels wide: what the renderers draw, not what their set-up says.
 
 
+CLOSE_SIZE, REACH = (80, 76), 6.0
+Drawn = tuple[torch.Tensor, torch.Tensor]
+Draw = Callable[[GaussianCloud, np.ndarray, torch.Tensor, np.ndarray], Drawn]
+"""The picture and its Jacobian of a cloud, by its intrinsic, its pose and a centre."""
+
+
+def pixels() -> torch.Tensor:
+    """The places (2, rows, columns) of the close-up's pixels: u, v."""
+    v, u = torch.meshgrid(*(torch.arange(n) for n in reversed(CLOSE_SIZE)), indexing="ij")
+    return torch.stack([u, v])
+
+
 def close_up() -> tuple[GaussianCloud, np.ndarray, torch.Tensor]:
     _, _, pose = view()
     cloud = GaussianCloud(
@@ -248,35 +265,21 @@ def close_up() -> tuple[GaussianCloud, np.ndarray, torch.Tensor]:
     return cloud, intrinsic, pose
 
 
-def alone(backend: str, dtype: torch.dtype) -> Callable[..., tuple[torch.Tensor, ...]]:
-    def draw(
-        cloud: GaussianCloud,
-        intrinsic: np.ndarray,
-        pose: torch.Tensor,
-        size: tuple[int, int],
-        centre: np.ndarray,
-        cutoff: float,
-    ) -> tuple[torch.Tensor, ...]:
-        scene = (cloud.to(dtype=dtype), intrinsic, pose, size)
-        image = rasterize(*scene, cutoff=cutoff, backend=backend)
-        both = rasterize_with_jacobian(*scene, centre, cutoff=cutoff, backend=backend)
+def alone(backend: str, dtype: torch.dtype) -> Draw:
+    def draw(cloud: GaussianCloud, k: np.ndarray, pose: torch.Tensor, centre: np.ndarray) -> Drawn:
+        about = (cloud.to(dtype=dtype), k, pose, CLOSE_SIZE)
+        image = rasterize(*about, cutoff=REACH, backend=backend)
+        both = rasterize_with_jacobian(*about, centre, cutoff=REACH, backend=backend)
         torch.testing.assert_close(image, both[0])
         return both
 
     return draw
 
 
-def as_body(
-    cloud: GaussianCloud,
-    intrinsic: np.ndarray,
-    pose: torch.Tensor,
-    size: tuple[int, int],
-    centre: np.ndarray,
-    cutoff: float,
-) -> tuple[torch.Tensor, ...]:
-    scene = (Bodies((cloud,)), [intrinsic], [pose.numpy()], [np.eye(4)], size)
-    image, jacobian = rasterize_bodies_with_jacobian(*scene, centre, cutoff=cutoff, backend="warp")
-    torch.testing.assert_close(rasterize_bodies(*scene, cutoff=cutoff, backend="warp"), image)
+def as_body(cloud: GaussianCloud, k: np.ndarray, pose: torch.Tensor, centre: np.ndarray) -> Drawn:
+    about = (Bodies((cloud,)), [k], [pose.numpy()], [np.eye(4)], CLOSE_SIZE)
+    image, jacobian = rasterize_bodies_with_jacobian(*about, centre, cutoff=REACH, backend="warp")
+    torch.testing.assert_close(rasterize_bodies(*about, cutoff=REACH, backend="warp"), image)
     return image[0, 0], jacobian[0, 0]
 
 
@@ -288,13 +291,11 @@ RENDERERS = pytest.mark.parametrize(
 
 
 @RENDERERS
-def test_what_is_drawn_of_a_small_gaussian(draw: Callable[..., tuple[torch.Tensor, ...]]) -> None:
+def test_what_is_drawn_of_a_small_gaussian(draw: Draw) -> None:
     cloud, intrinsic, pose = close_up()
-    size = (80, 76)
-    image, _ = draw(cloud, intrinsic, pose, size, np.zeros(3), cutoff=6.0)
+    image, _ = draw(cloud, intrinsic, pose, np.zeros(3))
     _, means, _, conics = project(cloud, torch.as_tensor(intrinsic), pose)
-    v, u = torch.meshgrid(torch.arange(size[1]), torch.arange(size[0]), indexing="ij")
-    du, dv = u - means[0, 0], v - means[0, 1]
+    du, dv = pixels() - means[0, :, None, None]
     a, b, c = conics[0].tolist()
     _, precisions = judge._quat_scale_to_covar_preci(cloud.quaternions, cloud.scales)
     source = -pose[:3, :3].T @ pose[:3, 3]
@@ -306,13 +307,12 @@ def test_what_is_drawn_of_a_small_gaussian(draw: Callable[..., tuple[torch.Tenso
 
 
 @RENDERERS
-def test_how_what_is_drawn_moves(draw: Callable[..., tuple[torch.Tensor, ...]]) -> None:
+def test_how_what_is_drawn_moves(draw: Draw) -> None:
     """The derivative images move the picture's middle as gsplat moves its mean."""
     cloud, intrinsic, pose = close_up()
-    size, centre = (80, 76), np.array([4.0, -2.0, 7.0])
-    image, jacobian = draw(cloud, intrinsic, pose, size, centre, cutoff=6.0)
-    v, u = torch.meshgrid(torch.arange(size[1]), torch.arange(size[0]), indexing="ij")
-    places = torch.stack([u, v]).to(image.dtype) - torch.tensor([40.3, 37.6])[:, None, None]
+    centre = np.array([4.0, -2.0, 7.0])
+    image, jacobian = draw(cloud, intrinsic, pose, centre)
+    places = pixels().to(image.dtype) - torch.tensor([40.3, 37.6])[:, None, None]
     total = image.double().sum()
     middle = (places * image).double().sum((1, 2)) / total
     moved = (places * jacobian[:, None]).double().sum((2, 3)) / total

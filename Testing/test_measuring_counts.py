@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -281,11 +282,23 @@ def test_operations_on_other_threads_are_counted() -> None:
 
 
 def test_busy_is_all_threads_together() -> None:
-    x = torch.rand(400, 400)
     lap = take_turns({"wait": lambda: time.sleep(0.05)}, CPU, rounds=1)["wait"][0]
     assert lap.busy < 0.5 * lap.wall
-    lap = take_turns({"work": lambda: [x @ x for _ in range(9)]}, CPU, rounds=1)["work"][0]
-    assert lap.busy > 0.0
+
+    def work() -> None:
+        ends = time.thread_time() + 0.05
+        while time.thread_time() < ends:
+            pass
+
+    def on_two_threads() -> None:
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    lap = take_turns({"work": on_two_threads}, CPU, rounds=1)["work"][0]
+    assert 0.099 < lap.busy < 0.2
 
 
 def test_exponents_of_power_laws() -> None:
