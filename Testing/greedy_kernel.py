@@ -1,4 +1,4 @@
-"""A kernel whose local array is too large for registers, which the test of the kernels has to notice."""
+"""A kernel whose local array is too large for registers, which a test has to notice."""
 
 import warp as wp
 

@@ -2,11 +2,11 @@
 
     python Testing/gpu/measure.py --out FOLDER
 
-Checks every kernel, the networks, the simulation and whole registrations of cases that it simulates
-itself against the CPU, and measures them. Ends within ``--minutes`` (7.5 unless given), and writes
-FOLDER/results.json and FOLDER/results.md after each number. A part that fails, crashes or hangs is
-written down with its error, and the rest go on. Exit status: 0 where all that can be measured here
-ran and agreed, else 1.
+Checks every kernel, the networks and the simulation against the CPU, the search and whole
+registrations of cases that it simulates itself against the truth, and measures them. Ends within
+``--minutes`` (7.5 unless given), and writes FOLDER/results.json and FOLDER/results.md after each
+number. A part that fails, crashes or hangs is written down with its error, and the rest go on. Exit
+status: 0 where all that can be measured here ran and agreed, else 1.
 
 It needs no network. Bring along what the machine lacks: `collect_wheels.py` beside this file says
 how. Without a GPU (``--device cpu``) the same parts run on the CPU; ``--size tiny`` is for a test.

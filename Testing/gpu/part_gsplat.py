@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 from gaussian_scenes import relative
-from measuring import devices, scenes
+from measuring import devices, scenes, stages
 from measuring.parts import Notes, NotHereError
 from measuring.timing import median, take_turns
 from setting import Setting
@@ -15,7 +14,6 @@ from RadGSRegLib.gaussians import RASTERIZERS, rasterize, rasterize_with_jacobia
 
 # The same kernels on other lists: only sums of another order differ.
 SAME = 1e-5
-CENTRE = np.array([1.0, 2.0, 3.0])
 
 
 def gsplat(setting: Setting, notes: Notes) -> None:
@@ -28,7 +26,7 @@ def gsplat(setting: Setting, notes: Notes) -> None:
     images, jacobians = {}, {}
     for name in ("gsplat", "warp"):
         images[name] = rasterize(*scene, backend=name)
-        jacobians[name] = rasterize_with_jacobian(*scene, CENTRE, backend=name)[1]
+        jacobians[name] = rasterize_with_jacobian(*scene, stages.CENTRE, backend=name)[1]
     notes.ran_on = devices.on(images["gsplat"])
     notes.check("gsplat, image", relative(images["gsplat"], images["warp"]), SAME)
     notes.check("gsplat, Jacobian", relative(jacobians["gsplat"], jacobians["warp"]), SAME)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import part_simulation
@@ -14,24 +14,14 @@ from measuring import devices, kernel_work, scenes, stages
 from measuring.ceilings import ceiling_of, ceiling_runs
 from measuring.parts import Notes
 from measuring.standings import table_of
-from measuring.timing import take_turns, timed
+from measuring.timing import median_ms, take_turns
 from peer_report import machine as described
 from setting import Setting
 from torch import Tensor
 
+from RadGSRegLib import gaussians
 from RadGSRegLib.drr import occupied_cells, project_volume, project_volume_with_jacobian
-from RadGSRegLib.gaussians import (
-    DEFAULT_CUTOFF,
-    Bodies,
-    GaussianCloud,
-    rasterize,
-    rasterize_bodies,
-    rasterize_bodies_with_jacobian,
-    rasterize_with_jacobian,
-    voxelize,
-    warp_backend,
-    warp_voxel_kernels,
-)
+from RadGSRegLib.gaussians import DEFAULT_CUTOFF, warp_backend, warp_voxel_kernels
 from RadGSRegLib.gaussians.tiles import list_tiles
 from RadGSRegLib.gaussians.voxel_setup import index_coefficients
 from RadGSRegLib.geometry import exp_se3, inverse_intrinsic
@@ -39,11 +29,13 @@ from RadGSRegLib.system import flat_array, launch, one_torch_thread, worker_coun
 from RadGSRegLib.views import LocalNormalization
 
 CPU = torch.device("cpu")
-CENTRE = np.array([1.0, 2.0, 3.0])
+CENTRE = stages.CENTRE
 SIZE = (45, 37)
 # Largest difference over the largest value. float32 against float64; a pixel or sample at the edge
 # of a footprint or voxel may fall to either side.
 IMAGE, GRADIENT, JACOBIAN, EDGES = 1e-4, 1e-3, 5e-4, 5e-3
+
+T = TypeVar("T")
 
 
 def machine(setting: Setting, notes: Notes) -> None:
@@ -95,21 +87,27 @@ def kernels(setting: Setting, notes: Notes) -> None:
     notes.remarks += [f"did not run here: {name}" for name in idle]
 
 
+def _both(setting: Setting, run: Callable[[torch.device, torch.dtype], T]) -> tuple[T, T]:
+    """What a function yields on the device in float32, and on the CPU in float64."""
+    return run(setting.device, torch.float32), run(CPU, torch.float64)
+
+
 def _rasterizer(setting: Setting, notes: Notes) -> str:
     shot = scenes.shot(100 if setting.tiny else 1500, 40, CPU)
     intrinsic, pose = shot.intrinsic, shot.pose
-    seen = []
-    for device, dtype in ((setting.device, torch.float32), (CPU, torch.float64)):
+
+    def run(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
         moved = shot.on(device, dtype).with_gradients().cloud
         matrix = torch.as_tensor(pose, dtype=dtype, device=device).requires_grad_()
-        image = rasterize(moved, intrinsic, matrix, SIZE)
+        image = gaussians.rasterize(moved, intrinsic, matrix, SIZE)
         weight = torch.linspace(0.5, 1.5, image.numel(), dtype=dtype, device=device)
         gradients = torch.autograd.grad(image, (*moved.tensors, matrix), weight.view_as(image))
         plain = moved.detach()
-        again = rasterize(plain, intrinsic, pose, SIZE)
-        jacobian = rasterize_with_jacobian(plain, intrinsic, pose, SIZE, CENTRE)
-        seen.append((image, gradients, jacobian, again))
-    ours, truth = seen
+        again = gaussians.rasterize(plain, intrinsic, pose, SIZE)
+        jacobian = gaussians.rasterize_with_jacobian(plain, intrinsic, pose, SIZE, CENTRE)
+        return image, gradients, jacobian, again
+
+    ours, truth = _both(setting, run)
     # As on CUDA, wherever this is.
     single, inverse = shot.on(setting.device, torch.float32).cloud, inverse_intrinsic(intrinsic)
     matrix, centre = setting.tensor(pose), setting.tensor(CENTRE)
@@ -134,14 +132,15 @@ def _bodies(setting: Setting, notes: Notes) -> str:
     turned = pose @ exp_se3([0.2, -0.7, 0.1, 4.0, -3.0, 9.0])
     intrinsics, poses = np.stack([intrinsic] * 2), np.stack([pose, turned])
     moved = np.stack([np.eye(4), exp_se3([0.1, 0.0, -0.2, 3.0, 2.0, -5.0])])
-    seen = []
-    for device, dtype in ((setting.device, torch.float32), (CPU, torch.float64)):
+
+    def run(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         clouds = (scenes.shot(60, 16, CPU, seed=seed).cloud.to(device, dtype) for seed in (1, 2))
-        arguments = (Bodies(tuple(clouds)), intrinsics, poses, moved, SIZE)
-        seen.append(
-            (rasterize_bodies(*arguments), *rasterize_bodies_with_jacobian(*arguments, CENTRE))
+        arguments = (gaussians.Bodies(tuple(clouds)), intrinsics, poses, moved, SIZE)
+        return gaussians.rasterize_bodies(*arguments), *gaussians.rasterize_bodies_with_jacobian(
+            *arguments, CENTRE
         )
-    ours, truth = seen
+
+    ours, truth = _both(setting, run)
     _compare(notes, "bodies, images", ours[:2], truth[:2], IMAGE)
     _compare(notes, "bodies, Jacobians", ours[2:], truth[2:], JACOBIAN)
     return devices.on(*ours)
@@ -149,13 +148,14 @@ def _bodies(setting: Setting, notes: Notes) -> str:
 
 def _voxelizer(setting: Setting, notes: Notes) -> str:
     shot, size = scenes.shot(100, 16, CPU), (20, 23, 17)
-    seen = []
-    for device, dtype in ((setting.device, torch.float32), (CPU, torch.float64)):
+
+    def run(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
         moved = shot.on(device, dtype).with_gradients().cloud
-        volume = voxelize(moved, scenes.grid(20, 100.0), size)
+        volume = gaussians.voxelize(moved, scenes.grid(20, 100.0), size)
         weight = torch.linspace(0.5, 1.5, volume.numel(), dtype=dtype, device=device)
-        seen.append((volume, torch.autograd.grad(volume, moved.tensors, weight.view_as(volume))))
-    ours, truth = seen
+        return volume, torch.autograd.grad(volume, moved.tensors, weight.view_as(volume))
+
+    ours, truth = _both(setting, run)
     _compare(notes, "voxelizer, volume", [ours[0]], [truth[0]], IMAGE)
     rows = _filled_by_rows(shot.on(setting.device, torch.float32).cloud, size)
     _compare(notes, "voxelizer, volume by rows", [rows], [truth[0]], IMAGE)
@@ -163,7 +163,7 @@ def _voxelizer(setting: Setting, notes: Notes) -> str:
     return devices.on(ours[0], *ours[1])
 
 
-def _filled_by_rows(cloud: GaussianCloud, size: tuple[int, int, int]) -> Tensor:
+def _filled_by_rows(cloud: gaussians.GaussianCloud, size: tuple[int, int, int]) -> Tensor:
     """The volume as on CUDA, wherever the cloud is."""
     ni, nj, nk = size
     matrix = torch.as_tensor(scenes.grid(20, 100.0), dtype=torch.float32, device=cloud.device)
@@ -180,8 +180,8 @@ def _projector(setting: Setting, notes: Notes) -> str:
     volume.array[5:9, 6:18, 7:16] = 0.0
     cells = occupied_cells(volume)
     to_physical = {"index_to_physical": volume.index_to_physical}
-    seen = []
-    for device, dtype in ((setting.device, torch.float32), (CPU, torch.float64)):
+
+    def run(device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
         voxels = torch.from_numpy(volume.array).to(device, dtype).requires_grad_()
         matrix = torch.as_tensor(pose, dtype=dtype, device=device).requires_grad_()
         image = project_volume(voxels, intrinsic, matrix, SIZE, **to_physical)
@@ -194,8 +194,9 @@ def _projector(setting: Setting, notes: Notes) -> str:
             )[1]
             for occupied in (None, cells)
         ]
-        seen.append((image, gradients, jacobians))
-    ours, truth = seen
+        return image, gradients, jacobians
+
+    ours, truth = _both(setting, run)
     _compare(notes, "projector, image", [ours[0]], [truth[0]], IMAGE)
     _compare(notes, "projector, gradients", ours[1], truth[1], EDGES)
     _compare(notes, "projector, Jacobians", ours[2], truth[2], EDGES)
@@ -208,14 +209,15 @@ def _normalisation(setting: Setting, notes: Notes) -> str:
     jacobian = torch.rand(6, 60, 50, generator=generator)
     valid = torch.ones(60, 50)
     valid[:9] = 0.0
-    seen = []
+    results = []
     for device in (setting.device, CPU):
         normalizer = LocalNormalization(valid.to(device), 8.0)
         normalized = normalizer.contrast(picture.to(device)).normalized(0.1)
         pushed, pulled = normalized.push(jacobian.to(device)), normalized.pull(weights.to(device))
-        seen.append([normalized.image, pushed, pulled])
-    _compare(notes, "local normalisation, pushed, pulled", seen[0], seen[1], IMAGE)
-    return devices.on(*seen[0])
+        results.append([normalized.image, pushed, pulled])
+    ours, truth = results
+    _compare(notes, "local normalisation, pushed, pulled", ours, truth, IMAGE)
+    return devices.on(*ours)
 
 
 def timings(setting: Setting, notes: Notes) -> None:
@@ -245,14 +247,12 @@ def _two_views(setting: Setting, notes: Notes) -> None:
     poses = [setting.tensor(shot.pose @ exp_se3([0.0, a, 0.0, 0.0, 0.0, 0.0])) for a in (0.0, 1.5)]
 
     def forward(cloud: Any) -> list[Tensor]:
-        return [rasterize(cloud, shot.intrinsic, pose, shot.size) for pose in poses]
+        return [gaussians.rasterize(cloud, shot.intrinsic, pose, shot.size) for pose in poses]
 
     def backward() -> object:
         images = forward(leaves)
         return torch.autograd.grad(sum(image.sum() for image in images), leaves.tensors)
 
     what = f"two views of {setting.gaussians:,} Gaussians, {setting.pixels} x {setting.pixels}"
-    rounds = setting.rounds
-    seconds = timed(partial(forward, shot.cloud), setting.device, rounds)
-    notes.figure(f"{what}, forward", seconds["ms"], "ms")
-    notes.figure(f"{what}, and backward", timed(backward, setting.device, rounds)["ms"], "ms")
+    for name, run in (("forward", partial(forward, shot.cloud)), ("and backward", backward)):
+        notes.figure(f"{what}, {name}", median_ms(run, setting.device, setting.rounds), "ms")

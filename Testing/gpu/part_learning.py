@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from measuring import devices, scenes
 from measuring.parts import Notes, NotHereError
-from measuring.timing import timed
-from part_jobs import apart_mm, case_of
+from measuring.timing import median_ms
+from part_jobs import case_of
 from part_simulation import CROP
 from setting import Setting
 
+from RadGSRegLib.measures import mtre
 from RadGSRegLib.networks import (
     ModelConfig,
     RadGSReg,
@@ -56,24 +58,22 @@ def networks(setting: Setting, notes: Notes) -> None:
             value, wanted = getattr(ours.effect, name), getattr(truth.effect, name)
             error = (value.cpu() - wanted).abs().max() / wanted.abs().max().clamp_min(1e-6)
             notes.check(f"RecM, {name}", float(error), NETWORK)
-        seconds = timed(lambda: there.recm.predict(moved), setting.device, setting.rounds)
-    notes.figure(f"RecM, {setting.batch} pairs", seconds["ms"], "ms")
+        spent = median_ms(lambda: there.recm.predict(moved), setting.device, setting.rounds)
+    notes.figure(f"RecM, {setting.batch} pairs", spent, "ms")
     notes.ran_on = devices.on(ours.effect.poses, ours.effect.raw)
     simulated = case_of(setting, 0)
     start = learned_start(simulated.case, there, fit=False)
     wanted = learned_start(simulated.case, here, fit=False)
     pairs = zip(start.candidates, wanted.candidates, strict=True)
     points = simulated.truth["points_ct"]
-    errors = [apart_mm(points, a.ct_to_world, b.ct_to_world) for a, b in pairs]
+    errors = [mtre(points, a.ct_to_world, b.ct_to_world) for a, b in pairs]
     notes.check("a start from the networks, mm", max(errors), NETWORK_POSE)
     if setting.tiny:
         return
     torch.backends.cudnn.allow_tf32 = True
     for fit, name in ((False, "as predicted"), (True, "fitted to the X-rays")):
-        seconds = timed(
-            lambda fit=fit: learned_start(simulated.case, there, fit=fit), setting.device, 3
-        )
-        notes.figure(f"a start from the networks, {name}", seconds["ms"], "ms")
+        run = partial(learned_start, simulated.case, there, fit=fit)
+        notes.figure(f"a start from the networks, {name}", median_ms(run, setting.device, 3), "ms")
 
 
 def training(setting: Setting, notes: Notes) -> None:

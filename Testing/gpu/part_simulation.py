@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
+from functools import partial
 
 import torch
 from measuring import devices, scenes
 from measuring.parts import Notes
+from measuring.timing import median_ms
 from setting import Setting
 
 from RadGSRegLib.training.samples import Sample, SampleOptions, draw_samples, simulate_fully
@@ -29,7 +30,8 @@ def drawn(setting: Setting, count: int, device: torch.device, realism: str) -> l
 
 
 def compare(setting: Setting, notes: Notes) -> str:
-    """Pairs made together on the device against those made on the CPU, and against the full simulator's."""
+    """Pairs made together on the device against those made on the CPU, and against the full
+    simulator's."""
     subject = scenes.subject(setting.spacing_mm)
     kinds = set()
     for realism in ("hard", "clean"):
@@ -55,12 +57,6 @@ def simulation(setting: Setting, notes: Notes) -> None:
     """Pairs of X-rays for training, 64 pixels."""
     made = drawn(setting, setting.pairs, setting.device, "mixed")
     notes.ran_on = devices.on(*(sample.images for sample in made))
-    spent = []
-    for _ in range(setting.rounds):
-        devices.synchronize(setting.device)
-        began = time.perf_counter()
-        drawn(setting, setting.pairs, setting.device, "mixed")
-        devices.synchronize(setting.device)
-        spent.append(time.perf_counter() - began)
-    rate = setting.pairs / sorted(spent)[len(spent) // 2]
+    run = partial(drawn, setting, setting.pairs, setting.device, "mixed")
+    rate = 1e3 * setting.pairs / median_ms(run, setting.device, setting.rounds)
     notes.figure(f"pairs of X-rays, {setting.pairs} at a time", rate, "per s")

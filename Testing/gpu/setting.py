@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import torch
@@ -121,14 +120,3 @@ def around(device: str) -> Surroundings:
         return True
 
     return Surroundings(peak_mib, usable)
-
-
-def with_device(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """The function told of a device, where it takes one."""
-    takes = "device" in signature(function).parameters
-    return partial(function, device=str(device)) if takes else function
-
-
-def options_on(options: Any, device: torch.device) -> Any:
-    """Options told of a device, where they take one."""
-    return replace(options, device=str(device)) if hasattr(options, "device") else options

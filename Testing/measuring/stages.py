@@ -241,11 +241,8 @@ def normal_equations(
     ]
 
 
-def search(steps: int, spacing_mm: float, device: torch.device | None = None) -> tuple[Stage, int]:
-    """The search around a click in two views, and how many rotations it tries: (2 steps + 1)^3.
-
-    On a ``device`` where the library takes one, else where it chooses to.
-    """
+def search(steps: int, spacing_mm: float) -> tuple[Stage, int]:
+    """The search around a click in two views, and how many rotations it tries: (2 steps + 1)^3."""
     scene, ct_to_world = scenes.scene(2, 128, spacing_mm)
     turn_deg = 20.0
     ranges = SearchOptions(rotation_step_deg=turn_deg / max(steps, 1))
