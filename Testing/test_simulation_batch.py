@@ -16,7 +16,15 @@ from torch.nn.functional import avg_pool2d
 from RadGSRegLib.cases import View
 from RadGSRegLib.geometry import Camera
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
-from RadGSRegLib.simulation import PRESETS, Scene, case, exposure, rays
+from RadGSRegLib.simulation import (
+    PRESETS,
+    Scene,
+    Wanted,
+    case,
+    exposure,
+    rays,
+    simulate_together,
+)
 from RadGSRegLib.simulation.drawing import Drawn, Finish, draw_case
 from RadGSRegLib.simulation.imaging import (
     add_noise,
@@ -103,6 +111,18 @@ def test_pictures_of_one_batch_are_of_one_size(subject: Subject) -> None:
     other = replace(drawn, cameras={"AP": camera.window(0.0, 0.0, 64, 64, 1.0)})
     with pytest.raises(ValueError, match="equally many pixels"):
         rays.mass_lengths([(scene, drawn), (scene, other)])
+
+
+def test_what_a_batch_cannot_simulate_is_refused(subject: Subject) -> None:
+    scene, p = subject.on("cpu"), PRESETS["realistic"]
+    wanted = Wanted(scene, subject.label, p, 1, subject.surface_count)
+    for parameters, problem in (
+        (replace(p, display=False), "have a spectrum and are displayed, or neither"),
+        (replace(p, polychromatic=False), "have a spectrum and are displayed, or neither"),
+        (replace(p, pixel_mm=1.0), "pixels of the same size"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            simulate_together([wanted, replace(wanted, parameters=parameters)])
 
 
 def _network_input(sample: samples.Sample) -> torch.Tensor:

@@ -59,8 +59,15 @@ class Simulated:
 def simulate_together(wanted: Sequence[Wanted]) -> Simulated:
     """Simulate cases whose scenes are on one device and whose cameras have equally many pixels.
 
-    Each follows from its seed alone, whatever else is wanted.
+    Each follows from its seed alone, whatever else is wanted. Raises ValueError for cases on
+    several devices or with unlike pixels, and where only a part of the physics of a display is
+    asked for: pictures have a spectrum and are displayed, or neither.
     """
+    asked = [case.parameters for case in wanted]
+    if len({p.pixel_mm for p in asked}) > 1:
+        raise ValueError("detectors of one batch have pixels of the same size")
+    if any(p.polychromatic != p.display for p in asked):
+        raise ValueError("pictures of a batch have a spectrum and are displayed, or neither")
     drawn = []
     for case in wanted:
         rng = np.random.default_rng(case.seed)
@@ -80,5 +87,5 @@ def simulate_together(wanted: Sequence[Wanted]) -> Simulated:
     )
     pictures = exposure.expose(lengths, chains)
     shape = (len(wanted), -1, *pictures.shape[-2:])
-    displayed = torch.tensor([case.parameters.display for case in wanted], device=device)
+    displayed = torch.tensor([p.display for p in asked], device=device)
     return Simulated(pictures.view(shape), displayed, lengths.excess.view(shape), drawn)
