@@ -27,8 +27,9 @@ from ..simulation import (
 from ..views import prepare_pictures, prepare_views
 from .subjects import Subject
 
-# So many pairs are simulated together: on a CPU they are to stay in its caches.
-_TOGETHER = {"cpu": 2, "cuda": 64}
+# So many pairs are one launch. On two cores 8 took 0.84 of the time a pair that 2 took, and 16 no
+# less than 8 (docs/experiments/pairs.md); on CUDA not measured.
+_TOGETHER = {"cpu": 8, "cuda": 64}
 
 
 @dataclass(frozen=True)

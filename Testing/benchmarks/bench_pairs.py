@@ -103,7 +103,10 @@ def measure(name: str, make: Callable[[], Subject], args: argparse.Namespace) ->
     subject.on(args.device)
     prepared = time.perf_counter() - begin
     threads = core_count() if args.device == "cpu" else 1
-    together = args.together if args.together else (2 if args.device == "cpu" else 64)
+    kind = torch.device(args.device).type
+    if args.together:
+        samples._TOGETHER[kind] = args.together
+    together = samples._TOGETHER[kind]
 
     def batched(n: int) -> object:
         seeds = range(n * together, (n + 1) * together)
@@ -144,7 +147,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--pairs", type=int, default=16, help="of the full simulator, a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--together", type=int, default=0, help="pairs in a batch")
+    parser.add_argument(
+        "--together", type=int, help="pairs of a launch, if not as many as in training"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     sources = list(phantoms())
