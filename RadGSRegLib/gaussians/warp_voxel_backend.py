@@ -11,9 +11,9 @@ from ..system import (
     balanced_edges,
     flat_array,
     launch,
+    launch_in_parts,
     launch_serially,
     run_jobs,
-    split,
     start_warp,
     worker_count,
 )
@@ -70,19 +70,11 @@ class _Scatter(torch.autograd.Function):
         result = torch.zeros_like(coefficients)
         source, target = flat_array(coefficients), flat_array(result)
         weight, grid = flat_array(weights), kernels.grid_of((ni, nj, nk), cut2)
-
-        parts = split(coefficients.shape[0], 1 if result.is_cuda else worker_count())
-        run_jobs(
-            [
-                partial(
-                    launch,
-                    kernels.gather_gradients,
-                    stop - first,
-                    [source, weight, target, first, grid],
-                    result,
-                )
-                for first, stop in parts
-            ]
+        launch_in_parts(
+            kernels.gather_gradients,
+            coefficients.shape[0],
+            lambda first: [source, weight, target, first, grid],
+            result,
         )
         return result, None, None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry import Array, Camera
-from ..system import flat_array, launch, run_jobs, split, start_warp, worker_count
+from ..system import flat_array, launch_in_parts, start_warp
 from .drawing import Drawn, Ellipsoid, Trunk, Wire
 from .materials import DENSITY
 from .voxels import SceneOnDevice, Voxels
@@ -121,13 +120,8 @@ def detect(signal: Tensor, scale: Tensor, electronic: Tensor, seeds: Tensor) -> 
         signal[0].numel(),
     ]
     out = flat_array(result)
-    parts = split(signal.numel(), 1 if signal.is_cuda else worker_count())
-    run_jobs(
-        [
-            partial(launch, noise_kernel.add_noise, end - begin, [*inputs, begin, out], result)
-            for begin, end in parts
-        ]
-    )
+    kernel = noise_kernel.add_noise
+    launch_in_parts(kernel, signal.numel(), lambda begin: [*inputs, begin, out], result)
     return result
 
 
@@ -195,13 +189,7 @@ def _follow(
     ]
     result = flat_array(sums)
     count = len(lens) * pictures.rows * pictures.columns
-    parts = split(count, 1 if sums.is_cuda else worker_count())
-    run_jobs(
-        [
-            partial(launch, kernel, end - begin, [*inputs, begin, result], sums)
-            for begin, end in parts
-        ]
-    )
+    launch_in_parts(kernel, count, lambda begin: [*inputs, begin, result], sums)
     return sums
 
 

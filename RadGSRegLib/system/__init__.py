@@ -23,6 +23,7 @@ from .warp_runtime import BLOCK as BLOCK
 from .warp_runtime import balanced_edges as balanced_edges
 from .warp_runtime import flat_array as flat_array
 from .warp_runtime import launch as launch
+from .warp_runtime import launch_in_parts as launch_in_parts
 from .warp_runtime import launch_serially as launch_serially
 from .warp_runtime import run_jobs as run_jobs
 from .warp_runtime import split as split

@@ -12,12 +12,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from .parallel import core_count
+from .parallel import core_count, worker_count
 
 if TYPE_CHECKING:
     # The command line starts before anything heavy is loaded.
@@ -157,6 +157,18 @@ def launch(kernel: Any, count: int, inputs: Sequence[Any], like: Tensor) -> None
         wp.launch(kernel, dim=count, inputs=inputs, device=device)
     else:
         wp.launch(kernel, dim=count, inputs=inputs, stream=stream, block_dim=BLOCK)
+
+
+def launch_in_parts(
+    kernel: Any, count: int, inputs: Callable[[int], Sequence[Any]], like: Tensor
+) -> None:
+    """`launch` in ranges side by side: as many as there are cores, on CUDA a single range.
+
+    ``inputs``: those of the range that begins at a thread's number; ranges write to disjoint
+    places.
+    """
+    parts = split(count, 1 if like.is_cuda else worker_count())
+    run_jobs([partial(launch, kernel, end - begin, inputs(begin), like) for begin, end in parts])
 
 
 def launch_serially(kernel: Any, count: int, inputs: Sequence[Any], like: Tensor) -> None:
