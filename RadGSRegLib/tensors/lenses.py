@@ -1,0 +1,92 @@
+"""What pictures of pinhole cameras have in common, many at a time.
+
+A pixel (u, v) looks along d = K^-1 (u, v, 1) = (x, y, 1), not normalised, from the camera's origin
+(the X-ray source); an integral over the ray parameter of d times |d| is the one over millimetres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Lenses:
+    """The inner geometry of V pictures of one size.
+
+    ``intrinsics`` (V, 3, 3), float64, in pixels; ``size`` (columns, rows). Raises ValueError for
+    other shapes.
+
+    Example:
+        >>> from RadGSRegLib.tensors import Lenses
+        >>> lens = Lenses.of([[[1000.0, 0.0, 16.0], [0.0, 1000.0, 16.0], [0.0, 0.0, 1.0]]], (33, 33))
+        >>> lens.rays[0][0, :, 16, 32].tolist()
+        [0.01600000075995922, 0.0, 1.0]
+    """
+
+    intrinsics: Tensor
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.intrinsics.dim() != 3 or self.intrinsics.shape[1:] != (3, 3):
+            raise ValueError(f"intrinsics are (V, 3, 3), not {tuple(self.intrinsics.shape)}")
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"a size is (columns, rows), both at least 1, not {self.size}")
+
+    @classmethod
+    def of(
+        cls,
+        intrinsics: ArrayLike,
+        size: Sequence[int],
+        device: torch.device | str = "cpu",
+    ) -> Lenses:
+        """Make them of numbers on the host."""
+        matrices = torch.from_numpy(np.array(intrinsics, dtype=np.float64)).to(device)
+        return cls(matrices, (int(size[0]), int(size[1])))
+
+    def __len__(self) -> int:
+        return len(self.intrinsics)
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.intrinsics.device
+
+    @cached_property
+    def inverses(self) -> Tensor:
+        """K^-1 (V, 3, 3), float64: by cofactors, as a solver would wait for a GPU."""
+        a, b, c = self.intrinsics.unbind(1)
+        cofactors = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], -1)
+        return cofactors / (a * cofactors[..., 0]).sum(-1)[:, None, None]
+
+    @cached_property
+    def rays(self) -> tuple[Tensor, Tensor]:
+        """Directions (V, 3, rows, columns) = (x, y, 1) of all pixels and their lengths (V, rows,
+        columns), float32. Not to be written into."""
+        columns, rows = self.size
+        u = torch.arange(columns, dtype=torch.float64, device=self.device)
+        v = torch.arange(rows, dtype=torch.float64, device=self.device)
+        by_column, by_row, constant = self.inverses[..., None, None].unbind(2)
+        directions = by_column * u + by_row * v[:, None] + constant
+        return directions.float(), directions.norm(dim=1).float()
+
+    def part(self, index: slice | Tensor) -> Lenses:
+        """Return those of some pictures, with their rays where these are known."""
+        out = Lenses(self.intrinsics[index], self.size)
+        known = self.__dict__
+        if "inverses" in known:
+            out.__dict__["inverses"] = self.inverses[index]
+        if "rays" in known:
+            directions, lengths = self.rays
+            out.__dict__["rays"] = directions[index], lengths[index]
+        return out
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    return torch.linalg.cross(a, b, dim=-1)
