@@ -25,7 +25,8 @@ class Lenses:
 
     Example:
         >>> from RadGSRegLib.tensors import Lenses
-        >>> lens = Lenses.of([[[1000.0, 0.0, 16.0], [0.0, 1000.0, 16.0], [0.0, 0.0, 1.0]]], (33, 33))
+        >>> intrinsic = [[1000.0, 0.0, 16.0], [0.0, 1000.0, 16.0], [0.0, 0.0, 1.0]]
+        >>> lens = Lenses.of([intrinsic], (33, 33))
         >>> lens.rays[0][0, :, 16, 32].tolist()
         [0.01600000075995922, 0.0, 1.0]
     """
@@ -89,4 +90,5 @@ class Lenses:
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
-    return torch.linalg.cross(a, b, dim=-1)
+    out: Tensor = torch.linalg.cross(a, b, dim=-1)
+    return out

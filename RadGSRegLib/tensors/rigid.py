@@ -14,7 +14,7 @@ def skew(vectors: Tensor) -> Tensor:
     x, y, z = vectors.unbind(-1)
     nothing = torch.zeros_like(x)
     rows = [nothing, -z, y, z, nothing, -x, -y, x, nothing]
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+    return torch.stack(rows, -1).reshape(*x.shape, 3, 3)
 
 
 def _affine(linear: Tensor, offset: Tensor) -> Tensor:
