@@ -14,9 +14,11 @@ from numpy.typing import ArrayLike
 
 from .cases import Case, View, clicked_centre, middle_of_views
 from .geometry import Array, Volume, transform_points
-from .system import Progress, ProgressCallable
+from .system import Progress, ProgressCallable, device_name
 
 if TYPE_CHECKING:
+    import torch
+
     from .gaussians import GaussianCloud
     from .reconstruction import Reconstruction, ReconstructionOptions
     from .registration import Proposer, Registration, RegistrationOptions
@@ -26,11 +28,16 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PipelineOptions:
     """Options of the parts; None stands for their defaults. ``filters`` make the views better for
-    both."""
+    both. All is computed on the device of the reconstruction's options."""
 
     registration: RegistrationOptions | None = None
     reconstruction: ReconstructionOptions | None = None
     filters: tuple[ViewFilter, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """Where both parts compute."""
+        return "cpu" if self.reconstruction is None else self.reconstruction.device
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class PipelineResult:
 
     ``cloud_world`` (means in world mm) and ``volume_world`` (1/mm) are the reconstruction,
     ``surface_points_ct`` (N, 3) mm the vertebra's surface in the CT, ``timing_s`` the
-    registration's stages, "reconstruct" and "total".
+    registration's stages, "reconstruct" and "total"; ``ran_on`` which device computed each stage.
     """
 
     registration: Registration
@@ -48,6 +55,7 @@ class PipelineResult:
     surface_points_ct: Array
     timing_s: dict[str, float]
     reconstruction_quality: dict[str, Any] = field(default_factory=dict)
+    ran_on: dict[str, str] = field(default_factory=dict)
 
 
 def run(
@@ -96,7 +104,7 @@ def run(
     began = time.perf_counter()
     part, filters = report.part(0.0, 0.7), options.filters
     registration = register_case(
-        case, start_ct_to_world, options.registration, part, proposers, filters
+        case, start_ct_to_world, options.registration, part, proposers, filters, options.device
     )
     registered = time.perf_counter()
     if on_registered is not None:
@@ -114,6 +122,7 @@ def run(
         surface_points_ct=case.surface_ct,
         timing_s={**stages, "reconstruct": done - registered, "total": done - began},
         reconstruction_quality=reconstruction.quality,
+        ran_on={**registration.ran_on, "reconstruct": device_name(options.device)},
     )
 
 
@@ -124,6 +133,7 @@ def register_case(
     progress: Progress | None = None,
     proposers: Sequence[Proposer] = (),
     filters: Sequence[ViewFilter] = (),
+    device: torch.device | str = "cpu",
 ) -> Registration:
     """Register the case's vertebra to its X-rays; `registration.register_case` says how it starts.
 
@@ -134,6 +144,7 @@ def register_case(
         progress: told of the share done and of the best pose so far; may cancel.
         proposers: what to ask before the search (`networks.LearnedStart.proposer`).
         filters: what makes the views better first.
+        device: where to compute all but what is taken out of the CT.
 
     Returns:
         The pose (4, 4) LPS mm, its covariance (6, 6) in rad and mm, the status and the evidence.
@@ -157,7 +168,7 @@ def register_case(
     from . import registration
 
     return registration.register_case(
-        case, start_ct_to_world, options, progress, proposers, filters
+        case, start_ct_to_world, options, progress, proposers, filters, device
     )
 
 

@@ -41,7 +41,8 @@ def make_record(**changes: Any) -> RegistrationRecord:
         "ct_to_world": POSE,
         "covariance": np.eye(6) * 1e-3,
         "quality": {"score": np.float32(0.5), "views": {"AP": np.array([1, 2])}, "flag": np.True_},
-        "timing_s": {"total": 1.5},
+        "timing_s": {"search": 1.0, "total": 1.5},
+        "ran_on": {"search": "cuda:0 (a card)"},
         "inputs": {"ap.tif": "0" * 64},
         "parameters": {"label": np.int64(22), "seed": None, "path": Path("/home/doe/x.json")},
     }
@@ -55,14 +56,20 @@ def test_registration_round_trip(tmp_path: Path) -> None:
     assert (raw["schema"], raw["version"]) == ("radgsreg/registration", 1)
     assert set(raw) == {
         "schema", "version", "status", "ct_to_world", "covariance", "quality", "timing_s",
-        "inputs", "software", "parameters",
+        "ran_on", "inputs", "software", "parameters",
     }  # fmt: skip
     assert raw["parameters"] == {"label": 22, "seed": None, "path": "x.json"}
     assert raw["quality"] == {"score": 0.5, "views": {"AP": [1, 2]}, "flag": True}
     assert "radgsreg" in raw["software"]
+    assert raw["ran_on"] == {"search": "cuda:0 (a card)"}
     record = read_registration_json(path)
     np.testing.assert_allclose(record.ct_to_world, POSE, atol=1e-12)
     np.testing.assert_array_equal(record.covariance, np.eye(6) * 1e-3)
+    assert record.ran_on == raw["ran_on"]
+    # Files of an older version do not say it.
+    del raw["ran_on"]
+    path.write_text(json.dumps(raw))
+    assert read_registration_json(path).ran_on == {}
     assert [p.name for p in tmp_path.iterdir()] == ["registration.json"]
 
 

@@ -25,7 +25,18 @@ RESULTS = (
 def test_the_demo_registers_its_own_case_within_2_mm(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     done = subprocess.run(
-        [sys.executable, "-m", "RadGSRegLib", "demo", "--out", str(out), "--seed", "3"],
+        [
+            sys.executable,
+            "-m",
+            "RadGSRegLib",
+            "demo",
+            "--out",
+            str(out),
+            "--seed",
+            "3",
+            "--device",
+            "cpu",
+        ],
         capture_output=True,
         text=True,
         timeout=300,
@@ -40,6 +51,8 @@ def test_the_demo_registers_its_own_case_within_2_mm(tmp_path: Path) -> None:
     error = mtre(np.array(truth["points_ct"]), record["ct_to_world"], truth["ct_to_world"])
     assert record["status"] == "ok"
     assert error < 2.0
+    assert record["ran_on"] == dict.fromkeys(record["timing_s"].keys() - {"total"}, "cpu")
+    assert {"prepare", "search", "reconstruct"} <= record["ran_on"].keys()
     covariance = np.array(record["covariance"])
     assert np.allclose(covariance, covariance.T)
     assert np.linalg.eigvalsh(covariance).min() > 0

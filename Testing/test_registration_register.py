@@ -118,6 +118,7 @@ def test_what_a_registration_says() -> None:
         assert done.timing_s["total"] == pytest.approx(
             sum(t for stage, t in done.timing_s.items() if stage != "total"), rel=0.05, abs=0.1
         )
+        assert done.ran_on == dict.fromkeys(done.timing_s.keys() - {"total"}, "cpu")
         assert done.seed == QUICK.seed
         json.dumps([done.quality, done.parameters, done.timing_s], allow_nan=False)
         # The expected error is no fantasy: the true one is not ten times as large.

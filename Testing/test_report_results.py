@@ -56,10 +56,14 @@ def result(status: str = "ok", pose: np.ndarray = POSE) -> pipeline.PipelineResu
         {"search": 1.0, "total": 1.5},
         {"levels": (4, 2)},
         3,
+        ran_on={"search": "cuda:0 (a card)"},
     )
     points = CENTRE_CT + RADIUS * np.eye(3)
     timing = {"search": 1.0, "reconstruct": 0.5, "total": 2.0}
-    return pipeline.PipelineResult(registration, cloud, volume, points, timing, {"views": 2})
+    ran_on = {**registration.ran_on, "reconstruct": "cuda:0 (a card)"}
+    return pipeline.PipelineResult(
+        registration, cloud, volume, points, timing, {"views": 2}, ran_on
+    )
 
 
 def test_every_file_of_the_contract(tmp_path: Path) -> None:
@@ -72,6 +76,7 @@ def test_every_file_of_the_contract(tmp_path: Path) -> None:
     assert np.allclose(record.ct_to_world, POSE)
     assert record.inputs == case.inputs
     assert record.timing_s["total"] == 2.0
+    assert record.ran_on == dict.fromkeys(("search", "reconstruct"), "cuda:0 (a card)")
     assert record.parameters["seed"] == 3
     assert record.quality["reason"] == "because"
     assert record.software["radgsreg"]
@@ -84,6 +89,7 @@ def test_every_file_of_the_contract(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "0.1 mm" in page
     assert "reconstruct" in page
+    assert page.count("cuda:0 (a card)") == 1
 
 
 def test_the_surface_goes_along() -> None:

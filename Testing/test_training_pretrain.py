@@ -249,12 +249,14 @@ def test_register_with_a_model(trained, case_path, tmp_path):
     """From the command to its files; a model after so few steps cannot help, but must not harm."""
     out = tmp_path / "out"
     arguments = ["register", str(case_path), "--out", str(out), "--effort", "fast"]
+    arguments += ["--device", "cpu"]
     assert cli.main([*arguments, "--model", str(trained)]) in (0, 3)
     record = json.loads((out / "registration.json").read_text())
     assert trained.name in record["inputs"]
     seconds = record["timing_s"]
     assert seconds["see"] > 0.0
     assert seconds["learned"] > 0.0
+    assert record["ran_on"] == dict.fromkeys(seconds.keys() - {"total"}, "cpu")
     stages = sum(value for name, value in seconds.items() if name != "total")
     assert seconds["total"] == pytest.approx(stages, abs=0.5)
     if record["status"] == "ok":
@@ -269,8 +271,10 @@ def test_reconstruct_learned(trained, case_path, tmp_path, capsys):
     content = json.loads((case / "case.json").read_text()) | {"remark": "of no use"}
     (case / "case.json").write_text(json.dumps(content))
     arguments = ["reconstruct", str(case), "--out", str(out), "--method", "learned"]
-    assert cli.main([*arguments, "--model", str(trained)]) == 0
+    assert cli.main([*arguments, "--model", str(trained), "--device", "cpu"]) == 0
     record = json.loads((out / "reconstruction.json").read_text())
+    assert record["timing_s"].keys() == {"reconstruct", "total"}
+    assert record["ran_on"] == {"reconstruct": "cpu"}
     assert record["method"] == "learned"
     assert record["parameters"]["notes"] == ['case.json: "remark" is not used']
     assert 'note: case.json: "remark" is not used' in capsys.readouterr().out

@@ -24,6 +24,7 @@ Status = Literal["ok", "uncertain", "failed"]
 
 SCHEMA = "radgsreg/registration"
 VERSION = 1
+_TABLES = ("quality", "timing_s", "ran_on", "inputs", "software", "parameters")
 _PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "SimpleITK", "pydicom")
 
 
@@ -44,8 +45,9 @@ class RegistrationRecord:
 
     ``ct_to_world`` (4, 4) rigid, mm. ``covariance`` (6, 6) of the twist about the vertebra's centre
     (rotation in rad, then translation in mm, along the CT's axes; see geometry/pose.py), or None
-    where there is none (allowed only if ``status`` is not ``ok``). The dictionaries hold anything
-    that JSON can, numpy values included.
+    where there is none (allowed only if ``status`` is not ``ok``). ``ran_on``: the device that each
+    stage of ``timing_s`` was computed on. The dictionaries hold anything that JSON can, numpy
+    values included.
     """
 
     status: Status
@@ -53,6 +55,7 @@ class RegistrationRecord:
     covariance: Array | None
     quality: dict[str, Any] = field(default_factory=dict)
     timing_s: dict[str, float] = field(default_factory=dict)
+    ran_on: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=software_versions)
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -123,7 +126,7 @@ def read_registration_json(path: Path) -> RegistrationRecord:
         status=status,  # type: ignore[arg-type]
         ct_to_world=fields.rigid("ct_to_world"),
         covariance=fields.numbers("covariance", (6, 6)) if "covariance" in fields else None,
-        **{key: table(key) for key in ("quality", "timing_s", "inputs", "software", "parameters")},
+        **{key: table(key) for key in _TABLES},
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import RECONSTRUCTION_METHODS
 from ..errors import InputError
-from ..system import ExitStatus, Interrupt, Progress
+from ..system import ExitStatus, Interrupt, Progress, device_name
 from .arguments import add_common, add_out, add_path, check_model, explain_views
 from .command import Command, Outcome
 from .running import (
@@ -70,26 +71,31 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         from ..gaussians import write_ply
 
         registration: Registration | None = None
-        timing_s: dict[str, float] = {}
+        ran_on = {"reconstruct": device_name(torch_device(args.device))}
+        began = time.perf_counter()
         part = progress.part(0.05, 0.95)
         if case is not None and args.ct_prior:
             result = pipeline.run(case, start, pipeline_options(args), part)
             registration = result.registration
             cloud, volume = result.cloud_world, result.volume_world
-            quality, timing_s = result.reconstruction_quality, result.timing_s
+            quality = result.reconstruction_quality
+            timing_s, ran_on = result.timing_s, result.ran_on
         elif args.method == "learned":
             from ..networks import load_model, see
             from ..reconstruction import box_of_cloud
 
             model = load_model(args.model, torch_device(args.device))
+            began = time.perf_counter()
             learned = see(views, model, None, part)
-            cloud = learned.cloud_world.to("cpu")
+            cloud = learned.cloud_world
             volume = box_of_cloud(cloud, 1.0).voxelize(cloud)
             quality = {"agreement": learned.score, "gaussians": len(cloud)}
         else:
             options = reconstruction_options(args.device, args.seed)
             done = pipeline.reconstruct(views, options=options, progress=part)
             cloud, volume, quality = done.cloud, done.volume, done.quality
+        if registration is None:
+            timing_s = dict.fromkeys(("reconstruct", "total"), time.perf_counter() - began)
         write_volume_nifti(volume, stage / "reconstruction.nii.gz")
         write_ply(stage / "gaussians.ply", cloud)
         record = {
@@ -102,6 +108,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "ct_to_world": None if registration is None else registration.ct_to_world,
             "quality": quality,
             "timing_s": timing_s,
+            "ran_on": ran_on,
             "inputs": inputs,
             "software": software_versions(),
             "parameters": {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..system import Interrupt, Progress
+from ..system import Interrupt, Progress, device_name
 from .arguments import add_common, add_effort, add_out, add_path, check_model, explain_views
 from .command import Command, Outcome
 from .running import (
@@ -78,7 +78,11 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             views = drawing.pictures(part)
         if proposers:
             total = see_s + result.timing_s["total"]
-            result = replace(result, timing_s={"see": see_s, **result.timing_s, "total": total})
+            result = replace(
+                result,
+                timing_s={"see": see_s, **result.timing_s, "total": total},
+                ran_on={"see": device_name(options.device), **result.ran_on},
+            )
         # Not before: what draws takes a third of a second to import, which its thread has done.
         from ..report import write_results
 

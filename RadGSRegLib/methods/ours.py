@@ -35,7 +35,9 @@ def optimize(
     began = time.perf_counter()
     options = registration_options(settings.effort, seed=task.seed)
     part = progress.part(0.0, 0.7) if task.wants_volume else progress
-    registration = pipeline.register_case(case, task.given, options, part, proposers)
+    registration = pipeline.register_case(
+        case, task.given, options, part, proposers, device=settings.device
+    )
     registered = time.perf_counter()
     answer = Answer(
         registration.ct_to_world,

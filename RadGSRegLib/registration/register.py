@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from ..cases import Case, clicked_centre
 from ..errors import InputError
 from ..geometry import Array
-from ..system import Progress, one_torch_thread
+from ..system import Progress, device_name, one_torch_thread
 from ..views import ViewFilter
 from .bounds import CLICKS_APART_MM, STANDS_ALONE, WORTH_FINISHING
 from .evidence import Evidence, gather_evidence
@@ -54,6 +55,7 @@ def register_case(
     progress: Progress | None = None,
     proposers: Sequence[Proposer] = (),
     filters: Sequence[ViewFilter] = (),
+    device: torch.device | str = "cpu",
 ) -> Registration:
     """Register the case's vertebra to its X-rays.
 
@@ -62,7 +64,8 @@ def register_case(
     the one and the position of the other. Without a start the CT's axes are taken to lie as
     ``Case.patient_axes`` say (parallel to the world's), within 25 degrees about each. ``proposers``
     (a trained model's poses, as `GivenPoses`) are asked before, and say where to search where
-    nothing else does. ``filters`` make the X-rays better first.
+    nothing else does. ``filters`` make the X-rays better first. Bone is taken out of
+    the CT on the CPU, all else is computed on ``device``.
 
     Raises InputError where there is nothing to start from or nothing to be seen there, and
     Cancelled when ``progress`` says so.
@@ -73,7 +76,7 @@ def register_case(
         report(0.0, "taking the bone out of the CT")
         given = fitted(given, case)
         options = scaled(given)
-        scene = scene_of(case, options, filters)
+        scene = scene_of(case, options, filters, device)
         if start_ct_to_world is not None:
             scene = replace(scene, start_ct_to_world=np.array(start_ct_to_world, dtype=float))
         asked = case_proposers(case, start_ct_to_world, options, proposers)
@@ -96,6 +99,7 @@ def register_case(
         done,
         parameters={**done.parameters, "registration": asdict(given)},
         timing_s={"prepare": prepared, **done.timing_s, "total": total},
+        ran_on={"prepare": "cpu", **done.ran_on},
     )
 
 
@@ -364,4 +368,5 @@ def _registration(
         parameters={**scene.parameters, "registration": asdict(options)},
         seed=options.seed,
         arrangement=best.arrangement,
+        ran_on=dict.fromkeys(timing_s, device_name(scene.device)),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..cases import Case
 from ..geometry import Array, Rigid
@@ -29,6 +30,11 @@ class Scene:
     nominal: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     start_ct_to_world: Array | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the stages of a registration compute."""
+        return torch.device("cpu")
 
     def distance_mm(self, a: Array, b: Array) -> float:
         """Return the mean distance of the target's surface between two poses (4, 4)."""
@@ -57,10 +63,16 @@ def case_bodies(case: Case, options: RegistrationOptions) -> RigidBodies:
     return ct_bodies(anatomy, case.ct, coarse_mm=coarse_mm, fine_mm=fine_mm)
 
 
-def scene_of(case: Case, options: RegistrationOptions, filters: Sequence[ViewFilter] = ()) -> Scene:
+def scene_of(
+    case: Case,
+    options: RegistrationOptions,
+    filters: Sequence[ViewFilter] = (),
+    device: torch.device | str = "cpu",
+) -> Scene:
     """Make the scene of a case: its CT's bodies and its X-rays, made better by ``filters``.
 
-    Raises InputError for a label without bone and for X-rays without any counts.
+    ``device``: where the bodies are to lie. Raises InputError for a label without bone and for
+    X-rays without any counts.
     """
     return Scene(
         case_bodies(case, options),

@@ -1,6 +1,6 @@
 """What a registration says."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +19,9 @@ class Registration:
     (3,) mm under `geometry.compose_about`, in rad and mm, order (rx, ry, rz, tx, ty, tz) along the
     CT's axes. ``quality`` holds "score", "views" ({name: {"score": ...}}), "expected_error_mm" and
     whatever else led to ``status``; ``reason`` is one sentence why. ``timing_s`` maps stages (and
-    "total") to seconds. ``arrangement``: the pose with all else that was unknown, as how neighbours
-    have moved, or what a `BodySource` adds.
+    "total") to seconds, ``ran_on`` those stages to the devices that they were computed on
+    (`system.device_name`). ``arrangement``: the pose with all else that was unknown, as how
+    neighbours have moved, or what a `BodySource` adds.
     """
 
     status: Status
@@ -33,3 +34,4 @@ class Registration:
     parameters: dict[str, Any]
     seed: int
     arrangement: Arrangement | None = None
+    ran_on: dict[str, str] = field(default_factory=dict)

@@ -90,7 +90,7 @@ def report_html(
         reconstruction=words.reconstruction_words(reconstruction or {}),
         timing=_timing(timing_s or registration.timing_s),
         inputs=[(name, digest[:12]) for name, digest in sorted(case.inputs.items())],
-        software=list(software.items()),
+        software=[*software.items(), *_computed_on(registration)],
         parameters=words.parameter_words(
             flatten({**registration.parameters, "seed": registration.seed})
         ),
@@ -195,6 +195,12 @@ def _timing(timing_s: Mapping[str, float]) -> list[tuple[str, float, float]]:
     total = timing_s.get("total", sum(timing_s.values()))
     last = sorted(timing_s.items(), key=lambda stage: stage[0] == "total")
     return [(words.stage_words(n), value, 100.0 * value / max(total, 1e-9)) for n, value in last]
+
+
+def _computed_on(registration: Registration) -> list[tuple[str, str]]:
+    """The devices, in the order of the stages."""
+    devices = dict.fromkeys(registration.ran_on.values())
+    return [("computed on", ", ".join(devices))] if devices else []
 
 
 def _data_url(png: bytes) -> str:

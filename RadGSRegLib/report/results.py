@@ -54,6 +54,7 @@ def write_results(
         covariance=registration.covariance,
         quality={**registration.quality, "reason": registration.reason},
         timing_s=dict(result.timing_s),
+        ran_on=dict(result.ran_on),
         inputs=case.inputs,
         software=software_versions(),
         parameters={

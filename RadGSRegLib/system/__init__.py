@@ -9,6 +9,7 @@ from .backends import available_backends as available_backends
 from .backends import on_torch as on_torch
 from .backends import on_warp as on_warp
 from .backends import preferring as preferring
+from .devices import device_name as device_name
 from .exit_status import ExitStatus as ExitStatus
 from .interrupt import Interrupt as Interrupt
 from .parallel import side_by_side as side_by_side
