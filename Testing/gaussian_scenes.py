@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 
 from RadGSRegLib.gaussians import GaussianCloud
 from RadGSRegLib.geometry import Volume, exp_se3
+from RadGSRegLib.tensors import Lenses
 
 
 def random_cloud(
@@ -46,6 +48,19 @@ def camera(pixels: int, field_mm: float = 150.0) -> tuple[np.ndarray, np.ndarray
     pose = exp_se3([0.4, -0.3, 0.2, 0.0, 0.0, 0.0])
     pose[:3, 3] = [5.0, -3.0, 749.0]
     return intrinsic, pose
+
+
+def placed(
+    intrinsics: ArrayLike,
+    poses: ArrayLike,
+    bodies_to_frame: ArrayLike,
+    size: tuple[int, int],
+    device: torch.device | str = "cpu",
+) -> tuple[Lenses, torch.Tensor, torch.Tensor]:
+    """What `rasterize_bodies` takes beside the bodies."""
+    lenses = Lenses.of(intrinsics, size, device)
+    matrices = [torch.as_tensor(np.asarray(m, dtype=float)) for m in (poses, bodies_to_frame)]
+    return lenses, *(m.to(device) for m in matrices)
 
 
 def leaves(cloud: GaussianCloud) -> GaussianCloud:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import camera, random_cloud, relative
+from gaussian_scenes import camera, placed, random_cloud, relative
 from gsplat.cuda import _torch_impl as judge
 
 from RadGSRegLib.gaussians import (
@@ -32,6 +32,7 @@ from RadGSRegLib.gaussians.cloud import quaternions_to_matrices
 from RadGSRegLib.gaussians.splat_setup import footprint_coefficients, footprint_motion
 from RadGSRegLib.gaussians.tiles import TILE, footprint_boxes, list_tiles, tile_counts
 from RadGSRegLib.geometry import compose_about, inverse_intrinsic, translation, twist_generators
+from RadGSRegLib.tensors import without_host_reads
 
 SIZE = (140, 120)
 # gsplat pulls what lies far outside of the picture back in: for it the picture is wide enough.
@@ -221,16 +222,12 @@ def test_bodies_with_its_tiles() -> None:
     intrinsic, pose = camera(40)
     shift = np.eye(4)
     shift[:3, 3] = 3.0, -2.0, 5.0
-    scene = (np.stack([intrinsic] * 2), np.stack([pose, pose @ shift]), [np.eye(4), shift])
-    places = np.broadcast_to(scene[2], (2, 2, 4, 4)).copy()
-    inverses = np.stack([inverse_intrinsic(k) for k in scene[0]])
-    about = (Bodies(clouds), inverses, scene[1], places, (40, 34))
-    centre = np.array([1.0, 2.0, 3.0])
+    places = [[np.eye(4), shift]] * 2
+    about = (Bodies(clouds), *placed([intrinsic] * 2, [pose, pose @ shift], places, (40, 34)))
+    centre = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
     image, jacobian = gsplat_bodies.rasterize_with_jacobian(*about, centre, 4.5)
     torch.testing.assert_close(gsplat_bodies.rasterize(*about, 4.5), image)
-    others = rasterize_bodies_with_jacobian(
-        Bodies(clouds), *scene, (40, 34), centre, backend="warp"
-    )
+    others = rasterize_bodies_with_jacobian(*about, centre, backend="warp")
     assert relative(image, others[0]) < 1e-5
     assert relative(jacobian, others[1]) < 1e-4
 
@@ -277,16 +274,25 @@ def alone(backend: str, dtype: torch.dtype) -> Draw:
 
 
 def as_body(cloud: GaussianCloud, k: np.ndarray, pose: torch.Tensor, centre: np.ndarray) -> Drawn:
-    about = (Bodies((cloud,)), [k], [pose.numpy()], [np.eye(4)], CLOSE_SIZE)
-    image, jacobian = rasterize_bodies_with_jacobian(*about, centre, cutoff=REACH, backend="warp")
-    torch.testing.assert_close(rasterize_bodies(*about, cutoff=REACH, backend="warp"), image)
+    about = (Bodies((cloud,)), *placed([k], [pose.numpy()], [np.eye(4)], CLOSE_SIZE))
+    how = {"cutoff": REACH, "backend": "warp"}
+    image, jacobian = rasterize_bodies_with_jacobian(*about, torch.from_numpy(centre), **how)
+    torch.testing.assert_close(rasterize_bodies(*about, **how), image)
     return image[0, 0], jacobian[0, 0]
+
+
+def as_gathered_body(
+    cloud: GaussianCloud, k: np.ndarray, pose: torch.Tensor, centre: np.ndarray
+) -> Drawn:
+    """As on a GPU."""
+    with without_host_reads():
+        return as_body(cloud, k, pose, centre)
 
 
 RENDERERS = pytest.mark.parametrize(
     "draw",
-    [alone("torch", torch.float64), alone("warp", torch.float32), as_body],
-    ids=["torch", "warp", "bodies"],
+    [alone("torch", torch.float64), alone("warp", torch.float32), as_body, as_gathered_body],
+    ids=["torch", "warp", "bodies", "bodies gathered"],
 )
 
 

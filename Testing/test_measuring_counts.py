@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import blob, camera, leaves, random_cloud
+from gaussian_scenes import blob, camera, leaves, placed, random_cloud
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
 
@@ -24,8 +24,11 @@ from measuring.timing import Lap, take_turns
 
 from RadGSRegLib.drr import occupied_cells, project_volume, project_volume_with_jacobian
 from RadGSRegLib.gaussians import (
+    Bodies,
     GaussianCloud,
     rasterize,
+    rasterize_bodies,
+    rasterize_bodies_with_jacobian,
     rasterize_with_jacobian,
     voxelize,
     warp_backend,
@@ -35,6 +38,7 @@ from RadGSRegLib.geometry import Camera, inverse_intrinsic
 from RadGSRegLib.simulation.drawing import Drawn, draw_case
 from RadGSRegLib.simulation.voxels import Voxels
 from RadGSRegLib.system import side_by_side
+from RadGSRegLib.tensors import without_host_reads
 from RadGSRegLib.training import samples
 from RadGSRegLib.training.samples import SampleOptions, draw_samples
 from RadGSRegLib.training.subjects import Subject
@@ -123,6 +127,32 @@ def test_pairs_of_tiles_are_their_lists_times_their_pixels() -> None:
     work = launches(lambda: warp_backend.rasterize(wide, inverse, matrix, SIZE, 4.5, list_tiles))
     assert SIZE[0] % TILE
     assert work.visited == SIZE[0] * SIZE[1]
+
+
+def test_pairs_of_bodies_whose_pixels_gather(cloud: GaussianCloud) -> None:
+    intrinsic, pose = camera(40)
+    halves = [cloud.select(torch.arange(n, n + 150)) for n in (0, 150)]
+    scene = placed([intrinsic] * 3, [pose] * 3, [np.eye(4)] * 2, SIZE)
+    about = (Bodies(tuple(halves)), *scene)
+    centre = torch.zeros(3, dtype=torch.float64)
+    wanted = 3 * pairs_by_rays(cloud, intrinsic, pose)
+    runs = {
+        "values": (lambda: rasterize_bodies(*about), kernel_work.VALUE),
+        "derivatives": (
+            lambda: rasterize_bodies_with_jacobian(*about, centre),
+            kernel_work.DERIVATIVE,
+        ),
+    }
+    for name, (run, each) in runs.items():
+        with without_host_reads():
+            work = launches(run)
+        assert work.kernels.total() == 2
+        assert not work.unknown
+        pairs = work.pairs[f"gaussians.warp_body_kernels.gather_body_{name}"]
+        assert pairs.needed == pytest.approx(wanted, abs=9)
+        assert pairs.visited == 3 * len(cloud) * SIZE[0] * SIZE[1]
+        set_up = 3 * len(cloud) * (kernel_work.SET_UP + kernel_work.REACH)
+        assert work.operations == pytest.approx(each * pairs.needed + set_up)
 
 
 def test_pairs_of_gaussians_and_voxels(cloud: GaussianCloud) -> None:

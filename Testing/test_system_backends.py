@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import camera, random_cloud
+from gaussian_scenes import camera, placed, random_cloud
 
 from RadGSRegLib.drr import PROJECTORS, project_volume
 from RadGSRegLib.gaussians import (
@@ -58,8 +58,8 @@ def test_a_guest_is_used_for_every_purpose_where_it_is_asked_for(toy: Backend) -
     intrinsic, pose = camera(32)
     cloud = random_cloud(5, dtype=torch.float32)
     assert float(rasterize(cloud, intrinsic, pose, (32, 32), backend="toy")) == 7.0
-    bodies, still = Bodies((cloud,)), [np.eye(4)]
-    picture = rasterize_bodies(bodies, [intrinsic], [pose], still, (32, 32), backend="toy")
+    scene = placed([intrinsic], [pose], [np.eye(4)], (32, 32))
+    picture = rasterize_bodies(Bodies((cloud,)), *scene, backend="toy")
     assert float(picture) == 7.0
     assert float(voxelize(cloud, np.eye(4), (3, 3, 3), backend="toy")) == 8.0
     volume = Volume(np.ones((3, 3, 3), dtype=np.float32), np.eye(4))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import blob, camera, leaves, random_cloud
+from gaussian_scenes import blob, camera, leaves, placed, random_cloud
 
 from RadGSRegLib.drr import occupied_cells, project_volume, project_volume_with_jacobian
 from RadGSRegLib.gaussians import (
@@ -22,6 +23,7 @@ from RadGSRegLib.gaussians import (
 )
 from RadGSRegLib.geometry import Volume, inverse_intrinsic
 from RadGSRegLib.system import BLOCK, flat_array, launch, launch_serially, start_warp
+from RadGSRegLib.tensors import Lenses, without_host_reads
 
 start_warp()
 
@@ -190,9 +192,12 @@ def test_bodies_with_gaps() -> None:
     intrinsic, pose = camera(40)
     cloud = random_cloud(30, dtype=torch.float32, smallest=3.0)
     spread = GaussianCloud(*(gapped(t) for t in cloud.tensors))
-    about = ([intrinsic], np.asarray([pose]), np.asarray([np.eye(4)]), SIZE, np.zeros(3))
-    plain = rasterize_bodies_with_jacobian(Bodies((cloud,)), *about)
-    turned = (about[0], *(np.asfortranarray(a) for a in about[1:3]), *about[3:])
-    again = rasterize_bodies_with_jacobian(Bodies((spread,)), *turned)
-    assert torch.equal(plain[0], again[0])
-    assert torch.equal(plain[1], again[1])
+    lenses, *poses = placed([intrinsic] * 2, [pose] * 2, [[np.eye(4)]] * 2, SIZE)
+    centre = torch.zeros(3, dtype=torch.float64)
+    turned = Lenses(gapped(lenses.intrinsics), SIZE), *(gapped(p) for p in poses), gapped(centre)
+    for as_on_a_gpu in (nullcontext, without_host_reads):
+        with as_on_a_gpu():
+            plain = rasterize_bodies_with_jacobian(Bodies((cloud,)), lenses, *poses, centre)
+            again = rasterize_bodies_with_jacobian(Bodies((spread,)), *turned)
+        assert torch.equal(plain[0], again[0])
+        assert torch.equal(plain[1], again[1])

@@ -6,15 +6,14 @@ request, its derivative by the body's motion, for far less than as many calls of
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
+import torch
 from torch import Tensor
 
-from ..geometry import Array, inverse_intrinsic
 from ..system import Backends, on_torch, on_warp
+from ..tensors import Lenses
 from .bodies import Bodies
 from .bounds import DEFAULT_CUTOFF
-from .rasterizer import check_picture, on_gsplat
+from .rasterizer import check_cutoff, on_gsplat
 
 BODY_RASTERIZERS = Backends(
     "rasterize bodies",
@@ -26,10 +25,9 @@ BODY_RASTERIZERS = Backends(
 
 def rasterize_bodies(
     bodies: Bodies,
-    intrinsics: ArrayLike,
-    frame_to_camera: ArrayLike,
-    bodies_to_frame: ArrayLike,
-    size: tuple[int, int],
+    lenses: Lenses,
+    frame_to_camera: Tensor,
+    bodies_to_frame: Tensor,
     *,
     cutoff: float = DEFAULT_CUTOFF,
     backend: str = "auto",
@@ -37,24 +35,23 @@ def rasterize_bodies(
     """Line integrals (V, B, rows, columns) of each body, placed by ``bodies_to_frame``, in V views.
 
     Those are (B, 4, 4), or (V, B, 4, 4) where a body has a place of its own in each view; the
-    identity leaves it where its cloud has it.
-    ``intrinsics`` (V, 3, 3) and ``frame_to_camera`` (V, 4, 4): one of each for every view, all of
-    one ``size``. Otherwise as `rasterize`, without gradients. Raises ValueError where these numbers
-    do not go together.
+    identity leaves it where its cloud has it. ``lenses`` and ``frame_to_camera`` (V, 4, 4): one of
+    each for every view. Poses are float64 and, as the lenses, on the device of the bodies.
+    Otherwise as `rasterize`, without gradients; the host reads none of the numbers, but for the
+    reference. Raises ValueError where they do not go together.
     """
-    check_picture(size, cutoff)
-    module, *scene = _scene(backend, bodies, intrinsics, frame_to_camera, bodies_to_frame)
-    images: Tensor = module.rasterize(*scene, size, cutoff)
+    module, *scene = _scene(backend, bodies, lenses, frame_to_camera, bodies_to_frame)
+    check_cutoff(cutoff)
+    images: Tensor = module.rasterize(*scene, cutoff)
     return images
 
 
 def rasterize_bodies_with_jacobian(
     bodies: Bodies,
-    intrinsics: ArrayLike,
-    frame_to_camera: ArrayLike,
-    bodies_to_frame: ArrayLike,
-    size: tuple[int, int],
-    centre_frame: Array,
+    lenses: Lenses,
+    frame_to_camera: Tensor,
+    bodies_to_frame: Tensor,
+    centre_frame: Tensor,
     *,
     cutoff: float = DEFAULT_CUTOFF,
     backend: str = "auto",
@@ -63,36 +60,39 @@ def rasterize_bodies_with_jacobian(
 
     The derivative of each body's image is by a motion of the moved body in the frame:
     ``frame_to_camera @ C @ exp(xi) @ C^-1 @ body_to_frame`` at xi = 0, with C the translation by
-    ``centre_frame`` (3,) mm and xi = (rotation in radians, translation in mm).
+    ``centre_frame`` (3,) mm, float64, and xi = (rotation in radians, translation in mm). Otherwise
+    as `rasterize_bodies`.
     """
-    check_picture(size, cutoff)
-    module, *scene = _scene(backend, bodies, intrinsics, frame_to_camera, bodies_to_frame)
-    images, jacobians = module.rasterize_with_jacobian(*scene, size, centre_frame, cutoff)
+    module, *scene = _scene(backend, bodies, lenses, frame_to_camera, bodies_to_frame)
+    check_cutoff(cutoff)
+    if centre_frame.shape != (3,) or centre_frame.device != bodies.device:
+        raise ValueError(f"a centre is (3,) on {bodies.device}, not {tuple(centre_frame.shape)}")
+    centre = centre_frame.to(torch.float64)
+    images, jacobians = module.rasterize_with_jacobian(*scene, centre, cutoff)
     return images, jacobians
 
 
 def _scene(
     backend: str,
     bodies: Bodies,
-    intrinsics: ArrayLike,
-    frame_to_camera: ArrayLike,
-    bodies_to_frame: ArrayLike,
-) -> tuple[Any, Bodies, Array, Array, Array]:
-    """The backend's module, and what its functions take first: checked, with K^-1 for K, and a
-    place (V, B, 4, 4) for each body in each view."""
-    to_frame = np.asarray(bodies_to_frame, dtype=np.float64)
-    if to_frame.ndim < 3 or to_frame.shape[-3:] != (len(bodies), 4, 4):
-        raise ValueError(f"{len(bodies)} bodies need as many poses (4, 4), not {to_frame.shape}")
-    matrices = np.asarray(intrinsics, dtype=np.float64)
-    poses = np.asarray(frame_to_camera, dtype=np.float64)
-    if matrices.shape[1:] != (3, 3) or poses.shape != (len(matrices), 4, 4):
-        raise ValueError(
-            f"{matrices.shape} and {poses.shape} are not as many intrinsics (3, 3) as poses (4, 4)"
-        )
-    if to_frame.ndim > 3 and len(to_frame) != len(poses):
-        raise ValueError(f"{len(poses)} views need as many sets of poses, not {len(to_frame)}")
-    to_frame = np.broadcast_to(to_frame, (len(poses), len(bodies), 4, 4)).copy()
+    lenses: Lenses,
+    frame_to_camera: Tensor,
+    bodies_to_frame: Tensor,
+) -> tuple[Any, Bodies, Lenses, Tensor, Tensor]:
+    """The backend's module, and what its functions take first: checked, with a place (V, B, 4, 4)
+    for each body in each view."""
+    count, views = len(bodies), len(lenses)
+    to_frame, to_camera = tuple(bodies_to_frame.shape), tuple(frame_to_camera.shape)
+    if len(to_frame) not in (3, 4) or to_frame[-3:] != (count, 4, 4):
+        raise ValueError(f"{count} bodies need as many poses (4, 4), not {to_frame}")
+    if to_camera != (views, 4, 4):
+        raise ValueError(f"{views} lenses need as many poses (4, 4), not {to_camera}")
+    if len(to_frame) > 3 and to_frame[0] != views:
+        raise ValueError(f"{views} views need as many sets of poses, not {to_frame[0]}")
+    places = {lenses.device, frame_to_camera.device, bodies_to_frame.device}
+    if places != {bodies.device}:
+        raise ValueError(f"bodies on {bodies.device} need lenses and poses there, not on {places}")
     first = bodies.clouds[0]
     module = BODY_RASTERIZERS.choose(backend, first.device, first.dtype)
-    inverses = np.stack([inverse_intrinsic(k) for k in matrices])
-    return module, bodies, inverses, poses, to_frame
+    moved = bodies_to_frame.to(torch.float64).expand(views, count, 4, 4)
+    return module, bodies, lenses, frame_to_camera.to(torch.float64), moved

@@ -25,21 +25,6 @@ def _cached(
     return directions.to(device, dtype), directions.norm(dim=0).to(device, dtype)
 
 
-@lru_cache(maxsize=64)
-def _stacked(inverses: bytes, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    matrices = np.frombuffer(inverses, dtype=np.float64).reshape(-1, 3, 3)
-    rays = [pixel_rays(k, size, torch.float32, device) for k in matrices]
-    return torch.stack([d for d, _ in rays]), torch.stack([lengths for _, lengths in rays])
-
-
-def pixel_rays_of(
-    inverses: np.ndarray, size: tuple[int, int], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """`pixel_rays` of V cameras (V, 3, 3), float32: (V, 3, rows, columns), (V, rows, columns)."""
-    numbers = np.ascontiguousarray(inverses, dtype=np.float64).tobytes()
-    return _stacked(numbers, (int(size[0]), int(size[1])), device)
-
-
 def pixel_rays(
     inverse: np.ndarray, size: tuple[int, int], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,11 @@ import torch
 
 from ..system import BLOCK, available_backends
 
-_KERNELS = ("warp_kernels", "warp_voxel_kernels")
-_KERNELS_ON = {"cpu": ("warp_setup_kernel",), "cuda": ("warp_gather_kernels",)}
+_KERNELS = ("warp_kernels", "warp_setup_kernel", "warp_voxel_kernels")
+_KERNELS_ON: dict[str, tuple[str, ...]] = {
+    "cpu": (),
+    "cuda": ("warp_gather_kernels", "warp_body_kernels"),
+}
 
 
 def warm_up(device: torch.device | str = "cpu") -> None:

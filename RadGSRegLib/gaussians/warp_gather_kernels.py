@@ -23,9 +23,13 @@ _WALK = (
 """
 )
 
-_GAUSSIAN = """
+_ENTRIES = """
     for (int entry = first.data[tile]; entry < stop; ++entry) {
         const int g = order.data[entry];
+"""
+
+# The pair of Gaussian ``g`` with the pixel at ``row`` and ``column``, in a loop with ``i`` = 0.
+GAUSSIAN = """
         const float* c = coefficients.data + (long long)g * 12;
         const float a11 = c[3], a12 = c[4], a22 = c[5];
         if (!(a11 > 0.0f)) continue;
@@ -36,21 +40,12 @@ _GAUSSIAN = """
         const float m0 = (d22 * dv + 2.0f * d2) * dv + d0, m1 = 2.0f * (d12 * dv + d1);
 """
 
+SUM_OF_VALUES = "    float total = 0.0f;\n"
+ADD_VALUE = PAIR + "        total += amplitude * value;\n    }\n"
 
-_VALUE = (
-    _WALK
-    + "    float total = 0.0f;\n"
-    + _GAUSSIAN
-    + PAIR
-    + "        total += amplitude * value;\n    }\n"
-    + "    image.data[(long long)row * stride + column] = total;\n"
-)
-
-_DERIVATIVE = (
-    _WALK
-    + "    float total = 0.0f, px = 0.0f, py = 0.0f, sx = 0.0f, sy = 0.0f;\n"
-    + _GAUSSIAN
-    + PAIR
+SUM_OF_DERIVATIVES = "    float total = 0.0f, px = 0.0f, py = 0.0f, sx = 0.0f, sy = 0.0f;\n"
+ADD_DERIVATIVE = (
+    PAIR
     + """
         const float* s = motion.data + (long long)g * 7;
         const float z = s[0];
@@ -66,13 +61,21 @@ _DERIVATIVE = (
         sx -= value * (lever * hx + gx * inv);
         sy -= value * (lever * hy + gy * inv);
     }
-    float* out = image.data + (long long)row * stride + column;
+"""
+)
+# Into five planes, ``plane`` numbers apart.
+WRITE_DERIVATIVES = """
     out[0] = total;
     out[plane] = px;
     out[2 * plane] = py;
     out[3 * plane] = sx;
     out[4 * plane] = sy;
 """
+
+_PLACE = "    float* out = image.data + (long long)row * stride + column;\n"
+_VALUE = _WALK + SUM_OF_VALUES + _ENTRIES + GAUSSIAN + ADD_VALUE + _PLACE + "    out[0] = total;\n"
+_DERIVATIVE = (
+    _WALK + SUM_OF_DERIVATIVES + _ENTRIES + GAUSSIAN + ADD_DERIVATIVE + _PLACE + WRITE_DERIVATIVES
 )
 
 

@@ -9,6 +9,41 @@ import warp as wp
 wp.set_module_options({"enable_backward": False})
 
 
+@wp.func
+def _write_reach(
+    coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
+    c: int,
+    cut2: float,
+    reach: wp.array(dtype=float),  # type: ignore[valid-type]
+    r: int,
+) -> None:
+    e11 = coefficients[c + 3] - cut2 * coefficients[c + 9]
+    e12 = coefficients[c + 4] - cut2 * coefficients[c + 10]
+    e22 = coefficients[c + 5] - cut2 * coefficients[c + 11]
+    e0 = -cut2 * coefficients[c + 6]
+    e1 = -cut2 * coefficients[c + 7]
+    e2 = -cut2 * coefficients[c + 8]
+    shape = e11 * e22 - e12 * e12
+    reach[r] = 1.0
+    reach[r + 1] = 1.0
+    reach[r + 2] = -1.0
+    reach[r + 3] = -1.0
+    if coefficients[c + 3] > 0.0 and e11 > 0.0 and shape > 0.0:
+        u = (e12 * e2 - e22 * e1) / shape
+        v = (e12 * e1 - e11 * e2) / shape
+        level = -(e0 + e1 * u + e2 * v)
+        if level > 0.0:
+            # Half a pixel of margin against rounding: what gathers decides pair by pair.
+            half_u = wp.sqrt(level * e22 / shape) + 0.5
+            half_v = wp.sqrt(level * e11 / shape) + 0.5
+            u += coefficients[c]
+            v += coefficients[c + 1]
+            reach[r] = u - half_u
+            reach[r + 1] = v - half_v
+            reach[r + 2] = u + half_u
+            reach[r + 3] = v + half_v
+
+
 @wp.kernel
 def set_up(
     table: wp.array(dtype=float),  # type: ignore[valid-type]
@@ -19,12 +54,14 @@ def set_up(
     place: wp.array(dtype=int),  # type: ignore[valid-type]
     coefficients: wp.array(dtype=float),  # type: ignore[valid-type]
     motion: wp.array(dtype=float),  # type: ignore[valid-type]
+    reach: wp.array(dtype=float),  # type: ignore[valid-type]
 ) -> None:
     """Write coefficients (V N, 12) and motion (V N, 7) of the table's Gaussians (N, 16) in V views.
 
     A row of the table: mean 3, M = diag(1/s) R' row by row 9, s^2 3, density 1. ``lenses`` (2, V)
     are K^-1 and K; ``place`` (V N,) is set to the number of view and body, view by view, as in
-    ``body_to_camera``.
+    ``body_to_camera``. ``reach`` (V N, 4), where it is wanted: the first column and row that a
+    footprint may cover, and the last ones (`tiles.footprint_boxes`, half a pixel wider).
     """
     g = int(wp.tid())  # type: ignore[arg-type]
     count = body_of.shape[0]
@@ -90,3 +127,5 @@ def set_up(
     motion[m + 4] = wp.dot(y, w0)
     motion[m + 5] = wp.dot(y, w1)
     motion[m + 6] = wp.dot(y, w2)
+    if reach.shape[0] > 0:
+        _write_reach(coefficients, c, cutoff * cutoff, reach, g * 4)

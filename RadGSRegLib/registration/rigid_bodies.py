@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ..gaussians import (
     rasterize_bodies_with_jacobian,
 )
 from ..geometry import Array, Rigid, Volume, compose_about, skew
+from ..tensors import Lenses
 from .anatomy import Anatomy, Body
 from .background import Background, RenderedBackground, build_background
 from .bodies import Arrangement, Drawing, Prior
@@ -134,7 +135,9 @@ class RigidBodies:
         shifts = [np.eye(4)] * len(self.neighbours)
         if arrangement is not None:
             shifts = list(arrangement.shifts_ct[: len(self.neighbours)])
-        return rasterize_bodies(bodies, intrinsics, ct_to_camera, [np.eye(4), *shifts], size)
+        places = torch.from_numpy(np.stack([np.eye(4), *shifts]))
+        to_camera = torch.from_numpy(np.array(ct_to_camera, dtype=np.float64))
+        return rasterize_bodies(bodies, _lenses(intrinsics, size), to_camera, places)
 
     def drawing(
         self,
@@ -176,24 +179,25 @@ class RigidBodies:
             [[np.eye(4), *a.shifts_ct[: len(self.neighbours)]] for a in arrangements]
         )
         excess = self.target_excess
+        lenses = _lenses(intrinsics, size)
+        to_camera, centre = torch.from_numpy(ct_to_camera), torch.from_numpy(centre_ct)
+        places = torch.from_numpy(bodies_to_ct)
         if fidelity != "voxels" or excess is None:
             bodies = self._coarse if fidelity == "coarse" else self._fine
-            return rasterize_bodies_with_jacobian(
-                bodies, intrinsics, ct_to_camera, bodies_to_ct, size, centre_ct
-            )
+            return rasterize_bodies_with_jacobian(bodies, lenses, to_camera, places, centre)
         step_mm = 0.7 * float(excess.spacing.min())
         projected = [
             project_volume_with_jacobian(
-                excess, k, to_camera, size, centre_ct, step_mm=step_mm, occupied=self._occupied
+                excess, k, pose, size, centre_ct, step_mm=step_mm, occupied=self._occupied
             )
-            for k, to_camera in zip(intrinsics, ct_to_camera, strict=True)
+            for k, pose in zip(intrinsics, ct_to_camera, strict=True)
         ]
         image = torch.stack([image for image, _ in projected])[:, None]
         jacobian = torch.stack([jacobian for _, jacobian in projected])[:, None]
         if self._fine_neighbours is None:
             return image, jacobian
         images, jacobians = rasterize_bodies_with_jacobian(
-            self._fine_neighbours, intrinsics, ct_to_camera, bodies_to_ct[:, 1:], size, centre_ct
+            self._fine_neighbours, lenses, to_camera, places[:, 1:], centre
         )
         return torch.cat([image, images], 1), torch.cat([jacobian, jacobians], 1)
 
@@ -251,6 +255,16 @@ class RigidBodies:
             gradient[part] = -precision @ state
             cost += float(state @ precision @ state)
         return Prior(cost, gradient, hessian)
+
+
+def _lenses(intrinsics: ArrayLike, size: tuple[int, int]) -> Lenses:
+    return _kept_lenses(np.asarray(intrinsics, dtype=np.float64).tobytes(), size)
+
+
+@lru_cache(maxsize=64)
+def _kept_lenses(intrinsics: bytes, size: tuple[int, int]) -> Lenses:
+    """With their rays, which the windows of a stage need again and again."""
+    return Lenses.of(np.frombuffer(intrinsics).reshape(-1, 3, 3), size)
 
 
 def _about(turn: Array, lever: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import part_simulation
 import torch
-from gaussian_scenes import blob, camera, relative
+from gaussian_scenes import blob, camera, placed, relative
 from measuring import devices, kernel_work, scenes, stages
 from measuring.ceilings import ceiling_of, ceiling_runs
 from measuring.parts import Notes
@@ -26,6 +26,7 @@ from RadGSRegLib.gaussians.tiles import list_tiles
 from RadGSRegLib.gaussians.voxel_setup import index_coefficients
 from RadGSRegLib.geometry import exp_se3, inverse_intrinsic
 from RadGSRegLib.system import flat_array, launch, one_torch_thread, worker_count
+from RadGSRegLib.tensors import without_host_reads
 from RadGSRegLib.views import LocalNormalization
 
 CPU = torch.device("cpu")
@@ -135,14 +136,23 @@ def _bodies(setting: Setting, notes: Notes) -> str:
 
     def run(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         clouds = (scenes.shot(60, 16, CPU, seed=seed).cloud.to(device, dtype) for seed in (1, 2))
-        arguments = (gaussians.Bodies(tuple(clouds)), intrinsics, poses, moved, SIZE)
+        scene = placed(intrinsics, poses, moved, SIZE, device)
+        arguments = (gaussians.Bodies(tuple(clouds)), *scene)
+        centre = torch.from_numpy(CENTRE).to(device)
         return gaussians.rasterize_bodies(*arguments), *gaussians.rasterize_bodies_with_jacobian(
-            *arguments, CENTRE
+            *arguments, centre
         )
 
     ours, truth = _both(setting, run)
     _compare(notes, "bodies, images", ours[:2], truth[:2], IMAGE)
     _compare(notes, "bodies, Jacobians", ours[2:], truth[2:], JACOBIAN)
+    # As on CUDA, wherever this is.
+    with without_host_reads():
+        gathered = run(setting.device, torch.float32)
+        again = run(setting.device, torch.float32)
+    _compare(notes, "bodies, gathered", gathered, truth, JACOBIAN)
+    bits = float(sum((one != two).sum() for one, two in zip(gathered, again, strict=True)))
+    notes.check("bodies, numbers that differ in a second run", bits, 0.0)
     return devices.on(*ours)
 
 

@@ -69,6 +69,9 @@ def sample_body(source: str) -> str:
 # Per Gaussian: three products of matrices (45 each, and one of them twice), products of a matrix
 # and a vector (15), of two vectors (inner 5, outer 9), and single numbers.
 SET_UP = 249
+# Per Gaussian whose reach is wanted: the conic 12, its middle 8, its level 4, its halves 8, corners
+# 6, comparisons 4.
+REACH = 42
 # Per sample: nine to find it, and for each of eight corners a share, its weight and the sum.
 SPREAD = 53
 
@@ -167,7 +170,7 @@ def _rows(array: Any, width: int) -> Tensor:
 
 
 def _set_up(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
-    return Pairs(dim, dim), SET_UP * dim
+    return Pairs(dim, dim), (SET_UP + (REACH if inputs[-1] is not None else 0)) * dim
 
 
 def _footprints(picture: Any, coefficients: Tensor) -> Pairs:
@@ -201,6 +204,19 @@ def _gathered(each: int) -> Work:
         columns[-1] = picture.columns - TILE * (picture.across - 1)
         pixels = (rows[:, None] * columns).flatten()
         return _of(Pairs(needed, int((lengths.cpu() * pixels).sum())), each)
+
+    return work
+
+
+def _gathered_bodies(each: int) -> Work:
+    """Every pixel walks all Gaussians of its body: most fall to four comparisons, which are left
+    out."""
+
+    def work(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
+        coefficients, pictures = inputs[0], inputs[-1]
+        every, size = _rows(coefficients, 12), (pictures.columns, pictures.rows)
+        needed = footprint_pairs(every, size, pictures.cut2**0.5).needed
+        return _of(Pairs(needed, len(every) * size[0] * size[1]), each)
 
     return work
 
@@ -266,6 +282,8 @@ _WORK: dict[str, Work] = {
     "gaussians.warp_kernels.gather_gradients": _backward,
     "gaussians.warp_gather_kernels.gather_values": _gathered(VALUE),
     "gaussians.warp_gather_kernels.gather_derivatives": _gathered(DERIVATIVE),
+    "gaussians.warp_body_kernels.gather_body_values": _gathered_bodies(VALUE),
+    "gaussians.warp_body_kernels.gather_body_derivatives": _gathered_bodies(DERIVATIVE),
     "gaussians.warp_voxel_kernels.scatter_slab": _slab,
     "gaussians.warp_voxel_kernels.fill_rows": _filled,
     "gaussians.warp_voxel_kernels.gather_gradients": _voxel_backward,

@@ -33,6 +33,7 @@ from RadGSRegLib.registration import (
 )
 from RadGSRegLib.registration.proposers import ClickSearch, Tried
 from RadGSRegLib.system import Progress, worker_count
+from RadGSRegLib.tensors import Lenses
 from RadGSRegLib.training.samples import SampleOptions, draw_samples
 from RadGSRegLib.views import LocalNormalization, prepare_view, window
 
@@ -163,11 +164,12 @@ def bodies(views: int, pixels: int, spacing_mm: float, device: torch.device) -> 
     centred = np.eye(4)
     centred[:3, 3] = -own.centre_ct
     poses = np.stack([camera.world_to_camera @ centred for camera in cameras])
-    still = np.broadcast_to(np.eye(4), (len(parts), 4, 4))
-    size = (pixels, pixels)
-    scene = (whole, intrinsics, poses, still, size)
+    lenses = Lenses.of(intrinsics, (pixels, pixels), device)
+    still = torch.eye(4, dtype=torch.float64, device=device).expand(len(parts), 4, 4)
+    scene = (whole, lenses, torch.from_numpy(poses).to(device), still)
     given = (whole.table,)
-    jacobian = partial(rasterize_bodies_with_jacobian, *scene, own.centre_ct)
+    centre = torch.from_numpy(own.centre_ct).to(device)
+    jacobian = partial(rasterize_bodies_with_jacobian, *scene, centre)
     return [
         Stage("bodies, images", partial(rasterize_bodies, *scene), 1, given),
         Stage("bodies, images and Jacobians", jacobian, 1, given),
