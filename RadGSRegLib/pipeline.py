@@ -37,7 +37,7 @@ class PipelineOptions:
     @property
     def device(self) -> str:
         """Where both parts compute."""
-        return "cpu" if self.reconstruction is None else self.reconstruction.device
+        return _device_of(self.reconstruction)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,10 @@ def register_case(
 
 
 def posed_prior(
-    case: Case, registration: Registration, progress: Progress | None = None
+    case: Case,
+    registration: Registration,
+    progress: Progress | None = None,
+    device: torch.device | str = "cpu",
 ) -> GaussianCloud:
     """Turn a case's vertebra and its pose into Gaussians in the world.
 
@@ -185,9 +188,10 @@ def posed_prior(
         case: CT and labels.
         registration: its pose and seed.
         progress: told of the share done; may cancel.
+        device: where to fit them.
 
     Returns:
-        At most 6,000 Gaussians (float32, CPU), world mm.
+        At most 6,000 Gaussians (float32, on ``device``), world mm.
 
     Raises:
         InputError: for a label without bone.
@@ -203,7 +207,7 @@ def posed_prior(
     from .gaussians import fit_vertebra_once
 
     excess = excess_attenuation(case.ct, case.labels, case.label)
-    cloud = fit_vertebra_once(excess, seed=registration.seed, progress=progress)
+    cloud = fit_vertebra_once(excess, seed=registration.seed, progress=progress, device=device)
     return cloud.transformed(registration.ct_to_world)
 
 
@@ -273,7 +277,8 @@ def reconstruct_registered(
     """
     report = progress or Progress()
     if prior_ct is None:
-        prior = posed_prior(case, registration, report.part(0.0, 0.2))
+        part = report.part(0.0, 0.2)
+        prior = posed_prior(case, registration, part, _device_of(options))
     else:
         prior = prior_ct.transformed(registration.ct_to_world)
     return reconstruct(
@@ -284,6 +289,10 @@ def reconstruct_registered(
         progress=report.part(0.2, 1.0),
         filters=filters,
     )
+
+
+def _device_of(options: ReconstructionOptions | None) -> str:
+    return "cpu" if options is None else options.device
 
 
 def centre_of_views(views: tuple[View, ...]) -> Array:

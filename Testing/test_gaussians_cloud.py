@@ -22,6 +22,7 @@ from RadGSRegLib.gaussians import (
     warm_up,
 )
 from RadGSRegLib.geometry import exp_se3
+from RadGSRegLib.tensors import without_host_reads
 
 angles = st.tuples(*[st.floats(-3.0, 3.0) for _ in range(3)])
 
@@ -127,3 +128,21 @@ def test_after_warming_up_a_call_takes_no_compiling() -> None:
     begin = time.perf_counter()
     rasterize(random_cloud(50, dtype=torch.float32), intrinsic, pose, (32, 32), backend="warp")
     assert time.perf_counter() - begin < 1.0
+
+
+def test_a_move_waits_for_no_number() -> None:
+    cloud = random_cloud(5)
+    # Each has another largest component of its quaternion.
+    turns = ([0.1, 0.2, 0.3], [3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0])
+    for turn in turns:
+        moves = [torch.tensor(exp_se3([*turn, 1, 2, 3]), requires_grad=True) for _ in range(2)]
+        plain = cloud.transformed(moves[0])
+        with without_host_reads():
+            moved = cloud.transformed(moves[1])
+        for one, other in zip(plain.tensors, moved.tensors, strict=True):
+            assert torch.equal(one, other)
+        for done in (plain, moved):
+            (done.means.sum() + done.quaternions.square().sum() + done.quaternions.sum()).backward()
+        assert torch.equal(moves[0].grad, moves[1].grad)
+    there = GaussianCloud(*(tensor.to("meta") for tensor in cloud.tensors))
+    assert there.transformed(exp_se3([0.1, 0.2, 0.3, 1, 2, 3])).device.type == "meta"

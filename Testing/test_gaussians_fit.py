@@ -15,6 +15,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.gaussians import FitOptions, GaussianCloud, coarsen, fit_vertebra, rasterize
 from RadGSRegLib.gaussians.fit import refine_grid
 from RadGSRegLib.geometry import Volume
+from RadGSRegLib.system import preferring
 
 QUICK = FitOptions(volume_steps=3, view_steps=3, views=3)
 
@@ -130,3 +131,11 @@ def test_nothing_to_fit_is_refused() -> None:
 def test_cancelling_ends_it() -> None:
     with pytest.raises(Cancelled):
         fit_vertebra(synthetic(3.0), 300, progress=lambda fraction, message: fraction < 0.2)
+
+
+def test_a_fit_stays_on_its_device() -> None:
+    """The meta device has no numbers: whatever reads one, or mixes devices, raises."""
+    with preferring("torch"):
+        cloud = fit_vertebra(synthetic(4.0), 300, options=QUICK, device="meta")
+    assert {tensor.device.type for tensor in cloud.tensors} == {"meta"}
+    assert 200 < len(cloud) <= 300

@@ -67,7 +67,7 @@ def test_the_second_time_nothing_is_fitted_and_all_is_equal(folder: Path, fits: 
     assert _equal(second, fitted)
 
 
-@pytest.mark.parametrize("change", ["voxels", "grid", "count", "seed", "code"])
+@pytest.mark.parametrize("change", ["voxels", "grid", "count", "seed", "code", "device"])
 def test_whatever_differs_is_fitted_anew(
     change: str, folder: Path, fits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,11 +81,23 @@ def test_whatever_differs_is_fitted_anew(
         count = 41
     elif change == "seed":
         seed = 1
-    else:
+    elif change == "code":
         monkeypatch.setattr(kept, "_code", lambda: b"another version")
+    else:
+        monkeypatch.setattr(kept, "device_name", lambda device: "cuda:0 (a card)")
     fit_vertebra_once(volume, count, seed=seed)
     assert len(fits) == 2
     assert len(list(folder.iterdir())) == 2
+
+
+def test_what_is_kept_goes_to_the_device_that_asks(
+    folder: Path, fits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "device_name", lambda device: "cuda:0 (a card)")
+    fit_vertebra_once(_ball(), 40)
+    cloud = fit_vertebra_once(_ball(), 40, device="meta")
+    assert len(fits) == 1
+    assert cloud.device == torch.device("meta")
 
 
 def test_off_means_that_nothing_is_kept(
@@ -171,7 +183,7 @@ def test_another_process_may_be_first_or_clear_up(
     def overtaken(*args: Any, **options: Any) -> GaussianCloud:
         cloud = _quickly(*args, **options)
         folder.mkdir(parents=True)
-        write_ply(folder / f"{kept._key(_ball(), 40, 0)}.ply", cloud)
+        write_ply(folder / f"{kept._key(_ball(), 40, 0, 'cpu')}.ply", cloud)
         return cloud
 
     monkeypatch.setattr(kept, "fit_vertebra", overtaken)

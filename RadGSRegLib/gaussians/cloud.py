@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+
+from ..tensors import reads_are_free
 
 
 def quaternions_to_matrices(quaternions: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ def _rotation_to_quaternion(rotation: Tensor) -> Tensor:
     m = rotation
     trace = m[0, 0] + m[1, 1] + m[2, 2]
     squares = torch.stack([1 + trace, *(1 + 2 * m[i, i] - trace for i in range(3))])
-    best = int(squares.argmax())
+    best = squares.argmax()
     sums = torch.stack([m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1]])
     differences = torch.stack([m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]])
     table = (
@@ -55,7 +57,10 @@ def _rotation_to_quaternion(rotation: Tensor) -> Tensor:
         (differences[1], sums[0], squares[2], sums[2]),
         (differences[2], sums[1], sums[2], squares[3]),
     )
-    row = torch.stack(table[best])
+    if reads_are_free(best):
+        row = torch.stack(table[int(best)])
+    else:
+        row = torch.stack([torch.stack(entries) for entries in table]).index_select(0, best)[0]
     unit: Tensor = row / row.norm()
     return unit
 
@@ -182,6 +187,20 @@ class GaussianCloud:
             raise ValueError("nothing to concatenate")
         parts = zip(*(cloud.tensors for cloud in clouds), strict=True)
         return GaussianCloud(*(torch.cat(part) for part in parts))
+
+
+def numbers_of(matrix: Tensor | ArrayLike) -> NDArray[np.float64]:
+    """The numbers of a matrix, float64; the host waits for them only where they are a tensor."""
+    if isinstance(matrix, Tensor):
+        matrix = matrix.detach().cpu().numpy()
+    return np.asarray(matrix, dtype=np.float64)
+
+
+def inverse_of(matrix: Tensor) -> Tensor:
+    """The inverse (N, N) of a matrix that is known to have one, so that nothing waits for a GPU to
+    say so."""
+    inverse: Tensor = torch.linalg.inv_ex(matrix).inverse
+    return inverse
 
 
 def as_matrix(matrix: Tensor | ArrayLike, like: Tensor) -> Tensor:

@@ -56,6 +56,7 @@ def fit_vertebra(
     seed: int = 0,
     options: FitOptions | None = None,
     progress: ProgressCallable | None = None,
+    device: torch.device | str = "cpu",
 ) -> GaussianCloud:
     """Fit Gaussians to a vertebra's voxels, first to the volume, then to X-rays of it.
 
@@ -67,9 +68,10 @@ def fit_vertebra(
         seed: of the views that are fitted to.
         options: how hard to try; chosen by ``count`` unless given.
         progress: told of the share done; may cancel.
+        device: where to fit them; they are placed on the CPU.
 
     Returns:
-        A cloud (float32, CPU) in the volume's physical frame, mm.
+        A cloud (float32, on ``device``) in the volume's physical frame, mm.
 
     Raises:
         InputError: for a volume that is zero everywhere, or a count below one.
@@ -94,7 +96,7 @@ def fit_vertebra(
     trimmed = _trim(Volume(array, volume.index_to_physical))
     report(0.0, "Placing Gaussians")
     with one_torch_thread():
-        cloud = _start(trimmed, count, seed)
+        cloud = _start(trimmed, count, seed).to(device)
         cloud = _fit_volume(trimmed, cloud, chosen, report.part(0.05, 0.4))
         return _fit_views(trimmed, cloud, chosen, seed, report.part(0.4, 1.0))
 
@@ -146,12 +148,12 @@ class _Parameters:
     """A cloud as four free tensors around a start, in units that make one step size fit all."""
 
     def __init__(
-        self, cloud: GaussianCloud, length_mm: float, narrowest_mm: float, rate: float, steps: int
+        self, cloud: GaussianCloud, length_mm: float, narrowest_mm: Tensor, rate: float, steps: int
     ) -> None:
         self.start = [cloud.means, cloud.scales.log(), cloud.quaternions, cloud.densities.log()]
         self.units = [0.3 * length_mm, 0.3, 0.3, 0.5]
         self.free = [torch.zeros_like(t).requires_grad_() for t in self.start]
-        self.narrowest = math.log(narrowest_mm)
+        self.narrowest = narrowest_mm.log().to(cloud.dtype)
         self.rate, self.steps = rate, steps
         self.optimizer = Adam(self.free, betas=(0.85, 0.95))
 
@@ -178,8 +180,8 @@ def _length(volume: Volume, cloud: GaussianCloud) -> float:
     return float(0.75 * (occupied / len(cloud)) ** (1.0 / 3.0))
 
 
-def _with_mass(cloud: GaussianCloud, mass: float) -> GaussianCloud:
-    scaled = cloud.densities * (mass / cloud.mass())
+def _with_mass(cloud: GaussianCloud, mass: Tensor) -> GaussianCloud:
+    scaled = cloud.densities * (mass * cloud.mass().reciprocal())
     return GaussianCloud(cloud.means, cloud.scales, cloud.quaternions, scaled)
 
 
@@ -191,14 +193,15 @@ def _fit_volume(
     spacing = float(volume.spacing.max())
     factor = max(1, min(4, round(spacing / (0.75 * _coarseness(cloud)))))
     fine = refine_grid(volume, factor)
-    target = torch.from_numpy(np.ascontiguousarray(fine.array))
+    target = torch.from_numpy(np.ascontiguousarray(fine.array)).to(cloud.device)
     norm = target.square().sum()
-    mass = float(cloud.mass())
+    mass = cloud.mass()
     length = _length(volume, cloud)
     # Narrower ones could hide between the samples.
     narrowest = max(0.2 * length, bounds.NARROWEST_SEEN * float(fine.spacing.max()))
     steps = options.volume_steps
-    parameters = _Parameters(cloud, length, narrowest, options.volume_rate, steps)
+    least = norm.new_tensor(narrowest, dtype=torch.float64)
+    parameters = _Parameters(cloud, length, least, options.volume_rate, steps)
     for number in range(options.volume_steps):
         report(number / options.volume_steps, "Fitting Gaussians to the CT")
         current = _with_mass(parameters.cloud(), mass)
@@ -255,9 +258,13 @@ def _fit_views(
     intrinsic, poses, edge = view_ring(volume, options.views, pixel)
     size = (edge, edge)
     report(0.0, "Projecting the CT")
-    targets = [project_volume(volume, intrinsic, pose, size) for pose in poses]
+    voxels = torch.from_numpy(np.ascontiguousarray(volume.array)).to(cloud.device)
+    grid = volume.index_to_physical
+    targets = [
+        project_volume(voxels, intrinsic, pose, size, index_to_physical=grid) for pose in poses
+    ]
     length = _length(volume, cloud)
-    narrowest = min(0.2 * length, float(cloud.scales.min()))
+    narrowest = cloud.scales.min().double().clamp(max=0.2 * length)
     steps = options.view_steps
     parameters = _Parameters(cloud, length, narrowest, options.view_rate, steps)
     order = np.random.default_rng(seed).permutation(options.views)

@@ -1,10 +1,10 @@
 """Fitted clouds kept on disk, so that the second registration of a patient need not wait for one.
 
-By content: the key is made of the voxels, the grid, the options and this package's own code, so
-that what is read is to the last digit what would be fitted. The folder is made for the user alone,
-holds no name, and at most `bounds.KEPT_BYTES`: what was used least recently goes first. Two
-processes may use it at once, since files appear whole by a rename; what is broken or gone is fitted
-again.
+By content: the key is made of the voxels, the grid, the options, the device and this package's own
+code, so that what is read is to the last digit what would be fitted. The folder is made for the
+user alone, holds no name, and at most `bounds.KEPT_BYTES`: what was used least recently goes first.
+Two processes may use it at once, since files appear whole by a rename; what is broken or gone is
+fitted again.
 
 The environment variable ``RADGSREG_CACHE`` names another folder, or is "off".
 """
@@ -19,10 +19,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..errors import InputError
 from ..geometry import Volume, cut, mask_box
-from ..system import ProgressCallable
+from ..system import ProgressCallable, device_name
 from . import bounds
 from .cloud import GaussianCloud
 from .fit import fit_vertebra
@@ -35,8 +36,9 @@ def fit_vertebra_once(
     *,
     seed: int = 0,
     progress: ProgressCallable | None = None,
+    device: torch.device | str = "cpu",
 ) -> GaussianCloud:
-    """Do what `fit_vertebra` does, or read what it gave before for the same volume.
+    """Do what `fit_vertebra` does, or read what it gave before for the same volume and device.
 
     Raises InputError and Cancelled as that does; a folder that cannot be read or written is no
     error.
@@ -50,14 +52,14 @@ def fit_vertebra_once(
     """
     folder = kept_folder()
     if folder is None:
-        return fit_vertebra(volume, count, seed=seed, progress=progress)
-    path = folder / f"{_key(volume, count, seed)}.ply"
+        return fit_vertebra(volume, count, seed=seed, progress=progress, device=device)
+    path = folder / f"{_key(volume, count, seed, device)}.ply"
     # Gone, broken, or not ours to read: then it is fitted again.
     with contextlib.suppress(InputError, OSError):
         cloud = read_ply(path)
         os.utime(path)
-        return cloud
-    cloud = fit_vertebra(volume, count, seed=seed, progress=progress)
+        return cloud.to(device)
+    cloud = fit_vertebra(volume, count, seed=seed, progress=progress, device=device)
     with contextlib.suppress(InputError, OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_ply(path, cloud)
@@ -82,13 +84,13 @@ def kept_folder() -> Path | None:
         return None
 
 
-def _key(volume: Volume, count: int, seed: int) -> str:
+def _key(volume: Volume, count: int, seed: int, device: torch.device | str) -> str:
     occupied = np.asarray(volume.array) != 0
     # The vertebra's box alone: a whole CT would take longer to digest than the rest.
     part = cut(volume, mask_box(occupied, volume.spacing, 0.0)) if occupied.any() else volume
     array = np.ascontiguousarray(part.array)
     digest = hashlib.sha256(_code())
-    digest.update(repr((array.shape, array.dtype.str, count, seed)).encode())
+    digest.update(repr((array.shape, array.dtype.str, count, seed, device_name(device))).encode())
     digest.update(np.ascontiguousarray(part.index_to_physical, dtype=np.float64).tobytes())
     digest.update(array.tobytes())
     return digest.hexdigest()
@@ -97,8 +99,6 @@ def _key(volume: Volume, count: int, seed: int) -> str:
 @lru_cache(maxsize=1)
 def _code() -> bytes:
     """A digest of the code that fits: another version's clouds are not this one's."""
-    import torch
-
     digest = hashlib.sha256(torch.__version__.encode())
     package = Path(__file__).parent
     for source in sorted([*package.glob("*.py"), *(package.parent / "drr").glob("*.py")]):

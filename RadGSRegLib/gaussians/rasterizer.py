@@ -10,7 +10,7 @@ from torch import Tensor
 from ..geometry import inverse_intrinsic
 from ..system import Backend, Backends, on_torch, on_warp
 from .bounds import DEFAULT_CUTOFF
-from .cloud import GaussianCloud, as_matrix
+from .cloud import GaussianCloud, as_matrix, numbers_of
 
 
 @lru_cache(maxsize=1)
@@ -98,7 +98,7 @@ def rasterize(
         >>> round(image[16, 16].item(), 4)  # 0.02 sqrt(2 pi) 5
         0.2507
     """
-    inverse = inverse_intrinsic(_numbers(intrinsic))
+    inverse = inverse_intrinsic(numbers_of(intrinsic))
     check_picture(size, cutoff)
     module = RASTERIZERS.choose(backend, cloud.device, cloud.dtype)
     pose = as_matrix(cloud_to_camera, cloud.means)
@@ -123,7 +123,7 @@ def rasterize_with_jacobian(
     xi = (rotation in radians, translation in mm), at xi = 0. Nothing carries a graph. Arguments
     and errors otherwise as for `rasterize`.
     """
-    inverse = inverse_intrinsic(_numbers(intrinsic))
+    inverse = inverse_intrinsic(numbers_of(intrinsic))
     check_picture(size, cutoff)
     module = RASTERIZERS.choose(backend, cloud.device, cloud.dtype)
     with torch.no_grad():
@@ -139,10 +139,6 @@ def check_cutoff(cutoff: float) -> None:
     """Raise ValueError unless 1 <= cutoff <= 8 (the kernels' exponential ends at exp(-32))."""
     if not 1.0 <= cutoff <= 8.0:
         raise ValueError(f"a cutoff lies between 1 and 8 standard deviations, not {cutoff}")
-
-
-def _numbers(matrix: Tensor | ArrayLike) -> ArrayLike:
-    return matrix.detach().cpu().numpy() if isinstance(matrix, Tensor) else matrix
 
 
 def check_picture(size: tuple[int, int], cutoff: float) -> None:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..system import Backends, on_torch, on_warp
 from .bounds import DEFAULT_CUTOFF
-from .cloud import GaussianCloud, as_matrix
+from .cloud import GaussianCloud, as_matrix, numbers_of
 from .rasterizer import check_cutoff
 from .voxel_setup import check_grid
 
@@ -61,8 +61,8 @@ def voxelize(
         >>> round(volume[10, 10, 10].item(), 4), round(volume[10, 10, 15].item(), 4)
         (0.02, 0.0121)
     """
+    check_grid(numbers_of(index_to_cloud), size)
     matrix = as_matrix(index_to_cloud, cloud.means).detach()
-    check_grid(matrix.cpu().double().numpy(), size)
     check_cutoff(cutoff)
     module = VOXELIZERS.choose(backend, cloud.device, cloud.dtype)
     volume: Tensor = module.voxelize(cloud, matrix, size, cutoff, widen)
