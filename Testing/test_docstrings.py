@@ -22,6 +22,7 @@ ENTRIES = [
     "cases.read_case",
     "cases.read_views",
     "cases.write_case",
+    "drr.Voxels",
     "drr.hu_to_attenuation",
     "drr.project_volume",
     "gaussians.GaussianCloud",
@@ -43,6 +44,7 @@ ENTRIES = [
     "registration.register",
     "segmentation.segment_vertebra",
     "simulation.simulate_phantom_case",
+    "tensors.Lenses",
 ]
 
 

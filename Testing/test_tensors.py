@@ -42,6 +42,13 @@ def test_twists_move_poses_as_on_the_host(seed: int) -> None:
     np.testing.assert_allclose(tensors.applied(given_, points), each, atol=1e-9)
 
 
+def test_affine_transforms_are_undone() -> None:
+    matrices = np.random.default_rng(2).normal(0.0, 3.0, (20, 4, 4))
+    matrices[:, 3] = 0.0, 0.0, 0.0, 1.0
+    inverses = tensors.inverse_affine(torch.from_numpy(matrices))
+    np.testing.assert_allclose(inverses, np.linalg.inv(matrices), rtol=1e-9, atol=1e-11)
+
+
 def test_rotations_with_three_decimals_become_rigid() -> None:
     turns = Rotation.random(20, rng=3).as_matrix()
     poses = geometry.affine(turns, np.zeros((20, 3)))
@@ -73,6 +80,9 @@ def test_rays_go_through_their_pixels() -> None:
         back, np.broadcast_to([u, v, np.ones_like(u)], back.shape), atol=1e-3
     )
     np.testing.assert_allclose(lengths, directions.norm(dim=1), rtol=1e-6)
+    exact, _ = lenses.exact_rays()
+    assert exact.dtype == torch.float64
+    assert torch.equal(exact.float(), directions)
     few = lenses.part(slice(1, 3))
     assert len(few) == 2
     assert torch.equal(few.rays[0], directions[1:3])

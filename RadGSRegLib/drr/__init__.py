@@ -5,7 +5,10 @@ from .attenuation import bone_attenuation as bone_attenuation
 from .attenuation import excess_attenuation as excess_attenuation
 from .attenuation import hu_to_attenuation as hu_to_attenuation
 from .attenuation import water_attenuation as water_attenuation
-from .projector import PROJECTORS as PROJECTORS
-from .projector import occupied_cells as occupied_cells
+from .pictures import PROJECTORS as PROJECTORS
+from .pictures import project_pictures as project_pictures
+from .pictures import project_pictures_with_jacobian as project_pictures_with_jacobian
 from .projector import project_volume as project_volume
 from .projector import project_volume_with_jacobian as project_volume_with_jacobian
+from .voxels import Voxels as Voxels
+from .voxels import occupied_cells as occupied_cells

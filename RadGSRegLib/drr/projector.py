@@ -5,17 +5,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..geometry import Rigid, Volume, inverse_intrinsic, invert_rigid, translation, twist_generators
-from ..system import Backends, on_torch, on_warp
+from ..geometry import Volume, inverse_intrinsic
+from ..tensors import Lenses
 from .grid_rays import Lattice, depth_lattice, pixel_directions
-
-# Samples per smallest voxel edge: two of them keep the error of the sum under 0.1 % of the image.
-_SAMPLES_PER_VOXEL = 2.0
-
-
-PROJECTORS = Backends(
-    "project", on_torch(f"{__package__}.torch_backend"), on_warp(f"{__package__}.warp_backend")
-)
+from .pictures import PROJECTORS, project_pictures_with_jacobian, step_of
+from .voxels import Voxels
 
 
 def _voxels(volume: Volume | Tensor, index_to_physical: ArrayLike | None) -> tuple[Tensor, Tensor]:
@@ -32,10 +26,7 @@ def _voxels(volume: Volume | Tensor, index_to_physical: ArrayLike | None) -> tup
 def _lattice(voxels: Tensor, index_to_camera: np.ndarray, step_mm: float | None) -> Lattice:
     if voxels.dim() != 3 or min(voxels.shape) < 1:
         raise ValueError("voxels have three axes (K, J, I), none of them empty")
-    spacing = np.linalg.norm(index_to_camera[:3, :3], axis=0)
-    step = float(spacing.min()) / _SAMPLES_PER_VOXEL if step_mm is None else float(step_mm)
-    if not step > 0:
-        raise ValueError(f"a step is positive, not {step_mm}")
+    step = step_of(step_mm, float(np.linalg.norm(index_to_camera[:3, :3], axis=0).min()))
     return depth_lattice(index_to_camera, tuple(voxels.shape), step)
 
 
@@ -102,18 +93,6 @@ def project_volume(
     return image
 
 
-def occupied_cells(volume: Volume) -> Tensor:
-    """Return between which voxels (K, J, I) a volume is anything but zero: (K+1, J+1, I+1) uint8.
-
-    Cell (k, j, i) lies between voxels k-1 and k, j-1 and j, i-1 and i, with zero outside.
-    """
-    padded = np.pad(np.asarray(volume.array) != 0, 1)
-    cells = padded[1:] | padded[:-1]
-    cells = cells[:, 1:] | cells[:, :-1]
-    cells = cells[:, :, 1:] | cells[:, :, :-1]
-    return torch.from_numpy(cells.astype(np.uint8))
-
-
 @torch.no_grad()
 def project_volume_with_jacobian(
     volume: Volume | Tensor,
@@ -134,37 +113,20 @@ def project_volume_with_jacobian(
     mostly zero. Otherwise as `project_volume`, with a ValueError for cells of another size too;
     nothing carries a graph.
     """
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"a size is (columns, rows), both at least 1, not {size}")
-    voxels, to_physical = _voxels(volume, index_to_physical)
-    inverse = inverse_intrinsic(np.asarray(intrinsic, dtype=np.float64))
-    pose = np.asarray(volume_to_camera, dtype=np.float64)
-    lattice = _lattice(voxels, pose @ to_physical.numpy(), step_mm)
-    physical_to_index = np.linalg.inv(to_physical.numpy())
-    camera_to_physical = invert_rigid(pose)
-    matrix = torch.as_tensor(physical_to_index @ camera_to_physical)
-    matrix = matrix.to(device=voxels.device, dtype=voxels.dtype)
-    directions = pixel_directions(inverse, size, voxels)
-    if occupied is not None:
-        wanted = tuple(length + 1 for length in voxels.shape)
-        if occupied.dtype != torch.uint8 or tuple(occupied.shape) != wanted:
-            raise ValueError(f"occupied cells of this volume are {wanted} uint8")
-        occupied = occupied.to(voxels.device).contiguous()
-    centre = np.asarray(centre_physical, dtype=np.float64)
-    depth = float(Rigid(pose).apply(centre)[2])
-    module = PROJECTORS.choose("auto", voxels.device, voxels.dtype)
-    value, flat, lever = module.project_with_moments(
-        voxels, matrix, directions, lattice, depth, occupied
+    values, to_physical = _voxels(volume, index_to_physical)
+    if values.dim() != 3:
+        raise ValueError("voxels have three axes (K, J, I), none of them empty")
+    spacing_mm = float(to_physical[:3, :3].norm(dim=0).min())
+    device = values.device
+    cells = None if occupied is None else occupied.to(device)
+    voxels = Voxels(values, to_physical.to(device), spacing_mm, cells)
+    k = np.asarray(intrinsic, dtype=np.float64)
+    inverse_intrinsic(k)
+    pose, centre = (
+        torch.from_numpy(np.array(a, dtype=np.float64)).to(device)
+        for a in (volume_to_camera, centre_physical)
     )
-    changes = []
-    for generator in translation(centre) @ twist_generators() @ translation(-centre):
-        # Moving the volume by xi moves the ray by exp(-xi) about the centre, in its frame.
-        change = -physical_to_index @ generator @ camera_to_physical
-        # z L d + t = (z - depth) L d + (depth L d + t): linear in these twelve numbers of L and t.
-        changes.append(np.concatenate([change[:3, :3].ravel(), change[:3, 3]]))
-    turns = (lever + depth * flat)[:, :, None] * directions[:, None, :]
-    moments = torch.cat([turns.reshape(-1, 9), flat], dim=1)
-    jacobian = torch.as_tensor(np.array(changes)).to(moments) @ moments.T
-    lengths = directions.norm(dim=1)
-    image = (value * lengths).reshape(size[1], size[0])
-    return image, (jacobian * lengths).reshape(6, size[1], size[0])
+    images, jacobians = project_pictures_with_jacobian(
+        voxels, Lenses.of([k / k[2, 2]], size, device), pose[None], centre, step_mm=step_mm
+    )
+    return images[0], jacobians[0]

@@ -1,10 +1,13 @@
 """The reference projector in plain torch: any floating dtype and device, autograd to everything."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .grid_rays import Lattice
+from .grid_rays import Lattice, PictureRays
+from .voxels import Voxels
 
 # Samples evaluated at once: bounds the memory, not the result.
 _SAMPLES_AT_ONCE = 2_000_000
@@ -58,22 +61,36 @@ def project(
     return total * lattice.step
 
 
-@torch.no_grad()
-def project_with_moments(
-    volume: Tensor,
-    camera_to_index: Tensor,
-    directions: Tensor,
-    lattice: Lattice,
-    depth: float,
-    occupied: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`project`, and the sums (P, 3) of grad mu and of (z - depth) grad mu, times the depth step.
+def _of_pictures(voxels: Voxels, rays: PictureRays) -> Iterator[tuple[Tensor, Tensor, Lattice]]:
+    """Each picture's volume, directions (P, 3) and depths."""
+    for n, directions in enumerate(rays.directions):
+        values = voxels.values if voxels.values.dim() == 3 else voxels.values[n]
+        yield values, directions.T, rays.lattice(n)
 
-    The gradient is by the index coordinates. Taken by forward mode through `sample`; what is
-    ``occupied`` changes nothing here.
+
+@torch.no_grad()
+def project_pictures(voxels: Voxels, rays: PictureRays) -> Tensor:
+    """`project` of V pictures: sums (V, P); what is ``occupied`` changes nothing here."""
+    scenes = zip(_of_pictures(voxels, rays), rays.camera_to_index, strict=True)
+    return torch.stack([project(values, m, ways, depths) for (values, ways, depths), m in scenes])
+
+
+@torch.no_grad()
+def project_pictures_with_moments(voxels: Voxels, rays: PictureRays, depths: Tensor) -> Tensor:
+    """Sums (V, 7, P): `project`, then of grad mu and of (z - depth) grad mu, times the depth step.
+
+    The gradient is by the index coordinates, ``depths`` (V,) mm. Taken by forward mode through
+    `sample`.
     """
-    total = project(volume, camera_to_index, directions, lattice)
-    columns = []
+    scenes = zip(_of_pictures(voxels, rays), rays.camera_to_index, depths.tolist(), strict=True)
+    return torch.stack([_with_moments(*scene, m, depth) for scene, m, depth in scenes])
+
+
+def _with_moments(
+    volume: Tensor, directions: Tensor, lattice: Lattice, camera_to_index: Tensor, depth: float
+) -> Tensor:
+    flat: list[Tensor] = []
+    levers: list[Tensor] = []
 
     def values(matrix: Tensor) -> Tensor:
         return project(volume, matrix, directions, lattice)
@@ -84,6 +101,6 @@ def project_with_moments(
         slope = torch.zeros_like(camera_to_index)
         # z - depth times a unit step along the axis, for every ray: A d = e with d_z = 1
         slope[axis, 2], slope[axis, 3] = 1.0, -depth
-        for tangent in (shift, slope):
-            columns.append(torch.func.jvp(values, (camera_to_index,), (tangent,))[1])
-    return total, torch.stack(columns[0::2], 1), torch.stack(columns[1::2], 1)
+        for tangent, sums in ((shift, flat), (slope, levers)):
+            sums.append(torch.func.jvp(values, (camera_to_index,), (tangent,))[1])
+    return torch.stack([values(camera_to_index), *flat, *levers])

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ..system import flat_array, launch, run_jobs, split, start_warp, worker_count
-from .grid_rays import Lattice
+from .grid_rays import Lattice, PictureRays
+from .voxels import Voxels
 
 start_warp()
 
@@ -16,34 +17,42 @@ from . import warp_kernels as kernels  # noqa: E402
 
 def _launch(
     kernel: Any,
-    volume: Tensor,
-    shape: torch.Size,
-    matrix: Tensor,
-    directions: Tensor,
-    lattice: Lattice,
+    volumes: list[Tensor],
+    shape: tuple[int, ...],
+    rays: PictureRays,
     result: Tensor,
+    *,
+    depths: Tensor | None = None,
     occupied: Tensor | None = None,
 ) -> None:
-    """Run a kernel over all rays: threads take disjoint ranges of rays.
+    """Run a kernel over all rays of all pictures: threads take disjoint ranges of rays.
 
-    A ``volume`` with one axis more than ``shape`` holds one buffer per thread.
+    ``volumes``: a single one, or a buffer for each thread; ``shape`` ends in K, J, I. ``depths``
+    (V,) as of `project_pictures_with_moments`.
     """
-    cells = None if occupied is None else flat_array(occupied, torch.uint8)
-    matrices, ahead, sums = flat_array(matrix), flat_array(directions), flat_array(result)
+    pictures, count = len(rays.directions), rays.directions.shape[-1]
     march = kernels.March()
-    march.ni, march.nj, march.nk = shape[2], shape[1], shape[0]
-    march.first, march.stop = lattice.first, lattice.stop
-    march.reference, march.step = float(lattice.first), lattice.step
-
-    voxels = [flat_array(buffer) for buffer in (volume if volume.dim() == 4 else [volume])]
-    parts = split(directions.shape[0], 1 if result.is_cuda else worker_count())
+    march.nk, march.nj, march.ni = shape[-3:]
+    march.apart = march.ni * march.nj * march.nk if len(shape) > 3 else 0
+    march.rays, march.step = count, rays.step
+    matrix = rays.camera_to_index.new_zeros(pictures, 13, dtype=torch.float32)
+    matrix[:, :12] = rays.camera_to_index[:, :3].flatten(1)
+    if depths is not None:
+        matrix[:, 12] = depths
+    cells = None if occupied is None else flat_array(occupied.contiguous(), torch.uint8)
+    planes = flat_array(rays.planes.contiguous(), torch.int32)
+    matrices = flat_array(matrix)
+    ahead = flat_array(rays.directions.float().contiguous())
+    sums = flat_array(result)
+    voxels = [flat_array(volume) for volume in volumes]
+    parts = split(pictures * count, 1 if result.is_cuda else worker_count())
     run_jobs(
         [
             partial(
                 launch,
                 kernel,
                 end - begin,
-                [voxels[n % len(voxels)], cells, march, matrices, ahead, begin, sums],
+                [voxels[n % len(voxels)], cells, march, planes, matrices, ahead, begin, sums],
                 result,
             )
             for n, (begin, end) in enumerate(parts)
@@ -51,9 +60,15 @@ def _launch(
     )
 
 
-def _packed(camera_to_index: Tensor, depth: float = 0.0) -> Tensor:
-    rows = camera_to_index[:3].reshape(-1).float()
-    return torch.cat([rows, rows.new_tensor([depth])])
+def _moments(
+    values: Tensor, rays: PictureRays, depths: Tensor | None, occupied: Tensor | None = None
+) -> Tensor:
+    voxels = values.float().contiguous()
+    pictures, _, count = rays.directions.shape
+    sums = torch.empty(pictures, 7, count, dtype=torch.float32, device=values.device)
+    kernel = kernels.project_with_moments
+    _launch(kernel, [voxels], values.shape, rays, sums, depths=depths, occupied=occupied)
+    return sums
 
 
 class _Project(torch.autograd.Function):
@@ -64,9 +79,9 @@ class _Project(torch.autograd.Function):
         ctx: Any, volume: Tensor, camera_to_index: Tensor, directions: Tensor, lattice: Lattice
     ) -> Tensor:
         volume = volume.contiguous()
-        sums = torch.zeros(directions.shape[0], dtype=torch.float32, device=volume.device)
-        packed = _packed(camera_to_index)
-        _launch(kernels.project, volume, volume.shape, packed, directions, lattice, sums)
+        sums = torch.empty(directions.shape[0], dtype=torch.float32, device=volume.device)
+        rays = PictureRays.of_one(camera_to_index, directions, lattice)
+        _launch(kernels.project, [volume], volume.shape, rays, sums)
         ctx.save_for_backward(volume, camera_to_index, directions)
         ctx.lattice = lattice
         return sums
@@ -74,7 +89,7 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         volume, camera_to_index, directions = ctx.saved_tensors
-        lattice = ctx.lattice
+        rays = PictureRays.of_one(camera_to_index, directions, ctx.lattice)
         by_volume = by_matrix = None
         if ctx.needs_input_grad[0]:
             buffers = 1 if volume.is_cuda else worker_count()
@@ -82,14 +97,13 @@ class _Project(torch.autograd.Function):
                 (buffers, *volume.shape), dtype=torch.float32, device=volume.device
             )
             weights = gradient.contiguous().float()
-            packed = _packed(camera_to_index)
-            _launch(kernels.spread, spread, volume.shape, packed, directions, lattice, weights)
+            _launch(kernels.spread, list(spread), volume.shape, rays, weights)
             by_volume = spread.sum(0)
         if ctx.needs_input_grad[1]:
-            _, flat, lever = project_with_moments(volume, camera_to_index, directions, lattice, 0.0)
+            sums = _moments(volume, rays, None)[0]
             by_matrix = torch.zeros_like(camera_to_index)
-            by_matrix[:3, :3] = (gradient[:, None] * lever).T @ directions
-            by_matrix[:3, 3] = (gradient[:, None] * flat).sum(0)
+            by_matrix[:3, :3] = (gradient * sums[4:7]) @ directions
+            by_matrix[:3, 3] = (gradient * sums[1:4]).sum(1)
         return by_volume, by_matrix, None, None
 
 
@@ -102,19 +116,18 @@ def project(
 
 
 @torch.no_grad()
-def project_with_moments(
-    volume: Tensor,
-    camera_to_index: Tensor,
-    directions: Tensor,
-    lattice: Lattice,
-    depth: float,
-    occupied: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The sums (P,), and those (P, 3) of grad mu and (z - depth) grad mu; see torch_backend."""
-    voxels = volume.float().contiguous()
-    sums = torch.zeros(directions.shape[0], 7, dtype=torch.float32, device=volume.device)
-    packed = _packed(camera_to_index, depth)
-    kernel = kernels.project_with_moments
-    _launch(kernel, voxels, voxels.shape, packed, directions.float(), lattice, sums, occupied)
-    sums = sums.to(volume.dtype)
-    return sums[:, 0], sums[:, 1:4], sums[:, 4:7]
+def project_pictures(voxels: Voxels, rays: PictureRays) -> Tensor:
+    """Sums (V, P) of the samples along rays, times the depth step; see torch_backend."""
+    values = voxels.values.float().contiguous()
+    pictures, _, count = rays.directions.shape
+    sums = torch.empty(pictures, count, dtype=torch.float32, device=values.device)
+    kernel, occupied = kernels.project, voxels.occupied
+    _launch(kernel, [values], values.shape, rays, sums, occupied=occupied)
+    return sums.to(voxels.values.dtype)
+
+
+@torch.no_grad()
+def project_pictures_with_moments(voxels: Voxels, rays: PictureRays, depths: Tensor) -> Tensor:
+    """Sums (V, 7, P), then of grad mu and (z - depth) grad mu; see torch_backend."""
+    sums = _moments(voxels.values, rays, depths, voxels.occupied)
+    return sums.to(voxels.values.dtype)

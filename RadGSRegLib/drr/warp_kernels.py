@@ -1,4 +1,5 @@
-"""Warp kernels of the projector, one source for the CPU and for CUDA: one thread per ray.
+"""Warp kernels of the projector, one source for the CPU and for CUDA: one thread per ray of a
+picture.
 
 The march along a ray is plain C++ in a native snippet. Samples whose eight voxels all lie inside
 the volume take the direct way; the others look up each voxel with zero outside. Where ``occupied``
@@ -14,29 +15,31 @@ wp.set_module_options({"enable_backward": False})
 
 @wp.struct
 class March:
-    """A volume of ``ni, nj, nk`` voxels; planes ``first`` to ``stop``, ``step`` mm apart, counted
-    from ``reference``."""
+    """A volume of ``ni, nj, nk`` voxels, that of the next picture ``apart`` numbers further (0: all
+    have the same one); ``rays`` to a picture; planes ``step`` mm apart."""
 
     ni: int
     nj: int
     nk: int
-    first: int
-    stop: int
-    reference: float
+    apart: int
+    rays: int
     step: float
 
 
-# The rows of camera_to_index (12 numbers) and the depth that levers are measured from. Planes count
-# from ``reference``; the stretch of whole n whose sample lies in (-1, size) follows.
+# Of each picture: the rows of camera_to_index (12 numbers) and the depth that levers are measured
+# from, and its first plane and the one past the last. Planes count from the first; the stretch of
+# whole n whose sample lies in (-1, size) follows.
 _RANGE = """
-    const int ni = march.ni, nj = march.nj, nk = march.nk;
-    const int first = march.first, stop = march.stop;
-    const float reference = march.reference, step = march.step;
-    const float* m = matrix.data;
-    const float* d = directions.data + (long long)ray * 3;
-    const float ax = (m[0] * d[0] + m[1] * d[1] + m[2] * d[2]) * step;
-    const float ay = (m[4] * d[0] + m[5] * d[1] + m[6] * d[2]) * step;
-    const float az = (m[8] * d[0] + m[9] * d[1] + m[10] * d[2]) * step;
+    const int ni = march.ni, nj = march.nj, nk = march.nk, rays = march.rays;
+    const int picture = ray / rays, own = ray % rays;
+    const int first = planes.data[2 * picture], stop = planes.data[2 * picture + 1];
+    const float reference = (float)first, step = march.step;
+    const float* m = matrix.data + (long long)picture * 13;
+    const float* d = directions.data + (long long)picture * 3 * rays + own;
+    const float dx = d[0], dy = d[rays], dz = d[2 * (long long)rays];
+    const float ax = (m[0] * dx + m[1] * dy + m[2] * dz) * step;
+    const float ay = (m[4] * dx + m[5] * dy + m[6] * dz) * step;
+    const float az = (m[8] * dx + m[9] * dy + m[10] * dz) * step;
     const float bx = m[3] + ax * reference, by = m[7] + ay * reference, bz = m[11] + az * reference;
     float low = 0.0f, high = (float)(stop - first - 1);
     const float slope[3] = {ax, ay, az};
@@ -59,7 +62,7 @@ _RANGE = """
 """
 
 _MARCH = """
-    const float* v = volume.data;
+    const float* v = volume.data + (long long)picture * march.apart;
     const unsigned char* cells = occupied.data;
     const int nij = ni * nj;
     for (int n = n_first; n <= n_last; ++n) {
@@ -107,18 +110,19 @@ _MOMENTS = (
     + _RANGE
     + _MARCH
     + """
-        const float dx0 = (c100 - c000) + fy * ((c110 - c010) - (c100 - c000));
-        const float dx1 = (c101 - c001) + fy * ((c111 - c011) - (c101 - c001));
-        const float dy0 = x10 - x00, dy1 = x11 - x01;
-        const float dx = dx0 + fz * (dx1 - dx0), dy = dy0 + fz * (dy1 - dy0), dz = y1 - y0;
+        const float gx0 = (c100 - c000) + fy * ((c110 - c010) - (c100 - c000));
+        const float gx1 = (c101 - c001) + fy * ((c111 - c011) - (c101 - c001));
+        const float gy0 = x10 - x00, gy1 = x11 - x01;
+        const float px = gx0 + fz * (gx1 - gx0), py = gy0 + fz * (gy1 - gy0), pz = y1 - y0;
         const float lever = ((float)n + reference) * step - m[12];
-        gx += dx; gy += dy; gz += dz;
-        hx += lever * dx; hy += lever * dy; hz += lever * dz;
+        gx += px; gy += py; gz += pz;
+        hx += lever * px; hy += lever * py; hz += lever * pz;
     }
-    float* out = sums.data + (long long)ray * 7;
+    const long long plane = rays;
+    float* out = sums.data + picture * 7 * plane + own;
     out[0] = total * step;
-    out[1] = gx * step; out[2] = gy * step; out[3] = gz * step;
-    out[4] = hx * step; out[5] = hy * step; out[6] = hz * step;
+    out[plane] = gx * step; out[2 * plane] = gy * step; out[3 * plane] = gz * step;
+    out[4 * plane] = hx * step; out[5 * plane] = hy * step; out[6 * plane] = hz * step;
 """
 )
 
@@ -146,13 +150,17 @@ _SPREAD = (
 
 
 def _kernel(snippet: str) -> Any:
-    """A kernel whose every thread runs ``snippet`` for its ray."""
+    """A kernel whose every thread runs ``snippet`` for its ray, counted through V pictures.
+
+    ``planes`` (V, 2), ``matrix`` (V, 13), ``directions`` (V, 3, rays).
+    """
 
     @wp.func_native(snippet)
     def march_ray(
         volume: wp.array(dtype=float),  # type: ignore[valid-type]
         occupied: wp.array(dtype=wp.uint8),  # type: ignore[valid-type]
         march: March,
+        planes: wp.array(dtype=int),  # type: ignore[valid-type]
         matrix: wp.array(dtype=float),  # type: ignore[valid-type]
         directions: wp.array(dtype=float),  # type: ignore[valid-type]
         ray: int,
@@ -164,20 +172,21 @@ def _kernel(snippet: str) -> Any:
         volume: wp.array(dtype=float),  # type: ignore[valid-type]
         occupied: wp.array(dtype=wp.uint8),  # type: ignore[valid-type]
         march: March,
+        planes: wp.array(dtype=int),  # type: ignore[valid-type]
         matrix: wp.array(dtype=float),  # type: ignore[valid-type]
         directions: wp.array(dtype=float),  # type: ignore[valid-type]
         ray_begin: int,
         sums: wp.array(dtype=float),  # type: ignore[valid-type]
     ) -> None:
         ray = ray_begin + int(wp.tid())  # type: ignore[arg-type]
-        march_ray(volume, occupied, march, matrix, directions, ray, sums)
+        march_ray(volume, occupied, march, planes, matrix, directions, ray, sums)
 
     return march_rays
 
 
-# Sums of the samples along rays, times the depth step, into ``sums`` (P,).
+# Sums of the samples along rays, times the depth step, into ``sums`` (V, rays).
 project = _kernel(_VALUE)
-# Into ``sums`` (P, 7): the value, grad mu, and (z - depth) grad mu, times the depth step.
+# Into ``sums`` (V, 7, rays): the value, grad mu, and (z - depth) grad mu, times the depth step.
 project_with_moments = _kernel(_MOMENTS)
-# Add the transpose of `project` applied to ``sums`` (P,) to a volume (K, J, I).
+# Add the transpose of `project` applied to ``sums`` (V, rays) to a volume (K, J, I).
 spread = _kernel(_SPREAD)

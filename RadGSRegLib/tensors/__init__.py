@@ -10,6 +10,8 @@ from .lenses import Lenses as Lenses
 from .rigid import applied as applied
 from .rigid import compose_about as compose_about
 from .rigid import exp_se3 as exp_se3
+from .rigid import inverse_affine as inverse_affine
+from .rigid import inverse_linear as inverse_linear
 from .rigid import inverse_rigid as inverse_rigid
 from .rigid import log_se3 as log_se3
 from .rigid import orthonormalized as orthonormalized

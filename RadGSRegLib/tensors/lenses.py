@@ -15,6 +15,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from .rigid import inverse_linear
+
 
 @dataclass(frozen=True)
 class Lenses:
@@ -61,21 +63,25 @@ class Lenses:
 
     @cached_property
     def inverses(self) -> Tensor:
-        """K^-1 (V, 3, 3), float64: by cofactors, as a solver would wait for a GPU."""
-        a, b, c = self.intrinsics.unbind(1)
-        cofactors = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], -1)
-        return cofactors / (a * cofactors[..., 0]).sum(-1)[:, None, None]
+        """K^-1 (V, 3, 3), float64."""
+        return inverse_linear(self.intrinsics)
 
     @cached_property
     def rays(self) -> tuple[Tensor, Tensor]:
         """Directions (V, 3, rows, columns) = (x, y, 1) of all pixels and their lengths (V, rows,
         columns), float32. Not to be written into."""
+        directions, lengths = self.exact_rays()
+        return directions.float(), lengths.float()
+
+    def exact_rays(self) -> tuple[Tensor, Tensor]:
+        """Return `rays` in float64, which are not kept."""
         columns, rows = self.size
         u = torch.arange(columns, dtype=torch.float64, device=self.device)
         v = torch.arange(rows, dtype=torch.float64, device=self.device)
         by_column, by_row, constant = self.inverses[..., None, None].unbind(2)
         directions = by_column * u + by_row * v[:, None] + constant
-        return directions.float(), directions.norm(dim=1).float()
+        x, y, z = directions.unbind(1)
+        return directions, (x * x + y * y + z * z).sqrt()
 
     def part(self, index: slice | Tensor) -> Lenses:
         """Return those of some pictures, with their rays where these are known."""
@@ -87,8 +93,3 @@ class Lenses:
             directions, lengths = self.rays
             out.__dict__["rays"] = directions[index], lengths[index]
         return out
-
-
-def _cross(a: Tensor, b: Tensor) -> Tensor:
-    out: Tensor = torch.linalg.cross(a, b, dim=-1)
-    return out

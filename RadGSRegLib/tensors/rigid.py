@@ -37,6 +37,23 @@ def inverse_rigid(a_to_b: Tensor) -> Tensor:
     return _affine(back, -(back @ a_to_b[..., :3, 3:])[..., 0])
 
 
+def inverse_linear(matrices: Tensor) -> Tensor:
+    """Return the inverses of matrices (..., 3, 3): by cofactors, as a solver would wait for a GPU.
+
+    Those of singular matrices are not finite.
+    """
+    a, b, c = matrices.unbind(-2)
+    pairs = (b, c), (c, a), (a, b)
+    cofactors = torch.stack([torch.linalg.cross(x, y, dim=-1) for x, y in pairs], -1)
+    return cofactors / (a * cofactors[..., 0]).sum(-1)[..., None, None]
+
+
+def inverse_affine(a_to_b: Tensor) -> Tensor:
+    """Return ``b_to_a`` of affine transforms (..., 4, 4)."""
+    back = inverse_linear(a_to_b[..., :3, :3])
+    return _affine(back, -(back @ a_to_b[..., :3, 3:])[..., 0])
+
+
 def orthonormalized(a_to_b: Tensor) -> Tensor:
     """Return the nearest rigid transforms (..., 4, 4) to ones that are rigid but for rounding.
 

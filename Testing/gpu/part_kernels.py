@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,13 +21,20 @@ from setting import Setting
 from torch import Tensor
 
 from RadGSRegLib import gaussians
-from RadGSRegLib.drr import occupied_cells, project_volume, project_volume_with_jacobian
+from RadGSRegLib.drr import (
+    Voxels,
+    occupied_cells,
+    project_pictures,
+    project_pictures_with_jacobian,
+    project_volume,
+    project_volume_with_jacobian,
+)
 from RadGSRegLib.gaussians import DEFAULT_CUTOFF, warp_backend, warp_voxel_kernels
 from RadGSRegLib.gaussians.tiles import list_tiles
 from RadGSRegLib.gaussians.voxel_setup import index_coefficients
 from RadGSRegLib.geometry import exp_se3, inverse_intrinsic
 from RadGSRegLib.system import flat_array, launch, one_torch_thread, worker_count
-from RadGSRegLib.tensors import without_host_reads
+from RadGSRegLib.tensors import Lenses, without_host_reads
 from RadGSRegLib.views import LocalNormalization
 
 CPU = torch.device("cpu")
@@ -77,6 +85,7 @@ def kernels(setting: Setting, notes: Notes) -> None:
             _bodies(setting, notes),
             _voxelizer(setting, notes),
             _projector(setting, notes),
+            _pictures(setting, notes),
             _normalisation(setting, notes),
             part_simulation.compare(setting, notes),
         }
@@ -211,6 +220,37 @@ def _projector(setting: Setting, notes: Notes) -> str:
     _compare(notes, "projector, gradients", ours[1], truth[1], EDGES)
     _compare(notes, "projector, Jacobians", ours[2], truth[2], EDGES)
     return devices.on(ours[0], *ours[1], *ours[2])
+
+
+def _pictures(setting: Setting, notes: Notes) -> str:
+    """Two pictures in one launch, of a volume that they share and of one for each."""
+    volumes = [blob(seed) for seed in (1, 2)]
+    for volume in volumes:
+        volume.array[5:9, 6:18, 7:16] = 0.0
+    intrinsic, pose = camera(40)
+    poses = np.stack([pose, pose @ exp_se3([0.2, -0.7, 0.1, 4.0, -3.0, 9.0])])
+
+    def run(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        shared = Voxels.of(volumes[0], occupied=True)
+        own = torch.stack([torch.from_numpy(volume.array) for volume in volumes])
+        each = Voxels(own, shared.index_to_physical, shared.spacing_mm)
+        to_camera = torch.from_numpy(poses).to(device)
+        about = Lenses.of([intrinsic] * 2, SIZE, device), to_camera
+        centre = torch.from_numpy(CENTRE).to(device)
+        drawn: list[Tensor] = []
+        for voxels in (shared, each):
+            here = replace(voxels, values=voxels.values.to(dtype)).to(device)
+            drawn += (
+                project_pictures(here, *about),
+                *project_pictures_with_jacobian(here, *about, centre),
+            )
+        return tuple(drawn)
+
+    ours, truth = _both(setting, run)
+    images = [[drawn[n] for n in (0, 1, 3, 4)] for drawn in (ours, truth)]
+    _compare(notes, "projector, pictures together", *images, IMAGE)
+    _compare(notes, "projector, their Jacobians", ours[2::3], truth[2::3], EDGES)
+    return devices.on(*ours)
 
 
 def _normalisation(setting: Setting, notes: Notes) -> str:

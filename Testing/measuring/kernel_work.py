@@ -245,15 +245,19 @@ def _voxels(coefficients: Tensor, grid: Any, begin: int, end: int) -> Pairs:
 
 def _marched(each: int) -> Work:
     def work(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
-        _, occupied, way, matrix, directions, begin, _ = inputs
+        _, occupied, way, planes, matrix, directions, begin, _ = inputs
         shape = (way.nk, way.nj, way.ni)
         cells = None
         if occupied is not None:
             cells = wp.to_torch(occupied).view(*(n + 1 for n in shape))
-        rays = _rows(directions, 3)[begin : begin + dim]
-        camera_to_index = wp.to_torch(matrix)[:12].view(3, 4)
-        planes = (way.first, way.stop, way.step)
-        return _of(ray_samples(shape, camera_to_index, rays, planes, cells), each)
+        rays = wp.to_torch(directions).view(-1, 3, way.rays).mT
+        matrices = _rows(matrix, 13)[:, :12].view(-1, 3, 4)
+        total, end = Pairs(0, 0), begin + dim
+        for n, (first, stop) in enumerate(_rows(planes, 2).tolist()):
+            own = slice(max(begin - n * way.rays, 0), max(end - n * way.rays, 0))
+            place = (first, stop, way.step)
+            total += ray_samples(shape, matrices[n], rays[n][own], place, cells)
+        return _of(total, each)
 
     return work
 
