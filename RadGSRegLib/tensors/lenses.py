@@ -20,10 +20,14 @@ from .rigid import inverse_linear
 
 @dataclass(frozen=True)
 class Lenses:
-    """The inner geometry of V pictures of one size.
+    """Hold the inner geometry of V pictures of one size.
 
-    ``intrinsics`` (V, 3, 3), float64, in pixels; ``size`` (columns, rows). Raises ValueError for
-    other shapes.
+    Args:
+        intrinsics: (V, 3, 3), float64, in pixels, with the last row (0, 0, 1).
+        size: (columns, rows).
+
+    Raises:
+        ValueError: for other shapes.
 
     Example:
         >>> from RadGSRegLib.tensors import Lenses
