@@ -46,8 +46,9 @@ class LocalNormalization:
         self.sigma_px = sigma_px
         self.valid = valid.to(torch.float32)
         self._cell = max(int(CELL_SHARE * sigma_px), 1)
-        self._rows = spread_matrix(rows, self._cell, sigma_px)
+        self._rows = spread_matrix(rows, self._cell, sigma_px).to(valid.device)
         self._columns = spread_matrix(columns, self._cell, sigma_px).T.contiguous()
+        self._columns = self._columns.to(valid.device)
         self._weight = 1.0 / self._blur(self.valid).clamp_min(LEAST_SHARE)
 
     @classmethod
