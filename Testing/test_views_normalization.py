@@ -148,19 +148,19 @@ def test_pull_is_the_transpose_of_push(seed: int, sigma: float) -> None:
     assert torch.allclose(forwards, backwards, atol=1e-5 * size)
 
 
-def test_stacked_normalizers_keep_each_views_own_mask() -> None:
-    each = [LocalNormalization(_mask(n), 4.0) for n in range(3)]
+def test_several_pictures_keep_each_their_own_mask() -> None:
     images = torch.stack([_picture(n) for n in range(3)])
     weights = torch.stack([_picture(n + 10) for n in range(3)])
-    together = LocalNormalization.stacked(each).contrast(images).normalized(0.1)
+    normalizer = LocalNormalization(torch.stack([_mask(n) for n in range(3)]), 4.0)
+    together = normalizer.contrast(images).normalized(0.1)
     pulled = together.pull(weights)
-    for n, one in enumerate(each):
-        alone = one.contrast(images[n]).normalized(0.1)
+    for n in range(3):
+        alone = LocalNormalization(_mask(n), 4.0).contrast(images[n]).normalized(0.1)
         assert torch.allclose(together.image[n], alone.image, atol=1e-5)
         assert torch.allclose(pulled[n], alone.pull(weights[n]), atol=1e-4)
-    for other in (LocalNormalization(_mask(0), 5.0), LocalNormalization(_mask(0)[1:], 4.0)):
-        with pytest.raises(ValueError, match="unlike"):
-            LocalNormalization.stacked([each[0], other])
+    some = torch.tensor([2, 0])
+    part = normalizer.part(some).contrast(images[some]).normalized(0.1)
+    assert torch.allclose(part.image, together.image[some], atol=1e-5)
 
 
 def test_nothing_valid_and_flat_pictures_stay_finite() -> None:

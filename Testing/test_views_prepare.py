@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from host_reads import counted_host_reads
 from hypothesis import given
 from hypothesis import strategies as st
 from registration_scenes import camera
@@ -14,7 +15,8 @@ from scipy import ndimage
 
 from RadGSRegLib.cases import Intensity, View
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.views import PreparedView, bounds, prepare_view, window
+from RadGSRegLib.tensors import without_host_reads
+from RadGSRegLib.views import PreparedView, Windows, bounds, prepare_view, window, windows
 
 ROWS, COLUMNS = 180, 200
 
@@ -222,6 +224,45 @@ def test_a_window_is_scipys_blur_and_interpolation(
     valid = part.valid.numpy() > 0
     assert (valid == (weight > 0.7))[np.abs(weight - 0.7) > 1e-4].all()
     assert part.image.numpy()[valid] == pytest.approx(wanted[valid], abs=2e-5)
+
+
+def _some_centres() -> torch.Tensor:
+    centres = [[0.0, 0.0, 0.0], [30.0, -12.0, 8.0], [-25.0, 4.0, 60.0], [200.0, 0.0, 0.0]]
+    return torch.tensor(centres, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("blur_mm", [0.0, 0.5, 1.8])
+def test_windows_taken_together_are_what_each_is_alone(blur_mm: float) -> None:
+    view = _prepared(_attenuation(), _disc(60.0))
+    together = windows(view, _some_centres(), 30.0, 1.5, blur_mm)
+    assert len(together) == 4
+    for n, centre in enumerate(_some_centres()):
+        alone = window(view, centre.numpy(), 30.0, 1.5, blur_mm)
+        part = together.part(torch.tensor([n]))
+        torch.testing.assert_close(part.image[0], alone.image, atol=2e-6, rtol=0.0)
+        assert torch.equal(part.valid[0], alone.valid)
+        assert float(part.noise) == pytest.approx(alone.noise, rel=1e-6)
+        np.testing.assert_allclose(part.lenses.intrinsics[0], alone.camera.intrinsic, rtol=1e-12)
+        assert part.lenses.size == alone.camera.size
+        np.testing.assert_allclose(part.world_to_camera[0], alone.camera.world_to_camera)
+    back = Windows.stacked([together.part(slice(0, 1)), together.part(slice(1, 4))])
+    assert torch.equal(back.image, together.image)
+    with pytest.raises(ValueError, match="unlike"):
+        Windows.stacked([together, windows(view, _some_centres(), 30.0, 1.4, blur_mm)])
+
+
+@pytest.mark.parametrize("blur_mm", [0.0, 0.5, 1.8])
+def test_windows_of_whole_lines_read_nothing_and_show_the_same(blur_mm: float) -> None:
+    """As on a GPU, where the host does not know which part of a picture is needed."""
+    view = _prepared(_attenuation(), _disc(60.0))
+    cut = windows(view, _some_centres(), 30.0, 1.5, blur_mm)
+    centres = _some_centres()
+    with without_host_reads(), counted_host_reads() as heard:
+        whole = windows(view, centres, 30.0, 1.5, blur_mm)
+    assert not +heard
+    torch.testing.assert_close(whole.image, cut.image, atol=2e-6, rtol=0.0)
+    assert torch.equal(whole.valid, cut.valid)
+    assert torch.equal(whole.noise, cut.noise)
 
 
 def test_where_nothing_is_valid_a_window_shows_the_nearest_pixels() -> None:

@@ -13,7 +13,6 @@ from .contrast import local_contrast as local_contrast
 from .contrast import ranks_and_contrast as ranks_and_contrast
 from .filters import ViewFilter as ViewFilter
 from .gradients import gradient_correlation as gradient_correlation
-from .homography import resample as resample
 from .normalization import Contrast as Contrast
 from .normalization import LocalNormalization as LocalNormalization
 from .normalization import Normalized as Normalized
@@ -23,8 +22,11 @@ from .prepare import prepare_view as prepare_view
 from .prepare import prepare_views as prepare_views
 from .resampling import blurred as blurred
 from .resampling import pool_views as pool_views
+from .resampling import resample as resample
 from .resampling import sampled as sampled
 from .scaling import rescaled as rescaled
 from .types import PreparedView as PreparedView
 from .types import Window as Window
+from .types import Windows as Windows
 from .windows import window as window
+from .windows import windows as windows

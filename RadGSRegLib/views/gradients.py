@@ -18,7 +18,7 @@ def gradient_correlation(
     of each of ``sigmas_px``, averaged (Penney et al., 1998, over scales). A smooth display curve,
     scatter and a smooth background change it little.
     """
-    total = torch.zeros(observed.shape[:-2])
+    total = torch.zeros(observed.shape[:-2], device=observed.device)
     for sigma in sigmas_px:
         pair = [_blurred(image, sigma) for image in (observed, rendered)]
         for dim in (-2, -1):
@@ -36,11 +36,17 @@ def _correlation(weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 def _blurred(images: Tensor, sigma: float) -> Tensor:
     """Images (..., rows, columns) blurred; beyond their edges the nearest pixels count."""
+    rows, columns = (_spread(n, sigma, images.device) for n in images.shape[-2:])
+    return rows @ images @ columns.T
+
+
+def _spread(length: int, sigma: float, device: torch.device) -> Tensor:
+    """The matrix (length, length) that blurs a line. A convolution would take a GPU's short floats
+    (TF32)."""
     reach = max(math.ceil(BLUR_REACH * sigma), 1)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    offsets = torch.arange(-reach, reach + 1, device=device)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = kernel / kernel.sum()
-    stack = images.reshape(-1, 1, *images.shape[-2:])
-    stack = torch.nn.functional.pad(stack, (reach,) * 4, mode="replicate")
-    stack = torch.nn.functional.conv2d(stack, kernel[None, None, :, None])
-    stack = torch.nn.functional.conv2d(stack, kernel[None, None, None, :])
-    return stack.reshape(images.shape)
+    places = (torch.arange(length, device=device)[:, None] + offsets).clamp(0, length - 1)
+    matrix = torch.zeros(length, length, device=device)
+    return matrix.scatter_add_(1, places, kernel.expand(length, -1))

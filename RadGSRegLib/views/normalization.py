@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +19,9 @@ from torch import Tensor
 from .bounds import CELL_SHARE, LEAST_SHARE, LEAST_WEIGHT
 
 
-def spread_matrix(length: int, cell: int, sigma_px: float) -> Tensor:
+def spread_matrix(
+    length: int, cell: int, sigma_px: float, device: torch.device | str = "cpu"
+) -> Tensor:
     """Make the matrix (length, cells) that spreads sums over ``cell`` pixels as a Gaussian.
 
     Each cell's sum counts as lying at its centre, which a Gaussian of two cells or more cannot tell
@@ -28,47 +29,36 @@ def spread_matrix(length: int, cell: int, sigma_px: float) -> Tensor:
     billionth of its peak: products with its denormal tail take processors ten times as long.
     """
     cells = -(-length // cell)
-    centres = cell * torch.arange(cells, dtype=torch.float32) + (cell - 1) / 2.0
-    offsets = torch.arange(length, dtype=torch.float32)[:, None] - centres[None, :]
+    numbers = torch.arange(cells, dtype=torch.float32, device=device)
+    centres = cell * numbers + (cell - 1) / 2.0
+    offsets = torch.arange(length, dtype=torch.float32, device=device)[:, None] - centres[None, :]
     weights = torch.exp(-0.5 * (offsets / sigma_px) ** 2)
-    weights[weights < LEAST_WEIGHT] = 0.0
+    weights = torch.where(weights < LEAST_WEIGHT, 0.0, weights)
     return weights / (sigma_px * math.sqrt(2.0 * math.pi))
 
 
 class LocalNormalization:
     """Normalises images (..., rows, columns) in Gaussian neighbourhoods, over valid pixels only.
 
-    ``valid`` (rows, columns) in [0, 1]; ``sigma_px`` of the neighbourhood.
+    ``valid`` (rows, columns) in [0, 1], or (N, rows, columns) for images (..., N, rows, columns),
+    each with its own; ``sigma_px`` of the neighbourhood. On the device of ``valid``.
     """
 
     def __init__(self, valid: Tensor, sigma_px: float) -> None:
-        rows, columns = valid.shape
+        rows, columns = valid.shape[-2:]
         self.sigma_px = sigma_px
         self.valid = valid.to(torch.float32)
         self._cell = max(int(CELL_SHARE * sigma_px), 1)
-        self._rows = spread_matrix(rows, self._cell, sigma_px).to(valid.device)
-        self._columns = spread_matrix(columns, self._cell, sigma_px).T.contiguous()
-        self._columns = self._columns.to(valid.device)
+        self._rows = spread_matrix(rows, self._cell, sigma_px, valid.device)
+        across = spread_matrix(columns, self._cell, sigma_px, valid.device)
+        self._columns = across.T.contiguous()
         self._weight = 1.0 / self._blur(self.valid).clamp_min(LEAST_SHARE)
 
-    @classmethod
-    def stacked(cls, several: Sequence[LocalNormalization]) -> LocalNormalization:
-        """Make one for images (..., V, rows, columns), with each view's own valid pixels.
-
-        Raises ValueError where their sizes or neighbourhoods differ.
-        """
-        first = several[0]
-        if any(other.kind != first.kind for other in several):
-            raise ValueError("images of unlike size or neighbourhood are not normalised together")
-        whole = copy.copy(first)
-        whole.valid = torch.stack([normalizer.valid for normalizer in several])
-        whole._weight = torch.stack([normalizer._weight for normalizer in several])
-        return whole
-
-    @property
-    def kind(self) -> tuple[object, ...]:
-        """What those have in common that can be stacked."""
-        return type(self), self.sigma_px, tuple(self.valid.shape[-2:])
+    def part(self, index: slice | Tensor) -> LocalNormalization:
+        """Return that of some of N images."""
+        some = copy.copy(self)
+        some.valid, some._weight = self.valid[index], self._weight[index]
+        return some
 
     def _blur(self, images: Tensor) -> Tensor:
         cell = self._cell
