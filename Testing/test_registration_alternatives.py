@@ -36,7 +36,6 @@ from RadGSRegLib.registration import (
     register_case,
     scene_of,
 )
-from RadGSRegLib.registration.edges import edge_scores
 from RadGSRegLib.registration.exploring import beyond_doubt, explore, other_poses
 from RadGSRegLib.registration.proposers import (
     ClickSearch,
@@ -160,9 +159,7 @@ def test_edges_agree_best_at_the_right_pose_and_in_the_right_polarity() -> None:
     off = compose_about(right, np.array([0.05, 0.0, 0.05, 1.0, 2.0, 1.0]), bodies().centre_ct)
 
     def scores(pose: Array, signs: tuple[int, int]) -> list[float]:
-        arrangement = scene().bodies.as_in_ct(pose)
-        problem = refiner.problem(stage, arrangement, signs)
-        return edge_scores(problem, arrangement, signs)
+        return refiner.edge_scores(stage, replace(_at(refiner, pose), signs=signs))
 
     at_truth = scores(right, (1, 1))
     assert min(at_truth) > 0.75

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from registration_scenes import TARGET, phantom, simulated
@@ -20,6 +21,7 @@ from RadGSRegLib.geometry import Volume, invert_rigid, transform_points
 from RadGSRegLib.registration import Anatomy, Body, RigidBodies, build_anatomy, ct_bodies
 from RadGSRegLib.registration.background import build_background
 from RadGSRegLib.registration.clouds import block_cloud
+from RadGSRegLib.tensors import Lenses
 
 REACH_MM = 50.0
 SOFT = float(hu_to_attenuation(SOFT_TISSUE_HU))
@@ -99,7 +101,9 @@ def test_the_pictures_of_all_parts_add_up_to_the_whole(
     def picture(volume: Volume) -> np.ndarray:
         return project_volume(volume, camera.intrinsic, to_camera, camera.size).numpy()
 
-    parts = model.background.render(camera, pose).sum(0).numpy()
+    assert model.background is not None
+    lenses = Lenses.of([camera.intrinsic], camera.size)
+    parts = model.background.render(lenses, torch.from_numpy(to_camera)[None])[0].sum(0).numpy()
     for body in (anatomy.target, *anatomy.neighbours):
         parts = parts + picture(body.excess)
     expected = picture(whole)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from registration_scenes import (
     QUICK,
     bodies,
@@ -22,11 +22,13 @@ from registration_scenes import (
     with_views,
 )
 
-from RadGSRegLib.drr import project_volume, project_volume_with_jacobian
+from RadGSRegLib import tensors
+from RadGSRegLib.drr import Voxels, project_pictures, project_pictures_with_jacobian
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Volume, affine, compose_about
 from RadGSRegLib.registration import (
     Arrangement,
+    Arrangements,
     Candidate,
     Comparison,
     Drawing,
@@ -42,14 +44,14 @@ from RadGSRegLib.registration import (
     register_case,
     single_body,
 )
+from RadGSRegLib.registration.background import RenderedBackground
 from RadGSRegLib.registration.bodies import BodySource
 from RadGSRegLib.registration.options import Fidelity
 from RadGSRegLib.registration.proposers import Alternative, Proposer
 from RadGSRegLib.registration.residual import Residual
 from RadGSRegLib.registration.steps import Stepper
-from RadGSRegLib.registration.windows import StageView
 from RadGSRegLib.system import Progress
-from RadGSRegLib.views import Window
+from RadGSRegLib.views import Windows
 
 Array = NDArray[np.float64]
 
@@ -86,50 +88,50 @@ class OnlyVoxels:
     surface_points_ct = property(lambda self: bodies().surface_points_ct)
     neighbour_centres_ct: Sequence[Array] = ()
     background: None = None
+    device = property(lambda self: torch.device("cpu"))
+
+    @property
+    def centre(self) -> torch.Tensor:
+        return torch.from_numpy(self.centre_ct)
 
     def as_in_ct(self, ct_to_world: Array) -> Arrangement:
         return Arrangement(ct_to_world, ())
 
-    def moved(self, arrangement: Arrangement, step: Array) -> Arrangement:
-        return Arrangement(compose_about(arrangement.ct_to_world, step, self.centre_ct), ())
+    def moved(self, arrangements: Arrangements, steps: torch.Tensor) -> Arrangements:
+        moved = tensors.compose_about(arrangements.ct_to_world, steps[:, :6], self.centre)
+        return replace(arrangements, ct_to_world=moved)
 
-    def step_mm(self, step: Array) -> float:
-        return float(self.radius_mm * np.linalg.norm(step[:3]) + np.linalg.norm(step[3:]))
+    def step_mm(self, steps: torch.Tensor) -> torch.Tensor:
+        return self.radius_mm * steps[:, :3].norm(dim=1) + steps[:, 3:6].norm(dim=1)
 
     def pictures(
         self,
-        intrinsics: ArrayLike,
-        ct_to_camera: ArrayLike,
-        size: tuple[int, int],
+        lenses: tensors.Lenses,
+        ct_to_camera: torch.Tensor,
         fidelity: Fidelity,
-        arrangement: Arrangement | None = None,
+        arrangements: Arrangements | None = None,
     ) -> torch.Tensor:
         excess = bodies().target_excess
-        pairs = zip(np.asarray(intrinsics), np.asarray(ct_to_camera), strict=True)
-        return torch.stack([project_volume(excess, k, pose, size) for k, pose in pairs])[:, None]
+        assert excess is not None
+        return project_pictures(Voxels.of(excess), lenses, ct_to_camera)[:, None]
 
     def drawing(
         self,
-        views: Sequence[StageView],
-        arrangements: Sequence[Arrangement],
+        windows: Windows,
+        background: RenderedBackground | None,
+        arrangements: Arrangements,
         options: RefineOptions,
     ) -> Drawing:
-        images, slopes = [], []
-        for view, arrangement in zip(views, arrangements, strict=True):
-            camera = view.window.camera
-            to_camera = view.world_to_camera @ arrangement.ct_to_world
-            image, slope = project_volume_with_jacobian(
-                bodies().target_excess, camera.intrinsic, to_camera, camera.size, self.centre_ct
-            )
-            images.append(image)
-            slopes.append(slope)
-        image = torch.stack(images)
-        nothing = torch.zeros_like(image)
-        return Drawing(
-            image, image, nothing, torch.stack(slopes), np.stack([np.eye(6)] * len(views))
+        excess = bodies().target_excess
+        assert excess is not None
+        to_camera = windows.world_to_camera @ arrangements.ct_to_world
+        image, slopes = project_pictures_with_jacobian(
+            Voxels.of(excess), windows.lenses, to_camera, self.centre
         )
+        motions = torch.eye(6, dtype=torch.float64).expand(len(image), 6, 6)
+        return Drawing(image, image, torch.zeros_like(image), slopes, motions)
 
-    def prior(self, arrangement: Arrangement, options: RefineOptions) -> Prior | None:
+    def prior(self, arrangements: Arrangements, options: RefineOptions) -> Prior | None:
         return None
 
     def largest_shift_mm(self, arrangement: Arrangement) -> float:
@@ -145,13 +147,6 @@ def test_bodies_of_another_kind_are_registered() -> None:
     assert done.quality["neighbour_shift_mm"] == 0.0
 
 
-@dataclass(frozen=True)
-class Grown(Arrangement):
-    """A pose, and how much larger than the mean the vertebra is."""
-
-    scale: float = 1.0
-
-
 class OneShapeMode(OnlyVoxels):
     """A mean vertebra, a tenth smaller than the patient's, with its size among the unknowns."""
 
@@ -159,58 +154,54 @@ class OneShapeMode(OnlyVoxels):
     _step = 0.01
 
     def as_in_ct(self, ct_to_world: Array) -> Arrangement:
-        return Grown(ct_to_world, ())
+        return Arrangement(ct_to_world, (), np.ones(1))
 
-    def moved(self, arrangement: Arrangement, step: Array) -> Arrangement:
-        assert isinstance(arrangement, Grown)
-        pose = compose_about(arrangement.ct_to_world, step[:6], self.centre_ct)
-        return Grown(pose, (), arrangement.scale + float(step[6:].sum()))
+    def moved(self, arrangements: Arrangements, steps: torch.Tensor) -> Arrangements:
+        moved = super().moved(arrangements, steps)
+        return replace(moved, further=arrangements.further + steps[:, 6:].sum(1, keepdim=True))
 
-    def step_mm(self, step: Array) -> float:
-        return super().step_mm(step[:6]) + self.radius_mm * abs(float(step[6:].sum()))
+    def step_mm(self, steps: torch.Tensor) -> torch.Tensor:
+        return super().step_mm(steps) + self.radius_mm * steps[:, 6:].sum(1).abs()
 
-    def _sized(self, scale: float) -> Volume:
+    def _sized(self, scale: float) -> Voxels:
         excess, factor = bodies().target_excess, self.mean * scale
         assert excess is not None
-        return Volume(
-            excess.array,
-            affine(factor * np.eye(3), (1 - factor) * self.centre_ct) @ excess.index_to_physical,
-        )
+        sized = affine(factor * np.eye(3), (1 - factor) * self.centre_ct)
+        return Voxels.of(Volume(excess.array, sized @ excess.index_to_physical))
 
     def drawing(
         self,
-        views: Sequence[StageView],
-        arrangements: Sequence[Arrangement],
+        windows: Windows,
+        background: RenderedBackground | None,
+        arrangements: Arrangements,
         options: RefineOptions,
     ) -> Drawing:
         images, slopes = [], []
-        for view, arrangement in zip(views, arrangements, strict=True):
-            assert isinstance(arrangement, Grown)
-            camera = view.window.camera
-            place = camera.intrinsic, view.world_to_camera @ arrangement.ct_to_world, camera.size
-            image, slope = project_volume_with_jacobian(
-                self._sized(arrangement.scale), *place, self.centre_ct
-            )
-            larger = project_volume(self._sized(arrangement.scale + self._step), *place)
+        to_camera = windows.world_to_camera @ arrangements.ct_to_world
+        for n, scale in enumerate(arrangements.further[:, 0].tolist()):
+            index = torch.tensor([n])
+            place = windows.lenses.part(index), to_camera[index]
+            image, slope = project_pictures_with_jacobian(self._sized(scale), *place, self.centre)
+            larger = project_pictures(self._sized(scale + self._step), *place)
             images.append(image)
-            slopes.append(torch.cat([slope, (larger - image)[None] / self._step]))
-        image = torch.stack(images)
-        motions = np.stack([np.eye(7)] * len(views))
-        return Drawing(image, image, torch.zeros_like(image), torch.stack(slopes), motions)
+            slopes.append(torch.cat([slope, (larger - image)[:, None] / self._step], 1))
+        image = torch.cat(images)
+        motions = torch.eye(7, dtype=torch.float64).expand(len(image), 7, 7)
+        return Drawing(image, image, torch.zeros_like(image), torch.cat(slopes), motions)
 
-    def prior(self, arrangement: Arrangement, options: RefineOptions) -> Prior | None:
-        assert isinstance(arrangement, Grown)
+    def prior(self, arrangements: Arrangements, options: RefineOptions) -> Prior | None:
         # A standard deviation of a tenth, as weak as the neighbours' prior.
-        precision, off = 2e-4 / 0.1**2, arrangement.scale - 1.0
-        only = np.eye(7)[6]
-        return Prior(precision * off**2, -precision * off * only, np.diag(precision * only))
+        precision, off = 2e-4 / 0.1**2, arrangements.further - 1.0
+        only = torch.eye(7, dtype=torch.float64)[6]
+        cost = precision * off[:, 0] ** 2
+        return Prior(cost, -precision * off * only, torch.diag(precision * only))
 
 
 def test_a_shape_mode_is_fitted_with_the_pose() -> None:
     modes: BodySource = OneShapeMode()
     done = register(Scene(modes, scene().views), [_known(_near())], options=QUICK)
-    assert isinstance(done.arrangement, Grown)
-    assert done.arrangement.scale == pytest.approx(1.0 / OneShapeMode.mean, abs=0.02)
+    assert done.arrangement is not None
+    assert done.arrangement.further[0] == pytest.approx(1.0 / OneShapeMode.mean, abs=0.02)
     assert error_mm(simulated(), done.ct_to_world) < 1.0
 
 
@@ -328,31 +319,33 @@ def test_a_rival_as_good_as_the_pose_takes_its_ok_away() -> None:
 class PlainDifference:
     """Pixels as they are, for X-rays in units of attenuation: scaled to the window's deviation."""
 
-    def prepare(self, window: Window, sign: int, options: RefineOptions) -> tuple[Any, ...]:
-        image = sign * window.image
-        return ((image - image.mean()) / image.std(),)
+    def prepare(
+        self, windows: Windows, signs: torch.Tensor, options: RefineOptions
+    ) -> tuple[Any, ...]:
+        image = signs[:, None, None] * windows.image
+        mean, deviation = image.mean((1, 2), keepdim=True), image.std((1, 2), keepdim=True)
+        return ((image - mean) / deviation,)
 
-    def kind(self, term: torch.Tensor) -> Hashable:
-        return tuple(term.shape)
+    def part(self, term: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return term[index]
 
     def compare(
         self,
-        terms: Sequence[torch.Tensor],
+        term: torch.Tensor,
         images: torch.Tensor,
         weight: torch.Tensor,
         options: RefineOptions,
     ) -> Comparison:
-        observed = torch.stack(list(terms))
         scale = images.std((-2, -1), keepdim=True) + 1e-6
         rendered = (images - images.mean((-2, -1), keepdim=True)) / scale
 
         def centred(x: torch.Tensor) -> torch.Tensor:
             return (x - x.mean((-2, -1), keepdim=True)) / scale
 
-        both = (weight * observed * rendered).sum((-2, -1))
-        size = (weight * observed**2).sum((-2, -1)) * (weight * rendered**2).sum((-2, -1))
+        both = (weight * term * rendered).sum((-2, -1))
+        size = (weight * term**2).sum((-2, -1)) * (weight * rendered**2).sum((-2, -1))
         score = both / size.sqrt().clamp_min(1e-9)
-        return Comparison(observed - rendered, weight, score, centred, centred)
+        return Comparison(term - rendered, weight, score, centred, centred)
 
 
 def test_a_residual_of_another_kind_compares() -> None:
@@ -372,18 +365,32 @@ class SteepestDescent:
 
     made = 0
 
-    def __init__(self, length: float = 0.5) -> None:
+    def __init__(self, length: torch.Tensor | float = 0.5) -> None:
         self.length = length
         type(self).made += 1
 
     def renewed(self) -> SteepestDescent:
         return SteepestDescent(self.length)
 
-    def step(self, gradient: Array, matrix: Array) -> Array:
-        return np.asarray(self.length * gradient / np.maximum(np.diag(matrix), 1e-12))
+    def part(self, index: torch.Tensor) -> SteepestDescent:
+        assert isinstance(self.length, torch.Tensor)
+        return SteepestDescent(self.length[index])
 
-    def learn(self, step: Array, fall: float, before: Array, after: Array) -> bool:
-        self.length *= 1.2 if fall > 0 else 0.3
+    def step(self, gradient: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        self.length = self.length * torch.ones_like(gradient[:, :1])
+        diagonal = matrix.diagonal(dim1=1, dim2=2)
+        return self.length * gradient / diagonal.clamp_min(1e-12)
+
+    def learn(
+        self,
+        step: torch.Tensor,
+        fall: torch.Tensor,
+        before: torch.Tensor,
+        after: torch.Tensor,
+        among: torch.Tensor,
+    ) -> torch.Tensor:
+        change = torch.where(among, torch.where(fall > 0, 1.2, 0.3), 1.0)
+        self.length = self.length * change[:, None]
         return fall > 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +23,7 @@ from RadGSRegLib.geometry import (
 )
 from RadGSRegLib.registration import (
     Arrangement,
+    Arrangements,
     LocallyNormalized,
     Problem,
     RefineOptions,
@@ -32,17 +32,17 @@ from RadGSRegLib.registration import (
     Stage,
     StretchedGaussNewton,
     evaluate,
-    normal_equations,
 )
+from RadGSRegLib.registration import problem as problem_room
 from RadGSRegLib.registration import refine as refinement
-from RadGSRegLib.registration.background import RenderedBackground, render_linear
+from RadGSRegLib.registration.background import RenderedBackground
 from RadGSRegLib.registration.evidence import pose_covariance
-from RadGSRegLib.registration.normal_equations import Evaluation, Trial
+from RadGSRegLib.registration.normal_equations import Evaluations, evaluate_each
+from RadGSRegLib.registration.problem import Group, problem_at
 from RadGSRegLib.registration.refine import Refined
 from RadGSRegLib.registration.residual import NormalizedTerm
-from RadGSRegLib.registration.windows import StageView
 from RadGSRegLib.system import Progress
-from RadGSRegLib.views import Contrast, LocalNormalization, Normalized
+from RadGSRegLib.views import Contrast, LocalNormalization, Normalized, Windows
 
 OPTIONS = RegistrationOptions()
 
@@ -86,7 +86,27 @@ def _shuffled(seed: int) -> Arrangement:
     scale = np.array([0.06] * 3 + [3.0] * 3)
     others = rng.uniform(-1, 1, (len(bodies().movable_centres_ct), 6)) * scale
     target = rng.uniform(-1, 1, 6) * scale
-    return bodies().moved(start, np.concatenate([target, others.ravel()]))
+    return _moved(start, np.concatenate([target, others.ravel()]))
+
+
+def _there(arrangement: Arrangement) -> Arrangements:
+    return Arrangements.of([arrangement], torch.device("cpu"))
+
+
+def _moved(arrangement: Arrangement, step: np.ndarray) -> Arrangement:
+    """Where a step of the unknowns leads."""
+    (moved,) = bodies().moved(_there(arrangement), torch.from_numpy(step)[None]).on_host()
+    return moved
+
+
+def _first(problem: Problem) -> Problem:
+    """The problem of the first view alone."""
+    group = problem.groups[0]
+    index = torch.tensor([0])
+    terms = tuple(problem.residual.part(term, index) for term in group.terms)
+    background = None if group.background is None else group.background.part(index)
+    only = Group((0,), group.windows.part(index), terms, background)
+    return replace(problem, groups=(only,), views=1)
 
 
 @pytest.mark.parametrize("place", ["as in the CT", "everything moved"])
@@ -108,16 +128,17 @@ def test_slopes_by_the_motion_of_every_body(
     if place == "everything moved":
         arrangement = _shuffled(3)
     options = RefineOptions(fine=True, voxels=voxels, move_neighbours=True)
-    problem = _problem(Stage(2.5, 1.5, options), arrangement)
-    view = problem.views[0]
-    normalizer = LocalNormalization(view.window.valid, 4.0)
-    view = replace(view, terms=(NormalizedTerm(normalizer, view.terms[0].observed),))
+    problem = _first(_problem(Stage(2.5, 1.5, options), arrangement))
+    (group,) = problem.groups
+    normalizer = LocalNormalization(group.windows.valid, 4.0)
+    term = NormalizedTerm(normalizer, group.terms[0].observed)
     found = _recorded(monkeypatch)
 
     def rendered(at: Arrangement) -> tuple[torch.Tensor, torch.Tensor]:
         # The background rendered truly anew, not by its own linear forecast.
-        anew = replace(view, background=_background(view, at, mix))
-        evaluate(replace(problem, views=(anew,)), at)
+        background = _background(group.windows, at, mix)
+        anew = replace(group, terms=(term,), background=background)
+        evaluate(replace(problem, groups=(anew,)), at)
         return found["result"], found["slopes"]
 
     slopes = rendered(arrangement)[1].clone()
@@ -134,16 +155,22 @@ def test_slopes_by_the_motion_of_every_body(
             for axis in axes:
                 twists = np.zeros(6 * count)
                 twists[axis] = step
-                there = done.moved(arrangement, twists)
-                back = done.moved(arrangement, -twists)
+                there = _moved(arrangement, twists)
+                back = _moved(arrangement, -twists)
                 measured = (rendered(there)[0] - rendered(back)[0]) / (2.0 * step)
                 error = float((measured - slopes[axis]).norm())
                 assert error < tolerance * strongest, (body, axis)
 
 
-def _background(view: StageView, at: Arrangement, mix: tuple[float, float]) -> RenderedBackground:
-    done, camera = bodies(), view.window.camera
-    return render_linear(done.background, mix, camera, at.background_to_world, done.centre_ct)
+def _background(shown: Windows, at: Arrangement, mix: tuple[float, float]) -> RenderedBackground:
+    background, centre_ct = bodies().background, torch.from_numpy(bodies().centre_ct)
+    assert background is not None
+    pose = torch.from_numpy(at.background_to_world)[None]
+    share = torch.tensor([mix])
+    rendered = background.render_linear(
+        share, shown.lenses, shown.world_to_camera @ pose, centre_ct
+    )
+    return RenderedBackground(*rendered, pose, centre_ct, share)
 
 
 def test_the_background_between_every_second_pixel_is_what_all_pixels_show() -> None:
@@ -151,40 +178,41 @@ def test_the_background_between_every_second_pixel_is_what_all_pixels_show() -> 
     assert done.background is not None
     options = RefineOptions(fine=True)
     for pixel_mm in (OPTIONS.middle.pixel_mm, OPTIONS.fine.pixel_mm):
-        view = _problem(Stage(pixel_mm, 1.0, options), arrangement).views[0]
-        camera, pose = view.window.camera, arrangement.background_to_world
-        found = done.background.render(camera, pose)
-        linear = render_linear(done.background, (1.0, 0.5), camera, pose, done.centre_ct)
+        (group,) = _first(_problem(Stage(pixel_mm, 1.0, options), arrangement)).groups
+        lenses, pose = group.windows.lenses, torch.from_numpy(arrangement.background_to_world)
+        to_camera = group.windows.world_to_camera[0] @ pose
+        (found,) = done.background.render(lenses, to_camera[None])
+        linear = _background(group.windows, arrangement, (1.0, 0.5))
         for volume, image in zip(
             (done.background.excess, done.background.field), found, strict=True
         ):
-            to_camera = camera.world_to_camera @ pose
             step_mm = float(volume.spacing.min())
             every = project_volume(
-                volume, camera.intrinsic, to_camera, camera.size, step_mm=step_mm
+                volume, lenses.intrinsics[0], to_camera, lenses.size, step_mm=step_mm
             )
             error = float((image - every).norm() / (every - every.mean()).norm())
             assert error < 0.08 * pixel_mm, pixel_mm
         mixed = found[0] + 0.5 * found[1]
-        assert torch.allclose(linear.image, mixed, atol=1e-4 * float(mixed.abs().max()))
+        assert torch.allclose(linear.image[0], mixed, atol=1e-4 * float(mixed.abs().max()))
 
 
 def test_the_backgrounds_linear_forecast_is_near_its_true_picture() -> None:
     arrangement = _shuffled(5)
-    view = _problem(Stage(2.0, 1.5, RefineOptions(fine=True)), arrangement).views[0]
-    before = _background(view, arrangement, (1.0, 1.0))
+    (group,) = _first(_problem(Stage(2.0, 1.5, RefineOptions(fine=True)), arrangement)).groups
+    before = _background(group.windows, arrangement, (1.0, 1.0))
     still = np.zeros(6 * len(bodies().movable_centres_ct))
     twist = np.array([0.01, -0.01, 0.01, 0.6, -0.6, 0.4])
-    moved = bodies().moved(arrangement, np.concatenate([still, twist]))
-    after = _background(view, moved, (1.0, 1.0)).image
-    forecast = before.moved_to(moved.background_to_world)
+    moved = _moved(arrangement, np.concatenate([still, twist]))
+    after = _background(group.windows, moved, (1.0, 1.0)).image
+    forecast = before.moved_to(torch.from_numpy(moved.background_to_world)[None])
     assert float((forecast - after).norm()) < 0.3 * float((before.image - after).norm())
-    assert torch.allclose(before.moved_to(arrangement.background_to_world), before.image, atol=1e-6)
+    there = torch.from_numpy(arrangement.background_to_world)[None]
+    assert torch.allclose(before.moved_to(there), before.image, atol=1e-6)
 
 
 def test_normal_equations_are_those_of_the_residual() -> None:
     """The gradient against finite differences of the cost along a step."""
-    done, start = bodies(), _shuffled(8)
+    start = _shuffled(8)
     options = RefineOptions(fine=True, move_neighbours=True)
     problem = _problem(Stage(1.5, 1.0, options), start)
     state = evaluate(problem, start)
@@ -196,7 +224,7 @@ def test_normal_equations_are_those_of_the_residual() -> None:
     costs = []
     for step in (-0.05, 0.05):
         twists = step * direction
-        moved = done.moved(start, twists)
+        moved = _moved(start, twists)
         costs.append(evaluate(problem, moved).cost)
     measured = (costs[1] - costs[0]) / 0.1
     # The footprint's weights move a little with the pose, which the gradient leaves out.
@@ -208,14 +236,14 @@ def test_views_evaluated_together_are_what_each_is_alone(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = _shuffled(4)
-    problem = _problem(stage, start)
-    assert len(problem.views) > 1
     found = {}
     for name, split in {
-        "together": lambda pictures: [pictures],
-        "alone": lambda pictures: [[picture] for picture in pictures],
+        "together": lambda pictures, _: [pictures],
+        "alone": lambda pictures, _: [[picture] for picture in pictures],
     }.items():
-        monkeypatch.setattr(normal_equations, "_groups", split)
+        monkeypatch.setattr(problem_room, "grouped_pictures", split)
+        problem = _problem(stage, start)
+        assert len(problem.groups) == {"together": 1, "alone": 2}[name]
         found[name] = evaluate(problem, start)
     together, alone = found["together"], found["alone"]
     assert together.cost == pytest.approx(alone.cost, rel=1e-5)
@@ -227,51 +255,49 @@ def test_views_evaluated_together_are_what_each_is_alone(
     assert together.hessian == pytest.approx(alone.hessian, abs=1e-4 * size)
 
 
-def test_views_are_grouped_by_cores_and_only_with_their_like(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    start = _shuffled(4)
-    problem = _problem(OPTIONS.fine, start)
-    large, small = problem.views, _problem(OPTIONS.coarse, start).views
+def test_views_are_grouped_by_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    large, small = 10_000, 4_000
+    monkeypatch.setattr(problem_room, "GROUP_PX", 60_000)
 
-    monkeypatch.setattr(normal_equations, "GROUP_PX", 6 * large[0].window.valid.numel())
+    def groups(trials: int, pixels: int) -> list[int]:
+        pictures = list(itertools.product(range(trials), range(2)))
+        parts = problem_room.grouped_pictures(pictures, pixels)
+        assert list(itertools.chain(*parts)) == pictures
+        return [len(part) for part in parts]
 
-    def groups(*views: StageView) -> list[int]:
-        trial = Trial(problem, start)
-        pictures = [normal_equations._Picture(0, trial, view) for view in views]
-        return [len(group) for group in normal_equations._groups(pictures)]
-
-    monkeypatch.setattr(normal_equations, "worker_count", lambda: 2)
-    assert groups(*large) == [1] * len(large)
-    assert groups(*large * 3) == [3, 3]
-    assert groups(large[0], small[0], large[1]) == [1] * 3
-    monkeypatch.setattr(normal_equations, "worker_count", lambda: 1)
-    assert groups(*large) == [len(large)]
+    monkeypatch.setattr(problem_room, "worker_count", lambda: 2)
+    assert groups(1, large) == [1, 1]
+    assert groups(3, large) == [3, 3]
+    monkeypatch.setattr(problem_room, "worker_count", lambda: 1)
+    assert groups(1, large) == [2]
     # Small ones of several trials go together, as many as fit.
-    assert groups(*small * 4) == [len(small) * 4]
-    monkeypatch.setattr(normal_equations, "GROUP_PX", 3 * small[0].window.valid.numel())
-    assert groups(*small[:1] * 8) == [2, 3, 3]
+    assert groups(4, small) == [8]
+    monkeypatch.setattr(problem_room, "GROUP_PX", 12_000)
+    assert groups(4, small) == [2, 3, 3]
 
 
-def test_scores_stay_in_the_order_of_views_of_several_kinds() -> None:
-    start = _shuffled(4)
-    problem = _problem(OPTIONS.coarse, start)
-    (first, second), (other, _) = problem.views, _problem(OPTIONS.middle, start).views
-    views = (first, other, second)
-    together = evaluate(replace(problem, views=views), start).view_scores
-    alone = [evaluate(replace(problem, views=(view,)), start).view_scores[0] for view in views]
-    assert min(abs(a - b) for a, b in itertools.combinations(alone, 2)) > 1e-3
-    assert together == pytest.approx(alone, abs=1e-5)
+def test_a_part_of_a_problem_is_that_of_its_trials() -> None:
+    """Trials that are left over keep their own windows, whatever groups they were in."""
+    starts = [_shuffled(seed) for seed in (4, 5, 6)]
+    arrangements = Arrangements.of(starts, torch.device("cpu"))
+    there = scene()
+    args = there.bodies, there.views, LocallyNormalized(), OPTIONS.middle
+    whole = problem_at(*args, arrangements, torch.ones(3, 2))
+    scores = evaluate_each(whole, arrangements).view_scores
+    assert len({round(float(score), 3) for score in scores[:, 0]}) == 3
+    for kept in ([0, 2], [1], [0, 1, 2]):
+        index = torch.tensor(kept)
+        part = evaluate_each(whole.part(kept), arrangements.part(index)).view_scores
+        torch.testing.assert_close(part, scores[index], atol=1e-5, rtol=0.0)
 
 
 @pytest.mark.parametrize("stage", [OPTIONS.coarse, OPTIONS.fine])
 def test_poses_refined_together_end_where_each_ends_alone(stage: Stage) -> None:
     stage = replace(stage, rounds=1, refine=replace(stage.refine, iterations=3))
     starts = [_shuffled(seed) for seed in (4, 5, 6)]
-    problems = [_problem(stage, start) for start in starts]
-    alone = [_refine(*pair) for pair in zip(problems, starts, strict=True)]
-    steppers = [StretchedGaussNewton() for _ in starts]
-    together = refinement.refine_together(problems, starts, steppers)
+    alone = [_refine(_problem(stage, start), start) for start in starts]
+    refiner = Refiner(scene(), LocallyNormalized(), StretchedGaussNewton)
+    together = refiner.refine_arrangements(stage, starts, [(1, 1)] * 3, Progress())
     assert len({round(done.score, 3) for done in alone}) == 3
     for one, other in zip(alone, together, strict=True):
         assert other.arrangement.ct_to_world == pytest.approx(one.arrangement.ct_to_world, abs=1e-3)
@@ -282,12 +308,13 @@ def test_poses_refined_together_end_where_each_ends_alone(stage: Stage) -> None:
 def test_a_matrix_handed_on_is_kept_and_changes_nothing_else() -> None:
     start = _shuffled(8)
     problem = _problem(OPTIONS.middle, start)
-    own = evaluate(problem, start)
+    own = evaluate_each(problem, _there(start))
     other = 2.0 * own.hessian
-    kept = evaluate(problem, start, other)
+    kept = evaluate_each(problem, _there(start), other)
     assert kept.hessian is other
-    assert kept.gradient == pytest.approx(own.gradient, abs=1e-9)
-    assert (kept.cost, kept.view_scores) == (own.cost, own.view_scores)
+    torch.testing.assert_close(kept.gradient, own.gradient, atol=1e-9, rtol=0.0)
+    assert torch.equal(kept.cost, own.cost)
+    assert torch.equal(kept.view_scores, own.view_scores)
 
 
 @pytest.mark.parametrize(("every", "matrices"), [(1, 4), (2, 2), (3, 2), (4, 1), (9, 1)])
@@ -295,15 +322,15 @@ def test_the_hessian_is_computed_anew_as_often_as_asked(
     every: int, matrices: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
+    evaluated = refinement.evaluate_each
 
-    together = refinement.evaluate_together
+    def counted(
+        problem: Problem, at: Arrangements, hessian: torch.Tensor | None = None
+    ) -> Evaluations:
+        asked.append(hessian is None)
+        return evaluated(problem, at, hessian)
 
-    def counted(trials: Sequence[Trial]) -> list[Evaluation]:
-        asked.extend(trial.matrix is None for trial in trials)
-        return together(trials)
-
-    monkeypatch.setattr(refinement, "evaluate_together", counted)
-    monkeypatch.setattr(StretchedGaussNewton, "learn", lambda *_: True)
+    monkeypatch.setattr(refinement, "evaluate_each", counted)
     start = _shuffled(1)
     options = replace(OPTIONS.middle.refine, iterations=4, steps_per_matrix=every, tolerance_mm=0.0)
     _refine(replace(_problem(OPTIONS.middle, start), options=options), start)
@@ -323,7 +350,7 @@ def test_moved_turns_every_body_about_its_own_present_centre(
     still, nothing = np.zeros((count, 6)), np.zeros(6)
 
     def moved(before: Arrangement, target: np.ndarray, others: np.ndarray) -> Arrangement:
-        return done.moved(before, np.concatenate([target, others.ravel()]))
+        return _moved(before, np.concatenate([target, others.ravel()]))
 
     start = done.as_in_ct(truth(simulated()))
     before = moved(start, target, np.tile(earlier, (count, 1)))
@@ -417,10 +444,13 @@ def test_the_prior_holds_what_no_picture_shows() -> None:
     options = replace(OPTIONS.middle.refine, iterations=10)
     problem = _problem(OPTIONS.middle, start)
     blind = tuple(
-        replace(view, window=replace(view.window, valid=torch.zeros_like(view.window.valid)))
-        for view in problem.views
+        replace(
+            group,
+            windows=replace(group.windows, valid=torch.zeros_like(group.windows.valid)),
+        )
+        for group in problem.groups
     )
-    done = _refine(replace(problem, views=blind, options=options), start)
+    done = _refine(replace(problem, groups=blind, options=options), start)
     for centre, shift in zip(bodies().movable_centres_ct, done.arrangement.shifts_ct, strict=True):
         assert Rigid(shift).apply(centre) == pytest.approx(centre, abs=0.1)
 

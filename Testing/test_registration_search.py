@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from host_reads import counted_host_reads
 from hypothesis import given
 from hypothesis import strategies as st
 from registration_scenes import bodies, one_thread, scene, simulated, truth
@@ -22,22 +24,20 @@ from RadGSRegLib.geometry import (
 )
 from RadGSRegLib.registration import (
     Candidate,
-    LocallyNormalized,
     Places,
-    RefineOptions,
     Scene,
     SearchOptions,
 )
 from RadGSRegLib.registration.proposers.correlation import (
     Searched,
-    _sample_wrapped,
+    _wrapped_samples,
     rotation_grid,
     search,
 )
 from RadGSRegLib.registration.stages import by_place
-from RadGSRegLib.registration.windows import StageView
 from RadGSRegLib.system import Progress
-from RadGSRegLib.views import prepare_view, window
+from RadGSRegLib.tensors import without_host_reads
+from RadGSRegLib.views import prepare_view, windows
 
 STILL = SearchOptions(rotation_range_deg=0.0, translation_range_mm=25.0)
 
@@ -90,7 +90,9 @@ def test_no_rotation_is_one_rotation() -> None:
 )
 def test_wrapped_maps_are_read_linearly_between_whole_shifts(column: float, row: float) -> None:
     maps = torch.rand(2, 12, 17, generator=torch.Generator().manual_seed(1))
-    found = _sample_wrapped(maps, np.array([[column, row]]))[:, 0].numpy()
+    shifts = torch.tensor([[column, row]], dtype=torch.float64)
+    samples = _wrapped_samples(shifts, (12, 17), maps.device)
+    found = sum(maps.flatten(1)[:, index] * share for index, share in samples)[:, 0].numpy()
     c, r = int(np.floor(column)), int(np.floor(row))
     u, v = column - c, row - r
 
@@ -198,14 +200,39 @@ def test_search_reports_and_stops() -> None:
 
 def test_few_shifts_are_read_as_among_many() -> None:
     centre = _centre(truth(simulated()))
-    part = window(_prepared().views[0], centre, 50.0, 2.0, 2.5)
-    terms = LocallyNormalized().prepare(part, 1, RefineOptions())
-    view = StageView(part, part.camera.world_to_camera, terms)
-    rows, columns = view.window.valid.shape
+    (part,) = (
+        windows(view, torch.from_numpy(centre)[None], 50.0, 2.0, 2.5)
+        for view in _prepared().views[:1]
+    )
+    rows, columns = part.valid.shape[1:]
     poses = [truth(simulated()), translation([3.0, -2.0, 4.0]) @ truth(simulated())]
-    near = np.array([[0.0, 0.0], [6.3, -4.2], [-7.0, 7.0]])
-    far = np.array([*near, [float(columns), float(rows)]])
-    few = Searched(view, near, 0.5).correlations(bodies(), poses)
-    many = Searched(view, far, 0.5).correlations(bodies(), poses)
+    there = torch.from_numpy(np.stack(poses))
+    near = torch.tensor([[0.0, 0.0], [6.3, -4.2], [-7.0, 7.0]], dtype=torch.float64)
+    far = torch.cat([near, torch.tensor([[columns, rows]], dtype=torch.float64)])
+    options = replace(STILL, neighbour_weight=0.5)
+    few = Searched(part, near, options).correlations(bodies(), there)
+    many = Searched(part, far, options).correlations(bodies(), there)
     assert torch.allclose(few, many[:, :3], atol=2e-3)
     assert few[0, 0] > 0.5
+
+
+@pytest.mark.parametrize("positions", [1, 3])
+def test_a_search_on_a_device_reads_nothing_until_its_end(positions: int) -> None:
+    options = replace(
+        STILL,
+        rotation_range_deg=12.5,
+        translation_range_mm=10.0,
+        positions_per_rotation=positions,
+        apart_mm=6.0,
+    )
+    on_host = search(_prepared(), truth(simulated()), options)
+    with without_host_reads(), counted_host_reads() as heard:
+        together = search(_prepared(), truth(simulated()), options)
+    # A view's shifts before it begins; scores, places and signs at the end.
+    reads = Counter(heard)
+    assert reads["cpu"] == len(_prepared().views) + 3
+    assert not {"item", "nonzero", "__bool__", "index by a mask"} & {n for n in reads if reads[n]}
+    assert len(together) == len(on_host)
+    for own, other in zip(on_host, together, strict=True):
+        assert other.score == pytest.approx(own.score, abs=1e-5)
+    assert together[0].ct_to_world == pytest.approx(on_host[0].ct_to_world, abs=1e-9)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -18,9 +19,28 @@ Cost = Callable[[Array], tuple[float, Array, Array]]
 """The cost at a place (P,), minus half its derivative (P,), and Gauss-Newton's matrix (P, P)."""
 
 
+class Alone:
+    """The steps of a single trial, as numbers on the host."""
+
+    def __init__(self) -> None:
+        self.stepper = StretchedGaussNewton()
+
+    def step(self, gradient: Array, matrix: Array) -> Array:
+        step = self.stepper.step(*(torch.from_numpy(a)[None] for a in (gradient, matrix)))
+        return np.asarray(step[0])
+
+    def learn(self, step: Array, fall: float, before: Array, after: Array) -> bool:
+        fallen = torch.tensor([fall], dtype=torch.float64)
+        tensors = [torch.from_numpy(a)[None] for a in (step, before, after)]
+        taken = self.stepper.learn(
+            tensors[0], fallen, tensors[1], tensors[2], torch.ones(1, dtype=torch.bool)
+        )
+        return bool(taken)
+
+
 def descend(cost: Cost, start: Array, steps: int) -> tuple[Array, list[float]]:
     """Where ``steps`` steps end, and the cost after each."""
-    descent = StretchedGaussNewton()
+    descent = Alone()
     place, (value, gradient, matrix) = start, cost(start)
     values = []
     for _ in range(steps):
@@ -125,7 +145,7 @@ def test_it_ends_where_scipy_does(seed: int) -> None:
 @given(st.integers(0, 10_000), st.integers(1, 12))
 def test_after_a_rise_comes_a_shorter_step_from_the_same_place(seed: int, steps: int) -> None:
     cost, _, start = regression(seed)
-    descent, place = StretchedGaussNewton(), start
+    descent, place = Alone(), start
     value, gradient, matrix = cost(place)
     for _ in range(steps):
         step = descent.step(gradient, matrix)
@@ -145,7 +165,7 @@ def test_after_a_rise_comes_a_shorter_step_from_the_same_place(seed: int, steps:
 
 @pytest.mark.parametrize("fall", [np.nan, -np.inf])
 def test_what_is_no_number_is_a_rise(fall: float) -> None:
-    descent = StretchedGaussNewton()
+    descent = Alone()
     gradient, matrix = np.array([1.0, -2.0]), np.diag([2.0, 3.0])
     first = descent.step(gradient, matrix)
     assert not descent.learn(first, fall, gradient, np.full(2, np.nan))
@@ -156,6 +176,44 @@ def test_what_is_no_number_is_a_rise(fall: float) -> None:
 
 def test_a_flat_direction_is_left_alone() -> None:
     """What no picture shows has no curvature and no slope: it must not move."""
-    step = StretchedGaussNewton().step(np.array([1.0, 0.0]), np.diag([4.0, 0.0]))
+    step = Alone().step(np.array([1.0, 0.0]), np.diag([4.0, 0.0]))
     assert np.isfinite(step).all()
     assert step[1] == 0.0
+
+
+@given(st.integers(0, 10_000))
+def test_trials_side_by_side_are_what_each_is_alone(seed: int) -> None:
+    """Those that end earlier learn nothing more, and hold nothing up."""
+    costs = [regression(seed + n)[0] for n in range(3)]
+    places = np.stack([regression(seed + n)[2] for n in range(3)])
+    ends = np.array([9, 4, 9])
+    together, alone = StretchedGaussNewton(), [Alone() for _ in costs]
+    states = [cost(place) for cost, place in zip(costs, places, strict=True)]
+    for n in range(9):
+        values, gradients, matrices = (np.stack(part) for part in zip(*states, strict=True))
+        steps = together.step(torch.from_numpy(gradients), torch.from_numpy(matrices)).numpy()
+        tried = [cost(place + step) for cost, place, step in zip(costs, places, steps, strict=True)]
+        falls = torch.from_numpy(values - [state[0] for state in tried])
+        among = torch.from_numpy(n < ends)
+        after = torch.from_numpy(np.stack([state[1] for state in tried]))
+        before = torch.from_numpy(gradients)
+        taken = together.learn(torch.from_numpy(steps), falls, before, after, among).numpy()
+        for trial in np.flatnonzero(n < ends):
+            own = alone[trial].step(gradients[trial], matrices[trial])
+            np.testing.assert_allclose(steps[trial], own, rtol=1e-6, atol=1e-9)
+            fall = float(falls[trial])
+            assert taken[trial] == alone[trial].learn(own, fall, gradients[trial], tried[trial][1])
+            if taken[trial]:
+                places[trial], states[trial] = places[trial] + steps[trial], tried[trial]
+    # What each has learned goes on with it, in whatever order.
+    order = torch.tensor([2, 1])
+    next_steps = (
+        together.renewed()
+        .part(order)
+        .step(torch.from_numpy(gradients)[order], torch.from_numpy(matrices)[order])
+    )
+    for step, trial in zip(next_steps.numpy(), order.tolist(), strict=True):
+        own = Alone()
+        own.stepper = alone[trial].stepper.renewed()
+        expected = own.step(gradients[trial], matrices[trial])
+        np.testing.assert_allclose(step, expected, rtol=1e-6, atol=1e-9)

@@ -5,17 +5,14 @@ refinement (images normalised in their neighbourhoods, a robust loss). Coefficie
 the population's mean by their own distribution, because two views do not say everything.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..gaussians import Adam, GaussianCloud, rasterize
-from ..geometry import Camera
 from ..registration import (
     LocallyNormalized,
     NormalizedTerm,
@@ -24,7 +21,7 @@ from ..registration import (
     footprint,
 )
 from ..system import Progress
-from ..views import PreparedView, Window, window
+from ..views import PreparedView, Windows, windows
 from . import bounds
 from .anchors import Anchors
 from .crops import Frame
@@ -54,33 +51,27 @@ def bend(
     """
     report = progress or Progress()
     effect = prediction.effect
-    device = effect.poses.device
-    anchors = copy.deepcopy(anchors).to(device, torch.float32)
-    shapes = copy.deepcopy(shapes).to(device, torch.float32)
-    begin = effect.each(lambda t: t.to(device, torch.float32))
+    # The X-rays are compared on the CPU, wherever the networks are.
+    anchors = copy.deepcopy(anchors).to("cpu", torch.float32)
+    shapes = copy.deepcopy(shapes).to("cpu", torch.float32)
+    begin = effect.each(lambda t: t.to("cpu", torch.float32))
     coefficients = shapes.nearest(_positions(begin, anchors))
-    still = torch.zeros(1, POSE_NUMBERS, device=device)
-    unknowns = [coefficients.requires_grad_(), still.requires_grad_()]
+    unknowns = [coefficients.requires_grad_(), torch.zeros(1, POSE_NUMBERS, requires_grad=True)]
     body = _Body(anchors, shapes, begin.poses)
     box_to_world = torch.from_numpy(frame.box_to_world).float()
     with torch.no_grad():
-        middle_box = body.cloud(*unknowns).means.mean(0).cpu()
-    centre_world = (box_to_world[:3, :3] @ middle_box + box_to_world[:3, 3]).double().numpy()
-    shown = [
-        _Shown.of(
-            window(
-                v, centre_world, bounds.HALF_WIDTH_MM, bounds.BEND_PIXEL_MM, bounds.BEND_BLUR_MM
-            ),
-            sign,
-            box_to_world,
-            device,
-        )
-        for v, sign in zip(views, signs, strict=True)
+        middle_box = body.cloud(*unknowns).means.mean(0)
+    centre_world = (box_to_world[:3, :3] @ middle_box + box_to_world[:3, 3]).double()[None]
+    lengths = bounds.HALF_WIDTH_MM, bounds.BEND_PIXEL_MM, bounds.BEND_BLUR_MM
+    shown = [windows(view, centre_world, *lengths) for view in views]
+    terms = [
+        LocallyNormalized().prepare(part, torch.tensor([float(sign)]), _OPTIONS)[0]
+        for part, sign in zip(shown, signs, strict=True)
     ]
     adam = Adam(unknowns, (0.8, 0.95))
     for step in range(bounds.BEND_STEPS):
         report(step / bounds.BEND_STEPS, "bending the vertebra to the X-rays")
-        loss = _misfit(body.cloud(*unknowns), shown)
+        loss = _misfit(body.cloud(*unknowns), box_to_world, shown, terms)
         loss = loss + bounds.PRIOR * unknowns[0].square().sum()
         adam.step(loss, _RATE * (1.0 - step / bounds.BEND_STEPS) + 0.005)
     with torch.no_grad():
@@ -101,7 +92,7 @@ class _Body:
         poses = apply_step(self.poses, *step_from_raw(step))
         # What the anchors add of their own is in the shapes already.
         raw = self.shapes.raw(coefficients[None]) - self.base
-        return Deformation(poses, torch.ones_like(poses[:, :3, 3]), raw)
+        return Deformation(poses, torch.ones(1, 3), raw)
 
     def cloud(self, coefficients: Tensor, step: Tensor) -> GaussianCloud:
         """Return the same as Gaussians in the box's frame."""
@@ -118,35 +109,24 @@ def _positions(effect: Deformation, anchors: Anchors) -> Tensor:
     return torch.atanh(reached)
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A window of an X-ray on a device, normalised, and the way there from the box (4, 4)."""
-
-    camera: Camera
-    box_to_camera: Tensor
-    valid: Tensor
-    term: NormalizedTerm
-
-    @classmethod
-    def of(cls, part: Window, sign: int, box_to_world: Tensor, device: torch.device) -> _Shown:
-        there = replace(part, image=part.image.to(device), valid=part.valid.to(device))
-        (term,) = LocallyNormalized().prepare(there, sign, _OPTIONS)
-        box_to_camera = torch.from_numpy(part.camera.world_to_camera).float() @ box_to_world
-        return cls(part.camera, box_to_camera.to(device), there.valid, term)
-
-
-def _misfit(cloud: GaussianCloud, shown: Sequence[_Shown]) -> Tensor:
+def _misfit(
+    cloud: GaussianCloud,
+    box_to_world: Tensor,
+    shown: Sequence[Windows],
+    terms: Sequence[NormalizedTerm],
+) -> Tensor:
     """The weighted mean robust residual of a cloud in the box's frame."""
-    cost = cloud.means.new_zeros(())
-    weights = cost.double()
-    for part in shown:
-        term = part.term
-        drawn = rasterize(cloud, part.camera.intrinsic, part.box_to_camera, part.camera.size)
+    cost = torch.zeros(())
+    weights = 0.0
+    for part, term in zip(shown, terms, strict=True):
+        box_to_camera = part.world_to_camera[0].float() @ box_to_world
+        lenses = part.lenses
+        drawn = rasterize(cloud, lenses.intrinsics[0].numpy(), box_to_camera, lenses.size)[None]
         still = drawn.detach()
-        weight = footprint(still[None], bounds.BEND_PIXEL_MM, _OPTIONS.margin_mm)[0] * part.valid
+        weight = footprint(still, bounds.BEND_PIXEL_MM, _OPTIONS.margin_mm) * part.valid
         floor = contrast_floor(term.normalizer.contrast(still), weight, _OPTIONS)
         residual = term.observed - term.normalizer.normalize(drawn, floor)
         square = residual**2
         cost = cost + (weight * square / (1.0 + square)).sum()
-        weights = weights + weight.sum()
-    return cost / weights.clamp_min(1e-9).to(cost.dtype)
+        weights += float(weight.sum())
+    return cost / max(weights, 1e-9)

@@ -84,9 +84,9 @@ def settle(
 
 def _body(cloud_world: GaussianCloud, centre_world: Array) -> RigidBodies:
     """The cloud as the only body there is, in the frame of the world at the predicted pose."""
-    still = cloud_world.detach()
+    still = cloud_world.detach().to("cpu")
     volume = box_of_cloud(still, bounds.VOXEL_MM).voxelize(still)
     array = np.asarray(volume.array)
     occupied = np.argwhere(array > bounds.OCCUPIED_SHARE * array.max())
     points = volume.physical_points(occupied[:, ::-1].astype(float))
-    return single_body(still.to("cpu"), centre_world, points, _GAUSSIANS)
+    return single_body(still, centre_world, points, _GAUSSIANS)

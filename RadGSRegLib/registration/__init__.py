@@ -9,11 +9,12 @@ from .anatomy import Anatomy as Anatomy
 from .anatomy import Body as Body
 from .anatomy import build_anatomy as build_anatomy
 from .bodies import Arrangement as Arrangement
+from .bodies import Arrangements as Arrangements
 from .bodies import BodySource as BodySource
 from .bodies import Drawing as Drawing
 from .bodies import Prior as Prior
-from .normal_equations import Problem as Problem
 from .normal_equations import evaluate as evaluate
+from .normal_equations import evaluate_each as evaluate_each
 from .options import Places as Places
 from .options import RefineOptions as RefineOptions
 from .options import RegistrationOptions as RegistrationOptions
@@ -21,6 +22,7 @@ from .options import SearchOptions as SearchOptions
 from .options import Stage as Stage
 from .options import registration_options as registration_options
 from .possible import refuse_impossible as refuse_impossible
+from .problem import Problem as Problem
 from .proposers import Alternative as Alternative
 from .proposers import Candidate as Candidate
 from .proposers import GivenPoses as GivenPoses

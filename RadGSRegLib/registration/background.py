@@ -8,14 +8,22 @@ may be zero.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..drr import SOFT_TISSUE_HU, hu_to_attenuation, project_volume, project_volume_with_jacobian
-from ..geometry import Array, Camera, Volume, twist_about
+from ..drr import (
+    SOFT_TISSUE_HU,
+    Voxels,
+    hu_to_attenuation,
+    project_pictures,
+    project_pictures_with_jacobian,
+)
+from ..geometry import Volume
+from ..tensors import Lenses, reads_are_free, twist_about
 from .anatomy import Anatomy
 
 COEFFICIENTS = (0.0, 0.5, 1.0)
@@ -23,64 +31,107 @@ COEFFICIENTS = (0.0, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Background:
-    """Attenuation (1/mm) in the CT frame: excess over soft tissue less bodies, and the field."""
+    """Attenuation (1/mm) in the CT frame: excess over soft tissue less bodies, and the field; and
+    where they are rendered."""
 
     excess: Volume
     field: Volume
+    device: torch.device | str = "cpu"
 
-    def render(self, camera: Camera, ct_to_world: Array) -> Tensor:
-        """The two line-integral images (2, rows, columns) with the CT at a pose.
+    @cached_property
+    def _parts(self) -> tuple[Voxels, Voxels]:
+        return Voxels.of(self.excess, self.device), Voxels.of(self.field, self.device)
+
+    def render(self, lenses: Lenses, ct_to_camera: Tensor) -> Tensor:
+        """The two line-integral images (N, 2, rows, columns) of N lenses, with the CT at a pose
+        (N, 4, 4) before each.
 
         Soft tissue is smooth: every second pixel is rendered, and the others lie between.
         """
-        wide = _every_second(camera)
-        to_camera = wide.world_to_camera @ ct_to_world
+        wide = _every_second(lenses)
         images = [
-            project_volume(
-                volume,
-                wide.intrinsic,
-                to_camera,
-                wide.size,
-                step_mm=float(volume.spacing.min()),
-            )
-            for volume in (self.excess, self.field)
+            project_pictures(part, wide, ct_to_camera, step_mm=part.spacing_mm)
+            for part in self._parts
         ]
-        return _between(torch.stack(images), camera)
+        return _between(torch.stack(images, 1), lenses.size)
+
+    def render_linear(
+        self, coefficients: Tensor, lenses: Lenses, ct_to_camera: Tensor, pivot_ct: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The pictures (N, rows, columns) of both parts with weights (N, 2), and their derivatives
+        (N, 6, rows, columns) by motions about a pivot (3,) in the CT frame."""
+        columns, rows = lenses.size
+        if reads_are_free(coefficients):
+            # Where all is zero nothing needs to be rendered.
+            some = coefficients.any(1).nonzero()[:, 0]
+        else:
+            some = torch.arange(len(coefficients), device=coefficients.device)
+        images = torch.zeros(len(coefficients), 7, rows, columns, device=self.device)
+        if len(some) == 0:
+            return images[:, 0], images[:, 1:]
+        excess, soft = self._parts
+        shares = coefficients[some][..., None, None, None]
+        values = shares[:, 0] * excess.values + shares[:, 1] * soft.values
+        mixed = Voxels(values, excess.index_to_physical, excess.spacing_mm)
+        image, jacobian = project_pictures_with_jacobian(
+            mixed,
+            _every_second(lenses.part(some)),
+            ct_to_camera[some],
+            pivot_ct,
+            step_mm=excess.spacing_mm,
+        )
+        images[some] = _between(torch.cat([image[:, None], jacobian], 1), lenses.size)
+        return images[:, 0], images[:, 1:]
 
 
-def _every_second(camera: Camera) -> Camera:
-    """The camera of every second pixel, and of one beyond the last row and column if need be."""
-    return camera.window(0.0, 0.0, camera.columns // 2 + 1, camera.rows // 2 + 1, 2.0)
+def _every_second(lenses: Lenses) -> Lenses:
+    """Those of every second pixel, and of one beyond the last row and column if need be."""
+    half = torch.tensor([0.5, 0.5, 1.0], dtype=torch.float64, device=lenses.device)
+    columns, rows = lenses.size
+    return Lenses(half[:, None] * lenses.intrinsics, (columns // 2 + 1, rows // 2 + 1))
 
 
-def _between(images: Tensor, camera: Camera) -> Tensor:
-    """Images (N, ...) of `_every_second` pixel, interpolated to all of a camera's (N, rows,
+def _between(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (N, M, ...) of `_every_second` pixel, interpolated to all of a size (N, M, rows,
     columns)."""
-    size = [2 * length - 1 for length in images.shape[-2:]]
     whole = torch.nn.functional.interpolate(
-        images[None], size=size, mode="bilinear", align_corners=True
+        images,
+        [2 * length - 1 for length in images.shape[-2:]],
+        mode="bilinear",
+        align_corners=True,
     )
-    return whole[0, :, : camera.rows, : camera.columns]
+    return whole[..., : size[1], : size[0]]
 
 
 @dataclass(frozen=True)
 class RenderedBackground:
-    """A background's picture in one view and how it changes with its pose, from one rendering.
+    """A background's pictures in N windows and how they change with its pose, from one rendering.
 
-    Soft tissue is smooth, so over the millimetres of one stage a linear change is enough.
+    ``image`` (N, rows, columns), ``jacobian`` (N, 6, rows, columns), ``rendered_to_world``
+    (N, 4, 4), ``pivot_ct`` (3,), and the ``coefficients`` (N, 2) of its parts. Soft tissue is
+    smooth, so over the millimetres of one stage a linear change is enough.
     """
 
     image: Tensor
     jacobian: Tensor
-    rendered_to_world: Array
-    pivot_ct: Array
-    coefficients: tuple[float, float]
+    rendered_to_world: Tensor
+    pivot_ct: Tensor
+    coefficients: Tensor
 
-    def moved_to(self, background_to_world: Array) -> Tensor:
-        """The picture (rows, columns) with the background at another pose nearby."""
-        twist = twist_about(self.rendered_to_world, background_to_world, self.pivot_ct)
-        change = torch.from_numpy(twist.astype(np.float32))
-        return self.image + torch.einsum("p,prc->rc", change, self.jacobian)
+    def moved_to(self, background_to_world: Tensor) -> Tensor:
+        """The pictures (N, rows, columns) with the background at other poses (N, 4, 4) nearby."""
+        change = twist_about(self.rendered_to_world, background_to_world, self.pivot_ct)
+        return self.image + torch.einsum("np,nprc->nrc", change.float(), self.jacobian)
+
+    def part(self, index: Tensor) -> "RenderedBackground":
+        """Return those of some windows."""
+        return RenderedBackground(
+            self.image[index],
+            self.jacobian[index],
+            self.rendered_to_world[index],
+            self.pivot_ct,
+            self.coefficients[index],
+        )
 
 
 def build_background(ct: Volume, anatomy: Anatomy, *, spacing_mm: float = 2.5) -> Background:
@@ -110,35 +161,3 @@ def _shrink(volume: Volume, spacing_mm: float) -> Volume:
     matrix[:3, 3] = volume.physical_points(centre[None])[0]
     matrix[:3, :3] = matrix[:3, :3] * factors
     return Volume(np.ascontiguousarray(array), matrix)
-
-
-def render_linear(
-    background: Background,
-    coefficients: tuple[float, float],
-    camera: Camera,
-    background_to_world: Array,
-    pivot_ct: Array,
-) -> RenderedBackground:
-    """The weighted background's picture in a view with its derivative by the pose."""
-    mixed = background.excess.with_array(
-        np.asarray(
-            coefficients[0] * background.excess.array + coefficients[1] * background.field.array,
-            dtype=np.float32,
-        )
-    )
-    if coefficients == (0.0, 0.0):
-        image = torch.zeros(camera.rows, camera.columns)
-        jacobian = torch.zeros(6, camera.rows, camera.columns)
-    else:
-        wide = _every_second(camera)
-        image, jacobian = project_volume_with_jacobian(
-            mixed,
-            wide.intrinsic,
-            wide.world_to_camera @ background_to_world,
-            wide.size,
-            pivot_ct,
-            step_mm=float(mixed.spacing.min()),
-        )
-        whole = _between(torch.cat([image[None], jacobian]), camera)
-        image, jacobian = whole[0], whole[1:]
-    return RenderedBackground(image, jacobian, background_to_world, pivot_ct, coefficients)

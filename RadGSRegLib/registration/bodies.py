@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+import torch
 from torch import Tensor
 
 from ..geometry import Array
+from ..tensors import Lenses
 from .options import Fidelity, RefineOptions
 
 if TYPE_CHECKING:
-    from .background import Background
-    from .windows import StageView
+    from ..views import Windows
+    from .background import Background, RenderedBackground
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class Arrangement:
 
     ``ct_to_world`` (4, 4) of the target; ``shifts_ct`` one rigid (4, 4) per neighbour, and a last
     one for the background, that moves it within the CT frame before ``ct_to_world`` is applied (the
-    identity: as in the CT). A source of bodies with more unknowns may add to it.
+    identity: as in the CT). ``further`` (E,): the other unknowns of a source that has more.
     """
 
     ct_to_world: Array
     shifts_ct: tuple[Array, ...]
+    further: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
     def background_to_world(self) -> Array:
@@ -37,32 +39,82 @@ class Arrangement:
 
 
 @dataclass(frozen=True)
+class Arrangements:
+    """T arrangements on a device, float64: ``ct_to_world`` (T, 4, 4), ``shifts_ct`` (T, S, 4, 4),
+    ``further`` (T, E), as in `Arrangement`."""
+
+    ct_to_world: Tensor
+    shifts_ct: Tensor
+    further: Tensor
+
+    @classmethod
+    def of(cls, arrangements: Sequence[Arrangement], device: torch.device) -> Arrangements:
+        """Take arrangements of one source to a device."""
+        shifts = np.array([a.shifts_ct for a in arrangements], dtype=float)
+        parts = (
+            np.array([a.ct_to_world for a in arrangements], dtype=float),
+            shifts.reshape(len(arrangements), -1, 4, 4),
+            np.array([a.further for a in arrangements], dtype=float),
+        )
+        return cls(*(torch.from_numpy(part).to(device) for part in parts))
+
+    def __len__(self) -> int:
+        return len(self.ct_to_world)
+
+    @property
+    def background_to_world(self) -> Tensor:
+        """Where the background is (T, 4, 4)."""
+        return self.ct_to_world @ self.shifts_ct[:, -1]
+
+    def part(self, index: Tensor) -> Arrangements:
+        """Return some of them."""
+        return Arrangements(self.ct_to_world[index], self.shifts_ct[index], self.further[index])
+
+    def where(self, chosen: Tensor, others: Arrangements) -> Arrangements:
+        """Return these where ``chosen`` (T,), else the others."""
+        return Arrangements(
+            torch.where(chosen[:, None, None], self.ct_to_world, others.ct_to_world),
+            torch.where(chosen[:, None, None, None], self.shifts_ct, others.shifts_ct),
+            torch.where(chosen[:, None], self.further, others.further),
+        )
+
+    def on_host(self) -> list[Arrangement]:
+        """Return them as numbers on the host."""
+        poses, shifts, further = (
+            part.cpu().numpy() for part in (self.ct_to_world, self.shifts_ct, self.further)
+        )
+        each = zip(poses, shifts, further, strict=True)
+        return [Arrangement(pose, tuple(own), more) for pose, own, more in each]
+
+
+@dataclass(frozen=True)
 class Drawing:
-    """Pictures (V, rows, columns) of all bodies in V views, and how they change.
+    """Pictures (N, rows, columns) of all bodies in N windows, and how they change.
 
     ``image``: everything; ``target`` and ``others``: the target alone, the other bodies together;
-    ``slopes`` (V, M, rows, columns): derivatives of ``image`` by M motions; ``unknowns_to_motions``
-    (V, M, P): those motions from the P unknowns, of which the first six are the target's twist
-    about its centre, along the axes of the CT.
+    ``slopes`` (N, M, rows, columns): derivatives of ``image`` by M motions; ``unknowns_to_motions``
+    (N, M, P), float64: those motions from the P unknowns, of which the first six are the target's
+    twist about its centre, along the axes of the CT.
     """
 
     image: Tensor
     target: Tensor
     others: Tensor
     slopes: Tensor
-    unknowns_to_motions: Array
+    unknowns_to_motions: Tensor
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What an arrangement costs before any X-ray is seen, with its derivatives by the unknowns.
+    """What T arrangements cost before any X-ray counts, with derivatives by the unknowns, float64.
 
-    ``gradient`` (P,) is minus half the cost's derivative, ``hessian`` (P, P) half its second one.
+    ``cost`` (T,); ``gradient`` (T, P) is minus half its derivative, ``hessian`` (P, P), or
+    (T, P, P), half its second one.
     """
 
-    cost: float
-    gradient: Array
-    hessian: Array
+    cost: Tensor
+    gradient: Tensor
+    hessian: Tensor
 
 
 class BodySource(Protocol):
@@ -89,44 +141,47 @@ class BodySource(Protocol):
         """The centres (3,) of labelled vertebrae beside the target."""
 
     @property
+    def device(self) -> torch.device:
+        """Where they are rendered, and where all that is compared with them is computed."""
+
+    @property
     def background(self) -> Background | None:
         """What is rendered for all that is not a body; None where there is nothing."""
 
     def as_in_ct(self, ct_to_world: Array) -> Arrangement:
         """Return all bodies exactly as in the CT, moved as one piece."""
 
-    def moved(self, arrangement: Arrangement, step: Array) -> Arrangement:
-        """Return the arrangement after a step (P,) of the unknowns, or of the target's six."""
+    def moved(self, arrangements: Arrangements, steps: Tensor) -> Arrangements:
+        """Return the arrangements after steps (T, P) of the unknowns, or of the target's six."""
 
-    def step_mm(self, step: Array) -> float:
-        """Return how far a step (P,) moves what it moves the furthest."""
+    def step_mm(self, steps: Tensor) -> Tensor:
+        """Return how far steps (T, P) move what they move the furthest, (T,)."""
 
     def pictures(
         self,
-        intrinsics: ArrayLike,
-        ct_to_camera: ArrayLike,
-        size: tuple[int, int],
+        lenses: Lenses,
+        ct_to_camera: Tensor,
         fidelity: Fidelity,
-        arrangement: Arrangement | None = None,
+        arrangements: Arrangements | None = None,
     ) -> Tensor:
         """Render each body, the target first: (N, B, rows, columns).
 
-        For N pairs of ``intrinsics`` (N, 3, 3) and ``ct_to_camera`` (N, 4, 4), all of one ``size``
-        (columns, rows); of the arrangement only how the others have moved counts (None: as in the
-        CT). May be as coarse as Gaussians where voxels are asked for.
+        For N lenses and ``ct_to_camera`` (N, 4, 4); of the N arrangements only how the others have
+        moved counts (None: as in the CT). May be as coarse as Gaussians where voxels are asked for.
         """
 
     def drawing(
         self,
-        views: Sequence[StageView],
-        arrangements: Sequence[Arrangement],
+        windows: Windows,
+        background: RenderedBackground | None,
+        arrangements: Arrangements,
         options: RefineOptions,
     ) -> Drawing:
-        """Render everything in views of one size, each with its own arrangement, with derivatives
-        by what may move."""
+        """Render everything in N windows, each with its own arrangement, with derivatives by what
+        may move."""
 
-    def prior(self, arrangement: Arrangement, options: RefineOptions) -> Prior | None:
-        """Return what the arrangement costs by itself; None where nothing is held to a place."""
+    def prior(self, arrangements: Arrangements, options: RefineOptions) -> Prior | None:
+        """Return what arrangements cost by themselves; None where nothing is held to a place."""
 
     def largest_shift_mm(self, arrangement: Arrangement) -> float:
         """Return how far the centre of any other body has moved in the CT frame."""

@@ -1,32 +1,37 @@
 """The second opinion: whether the edges of a rendering agree with those of an X-ray."""
 
-from collections.abc import Sequence
+import itertools
 
 import torch
+from torch import Tensor
 
 from ..system import side_by_side
 from ..views import gradient_correlation
-from .bodies import Arrangement
+from .bodies import Arrangements
 from .bounds import EDGE_SCALES_PX
-from .normal_equations import Problem
-from .windows import StageView, footprint
+from .problem import Group, Problem
+from .windows import footprint
 
 
-def edge_scores(problem: Problem, arrangement: Arrangement, signs: Sequence[int]) -> list[float]:
-    """Return the gradient correlation of each view where the target projects, at most 1.
+def edge_scores(problem: Problem, arrangements: Arrangements, signs: Tensor) -> Tensor:
+    """Return the gradient correlation (T, V) of each view where the target projects, at most 1.
 
-    Least squares of normalised images fits a wrong pose to a picture as well as a right one: at a
-    wrong pose of a real radius local normalised correlation was 0.824, at the right one 0.815, and
-    this 0.52 and 0.68 (math.md 7).
+    ``arrangements`` and ``signs`` (T, V) of the problem's trials. Least squares of normalised
+    images fits a wrong pose to a picture as well as a right one: at a wrong pose of a real radius
+    local normalised correlation was 0.824, at the right one 0.815, and this 0.52 and 0.68
+    (math.md 7).
     """
+    firsts = itertools.accumulate((len(group.trials) for group in problem.groups), initial=0)
+    every = signs.reshape(-1)
 
-    def score(pair: tuple[StageView, int]) -> float:
-        view, sign = pair
-        drawing = problem.bodies.drawing([view], [arrangement], problem.options)
-        part = view.window
-        weight = footprint(drawing.target, part.pixel_mm, problem.options.margin_mm)
-        observed = sign * part.image[None]
-        scores = gradient_correlation(weight * part.valid, observed, drawing.image, EDGE_SCALES_PX)
-        return float(torch.nan_to_num(scores, nan=-1.0)[0])
+    def scores(pair: tuple[Group, int]) -> Tensor:
+        group, first = pair
+        shown, at = group.windows, arrangements.part(group.index)
+        drawing = problem.bodies.drawing(shown, group.background, at, problem.options)
+        weight = footprint(drawing.target, shown.pixel_mm, problem.options.margin_mm)
+        observed = every[first : first + len(shown), None, None] * shown.image
+        found = gradient_correlation(weight * shown.valid, observed, drawing.image, EDGE_SCALES_PX)
+        return torch.nan_to_num(found, nan=-1.0)
 
-    return side_by_side(score, list(zip(problem.views, signs, strict=True)))
+    pairs = list(zip(problem.groups, firsts, strict=False))
+    return torch.cat(side_by_side(scores, pairs)).reshape(-1, problem.views)

@@ -7,16 +7,17 @@ the CT by a prior.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
+import torch
+from torch import Tensor
 
 from ..system import Progress
-from .bodies import Arrangement
+from ..tensors import reads_are_free
+from .bodies import Arrangement, Arrangements
 from .bounds import IN_VIEW
-from .normal_equations import Evaluation, Problem, Trial, evaluate_together
+from .normal_equations import Evaluation, Evaluations, evaluate_each
+from .problem import Problem
 from .steps import Stepper
 
 
@@ -38,72 +39,107 @@ class Refined:
         return self.evaluation.score
 
 
+@dataclass(frozen=True)
+class Refinements:
+    """Where T refinements ended, on their device; ``iterations`` (T,)."""
+
+    arrangements: Arrangements
+    evaluations: Evaluations
+    iterations: Tensor
+
+    def put(self, index: Tensor, others: Refinements, among: Tensor) -> Refinements:
+        """Return these with those of the others that are ``among`` (L,) in the places of an index
+        (L,)."""
+        at, state = self.arrangements, self.evaluations
+        parts = vars(at).values(), vars(others.arrangements).values()
+        moved = [_put(own, index, new, among) for own, new in zip(*parts, strict=True)]
+        parts = vars(state).values(), vars(others.evaluations).values()
+        valued = [_put(own, index, new, among) for own, new in zip(*parts, strict=True)]
+        steps = _put(self.iterations, index, others.iterations, among)
+        return Refinements(Arrangements(*moved), Evaluations(*valued), steps)
+
+    def on_host(self) -> list[Refined]:
+        """Return them as numbers on the host."""
+        each = zip(
+            self.arrangements.on_host(),
+            self.evaluations.on_host(),
+            self.iterations.tolist(),
+            strict=True,
+        )
+        return [Refined(arrangement, state, steps) for arrangement, state, steps in each]
+
+
+def _put(own: Tensor, index: Tensor, new: Tensor, among: Tensor) -> Tensor:
+    chosen = torch.where(among.reshape(-1, *[1] * (own.dim() - 1)), new, own[index])
+    return own.index_copy(0, index, chosen)
+
+
 def refine(
     problem: Problem, start: Arrangement, stepper: Stepper, progress: Progress | None = None
 ) -> Refined:
-    """Go down the cost from ``start`` by the stepper's steps, which learns on.
+    """Go down the cost of a problem's single trial from ``start``; see `refine_each`."""
+    starts = Arrangements.of([start], problem.bodies.device)
+    return refine_each(problem, starts, stepper, progress).on_host()[0]
 
-    A step after which hardly anything of the target is in view any more is no step down.
+
+def refine_each(
+    problem: Problem, starts: Arrangements, stepper: Stepper, progress: Progress | None = None
+) -> Refinements:
+    """Go down the costs of a problem's trials, each from its start, by the stepper's steps, which
+    learns on.
+
+    A step after which hardly anything of the target is in view any more is no step down. The host
+    reads nothing of it, except on the CPU, where trials that have ended are left out.
     """
-    return refine_together([problem], [start], [stepper], progress)[0]
-
-
-def refine_together(
-    problems: Sequence[Problem],
-    starts: Sequence[Arrangement],
-    steppers: Sequence[Stepper],
-    progress: Progress | None = None,
-) -> list[Refined]:
-    """Do what `refine` does for several problems of one stage, each from its start, step by step
-    (`evaluate_together`)."""
-    trials = [Trial(problem, start) for problem, start in zip(problems, starts, strict=True)]
-    evaluated = zip(trials, evaluate_together(trials), steppers, strict=True)
-    descents = [_Descent(trial, state, stepper) for trial, state, stepper in evaluated]
-    iterations = max(problem.options.iterations for problem in problems)
-    for n in range(iterations):
-        going = [descent for descent in descents if not descent.done]
-        if not going:
-            break
+    options, bodies = problem.options, problem.bodies
+    at, state = starts, evaluate_each(problem, starts)
+    going = torch.ones(len(starts), dtype=torch.bool, device=state.cost.device)
+    steps = torch.zeros(len(starts), dtype=torch.int64, device=going.device)
+    left: _Left | None = None
+    for n in range(options.iterations):
+        if reads_are_free(going) and not bool(going.all()):
+            if not bool(going.any()):
+                break
+            left = _Left.of(problem, going, left)
         if progress is not None:
-            progress((n + 1) / iterations, "refining the pose")
-        tried = evaluate_together([descent.trial() for descent in going])
-        for descent, state in zip(going, tried, strict=True):
-            descent.learn(state)
-    return [descent.refined() for descent in descents]
-
-
-class _Descent:
-    """One arrangement on its way down."""
-
-    def __init__(self, start: Trial, state: Evaluation, stepper: Stepper) -> None:
-        self._at = self._tried = start
-        self._state, self._stepper = state, stepper
-        self._age = self._steps = 0
-        self._keep = False
-        self._step = np.zeros(0)
-        self.done = start.problem.options.iterations == 0
-
-    def trial(self) -> Trial:
-        """Return what to try next."""
-        problem, options = self._at.problem, self._at.problem.options
-        self._steps += 1
-        self._step = self._stepper.step(self._state.gradient, self._state.hessian)
-        last = self._steps == options.iterations
-        self._keep = last or self._age + 1 < options.steps_per_matrix
-        arrangement = problem.bodies.moved(self._at.arrangement, self._step)
-        self._tried = Trial(problem, arrangement, self._state.hessian if self._keep else None)
-        self.done = last or problem.bodies.step_mm(self._step) < options.tolerance_mm
-        return self._tried
-
-    def learn(self, tried: Evaluation) -> None:
-        """Go on from there, or from where it was."""
-        state = self._state
+            progress((n + 1) / options.iterations, "refining the pose")
+        step = stepper.step(state.gradient, state.hessian)
+        steps = steps + going
+        last = n + 1 == options.iterations
+        keep = last or (n + 1) % options.steps_per_matrix > 0
+        moved = bodies.moved(at, step)
+        hessian = state.hessian if keep else None
+        if left is None:
+            tried = evaluate_each(problem, moved, hessian)
+        else:
+            tried = left.evaluated(moved, state, hessian)
         in_view = tried.effective_pixels >= IN_VIEW * state.effective_pixels
-        fall = state.cost - tried.cost if in_view else -math.inf
-        if self._stepper.learn(self._step, fall, state.gradient, tried.gradient):
-            self._at, self._state = self._tried, tried
-            self._age = self._age + 1 if self._keep else 0
+        fall = torch.where(in_view, state.cost - tried.cost, -torch.inf)
+        taken = going & stepper.learn(step, fall, state.gradient, tried.gradient, going)
+        at, state = moved.where(taken, at), tried.where(taken, state)
+        going = going & (bodies.step_mm(step) >= options.tolerance_mm)
+    return Refinements(at, state, steps)
 
-    def refined(self) -> Refined:
-        """Return where it is."""
-        return Refined(self._at.arrangement, self._state, self._steps)
+
+@dataclass(frozen=True)
+class _Left:
+    """The trials that have not ended, and their share of a problem."""
+
+    trials: tuple[int, ...]
+    problem: Problem
+
+    @classmethod
+    def of(cls, problem: Problem, going: Tensor, before: _Left | None) -> _Left:
+        """Those that are ``going`` (T,); ``before`` where they are the same."""
+        trials = tuple(going.nonzero()[:, 0].tolist())
+        if before is not None and before.trials == trials:
+            return before
+        return cls(trials, problem.part(trials))
+
+    def evaluated(
+        self, arrangements: Arrangements, state: Evaluations, hessian: Tensor | None
+    ) -> Evaluations:
+        """The evaluations (T,) with theirs anew."""
+        index = torch.tensor(self.trials)
+        known = None if hessian is None else hessian[index]
+        return state.put(index, evaluate_each(self.problem, arrangements.part(index), known))

@@ -1,25 +1,25 @@
 """The door for how a rendering is compared with an X-ray, and its guest, local normalisation."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ..views import Contrast, LocalNormalization, Window
+from ..views import Contrast, LocalNormalization, Windows
 from .bounds import NOISE_FACTOR
 from .options import RefineOptions
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """V renderings beside what was observed.
+    """N renderings beside what was observed.
 
-    ``difference`` (V, rows, columns): observed less rendered, both as the residual sees them;
-    ``weight`` of its pixels; ``score`` (V,): how well each agrees, at most 1. ``push`` takes
-    derivatives (P, V, rows, columns) of the renderings to those of what the residual sees, and
-    ``pull`` is its transpose: weights (V, rows, columns) of the difference to weights of pixels.
+    ``difference`` (N, rows, columns): observed less rendered, both as the residual sees them;
+    ``weight`` of its pixels; ``score`` (N,): how well each agrees, at most 1. ``push`` takes
+    derivatives (P, N, rows, columns) of the renderings to those of what the residual sees, and
+    ``pull`` is its transpose: weights (N, rows, columns) of the difference to weights of pixels.
     """
 
     difference: Tensor
@@ -30,28 +30,31 @@ class Comparison:
 
 
 class Residual(Protocol):
-    """A comparison of windows with renderings. What it is prepared with is its own affair."""
+    """A comparison of windows with renderings. What it is prepared with is its own affair.
 
-    def prepare(self, window: Window, sign: int, options: RefineOptions) -> tuple[Any, ...]:
-        """Prepare a window once for a stage: one term per scale; ``sign`` +1 where bone is bright,
-        else -1."""
+    All stays on the windows' device, and nothing of it is read by the host.
+    """
 
-    def kind(self, term: Any) -> Hashable:
-        """Return what terms of several views have in common that can be compared together."""
+    def prepare(self, windows: Windows, signs: Tensor, options: RefineOptions) -> tuple[Any, ...]:
+        """Prepare N windows once for a stage: one term per scale; ``signs`` (N,) +1 where bone is
+        bright, else -1."""
+
+    def part(self, term: Any, index: Tensor) -> Any:
+        """Return a term of some of its windows."""
 
     def compare(
-        self, terms: Sequence[Any], images: Tensor, weight: Tensor, options: RefineOptions
+        self, term: Any, images: Tensor, weight: Tensor, options: RefineOptions
     ) -> Comparison:
-        """Compare renderings (V, rows, columns) with one term of each of V views of one kind.
+        """Compare renderings (N, rows, columns) with a term of N windows.
 
-        ``weight`` (V, rows, columns): how much pixels count by where the bodies are. With one view
-        there may be several renderings (N, rows, columns) of it.
+        ``weight`` (N, rows, columns): how much pixels count by where the bodies are. There may be
+        several renderings (S, N, rows, columns) of each; then only the scores (S, N) are asked for.
         """
 
 
 @dataclass(frozen=True)
 class NormalizedTerm:
-    """An X-ray's window normalised in neighbourhoods of one size, bone bright."""
+    """N windows normalised in neighbourhoods of one size, bone bright: ``observed`` (N, ...)."""
 
     normalizer: LocalNormalization
     observed: Tensor
@@ -65,39 +68,35 @@ class LocallyNormalized:
     """
 
     def prepare(
-        self, window: Window, sign: int, options: RefineOptions
+        self, windows: Windows, signs: Tensor, options: RefineOptions
     ) -> tuple[NormalizedTerm, ...]:
-        """Normalise a window in each of the options' neighbourhoods."""
+        """Normalise windows in each of the options' neighbourhoods."""
         terms = []
         for sigma in options.neighbourhoods_mm:
-            normalizer = LocalNormalization(window.valid, sigma / window.pixel_mm)
-            deviation = normalizer.deviation(window.image)[window.valid > 0]
-            typical = float(deviation.median()) if deviation.numel() else 1.0
-            floor = max(NOISE_FACTOR * window.noise, options.contrast_floor * typical, 1e-6)
-            observed = sign * normalizer.normalize(window.image, floor)
+            normalizer = LocalNormalization(windows.valid, sigma / windows.pixel_mm)
+            contrast = normalizer.contrast(windows.image)
+            known = torch.where(windows.valid > 0, contrast.deviation, torch.nan)
+            typical = torch.nanmedian(known.flatten(1), 1).values.nan_to_num(nan=1.0)
+            least = torch.maximum(NOISE_FACTOR * windows.noise, options.contrast_floor * typical)
+            floor = least.clamp_min(1e-6)[:, None, None]
+            observed = signs[:, None, None] * contrast.normalized(floor).image
             terms.append(NormalizedTerm(normalizer, observed))
         return tuple(terms)
 
-    def kind(self, term: NormalizedTerm) -> Hashable:
-        """Size and neighbourhood."""
-        return term.normalizer.kind
+    def part(self, term: NormalizedTerm, index: Tensor) -> NormalizedTerm:
+        """Take some windows of a term."""
+        return NormalizedTerm(term.normalizer.part(index), term.observed[index])
 
     def compare(
-        self,
-        terms: Sequence[NormalizedTerm],
-        images: Tensor,
-        weight: Tensor,
-        options: RefineOptions,
+        self, term: NormalizedTerm, images: Tensor, weight: Tensor, options: RefineOptions
     ) -> Comparison:
         """Normalise the renderings likewise and subtract them."""
-        normalizer = LocalNormalization.stacked([term.normalizer for term in terms])
-        observed = torch.stack([term.observed for term in terms])
-        contrast = normalizer.contrast(images)
+        contrast = term.normalizer.contrast(images)
         rendered = contrast.normalized(contrast_floor(contrast, weight, options))
         return Comparison(
-            observed - rendered.image,
+            term.observed - rendered.image,
             weight,
-            correlation(weight, observed, rendered.image),
+            correlation(weight, term.observed, rendered.image),
             rendered.push,
             rendered.pull,
         )

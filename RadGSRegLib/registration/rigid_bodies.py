@@ -1,16 +1,16 @@
 """Rigid bodies as Gaussians and voxels: a CT's vertebrae and background, or one cloud alone."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ..drr import occupied_cells, project_volume_with_jacobian
+from ..drr import Voxels, project_pictures_with_jacobian
 from ..gaussians import (
     Bodies,
     GaussianCloud,
@@ -18,15 +18,18 @@ from ..gaussians import (
     rasterize_bodies,
     rasterize_bodies_with_jacobian,
 )
-from ..geometry import Array, Rigid, Volume, compose_about, skew
-from ..tensors import Lenses
+from ..geometry import Array, Rigid, Volume
+from ..tensors import Lenses, applied, compose_about, rotation_vector, skew
+from ..views import Windows
 from .anatomy import Anatomy, Body
 from .background import Background, RenderedBackground, build_background
-from .bodies import Arrangement, Drawing, Prior
+from .bodies import Arrangement, Arrangements, Drawing, Prior
 from .bounds import PRIOR_STRENGTH
 from .clouds import block_cloud
 from .options import Fidelity, RefineOptions
-from .windows import StageView
+
+# Samples of the target's voxels lie so many of their smallest edges apart.
+_STEP = 0.7
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class BodyClouds:
     fine: GaussianCloud
     vertebra: bool = True
     """False for bone without a label."""
+
+    def to(self, device: torch.device) -> BodyClouds:
+        """Return it on a device."""
+        return replace(self, coarse=self.coarse.to(device), fine=self.fine.to(device))
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,24 @@ class RigidBodies:
         """The centres about which all but the target turn: the neighbours', the background's."""
         return [body.centre_ct for body in self.neighbours] + [self.centre_ct]
 
+    @property
+    def device(self) -> torch.device:
+        """Where they are rendered."""
+        return self.target.fine.device
+
+    def to(self, device: torch.device | str) -> RigidBodies:
+        """Return them on a device."""
+        there = torch.device(device)
+        if there == self.device:
+            return self
+        background = self.background
+        return replace(
+            self,
+            target=self.target.to(there),
+            neighbours=tuple(body.to(there) for body in self.neighbours),
+            background=None if background is None else replace(background, device=there),
+        )
+
     @cached_property
     def _coarse(self) -> Bodies:
         return Bodies(tuple(body.coarse for body in (self.target, *self.neighbours)))
@@ -89,31 +114,47 @@ class RigidBodies:
         return Bodies(tuple(b.fine for b in self.neighbours)) if self.neighbours else None
 
     @cached_property
-    def _occupied(self) -> Tensor | None:
-        return None if self.target_excess is None else occupied_cells(self.target_excess)
+    def _voxels(self) -> Voxels | None:
+        excess = self.target_excess
+        return None if excess is None else Voxels.of(excess, self.device, occupied=True)
+
+    def _there(self, numbers: ArrayLike) -> Tensor:
+        return torch.from_numpy(np.array(numbers, dtype=np.float64)).to(self.device)
+
+    @cached_property
+    def _centre(self) -> Tensor:
+        return self._there(self.centre_ct)
+
+    @cached_property
+    def _movable(self) -> Tensor:
+        return self._there(self.movable_centres_ct)
+
+    @cached_property
+    def _unmoved(self) -> Tensor:
+        return torch.eye(4, dtype=torch.float64, device=self.device)
 
     def as_in_ct(self, ct_to_world: Array) -> Arrangement:
         """Return the spine exactly as in the CT, moved as one piece."""
         return Arrangement(ct_to_world, tuple(np.eye(4) for _ in self.movable_centres_ct))
 
-    def moved(self, arrangement: Arrangement, step: Array) -> Arrangement:
-        """Return the arrangement after twists (6,) of the target and then of everything else, each
-        about the body's present centre; a step of six moves the target alone."""
-        pose = compose_about(arrangement.ct_to_world, step[:6], self.centre_ct)
-        twists = step[6:].reshape(-1, 6)
-        if len(twists) == 0:
-            return Arrangement(pose, arrangement.shifts_ct)
-        shifts = np.stack(arrangement.shifts_ct)
-        centres = np.stack(self.movable_centres_ct)
-        now = (shifts[:, :3, :3] @ centres[..., None])[..., 0] + shifts[:, :3, 3]
-        return Arrangement(pose, tuple(compose_about(np.eye(4), twists, now) @ shifts))
+    def moved(self, arrangements: Arrangements, steps: Tensor) -> Arrangements:
+        """Return the arrangements after twists (T, 6) of the target and then of everything else,
+        each about the body's present centre; steps of six move the target alone."""
+        poses = compose_about(arrangements.ct_to_world, steps[:, :6], self._centre)
+        shifts = arrangements.shifts_ct
+        if steps.shape[1] > 6:
+            twists = steps[:, 6:].reshape(len(steps), -1, 6)
+            now = applied(shifts, self._movable)
+            shifts = compose_about(self._unmoved, twists, now) @ shifts
+        return Arrangements(poses, shifts, arrangements.further)
 
-    def step_mm(self, step: Array) -> float:
-        """Return how far twists (6 M,) of M bodies move what they move the furthest, were all of
-        the target's size."""
-        twists = step.reshape(-1, 6)
-        turns, shifts = np.linalg.norm(twists[:, :3], axis=1), np.linalg.norm(twists[:, 3:], axis=1)
-        return float((self.radius_mm * turns + shifts).max())
+    def step_mm(self, steps: Tensor) -> Tensor:
+        """Return how far twists (T, 6 M) of M bodies move what they move the furthest (T,), were
+        all of the target's size."""
+        twists = steps.reshape(len(steps), -1, 6)
+        turns, shifts = twists[..., :3].norm(dim=-1), twists[..., 3:].norm(dim=-1)
+        farthest: Tensor = (self.radius_mm * turns + shifts).amax(1)
+        return farthest
 
     def largest_shift_mm(self, arrangement: Arrangement) -> float:
         """Return how far the centre of any other body has moved in the CT frame."""
@@ -122,161 +163,130 @@ class RigidBodies:
             for centre, shift in zip(self.movable_centres_ct, arrangement.shifts_ct, strict=True)
         )
 
+    def _placed(self, arrangements: Arrangements) -> Tensor:
+        """Where the bodies are in the CT frame (N, B, 4, 4), the target where it is."""
+        shifts = arrangements.shifts_ct[:, : len(self.neighbours)]
+        return torch.cat([self._unmoved.expand(len(shifts), 1, 4, 4), shifts], 1)
+
     def pictures(
         self,
-        intrinsics: ArrayLike,
-        ct_to_camera: ArrayLike,
-        size: tuple[int, int],
+        lenses: Lenses,
+        ct_to_camera: Tensor,
         fidelity: Fidelity,
-        arrangement: Arrangement | None = None,
+        arrangements: Arrangements | None = None,
     ) -> Tensor:
         """Render each body as Gaussians, at any fidelity; see `BodySource.pictures`."""
         bodies = self._coarse if fidelity == "coarse" else self._fine
-        shifts = [np.eye(4)] * len(self.neighbours)
-        if arrangement is not None:
-            shifts = list(arrangement.shifts_ct[: len(self.neighbours)])
-        places = torch.from_numpy(np.stack([np.eye(4), *shifts]))
-        to_camera = torch.from_numpy(np.array(ct_to_camera, dtype=np.float64))
-        return rasterize_bodies(bodies, _lenses(intrinsics, size), to_camera, places)
+        if arrangements is None:
+            placed = self._unmoved.expand(len(bodies), 4, 4)
+        else:
+            placed = self._placed(arrangements)
+        return rasterize_bodies(bodies, lenses, ct_to_camera, placed)
 
     def drawing(
         self,
-        views: Sequence[StageView],
-        arrangements: Sequence[Arrangement],
+        windows: Windows,
+        background: RenderedBackground | None,
+        arrangements: Arrangements,
         options: RefineOptions,
     ) -> Drawing:
-        """Render all bodies, and the background where the views have it; see `BodySource`."""
-        images, jacobians = self._with_jacobian(views, arrangements, options.fidelity)
+        """Render all bodies, and the background where there is one; see `BodySource`."""
+        images, jacobians = self._with_jacobian(windows, arrangements, options.fidelity)
         target, others = images[:, 0], images[:, 1:].sum(1)
         image = target + others
-        backgrounds = [view.background for view in views if view.background is not None]
-        if backgrounds:
-            pairs = zip(backgrounds, arrangements, strict=True)
-            image = image + torch.stack([part.moved_to(a.background_to_world) for part, a in pairs])
-            slopes = torch.stack([part.jacobian for part in backgrounds])
-            jacobians = torch.cat([jacobians, slopes[:, None]], 1)
-        motions = np.stack(
-            [
-                self._motions(view.background, arrangement, options)
-                for view, arrangement in zip(views, arrangements, strict=True)
-            ]
-        )
-        slopes = jacobians.reshape(len(views), motions.shape[1], *image.shape[1:])
+        if background is not None:
+            image = image + background.moved_to(arrangements.background_to_world)
+            jacobians = torch.cat([jacobians, background.jacobian[:, None]], 1)
+        motions = self._motions(background, arrangements, options)
+        slopes = jacobians.reshape(len(image), motions.shape[1], *image.shape[1:])
         return Drawing(image, target, others, slopes, motions)
 
     def _with_jacobian(
-        self, views: Sequence[StageView], arrangements: Sequence[Arrangement], fidelity: Fidelity
+        self, windows: Windows, arrangements: Arrangements, fidelity: Fidelity
     ) -> tuple[Tensor, Tensor]:
-        """Images (V, B, rows, columns) of target and neighbours, derivatives (V, B, 6, ...).
+        """Images (N, B, rows, columns) of target and neighbours, derivatives (N, B, 6, ...).
 
         Each derivative is by a motion of that body about the target's centre in the CT frame.
         """
-        cameras, centre_ct = [view.window.camera for view in views], self.centre_ct
-        intrinsics, size = [camera.intrinsic for camera in cameras], cameras[0].size
-        pairs = list(zip(views, arrangements, strict=True))
-        ct_to_camera = np.stack([view.world_to_camera @ a.ct_to_world for view, a in pairs])
-        bodies_to_ct = np.stack(
-            [[np.eye(4), *a.shifts_ct[: len(self.neighbours)]] for a in arrangements]
-        )
-        excess = self.target_excess
-        lenses = _lenses(intrinsics, size)
-        to_camera, centre = torch.from_numpy(ct_to_camera), torch.from_numpy(centre_ct)
-        places = torch.from_numpy(bodies_to_ct)
-        if fidelity != "voxels" or excess is None:
+        lenses, centre = windows.lenses, self._centre
+        ct_to_camera = windows.world_to_camera @ arrangements.ct_to_world
+        placed = self._placed(arrangements)
+        voxels = self._voxels
+        if fidelity != "voxels" or voxels is None:
             bodies = self._coarse if fidelity == "coarse" else self._fine
-            return rasterize_bodies_with_jacobian(bodies, lenses, to_camera, places, centre)
-        step_mm = 0.7 * float(excess.spacing.min())
-        projected = [
-            project_volume_with_jacobian(
-                excess, k, pose, size, centre_ct, step_mm=step_mm, occupied=self._occupied
-            )
-            for k, pose in zip(intrinsics, ct_to_camera, strict=True)
-        ]
-        image = torch.stack([image for image, _ in projected])[:, None]
-        jacobian = torch.stack([jacobian for _, jacobian in projected])[:, None]
+            return rasterize_bodies_with_jacobian(bodies, lenses, ct_to_camera, placed, centre)
+        step_mm = _STEP * voxels.spacing_mm
+        image, jacobian = project_pictures_with_jacobian(
+            voxels, lenses, ct_to_camera, centre, step_mm=step_mm
+        )
+        image, jacobian = image[:, None], jacobian[:, None]
         if self._fine_neighbours is None:
             return image, jacobian
         images, jacobians = rasterize_bodies_with_jacobian(
-            self._fine_neighbours, lenses, to_camera, places[:, 1:], centre
+            self._fine_neighbours, lenses, ct_to_camera, placed[:, 1:], centre
         )
         return torch.cat([image, images], 1), torch.cat([jacobian, jacobians], 1)
 
     def _motions(
         self,
         background: RenderedBackground | None,
-        arrangement: Arrangement,
+        arrangements: Arrangements,
         options: RefineOptions,
-    ) -> Array:
-        """The matrix (M, P) from the unknowns' twists to those that the derivatives are by.
+    ) -> Tensor:
+        """The matrices (N, M, P) from the unknowns' twists to those that the derivatives are by.
 
         Bodies are differentiated by twists about the target's centre in the CT frame, as if the CT
         moved with each; the background by twists about its own pivot.
         """
-        centre = self.centre_ct
+        shifts, count = arrangements.shifts_ct, len(arrangements)
         bodies = 1 + len(self.neighbours)
         rows = bodies + (background is not None)
         columns = 1 + (len(self.movable_centres_ct) if options.move_neighbours else 0)
-        out = np.zeros((rows, 6, columns, 6))
-        out[:bodies, :, 0] = np.eye(6)
-        for n in range(1, bodies if options.move_neighbours else 1):
-            shift = Rigid(arrangement.shifts_ct[n - 1])
-            offset = shift.apply(self.neighbours[n - 1].centre_ct) - centre
-            out[n, :, n] = _about(np.eye(3), offset)
+        out = shifts.new_zeros(count, rows, 6, columns, 6)
+        identity = torch.eye(6, dtype=shifts.dtype, device=shifts.device)
+        out[:, :bodies, :, 0] = identity
+        if options.move_neighbours and self.neighbours:
+            beside = applied(shifts, self._movable)[:, : bodies - 1] - self._centre
+            own = _about(self._unmoved[:3, :3].expand(count, bodies - 1, 3, 3), beside)
+            for n in range(1, bodies):
+                out[:, n, :, n] = own[:, n - 1]
         if background is not None:
-            shift = Rigid(arrangement.shifts_ct[-1])
-            back = shift.rotation.T
-            lever = back @ (centre - shift.translation) - background.pivot_ct
-            out[bodies, :, 0] = _about(back, lever)
+            shift = shifts[:, -1]
+            back = shift[:, :3, :3].mT
+            lever = (back @ (self._centre - shift[:, :3, 3])[..., None])[..., 0]
+            out[:, bodies, :, 0] = _about(back, lever - background.pivot_ct)
             if options.move_neighbours:
-                out[bodies, :, -1] = _about(back, np.zeros(3))
-        return out.reshape(6 * rows, 6 * columns)
+                out[:, bodies, :, -1] = _about(back, torch.zeros_like(lever))
+        return out.reshape(count, 6 * rows, 6 * columns)
 
-    def prior(self, arrangement: Arrangement, options: RefineOptions) -> Prior | None:
+    def prior(self, arrangements: Arrangements, options: RefineOptions) -> Prior | None:
         """Hold everything but the target near its place in the CT: a Gaussian prior on each shift.
 
         In the units of the mean residual: one at one standard deviation costs `PRIOR_STRENGTH`.
         """
         if not options.move_neighbours:
             return None
-        precision = PRIOR_STRENGTH * np.diag(
-            [1.0 / np.radians(options.neighbour_rotation_deg) ** 2] * 3
-            + [1.0 / options.neighbour_translation_mm**2] * 3
-        )
-        count = 6 * (1 + len(self.movable_centres_ct))
-        gradient, hessian = np.zeros(count), np.zeros((count, count))
-        cost = 0.0
-        for n, (centre, shift) in enumerate(
-            zip(self.movable_centres_ct, arrangement.shifts_ct, strict=True)
-        ):
-            moved = Rigid(shift).apply(centre) - centre
-            state = np.concatenate([Rotation.from_matrix(shift[:3, :3]).as_rotvec(), moved])
-            part = slice(6 * (n + 1), 6 * (n + 2))
-            hessian[part, part] = precision
-            gradient[part] = -precision @ state
-            cost += float(state @ precision @ state)
-        return Prior(cost, gradient, hessian)
+        shifts = arrangements.shifts_ct
+        turned = rotation_vector(shifts[..., :3, :3])
+        state = torch.cat([turned, applied(shifts, self._movable) - self._movable], -1).flatten(1)
+        own = [PRIOR_STRENGTH / np.radians(options.neighbour_rotation_deg) ** 2] * 3
+        own += [PRIOR_STRENGTH / options.neighbour_translation_mm**2] * 3
+        precision = self._there(own * shifts.shape[1])
+        of_target = state.new_zeros(len(state), 6)
+        gradient = torch.cat([of_target, -precision * state], 1)
+        hessian = torch.diag(torch.cat([of_target.new_zeros(6), precision]))
+        return Prior((precision * state * state).sum(1), gradient, hessian)
 
 
-def _lenses(intrinsics: ArrayLike, size: tuple[int, int]) -> Lenses:
-    return _kept_lenses(np.asarray(intrinsics, dtype=np.float64).tobytes(), size)
+def _about(turns: Tensor, levers: Tensor) -> Tensor:
+    """The matrices (..., 6, 6) from twists to the same motions as twists about another centre.
 
-
-@lru_cache(maxsize=64)
-def _kept_lenses(intrinsics: bytes, size: tuple[int, int]) -> Lenses:
-    """With their rays, which the windows of a stage need again and again."""
-    return Lenses.of(np.frombuffer(intrinsics).reshape(-1, 3, 3), size)
-
-
-def _about(turn: Array, lever: Array) -> Array:
-    """The matrix (6, 6) from a twist to the same motion as a twist about another centre.
-
-    ``turn`` (3, 3) takes the twist's axes to the new ones, ``lever`` (3,) points from the new
-    centre to the old one, in the new axes.
+    ``turns`` (..., 3, 3) take the twists' axes to the new ones, ``levers`` (..., 3) point from the
+    new centre to the old one, in the new axes.
     """
-    out = np.zeros((6, 6))
-    out[:3, :3] = out[3:, 3:] = turn
-    out[3:, :3] = skew(lever) @ turn
-    return out
+    above = torch.cat([turns, torch.zeros_like(turns)], -1)
+    below = torch.cat([skew(levers) @ turns, turns], -1)
+    return torch.cat([above, below], -2)
 
 
 def ct_bodies(anatomy: Anatomy, ct: Volume, *, coarse_mm: float, fine_mm: float) -> RigidBodies:
@@ -307,10 +317,10 @@ def ct_bodies(anatomy: Anatomy, ct: Volume, *, coarse_mm: float, fine_mm: float)
 def single_body(
     cloud: GaussianCloud, centre: ArrayLike, surface_points: Array, gaussians: int
 ) -> RigidBodies:
-    """Make one body of a cloud alone (CPU, mm), in the cloud's own frame, with nothing around it.
+    """Make one body of a cloud alone (mm), on its device and in its own frame.
 
-    It turns about ``centre`` (3,) and is rendered with at most ``gaussians`` Gaussians;
-    ``surface_points`` (N, 3).
+    There is nothing around it. It turns about ``centre`` (3,) and is rendered with at most
+    ``gaussians`` Gaussians; ``surface_points`` (N, 3).
     """
     few = coarsen(cloud, gaussians)
     target = BodyClouds("vertebra", np.asarray(centre, dtype=float), few, few)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,18 @@ class Scene:
     @property
     def device(self) -> torch.device:
         """Where the stages of a registration compute."""
-        return torch.device("cpu")
+        return self.bodies.device
+
+    @cached_property
+    def distance_points_ct(self) -> Array:
+        """Some of the target's surface (N, 3) mm, which distances between poses are taken of."""
+        points = self.bodies.surface_points_ct
+        return np.ascontiguousarray(points[:: max(len(points) // 500, 1)], dtype=float)
 
     def distance_mm(self, a: Array, b: Array) -> float:
         """Return the mean distance of the target's surface between two poses (4, 4)."""
-        points = self.bodies.surface_points_ct
-        step = max(len(points) // 500, 1)
-        moved = Rigid(a).apply(points[::step]) - Rigid(b).apply(points[::step])
+        points = self.distance_points_ct
+        moved = Rigid(a).apply(points) - Rigid(b).apply(points)
         return float(np.linalg.norm(moved, axis=1).mean())
 
     def centre_world(self, ct_to_world: Array) -> Array:
@@ -75,7 +81,7 @@ def scene_of(
     X-rays without any counts.
     """
     return Scene(
-        case_bodies(case, options),
+        case_bodies(case, options).to(device),
         tuple(prepare_views(case.views, filters)),
         tuple(view.name for view in case.views if view.nominal),
         case.to_parameters(),

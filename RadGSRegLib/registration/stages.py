@@ -7,21 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..geometry import Array
-from ..system import Progress, side_by_side
-from ..views import window
-from .bodies import Arrangement
-from .bounds import CONVERGED_MM, CONVERGED_SCORE, MARGIN_MM, SAME_POSE_MM
+from ..system import Progress
+from ..tensors import applied, reads_are_free
+from .bodies import Arrangement, Arrangements
+from .bounds import CONVERGED_MM, CONVERGED_SCORE, SAME_POSE_MM
 from .edges import edge_scores
-from .normal_equations import Problem, evaluate, with_background
+from .normal_equations import evaluate
 from .options import Places, RegistrationOptions, Stage
+from .problem import Problem, problem_at
 from .proposers import Candidate
-from .refine import Refined, refine_together
+from .refine import Refined, Refinements, refine_each
 from .residual import Residual
 from .scene import Scene
 from .steps import Stepper
-from .windows import StageView
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +73,9 @@ class Refiner:
         """Return how well the edges agree in each view (`edges.edge_scores`), remembered."""
         key = (hypothesis, stage)
         if key not in self._edges:
-            problem = self.problem(stage, hypothesis.arrangement, hypothesis.signs)
-            self._edges[key] = edge_scores(problem, hypothesis.arrangement, hypothesis.signs)
+            at, signs = self._there([hypothesis.arrangement]), self._signs([hypothesis.signs])
+            scores = edge_scores(self._problem(stage, at, signs), at, signs)
+            self._edges[key] = scores[0].tolist()
         return self._edges[key]
 
     def edge_score(self, stage: Stage, hypothesis: Hypothesis) -> float:
@@ -81,16 +84,17 @@ class Refiner:
 
     def problem(self, stage: Stage, arrangement: Arrangement, signs: tuple[int, ...]) -> Problem:
         """Return what a stage fits: windows around where an arrangement puts the target."""
-        bodies = self.scene.bodies
-        centre_world = self.scene.centre_world(arrangement.ct_to_world)
-        half_mm = bodies.radius_mm + MARGIN_MM
-        views = []
-        for view, sign in zip(self.scene.views, signs, strict=True):
-            part = window(view, centre_world, half_mm, stage.pixel_mm, stage.blur_mm)
-            terms = self._residual.prepare(part, sign, stage.refine)
-            views.append(StageView(part, part.camera.world_to_camera, terms))
-        problem = Problem(bodies, tuple(views), self._residual, stage.refine)
-        return with_background(problem, arrangement) if stage.background else problem
+        return self._problem(stage, self._there([arrangement]), self._signs([signs]))
+
+    def _problem(self, stage: Stage, arrangements: Arrangements, signs: Tensor) -> Problem:
+        scene = self.scene
+        return problem_at(scene.bodies, scene.views, self._residual, stage, arrangements, signs)
+
+    def _there(self, arrangements: Sequence[Arrangement]) -> Arrangements:
+        return Arrangements.of(arrangements, self.scene.bodies.device)
+
+    def _signs(self, signs: Sequence[tuple[int, ...]]) -> Tensor:
+        return torch.tensor(signs, dtype=torch.float32, device=self.scene.bodies.device)
 
     def refine(
         self,
@@ -146,23 +150,52 @@ class Refiner:
     ) -> list[Refined]:
         """Refine arrangements, each in as many rounds as the stage has, or until they bring it
         nothing."""
-        pairs = zip(arrangements, signs, strict=True)
-        every = [_Rounds(arrangement, own, self._stepper()) for arrangement, own in pairs]
+        if not arrangements:
+            return []
+        at, own = self._there(arrangements), self._signs(signs)
+        return self.refine_there(stage, at, own, progress).on_host()
+
+    def refine_there(
+        self, stage: Stage, at: Arrangements, own: Tensor, progress: Progress
+    ) -> Refinements:
+        """Do what `refine_arrangements` does, on the device: T arrangements with the views' signs
+        ``own`` (T, V).
+
+        The host reads nothing of them, except on the CPU, where those that have ended are left out.
+        """
+        index = torch.arange(len(at), device=own.device)
+        going = torch.ones_like(index, dtype=torch.bool)
+        stepper = self._stepper()
+        done: Refinements | None = None
         for n in range(stage.rounds):
-            going = [rounds for rounds in every if not rounds.over]
-            if not going:
-                break
             part = progress.part(n / stage.rounds, (n + 1) / stage.rounds)
-            problems = side_by_side(lambda r: self.problem(stage, r.arrangement, r.signs), going)
-            refined = refine_together(
-                problems,
-                [rounds.arrangement for rounds in going],
-                [rounds.next_stepper() for rounds in going],
-                part,
-            )
-            for rounds, done in zip(going, refined, strict=True):
-                rounds.learn(done, self.scene)
-        return [rounds.done() for rounds in every]
+            stepper = stepper.renewed()
+            refined = refine_each(self._problem(stage, at, own), at, stepper, part)
+            before = torch.full_like(refined.evaluations.cost, -1.0)
+            if done is not None:
+                before = done.evaluations.score[index]
+            done = refined if done is None else done.put(index, refined, going)
+            moved_mm = self._distances_mm(at.ct_to_world, refined.arrangements.ct_to_world)
+            at = refined.arrangements.where(going, at)
+            better = refined.evaluations.score >= before + CONVERGED_SCORE
+            going = going & (moved_mm >= CONVERGED_MM) & better
+            if reads_are_free(going):
+                # What has ended is left out.
+                left = going.nonzero()[:, 0]
+                if len(left) == 0:
+                    break
+                if len(left) < len(going):
+                    index, at, own, going = index[left], at.part(left), own[left], going[left]
+                    stepper = stepper.part(left)
+        assert done is not None
+        return done
+
+    def _distances_mm(self, a: Tensor, b: Tensor) -> Tensor:
+        """The mean distance (T,) of the target's surface between poses (T, 4, 4)."""
+        points = torch.from_numpy(self.scene.distance_points_ct).to(a.device)
+        moved: Tensor = applied(a[:, None], points) - applied(b[:, None], points)
+        apart: Tensor = moved.norm(dim=-1).mean(1)
+        return apart
 
     def measured_anew(self, stage: Stage, hypothesis: Hypothesis) -> Refined:
         """Return a hypothesis with cost and Hessian of its own place: its Hessian may be that of
@@ -190,32 +223,6 @@ class Refiner:
             if len(kept) == count:
                 break
         return kept
-
-
-class _Rounds:
-    """What became of one arrangement in the rounds of a stage."""
-
-    def __init__(self, arrangement: Arrangement, signs: tuple[int, ...], stepper: Stepper) -> None:
-        self.arrangement, self.signs, self.over = arrangement, signs, False
-        self._stepper = stepper
-        self._refined: Refined | None = None
-
-    def next_stepper(self) -> Stepper:
-        """Return the stepper of the next round: of what it learned, what holds in new pictures."""
-        self._stepper = self._stepper.renewed()
-        return self._stepper
-
-    def learn(self, refined: Refined, scene: Scene) -> None:
-        """Take in what a round brought."""
-        before = -1.0 if self._refined is None else self._refined.score
-        moved_mm = scene.distance_mm(self.arrangement.ct_to_world, refined.arrangement.ct_to_world)
-        self._refined, self.arrangement = refined, refined.arrangement
-        self.over = moved_mm < CONVERGED_MM or refined.score < before + CONVERGED_SCORE
-
-    def done(self) -> Refined:
-        """Return what the last round brought."""
-        assert self._refined is not None
-        return self._refined
 
 
 def refine_coarsely(

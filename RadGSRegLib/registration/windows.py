@@ -1,28 +1,38 @@
-"""What one stage compares: windows of the views around the target, prepared for a residual."""
+"""What one stage compares: windows of the views around the target, and how much pixels count."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..geometry import Array
-from ..views import Window
-from .background import RenderedBackground
+from ..tensors import reads_are_free
+from ..views import PreparedView, Windows, windows
 from .bounds import VISIBLE_SHARE
-from .options import RefineOptions
+from .options import RefineOptions, Stage
 
 
-@dataclass(frozen=True)
-class StageView:
-    """A window, and what a residual has prepared of it: a term for each of its scales."""
+def stage_windows(
+    views: Sequence[PreparedView],
+    pictures: Sequence[tuple[int, int]],
+    centres_world: Tensor,
+    half_mm: float,
+    stage: Stage,
+) -> Windows:
+    """Return windows around centres (T, 3) mm for ``pictures``: the numbers of trial and view of
+    each, all views of a trial before the next trial's.
 
-    window: Window
-    world_to_camera: Array
-    terms: tuple[Any, ...]
-    background: RenderedBackground | None = None
-    """What is added to every rendering for all that is not a body."""
+    On a device that the host does not read, these are all trials and views.
+    """
+    lengths = half_mm, stage.pixel_mm, stage.blur_mm
+    if reads_are_free(centres_world):
+        # Each alone: the less of a picture is needed the better.
+        return Windows.stacked(
+            [windows(views[v], centres_world[t : t + 1], *lengths) for t, v in pictures]
+        )
+    of_views = [windows(view, centres_world, *lengths) for view in views]
+    order = torch.arange(len(pictures), device=centres_world.device)
+    by_trial = order.reshape(len(views), -1).T.reshape(-1)
+    return Windows.stacked(of_views).part(by_trial)
 
 
 def footprint(renders: Tensor, pixel_mm: float, margin_mm: float) -> Tensor:
@@ -38,13 +48,11 @@ def footprint(renders: Tensor, pixel_mm: float, margin_mm: float) -> Tensor:
     return covered[:, 0]
 
 
-def pixel_weight(
-    target: Tensor, others: Tensor, windows: Sequence[Window], options: RefineOptions
-) -> Tensor:
-    """Return how much the pixels of views count (V, rows, columns), from their bodies' images
+def pixel_weight(target: Tensor, others: Tensor, part: Windows, options: RefineOptions) -> Tensor:
+    """Return how much the pixels of windows count (N, rows, columns), from their bodies' images
     alike."""
-    weight = footprint(target, windows[0].pixel_mm, options.margin_mm)
+    weight = footprint(target, part.pixel_mm, options.margin_mm)
     if options.neighbour_weight > 0.0:
-        beside = footprint(others, windows[0].pixel_mm, 0.0)
+        beside = footprint(others, part.pixel_mm, 0.0)
         weight = torch.maximum(weight, options.neighbour_weight * beside)
-    return weight * torch.stack([part.valid for part in windows])
+    return weight * part.valid

@@ -87,6 +87,14 @@ class Lenses:
         x, y, z = directions.unbind(1)
         return directions, (x * x + y * y + z * z).sqrt()
 
+    def repeated(self, count: int) -> Lenses:
+        """Return a single one so many times over; its rays stay in memory once."""
+        out = Lenses(self.intrinsics.expand(count, 3, 3), self.size)
+        out.__dict__["inverses"] = self.inverses.expand(count, 3, 3)
+        directions, lengths = self.rays
+        out.__dict__["rays"] = directions.expand(count, -1, -1, -1), lengths.expand(count, -1, -1)
+        return out
+
     def part(self, index: slice | Tensor) -> Lenses:
         """Return those of some pictures, with their rays where these are known."""
         out = Lenses(self.intrinsics[index], self.size)

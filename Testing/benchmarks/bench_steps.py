@@ -19,13 +19,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from RadGSRegLib.cases import Case, read_case
 from RadGSRegLib.measures import mtre
 from RadGSRegLib.registration import (
     Arrangement,
+    Arrangements,
     LocallyNormalized,
     Problem,
     Refiner,
@@ -34,6 +37,7 @@ from RadGSRegLib.registration import (
     Stepper,
     StretchedGaussNewton,
     evaluate,
+    evaluate_each,
     scene_of,
 )
 from RadGSRegLib.system import one_torch_thread
@@ -45,27 +49,35 @@ SHOWN = (2, 4, 6, 8, 12, 16, 24)
 
 
 class LevenbergMarquardt:
-    """Gauss-Newton's steps, damped by the gain that they bring; in the place of ours."""
+    """Gauss-Newton's steps, damped by the gain that they bring; in the place of ours, one trial."""
 
     def __init__(self) -> None:
         self.damping, self.factor = 1e-2, 2.0
         self.predicted = 0.0
 
-    def step(self, gradient: Array, matrix: Array) -> Array:
-        """The damped step (P,)."""
-        diagonal = np.maximum(np.diag(matrix), 1e-6 * np.diag(matrix).max() + 1e-12)
-        step = np.linalg.solve(matrix + self.damping * np.diag(diagonal), gradient)
-        self.predicted = float(step @ (self.damping * diagonal * step + gradient))
-        return np.asarray(step)
+    def step(self, gradient: Tensor, matrix: Tensor) -> Tensor:
+        """The damped step (1, P)."""
+        diagonal = matrix.diagonal(dim1=1, dim2=2)
+        diagonal = torch.maximum(diagonal, 1e-6 * diagonal.max() + 1e-12)
+        step = torch.linalg.solve(matrix + self.damping * torch.diag_embed(diagonal), gradient)
+        self.predicted = float((step * (self.damping * diagonal * step + gradient)).sum())
+        return step
 
     def renewed(self) -> LevenbergMarquardt:
         """Return one that knows nothing yet."""
         return LevenbergMarquardt()
 
-    def learn(self, step: Array, fall: float, before: Array, after: Array) -> bool:
+    def part(self, index: Tensor) -> LevenbergMarquardt:
+        """Return one for the same trial, the only one."""
+        return self
+
+    def learn(
+        self, step: Tensor, fall: Tensor, before: Tensor, after: Tensor, among: Tensor
+    ) -> Tensor:
         """Whether to take the step; damps the next one accordingly."""
-        gain = fall / max(self.predicted, 1e-12)
-        if fall > 0.0:
+        fallen = float(fall)
+        gain = fallen / max(self.predicted, 1e-12)
+        if fallen > 0.0:
             self.damping *= max(1.0 / 3.0, 1.0 - (2.0 * min(gain, 1.5) - 1.0) ** 3)
             self.factor = 2.0
         else:
@@ -115,16 +127,19 @@ def followed(
 ) -> tuple[list[float], list[Array]]:
     """Return cost and pose after each evaluation, the start's first; ``keep``: the start's
     Hessian."""
-    here, state = start, evaluate(problem, start)
-    costs, poses = [state.cost], [here.ct_to_world]
+    here = Arrangements.of([start], problem.bodies.device)
+    state = evaluate_each(problem, here)
+    costs, poses = [float(state.cost)], [start.ct_to_world]
+    alone = torch.ones(1, dtype=torch.bool)
     for _ in range(max(SHOWN)):
         step = steps.step(state.gradient, state.hessian)
         there = problem.bodies.moved(here, step)
-        tried = evaluate(problem, there, state.hessian if keep else None)
-        if steps.learn(step, state.cost - tried.cost, state.gradient, tried.gradient):
+        tried = evaluate_each(problem, there, state.hessian if keep else None)
+        fall = state.cost - tried.cost
+        if bool(steps.learn(step, fall, state.gradient, tried.gradient, alone)):
             here, state = there, tried
-        costs.append(state.cost)
-        poses.append(here.ct_to_world)
+        costs.append(float(state.cost))
+        poses.append(here.ct_to_world[0].numpy())
     return costs, poses
 
 

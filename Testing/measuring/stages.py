@@ -24,12 +24,13 @@ from RadGSRegLib.gaussians import (
 )
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.registration import (
+    Arrangements,
     LocallyNormalized,
     Refiner,
     RegistrationOptions,
     SearchOptions,
     StretchedGaussNewton,
-    evaluate,
+    evaluate_each,
 )
 from RadGSRegLib.registration.proposers import ClickSearch, Tried
 from RadGSRegLib.system import Progress, worker_count
@@ -226,20 +227,21 @@ def normal_equations(
     refiner = Refiner(scene, LocallyNormalized(), StretchedGaussNewton)
     arrangement = scene.bodies.as_in_ct(ct_to_world)
     problem = refiner.problem(stage, arrangement, (1,) * views)
-    hessian = evaluate(problem, arrangement).hessian
+    there = Arrangements.of([arrangement], scene.bodies.device)
+    hessian = evaluate_each(problem, there).hessian
     threads = 1 if views == 1 and not voxels else worker_count()
-    given = tuple(t for v in problem.views for t in (v.window.image, v.window.valid))
+    given = tuple(t for g in problem.groups for t in (g.windows.image, g.windows.valid))
     tables = [body.fine for body in (scene.bodies.target, *scene.bodies.neighbours)]
     given = (*given, *(t for cloud in tables for t in cloud.tensors))
     name = "normal equations, " + ("voxels" if voxels else "Gaussians")
     return [
         Stage(
             f"{name}, kept Hessian",
-            partial(evaluate, problem, arrangement, hessian),
+            partial(evaluate_each, problem, there, hessian),
             threads,
             given,
         ),
-        Stage(name, partial(evaluate, problem, arrangement), threads, given),
+        Stage(name, partial(evaluate_each, problem, there), threads, given),
     ]
 
 

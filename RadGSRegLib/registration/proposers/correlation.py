@@ -14,18 +14,18 @@ from scipy.fft import next_fast_len
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ...geometry import Array, translation
+from ...geometry import Array, affine, translation
 from ...system import Progress, side_by_side_reporting
-from ...views import PreparedView, sign_choices, window
+from ...tensors import applied, reads_are_free
+from ...views import PreparedView, Windows, sign_choices, windows
 from ..bodies import BodySource
 from ..bounds import TEMPLATE_FLOOR, TEMPLATE_SHARE, VISIBLE_SHARE
 from ..options import RefineOptions, SearchOptions
 from ..residual import LocallyNormalized
 from ..scene import Scene
-from ..windows import StageView
 from .types import Candidate
 
-# So many poses at a time, then one may cancel.
+# So many poses at a time on the CPU, then one may cancel. Elsewhere all go together.
 _POSES = 32
 
 
@@ -49,51 +49,47 @@ def search(
     target's centre; positions are searched around where it puts that centre.
     """
     report = progress or Progress()
-    centre_ct = scene.bodies.centre_ct
+    bodies = scene.bodies
     centre_world = scene.centre_world(reference_ct_to_world)
-    half = scene.bodies.radius_mm + options.translation_range_mm
-    stage = RefineOptions(neighbourhoods_mm=(options.neighbourhood_mm,))
-    views = []
-    for prepared in scene.views:
-        part = window(prepared, centre_world, half, options.pixel_mm, options.blur_mm)
-        terms = LocallyNormalized().prepare(part, 1, stage)
-        views.append(StageView(part, part.camera.world_to_camera, terms))
-    rotations = rotation_grid(options.rotation_range_deg, options.rotation_step_deg)
-    poses = []
-    for rotation in rotations:
-        pose = np.eye(4)
-        pose[:3, :3] = rotation @ reference_ct_to_world[:3, :3]
-        pose[:3, 3] = centre_world - pose[:3, :3] @ centre_ct
-        poses.append(pose)
+    half = bodies.radius_mm + options.translation_range_mm
+    centre = torch.from_numpy(centre_world).to(bodies.device)
     offsets_world = _offset_grid(options)
-    shifts_px = [
-        view.window.camera.project(centre_world + offsets_world)
-        - view.window.camera.project(centre_world[None])
-        for view in views
-    ]
-    searched = [
-        Searched(view, of_view_px, options.neighbour_weight)
-        for view, of_view_px in zip(views, shifts_px, strict=True)
-    ]
-    groups = [poses[first : first + _POSES] for first in range(0, len(poses), _POSES)]
+    places = centre + torch.from_numpy(offsets_world).to(bodies.device)
+    searched = []
+    for prepared in scene.views:
+        part = windows(prepared, centre[None], half, options.pixel_mm, options.blur_mm)
+        shifts_px = (_projected(part, places) - _projected(part, centre[None])).cpu()
+        searched.append(Searched(part, shifts_px, options))
+    turns = np.stack(rotation_grid(options.rotation_range_deg, options.rotation_step_deg))
+    turns = turns @ reference_ct_to_world[:3, :3]
+    poses = affine(turns, centre_world - turns @ bodies.centre_ct)
+    grid = _Grid(offsets_world, options)
+    together = _POSES if reads_are_free(centre) else len(poses)
+    groups = [poses[first : first + together] for first in range(0, len(poses), together)]
     message = "searching rotations and positions"
     report(0.0, message)
 
-    def of_group(group: list[Array], part: Progress) -> list[Candidate]:
+    def of_group(group: Array, part: Progress) -> list[Candidate]:
+        there = torch.from_numpy(group).to(bodies.device)
         sampled = []
         for n, view in enumerate(searched):
             part(n / len(searched), message)
-            sampled.append(view.correlations(scene.bodies, group))
-        best = _agreeing_positions(sampled, offsets_world, scene.views, options)
+            sampled.append(view.correlations(bodies, there))
         return [
             Candidate(translation(offset) @ group[pose], score, signs)
-            for pose, score, offset, signs in best
+            for pose, score, offset, signs in grid.agreeing(sampled, scene.views)
         ]
 
     candidates = list(itertools.chain(*side_by_side_reporting(of_group, groups, report, message)))
     report(1.0, message)
     candidates.sort(key=lambda c: -c.score)
     return candidates
+
+
+def _projected(part: Windows, points_world: Tensor) -> Tensor:
+    """Pixels (N, 2) = (column, row) of points (N, 3) in a single window."""
+    homogeneous = applied(part.world_to_camera[0], points_world) @ part.lenses.intrinsics[0].T
+    return homogeneous[:, :2] / homogeneous[:, 2:]
 
 
 def _offset_grid(options: SearchOptions) -> Array:
@@ -103,26 +99,31 @@ def _offset_grid(options: SearchOptions) -> Array:
 
 
 class Searched:
-    """A view, ready for templates to be shifted over it by ``shifts_px`` (M, 2) = (column, row)."""
+    """A window, ready for templates to be shifted over it by ``shifts_px`` (M, 2) = (column, row),
+    which are on the host."""
 
-    def __init__(self, view: StageView, shifts_px: Array, neighbour_weight: float) -> None:
-        self._view, self._shifts_px, self._neighbour_weight = view, shifts_px, neighbour_weight
-        valid, (term, *_) = view.window.valid, view.terms
+    def __init__(self, part: Windows, shifts_px: Tensor, options: SearchOptions) -> None:
+        self._window, self._neighbour_weight = part, options.neighbour_weight
+        stage = RefineOptions(neighbourhoods_mm=(options.neighbourhood_mm,))
+        (term,) = LocallyNormalized().prepare(part, torch.ones_like(part.noise), stage)
+        valid, observed = part.valid[0], term.observed[0]
         # The template's own neighbourhoods are never masked: the mask belongs to the X-ray.
         sigma_px = term.normalizer.sigma_px
         self._free = type(term.normalizer)(torch.ones_like(valid), sigma_px)
         # Room for the largest shift, and for the pixel after it.
-        reach = int(np.ceil(np.abs(shifts_px).max(initial=0.0))) + 2
+        reach = int(np.ceil(np.abs(shifts_px.numpy()).max(initial=0.0))) + 2
         self._size = [next_fast_len(n + min(reach, n), real=True) for n in valid.shape]
-        pictures = torch.stack([valid * term.observed, valid * term.observed**2, valid])
+        pictures = torch.stack([valid * observed, valid * observed**2, valid])
         self._pictures = torch.fft.rfft2(pictures, s=self._size)
+        self._samples = _wrapped_samples(shifts_px, self._size, valid.device)
 
-    def correlations(self, bodies: BodySource, poses: Sequence[Array]) -> Tensor:
-        """Return the local normalised correlation (poses, M) of the bodies at poses, shifted."""
-        camera = self._view.window.camera
-        ct_to_camera = self._view.world_to_camera @ np.stack(poses)
-        intrinsics = [camera.intrinsic] * len(poses)
-        pictures = bodies.pictures(intrinsics, ct_to_camera, camera.size, "coarse")
+    def correlations(self, bodies: BodySource, poses: Tensor) -> Tensor:
+        """Return the local normalised correlation (P, M) of the bodies at poses (P, 4, 4), shifted.
+
+        On the bodies' device; the host reads none of it.
+        """
+        lenses = self._window.lenses.repeated(len(poses))
+        pictures = bodies.pictures(lenses, self._window.world_to_camera @ poses, "coarse")
         target, image = pictures[:, 0], pictures.sum(1)
         contrast = self._free.contrast(image)
         floor = TEMPLATE_FLOOR * contrast.deviation.amax(dim=(1, 2), keepdim=True) + 1e-9
@@ -142,7 +143,9 @@ class Searched:
         # A template mostly outside the valid picture proves nothing.
         trust = (inside - TEMPLATE_SHARE).clamp_min(0.0) / (1.0 - TEMPLATE_SHARE)
         maps = cross / (energy.clamp_min(1e-6) * own.clamp_min(1e-6)).sqrt() * trust.sqrt()
-        return _sample_wrapped(maps, self._shifts_px)
+        flat = maps.flatten(1)
+        parts = [flat[:, index] * share for index, share in self._samples]
+        return torch.stack(parts).sum(0)
 
     def _products(self, images: Tensor, picture: Tensor) -> Tensor:
         """Return the sums of products of images with a transformed picture at each shift; shifts
@@ -152,56 +155,72 @@ class Searched:
         return wrapped
 
 
-def _agreeing_positions(
-    sampled: list[Tensor],
-    offsets_world: Array,
-    views: Sequence[PreparedView],
-    options: SearchOptions,
-) -> list[tuple[int, float, Array, tuple[int, ...]]]:
-    """(pose's index, score, offset, signs) of the best positions for each pose.
+def _wrapped_samples(
+    shifts_px: Tensor, size: Sequence[int], device: torch.device
+) -> list[tuple[Tensor, Tensor]]:
+    """Places (M,) in flat maps of a size (rows, columns), and their shares, whose sums are bilinear
+    values at shifts (M, 2) = (column, row), which wrap."""
+    rows, columns = size
+    low = shifts_px.floor()
+    u, v = (shifts_px - low).float().unbind(1)
+    column, row = low.long().unbind(1)
+    samples = []
+    for d_column, d_row, share in (
+        (0, 0, (1 - u) * (1 - v)),
+        (1, 0, u * (1 - v)),
+        (0, 1, (1 - u) * v),
+        (1, 1, u * v),
+    ):
+        index = (row + d_row) % rows * columns + (column + d_column) % columns
+        samples.append((index.to(device), share.to(device)))
+    return samples
 
-    From each view's correlations (poses, M) at ``offsets_world`` (M, 3) mm. Positions of one pose
-    are at least ``apart_mm`` from each other; views of unknown polarity take the signs that score
-    best.
+
+class _Grid:
+    """The positions that a search looks at, ``offsets_world`` (M, 3) mm, and which of them to take.
+
+    Those of one pose are at least ``apart_mm`` from each other.
     """
-    choices = sign_choices(views)
-    totals = torch.stack(
-        [
-            sum((s * part for s, part in zip(signs, sampled, strict=True)), torch.zeros(()))
-            for signs in choices
+
+    def __init__(self, offsets_world: Array, options: SearchOptions) -> None:
+        self._offsets_world, self._options = offsets_world, options
+        step = np.diff(np.unique(offsets_world[:, 0])).min(initial=np.inf)
+        # In steps of the grid distances are exact.
+        spacing = step if np.isfinite(step) else 1.0
+        self._steps = torch.from_numpy(np.round(offsets_world / spacing)).float()
+        self._apart = (options.apart_mm / spacing) ** 2
+
+    def agreeing(
+        self, sampled: Sequence[Tensor], views: Sequence[PreparedView]
+    ) -> list[tuple[int, float, Array, tuple[int, ...]]]:
+        """Return (pose's index, score, offset, signs) of the best positions for each pose.
+
+        From each view's correlations (P, M) at the positions. Views of unknown polarity take the
+        signs that score best.
+        """
+        choices = sign_choices(views)
+        totals = torch.stack(
+            [
+                sum((s * part for s, part in zip(signs, sampled, strict=True)), torch.zeros(()))
+                for signs in choices
+            ]
+        ) / len(views)
+        left, chosen = totals.max(dim=0)
+        steps = self._steps.to(left.device)
+        squares = steps.square().sum(1)
+        taken = []
+        for n in range(self._options.positions_per_rotation):
+            score, index = left.max(dim=1)
+            taken.append((score, index, chosen.gather(1, index[:, None])[:, 0]))
+            if n + 1 < self._options.positions_per_rotation:
+                there = steps[index]
+                apart = squares + squares[index][:, None] - 2.0 * there @ steps.T
+                left = torch.where(apart < self._apart, -1.0, left)
+        scores, places, signs = (
+            torch.stack(part, 1).cpu().numpy() for part in zip(*taken, strict=True)
+        )
+        return [
+            (int(pose), float(scores[pose, n]), self._offsets_world[places[pose, n]], choices[sign])
+            for (pose, n), sign in np.ndenumerate(signs)
+            if scores[pose, n] > 0.0
         ]
-    ) / len(views)
-    total, chosen = totals.max(dim=0)
-    places = torch.from_numpy(offsets_world.astype(np.float32))
-    positions = []
-    for pose in range(len(total)):
-        left = total[pose].clone()
-        for _ in range(options.positions_per_rotation):
-            index = int(left.argmax())
-            score = float(left[index])
-            if score <= 0.0:
-                break
-            positions.append((pose, score, offsets_world[index], choices[int(chosen[pose, index])]))
-            left[(places - places[index]).square().sum(1) < options.apart_mm**2] = -1.0
-    return positions
-
-
-def _sample_wrapped(maps: Tensor, shift: Array) -> Tensor:
-    """Bilinear values (poses, M) of maps whose shifts wrap, at shifts (M, 2) = (column, row)."""
-    rows, columns = maps.shape[1:]
-    low = np.floor(shift).astype(int)
-    fraction = torch.from_numpy((shift - low).astype(np.float32))
-    flat = maps.reshape(len(maps), -1)
-
-    def take(d_column: int, d_row: int) -> Tensor:
-        column = (low[:, 0] + d_column) % columns
-        row = (low[:, 1] + d_row) % rows
-        return flat[:, torch.from_numpy(row * columns + column)]
-
-    u, v = fraction[:, 0], fraction[:, 1]
-    return (
-        take(0, 0) * (1 - u) * (1 - v)
-        + take(1, 0) * u * (1 - v)
-        + take(0, 1) * (1 - u) * v
-        + take(1, 1) * u * v
-    )
