@@ -28,5 +28,5 @@ from .scaling import rescaled as rescaled
 from .types import PreparedView as PreparedView
 from .types import Window as Window
 from .types import Windows as Windows
-from .windows import window as window
-from .windows import windows as windows
+from .windowing import window as window
+from .windowing import windows as windows
