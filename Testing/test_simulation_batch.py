@@ -22,6 +22,7 @@ from RadGSRegLib.simulation import (
     Wanted,
     case,
     exposure,
+    parts,
     rays,
     simulate_together,
 )
@@ -76,7 +77,7 @@ def _full_lengths(scene: Scene, drawn: Drawn, camera: Camera) -> list[np.ndarray
     """What the full simulator integrates: soft tissue, bone, steel, g/cm^2."""
     if drawn.trunk is not None:
         scene = replace(scene, rest=case._embed(scene.rest, drawn.ct_to_world[0], drawn.trunk))
-    soft, bone = case._project(scene, drawn.ct_to_world, camera)
+    soft, bone = parts.line_integrals(parts.parts_on(scene, "cpu"), drawn.ct_to_world, camera)
     directions, source = case._rays(camera), camera.source_world
     steel = np.zeros_like(soft)
     for centre, axes, radii, density in drawn.ellipsoids:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from RadGSRegLib import cli
 from RadGSRegLib.cases import read_case, read_start
@@ -22,9 +24,11 @@ from RadGSRegLib.geometry import (
 )
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.simulation import (
+    Prepared,
     SimulatedCase,
     SimulationParameters,
     covers_body,
+    parts,
     simulate_case,
     simulate_phantom_case,
     take_apart,
@@ -58,6 +62,27 @@ def _balls() -> tuple[Volume, Volume]:
         ct[inside] = 900
         labels[inside] = number
     return Volume(ct, matrix), Volume(labels, matrix)
+
+
+def test_rays_are_followed_on_the_device_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    blind = replace(SimulationParameters.preset("clean"), size_px=61, pixel_mm=4.88)
+    plain = simulate_case(*_balls(), 1, blind, 3)
+    met = []
+
+    def projected(voxels: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+        met.append(voxels.device.type)
+        numbers = next(volumes)
+        assert numbers.shape == voxels.shape
+        return project_volume(numbers, *rest, **more)
+
+    there = parts.parts_on(take_apart(*_balls()), "cpu")
+    volumes = iter([v for _ in range(2) for part in there for v in (part.soft, part.bone)])
+    monkeypatch.setattr(parts, "project_volume", projected)
+    done = simulate_case(*_balls(), 1, blind, 3, prepared=Prepared(device="meta"))
+    assert met == ["meta"] * len(met)
+    assert next(volumes, None) is None
+    for view, other in zip(done.case.views, plain.case.views, strict=True):
+        assert (view.pixels == other.pixels).all()
 
 
 def test_every_moved_body_is_where_its_pose_says() -> None:

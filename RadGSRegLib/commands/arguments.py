@@ -119,14 +119,14 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add ``--device``."""
+    parser.add_argument("--device", choices=DEVICES, default="auto", help=help)
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``, ``--backend``, ``--seed`` and ``--progress``."""
-    parser.add_argument(
-        "--device",
-        choices=DEVICES,
-        default="auto",
-        help="for reconstruction and networks; the registration's search runs on the CPU",
-    )
+    add_device(parser, "for reconstruction and networks; the registration's search runs on the CPU")
     parser.add_argument(
         "--backend",
         choices=BACKENDS,

@@ -27,7 +27,10 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         from ..simulation import simulate_phantom_case, write_simulated_case
 
         progress(0.0, "building a spine and its X-rays")
-        simulated = simulate_phantom_case(args.seed, args.realism, progress=progress.part(0.0, 0.3))
+        part = progress.part(0.0, 0.3)
+        simulated = simulate_phantom_case(
+            args.seed, args.realism, progress=part, device=options.device
+        )
         path = write_simulated_case(simulated, stage / "case")
         case = replace(read_case(path), label_names=simulated.case.label_names)
         with Drawing(case) as drawing:

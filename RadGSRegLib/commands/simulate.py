@@ -9,6 +9,7 @@ from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
 from ..vertebrae import LABEL_SCHEMES
 from .arguments import (
+    add_device,
     add_out,
     add_path,
     add_progress,
@@ -19,7 +20,7 @@ from .arguments import (
     whole,
 )
 from .command import Command, Outcome
-from .running import results_folder
+from .running import results_folder, torch_device
 
 if TYPE_CHECKING:
     from ..cases import CtCase
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
     add_realism(parser)
     parser.add_argument("--count", type=whole(1), default=1, help="how many cases (default 1)")
+    add_device(parser, "what follows the rays; what is random is the CPU's")
     add_seed(parser)
     add_progress(parser)
     add_stack(parser)
@@ -83,12 +85,13 @@ def _simulate(
     args: argparse.Namespace, source: CtCase | None, seed: int, progress: Progress
 ) -> SimulatedCase:
     from ..phantom import LABELS
-    from ..simulation import simulate_case, simulate_phantom_case
+    from ..simulation import Prepared, simulate_case, simulate_phantom_case
 
+    device = torch_device(args.device)
     if source is None:
         names = {str(number): name for name, number in LABELS.items()}
         target = names.get(args.label, args.label or "L3")
-        return simulate_phantom_case(seed, args.realism, target, progress=progress)
+        return simulate_phantom_case(seed, args.realism, target, progress=progress, device=device)
     return simulate_case(
         source.ct,
         source.labels,
@@ -96,6 +99,7 @@ def _simulate(
         args.realism,
         seed,
         label_names=source.label_names,
+        prepared=Prepared(device=device),
         progress=progress,
     )
 

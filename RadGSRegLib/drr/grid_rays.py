@@ -93,8 +93,19 @@ def depth_lattice(index_to_camera: Array, shape: tuple[int, ...], step: float) -
 
 
 def pixel_directions(inverse: Array, size: tuple[int, int], like: Tensor) -> Tensor:
-    """Directions (rows * columns, 3) = (x, y, 1) of all pixels, row by row."""
+    """Directions (rows * columns, 3) = (x, y, 1) of all pixels, row by row. Not to be written
+    into."""
+    numbers = tuple(np.asarray(inverse, dtype=np.float64).ravel().tolist())
+    return _directions(numbers, (int(size[0]), int(size[1])), like.device, like.dtype)
+
+
+# The parts of a body are projected one after the other into one picture.
+@lru_cache(maxsize=2)
+def _directions(
+    inverse: tuple[float, ...], size: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> Tensor:
     columns, rows = size
     v, u = np.mgrid[0:rows, 0:columns].astype(np.float64)
     pixels = np.stack([u.ravel(), v.ravel(), np.ones(rows * columns)], 1)
-    return torch.as_tensor(pixels @ inverse.T, device=like.device).to(like.dtype)
+    directions = torch.from_numpy(pixels @ np.reshape(inverse, (3, 3)).T)
+    return directions.to(device).to(dtype)

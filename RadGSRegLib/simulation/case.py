@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from ..cases import Case, View
-from ..drr import project_volume
 from ..geometry import Array, Camera, Volume, transform_points
 from ..system import Progress, ProgressCallable
 from .drawing import Finish, Framing, Surroundings, Trunk, draw_case
@@ -17,6 +17,7 @@ from .geometry import move_about
 from .imaging import SCATTER_MM, add_noise, add_scatter, collimator_mask
 from .materials import DENSITY, mass_attenuation
 from .parameters import SimulationParameters
+from .parts import line_integrals, parts_on
 from .scene import Piece, Scene, draw_surface_points, fade_of, take_apart
 from .shapes import cylinder_path, ellipsoid_path
 from .spectrum import Spectrum, tungsten_spectrum
@@ -48,14 +49,17 @@ class SimulatedCase:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is there before a case is drawn: the CT taken apart, and the cameras to image it with.
+    """What is there before a case is drawn: the CT taken apart, the cameras to image it with, and
+    the device that follows their rays.
 
-    ``frame`` replaces the drawn cameras by others, such as windows of them: (cameras by name,
-    target's centre (3,) world mm) to cameras whose pixels are as wide as the parameters say.
+    ``scene`` None: `simulate_case` takes the CT apart. ``frame`` replaces the drawn cameras by
+    others, such as windows of them: (cameras by name, target's centre (3,) world mm) to cameras
+    whose pixels are as wide as the parameters say.
     """
 
-    scene: Scene
-    frame: Framing
+    scene: Scene | None = None
+    frame: Framing | None = None
+    device: torch.device | str = "cpu"
 
 
 def simulate_case(
@@ -71,30 +75,32 @@ def simulate_case(
 ) -> SimulatedCase:
     """Two X-rays of the CT (HU) with its spine moved, each vertebra also in itself.
 
-    ``parameters`` or the name of a preset; the same seed gives the same case. Raises InputError for
-    a label that is not there and grids that differ.
+    ``parameters`` or the name of a preset; the same seed gives the same case. Rays are followed on
+    the device of ``prepared``; what is random, and what is made of it, is the CPU's. Raises
+    InputError for a label that is not there and grids that differ.
     """
     p = SimulationParameters.preset(parameters) if isinstance(parameters, str) else parameters
     rng = np.random.default_rng(seed)
     report = Progress(progress)
     report(0.0, "taking the CT apart")
     points = draw_surface_points(labels, label, 2000, rng)
-    scene = take_apart(ct, labels) if prepared is None else prepared.scene
+    given = prepared or Prepared()
+    scene = given.scene or take_apart(ct, labels)
     pivot = scene.centroids[label]
     surroundings = Surroundings.of(ct, scene)
-    frame = None if prepared is None else prepared.frame
-    drawn = draw_case(p, scene.centroids, label, rng, surroundings, frame)
+    drawn = draw_case(p, scene.centroids, label, rng, surroundings, given.frame)
     poses, truth_pose, cameras = drawn.ct_to_world, drawn.ct_to_world[label], drawn.cameras
     spectrum = None
     if drawn.filter_mm is not None:
         spectrum = tungsten_spectrum(drawn.kvp, drawn.filter_mm)
     if drawn.trunk is not None:
         scene = replace(scene, rest=_embed(scene.rest, poses[0], drawn.trunk))
+    parts = parts_on(scene, given.device)
 
     views, grey = [], {}
     for index, (name, camera) in enumerate(cameras.items()):
         report(0.1 + 0.45 * index, f"projecting {name}")
-        soft, bone = _project(scene, poses, camera)
+        soft, bone = line_integrals(parts, poses, camera)
         steel = np.zeros_like(soft)
         rays = _rays(camera)
         source = camera.source_world
@@ -153,25 +159,6 @@ def _embed(rest: Piece, ct_to_world: Array, trunk: Trunk) -> Piece:
     fade = fade_of(rest.soft)
     soft = (rest.soft.array - base * np.float32(trunk.density)) * fade
     return Piece(rest.soft.with_array(soft), rest.bone.with_array(rest.bone.array * fade))
-
-
-def _project(scene: Scene, poses: dict[int, Array], camera: Camera) -> tuple[Image, Image]:
-    """Line integrals of soft tissue and bone, (g/cm^3) mm, of the whole scene."""
-    soft, bone = _line_integrals([scene.rest.soft, scene.rest.bone], camera, poses[0])
-    for number, piece in scene.vertebrae.items():
-        more_soft, more_bone = _line_integrals([piece.soft, piece.bone], camera, poses[number])
-        soft, bone = soft + more_soft, bone + more_bone
-    return soft, bone
-
-
-def _line_integrals(volumes: list[Volume], camera: Camera, ct_to_world: Array) -> list[Image]:
-    """The library's own projector, 1.5 samples to a voxel."""
-    to_camera = camera.world_to_camera @ ct_to_world
-    step = float(volumes[0].spacing.min()) / 1.5
-    return [
-        project_volume(v, camera.intrinsic, to_camera, camera.size, step_mm=step).numpy()
-        for v in volumes
-    ]
 
 
 def _rays(camera: Camera) -> Array:

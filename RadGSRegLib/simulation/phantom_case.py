@@ -1,11 +1,12 @@
 """A simulated case on the built-in phantom: no download, no patient."""
 
 import numpy as np
+import torch
 
 from ..errors import InputError
 from ..phantom import LABELS, MOBILE_LEVELS, SpineParameters, make_phantom, random_spine, region_box
 from ..system import Progress, ProgressCallable
-from .case import SimulatedCase, simulate_case
+from .case import Prepared, SimulatedCase, simulate_case
 from .parameters import SimulationParameters
 
 TRUNK_FIELD_MM = 250.0
@@ -19,6 +20,7 @@ def simulate_phantom_case(
     field: str = "crop",
     spine: SpineParameters | None = None,
     progress: ProgressCallable | None = None,
+    device: torch.device | str = "cpu",
 ) -> SimulatedCase:
     """Simulate a case on the built-in phantom: a random anatomy, its CT, and two X-rays of it.
 
@@ -33,6 +35,7 @@ def simulate_phantom_case(
             vertebrae around.
         spine: the anatomy, instead of one drawn by ``seed``.
         progress: told of the share done; may cancel.
+        device: where the rays of the X-rays are followed.
 
     Returns:
         The case and its truth (``truth["ct_to_world"]`` and more), mm, LPS.
@@ -70,5 +73,6 @@ def simulate_phantom_case(
         parameters,
         seed,
         label_names=phantom.label_names,
+        prepared=Prepared(device=device),
         progress=report.part(0.4, 1.0),
     )
