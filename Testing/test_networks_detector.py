@@ -170,9 +170,9 @@ def test_a_start_without_a_click_looks_where_the_detector_says(monkeypatch):
     looked = []
     inner = looking.crop_prepared
 
-    def crop(views, centre, reference=None, **sizes):
-        looked.append(np.asarray(centre))
-        return inner(views, centre, reference, **sizes)
+    def crop(views, centres, reference=None, **sizes):
+        looked.extend(np.asarray(centre) for centre in centres)
+        return inner(views, centres, reference, **sizes)
 
     monkeypatch.setattr(looking, "crop_prepared", crop)
     monkeypatch.setattr(start, "settle", lambda *asked: Settled(np.eye(4), 0.5))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import network_scenes as scenes
 import numpy as np
 import pytest
 import torch
+from host_reads import counted_host_reads
 
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.gaussians import GaussianCloud, rasterize, voxelize
+from RadGSRegLib.networks import bend as bend_module
 from RadGSRegLib.networks import load_model, save_model, see, start
 from RadGSRegLib.networks.anchors import Anchors
 from RadGSRegLib.networks.bend import _positions, bend
@@ -20,7 +23,8 @@ from RadGSRegLib.networks.recm import Deformation, Prediction
 from RadGSRegLib.networks.settle import FINELY, ROUGHLY, Settled
 from RadGSRegLib.networks.shapes import Shapes
 from RadGSRegLib.networks.start import _likely
-from RadGSRegLib.system import Progress, parallel
+from RadGSRegLib.system import Progress, parallel, preferring
+from RadGSRegLib.tensors import without_host_reads
 from RadGSRegLib.training.shapes import ShapeOptions, learn_shapes
 from RadGSRegLib.training.template import EDGE_MM, SPACING_MM, index_to_box
 from RadGSRegLib.views import prepare_view, prepare_views
@@ -111,6 +115,25 @@ def test_what_the_views_do_not_say_stays_as_in_the_population():
     assert begun > 0.5
     # Without anything to be seen, only the prior draws: towards the mean, which is the anchors.
     assert abs(length(blank) - 1.0) < 0.02
+
+
+def test_a_step_of_bending_reads_no_number(monkeypatch: pytest.MonkeyPatch):
+    body = anchors()
+    views = [prepare_view(view) for view in scenes.xrays()]
+    frame = make_frame([view.camera for view in views], [0.0] * 3, size_px=64, pixel_mm=2.0)
+    start = Deformation(torch.eye(4)[None], torch.ones(1, 3), torch.zeros(1, 60, 11))
+    prediction = Prediction(start, start, torch.zeros(1))
+
+    def reads(steps: int) -> Counter[str]:
+        monkeypatch.setattr(bend_module.bounds, "BEND_STEPS", steps)
+        with preferring("torch"), without_host_reads(), counted_host_reads() as heard:
+            bend(prediction, body, wide_and_long(body), frame, views, (1, 1))
+        return Counter(heard)
+
+    reads(1)
+    few, more = reads(2), reads(5)
+    # torch's Adam counts its steps on the CPU, for each of the two unknowns.
+    assert more - few == Counter(item=3 * 2)
 
 
 def test_bending_can_be_cancelled():

@@ -158,7 +158,7 @@ def test_reconstruction_sees_a_filter(views: tuple[View, ...]) -> None:
 
 def test_networks_see_a_filter(views: tuple[View, ...]) -> None:
     plain, masked, dark = (
-        crop_prepared(prepare_views(views, guests), CENTRE)[0]
+        crop_prepared(prepare_views(views, guests), [CENTRE])[0]
         for guests in ((), [Masked(12)], [Inverted()])
     )
     middle = plain.size_px // 2

@@ -66,16 +66,18 @@ def coarsen(cloud: GaussianCloud, count: int, *, seed: int = 0) -> GaussianCloud
     """The cloud with at most ``count`` Gaussians, each with its group's mass, mean and covariance.
 
     Mass and centre of mass stay exactly; detail below the groups' size goes. For searches far from
-    the answer. On the CPU in float32, without a graph. ValueError for a count below 1.
+    the answer. Grouped on the CPU; in float32 on the cloud's device, without a graph. ValueError
+    for a count below 1.
     """
     if count < 1:
         raise ValueError(f"a cloud has at least one Gaussian, not {count}")
     still = cloud.detach().to("cpu", torch.float64)
     still = still.select(still.densities > 0)
     if len(still) <= count:
-        return still.to(dtype=torch.float32)
+        return still.to(cloud.device, torch.float32)
     masses = still.masses().numpy()
     points = still.means.numpy()
     labels = cluster(points, masses, count, seed)
     floor = float(still.scales.min())
-    return match_moments(points, masses, labels, still.covariances().numpy(), floor_mm=floor)
+    covariances = still.covariances().numpy()
+    return match_moments(points, masses, labels, covariances, floor_mm=floor).to(cloud.device)

@@ -153,7 +153,9 @@ def _attention(task: Task, seen: Seen) -> Attention:
     from ..networks import resample_views
     from ..views import prepare_views
 
-    images, valid = resample_views(prepare_views(task.views), seen.frame)
+    images, valid = (
+        part[0].numpy() for part in resample_views(prepare_views(task.views), [seen.frame])
+    )
     signs = np.array(seen.signs)[:, None, None]
     crops = np.where(valid > 0, signs * images, np.nan).astype(np.float32)
     maps = tuple(part.mean(0).float().cpu().numpy() for part in seen.prediction.attention[0])

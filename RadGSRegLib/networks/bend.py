@@ -5,14 +5,17 @@ refinement (images normalised in their neighbourhoods, a robust loss). Coefficie
 the population's mean by their own distribution, because two views do not say everything.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..gaussians import Adam, GaussianCloud, rasterize
+from ..geometry import Array
 from ..registration import (
     LocallyNormalized,
     NormalizedTerm,
@@ -51,27 +54,26 @@ def bend(
     """
     report = progress or Progress()
     effect = prediction.effect
-    # The X-rays are compared on the CPU, wherever the networks are.
-    anchors = copy.deepcopy(anchors).to("cpu", torch.float32)
-    shapes = copy.deepcopy(shapes).to("cpu", torch.float32)
-    begin = effect.each(lambda t: t.to("cpu", torch.float32))
+    device = effect.poses.device
+    anchors = copy.deepcopy(anchors).to(device, torch.float32)
+    shapes = copy.deepcopy(shapes).to(device, torch.float32)
+    begin = effect.each(lambda t: t.to(device, torch.float32))
     coefficients = shapes.nearest(_positions(begin, anchors))
-    unknowns = [coefficients.requires_grad_(), torch.zeros(1, POSE_NUMBERS, requires_grad=True)]
+    still = torch.zeros(1, POSE_NUMBERS, device=device)
+    unknowns = [coefficients.requires_grad_(), still.requires_grad_()]
     body = _Body(anchors, shapes, begin.poses)
-    box_to_world = torch.from_numpy(frame.box_to_world).float()
+    box_to_world = torch.from_numpy(frame.box_to_world).float().to(device)
     with torch.no_grad():
         middle_box = body.cloud(*unknowns).means.mean(0)
     centre_world = (box_to_world[:3, :3] @ middle_box + box_to_world[:3, 3]).double()[None]
-    lengths = bounds.HALF_WIDTH_MM, bounds.BEND_PIXEL_MM, bounds.BEND_BLUR_MM
-    shown = [windows(view, centre_world, *lengths) for view in views]
-    terms = [
-        LocallyNormalized().prepare(part, torch.tensor([float(sign)]), _OPTIONS)[0]
-        for part, sign in zip(shown, signs, strict=True)
+    shown = [
+        _Shown.of(view, centre_world, sign, box_to_world)
+        for view, sign in zip(views, signs, strict=True)
     ]
     adam = Adam(unknowns, (0.8, 0.95))
     for step in range(bounds.BEND_STEPS):
         report(step / bounds.BEND_STEPS, "bending the vertebra to the X-rays")
-        loss = _misfit(body.cloud(*unknowns), box_to_world, shown, terms)
+        loss = _misfit(body.cloud(*unknowns), shown)
         loss = loss + bounds.PRIOR * unknowns[0].square().sum()
         adam.step(loss, _RATE * (1.0 - step / bounds.BEND_STEPS) + 0.005)
     with torch.no_grad():
@@ -92,7 +94,7 @@ class _Body:
         poses = apply_step(self.poses, *step_from_raw(step))
         # What the anchors add of their own is in the shapes already.
         raw = self.shapes.raw(coefficients[None]) - self.base
-        return Deformation(poses, torch.ones(1, 3), raw)
+        return Deformation(poses, torch.ones_like(poses[:, :3, 3]), raw)
 
     def cloud(self, coefficients: Tensor, step: Tensor) -> GaussianCloud:
         """Return the same as Gaussians in the box's frame."""
@@ -109,24 +111,40 @@ def _positions(effect: Deformation, anchors: Anchors) -> Tensor:
     return torch.atanh(reached)
 
 
-def _misfit(
-    cloud: GaussianCloud,
-    box_to_world: Tensor,
-    shown: Sequence[Windows],
-    terms: Sequence[NormalizedTerm],
-) -> Tensor:
+@dataclass(frozen=True)
+class _Shown:
+    """A window of an X-ray, normalised, its intrinsic (3, 3), and the way there from the box
+    (4, 4)."""
+
+    part: Windows
+    term: NormalizedTerm
+    intrinsic: Array
+    box_to_camera: Tensor
+
+    @classmethod
+    def of(
+        cls, view: PreparedView, centre_world: Tensor, sign: int, box_to_world: Tensor
+    ) -> _Shown:
+        lengths = bounds.HALF_WIDTH_MM, bounds.BEND_PIXEL_MM, bounds.BEND_BLUR_MM
+        part = windows(view, centre_world, *lengths)
+        signs = torch.full((1,), float(sign), device=centre_world.device)
+        (term,) = LocallyNormalized().prepare(part, signs, _OPTIONS)
+        intrinsic = part.lenses.intrinsics[0].cpu().numpy()
+        return cls(part, term, intrinsic, part.world_to_camera[0].float() @ box_to_world)
+
+
+def _misfit(cloud: GaussianCloud, shown: Sequence[_Shown]) -> Tensor:
     """The weighted mean robust residual of a cloud in the box's frame."""
-    cost = torch.zeros(())
-    weights = 0.0
-    for part, term in zip(shown, terms, strict=True):
-        box_to_camera = part.world_to_camera[0].float() @ box_to_world
-        lenses = part.lenses
-        drawn = rasterize(cloud, lenses.intrinsics[0].numpy(), box_to_camera, lenses.size)[None]
+    cost = cloud.means.new_zeros(())
+    weights = cost.double()
+    for one in shown:
+        part, term = one.part, one.term
+        drawn = rasterize(cloud, one.intrinsic, one.box_to_camera, part.lenses.size)[None]
         still = drawn.detach()
         weight = footprint(still, bounds.BEND_PIXEL_MM, _OPTIONS.margin_mm) * part.valid
         floor = contrast_floor(term.normalizer.contrast(still), weight, _OPTIONS)
         residual = term.observed - term.normalizer.normalize(drawn, floor)
         square = residual**2
         cost = cost + (weight * square / (1.0 + square)).sum()
-        weights += float(weight.sum())
-    return cost / max(weights, 1e-9)
+        weights = weights + weight.sum()
+    return cost / weights.clamp_min(1e-9).to(cost.dtype)

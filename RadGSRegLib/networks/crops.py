@@ -7,7 +7,7 @@ are named *box*, and `Frame.box_to_world` leads back.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,14 @@ class Frame:
 
     box_to_world: Array
     cameras: tuple[Camera, ...]
+
+    def cameras_world(self) -> tuple[Camera, ...]:
+        """Return the virtual cameras in the world, where they share the views' sources."""
+        world_to_box = invert_rigid(self.box_to_world)
+        return tuple(
+            replace(camera, world_to_camera=camera.world_to_camera @ world_to_box)
+            for camera in self.cameras
+        )
 
     def intrinsics(self) -> Tensor:
         """Return them as (V, 3, 3) float32."""

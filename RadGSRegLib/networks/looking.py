@@ -16,7 +16,7 @@ from .crops import Frame
 from .model import RadGSReg
 from .places import Sighting, sight
 from .recm import Prediction
-from .views import concatenate, crop_prepared
+from .views import crop_prepared
 
 # So many crops at a time, then one may cancel.
 _BATCH = 32
@@ -80,21 +80,25 @@ def look(
         report(first / len(centres), "looking for the vertebra")
         some = centres[first : first + _BATCH]
         try:
-            crops = [
-                crop_prepared(views, c, reference, size_px=config.size_px, pixel_mm=config.pixel_mm)
-                for c in some
-            ]
+            batch, frames = crop_prepared(
+                views,
+                some,
+                reference,
+                size_px=config.size_px,
+                pixel_mm=config.pixel_mm,
+                device=device,
+            )
         except ValueError as error:
             raise InputError("views", str(error), "give views from different sides") from None
-        batch = concatenate([b for b, _ in crops]).to(device)
         prediction, polarity, scores = model.reconstruct(batch, known)
-        for n, (_, frame) in enumerate(crops):
+        poses = prediction.effect.poses.double().cpu().numpy()
+        brightness, agreement = polarity.tolist(), scores.tolist()
+        for n, frame in enumerate(frames):
             answer = prediction.case(n)
-            centre = answer.effect.poses[0, :3, 3].double().cpu().numpy()
-            world = Rigid(frame.box_to_world).apply(centre[None])[0]
-            sign = 1 if float(polarity[n]) > 0 else -1
+            world = Rigid(frame.box_to_world).apply(poses[n, :3, 3][None])[0]
+            sign = 1 if brightness[n] > 0 else -1
             signs = tuple(view.sign or sign for view in views)
-            score = float(scores[n])
+            score = agreement[n]
             rank = score
             if sighting is not None:
                 rank += bounds.DETECTOR_WEIGHT * sighting.score_at(world)

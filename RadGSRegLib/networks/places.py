@@ -122,13 +122,18 @@ def sight(
     """
     config = detector.config
     size = _picture_px(views, centre_world, config)
-    batch, frame = crop_prepared(
-        views, centre_world, reference, size_px=size, pixel_mm=config.pixel_mm
+    batch, (frame,) = crop_prepared(
+        views,
+        [centre_world],
+        reference,
+        size_px=size,
+        pixel_mm=config.pixel_mm,
+        device=next(detector.parameters()).device,
     )
     return Sighting(
         look(detector, batch.pictures[0], batch.valid[0], batch.extrinsics[0]),
-        batch.intrinsics[0],
-        batch.extrinsics[0],
+        batch.intrinsics[0].cpu(),
+        batch.extrinsics[0].cpu(),
         size,
         config.pixel_mm,
         frame.box_to_world,

@@ -84,7 +84,7 @@ def settle(
 
 def _body(cloud_world: GaussianCloud, centre_world: Array) -> RigidBodies:
     """The cloud as the only body there is, in the frame of the world at the predicted pose."""
-    still = cloud_world.detach().to("cpu")
+    still = cloud_world.detach()
     volume = box_of_cloud(still, bounds.VOXEL_MM).voxelize(still)
     array = np.asarray(volume.array)
     occupied = np.argwhere(array > bounds.OCCUPIED_SHARE * array.max())

@@ -41,5 +41,6 @@ class Shapes(nn.Module):
         wanted = (positions - self.mean[:, :3]).flatten()
         # The ridge keeps them small where what is asked for is no shape of the population.
         normal = basis @ basis.T + bounds.RIDGE * torch.eye(len(self)).to(basis)
-        coefficients: Tensor = torch.linalg.solve(normal, basis @ wanted)
+        # Positive definite, so that nothing has to wait for a GPU to say whether it was solved.
+        coefficients: Tensor = torch.linalg.solve_ex(normal, basis @ wanted).result
         return coefficients

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..views import (
@@ -50,13 +49,14 @@ class ViewBatch:
 
 def crop_prepared(
     views: Sequence[PreparedView],
-    centre_world: ArrayLike,
+    centres_world: Sequence[ArrayLike],
     reference: ArrayLike | None = None,
     *,
     size_px: int = SIZE_PX,
     pixel_mm: float = PIXEL_MM,
-) -> tuple[ViewBatch, Frame]:
-    """Make a batch of one from a case's X-rays, around ``centre_world`` (3,) mm, and its frame.
+    device: torch.device | str = "cpu",
+) -> tuple[ViewBatch, list[Frame]]:
+    """Make a batch of a case's X-rays around some points (3,) mm, on ``device``, and its frames.
 
     ``size_px`` pixels of ``pixel_mm`` are what comes out; pixels of two millimetres and more are
     averages of finer ones, as in training. Views whose polarity is known come bone bright.
@@ -64,41 +64,37 @@ def crop_prepared(
     Raises ValueError for views that are parallel or look along the spine.
     """
     factor = pooling_factor(pixel_mm)
-    frame = make_frame(
-        [view.camera for view in views],
-        centre_world,
-        reference,
-        size_px=size_px * factor,
-        pixel_mm=pixel_mm / factor,
-    )
-    images, valid = resample_views(views, frame)
-    dark = [view.sign < 0 for view in views]
-    images[dark] = -images[dark]
+    cameras = [view.camera for view in views]
+    fine_px, fine_mm = size_px * factor, pixel_mm / factor
+    frames = [
+        make_frame(cameras, centre, reference, size_px=fine_px, pixel_mm=fine_mm)
+        for centre in centres_world
+    ]
+    images, valid = resample_views(views, frames, device)
+    signs = torch.tensor([-1.0 if view.sign < 0 else 1.0 for view in views], device=device)
     batch = make_batch(
-        torch.from_numpy(images)[None],
-        torch.from_numpy(valid)[None],
-        frame.intrinsics()[None],
-        frame.extrinsics()[None],
+        images * signs[:, None, None],
+        valid,
+        torch.stack([frame.intrinsics() for frame in frames]).to(device),
+        torch.stack([frame.extrinsics() for frame in frames]).to(device),
         pixel_mm,
     )
-    return batch, frame
+    return batch, frames
 
 
 def resample_views(
-    views: Sequence[PreparedView], frame: Frame
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Show X-rays to a frame's cameras: images (V, H, W), and 1 where a pixel shows the patient."""
+    views: Sequence[PreparedView], frames: Sequence[Frame], device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Show X-rays to the cameras of frames of one size: images (B, V, H, W), and 1 where a pixel
+    shows the patient."""
+    kept = [view.on(torch.device(device)) for view in views]
+    by_frame = [frame.cameras_world() for frame in frames]
     shown = [
-        resample(view.pixels, view.valid, view.camera, frame.box_to_world, virtual)
-        for view, virtual in zip(views, frame.cameras, strict=True)
+        resample(there.pixels, there.valid, view.camera, virtual)
+        for there, view, virtual in zip(kept, views, zip(*by_frame, strict=True), strict=True)
     ]
-    return np.stack([image for image, _ in shown]), np.stack([valid for _, valid in shown])
-
-
-def concatenate(batches: Sequence[ViewBatch]) -> ViewBatch:
-    """Join several batches of equally many views."""
-    parts = zip(*(vars(batch).values() for batch in batches), strict=True)
-    return ViewBatch(*map(torch.cat, parts))
+    images, valid = zip(*shown, strict=True)
+    return torch.stack(images, 1), torch.stack(valid, 1)
 
 
 def pooling_factor(pixel_mm: float) -> int:

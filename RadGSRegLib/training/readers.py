@@ -188,11 +188,11 @@ class RealCase:
             size_px=options.size_px,
             pixel_mm=options.pixel_mm,
         )
-        images, valid = resample_views(views, frame)
+        images, valid = resample_views(views, [frame])
         ct_to_box = invert_rigid(frame.box_to_world) @ self.ct_to_world
         return Sample(
-            images=torch.from_numpy(images),
-            valid=torch.from_numpy(valid),
+            images=images[0],
+            valid=valid[0],
             targets=project_target(subject.excess, frame, ct_to_box),
             intrinsics=frame.intrinsics(),
             extrinsics=frame.extrinsics(),

@@ -13,6 +13,7 @@ from .contrast import local_contrast as local_contrast
 from .contrast import ranks_and_contrast as ranks_and_contrast
 from .filters import ViewFilter as ViewFilter
 from .gradients import gradient_correlation as gradient_correlation
+from .homography import resample as resample
 from .normalization import Contrast as Contrast
 from .normalization import LocalNormalization as LocalNormalization
 from .normalization import Normalized as Normalized
@@ -22,7 +23,6 @@ from .prepare import prepare_view as prepare_view
 from .prepare import prepare_views as prepare_views
 from .resampling import blurred as blurred
 from .resampling import pool_views as pool_views
-from .resampling import resample as resample
 from .resampling import sampled as sampled
 from .scaling import rescaled as rescaled
 from .types import PreparedView as PreparedView
