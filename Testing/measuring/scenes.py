@@ -16,7 +16,7 @@ from RadGSRegLib.drr import project_volume
 from RadGSRegLib.gaussians import GaussianCloud
 from RadGSRegLib.geometry import Camera, Rigid, Volume, carm_camera
 from RadGSRegLib.phantom import LABELS, Phantom, make_phantom, random_spine
-from RadGSRegLib.registration import RegistrationOptions, Scene, case_bodies
+from RadGSRegLib.registration import RegistrationOptions, RigidBodies, Scene, case_bodies
 from RadGSRegLib.training.subjects import Subject, make_subject
 from RadGSRegLib.views import prepare_views
 
@@ -75,11 +75,11 @@ def subject(spacing_mm: float) -> Subject:
 
 
 @lru_cache(maxsize=2)
-def anatomy(spacing_mm: float) -> Scene:
-    """The bodies of the phantom's L3, and no view."""
+def bodies(spacing_mm: float) -> RigidBodies:
+    """The bodies of the phantom's L3."""
     built = phantom(spacing_mm)
     case = Case(built.ct, built.labels, LABEL, (), label_names=built.label_names)
-    return Scene(case_bodies(case, RegistrationOptions()), ())
+    return case_bodies(case, RegistrationOptions())
 
 
 def around(count: int, pixels: int) -> list[Camera]:
@@ -91,14 +91,15 @@ def around(count: int, pixels: int) -> list[Camera]:
 
 
 @lru_cache(maxsize=4)
-def scene(views: int, pixels: int, spacing_mm: float) -> tuple[Scene, Array]:
+def scene(
+    views: int, pixels: int, spacing_mm: float, device: torch.device | str = "cpu"
+) -> tuple[Scene, Array]:
     """The phantom before so many X-rays of so many pixels (squared), and its true ct_to_world.
 
-    Pictures show bone alone; made for timing, not for truth.
+    The bodies are on the device. Pictures show bone alone; made for timing, not for truth.
     """
-    bare = anatomy(spacing_mm)
     ct_to_world = np.eye(4)
-    ct_to_world[:3, 3] = -bare.bodies.centre_ct
+    ct_to_world[:3, 3] = -bodies(spacing_mm).centre_ct
     bone = _bone(spacing_mm)
     shots = []
     for number, view in enumerate(around(views, pixels)):
@@ -106,7 +107,8 @@ def scene(views: int, pixels: int, spacing_mm: float) -> tuple[Scene, Array]:
         picture = project_volume(bone, view.intrinsic, pose, view.size, step_mm=spacing_mm).numpy()
         edge = _FIELD_MM / pixels
         shots.append(View(str(number), picture, view, (edge, edge), "attenuation", None))
-    return replace(bare, views=tuple(prepare_views(shots))), ct_to_world
+    there = bodies(spacing_mm).to(device)
+    return Scene(there, tuple(prepare_views(shots))), ct_to_world
 
 
 @lru_cache(maxsize=2)

@@ -119,7 +119,7 @@ def voxelizer(count: int, voxels: int, device: torch.device) -> list[Stage]:
 def projector(pixels: int, spacing_mm: float, device: torch.device) -> list[Stage]:
     """Forward, backward by voxels and pose, and image with Jacobian of the projector; a vertebra's
     voxels."""
-    excess = scenes.anatomy(spacing_mm).bodies.target_excess
+    excess = scenes.bodies(spacing_mm).target_excess
     assert excess is not None
     voxels = torch.from_numpy(np.ascontiguousarray(excess.array, np.float32)).to(device)
     camera = scenes.around(1, pixels)[0]
@@ -156,7 +156,7 @@ def _centring(volume: Volume) -> Any:
 
 def bodies(views: int, pixels: int, spacing_mm: float, device: torch.device) -> list[Stage]:
     """Pictures of the phantom's vertebrae, each apart, without and with Jacobians."""
-    own = scenes.anatomy(spacing_mm).bodies
+    own = scenes.bodies(spacing_mm)
     parts = [own.target, *own.neighbours]
     whole = Bodies(tuple(part.fine.to(device) for part in parts))
     cameras = scenes.around(views, pixels)
@@ -218,11 +218,16 @@ def products(pixels: int, device: torch.device) -> list[Stage]:
 
 
 def normal_equations(
-    views: int, pixel_mm: float, spacing_mm: float, *, voxels: bool = False
+    views: int,
+    pixel_mm: float,
+    spacing_mm: float,
+    device: torch.device | str = "cpu",
+    *,
+    voxels: bool = False,
 ) -> list[Stage]:
     """Cost, gradient and Hessian of the middle stage (or of the fine one, which renders voxels) in
     so many views, and the same without the Hessian."""
-    scene, ct_to_world = scenes.scene(views, 128, spacing_mm)
+    scene, ct_to_world = scenes.scene(views, 128, spacing_mm, device)
     stage = replace(OPTIONS.fine if voxels else OPTIONS.middle, pixel_mm=pixel_mm)
     refiner = Refiner(scene, LocallyNormalized(), StretchedGaussNewton)
     arrangement = scene.bodies.as_in_ct(ct_to_world)
@@ -245,9 +250,9 @@ def normal_equations(
     ]
 
 
-def search(steps: int, spacing_mm: float) -> tuple[Stage, int]:
+def search(steps: int, spacing_mm: float, device: torch.device | str = "cpu") -> tuple[Stage, int]:
     """The search around a click in two views, and how many rotations it tries: (2 steps + 1)^3."""
-    scene, ct_to_world = scenes.scene(2, 128, spacing_mm)
+    scene, ct_to_world = scenes.scene(2, 128, spacing_mm, device)
     turn_deg = 20.0
     ranges = SearchOptions(rotation_step_deg=turn_deg / max(steps, 1))
     options = replace(OPTIONS, search=ranges)
