@@ -97,6 +97,19 @@ def test_lenses_of_another_shape_are_refused() -> None:
         tensors.Lenses.of([np.eye(3)], (0, 5))
 
 
+def test_lenses_are_of_intrinsics() -> None:
+    matrices = _intrinsics(2)
+    twice = tensors.Lenses.of(2.0 * matrices, SIZE)
+    np.testing.assert_allclose(twice.intrinsics, matrices, rtol=1e-15)
+    with pytest.raises(ValueError, match="finite"):
+        tensors.Lenses.of([matrices[0], np.full((3, 3), np.nan)], SIZE)
+    flat, singular = matrices.copy(), matrices.copy()
+    flat[1, 2, 2] = singular[1, 0, 0] = 0.0
+    for wrong in (matrices.transpose(0, 2, 1), flat, singular):
+        with pytest.raises(ValueError, match="last row"):
+            tensors.Lenses.of(wrong, SIZE)
+
+
 def test_the_host_may_read_the_cpu_unless_told_not_to() -> None:
     number, elsewhere = torch.zeros(1), torch.zeros(1, device="meta")
     assert tensors.reads_are_free(number)

@@ -120,13 +120,15 @@ def project_volume_with_jacobian(
     device = values.device
     cells = None if occupied is None else occupied.to(device)
     voxels = Voxels(values, to_physical.to(device), spacing_mm, cells)
-    k = np.asarray(intrinsic, dtype=np.float64)
-    inverse_intrinsic(k)
     pose, centre = (
         torch.from_numpy(np.array(a, dtype=np.float64)).to(device)
         for a in (volume_to_camera, centre_physical)
     )
     images, jacobians = project_pictures_with_jacobian(
-        voxels, Lenses.of([k / k[2, 2]], size, device), pose[None], centre, step_mm=step_mm
+        voxels,
+        Lenses.of(np.asarray(intrinsic)[None], size, device),
+        pose[None],
+        centre,
+        step_mm=step_mm,
     )
     return images[0], jacobians[0]

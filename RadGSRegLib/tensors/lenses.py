@@ -53,9 +53,18 @@ class Lenses:
         size: Sequence[int],
         device: torch.device | str = "cpu",
     ) -> Lenses:
-        """Make them of numbers on the host."""
-        matrices = torch.from_numpy(np.array(intrinsics, dtype=np.float64)).to(device)
-        return cls(matrices, (int(size[0]), int(size[1])))
+        """Make them of numbers on the host, scaled to K[2, 2] = 1.
+
+        Raises ValueError unless each K is finite and invertible with the last row (0, 0, K22).
+        """
+        k = np.array(intrinsics, dtype=np.float64)
+        out = cls(torch.from_numpy(k), (int(size[0]), int(size[1])))
+        if not np.isfinite(k).all():
+            raise ValueError("an intrinsic is a finite 3x3 matrix")
+        if k[:, 2, :2].any() or not (k[:, 2, 2].all() and np.linalg.det(k).all()):
+            raise ValueError("an intrinsic is invertible and has the last row (0, 0, 1)")
+        k /= k[:, 2:, 2:].copy()
+        return cls(out.intrinsics.to(device), out.size)
 
     def __len__(self) -> int:
         return len(self.intrinsics)
