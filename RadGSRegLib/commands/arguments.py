@@ -119,14 +119,16 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser, help: str) -> None:
+def add_device(parser: argparse.ArgumentParser, help: str, default: str = "auto") -> None:
     """Add ``--device``."""
-    parser.add_argument("--device", choices=DEVICES, default="auto", help=help)
+    parser.add_argument(
+        "--device", choices=DEVICES, default=default, help=f"{help} (default {default})"
+    )
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``, ``--backend``, ``--seed`` and ``--progress``."""
-    add_device(parser, "for reconstruction and networks; the registration's search runs on the CPU")
+    add_device(parser, "what computes the whole job; auto: CUDA where it works")
     parser.add_argument(
         "--backend",
         choices=BACKENDS,

@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
     add_realism(parser)
     parser.add_argument("--count", type=whole(1), default=1, help="how many cases (default 1)")
-    add_device(parser, "what follows the rays; what is random is the CPU's")
+    # Noise is drawn of what was rounded: a seed is to give the same case on every machine.
+    add_device(parser, "what follows the rays; auto: CUDA where it works", default="cpu")
     add_seed(parser)
     add_progress(parser)
     add_stack(parser)
