@@ -70,23 +70,26 @@ def windows(
     sigma = ((blur_mm * per_mm) ** 2 - WINDOW_INTERPOLATION_PX**2).clamp_min(0.0).sqrt()
     steps = torch.arange(count, dtype=torch.float64, device=step.device)
     away = step[:, None] * steps - half[:, None]
-    columns = _Samples(place[:, :1] + away, view.pixels.shape[1], sigma)
-    rows = _Samples(place[:, 1:] + away, view.pixels.shape[0], sigma)
+    blur = _Blur(sigma, max(view.pixels.shape))
+    columns = _Samples(place[:, :1] + away, view.pixels.shape[1], blur)
+    rows = _Samples(place[:, 1:] + away, view.pixels.shape[0], blur)
     weight = there.valid[rows.part, columns.part]
     pixels = there.pixels[rows.part, columns.part]
-    both = torch.stack([weight, weight * pixels])
-    smooth = rows.matrix[:, None] @ both @ columns.matrix[:, None].mT
-    smooth_weight = smooth[:, 0]
+    # Side by side, so that all windows' rows are one product and the picture is not repeated.
+    both = torch.cat([weight, weight * pixels], 1)
+    along = (rows.matrix.flatten(0, 1) @ both).reshape(len(step), 2 * count, -1)
+    smooth = (along @ columns.matrix.mT).reshape(len(step), count, 2, count)
+    smooth_weight = smooth[:, :, 0]
     # Where nothing is valid within reach, the nearest pixels stand in.
     plain = pixels[rows.nearest[:, :, None], columns.nearest[:, None, :]]
-    mean = smooth[:, 1] / smooth_weight.clamp_min(LEAST_SHARE)
-    inside = rows.inside[:, :, None] * columns.inside[:, None, :]
+    mean = smooth[:, :, 1] / smooth_weight.clamp_min(LEAST_SHARE)
+    inside = rows.inside[:, :, None] & columns.inside[:, None, :]
     effective = (2.0 * math.sqrt(math.pi) * sigma).clamp_min(1.0)
     return Windows(
         lenses=Lenses(_seen_from(corner, step) @ there.intrinsic, (count, count)),
         world_to_camera=there.world_to_camera.expand(len(step), 4, 4),
         image=torch.where(smooth_weight > LEAST_SHARE, mean, plain),
-        valid=inside * (smooth_weight > VALID_SHARE).float(),
+        valid=(inside & (smooth_weight > VALID_SHARE)).float(),
         noise=(view.noise / effective).float(),
         pixel_mm=pixel_mm,
     )
@@ -101,47 +104,55 @@ def _seen_from(corners: Tensor, steps: Tensor) -> Tensor:
     return out
 
 
+class _Blur:
+    """Gaussians of ``sigma`` (T,) pixels, each cut off after whole pixels, for lines of at most
+    ``length`` pixels."""
+
+    def __init__(self, sigma: Tensor, length: int) -> None:
+        blurs = sigma > WINDOW_LEAST_BLUR_PX
+        reach = torch.where(blurs, (BLUR_REACH * sigma + 0.5).floor(), 0.0)
+        # None reaches farther: where the host must not ask, as far as a line is long.
+        self.reach = int(reach.max()) if reads_are_free(sigma) else length
+        steps = torch.arange(-self.reach - 2, self.reach + 3, device=sigma.device)
+        offsets = steps.to(sigma.dtype)
+        width = torch.where(blurs, sigma, 1.0)[:, None]
+        weights = torch.exp(-0.5 * (offsets / width) ** 2) * (offsets.abs() <= reach[:, None])
+        weights = weights / weights.sum(1, keepdim=True)
+        # By the offset from the pixel before a position, and from the one after it.
+        self._before, self._after = weights[:, 1:].contiguous(), weights[:, :-1].contiguous()
+
+    def between(self, pixels: Tensor, low: Tensor, share: Tensor) -> Tensor:
+        """Return the weights (T, count, n) of ``pixels`` (n,) at positions that lie by ``share``
+        (T, count) of a pixel after the pixels ``low`` (T, count).
+
+        In few arrays: several windows' are larger than a processor's caches.
+        """
+        index = (pixels + (self.reach + 1)) - low[..., None]
+        index = index.clamp_(0, self._before.shape[1] - 1).flatten(1)
+        before, after = self._before.gather(1, index), self._after.gather(1, index)
+        shape = (*low.shape, len(pixels))
+        return before.view(shape).lerp_(after.view(shape), share[..., None])
+
+
 class _Samples:
     """A line blurred and sampled at positions (T, count): a ``matrix`` (T, count, n), float32, by
     the n pixels of ``part``.
 
-    A Gaussian of ``sigma`` (T,) pixels, then linear interpolation; positions beyond the line's ends
-    count as at the end, and ``inside`` says which are not.
+    A Gaussian, then linear interpolation; positions beyond the line's ends count as at the end, and
+    ``inside`` says which are not.
     """
 
-    def __init__(self, positions: Tensor, length: int, sigma: Tensor) -> None:
-        self.inside = ((positions >= 0.0) & (positions <= length - 1.0)).float()
+    def __init__(self, positions: Tensor, length: int, blur: _Blur) -> None:
         held = positions.clamp(0.0, length - 1.0)
+        self.inside = held == positions
         low = held.long().clamp_max(max(length - 2, 0))
-        high = (low + 1).clamp_max(length - 1)
-        blurs = sigma > WINDOW_LEAST_BLUR_PX
-        reach = torch.where(blurs, (BLUR_REACH * sigma + 0.5).floor(), 0.0)
-        first, stop, farthest = 0, length, length
+        first, stop = 0, length
         if reads_are_free(positions):
             # What no window shows is left out.
-            farthest = int(reach.max())
-            first = max(int(low.min()) - farthest, 0)
-            stop = min(int(high.max()) + farthest + 1, length)
+            least, most = low.aminmax()
+            first = max(int(least) - blur.reach, 0)
+            stop = min(int(most) + blur.reach + 2, length)
         self.part = slice(first, stop)
         self.nearest = held.round().long() - first
-        table = _gaussians(sigma, reach, farthest)
         pixels = torch.arange(first, stop, device=positions.device)
-        share = (held - low)[..., None]
-        matrix = (1.0 - share) * _looked_up(table, pixels - low[..., None])
-        self.matrix = (matrix + share * _looked_up(table, pixels - high[..., None])).float()
-
-
-def _gaussians(sigma: Tensor, reach: Tensor, farthest: int) -> Tensor:
-    """Weights (T, 2 farthest + 3) of offsets -farthest - 1 to farthest + 1: those within ``reach``
-    (T,) sum to one, the others are zero."""
-    offsets = torch.arange(-farthest - 1, farthest + 2, dtype=sigma.dtype, device=sigma.device)
-    width = torch.where(reach > 0.0, sigma, 1.0)[:, None]
-    weights = torch.exp(-0.5 * (offsets / width) ** 2) * (offsets.abs() <= reach[:, None])
-    return weights / weights.sum(1, keepdim=True)
-
-
-def _looked_up(table: Tensor, offsets: Tensor) -> Tensor:
-    """The weights (T, ...) of offsets (T, ...), zero beyond a table's ends."""
-    middle = table.shape[1] // 2
-    index = offsets.clamp(-middle, middle) + middle
-    return table.gather(1, index.flatten(1)).reshape(index.shape)
+        self.matrix = blur.between(pixels, low, held - low).float()
