@@ -5,20 +5,17 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from another_device import DEVICE, another_device
 from ball import ball_case
-from registration_scenes import QUICK, bodies, one_thread, simulated
+from registration_scenes import QUICK
 
 from RadGSRegLib import pipeline
-from RadGSRegLib.geometry import transform_points
 from RadGSRegLib.methods import Settings, Task, choose_methods
 from RadGSRegLib.reconstruction import ReconstructionOptions
 from RadGSRegLib.registration import Scene
-from RadGSRegLib.registration.clouds import block_cloud
 from RadGSRegLib.system import device_name
-from RadGSRegLib.tensors import without_host_reads
 
 
 class AskedError(Exception):
@@ -62,19 +59,8 @@ def test_methods_register_on_the_device_of_their_settings(monkeypatch: pytest.Mo
         method.solve(Task("a", case.views, case))
 
 
-def test_the_main_job_as_a_gpu_computes_it_gives_the_same() -> None:
-    """From the search to the reconstruction nothing hangs on what only a CPU may look at."""
-    one_thread()
-    case, prior = simulated().case, block_cloud(bodies().target_excess, 6.0)
-    options = pipeline.PipelineOptions(
-        QUICK, ReconstructionOptions(prior_steps=2, spacing_mm=3.0, pixel_mm=2.4)
-    )
-    plain = pipeline.run(case, options=options, prior_ct=prior)
-    with without_host_reads():
-        masked = pipeline.run(case, options=options, prior_ct=prior)
-    assert masked.registration.status == plain.registration.status == "ok"
-    poses = [run.registration.ct_to_world for run in (plain, masked)]
-    moved = [transform_points(pose, bodies().surface_points_ct) for pose in poses]
-    assert np.linalg.norm(moved[0] - moved[1], axis=1).mean() < 0.01
-    apart = np.abs(masked.volume_world.array - plain.volume_world.array)
-    assert apart.max() < 0.02 * plain.volume_world.array.max()
+def test_another_device_refuses_what_is_on_the_host() -> None:
+    with another_device():
+        with pytest.raises(RuntimeError, match="device"):
+            torch.ones(3) + torch.ones(3, device=DEVICE)
+        assert 0.2 <= float(torch.ones(3, device=DEVICE).cpu()[0]) <= 0.7

@@ -131,7 +131,7 @@ class RadGSReg(nn.Module):
         if not self.is_patient_specific:
             clouds = self.recm.clouds(prediction.effect)
             many = len(self.recm.anchors) > 2 * bounds.DRAWN_GAUSSIANS
-            return [coarsen(c, bounds.DRAWN_GAUSSIANS).to(c.device) if many else c for c in clouds]
+            return [coarsen(c, bounds.DRAWN_GAUSSIANS) if many else c for c in clouds]
         anchors = self.recm.anchors
         if self._few is None or self._few[0] is not anchors:
             self._few = (anchors, coarsen(anchors.cloud(), bounds.DRAWN_GAUSSIANS))
@@ -142,11 +142,12 @@ class RadGSReg(nn.Module):
         """Correlation (B,) of the pictures' local contrast with that of the predicted vertebra."""
         size = (batch.size_px, batch.size_px)
         scores = []
+        intrinsics = batch.intrinsics.cpu()
         for n, few in enumerate(self._few_gaussians(prediction)):
             drawn = torch.stack(
                 [
                     rasterize(few, k, e, size)
-                    for k, e in zip(batch.intrinsics[n].cpu(), batch.extrinsics[n], strict=True)
+                    for k, e in zip(intrinsics[n], batch.extrinsics[n], strict=True)
                 ]
             )
             weight = (drawn > bounds.DRAWN_SHARE * drawn.amax()).to(drawn.dtype) * batch.valid[n]
