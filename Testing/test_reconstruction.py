@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gaussian_scenes import random_cloud
 from torch import Tensor
 
 from RadGSRegLib.cases import View, options_from
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.gaussians import GaussianCloud, rasterize, voxelize
 from RadGSRegLib.geometry import Camera, Volume
-from RadGSRegLib.reconstruction import ReconstructionOptions, reconstruct_from_views
+from RadGSRegLib.reconstruction import ReconstructionOptions, reconstruct_from_views, with_prior
 from RadGSRegLib.reconstruction.backdrop import Backdrop
 from RadGSRegLib.reconstruction.box import box_of_cloud, cube
 from RadGSRegLib.reconstruction.calibration import calibrate
@@ -442,3 +443,15 @@ def test_bad_input_is_refused() -> None:
     dark = [replace(view, pixels=np.zeros_like(view.pixels)) for view in views]
     with pytest.raises(InputError, match="nothing that absorbs"):
         reconstruct_from_views(dark, centre_world=CENTRE, options=QUICK)
+
+
+def test_a_block_of_a_change_misses_no_gaussian() -> None:
+    prior = random_cloud(2000, seed=1, dtype=torch.float32)
+    offsets = 0.7 * torch.randn(2000, 3, generator=torch.Generator().manual_seed(2))
+    moved = GaussianCloud(prior.means + offsets, *prior.tensors[1:])
+    generator, size = np.random.default_rng(3), (32,) * 3
+    for _ in range(3):
+        block = with_prior._random_block(prior, generator)
+        whole = voxelize(moved, block, size) - voxelize(prior, block, size)
+        assert float(whole.abs().max()) > 0.0
+        assert torch.equal(with_prior._change_in_block(prior, moved, block), whole)

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..gaussians import Adam, GaussianCloud, rasterize, voxelize
+from ..gaussians import DEFAULT_CUTOFF, Adam, GaussianCloud, rasterize, voxelize
 from ..geometry import Array
 from ..system import Progress, side_by_side_reporting
 from . import bounds
@@ -185,8 +185,7 @@ def _fit(
         for target in targets:
             loss = loss + _image_loss(cloud, target, options.weight_dssim) / len(targets)
         if options.weight_tv > 0.0:
-            block, size = _random_block(prior, generator), (_BLOCK_VOXELS,) * 3
-            difference = voxelize(cloud, block, size) - voxelize(prior, block, size)
+            difference = _change_in_block(prior, cloud, _random_block(prior, generator))
             loss = loss + options.weight_tv * total_variation(difference / typical)
         optimizer.step(loss, _RATE_MM * (1.0 - 0.9 * step / options.prior_steps))
     return change
@@ -205,6 +204,23 @@ def _image_loss(cloud: GaussianCloud, target: Target, weight_dssim: float) -> Te
 def _prediction(change: SmoothChange, target: Target, weight_dssim: float) -> Array:
     """The loss in a view that the change was not fitted to, for every share of it."""
     return np.array([float(_image_loss(change.cloud(s), target, weight_dssim)) for s in _SHARES])
+
+
+def _change_in_block(prior: GaussianCloud, cloud: GaussianCloud, block: Array) -> Tensor:
+    """By how much a moved prior differs from it in a block's voxels (K, J, I).
+
+    Gaussians that do not reach the block are left out, which changes no digit.
+    """
+    half_mm = 0.5 * _BLOCK_MM * _BLOCK_VOXELS
+    centre = prior.means.new_tensor(block[:3, :3] @ np.full(3, 0.5 * (_BLOCK_VOXELS - 1)))
+    centre = centre + prior.means.new_tensor(block[:3, 3])
+    # What is narrower than a voxel is widened by as much.
+    reach = half_mm + DEFAULT_CUTOFF * (prior.scales.amax(1, keepdim=True) + _BLOCK_MM)
+    near = [((each.means.detach() - centre).abs() <= reach).all(1) for each in (prior, cloud)]
+    index = (near[0] | near[1]).nonzero()[:, 0]
+    size = (_BLOCK_VOXELS,) * 3
+    moved, still = (voxelize(each.select(index), block, size) for each in (cloud, prior))
+    return moved - still
 
 
 def _random_block(cloud: GaussianCloud, generator: np.random.Generator) -> Array:
