@@ -73,6 +73,18 @@ def _indexed() -> Callable[..., Any]:
     return indexed
 
 
+def _listed() -> Callable[..., Any]:
+    """All elements of a mask, as in `_indexed`."""
+    find = Tensor.nonzero
+
+    def listed(self: Tensor, **more: Any) -> Any:
+        if self.device != DEVICE:
+            return find(self, **more)
+        return find(torch.ones(self.shape, dtype=torch.bool), **more).to(DEVICE)
+
+    return listed
+
+
 def _drawn(planes: int | None, bodies: Any, lenses: Any, *poses: Any) -> Tensor:
     places = [part.device for part in (bodies.table, lenses, *poses) if not isinstance(part, float)]
     assert set(places) == {DEVICE}, places
@@ -99,6 +111,7 @@ def another_device() -> Iterator[torch.device]:
     changes += [
         (Tensor, "to", _moving()),
         (Tensor, "__getitem__", _indexed()),
+        (Tensor, "nonzero", _listed()),
         (torch, "autocast", lambda *asked, **more: nullcontext()),
         (torch_bodies, "rasterize", lambda *scene: _drawn(None, *scene)),
         (
