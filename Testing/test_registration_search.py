@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from host_reads import counted_host_reads
 from hypothesis import given
 from hypothesis import strategies as st
-from registration_scenes import bodies, one_thread, scene, simulated, truth
+from registration_scenes import bodies, camera, one_thread, scene, simulated, truth
 
 from RadGSRegLib.cases import View
 from RadGSRegLib.errors import Cancelled
@@ -23,11 +22,13 @@ from RadGSRegLib.geometry import (
     translation,
 )
 from RadGSRegLib.registration import (
+    BodySource,
     Candidate,
     Places,
     Scene,
     SearchOptions,
 )
+from RadGSRegLib.registration.proposers import correlation as correlation_room
 from RadGSRegLib.registration.proposers.correlation import (
     Searched,
     _wrapped_samples,
@@ -37,7 +38,7 @@ from RadGSRegLib.registration.proposers.correlation import (
 from RadGSRegLib.registration.stages import by_place
 from RadGSRegLib.system import Progress
 from RadGSRegLib.tensors import without_host_reads
-from RadGSRegLib.views import prepare_view, windows
+from RadGSRegLib.views import prepare_view, window, windows
 
 STILL = SearchOptions(rotation_range_deg=0.0, translation_range_mm=25.0)
 
@@ -207,8 +208,8 @@ def test_few_shifts_are_read_as_among_many() -> None:
     rows, columns = part.valid.shape[1:]
     poses = [truth(simulated()), translation([3.0, -2.0, 4.0]) @ truth(simulated())]
     there = torch.from_numpy(np.stack(poses))
-    near = torch.tensor([[0.0, 0.0], [6.3, -4.2], [-7.0, 7.0]], dtype=torch.float64)
-    far = torch.cat([near, torch.tensor([[columns, rows]], dtype=torch.float64)])
+    near = np.array([[0.0, 0.0], [6.3, -4.2], [-7.0, 7.0]])
+    far = np.concatenate([near, [[columns, rows]]])
     options = replace(STILL, neighbour_weight=0.5)
     few = Searched(part, near, options).correlations(bodies(), there)
     many = Searched(part, far, options).correlations(bodies(), there)
@@ -228,11 +229,54 @@ def test_a_search_on_a_device_reads_nothing_until_its_end(positions: int) -> Non
     on_host = search(_prepared(), truth(simulated()), options)
     with without_host_reads(), counted_host_reads() as heard:
         together = search(_prepared(), truth(simulated()), options)
-    # A view's shifts before it begins; scores, places and signs at the end.
-    reads = Counter(heard)
-    assert reads["cpu"] == len(_prepared().views) + 3
-    assert not {"item", "nonzero", "__bool__", "index by a mask"} & {n for n in reads if reads[n]}
+    # Scores, places and signs at the end.
+    assert +heard == {"cpu": 1, "numpy": 1}
     assert len(together) == len(on_host)
     for own, other in zip(on_host, together, strict=True):
         assert other.score == pytest.approx(own.score, abs=1e-5)
     assert together[0].ct_to_world == pytest.approx(on_host[0].ct_to_world, abs=1e-9)
+
+
+def test_how_many_poses_a_device_searches_together_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = replace(STILL, rotation_range_deg=12.5, translation_range_mm=10.0)
+    counts: list[int] = []
+    correlations = Searched.correlations
+
+    def counted(self: Searched, source: BodySource, poses: torch.Tensor) -> torch.Tensor:
+        counts.append(len(poses))
+        return correlations(self, source, poses)
+
+    monkeypatch.setattr(Searched, "correlations", counted)
+    there = _prepared()
+    with without_host_reads():
+        together = search(there, truth(simulated()), options)
+        assert counts == [27] * len(there.views)
+        counts.clear()
+        monkeypatch.setattr(correlation_room, "SEARCH_PX", 60_000)
+        with counted_host_reads() as heard:
+            apart = search(there, truth(simulated()), options)
+    assert +heard == {"cpu": 1, "numpy": 1}
+    # Groups of several, the last one smaller.
+    assert 1 < counts[0] < 27
+    assert sum(counts) == 27 * len(there.views)
+    for own, other in zip(together, apart, strict=True):
+        assert other.score == pytest.approx(own.score, abs=1e-6)
+        assert other.ct_to_world == pytest.approx(own.ct_to_world, abs=1e-9)
+
+
+@given(
+    offset=st.tuples(*[st.floats(-60.0, 60.0)] * 3),
+    mirrored=st.booleans(),
+    pixel_mm=st.floats(0.7, 3.0),
+)
+def test_a_shift_is_where_a_window_shows_the_moved_point(
+    offset: tuple[float, ...], mirrored: bool, pixel_mm: float
+) -> None:
+    view = replace(_prepared().views[0], camera=camera(mirrored=mirrored))
+    centre, moved = np.array([3.0, -8.0, 5.0]), np.array([offset])
+    shown = window(view, centre, 30.0, pixel_mm, 1.0).camera
+    expected = shown.project(centre + moved) - shown.project(centre[None])
+    shifts = correlation_room._shifts_px(view.camera, centre, moved, pixel_mm)
+    assert shifts == pytest.approx(expected, abs=1e-8)

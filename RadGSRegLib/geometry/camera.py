@@ -87,6 +87,11 @@ class Camera:
         return self.columns, self.rows
 
     @property
+    def focal_px(self) -> float:
+        """The focal length in pixels, the geometric mean of the two axes'."""
+        return float(np.sqrt(abs(np.linalg.det(self.intrinsic[:2, :2]))))
+
+    @property
     def camera_to_world(self) -> Array:
         """The inverse of ``world_to_camera`` (4, 4)."""
         return invert_rigid(self.world_to_camera)

@@ -47,8 +47,7 @@ def observe(
     if depths.min() < bounds.LEAST_DEPTH_MM:
         raise InputError(view.name, "the vertebra lies at or behind the source", "check the views")
     uv = camera.project(corners_world)
-    focal = float(np.sqrt(abs(np.linalg.det(camera.intrinsic[:2, :2]))))
-    step = pixel_mm * focal / float(depths.mean())
+    step = pixel_mm * camera.focal_px / float(depths.mean())
     low, high = uv.min(0), uv.max(0)
     columns, rows = (int(n) for n in np.ceil((high - low) / step) + 1)
     if max(columns, rows) > bounds.MOST_PIXELS:

@@ -81,6 +81,10 @@ SMALL_WINDOW_PX = 8000
 # So many pixels are evaluated together at most: at the middle stage of the shared cases sixteen
 # windows with their Hessians took twice as long each as two.
 GROUP_PX = 40000
+# A search on a GPU computes at most so many pixels of correlation maps and positions in them
+# together: 43 to 89 bytes each where the CPU computed as a GPU does (one case, ranges of clicks and
+# of starts), thus 1.4 GB. The 125 rotations about a start, with 91,125 positions each, are less.
+SEARCH_PX = 16_000_000
 # Rays of clicks that pass each other farther apart are refused as invalid. No evidence.
 CLICKS_APART_MM = 30.0
 

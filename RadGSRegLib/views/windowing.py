@@ -58,8 +58,7 @@ def windows(
     """
     there = view.on(centres_world.device)
     in_camera = applied(there.world_to_camera, centres_world)
-    focal = math.sqrt(abs(float(np.linalg.det(view.camera.intrinsic[:2, :2]))))
-    per_mm = focal / in_camera[:, 2]
+    per_mm = view.camera.focal_px / in_camera[:, 2]
     step = pixel_mm * per_mm
     place = in_camera @ there.intrinsic.T
     place = place[:, :2] / place[:, 2:]

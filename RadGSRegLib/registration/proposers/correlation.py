@@ -6,6 +6,7 @@ grid of positions in space, so that only shifts on which the views agree count.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,18 +15,18 @@ from scipy.fft import next_fast_len
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ...geometry import Array, affine, translation
+from ...geometry import Array, Camera, affine, transform_points, translation
 from ...system import Progress, side_by_side_reporting
-from ...tensors import applied, reads_are_free
-from ...views import PreparedView, Windows, sign_choices, windows
+from ...tensors import reads_are_free
+from ...views import Windows, sign_choices, windows
 from ..bodies import BodySource
-from ..bounds import TEMPLATE_FLOOR, TEMPLATE_SHARE, VISIBLE_SHARE
+from ..bounds import SEARCH_PX, TEMPLATE_FLOOR, TEMPLATE_SHARE, VISIBLE_SHARE
 from ..options import RefineOptions, SearchOptions
 from ..residual import LocallyNormalized
 from ..scene import Scene
 from .types import Candidate
 
-# So many poses at a time on the CPU, then one may cancel. Elsewhere all go together.
+# So many poses at a time on the CPU, then one may cancel.
 _POSES = 32
 
 
@@ -54,42 +55,56 @@ def search(
     half = bodies.radius_mm + options.translation_range_mm
     centre = torch.from_numpy(centre_world).to(bodies.device)
     offsets_world = _offset_grid(options)
-    places = centre + torch.from_numpy(offsets_world).to(bodies.device)
     searched = []
     for prepared in scene.views:
         part = windows(prepared, centre[None], half, options.pixel_mm, options.blur_mm)
-        shifts_px = (_projected(part, places) - _projected(part, centre[None])).cpu()
+        shifts_px = _shifts_px(prepared.camera, centre_world, offsets_world, options.pixel_mm)
         searched.append(Searched(part, shifts_px, options))
     turns = np.stack(rotation_grid(options.rotation_range_deg, options.rotation_step_deg))
     turns = turns @ reference_ct_to_world[:3, :3]
     poses = affine(turns, centre_world - turns @ bodies.centre_ct)
     grid = _Grid(offsets_world, options)
-    together = _POSES if reads_are_free(centre) else len(poses)
-    groups = [poses[first : first + together] for first in range(0, len(poses), together)]
+    choices = sign_choices(scene.views)
     message = "searching rotations and positions"
     report(0.0, message)
 
-    def of_group(group: Array, part: Progress) -> list[Candidate]:
-        there = torch.from_numpy(group).to(bodies.device)
+    def of_group(group: Tensor, part: Progress) -> Tensor:
         sampled = []
         for n, view in enumerate(searched):
             part(n / len(searched), message)
-            sampled.append(view.correlations(bodies, there))
-        return [
-            Candidate(translation(offset) @ group[pose], score, signs)
-            for pose, score, offset, signs in grid.agreeing(sampled, scene.views)
-        ]
+            sampled.append(view.correlations(bodies, group))
+        return grid.agreeing(sampled, choices)
 
-    candidates = list(itertools.chain(*side_by_side_reporting(of_group, groups, report, message)))
+    there = torch.from_numpy(poses).to(bodies.device)
+    if reads_are_free(there):
+        parts = side_by_side_reporting(of_group, there.split(_POSES), report, message)
+    else:
+        # One after the other: memory holds one.
+        of_a_pose = max(view.pixels for view in searched) + len(offsets_world)
+        groups = there.split(max(SEARCH_PX // of_a_pose, 1))
+        count = len(groups)
+        parts = [of_group(g, report.part(n / count, (n + 1) / count)) for n, g in enumerate(groups)]
+    scores, places, signs = torch.cat(parts).cpu().numpy().transpose(2, 0, 1)
     report(1.0, message)
+    candidates = [
+        Candidate(
+            translation(offsets_world[int(places[pose, n])]) @ poses[pose],
+            float(score),
+            choices[int(signs[pose, n])],
+        )
+        for (pose, n), score in np.ndenumerate(scores)
+        if score > 0.0
+    ]
     candidates.sort(key=lambda c: -c.score)
     return candidates
 
 
-def _projected(part: Windows, points_world: Tensor) -> Tensor:
-    """Pixels (N, 2) = (column, row) of points (N, 3) in a single window."""
-    homogeneous = applied(part.world_to_camera[0], points_world) @ part.lenses.intrinsics[0].T
-    return homogeneous[:, :2] / homogeneous[:, 2:]
+def _shifts_px(camera: Camera, centre_world: Array, offsets_world: Array, pixel_mm: float) -> Array:
+    """How far a point (3,) moves in a window about it with offsets (M, 3) mm: (M, 2) = (column,
+    row) in the window's pixels."""
+    depth_mm = transform_points(camera.world_to_camera, centre_world[None])[0, 2]
+    moved_px = camera.project(centre_world + offsets_world) - camera.project(centre_world[None])
+    return np.asarray(moved_px * (depth_mm / (pixel_mm * camera.focal_px)))
 
 
 def _offset_grid(options: SearchOptions) -> Array:
@@ -99,10 +114,10 @@ def _offset_grid(options: SearchOptions) -> Array:
 
 
 class Searched:
-    """A window, ready for templates to be shifted over it by ``shifts_px`` (M, 2) = (column, row),
-    which are on the host."""
+    """A window, ready for templates to be shifted over it by ``shifts_px`` (M, 2) = (column, row).
+    Its maps have so many ``pixels``."""
 
-    def __init__(self, part: Windows, shifts_px: Tensor, options: SearchOptions) -> None:
+    def __init__(self, part: Windows, shifts_px: Array, options: SearchOptions) -> None:
         self._window, self._neighbour_weight = part, options.neighbour_weight
         stage = RefineOptions(neighbourhoods_mm=(options.neighbourhood_mm,))
         (term,) = LocallyNormalized().prepare(part, torch.ones_like(part.noise), stage)
@@ -111,11 +126,12 @@ class Searched:
         sigma_px = term.normalizer.sigma_px
         self._free = type(term.normalizer)(torch.ones_like(valid), sigma_px)
         # Room for the largest shift, and for the pixel after it.
-        reach = int(np.ceil(np.abs(shifts_px.numpy()).max(initial=0.0))) + 2
+        reach = int(np.ceil(np.abs(shifts_px).max(initial=0.0))) + 2
         self._size = [next_fast_len(n + min(reach, n), real=True) for n in valid.shape]
+        self.pixels = math.prod(self._size)
         pictures = torch.stack([valid * observed, valid * observed**2, valid])
         self._pictures = torch.fft.rfft2(pictures, s=self._size)
-        self._samples = _wrapped_samples(shifts_px, self._size, valid.device)
+        self._samples = _wrapped_samples(torch.from_numpy(shifts_px), self._size, valid.device)
 
     def correlations(self, bodies: BodySource, poses: Tensor) -> Tensor:
         """Return the local normalised correlation (P, M) of the bodies at poses (P, 4, 4), shifted.
@@ -183,44 +199,37 @@ class _Grid:
     """
 
     def __init__(self, offsets_world: Array, options: SearchOptions) -> None:
-        self._offsets_world, self._options = offsets_world, options
+        self._options = options
         step = np.diff(np.unique(offsets_world[:, 0])).min(initial=np.inf)
         # In steps of the grid distances are exact.
         spacing = step if np.isfinite(step) else 1.0
         self._steps = torch.from_numpy(np.round(offsets_world / spacing)).float()
         self._apart = (options.apart_mm / spacing) ** 2
 
-    def agreeing(
-        self, sampled: Sequence[Tensor], views: Sequence[PreparedView]
-    ) -> list[tuple[int, float, Array, tuple[int, ...]]]:
-        """Return (pose's index, score, offset, signs) of the best positions for each pose.
+    def agreeing(self, sampled: Sequence[Tensor], choices: Sequence[tuple[int, ...]]) -> Tensor:
+        """Return the K best positions for each pose (P, K, 3), float64: score, the position's
+        number, the signs' number in ``choices``.
 
-        From each view's correlations (P, M) at the positions. Views of unknown polarity take the
-        signs that score best.
+        From each view's correlations (P, M) at the positions, with the signs that score best. A
+        pose that has fewer positions apart gets scores below zero.
         """
-        choices = sign_choices(views)
         totals = torch.stack(
             [
                 sum((s * part for s, part in zip(signs, sampled, strict=True)), torch.zeros(()))
                 for signs in choices
             ]
-        ) / len(views)
+        ) / len(sampled)
         left, chosen = totals.max(dim=0)
         steps = self._steps.to(left.device)
         squares = steps.square().sum(1)
         taken = []
         for n in range(self._options.positions_per_rotation):
-            score, index = left.max(dim=1)
-            taken.append((score, index, chosen.gather(1, index[:, None])[:, 0]))
+            score, index = left.max(dim=1, keepdim=True)
+            taken.append(
+                torch.stack([t.double() for t in (score, index, chosen.gather(1, index))], 2)
+            )
             if n + 1 < self._options.positions_per_rotation:
-                there = steps[index]
-                apart = squares + squares[index][:, None] - 2.0 * there @ steps.T
+                there = steps[index[:, 0]]
+                apart = squares + squares[index] - 2.0 * there @ steps.T
                 left = torch.where(apart < self._apart, -1.0, left)
-        scores, places, signs = (
-            torch.stack(part, 1).cpu().numpy() for part in zip(*taken, strict=True)
-        )
-        return [
-            (int(pose), float(scores[pose, n]), self._offsets_world[places[pose, n]], choices[sign])
-            for (pose, n), sign in np.ndenumerate(signs)
-            if scores[pose, n] > 0.0
-        ]
+        return torch.cat(taken, 1)
