@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from host_reads import counted_host_reads
 from scipy import ndimage
 
+from RadGSRegLib.tensors import without_host_reads
 from RadGSRegLib.views import gradient_correlation
 
 SIGMAS = (1.0, 2.0)
@@ -56,3 +58,14 @@ def test_only_weighted_pixels_count_and_a_flat_picture_scores_nothing() -> None:
     other[50:] = 7.0
     assert _score(a, other, weight) == pytest.approx(1.0, abs=1e-5)
     assert _score(a, np.zeros_like(a)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_pictures_taken_together_score_as_each_alone_and_nothing_is_read() -> None:
+    a, b = (np.stack([_picture(seed) for seed in seeds]) for seeds in ((1, 2, 3), (1, 5, 3)))
+    weight = np.random.default_rng(4).random(a.shape)
+    tensors = [torch.from_numpy(x.astype(np.float32)) for x in (weight, a, b)]
+    with without_host_reads(), counted_host_reads() as heard:
+        together = gradient_correlation(*tensors, SIGMAS)
+    assert not +heard
+    alone = [_score(*each) for each in zip(a, b, weight, strict=True)]
+    assert together.numpy() == pytest.approx(alone, abs=1e-5)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from host_reads import counted_host_reads
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from RadGSRegLib.tensors import without_host_reads
 from RadGSRegLib.views import LocalNormalization
 
 ROWS, COLUMNS = 61, 74
@@ -170,3 +172,15 @@ def test_nothing_valid_and_flat_pictures_stay_finite() -> None:
     everything = LocalNormalization(torch.ones(ROWS, COLUMNS), 4.0)
     flat = everything.normalize(torch.full((ROWS, COLUMNS), 2.0), 1e-6)
     assert torch.isfinite(flat).all()
+
+
+def test_normalisation_and_its_slopes_read_nothing() -> None:
+    images, valid = torch.stack([_picture(1), _picture(2)]), torch.stack([_mask(1), _mask(2)])
+    some = torch.tensor([1])
+    with without_host_reads(), counted_host_reads() as heard:
+        normalizer = LocalNormalization(valid, 4.0)
+        done = normalizer.contrast(images).normalized(torch.full((2, 1, 1), 0.1))
+        done.pull(valid * images)
+        done.push(images[None])
+        normalizer.part(some).normalize(images[some], 0.1)
+    assert not +heard
