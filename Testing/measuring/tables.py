@@ -9,8 +9,8 @@ from peer_report import markdown
 GPU = """## On a GPU
 
 `python Testing/gpu/measure.py --out FOLDER` checks every kernel against the CPU and whole
-registrations, which still run on the CPU, against the truth, measures them in less than eight
-minutes, and writes `results.json` and a table. Its first lines say what has to be brought along.
+registrations against the truth and the CPU's poses, measures them in less than eight minutes, and
+writes `results.json` and a table. Its first lines say what has to be brought along.
 `floors.py --gpu FOLDER/results.json` puts its figures here.
 """
 
