@@ -101,7 +101,8 @@ def test_pairs_of_gaussians_and_pixels(cloud: GaussianCloud) -> None:
         assert pairs.needed == pytest.approx(wanted, abs=3)
         assert pairs.visited > pairs.needed
         assert pairs.visited % 8 == 0
-        assert work.operations == pytest.approx(each[name] * pairs.needed)
+        turned = kernel_work.TURN * SIZE[0] * SIZE[1] if name == "scatter_derivatives" else 0
+        assert work.operations == pytest.approx(each[name] * pairs.needed + turned)
         assert not work.unknown
 
 
@@ -146,13 +147,16 @@ def test_pairs_of_bodies_whose_pixels_gather(cloud: GaussianCloud) -> None:
     for name, (run, each) in runs.items():
         with without_host_reads():
             work = launches(run)
-        assert work.kernels.total() == 2
+        turns = name == "derivatives"
+        assert work.kernels.total() == 2 + turns
         assert not work.unknown
         pairs = work.pairs[f"gaussians.warp_body_kernels.gather_body_{name}"]
         assert pairs.needed == pytest.approx(wanted, abs=9)
         assert pairs.visited == 3 * len(cloud) * SIZE[0] * SIZE[1]
         set_up = 3 * len(cloud) * (kernel_work.SET_UP + kernel_work.REACH)
-        assert work.operations == pytest.approx(each * pairs.needed + set_up)
+        # Three views of two bodies.
+        turned = turns * 6 * SIZE[0] * SIZE[1] * kernel_work.TURN
+        assert work.operations == pytest.approx(each * pairs.needed + set_up + turned)
 
 
 def test_pairs_of_gaussians_and_voxels(cloud: GaussianCloud) -> None:

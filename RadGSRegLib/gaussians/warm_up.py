@@ -6,7 +6,7 @@ import torch
 
 from ..system import BLOCK, available_backends
 
-_KERNELS = ("warp_kernels", "warp_setup_kernel", "warp_voxel_kernels")
+_KERNELS = ("warp_kernels", "warp_motion_kernel", "warp_setup_kernel", "warp_voxel_kernels")
 _KERNELS_ON: dict[str, tuple[str, ...]] = {
     "cpu": (),
     "cuda": ("warp_gather_kernels", "warp_body_kernels"),

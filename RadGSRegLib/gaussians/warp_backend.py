@@ -33,6 +33,7 @@ start_warp()
 
 from . import warp_gather_kernels as gather_kernels  # noqa: E402
 from . import warp_kernels as kernels  # noqa: E402
+from . import warp_motion_kernel  # noqa: E402
 
 # Below this many Gaussians a second thread costs more than it brings.
 _WORTH_A_THREAD = 256
@@ -181,48 +182,10 @@ def rasterize_with_jacobian(
     lists = _lists(coefficients, size, cutoff, lister)
     _fill(coefficients, planes, cutoff * cutoff, lists, motion, float(centre[2]))
     directions, lengths = pixel_rays(inverse, size, torch.float32, cloud.device)
-    values, jacobians = derivatives_by_motion(
-        planes[None, None, ..., :columns],
+    values, jacobians = warp_motion_kernel.derivatives_by_motion(
+        planes[None, None],
         (directions[None], lengths[None]),
         rotation[None],
         centre[None],
     )
     return values[0, 0].to(cloud.dtype), jacobians[0, 0].to(cloud.dtype)
-
-
-def derivatives_by_motion(
-    planes: Tensor, rays: tuple[Tensor, Tensor], rotations: Tensor, centres: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Images (V, B, rows, columns) of B bodies in V views, and derivatives (V, B, 6, ...) by
-    their motions.
-
-    ``planes`` (V, B, 5, rows, columns): the integral over the ray's parameter and its derivatives
-    by the ray's position (x, y) at the depth of ``centres`` (V, 3) and by its slope (x, y);
-    ``rays``: directions (V, 3, rows, columns) and lengths (V, rows, columns); ``rotations``
-    (V, 3, 3) from the frame of the motion to the camera.
-    """
-    directions, lengths = rays
-    # (V, 1, rows, columns): alike for all bodies of a view.
-    x, y = directions[:, 0, None], directions[:, 1, None]
-    centre_x, centre_y, depth = (centres[:, n, None, None, None] for n in range(3))
-    value, px, py, sx, sy = (planes * lengths[:, None, None]).unbind(-3)
-    # By the position and by the direction of the ray as free 3-vectors: moving along the ray
-    # changes nothing, and stretching the direction by a factor divides the integral by it.
-    pz = -(x * px + y * py)
-    sz = -(x * sx + y * sy) - value
-    arm_x, arm_y = depth * x - centre_x, depth * y - centre_y
-    # arm x position + direction x slope, with an arm that lies in the plane of the centre's depth
-    forces = torch.stack(
-        [
-            arm_y * pz + y * sz - sy,
-            sx - arm_x * pz - x * sz,
-            arm_x * py - arm_y * px + x * sy - y * sx,
-            px,
-            py,
-            pz,
-        ],
-        -3,
-    )
-    both = forces.reshape(*forces.shape[:-3], 2, 3, -1)
-    turned = rotations.transpose(1, 2)[:, None, None] @ both
-    return value, -turned.reshape(forces.shape)

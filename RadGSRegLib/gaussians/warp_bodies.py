@@ -13,14 +13,13 @@ from torch import Tensor
 
 from ..system import flat_array, launch, launch_serially, start_warp
 from ..tensors import Lenses, applied, reads_are_free
-from . import warp_backend
 from .bodies import Bodies
 
 start_warp()
 
 from . import warp_body_kernels as body_kernels  # noqa: E402
 from . import warp_kernels as kernels  # noqa: E402
-from . import warp_setup_kernel  # noqa: E402
+from . import warp_motion_kernel, warp_setup_kernel  # noqa: E402
 
 
 def _drawn(
@@ -31,7 +30,8 @@ def _drawn(
     depths: Tensor | None = None,
 ) -> Tensor:
     """Sums over the ray's parameter (V, B, rows, columns), or with the ``depths`` (V B,) of the
-    centres that the bodies turn about, five planes of sums (V, B, 5, rows, columns)."""
+    centres that the bodies turn about, five planes of sums (V, B, 5, rows, columns). Rows may be
+    longer, by numbers that mean nothing."""
     total = len(lenses) * len(bodies.table)
     draw = _scattered if reads_are_free(bodies.table) else _gathered
 
@@ -76,7 +76,7 @@ def _scattered(
     centres = None if depths is None else flat_array(depths)
     inputs = [*footprints, centres, flat_array(images), picture]
     launch_serially(kernel, shape[0] * len(bodies.table), inputs, images)
-    return images[..., : shape[-1]]
+    return images
 
 
 def _gathered(
@@ -114,7 +114,7 @@ def rasterize(
     """See `body_rasterizer.rasterize_bodies`."""
     sums = _drawn(bodies, lenses, frame_to_camera[:, None] @ bodies_to_frame, cutoff)
     _, lengths = lenses.rays
-    return sums * lengths[:, None]
+    return sums[..., : lenses.size[0]] * lengths[:, None]
 
 
 @torch.no_grad()
@@ -132,4 +132,4 @@ def rasterize_with_jacobian(
     body_to_camera = frame_to_camera[:, None] @ bodies_to_frame
     sums = _drawn(bodies, lenses, body_to_camera, cutoff, depths)
     rotations = frame_to_camera[:, :3, :3].float()
-    return warp_backend.derivatives_by_motion(sums, lenses.rays, rotations, centres)
+    return warp_motion_kernel.derivatives_by_motion(sums, lenses.rays, rotations, centres)

@@ -64,6 +64,7 @@ class Refiner:
         self._stepper = stepper
         self._refined: dict[tuple[Candidate | Hypothesis, Stage, bool], Hypothesis] = {}
         self._edges: dict[tuple[Hypothesis, Stage], list[float]] = {}
+        self._measured: tuple[Hypothesis, Stage, Problem] | None = None
 
     def within(self, scene: Scene) -> Refiner:
         """Return one that refines likewise in another scene."""
@@ -74,7 +75,7 @@ class Refiner:
         key = (hypothesis, stage)
         if key not in self._edges:
             at, signs = self._there([hypothesis.arrangement]), self._signs([hypothesis.signs])
-            scores = edge_scores(self._problem(stage, at, signs), at, signs)
+            scores = edge_scores(self._problem_of(stage, hypothesis), at, signs)
             self._edges[key] = scores[0].tolist()
         return self._edges[key]
 
@@ -85,6 +86,14 @@ class Refiner:
     def problem(self, stage: Stage, arrangement: Arrangement, signs: tuple[int, ...]) -> Problem:
         """Return what a stage fits: windows around where an arrangement puts the target."""
         return self._problem(stage, self._there([arrangement]), self._signs([signs]))
+
+    def _problem_of(self, stage: Stage, hypothesis: Hypothesis) -> Problem:
+        """What a stage fits at a hypothesis; the last one is remembered, as a pose that is believed
+        is measured twice."""
+        if self._measured is None or self._measured[:2] != (hypothesis, stage):
+            problem = self.problem(stage, hypothesis.arrangement, hypothesis.signs)
+            self._measured = hypothesis, stage, problem
+        return self._measured[2]
 
     def _problem(self, stage: Stage, arrangements: Arrangements, signs: Tensor) -> Problem:
         scene = self.scene
@@ -200,8 +209,7 @@ class Refiner:
     def measured_anew(self, stage: Stage, hypothesis: Hypothesis) -> Refined:
         """Return a hypothesis with cost and Hessian of its own place: its Hessian may be that of
         where the last round began. The scores stay those that the rounds were judged by."""
-        problem = self.problem(stage, hypothesis.arrangement, hypothesis.signs)
-        state = evaluate(problem, hypothesis.arrangement)
+        state = evaluate(self._problem_of(stage, hypothesis), hypothesis.arrangement)
         evaluation = replace(
             hypothesis.refined.evaluation,
             cost=state.cost,

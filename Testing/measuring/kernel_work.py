@@ -24,6 +24,7 @@ from torch import Tensor
 import RadGSRegLib
 from RadGSRegLib.drr import warp_kernels as march
 from RadGSRegLib.gaussians import warp_kernels as splat
+from RadGSRegLib.gaussians import warp_motion_kernel as motion
 from RadGSRegLib.gaussians import warp_voxel_kernels as voxels
 from RadGSRegLib.gaussians.tiles import TILE
 
@@ -266,6 +267,12 @@ def _noise(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
     return Pairs(0, 0), float(ray_work.NOISE * dim)
 
 
+def _turned(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
+    """Every pixel of every value."""
+    *_, values, _, _ = inputs
+    return Pairs(0, 0), float(TURN * values.size)
+
+
 def _whole_numbers(dim: int, inputs: Sequence[Any]) -> tuple[Pairs, float]:
     """Computes with none but whole numbers."""
     return Pairs(0, 0), 0.0
@@ -276,10 +283,12 @@ DERIVATIVE = operations(loop_body(splat._DERIVATIVE))
 BACKWARD = operations(loop_body(splat._BACKWARD))
 VOXEL = operations(loop_body(voxels._FORWARD))
 VOXEL_BACKWARD = operations(loop_body(voxels._BACKWARD))
+TURN = operations(motion._PIXEL)
 SAMPLE = operations(sample_body(march._VALUE))
 SAMPLE_MOMENTS = operations(sample_body(march._MOMENTS))
 
 _WORK: dict[str, Work] = {
+    "gaussians.warp_motion_kernel.turn": _turned,
     "gaussians.warp_setup_kernel.set_up": _set_up,
     "gaussians.warp_kernels.scatter_values": _scattered(VALUE),
     "gaussians.warp_kernels.scatter_derivatives": _scattered(DERIVATIVE),
