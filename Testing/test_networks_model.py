@@ -17,7 +17,8 @@ from scipy.spatial.transform import Rotation
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.networks import load_model, save_model
 from RadGSRegLib.networks.model import ModelConfig, RadGSReg
-from RadGSRegLib.networks.regm import Displacements, RegM, RegMConfig, fit_rigid, move_volume
+from RadGSRegLib.networks.regm import RegM, RegMConfig, move_volume
+from RadGSRegLib.networks.regm_heads import Displacements, fit_rigid
 from RadGSRegLib.networks.tensor_file import load_tensors, save_tensors
 from RadGSRegLib.training.losses import point_distance
 

@@ -1,10 +1,12 @@
 """Image encoders by name: what they all give is a coarse map of features and a finer one.
 
 ``resnet50``, ``densenet121`` and ``vit12`` are MONAI's (the paper's three backbones); ``small`` is
-for CPUs. The finer map is for features at the places where Gaussians project.
+for CPUs. The finer map is for features at the places where Gaussians project. MONAI's take cubes
+too, for RegM (`volume_encoders`).
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,8 +46,8 @@ class Residual(nn.Module):
         return out
 
 
-def _after_each(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
-    """What comes out of each of several stages, one after the other."""
+def after_each(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """Return what comes out of each of several stages, one after the other."""
     out = [x]
     for stage in stages:
         out.append(stage(out[-1]))
@@ -55,7 +57,7 @@ def _after_each(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
 class _Small(nn.Module):
     channels = (24, 48, 96)
 
-    def __init__(self, inputs: int, size_px: int) -> None:
+    def __init__(self, inputs: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(inputs, 16, 5, stride=2, padding=2, bias=False), norm(16), nn.ReLU()
@@ -63,42 +65,52 @@ class _Small(nn.Module):
         self.stages = nn.ModuleList([Residual(16, 24, 2), Residual(24, 48, 2), Residual(48, 96, 2)])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        return _after_each(self.stages, self.stem(x))
+        return after_each(self.stages, self.stem(x))
+
+
+# In cubes a batch is small and RegM sees it moved in every pass: what else is in it, or was in the
+# passes before, must not count. In pictures MONAI's default stays.
+_NORMS: dict[int, Any] = {2: "batch", 3: ("group", {"num_groups": 8})}
 
 
 class _ResNet50(nn.Module):
     channels = (256, 512, 1024, 2048)
 
-    def __init__(self, inputs: int, size_px: int) -> None:
+    def __init__(self, inputs: int, size: int, dims: int = 2) -> None:
         super().__init__()
         from monai.networks.nets import resnet50
 
         self.net = resnet50(
-            spatial_dims=2, n_input_channels=inputs, num_classes=1, conv1_t_stride=2
+            spatial_dims=dims,
+            n_input_channels=inputs,
+            num_classes=1,
+            conv1_t_stride=2,
+            norm=_NORMS[dims],
         )
         self.net.fc = None  # its classes are not needed
 
     def forward(self, x: Tensor) -> list[Tensor]:
         net = self.net
         x = net.maxpool(net.act(net.bn1(net.conv1(x))))
-        return _after_each((net.layer1, net.layer2, net.layer3, net.layer4), x)
+        return after_each((net.layer1, net.layer2, net.layer3, net.layer4), x)
 
 
 class _DenseNet121(nn.Module):
     channels = (256, 512, 1024, 1024)
 
-    def __init__(self, inputs: int, size_px: int) -> None:
+    def __init__(self, inputs: int, size: int, dims: int = 2) -> None:
         super().__init__()
         from monai.networks.nets import DenseNet121
 
-        net = DenseNet121(spatial_dims=2, in_channels=inputs, out_channels=1)
+        net = DenseNet121(spatial_dims=dims, in_channels=inputs, out_channels=1, norm=_NORMS[dims])
         self.features = net.features
 
     def forward(self, x: Tensor) -> list[Tensor]:
         out = []
         for name, layer in self.features.named_children():
             x = layer(x)
-            if name.startswith("denseblock"):
+            # After the last block comes one more normalisation.
+            if name in ("denseblock1", "denseblock2", "denseblock3", "norm5"):
                 out.append(functional.relu(x))
         return out
 
@@ -107,35 +119,42 @@ class _ViT12(nn.Module):
     channels = (384,)
     patch = 8
 
-    def __init__(self, inputs: int, size_px: int) -> None:
+    def __init__(self, inputs: int, size: int, dims: int = 2) -> None:
         super().__init__()
         from monai.networks.nets import ViT
 
-        if size_px % self.patch:
+        if size % self.patch:
             raise InputError("vit12", f"needs pictures of a multiple of {self.patch} pixels")
         self.net = ViT(
             in_channels=inputs,
-            img_size=(size_px, size_px),
-            patch_size=(self.patch, self.patch),
+            img_size=(size,) * dims,
+            patch_size=(self.patch,) * dims,
             hidden_size=self.channels[0],
             mlp_dim=4 * self.channels[0],
             num_layers=12,
             num_heads=6,
-            spatial_dims=2,
+            spatial_dims=dims,
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         tokens, _ = self.net(x)
-        rows = x.shape[-2] // self.patch
-        return [tokens.transpose(1, 2).reshape(len(x), self.channels[0], rows, -1)]
+        patches = [edge // self.patch for edge in x.shape[2:]]
+        return [tokens.transpose(1, 2).reshape(len(x), self.channels[0], *patches)]
 
 
-_BACKBONES: dict[str, type[_Small] | type[_ResNet50] | type[_DenseNet121] | type[_ViT12]] = {
-    "small": _Small,
-    "resnet50": _ResNet50,
-    "densenet121": _DenseNet121,
-    "vit12": _ViT12,
-}
+_MONAI = {"resnet50": _ResNet50, "densenet121": _DenseNet121, "vit12": _ViT12}
+
+
+def make_monai(name: str, inputs: int, size: int, dims: int) -> _ResNet50 | _DenseNet121 | _ViT12:
+    """Make one of MONAI's three for pictures (``dims`` 2) or cubes (3) of ``size`` per edge.
+
+    It turns (N, ``inputs``, ...) into maps, finer ones first, whose ``channels`` it knows. Raises
+    InputError where MONAI is not installed.
+    """
+    try:
+        return _MONAI[name](inputs, size, dims)
+    except ImportError as error:
+        raise InputError(f"encoder {name}", f"needs MONAI ({error})", "install monai") from None
 
 
 class Encoder(nn.Module):
@@ -151,13 +170,12 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str, inputs: int, size_px: int) -> None:
         super().__init__()
-        if name not in _BACKBONES:
+        if name not in ENCODERS:
             raise InputError("encoder", f"there is none named {name!r}", f"use one of {ENCODERS}")
         self.name = name
-        try:
-            self.backbone = _BACKBONES[name](inputs, size_px)
-        except ImportError as error:
-            raise InputError(f"encoder {name}", f"needs MONAI ({error})", "install monai") from None
+        self.backbone = (
+            _Small(inputs) if name == "small" else make_monai(name, inputs, size_px, dims=2)
+        )
         channels = self.backbone.channels
         coarse, fine = self.coarse_channels, self.fine_channels
         same = channels[-1] == coarse

@@ -1,46 +1,60 @@
-"""RegM, from two volumes to a pose: 3-D encoder and pose head (math.md section 3).
+"""RegM, from two volumes to a pose: 3-D encoder and head (math.md section 3).
 
 Both volumes are cubes of the same grid: the reconstruction in the box's frame, the CT's vertebra in
-centred CT axes. The pose is centred CT to box. For each cell of a coarser grid the head says where
-the CT's bone that is there lies in the reconstruction, and how sure it is; the pose is the rigid
-motion that fits these displacements best (weighted Procrustes, Kabsch 1976). A head of fully
-connected layers that puts out six numbers of rotation and a translation instead did not learn to
-turn in a trial of two minutes each on moved CTs: it stayed at 7.5 mm where this one came to 0.4 mm.
+centred CT axes. They are seen together, as two channels (Shen et al., RadGS-Reg, 2025). The pose is
+centred CT to box. In each pass the CT is moved by the pose so far, and the head corrects that.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import InputError
-from . import bounds
-from .encoders import Residual, norm
+from .regm_heads import CELL_VOXELS, HEADS, DisplacementHead, Displacements, PoseHead
+from .volume_encoders import check_volume_encoder, make_volume_encoder
 
 # Attenuation of dense bone above soft tissue, 1/mm: volumes are seen in this unit.
 _DENSE_BONE = 0.03
-_CELL_VOXELS = 4
-_DISPLACEMENT_UNIT_MM = 10.0
+_OLD_NAMES = (
+    ("stem.", "encoder.stem."),
+    ("near.", "encoder.near."),
+    ("far.", "encoder.far."),
+    ("down.", "head.laterals.1."),
+    *((f"head.{n}.", f"head.layers.{n}.") for n in (0, 2)),
+)
 
 
 @dataclass(frozen=True)
 class RegMConfig:
-    """``voxels`` per edge of a cube of ``box_mm``, a multiple of 8; ``width`` of the first
-    convolution; ``passes``: how often the CT is moved by what was found and compared again."""
+    """``voxels`` per edge of a cube of ``box_mm``, a multiple of 8; ``passes``: how often the
+    volumes are compared, the CT moved by the pose so far.
+
+    ``encoder``: one of `encoders.ENCODERS`; ``width`` of the small one's first convolution, and
+    half that of the displacement head. ``head``: one of `regm_heads.HEADS`. Raises InputError for
+    other names, sizes that are too small, and an encoder that cannot see cubes so small.
+    """
 
     voxels: int = 40
     box_mm: float = 100.0
     width: int = 12
     passes: int = 3
+    encoder: str = "small"
+    head: str = "displacement"
 
     def __post_init__(self) -> None:
         if self.voxels < 16 or self.width < 1 or self.passes < 1 or not self.box_mm > 0:
             raise InputError("registration network", "a size is too small", "check it")
-        if self.voxels % (2 * _CELL_VOXELS):
+        if self.voxels % (2 * CELL_VOXELS):
             raise InputError(
                 "registration network", f"voxels is {self.voxels}", "take a multiple of 8"
+            )
+        check_volume_encoder(self.encoder, self.voxels)
+        if self.head not in HEADS:
+            raise InputError(
+                "registration network", f"there is no head {self.head!r}", f"use one of {HEADS}"
             )
 
     @property
@@ -55,45 +69,20 @@ class RegMConfig:
         return out
 
 
-class Displacements(NamedTuple):
-    """One comparison: ``places`` (N, 3) mm, the cells' middles; ``offsets`` (B, N, 3) mm, where the
-    CT's bone of each cell lies in the reconstruction, less the cell's middle; ``mass`` (B, N) of
-    bone per cell; ``weights`` (B, N), the head's trust times the mass."""
-
-    places: Tensor
-    offsets: Tensor
-    mass: Tensor
-    weights: Tensor
-
-
 class RegM(nn.Module):
     """Volumes to poses."""
-
-    places: Tensor
 
     def __init__(self, config: RegMConfig) -> None:
         super().__init__()
         self.config = config
-        width = config.width
-        self.stem = nn.Sequential(
-            nn.Conv3d(2, width, 5, stride=2, padding=2, bias=False), norm(width), nn.ReLU()
-        )
-        self.near = Residual(width, 2 * width, 2, dims=3)
-        self.far = nn.Sequential(
-            Residual(2 * width, 4 * width, 2, dims=3), Residual(4 * width, 4 * width, dims=3)
-        )
-        self.down = nn.Conv3d(4 * width, 2 * width, 1)
-        last = nn.Conv3d(2 * width, 4, 1)
-        nn.init.zeros_(last.weight)
-        assert last.bias is not None
-        nn.init.zeros_(last.bias)
-        self.head = nn.Sequential(nn.Conv3d(2 * width, 2 * width, 3, padding=1), nn.ReLU(), last)
-        cells = config.voxels // _CELL_VOXELS
-        step = config.box_mm / cells
-        axis = (torch.arange(cells) + 0.5) * step - config.box_mm / 2.0
-        k, j, i = torch.meshgrid(axis, axis, axis, indexing="ij")
-        places = torch.stack([i, j, k], dim=-1).reshape(-1, 3)
-        self.register_buffer("places", places, persistent=False)
+        self.encoder = make_volume_encoder(config.encoder, 2, config.voxels, config.width)
+        channels = self.encoder.channels
+        self.head: DisplacementHead | PoseHead
+        if config.head == "pose":
+            self.head = PoseHead(channels[-1])
+        else:
+            self.head = DisplacementHead(channels, 2 * config.width, config.voxels, config.box_mm)
+        self.register_load_state_dict_pre_hook(_with_old_names)
 
     def forward(self, reconstructed: Tensor, ct: Tensor, passes: int | None = None) -> Tensor:
         """Return poses (B, 4, 4), centred CT to box, of volumes (B, K, J, I) each, 1/mm.
@@ -104,62 +93,37 @@ class RegM(nn.Module):
 
     def trace(
         self, reconstructed: Tensor, ct: Tensor, passes: int | None = None
-    ) -> tuple[Tensor, Tensor, Displacements]:
-        """Return the poses, those before the last pass, and what the last pass saw."""
+    ) -> tuple[Tensor, Tensor, Displacements | None]:
+        """Return the poses, those before the last pass, and the displacements that the last pass
+        saw (None of the head that sees none)."""
         passes = self.config.passes if passes is None else passes
         poses = torch.eye(4, device=ct.device).repeat(len(ct), 1, 1)
         with torch.no_grad():
             for _ in range(passes - 1):
-                moves = self.compare(reconstructed, self._moved(ct, poses))
-                poses = _composed(fit_rigid(moves), poses)
-        moves = self.compare(reconstructed, self._moved(ct, poses) if passes > 1 else ct)
-        return _composed(fit_rigid(moves), poses), poses, moves
+                poses, _ = self._look(reconstructed, ct, poses)
+        better, moves = self._look(reconstructed, ct, poses, moved=passes > 1)
+        return better, poses, moves
 
-    def _moved(self, ct: Tensor, poses: Tensor) -> Tensor:
-        with torch.autocast(ct.device.type, enabled=False):
-            return move_volume(ct.float(), poses, self.config.box_mm)
-
-    def compare(self, reconstructed: Tensor, ct: Tensor) -> Displacements:
-        """Return where the bone of each cell of one cube lies in the other."""
+    def _look(
+        self, reconstructed: Tensor, ct: Tensor, poses: Tensor, moved: bool = True
+    ) -> tuple[Tensor, Displacements | None]:
+        """One pass: move the CT by the poses so far, compare, correct them."""
+        if moved:
+            with torch.autocast(ct.device.type, enabled=False):
+                ct = move_volume(ct.float(), poses, self.config.box_mm)
         both = torch.stack([reconstructed, ct], dim=1) / _DENSE_BONE
         # One unit each, whatever the absolute scale of the reconstruction is.
         both = both / both.flatten(2).std(dim=2).clamp_min(1e-6)[..., None, None, None]
-        near = self.near(self.stem(both))
-        far = functional.interpolate(
-            self.down(self.far(near)), size=near.shape[-3:], mode="trilinear", align_corners=False
-        )
-        out = self.head(near + far).float().flatten(2).transpose(1, 2)
-        mass = functional.avg_pool3d(ct[:, None], _CELL_VOXELS).flatten(1).float()
-        weights = mass * torch.exp(out[..., 3].clamp(-bounds.TRUST_LOG, bounds.TRUST_LOG))
-        return Displacements(self.places, _DISPLACEMENT_UNIT_MM * out[..., :3], mass, weights)
+        answer: tuple[Tensor, Displacements | None] = self.head(self.encoder(both), ct, poses)
+        return answer
 
 
-def fit_rigid(moves: Displacements) -> Tensor:
-    """Fit the rigid motions (B, 4, 4) nearest to displacements: weighted Procrustes, in float64."""
-    weights = moves.weights.double()
-    weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
-    places = moves.places.double().expand(len(weights), -1, -1)
-    moved = places + moves.offsets.double()
-    middle = (weights[..., None] * places).sum(1, keepdim=True)
-    target = (weights[..., None] * moved).sum(1, keepdim=True)
-    product = ((places - middle) * weights[..., None]).transpose(1, 2) @ (moved - target)
-    # Singular values that are equal, as in an empty cube, have no gradient.
-    product = product + torch.diag(torch.tensor([3e-3, 2e-3, 1e-3])).to(product)
-    left, _, right = torch.linalg.svd(product)
-    right = right.transpose(1, 2)
-    mirrored = torch.sign(torch.linalg.det(right @ left.transpose(1, 2)))
-    ones = torch.ones_like(mirrored)
-    turn = right @ torch.diag_embed(torch.stack([ones, ones, mirrored], -1)) @ left.transpose(1, 2)
-    shift = target.transpose(1, 2) - turn @ middle.transpose(1, 2)
-    top = torch.cat([turn, shift], dim=2)
-    bottom = top.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(top), 1, 4)
-    return torch.cat([top, bottom], dim=1).float()
-
-
-def _composed(step: Tensor, poses: Tensor) -> Tensor:
-    """``step @ poses`` in full precision: autocast would round millimetres to eight bits."""
-    with torch.autocast(poses.device.type, enabled=False):
-        return step @ poses
+def _with_old_names(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Rename the weights of files from when RegM had one encoder and one head."""
+    for old, new in _OLD_NAMES:
+        start = prefix + old
+        for name in [n for n in state if n.startswith(start)]:
+            state[prefix + new + name[len(start) :]] = state.pop(name)
 
 
 def move_volume(volumes: Tensor, poses: Tensor, box_mm: float) -> Tensor:

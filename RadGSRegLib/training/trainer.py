@@ -89,7 +89,7 @@ class Trainer(Loop):
 
     def _heavy(self) -> Sequence[nn.Module]:
         regm = self.model.regm
-        return [self.model.recm.encoder, regm.stem, regm.near, regm.far, regm.head]
+        return [self.model.recm.encoder, regm.encoder, regm.head.layers]
 
     def _batch(
         self,
