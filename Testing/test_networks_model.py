@@ -1,4 +1,4 @@
-"""The whole model: registration network, polarity, files."""
+"""The whole model: polarity, files."""
 
 from __future__ import annotations
 
@@ -6,101 +6,13 @@ import json
 from dataclasses import replace
 
 import network_scenes as scenes
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from scipy.spatial.transform import Rotation
 
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.networks import load_model, save_model
 from RadGSRegLib.networks.model import ModelConfig, RadGSReg
-from RadGSRegLib.networks.regm import RegM, RegMConfig, move_volume
-from RadGSRegLib.networks.regm_heads import Displacements, fit_rigid
 from RadGSRegLib.networks.tensor_file import load_tensors, save_tensors
-from RadGSRegLib.training.losses import point_distance
-
-
-def _pose() -> torch.Tensor:
-    pose = torch.eye(4)[None]
-    pose[0, :3, :3] = torch.from_numpy(
-        Rotation.from_euler("xyz", [20, -10, 15], degrees=True).as_matrix()
-    ).float()
-    pose[0, :3, 3] = torch.tensor([6.0, -4.0, 9.0])
-    return pose
-
-
-def test_a_moved_cube_is_the_moved_cloud():
-    model = scenes.tiny_model(ModelConfig(scenes.TINY.recm, scenes.TINY.regm))
-    cloud = scenes.lopsided_cloud()
-    still, moved = model.voxelize([cloud]), model.voxelize([cloud.transformed(_pose()[0])])
-    found = move_volume(still, _pose(), model.config.regm.box_mm)
-    error = (found - moved).abs().sum() / moved.sum()
-    # Voxels of 6 mm: what is left is interpolation.
-    assert error < 0.35
-    assert error < 0.5 * (still - moved).abs().sum() / moved.sum()
-
-
-def test_regm_is_the_identity_untrained_and_learns_a_pose():
-    torch.manual_seed(0)
-    model = scenes.tiny_model()
-    regm = RegM(scenes.TINY.regm)
-    cloud = scenes.lopsided_cloud()
-    ct = model.voxelize([cloud])
-    seen = model.voxelize([cloud.transformed(_pose()[0])])
-    with torch.no_grad():
-        assert torch.allclose(regm(seen, ct), torch.eye(4)[None], atol=1e-4)
-    optimizer = torch.optim.Adam(regm.parameters(), lr=1e-2)
-    points = cloud.means[None]
-    for _ in range(60):
-        loss = point_distance(points, _pose(), regm(seen, ct, passes=1)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    # From 12 mm, with cells of 24 mm.
-    assert loss < 2.0
-    # The reconstruction's absolute scale does not matter.
-    with torch.no_grad():
-        assert torch.allclose(regm(3 * seen, ct), regm(seen, ct), atol=1e-4)
-
-
-@given(
-    hnp.arrays(np.float64, 3, elements=st.floats(-2.0, 2.0)),
-    hnp.arrays(np.float64, 3, elements=st.floats(-30.0, 30.0)),
-    st.integers(0, 100),
-)
-def test_the_rigid_fit_of_displacements_is_exact(turn, shift, seed):
-    rng = np.random.default_rng(seed)
-    pose = np.eye(4)
-    pose[:3, :3] = Rotation.from_rotvec(turn).as_matrix()
-    pose[:3, 3] = shift
-    places = rng.uniform(-40, 40, (50, 3))
-    offsets = places @ pose[:3, :3].T + pose[:3, 3] - places
-    weights = rng.uniform(0, 1, 50)
-    # What has no weight may say what it likes.
-    weights[:20] = 0.0
-    offsets[:20] += rng.normal(0, 20, (20, 3))
-    seen = Displacements(
-        *(torch.from_numpy(a) for a in (places, offsets[None], weights[None], weights[None]))
-    )
-    assert np.allclose(fit_rigid(seen)[0].numpy(), pose, atol=2e-3)
-
-
-def test_the_rigid_fit_of_nothing_has_a_gradient():
-    offsets = torch.zeros(1, 8, 3, requires_grad=True)
-    none = torch.zeros(1, 8)
-    found = fit_rigid(Displacements(torch.randn(8, 3), offsets, none, none))
-    found.square().sum().backward()
-    assert torch.isfinite(found).all()
-    assert offsets.grad is not None
-    assert torch.isfinite(offsets.grad).all()
-
-
-def test_regm_takes_sizes_that_its_grid_divides():
-    with pytest.raises(InputError, match="multiple of 8"):
-        RegMConfig(voxels=20)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

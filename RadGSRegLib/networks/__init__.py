@@ -16,6 +16,7 @@ from .detector import Detector as Detector
 from .detector import DetectorConfig as DetectorConfig
 from .detector import is_lateral as is_lateral
 from .detector import look as look
+from .encoders import ENCODERS as ENCODERS
 from .model import ModelConfig as ModelConfig
 from .model import RadGSReg as RadGSReg
 from .model import load_model as load_model
@@ -30,6 +31,7 @@ from .recm import RecMConfig as RecMConfig
 from .regm import RegM as RegM
 from .regm import RegMConfig as RegMConfig
 from .regm import move_volume as move_volume
+from .regm_heads import Displacements as Displacements
 from .rigid import geodesic_angle as geodesic_angle
 from .shapes import Shapes as Shapes
 from .shipped import shipped_name as shipped_name

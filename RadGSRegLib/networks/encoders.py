@@ -6,7 +6,6 @@ too, for RegM (`volume_encoders`).
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -68,11 +67,6 @@ class _Small(nn.Module):
         return after_each(self.stages, self.stem(x))
 
 
-# In cubes a batch is small and RegM sees it moved in every pass: what else is in it, or was in the
-# passes before, must not count. In pictures MONAI's default stays.
-_NORMS: dict[int, Any] = {2: "batch", 3: ("group", {"num_groups": 8})}
-
-
 class _ResNet50(nn.Module):
     channels = (256, 512, 1024, 2048)
 
@@ -85,7 +79,6 @@ class _ResNet50(nn.Module):
             n_input_channels=inputs,
             num_classes=1,
             conv1_t_stride=2,
-            norm=_NORMS[dims],
         )
         self.net.fc = None  # its classes are not needed
 
@@ -102,7 +95,7 @@ class _DenseNet121(nn.Module):
         super().__init__()
         from monai.networks.nets import DenseNet121
 
-        net = DenseNet121(spatial_dims=dims, in_channels=inputs, out_channels=1, norm=_NORMS[dims])
+        net = DenseNet121(spatial_dims=dims, in_channels=inputs, out_channels=1)
         self.features = net.features
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -135,6 +128,10 @@ class _ViT12(nn.Module):
             num_heads=6,
             spatial_dims=dims,
         )
+        # Each of MONAI's blocks has weights for another sequence to attend to; here there is none.
+        for name, weight in self.net.named_parameters():
+            if "cross_attn" in name:
+                weight.requires_grad_(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         tokens, _ = self.net(x)
@@ -142,19 +139,31 @@ class _ViT12(nn.Module):
         return [tokens.transpose(1, 2).reshape(len(x), self.channels[0], *patches)]
 
 
-_MONAI = {"resnet50": _ResNet50, "densenet121": _DenseNet121, "vit12": _ViT12}
+Monai = _ResNet50 | _DenseNet121 | _ViT12
+_MONAI: dict[str, type[Monai]] = {
+    "resnet50": _ResNet50,
+    "densenet121": _DenseNet121,
+    "vit12": _ViT12,
+}
 
 
-def make_monai(name: str, inputs: int, size: int, dims: int) -> _ResNet50 | _DenseNet121 | _ViT12:
+def make_monai(name: str, inputs: int, size: int, dims: int) -> Monai:
     """Make one of MONAI's three for pictures (``dims`` 2) or cubes (3) of ``size`` per edge.
 
     It turns (N, ``inputs``, ...) into maps, finer ones first, whose ``channels`` it knows. Raises
     InputError where MONAI is not installed.
     """
     try:
-        return _MONAI[name](inputs, size, dims)
+        made = _MONAI[name](inputs, size, dims)
     except ImportError as error:
         raise InputError(f"encoder {name}", f"needs MONAI ({error})", "install monai") from None
+    # A batch of cubes is small, and RegM sees it moved in every pass: what else is in it, or was in
+    # the passes before, must not count.
+    for part in list(made.modules()) if dims == 3 else ():
+        for name, child in part.named_children():
+            if isinstance(child, nn.BatchNorm3d):
+                setattr(part, name, norm(child.num_features))
+    return made
 
 
 class Encoder(nn.Module):

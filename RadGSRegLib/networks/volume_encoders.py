@@ -1,15 +1,15 @@
-"""Encoders of cubes for RegM, by the names of `encoders.ENCODERS`: maps of features, finer first."""
+"""Encoders of cubes for RegM by the names of `encoders.ENCODERS`: maps of features, finer first."""
 
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .encoders import ENCODERS, Residual, after_each, make_monai, norm
+from .encoders import ENCODERS, Monai, Residual, after_each, make_monai, norm
 
 # Below this MONAI's, which halve a cube's edge five times, have nothing left to pool.
 LEAST_VOXELS = 32
 
 
-class _SmallVolumes(nn.Module):
+class SmallVolumes(nn.Module):
     """For CPUs: maps of stride 4 and 8."""
 
     def __init__(self, inputs: int, width: int) -> None:
@@ -42,7 +42,7 @@ def check_volume_encoder(name: str, voxels: int) -> None:
         )
 
 
-def make_volume_encoder(name: str, inputs: int, voxels: int, width: int) -> nn.Module:
+def make_volume_encoder(name: str, inputs: int, voxels: int, width: int) -> SmallVolumes | Monai:
     """Make the encoder ``name`` for cubes (B, ``inputs``, K, J, I) of ``voxels`` per edge.
 
     Its ``channels`` are those of the maps that it returns: of "small" at strides 4 and 8 (``width``
@@ -51,5 +51,5 @@ def make_volume_encoder(name: str, inputs: int, voxels: int, width: int) -> nn.M
     """
     check_volume_encoder(name, voxels)
     if name == "small":
-        return _SmallVolumes(inputs, width)
+        return SmallVolumes(inputs, width)
     return make_monai(name, inputs, voxels, dims=3)

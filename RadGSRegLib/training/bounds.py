@@ -34,6 +34,12 @@ VERTEBRAE_PER_MODE = 3
 PHANTOMS_PER_MINUTE = 4
 SOURCES_PER_MINUTE = 20
 
+# How much of a moved CT is left
+
+# Of a pair made from a CT, this share of the vertebra's surface lies in RegM's cube. No evidence.
+# Acts with the paper's range of 50 mm alone.
+LEFT_IN_CUBE = 0.5
+
 # Polarity
 
 # A pair's polarity is told where the vertebra's line integrals exceed this share of their greatest.

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..cases import options_from, read_mapping
 from ..errors import InputError
 from ..networks import DetectorConfig, ModelConfig, RecMConfig, RegMConfig
+from .ct_pairs import CtPairs
 from .losses import ExtraWeights
 from .samples import SampleOptions
 from .shapes import ShapeOptions
@@ -99,7 +100,9 @@ class TrainingConfig:
     ``render_every`` steps (these cost more than the networks on a CPU); ``joint_cases``: those of a
     batch that the joint phase works on. ``gaussians``: anchors from a vertebra while training;
     ``final_gaussians``: those of a finished patient-specific model. ``shapes``: how a population's
-    vertebrae are learned to differ, in the first stage. ``validate``: held-out pairs.
+    vertebrae are learned to differ, in the first stage. ``ct_pairs``: how far CTs are moved where
+    RegM learns alone (None: to where they are in the X-rays of the pair). ``validate``: held-out
+    pairs.
     ``precision``: "float32", "bfloat16" (networks under autocast; geometry, rendering and losses in
     float32), or "auto": bfloat16 on CUDA. ``compile``: the networks through torch.compile.
     ``workers``: threads that make pairs ahead of time (0: none), where there are cores for them.
@@ -115,6 +118,7 @@ class TrainingConfig:
     samples: SampleOptions = field(default_factory=SampleOptions)
     shares: PhaseShares = field(default_factory=PhaseShares)
     extra: ExtraWeights = field(default_factory=ExtraWeights)
+    ct_pairs: CtPairs | None = None
     detection: DetectionOptions = field(default_factory=DetectionOptions)
     shapes: ShapeOptions = field(default_factory=ShapeOptions)
     seed: int = 0
@@ -148,12 +152,16 @@ class TrainingConfig:
     @classmethod
     def paper(cls, encoder: str = "resnet50") -> TrainingConfig:
         """Return the paper's: 128 px, batch 8, Adam halved every 50 of 300 epochs, every case
-        rendered."""
+        rendered; RegM with the same ``encoder``, a head that gives a pose at once, and CTs moved by
+        up to 20 degrees and 50 mm."""
         steps = 300 * 1800 // 8
         return cls(
             model=ModelConfig(
-                RecMConfig(encoder=encoder), RegMConfig(voxels=64, box_mm=128.0), DetectorConfig()
+                RecMConfig(encoder=encoder),
+                RegMConfig(voxels=64, box_mm=128.0, passes=1, encoder=encoder, head="pose"),
+                DetectorConfig(),
             ),
+            ct_pairs=CtPairs(rotation_deg=20.0, translation_mm=50.0),
             detection=DetectionOptions(steps=4000, batch=16, pairs=1800),
             steps=steps,
             batch=8,

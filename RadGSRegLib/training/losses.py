@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..networks import geodesic_angle
+from ..networks import Displacements, geodesic_angle
 
 DENSE_BONE = 0.03
 TRANSLATION_MM = 50.0
@@ -114,7 +114,8 @@ class ExtraWeights:
     """What simulation allows beyond the paper: the true volume and pose are known.
 
     ``points``: distance of the vertebra's surface points from their true places;
-    ``displacements``: distance of where RegM sees each cell of bone from its true place;
+    ``displacements``: distance of where RegM sees each cell of bone from its true place, where its
+    head says such places;
     ``volume``: L1 of the volume over `DENSE_BONE`. Zero switches one off.
     """
 
@@ -128,6 +129,16 @@ def point_distance(points: Tensor, truth: Tensor, poses: Tensor) -> Tensor:
     between = truth - poses
     moved = points @ between[:, :3, :3].transpose(1, 2) + between[:, None, :3, 3]
     return (moved.square().sum(-1) + 1e-8).sqrt().mean(-1)
+
+
+def displacement_error(moves: Displacements, motion: Tensor) -> Tensor:
+    """Average how far off (scalar, mm) RegM sees bone from where rigid ``motion`` (B, 4, 4) takes
+    it, each cell by its mass."""
+    turn, shift = motion[:, :3, :3], motion[:, None, :3, 3]
+    wanted = moves.places @ turn.transpose(1, 2) + shift - moves.places
+    share = moves.mass / moves.mass.sum(1, keepdim=True).clamp_min(1e-9)
+    off = ((moves.offsets - wanted).square().sum(-1) + 1e-8).sqrt()
+    return (share * off).sum(1).mean()
 
 
 def volume_l1(volumes: Tensor, truth: Tensor) -> Tensor:

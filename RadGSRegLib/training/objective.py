@@ -1,11 +1,14 @@
 """The loss of a batch in each of the three module-aware phases."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from ..gaussians import GaussianCloud, rasterize
 from ..networks import RadGSReg, move_volume
 from . import losses
+from .ct_pairs import CtPairs
 from .losses import ExtraWeights
 from .pool import Batch
 
@@ -18,12 +21,21 @@ class Objective(nn.Module):
 
     ``forward(batch, phase, rendered)`` returns a dict of scalars; "loss" is the one to minimise.
     ``rendered``: how many cases of the batch, from the first, enter eq. 2 and 3. With
-    ``reduced`` the networks run in bfloat16.
+    ``reduced`` the networks run in bfloat16. ``ct_pairs``: how far CTs are moved for RegM alone
+    (None: to where they are in the X-rays).
     """
 
-    def __init__(self, model: RadGSReg, extra: ExtraWeights, *, reduced: bool = False) -> None:
+    def __init__(
+        self,
+        model: RadGSReg,
+        extra: ExtraWeights,
+        *,
+        reduced: bool = False,
+        ct_pairs: CtPairs | None = None,
+    ) -> None:
         super().__init__()
         self.reduced = reduced
+        self.ct_pairs = ct_pairs
         self.model = model
         self.extra = extra
 
@@ -32,6 +44,10 @@ class Objective(nn.Module):
         if phase == "recm":
             terms, _ = self._reconstruction(batch, rendered)
         elif phase == "regm":
+            if self.ct_pairs is not None:
+                box_mm, generator = self.model.config.regm.box_mm, self.model.recm.generator
+                poses = self.ct_pairs.draw(batch.points, box_mm, generator)
+                batch = replace(batch, centred_to_box=poses)
             terms = self._registration(batch, self._ct_pair(batch), rendered)
         elif phase == "joint":
             terms, effects = self._reconstruction(batch, max(rendered, 1))
@@ -89,18 +105,16 @@ class Objective(nn.Module):
         """``compared``: how many cases, from the first, enter eq. 3."""
         regm = self.model.regm
         # Half of the steps learn from nothing known, half from what a first pass has left.
-        passes = 1 + int(torch.randint(2, (), generator=self.model.recm.generator))
+        most = min(2, regm.config.passes)
+        passes = 1 + int(torch.randint(most, (), generator=self.model.recm.generator))
         with self._networks(batch):
             poses, before, moves = regm.trace(volumes, batch.ct, passes)
         truth = batch.centred_to_box
-        rest = truth @ torch.linalg.inv(before)
-        wanted = (
-            moves.places @ rest[:, :3, :3].transpose(1, 2) + rest[:, None, :3, 3] - moves.places
-        )
-        share = moves.mass / moves.mass.sum(1, keepdim=True).clamp_min(1e-9)
-        off = ((moves.offsets - wanted).square().sum(-1) + 1e-8).sqrt()
         apart = losses.point_distance(batch.points, truth, poses).mean()
-        extra = self.extra.points * apart + self.extra.displacements * (share * off).sum(1).mean()
+        extra = self.extra.points * apart
+        if moves is not None:
+            rest = truth @ torch.linalg.inv(before)
+            extra = extra + self.extra.displacements * losses.displacement_error(moves, rest)
         terms = {"registered_mm": apart.detach(), "loss": extra / _POINT_MM}
         if compared > 0:
             moved = move_volume(batch.ct[:compared], poses[:compared], regm.config.box_mm)

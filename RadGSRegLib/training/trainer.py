@@ -38,7 +38,9 @@ class Trainer(Loop):
         around.setdefault("compute", Compute("cpu", config.precision, config.compile))
         super().__init__(model, pool, config, **around)
         self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
-        self.objective = Objective(model, config.extra, reduced=self.compute.reduced)
+        self.objective = Objective(
+            model, config.extra, reduced=self.compute.reduced, ct_pairs=config.ct_pairs
+        )
         self.optimizer = torch.optim.Adam(model.parameters(), lr=config.rate)
         self._shared: torch.nn.Module = self.objective
         if self.world > 1:
