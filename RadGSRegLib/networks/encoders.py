@@ -69,6 +69,7 @@ class _Small(nn.Module):
 
 class _ResNet50(nn.Module):
     channels = (256, 512, 1024, 2048)
+    stride = 32
 
     def __init__(self, inputs: int, size: int, dims: int = 2) -> None:
         super().__init__()
@@ -90,6 +91,7 @@ class _ResNet50(nn.Module):
 
 class _DenseNet121(nn.Module):
     channels = (256, 512, 1024, 1024)
+    stride = 32
 
     def __init__(self, inputs: int, size: int, dims: int = 2) -> None:
         super().__init__()
@@ -110,7 +112,7 @@ class _DenseNet121(nn.Module):
 
 class _ViT12(nn.Module):
     channels = (384,)
-    patch = 8
+    stride = patch = 8
 
     def __init__(self, inputs: int, size: int, dims: int = 2) -> None:
         super().__init__()
@@ -150,8 +152,8 @@ _MONAI: dict[str, type[Monai]] = {
 def make_monai(name: str, inputs: int, size: int, dims: int) -> Monai:
     """Make one of MONAI's three for pictures (``dims`` 2) or cubes (3) of ``size`` per edge.
 
-    It turns (N, ``inputs``, ...) into maps, finer ones first, whose ``channels`` it knows. Raises
-    InputError where MONAI is not installed.
+    It turns (N, ``inputs``, ...) into maps, finer ones first, whose ``channels`` it knows, and the
+    ``stride`` of the last. Raises InputError where MONAI is not installed.
     """
     try:
         made = _MONAI[name](inputs, size, dims)

@@ -79,7 +79,7 @@ class RegM(nn.Module):
         channels = self.encoder.channels
         self.head: DisplacementHead | PoseHead
         if config.head == "pose":
-            self.head = PoseHead(channels[-1])
+            self.head = PoseHead(channels[-1], config.voxels // self.encoder.stride)
         else:
             self.head = DisplacementHead(channels, 2 * config.width, config.voxels, config.box_mm)
         self.register_load_state_dict_pre_hook(_with_old_names)

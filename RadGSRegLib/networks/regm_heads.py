@@ -19,9 +19,9 @@ from .rigid import POSE_NUMBERS, apply_step, step_from_raw
 HEADS = ("displacement", "pose")
 CELL_VOXELS = 4
 _DISPLACEMENT_UNIT_MM = 10.0
-# The deepest map is averaged over so many blocks to each side: over all of it nothing would be left
-# of where a feature is. Paddings and the like tell it, but they are a poor ruler.
-_POOLED = 2
+# The deepest map is averaged over at most so many blocks to each side: over all of it little would
+# be left of where a feature is (docs/experiments/networks.md).
+_BLOCKS = 4
 
 
 class Displacements(NamedTuple):
@@ -78,13 +78,14 @@ class DisplacementHead(nn.Module):
 class PoseHead(nn.Module):
     """Features to poses: a turn about the vertebra's centre and a shift.
 
-    ``channels`` of the encoder's last map, ``hidden`` units.
+    ``channels`` of the encoder's last map, ``edge`` of its cells to each side, ``hidden`` units.
     """
 
-    def __init__(self, channels: int, hidden: int = 256) -> None:
+    def __init__(self, channels: int, edge: int, hidden: int = 256) -> None:
         super().__init__()
+        self.blocks = min(edge, _BLOCKS)
         self.layers = nn.Sequential(
-            nn.Linear(channels * _POOLED**3, hidden),
+            nn.Linear(channels * self.blocks**3, hidden),
             nn.ReLU(),
             _zero(nn.Linear(hidden, POSE_NUMBERS)),
         )
@@ -92,7 +93,7 @@ class PoseHead(nn.Module):
     def forward(self, maps: Sequence[Tensor], ct: Tensor, poses: Tensor) -> tuple[Tensor, None]:
         """Return better poses (B, 4, 4), and that they were fitted to nothing; see
         `DisplacementHead.forward`."""
-        pooled = functional.adaptive_avg_pool3d(maps[-1], _POOLED).flatten(1)
+        pooled = functional.adaptive_avg_pool3d(maps[-1], self.blocks).flatten(1)
         raw = self.layers(pooled).float()
         with torch.autocast(poses.device.type, enabled=False):
             return apply_step(poses, *step_from_raw(raw)), None

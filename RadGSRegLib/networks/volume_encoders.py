@@ -12,6 +12,8 @@ LEAST_VOXELS = 32
 class SmallVolumes(nn.Module):
     """For CPUs: maps of stride 4 and 8."""
 
+    stride = 8
+
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
         self.channels = (2 * width, 4 * width)

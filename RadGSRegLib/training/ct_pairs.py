@@ -29,11 +29,12 @@ class CtPairs:
         """Draw poses (B, 4, 4) float32, centred CT to box, of vertebrae with surface ``points``
         (B, P, 3) mm, for cubes of ``box_mm``.
 
-        A shift of 50 mm may move most of a vertebra out of the cube. What is out is cut off, in the
-        reconstruction's place as in the moved CT that eq. 3 compares with it: RegM learns from what
-        is left, as when a box is put beside a vertebra. Where less is left than
-        `bounds.LEFT_IN_CUBE` of the surface another pose is drawn; of eight such ones, that which
-        leaves most is taken. The paper does not say what it does.
+        A shift of 50 mm may move part of a vertebra out of the cube. What is out is cut off, in the
+        volume that stands for the reconstruction as in the moved CT that eq. 3 compares with it:
+        RegM learns from what is left, as when a box is put beside a vertebra. Where less is left
+        than `bounds.LEFT_IN_CUBE` of the surface another pose is drawn; of eight such ones, that
+        which leaves most is taken. The paper does not say what it does. Its cube of 128 mm never
+        comes to that.
         """
         shape = (_DRAWN, len(points), 3)
         turns = self.rotation_deg * (2.0 * torch.rand(shape, generator=generator) - 1.0)
