@@ -15,10 +15,11 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from RadGSRegLib.drr import torch_backend as projector
 from RadGSRegLib.gaussians import torch_bodies
-from RadGSRegLib.system import preferring
+from RadGSRegLib.system import parallel, preferring
 
 DEVICE = torch.device("meta")
 
@@ -57,24 +58,25 @@ def _moving() -> Callable[..., Any]:
     return moved
 
 
-def _indexed() -> Callable[..., Any]:
-    """Masks take all: how many they take is a number too."""
-    get = Tensor.__getitem__
+class _Indexing(TorchFunctionMode):
+    """Masks take all: how many they take is a number too.
 
-    def indexed(self: Tensor, index: Any) -> Any:
-        parts = index if isinstance(index, tuple) else (index,)
-        masks = [isinstance(p, Tensor) and p.dtype == torch.bool for p in parts]
-        if self.device == DEVICE and any(masks):
-            index = tuple(
-                slice(None) if mask else part for part, mask in zip(parts, masks, strict=True)
-            )
-        return get(self, index)
+    A mode and no patch: a class that once had a ``__getitem__`` of its own passes for a sequence
+    ever after.
+    """
 
-    return indexed
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") == "__getitem__" and args[0].device == DEVICE:
+            parts = args[1] if isinstance(args[1], tuple) else (args[1],)
+            masks = [isinstance(p, Tensor) and p.dtype == torch.bool for p in parts]
+            if any(masks):
+                pairs = zip(parts, masks, strict=True)
+                args = (args[0], tuple(slice(None) if mask else part for part, mask in pairs))
+        return func(*args, **(kwargs or {}))
 
 
 def _listed() -> Callable[..., Any]:
-    """All elements of a mask, as in `_indexed`."""
+    """All elements of a mask, as in `_Indexing`."""
     find = Tensor.nonzero
 
     def listed(self: Tensor, **more: Any) -> Any:
@@ -110,7 +112,8 @@ def another_device() -> Iterator[torch.device]:
     ]
     changes += [
         (Tensor, "to", _moving()),
-        (Tensor, "__getitem__", _indexed()),
+        # Modes are a thread's own.
+        (parallel, "core_count", lambda: 1),
         (Tensor, "nonzero", _listed()),
         (torch, "autocast", lambda *asked, **more: nullcontext()),
         (torch_bodies, "rasterize", lambda *scene: _drawn(None, *scene)),
@@ -126,4 +129,5 @@ def another_device() -> Iterator[torch.device]:
         stack.enter_context(preferring("torch"))
         for place, name, change in changes:
             stack.enter_context(mock.patch.object(place, name, change))
+        stack.enter_context(_Indexing())
         yield DEVICE
