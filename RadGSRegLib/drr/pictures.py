@@ -57,26 +57,29 @@ def project_pictures_with_jacobian(
     translation in mm), at xi = 0.
     """
     module, rays, lengths = _scene(backend, voxels, lenses, volume_to_camera, step_mm)
-    pose, centre = volume_to_camera.to(torch.float64), centre_physical.to(torch.float64)
-    depths = applied(pose, centre)[:, 2]
+    volume_to_camera = volume_to_camera.to(torch.float64)
+    centre_physical = centre_physical.to(torch.float64)
+    depths = applied(volume_to_camera, centre_physical)[:, 2]
     sums: Tensor = module.project_pictures_with_moments(voxels, rays, depths)
     value, flat, lever = sums[:, 0], sums[:, 1:4], sums[:, 4:7]
     # z L d + t = (z - depth) L d + (depth L d + t): linear in these twelve numbers of L and t.
     turns = lever + depths.to(sums.dtype)[:, None, None] * flat
     moments = torch.cat([(turns[:, :, None] * rays.directions[:, None]).flatten(1, 2), flat], 1)
-    slopes = _changes(voxels, pose, centre).to(sums.dtype) @ moments
+    changes = _changes(voxels, volume_to_camera, centre_physical)
+    slopes = changes.to(sums.dtype) @ moments
     slopes = slopes.view(len(lenses), 6, *lengths.shape[1:]) * lengths[:, None]
     return value.view(lengths.shape) * lengths, slopes
 
 
-def _changes(voxels: Voxels, volume_to_camera: Tensor, centre: Tensor) -> Tensor:
+def _changes(voxels: Voxels, volume_to_camera: Tensor, centre_physical: Tensor) -> Tensor:
     """What motions change in rays in index coordinates: (V, 6, 12), of L and of t.
 
     Moving the volume by xi moves the ray by exp(-xi) about the centre, in its frame.
     """
-    about = torch.eye(4, dtype=torch.float64, device=centre.device).repeat(2, 1, 1)
-    about[0, :3, 3], about[1, :3, 3] = centre, -centre
-    generators = about[0] @ _generators(centre.device) @ about[1]
+    device = centre_physical.device
+    about = torch.eye(4, dtype=torch.float64, device=device).repeat(2, 1, 1)
+    about[0, :3, 3], about[1, :3, 3] = centre_physical, -centre_physical
+    generators = about[0] @ _generators(device) @ about[1]
     back = inverse_rigid(volume_to_camera)
     changes = -(voxels.physical_to_index @ generators) @ back[:, None]
     return torch.cat([changes[..., :3, :3].flatten(2), changes[..., :3, 3]], 2)
@@ -110,10 +113,11 @@ def _scene(
         raise ValueError(f"voxels on {voxels.device} need lenses and poses there, not on {places}")
     step = step_of(step_mm, voxels.spacing_mm)
     dtype = voxels.values.dtype
-    pose = volume_to_camera.to(torch.float64)
-    planes = depth_planes(pose @ voxels.index_to_physical, voxels.shape, step)
+    volume_to_camera = volume_to_camera.to(torch.float64)
+    index_to_camera = volume_to_camera @ voxels.index_to_physical
+    planes = depth_planes(index_to_camera, voxels.shape, step)
     # In float64 until the last step: translations of hundreds of millimetres enter here.
-    camera_to_index = (voxels.physical_to_index @ inverse_rigid(pose)).to(dtype)
+    camera_to_index = (voxels.physical_to_index @ inverse_rigid(volume_to_camera)).to(dtype)
     directions, lengths = lenses.exact_rays() if dtype == torch.float64 else lenses.rays
     rays = PictureRays(camera_to_index, directions.flatten(2).to(dtype), planes, step)
     module = PROJECTORS.choose(backend, voxels.device, dtype)

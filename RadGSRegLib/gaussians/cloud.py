@@ -196,13 +196,6 @@ def numbers_of(matrix: Tensor | ArrayLike) -> NDArray[np.float64]:
     return np.asarray(matrix, dtype=np.float64)
 
 
-def inverse_of(matrix: Tensor) -> Tensor:
-    """The inverse (N, N) of a matrix that is known to have one, so that nothing waits for a GPU to
-    say so."""
-    inverse: Tensor = torch.linalg.inv_ex(matrix).inverse
-    return inverse
-
-
 def as_matrix(matrix: Tensor | ArrayLike, like: Tensor) -> Tensor:
     """A matrix (numpy, nested lists or torch) as a tensor of ``like``'s device and dtype.
 

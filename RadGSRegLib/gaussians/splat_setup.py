@@ -18,7 +18,8 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-from .cloud import GaussianCloud, inverse_of, quaternions_to_matrices
+from ..tensors import inverse_linear
+from .cloud import GaussianCloud, quaternions_to_matrices
 
 # u0, v0, rho sqrt(2 pi), A11, A12, A22, D0, D1, D2, D11, D12, D22
 COEFFICIENTS = 12
@@ -60,7 +61,7 @@ def _setup(
         depth_sigma = (axes[:, :, 2] * cloud.scales).norm(dim=1)
         valid = depth > cutoff * depth_sigma
     safe_depth = torch.where(valid, depth, torch.ones_like(depth))
-    intrinsic = inverse_of(inverse)
+    intrinsic = inverse_linear(inverse)
     pixel = (centres / safe_depth[:, None]) @ intrinsic.T
     w = factors @ inverse
     zw0 = torch.einsum("nij,nj->ni", factors, centres)

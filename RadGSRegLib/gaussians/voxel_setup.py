@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cloud import GaussianCloud, inverse_of, quaternions_to_matrices
+from ..tensors import inverse_linear
+from .cloud import GaussianCloud, quaternions_to_matrices
 
 # mean i, j, k; peak density; P_ii, P_ij, P_ik, P_jj, P_jk, P_kk of the precision in index axes
 COEFFICIENTS = 10
@@ -32,7 +33,7 @@ def index_coefficients(cloud: GaussianCloud, index_to_cloud: Tensor, widen: bool
     if widen:
         scales, densities = widened(cloud, index_to_cloud)
     linear = index_to_cloud[:3, :3]
-    inverse = inverse_of(linear)
+    inverse = inverse_linear(linear)
     means = (cloud.means - index_to_cloud[:3, 3]) @ inverse.T
     rotations = quaternions_to_matrices(cloud.quaternions)
     factors = (rotations.transpose(1, 2) / scales[:, :, None]) @ linear

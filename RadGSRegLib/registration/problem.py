@@ -143,13 +143,13 @@ def best_background(
     )
     own, others = images[:, 0], images[:, 1:].sum(1)
     weight = pixel_weight(own, others, shown, options)
-    pose = arrangements.background_to_world
-    parts = background.render(lenses, to_camera @ pose)
+    background_to_camera = to_camera @ arrangements.background_to_world
+    parts = background.render(lenses, background_to_camera)
     pairs = list(itertools.product(COEFFICIENTS, COEFFICIENTS))
     mixes = torch.tensor(pairs, device=weight.device)
     mixed = own + others + torch.einsum("mb,nbrc->mnrc", mixes, parts)
     compared = residual.compare(group.terms[0], mixed, weight, options)
     best = mixes[compared.score.argmax(0)]
     centre_ct = torch.from_numpy(bodies.centre_ct).to(weight.device)
-    image, jacobian = background.render_linear(best, lenses, to_camera @ pose, centre_ct)
-    return RenderedBackground(image, jacobian, pose, centre_ct, best)
+    image, jacobian = background.render_linear(best, lenses, background_to_camera, centre_ct)
+    return RenderedBackground(image, jacobian, arrangements.background_to_world, centre_ct, best)

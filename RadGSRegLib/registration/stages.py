@@ -199,10 +199,11 @@ class Refiner:
         assert done is not None
         return done
 
-    def _distances_mm(self, a: Tensor, b: Tensor) -> Tensor:
+    def _distances_mm(self, ct_to_world: Tensor, other_ct_to_world: Tensor) -> Tensor:
         """The mean distance (T,) of the target's surface between poses (T, 4, 4)."""
-        points = torch.from_numpy(self.scene.distance_points_ct).to(a.device)
-        moved: Tensor = applied(a[:, None], points) - applied(b[:, None], points)
+        points_ct = torch.from_numpy(self.scene.distance_points_ct).to(ct_to_world.device)
+        there = applied(other_ct_to_world[:, None], points_ct)
+        moved: Tensor = applied(ct_to_world[:, None], points_ct) - there
         apart: Tensor = moved.norm(dim=-1).mean(1)
         return apart
 

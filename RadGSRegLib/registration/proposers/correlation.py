@@ -62,7 +62,7 @@ def search(
         searched.append(Searched(part, shifts_px, options))
     turns = np.stack(rotation_grid(options.rotation_range_deg, options.rotation_step_deg))
     turns = turns @ reference_ct_to_world[:3, :3]
-    poses = affine(turns, centre_world - turns @ bodies.centre_ct)
+    ct_to_world = affine(turns, centre_world - turns @ bodies.centre_ct)
     grid = _Grid(offsets_world, options)
     choices = sign_choices(scene.views)
     message = "searching rotations and positions"
@@ -75,7 +75,7 @@ def search(
             sampled.append(view.correlations(bodies, group))
         return grid.agreeing(sampled, choices)
 
-    there = torch.from_numpy(poses).to(bodies.device)
+    there = torch.from_numpy(ct_to_world).to(bodies.device)
     if reads_are_free(there):
         parts = side_by_side_reporting(of_group, there.split(_POSES), report, message)
     else:
@@ -88,7 +88,7 @@ def search(
     report(1.0, message)
     candidates = [
         Candidate(
-            translation(offsets_world[int(places[pose, n])]) @ poses[pose],
+            translation(offsets_world[int(places[pose, n])]) @ ct_to_world[pose],
             float(score),
             choices[int(signs[pose, n])],
         )
@@ -133,13 +133,13 @@ class Searched:
         self._pictures = torch.fft.rfft2(pictures, s=self._size)
         self._samples = _wrapped_samples(torch.from_numpy(shifts_px), self._size, valid.device)
 
-    def correlations(self, bodies: BodySource, poses: Tensor) -> Tensor:
-        """Return the local normalised correlation (P, M) of the bodies at poses (P, 4, 4), shifted.
+    def correlations(self, bodies: BodySource, ct_to_world: Tensor) -> Tensor:
+        """Return the local normalised correlation (P, M) of the bodies at P poses, shifted.
 
-        On the bodies' device; the host reads none of it.
+        ``ct_to_world`` (P, 4, 4). On the bodies' device; the host reads none of it.
         """
-        lenses = self._window.lenses.repeated(len(poses))
-        pictures = bodies.pictures(lenses, self._window.world_to_camera @ poses, "coarse")
+        lenses = self._window.lenses.repeated(len(ct_to_world))
+        pictures = bodies.pictures(lenses, self._window.world_to_camera @ ct_to_world, "coarse")
         target, image = pictures[:, 0], pictures.sum(1)
         contrast = self._free.contrast(image)
         floor = TEMPLATE_FLOOR * contrast.deviation.amax(dim=(1, 2), keepdim=True) + 1e-9
