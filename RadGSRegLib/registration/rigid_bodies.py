@@ -29,7 +29,7 @@ from .clouds import block_cloud
 from .options import Fidelity, RefineOptions
 
 # Samples of the target's voxels lie so many of their smallest edges apart: their X-rays are then
-# within 0.5 % and 0.9 % of finely sampled ones (two CTs; docs/experiments/last-stage.md).
+# within 0.9 % of finely sampled ones (two CTs, two views; docs/experiments/last-stage.md).
 _STEP = 0.7
 
 
