@@ -46,7 +46,7 @@ SHORT_TRAINING = TrainingConfig(
     validate=2,
     validate_every=4,
     checkpoint_every=4,
-)
+).for_patient()
 
 
 def coarse_subject() -> Subject:

@@ -144,7 +144,7 @@ def test_a_model_knows_its_vertebra_by_its_place(trained, case_path):
 
 
 def test_a_file_ends_it_with_the_best_so_far(before_operation, tmp_path):
-    config = options_from(TrainingConfig, OPTIONS, "test", TrainingConfig())
+    config = options_from(TrainingConfig, OPTIONS, "test", TrainingConfig().for_patient())
     config = replace(config, steps=10**6, validate_every=3)
     stop, out = tmp_path / "stop", tmp_path / "patient.safetensors"
     told: list[dict[str, float]] = []
@@ -166,7 +166,7 @@ def test_a_file_ends_it_with_the_best_so_far(before_operation, tmp_path):
 def test_a_killed_pretraining_goes_on_to_the_same_model(before_operation, trained, tmp_path, where):
     detection = {**OPTIONS["detection"], "checkpoint_every": 1}  # type: ignore[dict-item]
     options = {**OPTIONS, "detection": detection, "checkpoint_every": 1}
-    config = options_from(TrainingConfig, options, "test", TrainingConfig())
+    config = options_from(TrainingConfig, options, "test", TrainingConfig().for_patient())
     out, work = tmp_path / "again.safetensors", tmp_path / "work"
     asked = Pretraining(3, out, case=before_operation, work=work)
 

@@ -84,6 +84,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     )
 
     config = replace(TrainingConfig(), seed=args.seed)
+    if args.stage == 3:
+        config = config.for_patient()
     if args.config is not None:
         config = read_config(args.config, config)
     if args.compile:

@@ -34,12 +34,15 @@ _LARGE = 4096
 @dataclass(frozen=True)
 class ModelConfig:
     """The shapes of the networks; ``detector`` is None where the model has none, ``modes`` how many
-    shape modes of a population it knows."""
+    shape modes of a population it knows. ``patient``: whether the model is of one patient's
+    vertebra, and the anchors its own Gaussians (None, as in files that do not say: where nothing
+    but their pose is open)."""
 
     recm: RecMConfig = field(default_factory=RecMConfig)
     regm: RegMConfig = field(default_factory=RegMConfig)
     detector: DetectorConfig | None = None
     modes: int = 0
+    patient: bool | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.modes, int) or not 0 <= self.modes < 1000:
@@ -78,7 +81,13 @@ class RadGSReg(nn.Module):
 
     @property
     def is_patient_specific(self) -> bool:
-        """Whether the anchors are a patient's own Gaussians, in centred CT axes."""
+        """Whether the model is of one patient's vertebra."""
+        patient = self.config.patient
+        return self.is_rigid if patient is None else patient
+
+    @property
+    def is_rigid(self) -> bool:
+        """Whether nothing but the anchors' pose is open, so that every answer is a copy of them."""
         config = self.config.recm
         return config.pose and not config.residual and not config.stretch
 
@@ -128,7 +137,7 @@ class RadGSReg(nn.Module):
 
     def _few_gaussians(self, prediction: Prediction) -> list[GaussianCloud]:
         """The predicted clouds with few enough Gaussians to be rendered often."""
-        if not self.is_patient_specific:
+        if not self.is_rigid:
             clouds = self.recm.clouds(prediction.effect)
             many = len(self.recm.anchors) > 2 * bounds.DRAWN_GAUSSIANS
             return [coarsen(c, bounds.DRAWN_GAUSSIANS) if many else c for c in clouds]

@@ -15,10 +15,11 @@ CENTRE = "centre (CT, LPS mm)"
 def patient_cloud(case: Case, model: RadGSReg) -> GaussianCloud | None:
     """Return the vertebra's Gaussians in the CT frame that a model was trained around.
 
-    None for a model of many vertebrae, and for one that its card says is of another CT or vertebra.
+    None for a model of many vertebrae, for one that its card says is of another CT or vertebra, and
+    where Gaussians may leave their anchors: those are then as few as in training.
     """
     centre = trained_centre(case, model)
-    if centre is None:
+    if centre is None or model.config.recm.residual:
         return None
     return model.recm.anchors.cloud().to("cpu").transformed(translation(centre))
 

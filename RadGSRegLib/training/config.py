@@ -176,6 +176,12 @@ class TrainingConfig:
             validate=64,
         )
 
+    def for_patient(self) -> TrainingConfig:
+        """Return the same as the third stage begins with: the vertebra's shape is known, so that
+        only its pose is open."""
+        recm = replace(self.model.recm, residual=False, stretch=False)
+        return replace(self, model=replace(self.model, recm=recm))
+
     def by_clock(self) -> TrainingConfig:
         """Return the same without an end by steps: the minutes decide."""
         detection = replace(self.detection, steps=_ENDLESS)
@@ -197,4 +203,6 @@ def read_config(path: Path, base: TrainingConfig | None = None) -> TrainingConfi
         raise InputError(
             path, "model.modes is what a model has learned, not what it should", "set shapes.modes"
         )
+    if isinstance(model, Mapping) and "patient" in model:
+        raise InputError(path, "model.patient follows from the stage", "leave it out")
     return options_from(TrainingConfig, values, path, base or TrainingConfig())

@@ -30,14 +30,16 @@ def patient_source(case: CtCase) -> Source:
 
 def shipped_base(config: TrainingConfig) -> Path | None:
     """Find the shipped weights, if a patient's model can go on from them with the networks that
-    ``config`` asks for (a base's shapes win, so other networks have to begin from scratch).
+    ``config`` asks for (a base's shapes win, so other networks have to begin from scratch; what
+    is open in them, `_of_patient`, is no other network).
 
     Raises InputError where they are damaged.
     """
     weights = shipped_weights()
-    if weights is None or _of_patient(load_model(weights).config) != _of_patient(config.model):
+    if weights is None:
         return None
-    return weights
+    known = _of_patient(load_model(weights).config, config.model)
+    return weights if known == _of_patient(config.model, config.model) else None
 
 
 def patient_model(
@@ -45,12 +47,12 @@ def patient_model(
 ) -> RadGSReg:
     """Make a model around the subject's own Gaussians; networks as in ``base`` where one is given.
 
-    The shape is known, so Gaussians do not leave their anchors and nothing is stretched.
+    Whether Gaussians may leave their anchors, and be stretched, is as ``config`` says.
     """
     anchors = own_anchors(subject, config.gaussians)
     shapes = config.model if base is None else base.config
-    known = replace(_of_patient(shapes), detector=shapes.detector or config.model.detector)
-    model = RadGSReg(known, anchors)
+    detector = shapes.detector or config.model.detector
+    model = RadGSReg(replace(_of_patient(shapes, config.model), detector=detector), anchors)
     if base is not None:
         state = {
             name: tensor
@@ -61,14 +63,18 @@ def patient_model(
     return model
 
 
-def _of_patient(shapes: ModelConfig) -> ModelConfig:
-    """The networks' shapes where the vertebra's own is known."""
-    return replace(shapes, recm=replace(shapes.recm, residual=False, stretch=False), modes=0)
+def _of_patient(shapes: ModelConfig, asked: ModelConfig) -> ModelConfig:
+    """The networks of a patient's model: their ``shapes``, with open in them what is ``asked``."""
+    recm = replace(shapes.recm, residual=asked.recm.residual, stretch=asked.recm.stretch)
+    return replace(shapes, recm=recm, modes=0, patient=True)
 
 
 def finish_patient_model(model: RadGSReg, subject: Subject, config: TrainingConfig) -> None:
     """Give a trained patient-specific model the subject's Gaussians in full number.
 
-    It predicts where they are as a whole, which does not depend on how many there are.
+    Where they are as a whole does not depend on how many there are. What has been learned of single
+    ones does: where they may leave their anchors, these stay.
     """
+    if model.config.recm.residual:
+        return
     model.recm.set_anchors(own_anchors(subject, config.final_gaussians))

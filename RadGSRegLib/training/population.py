@@ -68,7 +68,7 @@ def population_model(
             source if source.axes_known else _Turned(source, find_axes(source.subject(), mean))
             for source in sources
         ]
-    networks = replace(config.model, modes=0)
+    networks = replace(config.model, modes=0, patient=False)
     if base is None and asked.anchors == "grid":
         return RadGSReg(networks, grid_cloud(_GRID_EDGE))
     if base is None:

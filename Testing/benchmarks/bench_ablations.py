@@ -55,9 +55,8 @@ class Variant:
 
 def variants(steps: int, bases: list[tuple[str, Path]], encoders: list[str]) -> list[Variant]:
     """The whole method first."""
-    whole = replace(
-        TrainingConfig(), steps=steps, detection=replace(TrainingConfig().detection, share=0.0)
-    )
+    default = TrainingConfig().for_patient()
+    whole = replace(default, steps=steps, detection=replace(default.detection, share=0.0))
     recm = whole.model.recm
 
     def with_recm(**changes: object) -> TrainingConfig:

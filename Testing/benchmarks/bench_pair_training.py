@@ -49,7 +49,7 @@ def held_out_loss(trainer: Trainer, unseen: SamplePool, count: int) -> float:
 def train(subject: Subject, kind: str, seed: int, args: argparse.Namespace) -> dict[str, float]:
     """Train once; what is measured on held-out pairs at the end."""
     config = replace(
-        TrainingConfig(),
+        TrainingConfig().for_patient(),
         seed=seed,
         steps=args.steps,
         batch=8,
