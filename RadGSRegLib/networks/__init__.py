@@ -38,8 +38,11 @@ from .shipped import shipped_name as shipped_name
 from .shipped import shipped_weights as shipped_weights
 from .start import LearnedStart as LearnedStart
 from .start import Seen as Seen
+from .start import align_places as align_places
+from .start import guess_of as guess_of
 from .start import learned_start as learned_start
 from .start import see as see
+from .start import see_places as see_places
 from .tensor_file import load_tensors as load_tensors
 from .tensor_file import save_tensors as save_tensors
 from .views import ViewBatch as ViewBatch

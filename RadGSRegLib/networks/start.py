@@ -60,11 +60,13 @@ class LearnedStart:
     """What a model says about a case: poses to refine, and the likeliest reconstruction.
 
     At each place, the likeliest first: RegM's pose, after RecM's own where its anchors are the
-    patient's. Without a click there are up to three places, because levels look alike.
+    patient's. Without a click there are up to three places, because levels look alike. ``aligned``:
+    RegM's poses (4, 4) alone, one for each place.
     """
 
     candidates: tuple[Candidate, ...]
     seen: Seen
+    aligned: tuple[Array, ...] = ()
 
     def proposer(self, options: RegistrationOptions | None = None) -> GivenPoses:
         """Return what proposes these poses to a registration with these options."""
@@ -91,8 +93,22 @@ def see(
     ``filters`` make the X-rays better first. Raises InputError where they meet nowhere, and
     Cancelled when ``progress`` says so.
     """
+    return see_places(views, model, guess, progress, fit=fit, filters=filters)[0]
+
+
+def see_places(
+    views: Sequence[View],
+    model: RadGSReg,
+    guess: tuple[Array, Array] | None = None,
+    progress: Progress | None = None,
+    *,
+    fit: bool = True,
+    filters: Sequence[ViewFilter] = (),
+) -> list[Seen]:
+    """Do what `see` does at each place where the vertebra may be, the likeliest first: one where
+    clicks say it, up to three without."""
     prepared = prepare_views(views, filters)
-    return _places(views, prepared, model, guess, progress or Progress(), fit)[0]
+    return _places(views, prepared, model, guess, progress or Progress(), fit)
 
 
 def learned_start(
@@ -132,19 +148,31 @@ def learned_start(
         (4, 4)
     """
     report = progress or Progress()
+    guess = None if start_ct_to_world is None else guess_of(case, start_ct_to_world)
+    part = report.part(0.0, 0.9)
+    places = see_places(case.views, model, guess, part, fit=fit, filters=filters)
+    report(0.9, "comparing the reconstruction with the CT")
+    return align_places(case, model, places)
+
+
+def guess_of(case: Case, start_ct_to_world: Array) -> tuple[Array, Array]:
+    """Return where a start (4, 4) puts the centre (3,) of a case's mask, world mm, and how it turns
+    the CT's axes (3, 3): what `see` takes for a guess."""
+    start = np.asarray(start_ct_to_world, dtype=float)
+    return Rigid(start).apply(case.centre_ct), start[:3, :3]
+
+
+def align_places(case: Case, model: RadGSReg, places: Sequence[Seen]) -> LearnedStart:
+    """Compare what a model sees at each place with the case's CT: RegM, as in `learned_start`.
+
+    Raises InputError where the label is not in the segmentation.
+    """
     centre_ct = case.centre_ct
     own = trained_centre(case, model)
-    guess = None
-    if start_ct_to_world is not None:
-        start = np.asarray(start_ct_to_world, dtype=float)
-        guess = (Rigid(start).apply(centre_ct), start[:3, :3])
-    prepared = prepare_views(case.views, filters)
-    places = _places(case.views, prepared, model, guess, report.part(0.0, 0.9), fit)
-    report(0.9, "comparing the reconstruction with the CT")
     excess = excess_attenuation(case.ct, case.labels, case.label)
     cube = excess_cube(excess, centre_ct, model.config.regm)
     to_centred = translation(-centre_ct)
-    candidates = []
+    candidates, worlds = [], []
     for seen in places:
         with one_torch_thread():
             aligned = model.align(seen.prediction, cube[None])[0]
@@ -156,7 +184,8 @@ def learned_start(
         for pose in poses:
             world = orthonormalize(seen.frame.box_to_world @ pose @ to_centred)
             candidates.append(Candidate(world, seen.score, seen.signs))
-    return LearnedStart(tuple(candidates), places[0])
+        worlds.append(candidates[-1].ct_to_world)
+    return LearnedStart(tuple(candidates), places[0], tuple(worlds))
 
 
 def _places(

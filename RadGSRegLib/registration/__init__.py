@@ -13,6 +13,9 @@ from .bodies import Arrangements as Arrangements
 from .bodies import BodySource as BodySource
 from .bodies import Drawing as Drawing
 from .bodies import Prior as Prior
+from .held import judge_case as judge_case
+from .held import polarities_at as polarities_at
+from .held import settled_around as settled_around
 from .normal_equations import evaluate as evaluate
 from .normal_equations import evaluate_each as evaluate_each
 from .options import Places as Places

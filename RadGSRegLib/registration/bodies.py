@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry import Array
+from ..geometry import Array, Rigid
 from ..tensors import Lenses
 from .options import Fidelity, RefineOptions
 
@@ -36,6 +36,11 @@ class Arrangement:
     def background_to_world(self) -> Array:
         """Where the background is (4, 4)."""
         return np.asarray(self.ct_to_world @ self.shifts_ct[-1])
+
+    def with_target_at(self, ct_to_world: Array) -> Arrangement:
+        """Return the target at a pose (4, 4), everything else where it is in the world."""
+        back = Rigid(ct_to_world).inverse().matrix @ self.ct_to_world
+        return Arrangement(ct_to_world, tuple(back @ shift for shift in self.shifts_ct))
 
 
 @dataclass(frozen=True)

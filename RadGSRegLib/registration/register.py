@@ -81,12 +81,7 @@ def register_case(
             scene = replace(scene, start_ct_to_world=np.array(start_ct_to_world, dtype=float))
         asked = case_proposers(case, start_ct_to_world, options, proposers)
         prepared = time.perf_counter() - began
-        axes, range_deg = _orientation(case, start_ct_to_world, options)
-        alternatives: list[Alternative] = [
-            *neighbouring_levels(options),
-            *other_pictures(scene.views, axes, range_deg, options),
-            MixedPolarity(asked[-1], tuple(view.intensity == "display" for view in case.views)),
-        ]
+        alternatives = case_alternatives(case, start_ct_to_world, scene, options, asked)
         part = report.part(0.05, 1.0)
         done = register(scene, asked, alternatives=alternatives, options=options, progress=part)
     total = time.perf_counter() - began
@@ -111,6 +106,23 @@ def _orientation(
     if start is None:
         return case.patient_axes, options.rotation_range_deg
     return np.array(start, dtype=float)[:3, :3], options.start_rotation_range_deg
+
+
+def case_alternatives(
+    case: Case,
+    start_ct_to_world: ArrayLike | None,
+    scene: Scene,
+    options: RegistrationOptions,
+    asked: Sequence[Proposer],
+) -> list[Alternative]:
+    """Return what else may be the case, to be tried beside the best pose; ``asked``: what proposed
+    it."""
+    axes, range_deg = _orientation(case, start_ct_to_world, options)
+    return [
+        *neighbouring_levels(options),
+        *other_pictures(scene.views, axes, range_deg, options),
+        MixedPolarity(asked[-1], tuple(view.intensity == "display" for view in case.views)),
+    ]
 
 
 def case_proposers(
@@ -204,7 +216,7 @@ def register(
         timing_s[name] = timing_s.get(name, 0.0) + spent
 
     candidates: list[Candidate] = []
-    outcome: _Outcome | None = None
+    outcome: Outcome | None = None
     for number, proposer in enumerate(asked):
         last = number == len(asked) - 1
         part = report.part(*_span(number, len(asked)))
@@ -229,7 +241,7 @@ def register(
             "the X-rays show nothing where the clicks or the start say the bone is",
             "check center_px, the start and the geometry",
         )
-    return _registration(scene, outcome, timing_s, options)
+    return registration_of(scene, outcome, timing_s, options)
 
 
 def _span(number: int, count: int) -> tuple[float, float]:
@@ -240,7 +252,7 @@ def _span(number: int, count: int) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
     """Finely refined hypotheses, the best first, and what is known about that."""
 
     fine: list[Hypothesis]
@@ -263,7 +275,7 @@ class _Route:
         places: Places,
         progress: Progress,
         lap: Callable[[str], None] | None = None,
-    ) -> _Outcome | None:
+    ) -> Outcome | None:
         """Follow candidates, of which so many were ``tried`` before, from coarse to fine.
 
         With a ``lap`` to end each stage this is the last time: the likeliest of the new ones goes
@@ -280,7 +292,7 @@ class _Route:
             clear = self._clear_at_once(candidates[tried], part, end)
             if clear is not None:
                 evidence = self._judged(*clear, progress.part(0.5, 1.0), end)
-                return _Outcome(clear[0], evidence)
+                return Outcome(clear[0], evidence)
             progress = progress.part(0.05, 1.0)
         part = progress.part(0.0, 0.3)
         coarse = refine_coarsely(refiner, candidates, tried, places, options, part)
@@ -304,7 +316,7 @@ class _Route:
         if not last and self.best.weakest_score < STANDS_ALONE:
             return None
         evidence = self._judged(fine, middle, progress.part(0.85, 1.0), end)
-        return _Outcome(fine, evidence) if last or judge(evidence).status == "ok" else None
+        return Outcome(fine, evidence) if last or judge(evidence).status == "ok" else None
 
     def _clear_at_once(
         self, candidate: Candidate, progress: Progress, end: Callable[[str], None]
@@ -343,9 +355,10 @@ class _Route:
         return evidence
 
 
-def _registration(
-    scene: Scene, outcome: _Outcome, timing_s: dict[str, float], options: RegistrationOptions
+def registration_of(
+    scene: Scene, outcome: Outcome, timing_s: dict[str, float], options: RegistrationOptions
 ) -> Registration:
+    """Judge an outcome, and say all that is known of it."""
     best, evidence = outcome.fine[0], outcome.evidence
     verdict = mistrust_nominal(judge(evidence), scene.nominal)
     scores = best.refined.evaluation.view_scores

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..cases import Case
-from ..geometry import Array, Rigid, Volume
+from ..geometry import Array, Volume
 from ..registration import (
     Arrangement,
     LocallyNormalized,
@@ -19,10 +19,12 @@ from ..registration import (
     case_bodies,
     evaluate,
     fitted,
+    polarities_at,
     scaled,
+    settled_around,
 )
 from ..system import Progress, one_torch_thread
-from ..views import prepare_views, sign_choices
+from ..views import prepare_views
 
 # Windows are cut around a pose; farther away than this they are cut anew.
 _WINDOW_REACH_MM = 6.0
@@ -88,14 +90,10 @@ class PoseScorer:
             self._settle(registered.arrangement)
             report(1.0, "ready")
             return
-        report(0.2, "placing the neighbours")
-        self.signs = self._polarities(arrangement)
+        self.signs = polarities_at(self._refiner, arrangement, self._options)
         """Per view +1 where bone is bright, -1 where it is dark."""
-        middle = self._refined(replace(self._options.middle, rounds=1), arrangement, Progress())
-        report(0.5, "placing the neighbours")
-        # The neighbours' places are taken over, the vertebra's own pose is not.
-        fine = self._refined(self._stage, self._at(pose, middle), Progress())
-        self._settle(self._at(pose, fine))
+        part = report.part(0.2, 1.0)
+        self._settle(settled_around(self._refiner, pose, self.signs, self._options, part))
         report(1.0, "ready")
 
     def _settle(self, arrangement: Arrangement) -> None:
@@ -107,7 +105,7 @@ class PoseScorer:
     def score(self, ct_to_world: ArrayLike) -> PoseScore:
         """Return the scores with the vertebra at a pose (4, 4)."""
         pose = np.asarray(ct_to_world, dtype=float)
-        arrangement = self._at(pose, self._home)
+        arrangement = self._home.with_target_at(pose)
         if np.allclose(pose, self._home.ct_to_world, rtol=0.0, atol=1e-9):
             arrangement = self._home  # without the rounding of going there and back
         evaluation = evaluate(self._problem_near(arrangement), arrangement)
@@ -119,7 +117,7 @@ class PoseScorer:
     def refine(self, ct_to_world: ArrayLike, progress: Progress | None = None) -> Array:
         """Return the best pose near one (4, 4): the last stage of a registration, from here."""
         report = progress or Progress()
-        arrangement = self._at(np.asarray(ct_to_world, dtype=float), self._home)
+        arrangement = self._home.with_target_at(np.asarray(ct_to_world, dtype=float))
         stage = replace(self._options.middle, rounds=1)
         middle = self._refined(stage, arrangement, report.part(0.0, 0.3))
         stage = replace(self._stage, rounds=3)
@@ -128,14 +126,6 @@ class PoseScorer:
     def _refined(self, stage: Stage, arrangement: Arrangement, progress: Progress) -> Arrangement:
         (refined,) = self._refiner.refine_arrangements(stage, [arrangement], [self.signs], progress)
         return refined.arrangement
-
-    def _polarities(self, arrangement: Arrangement) -> tuple[int, ...]:
-        """Known, or else what lets the views correlate positively at the pose."""
-        views = self._scene.views
-        problem = self._refiner.problem(self._options.middle, arrangement, (1,) * len(views))
-        still = replace(self._options.middle.refine, move_neighbours=False)
-        scores = evaluate(replace(problem, options=still), arrangement).view_scores
-        return max(sign_choices(views), key=lambda signs: float(np.dot(signs, scores)))
 
     def _still_problem(self, arrangement: Arrangement) -> Problem:
         problem = self._refiner.problem(self._stage, arrangement, self.signs)
@@ -150,9 +140,3 @@ class PoseScorer:
             self._around = arrangement
             self._problem = self._still_problem(arrangement)
         return self._problem
-
-    @staticmethod
-    def _at(ct_to_world: Array, other: Arrangement) -> Arrangement:
-        """The vertebra at a pose, everything else where it is in the world in ``other``."""
-        back = Rigid(ct_to_world).inverse().matrix @ other.ct_to_world
-        return Arrangement(ct_to_world, tuple(back @ shift for shift in other.shifts_ct))
