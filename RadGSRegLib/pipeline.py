@@ -46,7 +46,8 @@ class PipelineResult:
 
     ``cloud_world`` (means in world mm) and ``volume_world`` (1/mm) are the reconstruction,
     ``surface_points_ct`` (N, 3) mm the vertebra's surface in the CT, ``timing_s`` the
-    registration's stages, "reconstruct" and "total"; ``ran_on`` which device computed each stage.
+    registration's stages, "reconstruct" and "total"; ``ran_on`` which device computed each stage;
+    ``published`` what the networks answered, where they were followed in the published order.
     """
 
     registration: Registration
@@ -56,6 +57,7 @@ class PipelineResult:
     timing_s: dict[str, float]
     reconstruction_quality: dict[str, Any] = field(default_factory=dict)
     ran_on: dict[str, str] = field(default_factory=dict)
+    published: dict[str, Any] = field(default_factory=dict)
 
 
 def run(

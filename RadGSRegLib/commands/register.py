@@ -145,15 +145,10 @@ def _learned(
     if args.model is None:
         return (), None, 0.0
     device = torch_device(args.device)
-    from ..networks import is_trained_for, learned_start, load_model, patient_cloud
+    from ..networks import learned_start, load_model, patient_cloud, refuse_other_patient
 
     model = load_model(args.model, device)
-    if model.is_patient_specific and not is_trained_for(case, model):
-        raise InputError(
-            args.model,
-            f"was trained for another CT, or for another vertebra than {case.label_name}",
-            "train a model for this CT and label (pretrain --stage 3), or leave --model out",
-        )
+    refuse_other_patient(case, model, args.model)
     began = time.perf_counter()
     learned = learned_start(case, model, start, progress)
     spent_s = time.perf_counter() - began

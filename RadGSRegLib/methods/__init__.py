@@ -9,6 +9,8 @@ from .contract import Method as Method
 from .contract import Task as Task
 from .learned import REFINED as REFINED
 from .learned import own_name as own_name
+from .published import reconstruction_of as reconstruction_of
+from .published import register_published as register_published
 from .registry import ENTRIES as ENTRIES
 from .registry import OURS as OURS
 from .registry import Entry as Entry

@@ -1,5 +1,8 @@
 """Networks that learn reconstruction and registration (math.md section 3)."""
 
+from .agreement import Agreement as Agreement
+from .agreement import compare as compare
+from .agreement import held_out_mm as held_out_mm
 from .anchors import NUMBERS as NUMBERS
 from .anchors import Anchors as Anchors
 from .anchors import grid_cloud as grid_cloud
@@ -24,6 +27,7 @@ from .model import save_model as save_model
 from .patient import CENTRE as CENTRE
 from .patient import is_trained_for as is_trained_for
 from .patient import patient_cloud as patient_cloud
+from .patient import refuse_other_patient as refuse_other_patient
 from .places import Sighting as Sighting
 from .recm import Prediction as Prediction
 from .recm import RecM as RecM

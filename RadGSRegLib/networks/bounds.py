@@ -10,6 +10,12 @@ neither a document nor the history of the code says so.
 # more. Acts with a patient's model alone.
 SAME_VERTEBRA_MM = 10.0
 
+# What the networks' pose says of another
+
+# So many times their held-out error (the sum of RecM's and RegM's medians) may the networks' pose
+# lie away from a registered one that is `ok`. To be measured.
+DISAGREEMENT = 3.0
+
 # Where to look
 
 # How much a place's logarithm of probability counts beside the agreement of its pictures. On ten

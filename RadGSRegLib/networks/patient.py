@@ -1,8 +1,11 @@
 """Models of one patient: whether a model is of a case's very vertebra, and what it holds of it."""
 
+from pathlib import Path
+
 import numpy as np
 
 from ..cases import Case, patient_of
+from ..errors import InputError
 from ..gaussians import GaussianCloud
 from ..geometry import Array, translation
 from . import bounds
@@ -32,6 +35,16 @@ def trained_centre(case: Case, model: RadGSReg) -> Array | None:
     if not is_trained_for(case, model):
         return None
     return np.asarray(model.card["data"].get(CENTRE, case.centre_ct), dtype=float)
+
+
+def refuse_other_patient(case: Case, model: RadGSReg, source: Path | str) -> None:
+    """Raise InputError, naming ``source``, for a patient's model of another CT or vertebra."""
+    if model.is_patient_specific and not is_trained_for(case, model):
+        raise InputError(
+            source,
+            f"was trained for another CT, or for another vertebra than {case.label_name}",
+            "train a model for this CT and label (pretrain --stage 3), or leave --model out",
+        )
 
 
 def is_trained_for(case: Case, model: RadGSReg) -> bool:
