@@ -9,6 +9,7 @@ Effort = Literal["fast", "normal", "careful"]
 Device = Literal["auto", "cpu", "cuda"]
 Rendering = Literal["auto", "torch", "warp", "gsplat"]
 ReconstructionMethod = Literal["learned", "optimize"]
+RegistrationMethod = Literal["ours", "published"]
 Realism = Literal["clean", "realistic", "hard"]
 Intensity = Literal["attenuation", "transmission", "display"]
 
@@ -16,5 +17,6 @@ EFFORTS: tuple[str, ...] = get_args(Effort)
 DEVICES: tuple[str, ...] = get_args(Device)
 BACKENDS: tuple[str, ...] = get_args(Rendering)
 RECONSTRUCTION_METHODS: tuple[str, ...] = get_args(ReconstructionMethod)
+REGISTRATION_METHODS: tuple[str, ...] = get_args(RegistrationMethod)
 REALISMS: tuple[str, ...] = get_args(Realism)
 INTENSITIES: tuple[str, ...] = get_args(Intensity)

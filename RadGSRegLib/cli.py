@@ -158,6 +158,7 @@ def _run(args: argparse.Namespace, interrupt: Interrupt) -> int:
             tell,
             on_pose=lambda ct_to_world: tell_more(ct_to_world=ct_to_world.tolist()),
             on_figures=lambda figures: tell_more(figures=figures),
+            on_reconstruction=lambda folder: tell_more(reconstruction=str(folder.resolve())),
         )
         with rendered_by(getattr(args, "backend", "auto"), getattr(args, "device", "auto")):
             outcome = COMMANDS[args.command].run(args, progress, interrupt)

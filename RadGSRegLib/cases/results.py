@@ -24,7 +24,7 @@ Status = Literal["ok", "uncertain", "failed"]
 
 SCHEMA = "radgsreg/registration"
 VERSION = 1
-_TABLES = ("quality", "timing_s", "ran_on", "inputs", "software", "parameters")
+_TABLES = ("quality", "timing_s", "ran_on", "inputs", "software", "parameters", "published")
 _PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "SimpleITK", "pydicom")
 
 
@@ -46,8 +46,9 @@ class RegistrationRecord:
     ``ct_to_world`` (4, 4) rigid, mm. ``covariance`` (6, 6) of the twist about the vertebra's centre
     (rotation in rad, then translation in mm, along the CT's axes; see geometry/pose.py), or None
     where there is none (allowed only if ``status`` is not ``ok``). ``ran_on``: the device that each
-    stage of ``timing_s`` was computed on. The dictionaries hold anything that JSON can, numpy
-    values included.
+    stage of ``timing_s`` was computed on. ``published``: the networks' pose and its distance, where
+    the published order was followed; else it is not written. The dictionaries hold anything that
+    JSON can, numpy values included.
     """
 
     status: Status
@@ -59,6 +60,7 @@ class RegistrationRecord:
     inputs: dict[str, str] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=software_versions)
     parameters: dict[str, Any] = field(default_factory=dict)
+    published: dict[str, Any] = field(default_factory=dict)
 
 
 def to_json_value(value: Any) -> Any:
@@ -104,6 +106,8 @@ def write_registration_json(record: RegistrationRecord, path: Path) -> None:
             raise ValueError("a result that is ok needs a finite covariance")
         covariance = None
     content = {"schema": SCHEMA, "version": VERSION, **vars(record), "covariance": covariance}
+    if not record.published:
+        del content["published"]
     write_json(content, path)
 
 

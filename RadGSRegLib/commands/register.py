@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choices import REGISTRATION_METHODS
 from ..errors import InputError
-from ..system import Interrupt, Progress, device_name
+from ..system import Interrupt, Progress
 from .arguments import add_common, add_effort, add_out, add_path, check_model, explain_views
 from .command import Command, Outcome
-from .running import (
-    pipeline_options,
-    registration_outcome,
-    results_folder,
-    torch_device,
-    with_inputs,
-)
+from .register_methods import METHODS, Job, model_of
+from .running import pipeline_options, registration_outcome, results_folder, with_inputs
 
 if TYPE_CHECKING:
     from ..cases import Case
-    from ..gaussians import GaussianCloud
-    from ..registration import Proposer, RegistrationOptions
+    from ..registration import RegistrationOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "case", "CASE.json", "the case (see docs/files.md)")
     add_out(parser)
     add_path(parser, "--start", "START.json", "an approximate ct_to_world")
-    add_path(parser, "--model", "M", "trained weights, for a start")
+    parser.add_argument(
+        "--method",
+        choices=REGISTRATION_METHODS,
+        help="ours (default): search and refine, from the poses of --model where given; published: "
+        "networks make Gaussians and a volume of the X-rays, and of that and the CT a pose",
+    )
+    parser.add_argument(
+        "--refine",
+        action=argparse.BooleanOptionalAction,
+        help="with --method published: refine the networks' pose (default), or judge it as it is",
+    )
+    add_path(
+        parser,
+        "--model",
+        "M",
+        "trained weights, for a start; with --method published by default those of the program",
+    )
     add_effort(parser, "how much to search and refine (default normal, which is what was measured)")
     parser.add_argument(
         "--config",
@@ -43,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
     explain_views(parser)
     # None: not given, so that what --config says holds.
-    parser.set_defaults(effort=None, seed=None)
+    parser.set_defaults(effort=None, seed=None, method=None, refine=None)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -61,33 +71,45 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     case = read_case(args.case)
     start = None if args.start is None else read_start(args.start)
     registration = _registration_options(args, case)
+    method, refine = _method(args)
     with results_folder(args.out, interrupt) as stage:
-        from .. import pipeline
         from ..report import Drawing
 
+        model = model_of(method, args.model)
         options = pipeline_options(args, registration)
-        proposers, prior_ct, see_s = _learned(
-            args, case, start, registration, progress.part(0.05, 0.15)
-        )
-        case = replace(case, inputs=with_inputs(case.inputs, args.start, args.model))
-        part = progress.part(0.15, 0.9)
+        case = replace(case, inputs=with_inputs(case.inputs, args.start, model))
+        part = progress.part(0.05, 0.9)
         with Drawing(case) as drawing:
-            result = pipeline.run(
-                case, start, options, part, proposers, prior_ct, on_registered=drawing.begin
-            )
+            job = Job(case, start, model, refine, options, stage, drawing.begin)
+            result = METHODS[method](job, part)
             views = drawing.pictures(part)
-        if proposers:
-            total = see_s + result.timing_s["total"]
-            result = replace(
-                result,
-                timing_s={"see": see_s, **result.timing_s, "total": total},
-                ran_on={"see": device_name(options.device), **result.ran_on},
-            )
         # Not before: what draws takes a third of a second to import, which its thread has done.
         from ..report import write_results
 
         write_results(stage, case, result, views=views, progress=progress.part(0.9, 1.0))
     return registration_outcome(result.registration, args.out, case.notes)
+
+
+def _method(args: argparse.Namespace) -> tuple[str, bool]:
+    """Return the method, and whether networks' poses are refined: what is given, else what --config
+    holds, else ours."""
+    from ..cases import Fields
+
+    recorded = {} if args.config is None else _parameters_of(args.config)[0]
+    fields = Fields(args.config or Path("--config"), recorded)
+    method = args.method or (fields.text("method") if "method" in fields else "ours")
+    if method not in REGISTRATION_METHODS:
+        fields.refuse(f'"method" is "{method}"', f"use one of {', '.join(REGISTRATION_METHODS)}")
+    refine = args.refine
+    if method == "ours":
+        if refine is not None:
+            raise InputError("--refine", "is of use only with --method published")
+        return method, True
+    if refine is None:
+        refine = recorded.get("refine", True)
+    if not isinstance(refine, bool):
+        fields.refuse('"refine" must be true or false')
+    return method, refine
 
 
 def _registration_options(args: argparse.Namespace, case: Case) -> RegistrationOptions:
@@ -107,14 +129,11 @@ def read_parameters(path: Path, of_case: Collection[str] = ()) -> RegistrationOp
     ``of_case`` names what else stands there, of the case. Raises InputError for what is unknown or
     does not fit.
     """
-    from ..cases import Fields, did_you_mean, options_from, read_mapping, read_registration_json
+    from ..cases import Fields, did_you_mean, options_from
     from ..registration import RegistrationOptions, refuse_impossible
 
-    values = read_mapping(path)
-    whole = "schema" in values
-    if whole:
-        values = read_registration_json(path).parameters
-    known = {"registration", "seed", "case", "notes", *of_case}
+    values, whole = _parameters_of(path)
+    known = {"registration", "seed", "case", "notes", "method", "refine", *of_case}
     for name in values:
         if name not in known:
             near = did_you_mean(str(name), known)
@@ -130,29 +149,14 @@ def read_parameters(path: Path, of_case: Collection[str] = ()) -> RegistrationOp
     return options
 
 
-def _learned(
-    args: argparse.Namespace,
-    case: Case,
-    start: Any,
-    options: RegistrationOptions,
-    progress: Progress,
-) -> tuple[Sequence[Proposer], GaussianCloud | None, float]:
-    """Return what proposes the poses that the model of --model sees, the vertebra's Gaussians if it
-    holds them, and how many seconds seeing took; nothing without a model.
+def _parameters_of(path: Path) -> tuple[dict[str, Any], bool]:
+    """The parameters of a file for --config, and whether it is a whole ``registration.json``."""
+    from ..cases import read_mapping, read_registration_json
 
-    Raises InputError for a model of another patient or another of his vertebrae.
-    """
-    if args.model is None:
-        return (), None, 0.0
-    device = torch_device(args.device)
-    from ..networks import learned_start, load_model, patient_cloud, refuse_other_patient
-
-    model = load_model(args.model, device)
-    refuse_other_patient(case, model, args.model)
-    began = time.perf_counter()
-    learned = learned_start(case, model, start, progress)
-    spent_s = time.perf_counter() - began
-    return [learned.proposer(options)], patient_cloud(case, model), spent_s
+    values = read_mapping(path)
+    if "schema" in values:
+        return read_registration_json(path).parameters, True
+    return values, False
 
 
 COMMAND = Command(

@@ -108,6 +108,10 @@ def registration_outcome(
     expected = registration.quality.get("expected_error_mm")
     if expected is not None and math.isfinite(expected):
         summary.append(f"expected error: {float(expected):.2f} mm")
+    away = registration.quality.get("networks_distance_mm")
+    if away is not None:
+        turned = registration.quality["networks_distance_deg"]
+        summary.append(f"networks' pose: {away:.1f} mm and {turned:.1f} degrees away")
     summary += [f"note: {note}" for note in notes]
     summary.append(f"results: {out} (open {Path(out) / 'report.html'})")
     if not trusted:

@@ -79,7 +79,7 @@ def register_published(
     if on_reconstructed is not None:
         on_reconstructed(made)
     shown = time.perf_counter()
-    refuse_other_patient(case, model, "the model")
+    refuse_other_patient(case, model)
     learned = _aligned(case, model, places, report.part(0.12, 0.2))
     aligned = time.perf_counter()
     part, pose = report.part(0.2, 1.0), learned.aligned[0]

@@ -42,7 +42,8 @@ class Agreement:
 
     def to_quality(self) -> dict[str, Any]:
         """Return it for a result's ``quality``."""
-        return {f"networks_{name}": value for name, value in vars(self).items()}
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        return {f"networks_{name}": value for name, value in known.items()}
 
     def weighed(self, registration: Registration) -> Registration:
         """Return a registration with this evidence: one that was ``ok`` is ``uncertain`` where the

@@ -64,6 +64,7 @@ class RadGSReg(nn.Module):
         self.detector = None if config.detector is None else Detector(config.detector)
         self.shapes = Shapes(config.modes, len(anchors)) if config.modes else None
         self.card: dict[str, Any] = {}
+        self.source: Path | str = "the model"
         self._few: tuple[Anchors, GaussianCloud] | None = None
 
     def with_detector(self, config: DetectorConfig | None) -> RadGSReg:
@@ -251,6 +252,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> RadGSReg
     if not all(bool(torch.isfinite(t).all()) for t in model.state_dict().values()):
         raise InputError(path, "holds numbers that are not finite", "train it again")
     model.card = dict(facts.get("card", {}))
+    model.source = path
     return model.to(device).eval()
 
 

@@ -1,7 +1,5 @@
 """Models of one patient: whether a model is of a case's very vertebra, and what it holds of it."""
 
-from pathlib import Path
-
 import numpy as np
 
 from ..cases import Case, patient_of
@@ -37,11 +35,11 @@ def trained_centre(case: Case, model: RadGSReg) -> Array | None:
     return np.asarray(model.card["data"].get(CENTRE, case.centre_ct), dtype=float)
 
 
-def refuse_other_patient(case: Case, model: RadGSReg, source: Path | str) -> None:
-    """Raise InputError, naming ``source``, for a patient's model of another CT or vertebra."""
+def refuse_other_patient(case: Case, model: RadGSReg) -> None:
+    """Raise InputError for a patient's model of another CT or vertebra."""
     if model.is_patient_specific and not is_trained_for(case, model):
         raise InputError(
-            source,
+            model.source,
             f"was trained for another CT, or for another vertebra than {case.label_name}",
             "train a model for this CT and label (pretrain --stage 3), or leave --model out",
         )

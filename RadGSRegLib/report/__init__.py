@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .page import ReportPictures as ReportPictures
     from .page import report_html as report_html
     from .results import draw_views as draw_views
+    from .results import write_reconstruction as write_reconstruction
     from .results import write_results as write_results
     from .shadow import Shadow as Shadow
     from .shadow import cast_shadow as cast_shadow
@@ -31,7 +32,7 @@ _FILES = {
     "drawing": "Drawing",
     "overlay": "brightness overlay_png picture_names plain_png polarity unlike_stems windowed",
     "page": "ReportPictures report_html",
-    "results": "draw_views write_results",
+    "results": "draw_views write_reconstruction write_results",
     "shadow": "Shadow cast_shadow",
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names.split()}

@@ -18,7 +18,8 @@ from ..cases import (
     write_registration_json,
     write_volume_nifti,
 )
-from ..gaussians import write_ply
+from ..gaussians import GaussianCloud, write_ply
+from ..geometry import Volume
 from ..measures import reconstruction_quality
 from ..system import Progress
 from . import overlay
@@ -63,6 +64,7 @@ def write_results(
             "case": case.to_parameters(),
             "notes": list(case.notes),
         },
+        published=dict(result.published),
     )
     report(0.0, "writing the pose")
     write_registration_json(record, folder / "registration.json")
@@ -70,8 +72,7 @@ def write_results(
         registration.ct_to_world, folder / "ct_to_world.tfm", registration.centre_ct
     )
     report(0.1, "writing the reconstruction")
-    write_volume_nifti(result.volume_world, folder / "reconstruction.nii.gz")
-    write_ply(folder / "gaussians.ply", result.cloud_world)
+    write_reconstruction(folder, result.cloud_world, result.volume_world)
     report(0.3, "drawing")
     drawn = views or draw_views(case, registration, report.part(0.3, 0.8))
     report(0.8, "drawing the reconstruction")
@@ -94,6 +95,18 @@ def write_results(
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
     return figures
+
+
+def write_reconstruction(folder: Path, cloud_world: GaussianCloud, volume_world: Volume) -> None:
+    """Write Gaussians and volume into the existing ``folder``, each whole from the moment it is
+    there: a program may be reading what was written before."""
+    volume, cloud = folder / "reconstruction.nii.gz", folder / "gaussians.ply"
+    part = volume.with_name(f".part.{volume.name}")
+    write_volume_nifti(volume_world, part)
+    part.replace(volume)
+    part = cloud.with_name(f".part.{cloud.name}")
+    write_ply(part, cloud_world)
+    part.replace(cloud)
 
 
 def draw_views(

@@ -19,6 +19,9 @@ _QUALITY = {
     "weakest_edge_score": "agreement of edges in the weakest X-ray, of 1",
     "disagreement_mm": "moves if it is fitted in another way",
     "from_start_mm": "distance from the given start",
+    "networks_distance_mm": "distance from the networks' pose",
+    "networks_distance_deg": "turned against the networks' pose",
+    "networks_held_out_mm": "the networks' error on held-out X-rays",
     "neighbour_shift_mm": "largest move of a bone beside it",
 }
 # By how much more agreement it is ahead of what must fit worse; 1, but for rounding, where
@@ -48,15 +51,17 @@ _RECONSTRUCTION = {
     "change_mm": "shape changed by",
     "change_allowed": "share of the change that was kept",
     "reason": "why",
+    "agreement": "agreement with the X-rays, of 1",
     "gaussians": "Gaussians",
     "stopped_early": "stopped early, for lack of time",
 }
 _VALUES = {
-    "prior": {"ct": "the bone in the CT", "none": "the X-rays alone"},
+    "prior": {"ct": "the bone in the CT", "none": "the X-rays alone", "model": "a trained model"},
     "absolute_scale": {"no": "no, up to a factor"},
     "background": {"none": "not modelled", "smooth": "smooth, modelled"},
 }
 _STAGES = {
+    "align": "pose by networks",
     "prepare": "making ready",
     "learned": "trained model",
     "search": "search",
@@ -69,6 +74,8 @@ _STAGES = {
 }
 _PARAMETERS = {
     "label_name": "bone",
+    "method": "method",
+    "refine": "networks' pose refined",
     "label": "its number in the segmentation",
     "registration.click_range_mm": "search about the clicks",
     "registration.start_range_mm": "search about a start",

@@ -5,13 +5,15 @@ A *progress callable* takes ``(fraction, message)`` with the fraction in [0, 1] 
 
 A *pose callable* takes the best ct_to_world (4, 4) so far: what a registration would have to answer
 if it had to stop now. A *figures callable* takes what a training has measured of its best so far,
-by name.
+by name. A *reconstruction callable* takes the folder that holds a reconstruction's files already
+while a registration goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import Cancelled
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 ProgressCallable = Callable[[float, str], bool | None]
 PoseCallable: TypeAlias = "Callable[[NDArray[np.float64]], object]"
 FiguresCallable = Callable[[dict[str, float]], object]
+ReconstructionCallable = Callable[[Path], object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,7 @@ class Progress:
     stop: float = 1.0
     on_pose: PoseCallable | None = None
     on_figures: FiguresCallable | None = None
+    on_reconstruction: ReconstructionCallable | None = None
 
     def __call__(self, fraction: float, message: str) -> None:
         """Report ``fraction`` of this part of the work; raises `Cancelled` when asked to stop."""
@@ -54,6 +58,11 @@ class Progress:
         """Report what was measured of the best model so far (errors in mm, by name)."""
         if self.on_figures is not None:
             self.on_figures(figures)
+
+    def reconstruction(self, folder: Path) -> None:
+        """Report the folder in which a reconstruction is whole, while the work goes on."""
+        if self.on_reconstruction is not None:
+            self.on_reconstruction(folder)
 
     def part(self, start: float, stop: float) -> Progress:
         """A reporter for the stretch from ``start`` to ``stop`` of this one's range."""
