@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..reconstruction import box_of_cloud
+from ..pipeline import PipelineOptions
+from ..reconstruction import ReconstructionOptions
+from ..registration import registration_options
 from ..system import Progress
 from .contract import About, Answer, Attention, FunctionMethod, Method, Task
 from .ours import optimize
+from .published import reconstruction_of, register_published
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 FITTED = "+fitted"
 REFINED = "+refined"
-_SPACING_MM = 1.0
+PUBLISHED = "+published"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class ModelSource:
 def model_entries(
     texts: Sequence[str], cases: Sequence[str], settings: Settings, taken: Container[str]
 ) -> dict[str, Callable[[Settings], Method]]:
-    """Make three entries for every model of the command line (see `model_sources`).
+    """Make four entries for every model of the command line (see `model_sources`).
 
     Raises InputError where `model_sources` does, where one of ``cases`` lacks its model, and where
     the first of a source cannot be read.
@@ -55,7 +58,7 @@ def model_entries(
                 raise InputError(source.file(case), "does not exist", "each case needs its model")
         if cases:
             _load(source.file(cases[0]), settings.device)
-        for kind in ("", FITTED, REFINED):
+        for kind in ("", FITTED, REFINED, PUBLISHED):
             entries[source.name + kind] = partial(_method, source, kind)
     return entries
 
@@ -83,17 +86,22 @@ def model_sources(texts: Sequence[str], taken: Container[str]) -> list[ModelSour
 
 def own_name(key: str) -> str:
     """Return the model's name in a method's key."""
-    return key.removesuffix(REFINED).removesuffix(FITTED)
+    for kind in (FITTED, REFINED, PUBLISHED):
+        key = key.removesuffix(kind)
+    return key
 
 
 def _method(source: ModelSource, kind: str, settings: Settings) -> Method:
     """The networks alone ("NAME"), their Gaussians moved as one piece to fit the X-rays
-    ("NAME+fitted"), or our refinement and, at need, search from there ("NAME+refined")."""
+    ("NAME+fitted"), our refinement and, at need, search from there ("NAME+refined"), or from the
+    networks alone with their agreement as evidence ("NAME+published")."""
     key = source.name + kind
     facts = {} if source.path.is_dir() else _facts(_load(source.path, settings.device))
     about = About(key, key.replace("+", ", "), "model", needs_start=False, facts=facts)
     if kind == REFINED:
         return FunctionMethod(about, partial(_refined, source, settings))
+    if kind == PUBLISHED:
+        return FunctionMethod(about, partial(_published, source, settings))
     return FunctionMethod(about, partial(_networks, source, settings, kind == FITTED))
 
 
@@ -134,11 +142,12 @@ def _networks(source: ModelSource, settings: Settings, fit: bool, task: Task) ->
     if not task.wants_volume:
         return answer
     began = time.perf_counter()
-    cloud = start.seen.cloud_world
-    volume = box_of_cloud(cloud, _SPACING_MM).voxelize(cloud)
+    made = reconstruction_of(start.seen)
     drawn = time.perf_counter() - began
     maps = _attention(task, start.seen)
-    return replace(answer, volume=volume, cloud=cloud, reconstruction_s=drawn, attention=maps)
+    return replace(
+        answer, volume=made.volume, cloud=made.cloud, reconstruction_s=drawn, attention=maps
+    )
 
 
 def _refined(source: ModelSource, settings: Settings, task: Task) -> Answer:
@@ -146,6 +155,30 @@ def _refined(source: ModelSource, settings: Settings, task: Task) -> Answer:
     start, seconds = _look(task, source, settings.device, progress.part(0.0, 0.1), True)
     rest = replace(task, progress=progress.part(0.1, 1.0))
     return optimize(settings, rest, [start.proposer()], seconds)
+
+
+def _published(source: ModelSource, settings: Settings, task: Task) -> Answer:
+    """X-rays to volume to pose, refined; the reconstruction is RecM's, made on the way."""
+    options = PipelineOptions(
+        registration_options(settings.effort, seed=task.seed),
+        ReconstructionOptions(device=settings.device, seed=task.seed),
+    )
+    model = _load(source.file(task.name), settings.device)
+    done = register_published(task.needed_case(), model, task.given, options, task.progress)
+    registration = done.registration
+    answer = Answer(
+        registration.ct_to_world,
+        done.timing_s["total"],
+        status=registration.status,
+        reason=registration.reason,
+        quality=registration.quality,
+    )
+    if not task.wants_volume:
+        return answer
+    seconds = done.timing_s["reconstruct"]
+    return replace(
+        answer, volume=done.volume_world, cloud=done.cloud_world, reconstruction_s=seconds
+    )
 
 
 def _attention(task: Task, seen: Seen) -> Attention:

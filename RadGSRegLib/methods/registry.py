@@ -6,7 +6,7 @@ from typing import TypeAlias
 from ..errors import InputError
 from . import baselines
 from .contract import Method
-from .learned import model_entries
+from .learned import PUBLISHED, model_entries
 from .ours import search_and_refine
 from .settings import Settings
 
@@ -32,7 +32,8 @@ def choose_methods(
     cases: Sequence[str] = (),
     has_start: bool = True,
 ) -> list[Method]:
-    """Make the methods asked for, in the registry's order; with none named, all that can work.
+    """Make the methods asked for, in the registry's order; with none named, all that can work,
+    but not the published order of a model ("NAME+published"), which takes as long as refining it.
 
     ``models``: as ``--model`` has them ("NAME=PATH" or "PATH"); ``cases``: the names of those to
     come; ``has_start``: whether they begin from anything. Raises InputError for a name that is
@@ -42,5 +43,6 @@ def choose_methods(
     for name in names:
         if name not in entries:
             raise InputError("--method", f"'{name}' is unknown", f"there are {', '.join(entries)}")
-    chosen = [entry(settings) for key, entry in entries.items() if not names or key in names]
+    asked = names or [key for key in entries if not key.endswith(PUBLISHED)]
+    chosen = [entry(settings) for key, entry in entries.items() if key in asked]
     return [m for m in chosen if names or has_start or not m.about.needs_start]
