@@ -1,14 +1,23 @@
 """Register one vertebra of a CT to X-rays."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
-from RadGSRegLib.choices import EFFORTS
+from RadGSRegLib.choices import EFFORTS, REGISTRATION_METHODS
+from RadGSRegLib.errors import InputError
 
+from ..exchange.early import EarlyReconstruction
 from ..exchange.patients import otherPatients
-from ..exchange.results import Loaded, RegistrationResult, loadRegistration, tell
+from ..exchange.results import (
+    Loaded,
+    ReconstructionResult,
+    RegistrationResult,
+    loadRegistration,
+    tell,
+)
 from ..exchange.staging import CASE, stageCase
 from ..process.jobs import Job
 from ..process.runs import CommandRun, PoseCallback, WorkFolder
@@ -24,6 +33,10 @@ class RegisterRequest(CaseRequest):
     segment ID, name or level ("L3"). ``xrayNodes``: at least two X-rays with geometry. ``effort``:
     "fast", "normal" or "careful". ``clicks``: whether to begin at the centres said for the X-rays.
     ``poseCallback`` gets the best pose so far (4, 4), RAS, whenever there is a better one.
+    ``method``: "ours", or "published": networks make a volume of the X-rays, which comes into the
+    scene before the registration begins (``reconstructedCallback`` gets a `ReconstructionResult`),
+    and a pose, which is refined unless ``refine`` is False. It takes the weights that come with the
+    program where no ``model`` is given.
     """
 
     ctNode: Any
@@ -34,15 +47,42 @@ class RegisterRequest(CaseRequest):
     effort: str = choice("normal", EFFORTS)
     clicks: bool = True
     poseCallback: PoseCallback | None = None
+    method: str = choice("ours", REGISTRATION_METHODS)
+    refine: bool = True
+    reconstructedCallback: Callable[[ReconstructionResult], object] | None = None
+
+    def check(self) -> None:
+        super().check()
+        if self.method == "ours" and not self.refine:
+            raise InputError("refine", "can be left out only with the method 'published'")
 
     def toArguments(self, folder: WorkFolder) -> list[Argument]:
-        effort = [] if self.effort == "normal" else ["--effort", self.effort]
-        return ["register", folder.inputs / CASE, *self._caseArguments(folder, effort)]
+        options = [] if self.effort == "normal" else ["--effort", self.effort]
+        if self.method != "ours":
+            options += ["--method", self.method, "--refine" if self.refine else "--no-refine"]
+        return ["register", folder.inputs / CASE, *self._caseArguments(folder, options)]
 
     def driver(self) -> CommandRun[RegistrationResult]:
         run: Any = super().driver()
         run.poseCallback = self.poseCallback
+        self._early = EarlyReconstruction(self.ctNode.GetScene(), self.outputs)
+        run.reconstructionCallback = self._reconstructed
         return run
+
+    def _reconstructed(self, folder: Path) -> None:
+        """Bring the reconstruction in; what cannot be read now comes with the result."""
+        try:
+            result = self._early.load(folder)
+        except (InputError, OSError) as error:
+            logging.info("RadGSReg: no reconstruction yet (%s)", error)
+            return
+        if self.reconstructedCallback is not None:
+            self.reconstructedCallback(result)
+
+    def _completed(self, run: Any) -> None:
+        if run.error is not None and not run.isDiscarded:
+            self._early.takeBack()
+        super()._completed(run)
 
     def _inputNodes(self) -> list[Any]:
         return [self.ctNode, *self.xrayNodes]
@@ -53,7 +93,7 @@ class RegisterRequest(CaseRequest):
 
     def _load(self, path: Path, job: Job) -> RegistrationResult:
         nodes = self.ctNode, self.segmentationNode
-        result = self._kept(loadRegistration(path, self.ctNode, self.outputs, nodes[1]))
+        result = self._kept(loadRegistration(path, self.ctNode, self._early.outputs, nodes[1]))
         result.notes.extend(otherPatients(self.ctNode, list(self.xrayNodes)))
         tell(Loaded(result, *nodes, self.segment, tuple(self.xrayNodes)))
         return result

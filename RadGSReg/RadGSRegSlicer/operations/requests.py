@@ -88,7 +88,7 @@ class Request:
             lambda path: self._load(path, run.job),
             prepare=prepare,
             progressCallback=self.progressCallback,
-            completedCallback=self.completedCallback,
+            completedCallback=self._completed,
         )
         return run
 
@@ -110,6 +110,11 @@ class Request:
     def _stage(self, folder: WorkFolder) -> Iterator[object] | None:
         """Look at the nodes, and return what writes the inputs piece by piece."""
         raise NotImplementedError
+
+    def _completed(self, run: Any) -> None:
+        """Take note of the end, however that was, and tell who wants to know."""
+        if self.completedCallback is not None:
+            self.completedCallback(run)
 
     def _load(self, path: Path, job: Job) -> Any:
         """Bring the results (a folder) into the scene; ``job`` has ended."""

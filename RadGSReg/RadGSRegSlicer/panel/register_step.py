@@ -12,11 +12,13 @@ from slicer.i18n import tr as _
 
 from ..exchange import results
 from ..exchange.modelcard import describe, knownCard, trainedFor
-from ..exchange.results import OutputNodes, RegistrationResult, keepPose
+from ..exchange.results import OutputNodes, ReconstructionResult, RegistrationResult, keepPose
 from ..operations.registration import RegisterRequest
 from ..process.timers import inTurns, nextTurn
+from ..review.display import tintReconstruction
 from ..review.preview import PosePreview
 from ..review.surface import vertebraSurface
+from ..review.views import showReconstruction
 from ..scene.levels import segmentLevel
 from .step import PanelContext, Step, onPath
 from .timing import ProgressDisplay
@@ -45,6 +47,7 @@ class RegisterStep(Step):
         methods = {
             "optimize": _("optimize: fit the Gaussians to the X-rays"),
             "learned": _("learned: trained weights, then fit"),
+            "published": _("as published: X-rays to volume to pose, by networks"),
         }
         self.offer(ui.methodComboBox, "method", methods, "optimize")
         onPath(ui.modelPathLineEdit, self.onModelPath)
@@ -69,10 +72,10 @@ class RegisterStep(Step):
         self.showChoices()
         if ui.modelPathLineEdit.currentPath != parameters.modelPath:
             ui.modelPathLineEdit.currentPath = parameters.modelPath
-        learned = parameters.method == "learned"
         for widget in (ui.modelLabel, ui.modelPathLineEdit, ui.modelInfoLabel):
-            widget.visible = learned
-        ui.modelInfoLabel.text = self._modelInfo() if learned else ""
+            widget.visible = self._takesModel
+        ui.modelInfoLabel.text = self._modelInfo() if self._takesModel else ""
+        ui.refineCheckBox.visible = parameters.method == "published"
         ui.keepBestButton.visible = self._canKeepBest() and not self.context.busy
         ui.progressBar.visible = self._run is not None
         self.showRunButton(
@@ -90,7 +93,7 @@ class RegisterStep(Step):
         parameters = self.parameters
         if parameters.method == "learned" and not parameters.modelPath:
             return _("Choose the trained weights, or the method without them")
-        if parameters.method == "learned":
+        if self._takesModel and parameters.modelPath:
             try:
                 knownCard(parameters.modelPath)
             except InputError as error:
@@ -106,8 +109,15 @@ class RegisterStep(Step):
             return text.format(packages=", ".join(packages))
         return self._otherLevel() or _("Ready to register")
 
+    @property
+    def _takesModel(self) -> bool:
+        """Whether the chosen method has networks."""
+        return self.parameters.method in ("learned", "published")
+
     def _modelInfo(self) -> str:
         """Whom the chosen model is for; nothing where it cannot be read."""
+        if self.parameters.method == "published" and not self.parameters.modelPath:
+            return _("None chosen: the weights that come with the program, for any patient")
         try:
             return describe(knownCard(self.parameters.modelPath))[0]
         except InputError:
@@ -115,7 +125,7 @@ class RegisterStep(Step):
 
     def _otherLevel(self) -> str:
         """A warning where the model was trained for another vertebra than the chosen one."""
-        if self.parameters.method != "learned":
+        if not self._takesModel or not self.parameters.modelPath:
             return ""
         trained = vertebra_level(trainedFor(knownCard(self.parameters.modelPath)))
         chosen = segmentLevel(self.parameters.segmentation, self.parameters.segmentId)
@@ -150,6 +160,7 @@ class RegisterStep(Step):
                 waitForCompletion=False,
                 progressCallback=self._progress.show,
                 poseCallback=self.onPose,
+                reconstructedCallback=self.onReconstructed,
                 completedCallback=self.onCompleted,
             )
             self._requested = self._choices()
@@ -162,6 +173,13 @@ class RegisterStep(Step):
     def onPose(self, ctToWorld: Array) -> None:
         if self._preview is not None:
             self._preview.show(ctToWorld)
+
+    def onReconstructed(self, reconstruction: ReconstructionResult) -> None:
+        """The networks' volume is there, before the registration begins."""
+        node = reconstruction.reconstructionNode
+        if node is not None:
+            tintReconstruction(node)
+            showReconstruction(node.GetScene(), node)
 
     def onCompleted(self, run: Any) -> None:
         self._endPreview()
@@ -268,7 +286,9 @@ class RegisterStep(Step):
             [node for node in parameters.xrays if node is not None],
             device=parameters.device,
             effort=parameters.effort,
-            model=parameters.modelPath if parameters.method == "learned" else None,
+            model=(parameters.modelPath or None) if self._takesModel else None,
+            method="published" if parameters.method == "published" else "ours",
+            refine=parameters.refine or parameters.method != "published",
             outputs=OutputNodes(
                 parameters.ctToWorld, parameters.reconstruction, parameters.gaussians
             ),

@@ -46,7 +46,8 @@ class Job:
     ``progressCallback`` gets (fraction in [0, 1], message) for every progress line of the child, a
     JSON object such as ``{"progress": 0.42, "message": "..."}``; if it returns False the job is
     cancelled. A line that also holds a ``ct_to_world`` sets `bestPose`, and ``poseCallback`` gets
-    it; ``figures`` (numbers by name) of such a line are kept in `figures`. Everything else that the
+    it; ``figures`` (numbers by name) of such a line are kept in `figures`, and a ``reconstruction``
+    (a folder that holds one already) goes to ``reconstructionCallback``. Everything else that the
     child writes is kept in `outputLines` and `errorLines` (the last few hundred).
 
     With an ``answerCallback`` the child is a resident one: it is asked by `send`, every line of its
@@ -61,12 +62,14 @@ class Job:
         environment: Mapping[str, str] | None = None,
         progressCallback: ProgressCallback | None = None,
         poseCallback: Callable[[Pose], object] | None = None,
+        reconstructionCallback: Callable[[str], object] | None = None,
         answerCallback: Callable[[str], object] | None = None,
     ) -> None:
         self._answerCallback = answerCallback
         self.bestPose: Pose | None = None
         self.figures: dict[str, float] = {}
         self._poseCallback = poseCallback
+        self._reconstructionCallback = reconstructionCallback
         self.arguments = [os.fspath(argument) for argument in arguments]
         self.progress = 0.0
         self.message = ""
@@ -208,6 +211,9 @@ class Job:
                 self.bestPose = pose
                 if self._poseCallback is not None and self.state is JobState.RUNNING:
                     self._poseCallback(pose)
+            folder = parseReconstruction(line)
+            if folder and self._reconstructionCallback and self.state is JobState.RUNNING:
+                self._reconstructionCallback(folder)
             if (
                 self._progressCallback is not None
                 and self.state is JobState.RUNNING
@@ -241,6 +247,15 @@ def parsePose(line: str) -> Pose | None:
     except (ValueError, KeyError, TypeError):
         return None
     return pose if [len(row) for row in pose] == [4, 4, 4, 4] else None
+
+
+def parseReconstruction(line: str) -> str:
+    """The folder of a reconstruction that a progress line tells of; empty if it tells of none."""
+    try:
+        folder = json.loads(line)["reconstruction"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return folder if isinstance(folder, str) else ""
 
 
 def parseFigures(line: str) -> dict[str, float]:

@@ -70,7 +70,8 @@ class CommandRun(Driver[Result]):
 
     ``arguments`` follow ``python -m RadGSRegLib``; ``load`` turns the results into nodes and runs
     on the thread that polls. `poseCallback` gets the best pose so far (4, 4), RAS, whenever the
-    command tells of one. After the end exactly one of `result` and `error` is set. The folder is
+    command tells of one, and `reconstructionCallback` the folder of a reconstruction that is there
+    before the end. After the end exactly one of `result` and `error` is set. The folder is
     the run's own: it is removed at the end, and where the run cannot be made (RuntimeError, no
     Python is found).
     """
@@ -88,6 +89,7 @@ class CommandRun(Driver[Result]):
         self.folder = folder
         self._load = load
         self.poseCallback: PoseCallback | None = None
+        self.reconstructionCallback: Callable[[Path], object] | None = None
         self._isLoaded = False
         self._removal: threading.Thread | None = None
         try:
@@ -101,6 +103,7 @@ class CommandRun(Driver[Result]):
             environment=childEnvironment(),
             progressCallback=progressCallback,
             poseCallback=self._onPose,
+            reconstructionCallback=self._onReconstruction,
         )
         super().__init__(job, prepare, completedCallback)
 
@@ -163,6 +166,10 @@ class CommandRun(Driver[Result]):
     def _onPose(self, pose: Pose) -> None:
         if self.poseCallback is not None and self.bestPose is not None:
             self.poseCallback(self.bestPose)
+
+    def _onReconstruction(self, folder: str) -> None:
+        if self.reconstructionCallback is not None:
+            self.reconstructionCallback(Path(folder))
 
     def _failure(self) -> Exception | None:
         if self.isDiscarded:

@@ -111,7 +111,24 @@ def qualityCard(
     if len(names) > 1:
         overall = (registered or record.quality).get("score")
         views.append((_("All"), _number(overall), _number((now or {}).get("score"))))
+    networks = _networks(record.quality)
+    if networks:
+        notes.append(networks)
     return Card(color, verdict, _sentence(record.reason), notes, views, _spread(record.covariance))
+
+
+def _networks(quality: Mapping[str, Any]) -> str:
+    """How far the networks' pose lies from the registered one; nothing where there is none."""
+    away, turned = quality.get("networks_distance_mm"), quality.get("networks_distance_deg")
+    if away is None or turned is None:
+        return ""
+    text = _("The networks' pose lies {away:.1f} mm and {turned:.1f}° from it.")
+    text = text.format(away=float(away), turned=float(turned))
+    expected = quality.get("networks_held_out_mm")
+    if expected is None:
+        return text
+    more = _("Their error on held-out X-rays is {expected:.1f} mm.")
+    return f"{text} {more.format(expected=float(expected))}"
 
 
 def _spread(covariance: np.ndarray | None) -> list[tuple[str, str]]:

@@ -267,6 +267,20 @@ def lookFromBetween(
     camera.ResetClippingRange()
 
 
+def showReconstruction(scene: vtkMRMLScene, reconstruction: vtkMRMLScalarVolumeNode) -> None:
+    """Show a reconstruction alone in the slice views, cut through its middle."""
+    bounds = np.zeros(6)
+    reconstruction.GetRASBounds(bounds)
+    for name in SLICE_VIEWS:
+        layers, view = compositeNode(scene, name), sliceNode(scene, name)
+        if layers is None or view is None:
+            continue
+        with slicer.util.NodeModify(layers):
+            layers.SetForegroundVolumeID(reconstruction.GetID())
+            layers.SetForegroundOpacity(1.0)
+        view.JumpSliceByCentering(*(float(x) for x in (bounds[::2] + bounds[1::2]) / 2.0))
+
+
 def showSlices(
     scene: vtkMRMLScene,
     reconstruction: vtkMRMLScalarVolumeNode | None,

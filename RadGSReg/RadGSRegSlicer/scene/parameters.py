@@ -42,7 +42,8 @@ class RadGSRegParameterNode:
     ctLandmarks: vtkMRMLMarkupsFiducialNode
     landmarkSource: Annotated[str, Choice(["world", "xrays"])] = "world"
     worldLandmarks: vtkMRMLMarkupsFiducialNode
-    method: Annotated[str, Choice(list(RECONSTRUCTION_METHODS))] = "optimize"
+    method: Annotated[str, Choice([*RECONSTRUCTION_METHODS, "published"])] = "optimize"
+    refine: bool = True
     modelPath: str = ""
     effort: Annotated[str, Choice(list(EFFORTS))] = "normal"
     device: Annotated[str, Choice(list(DEVICES))] = "auto"
