@@ -19,7 +19,8 @@ import qt_standin
 import slicer
 import slicer_startup
 
-# Tells of two poses; then does what its file ``behaviour`` says.
+# Tells of two poses, and before these of a volume where the published order is asked for; then does
+# what its file ``behaviour`` says.
 PROGRAM = """
 import json, pathlib, subprocess, sys, time
 import numpy as np, SimpleITK as sitk
@@ -77,7 +78,19 @@ here.with_name("views").write_text(json.dumps(views))
 out = pathlib.Path(args[args.index("--out") + 1])
 def pose(x):
     return [[1, 0, 0, x], [0, 1, 0, 20], [0, 0, 1, 30], [0, 0, 0, 1]]
+def write_reconstruction(folder, size):
+    folder.mkdir(parents=True)
+    image = sitk.Image(*size, sitk.sitkFloat32) + 0.01
+    sitk.WriteImage(image, str(folder / "reconstruction.nii.gz"))
+    names = "x y z scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3 density".split()
+    header = "ply\\nformat binary_little_endian 1.0\\nelement vertex 1\\n"
+    header += "".join("property float %s\\n" % n for n in names) + "end_header\\n"
+    (folder / "gaussians.ply").write_bytes(header.encode() + np.ones(11, "<f4").tobytes())
 say(0.1, "searching")
+if "published" in args:
+    early = out.with_name("stage")
+    write_reconstruction(early, (7, 5, 6))
+    say(0.15, "comparing", reconstruction=str(early))
 if behaviour == "bad":
     print("radgsreg: views.json: the X-rays show nothing", file=sys.stderr)
     sys.exit(2)
@@ -90,13 +103,8 @@ if behaviour == "hang":
 result = {"schema": "radgsreg/registration", "version": 1, "status": behaviour,
           "ct_to_world": pose(10.0), "covariance": (np.eye(6) * 0.01).tolist(),
           "quality": {"reason": "as the test wants it", "views": {}}}
-out.mkdir(parents=True)
+write_reconstruction(out, (4, 5, 6))
 (out / "registration.json").write_text(json.dumps(result))
-sitk.WriteImage(sitk.Image(4, 5, 6, sitk.sitkFloat32), str(out / "reconstruction.nii.gz"))
-names = "x y z scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3 density".split()
-header = "ply\\nformat binary_little_endian 1.0\\nelement vertex 1\\n"
-header += "".join("property float %s\\n" % n for n in names) + "end_header\\n"
-(out / "gaussians.ply").write_bytes(header.encode() + np.ones(11, "<f4").tobytes())
 say(1.0, behaviour)
 sys.exit(0 if behaviour == "ok" else 3)
 """

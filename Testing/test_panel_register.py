@@ -274,6 +274,84 @@ def test_trained_weights_need_no_clicks(filled: Any, library: Library, tmp_path:
     assert all("center_px" not in view for view in json.loads(library.read("views"))["views"])
 
 
+def _choose(comboBox: Any, key: str) -> None:
+    comboBox.setCurrentIndex(comboBox.findData(key))
+
+
+def test_the_published_order(filled: Any, library: Library) -> None:
+    ui, parameters = filled.ui, filled._parameterNode
+    assert ui.refineCheckBox.isHidden()
+    _choose(ui.methodComboBox, "published")
+    assert not ui.refineCheckBox.isHidden()
+    assert ui.refineCheckBox.checked
+    assert "weights that come with the program" in ui.modelInfoLabel.text
+    _run(filled)
+    arguments = json.loads(library.read("arguments"))
+    assert arguments[arguments.index("--method") + 1] == "published"
+    assert "--refine" in arguments
+    assert "--model" not in arguments
+    assert parameters.reconstruction is not None
+    # What was there early became the result: nothing is there twice.
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 1 + _drawn_models()
+    assert parameters.reconstruction.GetImageData().GetDimensions()[0] == 4
+    ui.refineCheckBox.checked = False
+    assert not parameters.refine
+    _run(filled)
+    assert "--no-refine" in json.loads(library.read("arguments"))
+    _choose(ui.methodComboBox, "optimize")
+    _run(filled)
+    assert "--no-refine" not in json.loads(library.read("arguments"))
+
+
+def _drawn_models() -> int:
+    """How many models are only drawn: outlines, surfaces, C-arms."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLModelNode")
+    return sum(1 for node in nodes if not node.GetSaveWithScene())
+
+
+def _reconstructions() -> list[Any]:
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in nodes if node.GetName().startswith("RadGSReg reconstruction")]
+
+
+def test_the_volume_is_shown_before_the_registration_begins(filled: Any, library: Library) -> None:
+    library.behave("hang")
+    ui, parameters = filled.ui, filled._parameterNode
+    _choose(ui.methodComboBox, "published")
+    displays = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLDisplayNode")
+    volumes: list[int] = []
+    step = filled.steps["register"]
+    shown = step.onPose
+    step.onPose = lambda pose: (volumes.append(len(_reconstructions())), shown(pose))
+    ui.applyButton.click()
+    wait_until(lambda: len(volumes) == 2)
+    # It was there before either pose came.
+    assert volumes == [1, 1]
+    (early,) = _reconstructions()
+    assert early.GetImageData().GetDimensions() == (7, 5, 6)
+    assert early.GetDisplayNode().GetApplyThreshold() == 1
+    ui.applyButton.click()
+    wait_until(lambda: ui.applyButton.text == "Apply")
+    assert ui.progressLabel.text == "Cancelled; the scene is as it was"
+    assert _reconstructions() == []
+    assert parameters.reconstruction is None
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLDisplayNode") == displays
+
+
+def test_an_earlier_result_comes_back_where_a_run_gives_none(filled: Any, library: Library) -> None:
+    ui, parameters = filled.ui, filled._parameterNode
+    _run(filled)
+    before = parameters.reconstruction
+    cloud = parameters.gaussians.GetPolyData()
+    _choose(ui.methodComboBox, "published")
+    library.behave("bad")
+    _run(filled)
+    assert "the X-rays show nothing" in ui.registerStatusLabel.text
+    assert parameters.reconstruction is before
+    assert before.GetImageData().GetDimensions() == (4, 5, 6)
+    assert parameters.gaussians.GetPolyData() is cloud
+
+
 def test_cancel_while_the_files_are_written(filled: Any, library: Library) -> None:
     filled.ui.applyButton.click()
     task = filled.steps["register"]._run

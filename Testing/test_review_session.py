@@ -373,6 +373,19 @@ def test_the_card_says_in_colour_and_in_words(nodes: dict[str, Any]) -> None:
     assert "± 0.20 mm" in page
 
 
+def test_the_card_says_how_far_away_the_networks_pose_lies(nodes: dict[str, Any]) -> None:
+    quality = {"networks_distance_mm": 3.24, "networks_distance_deg": 1.46}
+    for more, sentence in (
+        ({}, "The networks' pose lies 3.2 mm and 1.5\N{DEGREE SIGN} from it."),
+        ({"networks_held_out_mm": 5.51}, "Their error on held-out X-rays is 5.5 mm."),
+    ):
+        record = ResultRecord("ok", lps_to_ras(ball.POSE), None, {**quality, **more})
+        keepRecord(nodes["transform"], record)
+        card = qualityCard(_session(nodes))
+        assert card.notes[-1].endswith(sentence)
+        assert "3.2 mm and 1.5" in card.toHtml()
+
+
 @pytest.mark.parametrize(("status", "color"), [("uncertain", AMBER), ("failed", RED)])
 def test_the_card_warns(nodes: dict[str, Any], status: str, color: str) -> None:
     record = ResultRecord(status, lps_to_ras(ball.POSE), None, {"reason": "<b>not</b> sure"})

@@ -376,6 +376,47 @@ def test_the_console_example_on_a_real_case(shared_data: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_published_order_on_a_real_case(shared_data: Path) -> None:
+    folder = shared_data / "cases" / "l3-clean-1"
+    ct = slicer_startup.load_volume(folder / "ct.nii.gz")
+    segmentation = slicer_startup.load_segmentation(folder / "seg.nii.gz", {22: "L3"})
+    logic = RadGSReg.RadGSRegLogic()
+    xrays = logic.importXray(folder / "views.json")
+    order: list[str] = []
+    early: list[Any] = []
+
+    def reconstructed(result: Any) -> None:
+        order.append("volume")
+        early.append(result.reconstructionNode)
+        assert slicer.mrmlScene.IsNodePresent(result.reconstructionNode)
+        assert slicer.util.arrayFromVolume(result.reconstructionNode).max() > 0.0
+        assert ct.GetParentTransformNode() is None
+
+    result = logic.register(
+        ct,
+        segmentation,
+        "L3",
+        xrays,
+        method="published",
+        device="cpu",
+        reconstructedCallback=reconstructed,
+        poseCallback=lambda pose: order.append("pose"),
+    )
+    assert order[0] == "volume"
+    assert order.count("volume") == 1
+    assert "pose" in order
+    assert result.reconstructionNode is early[0]
+    assert result.status == "ok"
+    assert result.quality["networks_distance_mm"] > 1.0
+    truth = json.loads((folder / "truth.json").read_text())
+    box = np.zeros(6)
+    result.reconstructionNode.GetRASBounds(box)
+    centre = transform_points(truth["ct_to_world"], np.array(truth["points_ct"])).mean(axis=0)
+    centre *= [-1.0, -1.0, 1.0]
+    assert ((box[::2] < centre) & (centre < box[1::2])).all()
+
+
+@pytest.mark.slow
 def test_a_real_run_ends_within_two_seconds_of_cancel(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "cases" / "l3-clean-1"
     ct = slicer_startup.load_volume(folder / "ct.nii.gz")

@@ -58,6 +58,7 @@ def test_each_request_is_a_command_that_the_library_takes(
     anything = {"model": "m.safetensors", "startTransform": np.eye(4)}
     requests: list[Request] = [
         RegisterRequest(ct, None, "L3", [], effort="fast", device="cpu", **anything),
+        RegisterRequest(ct, None, "L3", [], method="published", refine=False),
         ReconstructRequest([], method="learned", model="m.safetensors"),
         ReconstructRequest([], ctNode=ct, startTransform=np.eye(4)),
         ClickRequest(ct, [-1.0, -2.0, 3.0]),
@@ -70,6 +71,9 @@ def test_each_request_is_a_command_that_the_library_takes(
     for request in requests:
         arguments = [str(argument) for argument in request.toArguments(folder)]
         said.append(parser.parse_args([*arguments, "--progress"]))
+    asked = said.pop(1)
+    assert (asked.command, asked.method, asked.refine) == ("register", "published", False)
+    assert said[0].method is None
     names = "register reconstruct reconstruct segment simulate simulate pretrain"
     assert [args.command for args in said] == names.split()
     assert said[0].effort == "fast"
@@ -88,6 +92,9 @@ def test_each_request_is_a_command_that_the_library_takes(
         ({"device": "tpu"}, "device: 'tpu' is unknown; use auto, cpu, cuda"),
         ({"effort": "utmost"}, "effort: 'utmost' is unknown; use fast, normal, careful"),
         ({"startNode": 1, "startTransform": 1}, "start: is given both as a node and as a matrix"),
+        ({"method": "best"}, "method: 'best' is unknown; use ours, published"),
+        ({"refine": False}, "refine: can be left out only with the method 'published'"),
+        ({"method": "published", "refine": False}, ""),
         ({}, ""),
     ],
 )

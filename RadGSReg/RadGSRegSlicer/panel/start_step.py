@@ -132,7 +132,7 @@ class StartStep(Step):
         if len(self.nodes) - len(lacking) < 2:
             if not self.nodes:
                 return _("Add X-rays first")
-            if parameters.method == "learned":
+            if parameters.method in ("learned", "published"):
                 return ""  # the trained weights find the vertebra alone
             return _("Click the vertebra's centre in {names}").format(names=", ".join(lacking))
         return ""
