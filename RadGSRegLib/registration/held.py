@@ -60,8 +60,9 @@ def judge_case(
         Cancelled: when ``progress`` says so.
 
     Example:
+        >>> import numpy as np
         >>> from RadGSRegLib.registration import judge_case
-        >>> away = truth["ct_to_world"].copy()
+        >>> away = np.array(truth["ct_to_world"])
         >>> away[:3, 3] += 6.0
         >>> judge_case(case, away).status in ("uncertain", "failed")
         True
