@@ -20,7 +20,14 @@ from RadGSRegLib.commands.running import with_inputs
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import is_rigid
 from RadGSRegLib.measures import mtre
-from RadGSRegLib.networks import CENTRE, is_trained_for, learned_start, load_model, patient_cloud
+from RadGSRegLib.networks import (
+    CENTRE,
+    held_out_mm,
+    is_trained_for,
+    learned_start,
+    load_model,
+    patient_cloud,
+)
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.registration import Candidate, RegistrationOptions, Scene, Tried
 from RadGSRegLib.registration.proposers import AroundTried, around
@@ -76,6 +83,7 @@ def test_stage_3_writes_a_model_with_a_card(trained):
     assert model.is_patient_specific
     assert len(model.recm.anchors) <= OPTIONS["final_gaussians"]
     assert model.card["training"]["steps"] == 4
+    assert held_out_mm(model.card) > 0.0
     assert model.detector is not None
     detection = model.card["detector on held-out simulated pairs of whole views"]
     assert detection["steps"] == 3

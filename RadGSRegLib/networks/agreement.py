@@ -14,8 +14,8 @@ from ..measures import mtre, rotation_error_deg
 from ..registration import Registration
 from . import bounds
 
-# What a training's card calls the held-out errors of RecM and RegM.
-_RECM, _REGM = "RecM, median distance", "RegM, "
+# What a training's card calls the held-out error of RegM's pose, which RecM's is part of.
+_REGM = "RegM, "
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,13 @@ def compare(
 
 
 def held_out_mm(card: Mapping[str, Any]) -> float | None:
-    """Return the sum of RecM's and RegM's median errors (mm) on held-out pairs, as a training's
-    card has them: how far the pose of both may be off. None where it does not."""
+    """Return the median error (mm) of RegM's pose, after RecM, on held-out pairs, as a training's
+    card has it. None where it does not."""
     for heading, figures in card.items():
         if not heading.startswith("figures") or not isinstance(figures, Mapping):
             continue
-        errors = [
-            float(value)
-            for name, value in figures.items()
-            if name.startswith((_RECM, _REGM)) and isinstance(value, int | float)
-        ]
-        if len(errors) == 2 and np.isfinite(errors).all() and min(errors) > 0.0:
-            return sum(errors)
+        for name, value in figures.items():
+            known = name.startswith(_REGM) and isinstance(value, int | float)
+            if known and np.isfinite(value) and value > 0.0:
+                return float(value)
     return None

@@ -41,7 +41,7 @@ COLUMNS = (
     "deg",
     "of held-out",
 )
-ALLOWED = (1.5, 2.0, 3.0, 4.0, 5.0)
+ALLOWED = (2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
 
 
 def neighbour_of(case: Case) -> Case | None:
