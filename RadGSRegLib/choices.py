@@ -12,6 +12,8 @@ ReconstructionMethod = Literal["learned", "optimize"]
 RegistrationMethod = Literal["ours", "published"]
 Realism = Literal["clean", "realistic", "hard"]
 Intensity = Literal["attenuation", "transmission", "display"]
+Encoder = Literal["small", "resnet50", "densenet121", "vit12"]
+Anchors = Literal["template", "grid"]
 
 EFFORTS: tuple[str, ...] = get_args(Effort)
 DEVICES: tuple[str, ...] = get_args(Device)
@@ -20,3 +22,5 @@ RECONSTRUCTION_METHODS: tuple[str, ...] = get_args(ReconstructionMethod)
 REGISTRATION_METHODS: tuple[str, ...] = get_args(RegistrationMethod)
 REALISMS: tuple[str, ...] = get_args(Realism)
 INTENSITIES: tuple[str, ...] = get_args(Intensity)
+ENCODERS: tuple[str, ...] = get_args(Encoder)
+ANCHORS: tuple[str, ...] = get_args(Anchors)

@@ -1,9 +1,11 @@
 """``radgsreg pretrain``: one of the three stages of training; a model and its card."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
+from ..choices import ANCHORS, ENCODERS
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
 from .arguments import add_common, add_path, whole
@@ -24,6 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="MODEL.safetensors", type=Path, required=True)
     parser.add_argument("--minutes", type=_minutes, help="stop then, with the best so far")
+    parser.add_argument(
+        "--paper",
+        action="store_true",
+        help="the settings of the published method, sized for a GPU (docs/learning.md); --config "
+        "changes single ones",
+    )
+    parser.add_argument(
+        "--encoder",
+        choices=ENCODERS,
+        help="of both networks, with --paper (default: resnet50); all but small need MONAI",
+    )
     add_path(parser, "--config", "FILE", "options as JSON or YAML")
     parser.add_argument(
         "--compile",
@@ -44,9 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", type=int, choices=range(5), help="held out of --cases")
     parser.add_argument(
         "--anchors",
-        choices=("template", "grid"),
-        default="template",
-        help="of stages 1 and 2: a mean vertebra (default), or the paper's grid",
+        choices=ANCHORS,
+        help="of stages 1 and 2: a mean vertebra (default), or a grid (default with --paper)",
     )
     add_path(parser, "--work", "DIR", "checkpoints; an interrupted run goes on")
     add_path(parser, "--stop", "FILE", "end with the best so far as soon as this file appears")
@@ -67,8 +79,12 @@ def check(args: argparse.Namespace) -> None:
     for name, (stage, value) in given.items():
         if value is not None and args.stage != stage:
             raise InputError(name, f"is of use only with --stage {stage}", "leave it out")
-    if args.anchors != "template" and (args.stage == 3 or args.base not in (None, "none")):
+    if args.anchors is not None and (args.stage == 3 or args.base not in (None, "none")):
         raise InputError("--anchors", "is of use only with --stage 1 or 2 and without --base")
+    if args.encoder is not None and not args.paper:
+        raise InputError(
+            "--encoder", "is of use only with --paper", "set it in --config (model.recm.encoder)"
+        )
 
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
@@ -77,15 +93,21 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     from ..training import (
         Pretraining,
         TrainingConfig,
+        check_base,
         measured_on,
         pretrain,
         read_config,
         shipped_base,
     )
 
-    config = replace(TrainingConfig(), seed=args.seed)
-    if args.stage == 3:
+    config = TrainingConfig()
+    if args.paper:
+        config = TrainingConfig.paper(args.encoder or "resnet50")
+    elif args.stage == 3:
         config = config.for_patient()
+    config = replace(config, seed=args.seed)
+    if args.anchors is not None:
+        config = replace(config, model=replace(config.model, anchors=args.anchors))
     if args.config is not None:
         config = read_config(args.config, config)
     if args.compile:
@@ -95,19 +117,28 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     base = None if args.base in (None, "none") else Path(args.base)
     if args.base is None and args.stage == 3:
         base = shipped_base(config)
+    elif args.paper and base is not None:
+        check_base(base, config)
     given = {field.name: getattr(args, field.name) for field in fields(Pretraining)}
     asked = Pretraining(**given | {"base": base, "device": device})
     history = pretrain(asked, config, progress)
     best = history.best()
     summary = (
         f"trained for {best['minutes']:.1f} minutes, {best['step']:.0f} steps",
-        f"error on {measured_on(asked)}: reconstruction {best['recm_mm']:.1f} mm, "
+        f"error on {measured_on(asked)}: reconstruction {_reconstruction(best)}, "
         f"registration {best['regm_mm']:.1f} mm (medians, before any refinement)",
         "began from scratch" if base is None else f"went on from: {base}",
         f"model: {args.out} (its card: {args.out.with_suffix('.md')})",
         *(f"note: {note}" for note in history.notes),
     )
     return Outcome(ExitStatus.OK, summary, {"out": str(args.out), "notes": history.notes, **best})
+
+
+def _reconstruction(best: Mapping[str, float]) -> str:
+    """How far off RecM is: its anchors' pose, or where they have none its volume."""
+    if "recm_mm" in best:
+        return f"{best['recm_mm']:.1f} mm"
+    return f"{100.0 * best['recm_volume']:.0f} % of the volume"
 
 
 def _minutes(text: str) -> float:

@@ -6,6 +6,7 @@ from .agreement import held_out_mm as held_out_mm
 from .anchors import NUMBERS as NUMBERS
 from .anchors import Anchors as Anchors
 from .anchors import grid_cloud as grid_cloud
+from .anchors import nearest_grid as nearest_grid
 from .anchors import project as project
 from .bounds import SIGHTED as SIGHTED
 from .crops import PIXEL_MM as PIXEL_MM

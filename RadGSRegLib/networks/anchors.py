@@ -37,6 +37,12 @@ def grid_cloud(edge: int, extent_mm: float = 0.75 * BOX_MM) -> GaussianCloud:
     return GaussianCloud(means, torch.full((count, 3), 0.5 * step), unit, densities)
 
 
+def nearest_grid(count: int) -> GaussianCloud:
+    """Fill the box as `grid_cloud` does with the cube of numbers nearest to ``count``: 22^3 for the
+    paper's 10,000."""
+    return grid_cloud(max(round(count ** (1.0 / 3.0)), 1))
+
+
 class Anchors(nn.Module):
     """Anchors (a cloud in centred axes, mm) and how raw numbers move Gaussians away from them.
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..choices import ENCODERS as ENCODERS
 from ..errors import InputError
 
-ENCODERS = ("small", "resnet50", "densenet121", "vit12")
 FINE_STRIDE = 4
 
 

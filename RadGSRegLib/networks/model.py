@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cases import options_from, output_file
+from ..choices import ANCHORS
 from ..errors import InputError
 from ..gaussians import GaussianCloud, coarsen, rasterize, voxelize
 from ..views import local_contrast
@@ -34,17 +35,24 @@ _LARGE = 4096
 @dataclass(frozen=True)
 class ModelConfig:
     """The shapes of the networks; ``detector`` is None where the model has none, ``modes`` how many
-    shape modes of a population it knows. ``patient``: whether the model is of one patient's
-    vertebra, and the anchors its own Gaussians (None, as in files that do not say: where nothing
-    but their pose is open)."""
+    shape modes of a population it knows. ``anchors``: "template" (a vertebra's Gaussians: a mean
+    one's, or a patient's own) or "grid". ``patient``: whether the model is of one patient's
+    vertebra (None, as in files that do not say: where nothing but the anchors' pose is open)."""
 
     recm: RecMConfig = field(default_factory=RecMConfig)
     regm: RegMConfig = field(default_factory=RegMConfig)
     detector: DetectorConfig | None = None
     modes: int = 0
+    anchors: str = "template"
     patient: bool | None = None
 
     def __post_init__(self) -> None:
+        if self.anchors not in ANCHORS:
+            raise InputError("model", f"there are no anchors {self.anchors!r}", ", ".join(ANCHORS))
+        if self.anchors == "grid" and not self.recm.residual:
+            raise InputError(
+                "model", "a grid that may not change shows no vertebra", "set recm.residual"
+            )
         if not isinstance(self.modes, int) or not 0 <= self.modes < 1000:
             raise InputError("model", f"{self.modes} shape modes are not possible")
 

@@ -28,9 +28,11 @@ def patient_cloud(case: Case, model: RadGSReg) -> GaussianCloud | None:
 def trained_centre(case: Case, model: RadGSReg) -> Array | None:
     """Return the vertebra's centre (3,) in the CT when a patient's model was trained on it.
 
-    The mask may have been mended since. None for a model of anything else.
+    The mask may have been mended since. None for a model of anything else, and for one whose
+    anchors are not that vertebra, or are not posed: it does not say where the vertebra's axes are.
     """
-    if not is_trained_for(case, model):
+    posed = model.config.anchors == "template" and model.config.recm.pose
+    if not posed or not is_trained_for(case, model):
         return None
     return np.asarray(model.card["data"].get(CENTRE, case.centre_ct), dtype=float)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..networks import SIGHTED, RadGSReg, shipped_name
 from . import bounds
@@ -15,6 +15,16 @@ from .stages import Pretraining
 _MOST_ENTRIES = 20
 
 
+class Done(NamedTuple):
+    """How much was trained: steps, the last of them compiled or not, minutes, and how many
+    Gaussians the finished model has."""
+
+    steps: int
+    minutes: float
+    compiled: bool
+    gaussians: int
+
+
 def model_card(
     asked: Pretraining,
     config: TrainingConfig,
@@ -22,13 +32,11 @@ def model_card(
     data: Mapping[str, Any],
     history: History,
     quality: Mapping[str, float],
-    done: tuple[int, float, bool],
+    done: Done,
 ) -> dict[str, Any]:
     """Make a card (JSON values) of what was trained on (``data``), measured on the way
-    (``history``) and in the end (``quality``), after ``done`` steps and minutes, the last of them
-    compiled or not."""
+    (``history``) and in the end (``quality``)."""
     last = history.best()
-    steps, minutes, compiled = done
     reduced = Compute(asked.device, config.precision).reduced
     known = "Simulated X-rays (the library's own physics)"
     if asked.stage == 2:
@@ -39,18 +47,19 @@ def model_card(
         "date": date.today().isoformat(),
         "data": data,
         "training": {
-            "minutes": round(minutes, 1),
-            "steps": steps,
+            "minutes": round(done.minutes, 1),
+            "steps": done.steps,
             "pairs": int(last.get("pairs", 0)),
             "device": asked.device,
             "networks in": "bfloat16" if reduced else "float32",
-            "compiled": compiled,
+            "compiled": done.compiled,
             "seed": config.seed,
-            "anchors": anchors_of(asked, base) if asked.stage != 3 else "the patient's own",
+            "anchors": _anchors(asked, config, base),
+            "Gaussians": done.gaussians,
             "went on from a model": _base_name(asked, base),
         },
         f"figures on {measured_on(asked)}": {
-            "RecM, median distance of surface points (mm)": round(last.get("recm_mm", -1.0), 2),
+            **_reconstruction_figure(last),
             "RegM, the same (mm)": round(last.get("regm_mm", -1.0), 2),
             "RecM, SSIM on the vertebra's box": round(quality["ssim"], 3),
             "RecM, PSNR (dB)": round(quality["psnr_db"], 1),
@@ -65,10 +74,25 @@ def model_card(
     }
 
 
-def anchors_of(asked: Pretraining, base: RadGSReg | None) -> str:
-    """Say what a population's anchors are: those of the model that it goes on from, if any."""
-    kept = {} if base is None else base.card.get("training", {})
-    return str(kept.get("anchors", asked.anchors))
+def anchors_of(config: TrainingConfig, base: RadGSReg | None) -> str:
+    """Say what the anchors are: those of the model that it goes on from, if any."""
+    if base is None:
+        return config.model.anchors
+    # Before configurations said so, only the card did.
+    old = base.card.get("training", {}).get("anchors")
+    return "grid" if old == "grid" else base.config.anchors
+
+
+def _anchors(asked: Pretraining, config: TrainingConfig, base: RadGSReg | None) -> str:
+    kind = anchors_of(config, base)
+    return "the patient's own" if asked.stage == 3 and kind != "grid" else kind
+
+
+def _reconstruction_figure(last: Mapping[str, float]) -> dict[str, float]:
+    """How good RecM's answers are: the anchors' pose, where there is one, else the volume."""
+    if "recm_mm" in last or "recm_volume" not in last:
+        return {"RecM, median distance of surface points (mm)": round(last.get("recm_mm", -1.0), 2)}
+    return {"RecM, median L1 of the volume over the true one": round(last["recm_volume"], 3)}
 
 
 def measured_on(asked: Pretraining) -> str:

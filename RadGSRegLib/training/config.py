@@ -95,14 +95,15 @@ class TrainingConfig:
 
     ``steps`` of ``batch`` pairs in all phases together; ``pairs`` different ones at most, one more
     every ``steps_per_pair`` steps after the first ``first_pairs``. ``rate`` of Adam, which falls to
-    zero along a cosine, or is halved every ``halve_every`` steps where that is not zero.
+    zero along a cosine, or is halved every ``halve_every`` steps where that is not zero (as often
+    in a run that minutes end sooner, over what these last).
     ``rendered``: cases of a batch whose images and volumes enter eq. 2 and 3, every
     ``render_every`` steps (these cost more than the networks on a CPU); ``joint_cases``: those of a
-    batch that the joint phase works on. ``gaussians``: anchors from a vertebra while training;
-    ``final_gaussians``: those of a finished patient-specific model. ``shapes``: how a population's
-    vertebrae are learned to differ, in the first stage. ``ct_pairs``: how far CTs are moved where
-    RegM learns alone (None: to where they are in the X-rays of the pair). ``validate``: held-out
-    pairs.
+    batch that the joint phase works on. ``gaussians``: anchors while training, of a
+    grid the nearest cube of a number; ``final_gaussians``: those of a finished patient-specific
+    model. ``shapes``: how a population's vertebrae are learned to differ, in the first stage.
+    ``ct_pairs``: how far CTs are moved where RegM learns alone (None: to where they are in the
+    X-rays of the pair). ``validate``: held-out pairs.
     ``precision``: "float32", "bfloat16" (networks under autocast; geometry, rendering and losses in
     float32), or "auto": bfloat16 on CUDA. ``compile``: the networks through torch.compile.
     ``workers``: threads that make pairs ahead of time (0: none), where there are cores for them.
@@ -146,21 +147,44 @@ class TrainingConfig:
         for name in ("gaussians", "final_gaussians", "render_every", "joint_cases"):
             if getattr(self, name) < 1:
                 raise InputError("training", f"{name} is {getattr(self, name)}, not at least 1")
+        if self.rendered < 0 or self.halve_every < 0:
+            raise InputError("training", "rendered and halve_every are not negative")
+        self._check_losses()
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise InputError("training", f"there is no precision {self.precision!r}")
 
+    def _check_losses(self) -> None:
+        """Refuse phases with steps in which there is nothing to learn from."""
+        if self.rendered > 0 and self.render_every == 1:
+            return
+        points, model = self.extra.points > 0, self.model
+        moves = self.extra.displacements > 0 and model.regm.head == "displacement"
+        learns = {"recm": points and model.recm.pose, "regm": points or moves}
+        for phase, name in (("recm", "RecM"), ("regm", "RegM")):
+            if getattr(self.shares, phase) > 0 and not learns[phase]:
+                raise InputError(
+                    "training",
+                    f"{name} has nothing to learn from in steps without a rendered case, since "
+                    "extra says nothing of its poses",
+                    "set rendered to 1 or more and render_every to 1",
+                )
+
     @classmethod
     def paper(cls, encoder: str = "resnet50") -> TrainingConfig:
-        """Return the paper's: 128 px, batch 8, Adam halved every 50 of 300 epochs, every case
-        rendered; RegM with the same ``encoder``, a head that gives a pose at once, and CTs moved by
-        up to 20 degrees and 50 mm."""
+        """Return the paper's: 128 px, batch 8, Adam halved every 50 of 300 epochs, a grid whose
+        Gaussians are all open in every stage and seen by global features alone, eq. 2 and 3 on
+        every case of every step and nothing beside them; RegM with the same ``encoder``, a head
+        that gives a pose at once, and CTs moved by up to 20 degrees and 50 mm. The first rate is
+        not the paper's (docs/learning.md)."""
         steps = 300 * 1800 // 8
         return cls(
             model=ModelConfig(
-                RecMConfig(encoder=encoder),
+                RecMConfig(encoder=encoder, pose=False, stretch=False, pixel_aligned=False),
                 RegMConfig(voxels=64, box_mm=128.0, passes=1, encoder=encoder, head="pose"),
                 DetectorConfig(),
+                anchors="grid",
             ),
+            extra=ExtraWeights(points=0.0, displacements=0.0, volume=0.0),
             ct_pairs=CtPairs(rotation_deg=20.0, translation_mm=50.0),
             detection=DetectionOptions(steps=4000, batch=16, pairs=1800),
             steps=steps,
@@ -180,12 +204,14 @@ class TrainingConfig:
         """Return the same as the third stage begins with: the vertebra's shape is known, so that
         only its pose is open."""
         recm = replace(self.model.recm, residual=False, stretch=False)
-        return replace(self, model=replace(self.model, recm=recm))
+        return replace(self, model=replace(self.model, recm=recm, anchors="template"))
 
     def by_clock(self) -> TrainingConfig:
         """Return the same without an end by steps: the minutes decide."""
         detection = replace(self.detection, steps=_ENDLESS)
-        return replace(self, steps=_ENDLESS, detection=detection)
+        # As many halvings as before.
+        halve_every = self.halve_every * _ENDLESS // self.steps
+        return replace(self, steps=_ENDLESS, halve_every=halve_every, detection=detection)
 
 
 def read_config(path: Path, base: TrainingConfig | None = None) -> TrainingConfig:

@@ -13,7 +13,7 @@ from .losses import ExtraWeights
 from .pool import Batch
 
 # Distances enter the loss in units of this.
-_POINT_MM = 5.0
+POINT_MM = 5.0
 
 
 class Objective(nn.Module):
@@ -79,7 +79,7 @@ class Objective(nn.Module):
                 [losses.point_distance(points, truth, a.poses).mean() for a in answers]
             )
             terms["points_mm"] = apart[0].detach()
-            loss = loss + self.extra.points * apart.mean() / _POINT_MM
+            loss = loss + self.extra.points * apart.mean() / POINT_MM
         effects: list[GaussianCloud] = []
         if rendered > 0:
             some = batch.first(rendered)
@@ -115,7 +115,7 @@ class Objective(nn.Module):
         if moves is not None:
             rest = truth @ torch.linalg.inv(before)
             extra = extra + self.extra.displacements * losses.displacement_error(moves, rest)
-        terms = {"registered_mm": apart.detach(), "loss": extra / _POINT_MM}
+        terms = {"registered_mm": apart.detach(), "loss": extra / POINT_MM}
         if compared > 0:
             moved = move_volume(batch.ct[:compared], poses[:compared], regm.config.box_mm)
             eq3 = losses.registration_loss(

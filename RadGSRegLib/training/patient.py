@@ -5,9 +5,10 @@ from functools import cache
 from pathlib import Path
 
 from ..cases import CtCase
+from ..errors import InputError
 from ..gaussians import GaussianCloud, fit_vertebra
 from ..geometry import translation
-from ..networks import ModelConfig, RadGSReg, load_model, shipped_weights
+from ..networks import ModelConfig, RadGSReg, load_model, nearest_grid, shipped_weights
 from .config import TrainingConfig
 from .pool import Simulated, Source
 from .subjects import Subject, make_subject
@@ -36,28 +37,53 @@ def shipped_base(config: TrainingConfig) -> Path | None:
     Raises InputError where they are damaged.
     """
     weights = shipped_weights()
-    if weights is None:
+    if weights is None or not same_networks(load_model(weights).config, config.model):
         return None
-    known = _of_patient(load_model(weights).config, config.model)
-    return weights if known == _of_patient(config.model, config.model) else None
+    return weights
+
+
+def check_base(base: Path, config: TrainingConfig) -> None:
+    """Raise InputError where a model has other networks than ``config`` asks for: a training that
+    goes on from it would have those instead."""
+    shapes = load_model(base).config
+    # A detector of its own stays, and one that is missing is added.
+    if not same_networks(shapes, replace(config.model, detector=shapes.detector)):
+        raise InputError(
+            base,
+            "has other networks than are asked for",
+            "go on from a model of the same settings and encoder, or leave --base out",
+        )
+
+
+def same_networks(one: ModelConfig, other: ModelConfig) -> bool:
+    """Ask whether two models have the same networks and kind of anchors, whatever is open in
+    them."""
+    return _of_patient(one, other) == _of_patient(other, other)
 
 
 def patient_model(
     subject: Subject, config: TrainingConfig, base: RadGSReg | None = None
 ) -> RadGSReg:
-    """Make a model around the subject's own Gaussians; networks as in ``base`` where one is given.
+    """Make a model around the subject's own Gaussians, or around a grid, which is then that of
+    ``base``; networks as in ``base`` where one is given.
 
     Whether Gaussians may leave their anchors, and be stretched, is as ``config`` says.
     """
-    anchors = own_anchors(subject, config.gaussians)
     shapes = config.model if base is None else base.config
     detector = shapes.detector or config.model.detector
+    grid = shapes.anchors == "grid"
+    if not grid:
+        anchors = own_anchors(subject, config.gaussians)
+    elif base is None:
+        anchors = nearest_grid(config.gaussians)
+    else:
+        anchors = base.recm.anchors.cloud()
     model = RadGSReg(replace(_of_patient(shapes, config.model), detector=detector), anchors)
     if base is not None:
         state = {
             name: tensor
             for name, tensor in base.state_dict().items()
-            if not name.startswith("recm.anchors.")
+            if grid or not name.startswith("recm.anchors.")
         }
         model.load_state_dict(state, strict=False)
     return model

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..networks import RadGSReg, grid_cloud
+from ..geometry import Volume
+from ..networks import RadGSReg, nearest_grid
 from ..system import Progress
 from . import bounds
 from .card import anchors_of
@@ -18,8 +19,6 @@ from .shapes import shapes_of
 from .stages import Pretraining, TrainingData
 from .subjects import Subject
 from .template import find_axes, mean_vertebra, template_cloud
-
-_GRID_EDGE = 12
 
 
 @dataclass(frozen=True)
@@ -55,28 +54,22 @@ def population_model(
 ) -> RadGSReg:
     """Make the model to train in the first two stages, or go on from ``base``.
 
-    All sources of ``data`` are given the anchors' axes. Raises Cancelled when ``progress`` says so.
+    All sources of ``data`` are given the anchors' axes, where anchors have such. Raises Cancelled
+    when ``progress`` says so.
     """
-    # A phantom's axes are known, so the mean is theirs; other vertebrae are compared with it.
-    known = [source for source in data.train if source.axes_known]
-    if not known:
-        known = phantom_sources(4, config.seed + 10**6, folder=work / "phantoms")
-    chosen = known[:: max(len(known) // bounds.AVERAGED, 1)][: bounds.AVERAGED]
-    mean = mean_vertebra([source.subject() for source in chosen], progress.part(0.0, 0.1))
-    for sources in (data.train, data.unseen):
-        sources[:] = [
-            source if source.axes_known else _Turned(source, find_axes(source.subject(), mean))
-            for source in sources
-        ]
     networks = replace(config.model, modes=0, patient=False)
-    if base is None and asked.anchors == "grid":
-        return RadGSReg(networks, grid_cloud(_GRID_EDGE))
-    if base is None:
-        model = RadGSReg(networks, template_cloud(mean, config.gaussians))
-    else:
+    kind = anchors_of(config, base)
+    posed = (networks if base is None else base.config).recm.pose
+    # A grid that is not posed has no axes of a vertebra.
+    mean = _turned(config, data, work, progress) if posed or kind != "grid" else None
+    if base is not None:
         model = base.with_detector(config.model.detector).train()
+    elif mean is None or kind == "grid":
+        return RadGSReg(networks, nearest_grid(config.gaussians))
+    else:
+        model = RadGSReg(networks, template_cloud(mean, config.gaussians))
     # Modes are of vertebrae, not of a grid, and a patient's shape is known.
-    bendable = anchors_of(asked, base) != "grid" and not model.is_patient_specific
+    bendable = kind != "grid" and not model.is_patient_specific
     if asked.stage == 1 and bendable and model.shapes is None:
         learned = shapes_of(
             model.recm.anchors,
@@ -90,3 +83,19 @@ def population_model(
         )
         model = model if learned is None else model.with_shapes(learned)
     return model
+
+
+def _turned(config: TrainingConfig, data: TrainingData, work: Path, progress: Progress) -> Volume:
+    """The mean vertebra; all sources of ``data`` are given its axes."""
+    # A phantom's axes are known, so the mean is theirs; other vertebrae are compared with it.
+    known = [source for source in data.train if source.axes_known]
+    if not known:
+        known = phantom_sources(4, config.seed + 10**6, folder=work / "phantoms")
+    chosen = known[:: max(len(known) // bounds.AVERAGED, 1)][: bounds.AVERAGED]
+    mean = mean_vertebra([source.subject() for source in chosen], progress.part(0.0, 0.1))
+    for sources in (data.train, data.unseen):
+        sources[:] = [
+            source if source.axes_known else _Turned(source, find_axes(source.subject(), mean))
+            for source in sources
+        ]
+    return mean

@@ -13,7 +13,7 @@ from ..networks import RadGSReg, load_model, save_model
 from ..system import Progress, one_torch_thread
 from . import bounds
 from .board import board
-from .card import model_card
+from .card import Done, model_card
 from .compute import Compute
 from .config import TrainingConfig
 from .detection import DetectorTrainer
@@ -86,7 +86,8 @@ class _Stage:
             with one_torch_thread():
                 count = min(config.validate, bounds.MEASURED_PAIRS)
                 quality = reconstruction_figures(model, held, count)
-            done = trainer.step, minutes, trainer.compiled.works
+            gaussians = len(model.recm.anchors)
+            done = Done(trainer.step, minutes, trainer.compiled.works, gaussians)
             card = model_card(asked, config, base, data.facts, history, quality, done)
             if model.shapes is not None:
                 kept = {} if base is None else base.card.get(SHAPES, {})

@@ -43,7 +43,6 @@ class Pretraining:
     stop: Path | None = None
     board: Path | None = None
     device: str = "cpu"
-    anchors: str = "template"
 
     def check(self) -> None:
         """Raise InputError where the model could not be written, or training would end at once."""
@@ -135,10 +134,13 @@ def _of_population(asked: Pretraining, config: TrainingConfig, work: Path) -> Tr
 
 def identity(asked: Pretraining, config: TrainingConfig, data: TrainingData) -> dict[str, Any]:
     """Say what an interrupted training must have in common with the one that goes on."""
-    fixed = ("model", "samples", "shapes", "gaussians", "seed", "batch")
+    fixed = (
+        *("model", "samples", "shapes", "gaussians", "seed", "batch", "extra", "rate"),
+        *("halve_every", "rendered", "render_every", "joint_cases", "ct_pairs"),
+    )
     values = asdict(config)
     return {
         "data": [asked.stage, data.facts, [source.name for source in data.train]],
         "base": None if asked.base is None else sha256_of_file(asked.base),
-        "options": [asked.anchors, {name: values[name] for name in fixed}],
+        "options": {name: values[name] for name in fixed},
     }

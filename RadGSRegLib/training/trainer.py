@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..networks import RadGSReg, excess_cube
+from ..networks import Prediction, RadGSReg, excess_cube, move_volume
 from .compute import Compute
 from .config import TrainingConfig
 from .loop import Around, Loop, falling
-from .losses import point_distance
-from .objective import Objective, in_anchor_axes
+from .losses import point_distance, volume_l1
+from .objective import POINT_MM, Objective, in_anchor_axes
 from .pool import VALIDATION, Batch, SamplePool, numbers_of_step, stack_samples
 
 _POINTS = 64
@@ -52,22 +52,27 @@ class Trainer(Loop):
     def _message(self, share: float) -> str:
         phase, _ = self.config.shares.at(share)
         entries = self.history.entries
-        error = f", error {entries[-1]['recm_mm']:.1f} mm" if entries else ""
+        error = ""
+        if entries:
+            last = entries[-1]
+            error = f", error {last['recm_mm' if 'recm_mm' in last else 'regm_mm']:.1f} mm"
         return f"training {_SAID[phase]}: step {self.step}{error}"
 
-    def _rate(self, phase: str, over: float) -> float:
-        """The rate when a part ``over`` in [0, 1] of a phase is over."""
+    def _rate(self, share: float) -> float:
+        """The rate at a ``share`` in [0, 1] of the run."""
         config = self.config
         if config.halve_every > 0:
-            return config.rate * 0.5 ** (self.step // config.halve_every)
+            # By the share and not by the step: minutes may end a run long before its steps do.
+            return config.rate * 0.5 ** int(share * config.steps / config.halve_every + 1e-9)
+        phase, over = config.shares.at(share)
         # Each phase begins anew, so that RegM does not start at a rate that has run out.
         after = phase == "joint" and config.shares.recm + config.shares.regm > 0
         return config.rate * (_JOINT_RATE if after else 1.0) * falling(over)
 
     def _learn(self, share: float) -> None:
         config = self.config
-        phase, over = config.shares.at(share)
-        rate = self._warm() * self._rate(phase, over)
+        phase, _ = config.shares.at(share)
+        rate = self._warm() * self._rate(share)
         batch: Batch = self._ahead.take(self.step)
         seed = config.seed * 1_000_003 + self.step * 64 + self.rank
         self.model.recm.generator = torch.Generator().manual_seed(seed)
@@ -134,19 +139,19 @@ class Trainer(Loop):
         for part in self._validation:
             batch = part.to(self.device)
             prediction = self.model.recm.predict(batch.views)
-            truth = batch.centred_to_box @ batch.anchors_to_centred
-            points = in_anchor_axes(batch.points, batch.anchors_to_centred)
-            reconstructed.append(point_distance(points, truth, prediction.effect.poses))
+            reconstructed.append(self._off(batch, prediction))
             poses = self.model.align(prediction, batch.ct)
             registered.append(point_distance(batch.points, batch.centred_to_box, poses))
         errors, aligned = torch.cat(reconstructed), torch.cat(registered)
         best = self.history.best()
-        error = float(errors.mean() + aligned.mean())
+        posed = self.config.model.recm.pose
+        # As in the loss, where a volume that is off by all of itself costs as much as 5 mm.
+        error = float((1.0 if posed else POINT_MM) * errors.mean() + aligned.mean())
         self._note(
             "validation",
             {
                 "minutes": self._earlier + self._minutes(),
-                "recm_mm": float(errors.median()),
+                "recm_mm" if posed else "recm_volume": float(errors.median()),
                 "regm_mm": float(aligned.median()),
                 "error_mm": error,
             },
@@ -154,3 +159,16 @@ class Trainer(Loop):
         if not best or error <= best["error_mm"]:
             state = self.model.state_dict()
             self._best = {name: t.detach().cpu().clone() for name, t in state.items()}
+
+    def _off(self, batch: Batch, prediction: Prediction) -> Tensor:
+        """How far off RecM's answers are (B,): the anchors, mm, where they are posed, else the
+        volume, as a share of the true one."""
+        config = self.config.model
+        if config.recm.pose:
+            truth = batch.centred_to_box @ batch.anchors_to_centred
+            points = in_anchor_axes(batch.points, batch.anchors_to_centred)
+            return point_distance(points, truth, prediction.effect.poses)
+        volumes = self.model.voxelize(self.model.recm.clouds(prediction.effect))
+        true = move_volume(batch.ct, batch.centred_to_box, config.regm.box_mm)
+        pairs = zip(volumes, true, strict=True)
+        return torch.stack([volume_l1(ours[None], theirs[None]) for ours, theirs in pairs])
