@@ -6,6 +6,7 @@ is and how its shape departs.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,6 +21,10 @@ NUMBERS = 11
 # softplus of this is one: raw zeros leave an anchor's density as it is.
 _ONE = math.log(math.e - 1.0)
 _GRID_DENSITY = 0.004
+# A grid to begin a training with holds about what a vertebra does, where most of that is. An even
+# one is so far from every vertebra that the first thing a network learns from eq. 2 is to show
+# nothing, for good: softplus has no slope there (docs/learning.md).
+_GRID_WIDTH_MM = 15.0
 
 
 def grid_cloud(edge: int, extent_mm: float = 0.75 * BOX_MM) -> GaussianCloud:
@@ -38,9 +43,11 @@ def grid_cloud(edge: int, extent_mm: float = 0.75 * BOX_MM) -> GaussianCloud:
 
 
 def nearest_grid(count: int) -> GaussianCloud:
-    """Fill the box as `grid_cloud` does with the cube of numbers nearest to ``count``: 22^3 for the
-    paper's 10,000."""
-    return grid_cloud(max(round(count ** (1.0 / 3.0)), 1))
+    """Fill the box as `grid_cloud` does with the cube of numbers nearest to ``count`` (22^3 for the
+    paper's 10,000), dense in its middle only."""
+    grid = grid_cloud(max(round(count ** (1.0 / 3.0)), 1))
+    away = grid.means.square().sum(1) / (2.0 * _GRID_WIDTH_MM**2)
+    return replace(grid, densities=grid.densities * torch.exp(-away))
 
 
 class Anchors(nn.Module):
