@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from another_device import DEVICE, another_device
 from registration_scenes import QUICK, bodies, one_thread, simulated
 
 from RadGSRegLib import pipeline
 from RadGSRegLib.geometry import transform_points
+from RadGSRegLib.methods import register_published
+from RadGSRegLib.networks import load_model, shipped_weights
 from RadGSRegLib.reconstruction import ReconstructionOptions
 from RadGSRegLib.registration.clouds import block_cloud
 from RadGSRegLib.tensors import without_host_reads
@@ -41,4 +44,20 @@ def test_the_main_job_stays_on_its_device() -> None:
         done = pipeline.run(simulated().case, options=options, prior_ct=prior.to(DEVICE))
     assert done.cloud_world.device == DEVICE
     stages = done.timing_s.keys() - {"total"}
+    assert done.ran_on == {**dict.fromkeys(stages, "meta"), "prepare": "cpu"}
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_the_published_order_stays_on_its_device(refine: bool) -> None:
+    """RecM, RegM, and what judges or refines their pose."""
+    one_thread()
+    weights = shipped_weights()
+    assert weights is not None
+    options = pipeline.PipelineOptions(QUICK, ReconstructionOptions(device="meta"))
+    with another_device():
+        model = load_model(weights).to(DEVICE)
+        done = register_published(simulated().case, model, options=options, refine=refine)
+    assert done.cloud_world.device == DEVICE
+    stages = done.timing_s.keys() - {"total"}
+    assert {"reconstruct", "align"} <= stages
     assert done.ran_on == {**dict.fromkeys(stages, "meta"), "prepare": "cpu"}

@@ -75,10 +75,10 @@ def judge_case(
         options = scaled(given)
         pose = np.asarray(ct_to_world, dtype=float)
         scene = scene_of(case, options, filters, device)
+        prepared = time.perf_counter() - began
         refiner = Refiner(scene, LocallyNormalized(), StretchedGaussNewton)
         signs = polarities_at(refiner, scene.bodies.as_in_ct(pose), options)
         held = hypothesis_at(refiner, pose, signs, options, report.part(0.1, 0.3))
-        prepared = time.perf_counter() - began
         evidence = gather_evidence(refiner, [held], [held], (), options, report.part(0.3, 0.5))
         if judge(evidence).status == "ok":
             proposer = GivenPoses([Candidate(pose, held.score, signs)], options.learned_places)
@@ -91,7 +91,11 @@ def judge_case(
     checked = time.perf_counter() - began - prepared
     spent_s = {"prepare": prepared, "check": checked}
     done = registration_of(scene, Outcome([held], evidence), spent_s, options)
-    return replace(done, parameters={**done.parameters, "registration": asdict(given)})
+    return replace(
+        done,
+        parameters={**done.parameters, "registration": asdict(given)},
+        ran_on={**done.ran_on, "prepare": "cpu"},
+    )
 
 
 def polarities_at(
