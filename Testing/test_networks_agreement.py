@@ -117,6 +117,7 @@ def test_the_true_pose_is_ok_as_it_is_and_others_are_not() -> None:
         wrong = judge_case(simulated.case, off, scenes.QUICK)
         assert wrong.status != "ok"
         assert (wrong.ct_to_world == off).all()
+        assert wrong.status == "failed" or "would move the bone by" in wrong.reason
 
 
 def test_a_pose_is_judged_in_dark_bone_too() -> None:

@@ -14,6 +14,7 @@ from ..cases import Case
 from ..geometry import Array
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter, sign_choices
+from . import bounds
 from .bodies import Arrangement
 from .evidence import Evidence, gather_evidence
 from .normal_equations import evaluate
@@ -91,6 +92,10 @@ def judge_case(
     checked = time.perf_counter() - began - prepared
     spent_s = {"prepare": prepared, "check": checked}
     done = registration_of(scene, Outcome([held], evidence), spent_s, options)
+    moved_mm = evidence.disagreement_mm
+    if done.status == "uncertain" and moved_mm > bounds.SURE_DISAGREEMENT_MM:
+        reason = f"a fit to the X-rays would move the bone by {moved_mm:.1f} mm from this pose"
+        done = replace(done, reason=reason)
     return replace(
         done,
         parameters={**done.parameters, "registration": asdict(given)},
