@@ -12,6 +12,7 @@ from . import (
     pretrain,
     reconstruct,
     register,
+    reproduce,
     review_server,
     segment,
     simulate,
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Command] = {
         segment,
         evaluate,
         pretrain,
+        reproduce,
         info,
         review_server,
     )

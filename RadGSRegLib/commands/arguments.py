@@ -140,6 +140,17 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     add_progress(parser)
 
 
+def positive_minutes(text: str) -> float:
+    """Read a number of minutes."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1e5:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of minutes")
+    return value
+
+
 def check_model(args: argparse.Namespace) -> None:
     """Raise InputError where ``--model`` names no file."""
     if args.model is not None and not args.model.is_file():

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..choices import ANCHORS, ENCODERS
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
-from .arguments import add_common, add_path, whole
+from .arguments import add_common, add_path, positive_minutes, whole
 from .command import Command, Outcome
 from .running import torch_device
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "case", metavar="CASE.json", type=Path, nargs="?", help="the patient, for --stage 3"
     )
     parser.add_argument("--out", metavar="MODEL.safetensors", type=Path, required=True)
-    parser.add_argument("--minutes", type=_minutes, help="stop then, with the best so far")
+    parser.add_argument("--minutes", type=positive_minutes, help="stop then, with the best so far")
     parser.add_argument(
         "--paper",
         action="store_true",
@@ -139,16 +139,6 @@ def _reconstruction(best: Mapping[str, float]) -> str:
     if "recm_mm" in best:
         return f"{best['recm_mm']:.1f} mm"
     return f"{100.0 * best['recm_volume']:.0f} % of the volume"
-
-
-def _minutes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < 1e5:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of minutes")
-    return value
 
 
 COMMAND = Command("pretrain", "train a model: the three stages", add_arguments, run, check)

@@ -1,9 +1,13 @@
 """Training: losses, data made on the fly, the three stages, checkpoints (math.md section 3)."""
 
 from .card import measured_on as measured_on
+from .config import PhaseShares as PhaseShares
 from .config import TrainingConfig as TrainingConfig
 from .config import read_config as read_config
+from .kept import make_folder as make_folder
 from .patient import check_base as check_base
 from .patient import shipped_base as shipped_base
 from .pretraining import pretrain as pretrain
+from .readers import held_out_names as held_out_names
 from .stages import Pretraining as Pretraining
+from .work import claim as claim

@@ -11,7 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..cases import Case, Ledger, labels_on_ct, read_case, read_ct, read_segmentation
+from ..cases import (
+    Case,
+    Ledger,
+    labels_on_ct,
+    patient_of,
+    read_case,
+    read_ct,
+    read_segmentation,
+)
 from ..errors import InputError
 from ..geometry import Rigid, Volume, affine, invert_rigid, is_rigid, transform_points, translation
 from ..networks import make_frame, resample_views
@@ -241,3 +249,10 @@ def folds(groups: Sequence[str], count: int = 5) -> list[list[int]]:
     for group in sorted(members, key=lambda g: (-len(members[g]), g)):
         min(out, key=len).extend(members[group])
     return [sorted(fold) for fold in out]
+
+
+def held_out_names(folder: Path) -> list[list[str]]:
+    """Name the cases of each fold that the second stage deals `real_sources` of a folder into."""
+    sources = real_sources(folder)
+    dealt = folds([patient_of(source.case) for source in sources])
+    return [[sources[index].name for index in fold] for fold in dealt]

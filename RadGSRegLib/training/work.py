@@ -13,11 +13,12 @@ from .kept import make_folder
 FILE = "training.json"
 
 
-def claim(folder: Path, parts: Mapping[str, Any]) -> None:
+def claim(folder: Path, parts: Mapping[str, Any], option: str = "--work") -> None:
     """Mark ``folder`` as that of a training, or check that it is.
 
     ``parts``: what must be the same, JSON values by what people call them; their digests alone are
-    written, so that nothing says whose data they are. Raises InputError, naming the parts, for a
+    written, so that nothing says whose data they are. ``option`` names the folder on the command
+    line. Raises InputError, naming the parts, for a
     folder of another training.
     """
     path = folder / FILE
@@ -30,13 +31,13 @@ def claim(folder: Path, parts: Mapping[str, Any]) -> None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(path, f"cannot be read ({error})", "name another --work") from None
+        raise InputError(path, f"cannot be read ({error})", f"name another {option}") from None
     changed = [name for name in own if not isinstance(kept, dict) or kept.get(name) != own[name]]
     if changed:
         raise InputError(
             folder,
             f"holds another training, with other {' and '.join(changed)}",
-            "name another --work, or remove it",
+            f"name another {option}, or remove it",
         )
 
 
