@@ -9,6 +9,7 @@ from .anchors import grid_cloud as grid_cloud
 from .anchors import nearest_grid as nearest_grid
 from .anchors import project as project
 from .bounds import SIGHTED as SIGHTED
+from .correspondence import attention_loss as attention_loss
 from .crops import PIXEL_MM as PIXEL_MM
 from .crops import SIZE_PX as SIZE_PX
 from .crops import Frame as Frame
@@ -21,6 +22,7 @@ from .detector import DetectorConfig as DetectorConfig
 from .detector import is_lateral as is_lateral
 from .detector import look as look
 from .encoders import ENCODERS as ENCODERS
+from .encoders import PICTURE_ENCODERS as PICTURE_ENCODERS
 from .model import ModelConfig as ModelConfig
 from .model import RadGSReg as RadGSReg
 from .model import load_model as load_model
@@ -30,6 +32,7 @@ from .patient import is_trained_for as is_trained_for
 from .patient import patient_cloud as patient_cloud
 from .patient import refuse_other_patient as refuse_other_patient
 from .places import Sighting as Sighting
+from .recm import Pass as Pass
 from .recm import Prediction as Prediction
 from .recm import RecM as RecM
 from .recm import RecMConfig as RecMConfig

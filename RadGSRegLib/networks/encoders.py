@@ -1,18 +1,21 @@
 """Image encoders by name: what they all give is a coarse map of features and a finer one.
 
 ``resnet50``, ``densenet121`` and ``vit12`` are MONAI's (the paper's three backbones); ``small`` is
-for CPUs. The finer map is for features at the places where Gaussians project. MONAI's take cubes
-too, for RegM (`volume_encoders`).
+for CPUs, and so is ``unet``, whose finer map is twice as fine. The finer map is for features at the
+places where Gaussians project. MONAI's take cubes too, for RegM (`volume_encoders`).
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..choices import ENCODERS as ENCODERS
 from ..errors import InputError
 
+PICTURE_ENCODERS = (*ENCODERS, "unet")
 FINE_STRIDE = 4
 
 
@@ -65,6 +68,39 @@ class _Small(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return after_each(self.stages, self.stem(x))
+
+
+class UNet(nn.Module):
+    """Pictures (N, C, H, W) to maps (N, ``coarse``, H / 16, W / 16) and (N, 48, H / 2, W / 2): down
+    four times and up again, with shortcuts (Ronneberger et al., 2015)."""
+
+    fine_channels = 48
+
+    def __init__(self, inputs: int, coarse: int) -> None:
+        super().__init__()
+        stem, *widths = 24, 48, 96, coarse
+        self.stem = nn.Sequential(
+            nn.Conv2d(inputs, stem, 5, stride=2, padding=2, bias=False), norm(stem), nn.ReLU()
+        )
+        self.down = nn.ModuleList(
+            nn.Sequential(Residual(a, b, 2), *([Residual(b, b)] if n else []))
+            for n, (a, b) in enumerate(itertools.pairwise([stem, *widths]))
+        )
+        beside = [*reversed(widths[:-1]), stem]
+        after = [*beside[:-1], self.fine_channels]
+        before = [coarse, *after[:-1]]
+        self.up = nn.ModuleList(
+            Residual(a + b, c) for a, b, c in zip(before, beside, after, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the coarsest map and the finest."""
+        first = self.stem(x)
+        *beside, coarse = after_each(self.down, first)
+        out = coarse
+        for up, there in zip(self.up, [*reversed(beside), first], strict=True):
+            out = up(torch.cat([_resized(out, there), there], 1))
+        return coarse, out
 
 
 class _ResNet50(nn.Module):
@@ -169,11 +205,12 @@ def make_monai(name: str, inputs: int, size: int, dims: int) -> Monai:
 
 
 class Encoder(nn.Module):
-    """Pictures (N, C, H, W) to a coarse map (N, 96, h, w) and a fine one (N, 32, H / 4, W / 4).
+    """Pictures (N, C, H, W) to a coarse map (N, 96, h, w) and a fine one (N, 32, H / 4, W / 4), or
+    (N, 48, H / 2, W / 2) of ``unet``.
 
     The fine map is a shallow branch's own plus what comes down from the coarser ones (a feature
-    pyramid). Raises InputError for a name that is none of `ENCODERS`, and for a backbone that needs
-    MONAI where that is not installed.
+    pyramid). Raises InputError for a name that is none of `PICTURE_ENCODERS`, and for a backbone
+    that needs MONAI where that is not installed.
     """
 
     coarse_channels = 96
@@ -181,9 +218,15 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str, inputs: int, size_px: int) -> None:
         super().__init__()
-        if name not in ENCODERS:
-            raise InputError("encoder", f"there is none named {name!r}", f"use one of {ENCODERS}")
+        if name not in PICTURE_ENCODERS:
+            raise InputError(
+                "encoder", f"there is none named {name!r}", f"use one of {PICTURE_ENCODERS}"
+            )
         self.name = name
+        if name == "unet":
+            self.unet = UNet(inputs, self.coarse_channels)
+            self.fine_channels = self.unet.fine_channels
+            return
         self.backbone = (
             _Small(inputs) if name == "small" else make_monai(name, inputs, size_px, dims=2)
         )
@@ -202,6 +245,9 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the coarse and the fine map."""
+        if self.name == "unet":
+            both: tuple[Tensor, Tensor] = self.unet(x)
+            return both
         maps = self.backbone(x)
         fine = self.shallow(x)
         down: Tensor | None = None

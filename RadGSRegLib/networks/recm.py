@@ -26,12 +26,19 @@ from ..errors import InputError
 from ..gaussians import GaussianCloud
 from .anchors import NUMBERS, Anchors, project, sample_features
 from .attention import AttentionPool
+from .correspondence import Correspondence, Places
 from .detector import is_lateral
 from .encoders import Encoder
+from .pose_solver import pose_from_pixels
 from .rigid import POSE_NUMBERS, apply_step, step_from_raw
+from .turned import expected, focal_field_mm, turn_towards
 from .views import ViewBatch
 
+LEAST_LANDMARKS = 8
+
 _PICTURE_CHANNELS = 2
+# With landmarks also what is valid, and what a pass before expects.
+_MORE_CHANNELS = 2
 _CAMERA_NUMBERS = 9
 _STRETCH_UNIT = 0.1
 _HALF_BOX_MM = 40.0
@@ -46,7 +53,10 @@ class RecMConfig:
     their axes. ``residual``: Gaussians may leave their anchors at all (off for a patient's own
     cloud, whose shape is known); ``pixel_aligned``: each sees the features where its anchor
     projects (off: the paper's form, global features alone). ``reach_mm``: how far from its anchor a
-    Gaussian may go.
+    Gaussian may go. ``landmarks``: so many points of the anchors are attended to, each by itself,
+    and the pose is read from where they are in the pictures (0: it comes from pooled features).
+    ``passes``: so often, each time in pictures turned towards the last pose, beside what is
+    expected to be in them.
     """
 
     encoder: str = "small"
@@ -62,11 +72,21 @@ class RecMConfig:
     reach_mm: float = 8.0
     embedding: int = 16
     per_anchor: int = 64
+    landmarks: int = 0
+    passes: int = 1
 
     def __post_init__(self) -> None:
         sizes = (self.maps, self.hidden, self.embedding, self.per_anchor)
         if min(sizes) < 1 or self.size_px < 32 or not self.pixel_mm > 0:
             raise InputError("network", "a size is too small", "check its configuration")
+        if self.landmarks and (not self.pose or self.landmarks < LEAST_LANDMARKS):
+            raise InputError(
+                "network",
+                f"{self.landmarks} landmarks say no pose",
+                f"take {LEAST_LANDMARKS} or more and let the pose be open, or 0 for none",
+            )
+        if not 1 <= self.passes <= 8 or (self.passes > 1 and not self.landmarks):
+            raise InputError("network", "several passes, up to 8, are for landmarks alone")
         if not (self.pose or self.residual):
             raise InputError("network", "with neither pose nor residual nothing is predicted")
 
@@ -85,15 +105,24 @@ class Deformation:
         return Deformation(change(self.poses), change(self.stretch), change(self.raw))
 
 
+class Pass(NamedTuple):
+    """One look for landmarks: at which crops, where they are, and the poses (B, 4, 4) of that."""
+
+    batch: ViewBatch
+    places: Places
+    poses: Tensor
+
+
 @dataclass(frozen=True)
 class Prediction:
     """``effect`` is the answer (eq. 1), ``factual`` the head's own without the intervention (the
     same object where the counterfactual is off). ``attention`` (B, V, M, h, w), mean one over each
-    map."""
+    map. ``passes``: how the poses came about, where landmarks say them."""
 
     effect: Deformation
     factual: Deformation
     attention: Tensor
+    passes: tuple[Pass, ...] = ()
 
     def case(self, number: int) -> Prediction:
         """Return the answer for one case of the batch, as a batch of one."""
@@ -132,7 +161,8 @@ class RecM(nn.Module):
     def __init__(self, config: RecMConfig, anchors: GaussianCloud) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.encoder, _PICTURE_CHANNELS, config.size_px)
+        channels = _PICTURE_CHANNELS + (_MORE_CHANNELS if config.landmarks else 0)
+        self.encoder = Encoder(config.encoder, channels, config.size_px)
         self.pool = AttentionPool(self.encoder.coarse_channels, config.maps)
         hidden, wide = config.hidden, config.per_anchor
         self.per_kind = nn.ModuleList([nn.Linear(self.pool.outputs, hidden) for _ in range(2)])
@@ -147,12 +177,19 @@ class RecM(nn.Module):
         for last in (self.pose_head, self.shape):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+        self.correspondence: Correspondence | None = None
+        if config.landmarks:
+            self.correspondence = Correspondence(fine, config.landmarks)
+            self.correspondence.set_landmarks(anchors)
         self.generator: torch.Generator | None = None
         """Where the random attention of training comes from (torch's own unless set)."""
         self.set_anchors(anchors)
 
     def set_anchors(self, anchors: GaussianCloud) -> None:
-        """Predict around other anchors from now on: the patient's own, for the third stage."""
+        """Predict around other anchors from now on: the patient's own, for the third stage.
+
+        Landmarks stay, as their queries know them.
+        """
         config = self.config
         self.anchors = Anchors(
             anchors,
@@ -164,18 +201,65 @@ class RecM(nn.Module):
     def forward(self, batch: ViewBatch) -> Prediction:
         """Gaussians for pictures in which bone is bright."""
         count, views = len(batch), batch.views
-        coarse, fine = self.encoder(batch.pictures.flatten(0, 1))
+        coarse, fine = self.encoder(self._channels(batch, None))
+        passes = self._passes(batch, fine)
         attention = self.pool.attention(coarse)
-        raw, poses = self._raw(batch, coarse, fine, attention)
+        raw, poses = self._raw(batch, coarse, fine, attention, passes[-1].poses if passes else None)
         factual = self._decode(raw, poses)
         kept = attention.unflatten(0, (count, views))
         if not self.config.counterfactual:
-            return Prediction(factual, factual, kept)
+            return Prediction(factual, factual, kept, passes)
         other = self.pool.counterfactual(attention, self.generator)
         difference = raw.minus(self._raw(batch, coarse, fine, other, poses)[0])
         with _full_precision(coarse):
-            moved = self._poses(difference.pose)
-        return Prediction(self._decode(difference, moved), factual, kept)
+            moved = passes[-1].poses if passes else self._poses(difference.pose)
+        return Prediction(self._decode(difference, moved), factual, kept, passes)
+
+    def _channels(self, batch: ViewBatch, poses: Tensor | None) -> Tensor:
+        """What the encoder sees (B * V, channels, H, W): where landmarks are looked for also what
+        anchors at ``poses`` would look like, nothing in the first pass."""
+        if self.correspondence is None:
+            return batch.pictures.flatten(0, 1)
+        drawn = torch.zeros_like(batch.valid)
+        if poses is not None:
+            with _full_precision(poses):
+                drawn = expected(self.anchors.cloud(), batch, poses)
+        more = torch.stack([batch.valid, drawn], dim=2)
+        return torch.cat([batch.pictures, more], dim=2).flatten(0, 1)
+
+    def _passes(self, batch: ViewBatch, fine: Tensor) -> tuple[Pass, ...]:
+        """Read poses from landmarks, first in the crops as they are, whose finer maps are known.
+
+        No gradient goes from a pass to the one before: each learns to mend what there is.
+        """
+        if self.correspondence is None:
+            return ()
+        lateral = is_lateral(batch.extrinsics)
+        start = torch.eye(4, device=fine.device).repeat(len(batch), 1, 1)
+        passes = [self._pass(batch, fine, lateral, start)]
+        field_mm = focal_field_mm(self.config.pixel_mm, batch.size_px)
+        for _ in range(1, self.config.passes):
+            poses = passes[-1].poses.detach()
+            with torch.no_grad(), _full_precision(fine):
+                turned = turn_towards(batch, poses, field_mm)
+            _, finer = self.encoder(self._channels(turned, poses))
+            passes.append(self._pass(turned, finer, lateral, poses))
+        return tuple(passes)
+
+    def _pass(self, batch: ViewBatch, fine: Tensor, lateral: Tensor, start: Tensor) -> Pass:
+        assert self.correspondence is not None
+        maps = fine.unflatten(0, (len(batch), batch.views))
+        with _full_precision(fine):
+            places = self.correspondence(maps.float(), lateral, batch.size_px)
+            poses = pose_from_pixels(
+                self.correspondence.landmarks,
+                places.pixels,
+                places.weights,
+                batch.intrinsics,
+                batch.extrinsics,
+                start,
+            )
+        return Pass(batch, places, poses.float())
 
     @torch.no_grad()
     def predict(self, batch: ViewBatch) -> Prediction:

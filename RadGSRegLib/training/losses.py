@@ -116,12 +116,15 @@ class ExtraWeights:
     ``points``: distance of the vertebra's surface points from their true places;
     ``displacements``: distance of where RegM sees each cell of bone from its true place, where its
     head says such places;
+    ``places``: cross-entropy between the attention of landmarks and where they are, where RecM
+    reads its pose from them;
     ``volume``: L1 of the volume over `DENSE_BONE`. Zero switches one off.
     """
 
     points: float = 1.0
     displacements: float = 1.0
     volume: float = 1.0
+    places: float = 0.5
 
 
 def point_distance(points: Tensor, truth: Tensor, poses: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """The loss of a batch in each of the three module-aware phases."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ..gaussians import GaussianCloud, rasterize
-from ..networks import RadGSReg, move_volume
+from ..networks import Pass, RadGSReg, attention_loss, move_volume, project
+from ..tensors import applied
 from . import losses
 from .ct_pairs import CtPairs
 from .losses import ExtraWeights
@@ -80,6 +82,11 @@ class Objective(nn.Module):
             )
             terms["points_mm"] = apart[0].detach()
             loss = loss + self.extra.points * apart.mean() / POINT_MM
+        if prediction.passes:
+            landmarks = self._landmarks(prediction.passes, truth, points)
+            terms |= {name: term.detach() for name, term in landmarks.items()}
+            loss = loss + self.extra.places * landmarks["places"]
+            loss = loss + self.extra.points * landmarks["passes_mm"] / POINT_MM
         effects: list[GaussianCloud] = []
         if rendered > 0:
             some = batch.first(rendered)
@@ -100,6 +107,23 @@ class Objective(nn.Module):
             loss = loss + eq2 + self.extra.volume * volume
         terms["loss"] = loss
         return terms, effects
+
+    def _landmarks(
+        self, passes: Sequence[Pass], truth: Tensor, points: Tensor
+    ) -> dict[str, Tensor]:
+        """How far the attention of landmarks is from where they are, and the poses before the last
+        from the truth, means over the passes."""
+        correspondence = self.model.recm.correspondence
+        assert correspondence is not None
+        points_box = applied(truth[:, None], correspondence.landmarks[None])
+        off = []
+        for each in passes:
+            size_px = each.batch.size_px
+            pixels = project(points_box, each.batch.intrinsics, each.batch.extrinsics)
+            off.append(attention_loss(each.places, pixels, size_px))
+        before = [losses.point_distance(points, truth, each.poses).mean() for each in passes[:-1]]
+        apart = torch.stack(before).mean() if before else truth.new_zeros(())
+        return {"places": torch.stack(off).mean(), "passes_mm": apart}
 
     def _registration(self, batch: Batch, volumes: Tensor, compared: int) -> dict[str, Tensor]:
         """``compared``: how many cases, from the first, enter eq. 3."""
