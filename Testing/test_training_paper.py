@@ -96,7 +96,7 @@ def test_the_settings_are_the_papers(encoder):
     recm, regm = paper.model.recm, paper.model.regm
     assert (recm.encoder, regm.encoder) == (encoder, encoder)
     assert (paper.batch, paper.rendered, paper.render_every, paper.joint_cases) == (8, 8, 1, 8)
-    assert paper.extra == ExtraWeights(0.0, 0.0, 0.0)
+    assert paper.extra == ExtraWeights(0.0, 0.0, 0.0, 0.0)
     assert paper.model.anchors == "grid"
     assert recm.residual
     assert recm.counterfactual

@@ -34,6 +34,11 @@ class Places(NamedTuple):
     pixels: Tensor
     weights: Tensor
 
+    def maps(self) -> Tensor:
+        """Return the attention (B, V, N, h, w), mean one over each map."""
+        shares = self.logits.flatten(-2).softmax(-1).view_as(self.logits)
+        return shares * (shares.shape[-1] * shares.shape[-2])
+
 
 class Correspondence(nn.Module):
     """Feature maps (B, V, F, h, w) to the `Places` of landmarks (N, 3), mm in the anchors' axes.

@@ -117,7 +117,8 @@ class Pass(NamedTuple):
 class Prediction:
     """``effect`` is the answer (eq. 1), ``factual`` the head's own without the intervention (the
     same object where the counterfactual is off). ``attention`` (B, V, M, h, w), mean one over each
-    map. ``passes``: how the poses came about, where landmarks say them."""
+    map, of the landmarks in the first pass where there are any. ``passes``: how the poses came
+    about, where landmarks say them."""
 
     effect: Deformation
     factual: Deformation
@@ -206,8 +207,10 @@ class RecM(nn.Module):
         attention = self.pool.attention(coarse)
         raw, poses = self._raw(batch, coarse, fine, attention, passes[-1].poses if passes else None)
         factual = self._decode(raw, poses)
-        kept = attention.unflatten(0, (count, views))
-        if not self.config.counterfactual:
+        kept = passes[0].places.maps() if passes else attention.unflatten(0, (count, views))
+        # A pose from landmarks is the same on both sides of the counterfactual.
+        only_pose = bool(passes) and not (self.config.residual or self.config.stretch)
+        if not self.config.counterfactual or only_pose:
             return Prediction(factual, factual, kept, passes)
         other = self.pool.counterfactual(attention, self.generator)
         difference = raw.minus(self._raw(batch, coarse, fine, other, poses)[0])

@@ -184,7 +184,7 @@ class TrainingConfig:
                 DetectorConfig(),
                 anchors="grid",
             ),
-            extra=ExtraWeights(points=0.0, displacements=0.0, volume=0.0),
+            extra=ExtraWeights(points=0.0, displacements=0.0, volume=0.0, places=0.0),
             ct_pairs=CtPairs(rotation_deg=20.0, translation_mm=50.0),
             detection=DetectionOptions(steps=4000, batch=16, pairs=1800),
             steps=steps,

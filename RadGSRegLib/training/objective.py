@@ -70,7 +70,8 @@ class Objective(nn.Module):
         with self._networks(batch):
             prediction = recm(batch.views)
         answers = [prediction.effect.each(Tensor.float)]
-        if recm.config.counterfactual:
+        counterfactual = prediction.factual is not prediction.effect
+        if counterfactual:
             answers.append(prediction.factual.each(Tensor.float))
         truth = batch.centred_to_box @ batch.anchors_to_centred
         points = in_anchor_axes(batch.points, batch.anchors_to_centred)
@@ -96,7 +97,7 @@ class Objective(nn.Module):
                 clouds = recm.clouds(answer.each(lambda t: t[:rendered]))
                 effects = effects or clouds
                 outputs.append((render(clouds, some), self.model.voxelize(clouds)))
-            if recm.config.counterfactual:
+            if counterfactual:
                 effect, factual = outputs
                 eq2 = losses.counterfactual_reconstruction_loss(effect, factual, some.targets)
             else:

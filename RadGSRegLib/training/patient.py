@@ -32,14 +32,16 @@ def patient_source(case: CtCase) -> Source:
 def shipped_base(config: TrainingConfig) -> Path | None:
     """Find the shipped weights, if a patient's model can go on from them with the networks that
     ``config`` asks for (a base's shapes win, so other networks have to begin from scratch; what
-    is open in them, `_of_patient`, is no other network).
+    is open in them, `_of_patient`, is no other network). Where only RecM differs, as it is to look
+    for landmarks, detector and RegM go on from them.
 
     Raises InputError where they are damaged.
     """
     weights = shipped_weights()
-    if weights is None or not same_networks(load_model(weights).config, config.model):
+    if weights is None:
         return None
-    return weights
+    shapes = load_model(weights).config
+    return weights if same_networks(_with_landmarks(shapes, config.model), config.model) else None
 
 
 def check_base(base: Path, config: TrainingConfig) -> None:
@@ -65,11 +67,12 @@ def patient_model(
     subject: Subject, config: TrainingConfig, base: RadGSReg | None = None
 ) -> RadGSReg:
     """Make a model around the subject's own Gaussians, or around a grid, which is then that of
-    ``base``; networks as in ``base`` where one is given.
+    ``base``; networks as in ``base`` where one is given, but for a RecM that is to look for
+    landmarks and does not there.
 
     Whether Gaussians may leave their anchors, and be stretched, is as ``config`` says.
     """
-    shapes = config.model if base is None else base.config
+    shapes = config.model if base is None else _with_landmarks(base.config, config.model)
     detector = shapes.detector or config.model.detector
     grid = shapes.anchors == "grid"
     if not grid:
@@ -80,13 +83,21 @@ def patient_model(
         anchors = base.recm.anchors.cloud()
     model = RadGSReg(replace(_of_patient(shapes, config.model), detector=detector), anchors)
     if base is not None:
+        left = () if grid else ("recm.anchors.",)
+        if shapes is not base.config:
+            left = ("recm.",)
         state = {
-            name: tensor
-            for name, tensor in base.state_dict().items()
-            if grid or not name.startswith("recm.anchors.")
+            name: tensor for name, tensor in base.state_dict().items() if not name.startswith(left)
         }
         model.load_state_dict(state, strict=False)
     return model
+
+
+def _with_landmarks(shapes: ModelConfig, asked: ModelConfig) -> ModelConfig:
+    """A base's shapes, with the RecM that is asked for where that alone looks for landmarks."""
+    if asked.recm.landmarks and not shapes.recm.landmarks:
+        return replace(shapes, recm=asked.recm)
+    return shapes
 
 
 def _of_patient(shapes: ModelConfig, asked: ModelConfig) -> ModelConfig:

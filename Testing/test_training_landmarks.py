@@ -1,0 +1,126 @@
+"""Training of a RecM that reads its pose from landmarks, around one patient's vertebra."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import network_scenes as scenes
+import pytest
+import torch
+
+from RadGSRegLib.networks import RadGSReg, load_model, save_model
+from RadGSRegLib.training import patient
+from RadGSRegLib.training.config import TrainingConfig
+from RadGSRegLib.training.objective import Objective
+from RadGSRegLib.training.patient import patient_model, shipped_base
+from RadGSRegLib.training.pool import SamplePool, Simulated
+from RadGSRegLib.training.subjects import Subject
+from RadGSRegLib.training.trainer import Trainer
+
+RIGID = scenes.SHORT_TRAINING
+
+
+def _landmarks(config: TrainingConfig, **open_too: bool) -> TrainingConfig:
+    recm = replace(config.model.recm, landmarks=16, passes=2, **open_too)
+    return replace(config, model=replace(config.model, recm=recm))
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    """A coarse phantom vertebra."""
+    return scenes.coarse_subject()
+
+
+def _trainer(subject: Subject, config: TrainingConfig, base: RadGSReg | None = None) -> Trainer:
+    torch.manual_seed(0)
+    source = Simulated("phantom", lambda wide: subject)
+    model = patient_model(subject, config, base)
+    pool = SamplePool([source], config.samples, 0, None)
+    return Trainer(model, pool, replace(config, model=model.config))
+
+
+def test_landmarks_learn_where_they_are(subject):
+    trainer = _trainer(subject, _landmarks(RIGID))
+    objective = Objective(trainer.model, RIGID.extra)
+    adam = torch.optim.Adam(trainer.model.parameters(), lr=3e-3)
+    batch = trainer._batch([0, 1], None)
+    terms = []
+    for _ in range(60):
+        answer = objective(batch, "recm", 0)
+        adam.zero_grad()
+        answer["loss"].backward()
+        adam.step()
+        terms.append({name: float(term.detach()) for name, term in answer.items()})
+    for name, share in (("places", 0.85), ("points_mm", 0.5), ("passes_mm", 0.5)):
+        assert terms[-1][name] < share * terms[0][name], name
+
+
+def test_nothing_is_asked_of_landmarks_without_their_weights(subject):
+    trainer = _trainer(subject, _landmarks(RIGID))
+    batch = trainer._batch([0, 1], None)
+    correspondence = trainer.model.recm.correspondence
+    gradients = {}
+    for places in (0.0, 1.0):
+        trainer.model.zero_grad()
+        extra = replace(RIGID.extra, points=0.0, places=places)
+        Objective(trainer.model, extra)(batch, "recm", 0)["loss"].backward()
+        gradients[places] = float(correspondence.queries.grad.abs().sum())
+    assert gradients[0.0] == 0.0
+    assert gradients[1.0] > 0.0
+
+
+def test_gaussians_may_leave_their_anchors_beside_landmarks(subject):
+    trainer = _trainer(subject, _landmarks(RIGID, residual=True, stretch=True))
+    batch = trainer._batch([0, 1], None)
+    prediction = trainer.model.recm(batch.views)
+    assert prediction.factual is not prediction.effect
+    assert torch.equal(prediction.factual.poses, prediction.effect.poses)
+    loss = Objective(trainer.model, RIGID.extra)(batch, "recm", 2)["loss"]
+    loss.backward()
+    for name in ("shape.weight", "correspondence.queries", "anchors.base"):
+        assert trainer.model.recm.get_parameter(name).grad.any(), name
+
+
+def test_what_a_base_knows_but_landmarks_is_kept(subject):
+    torch.manual_seed(1)
+    base = scenes.shaken(RadGSReg(scenes.TINY, scenes.lopsided_cloud()))
+    model = patient_model(subject, _landmarks(RIGID), base)
+    assert model.config.recm.landmarks == 16
+    theirs = dict(base.named_parameters())
+    same = {
+        name.split(".")[0]: torch.equal(weight, theirs[name])
+        for name, weight in model.named_parameters()
+        if name in theirs and weight.any() and weight.shape == theirs[name].shape
+    }
+    assert same == {"recm": False, "regm": True}
+    # From a base that knows landmarks all of it is kept, and the landmarks that its queries know.
+    again = patient_model(subject, _landmarks(RIGID), model)
+    ours, known = again.state_dict(), model.state_dict()
+    for name in known:
+        if not name.startswith("recm.anchors."):
+            assert torch.equal(ours[name], known[name]), name
+
+
+def test_the_shipped_weights_are_gone_on_from_for_landmarks_too(tmp_path, monkeypatch):
+    path = tmp_path / "population.safetensors"
+    save_model(path, RadGSReg(RIGID.model, scenes.lopsided_cloud()), {})
+    monkeypatch.setattr(patient, "shipped_weights", lambda: path)
+    assert shipped_base(RIGID) == path
+    assert shipped_base(_landmarks(RIGID)) == path
+    recm = replace(_landmarks(RIGID).model.recm, size_px=64)
+    other = replace(RIGID, model=replace(RIGID.model, recm=recm))
+    assert shipped_base(other) == path
+    regm = replace(RIGID.model.regm, voxels=24)
+    assert shipped_base(replace(other, model=replace(other.model, regm=regm))) is None
+
+
+def test_a_trained_model_with_landmarks_answers_the_same_from_its_file(subject, tmp_path):
+    trainer = _trainer(subject, replace(_landmarks(RIGID), steps=6))
+    trainer.run()
+    model = trainer.model.eval()
+    batch = trainer._batch([0, 1], None).views
+    save_model(tmp_path / "patient.safetensors", model, {})
+    again = load_model(tmp_path / "patient.safetensors")
+    poses = [m.reconstruct(batch)[0].effect.poses for m in (model, again)]
+    assert torch.allclose(*poses, atol=0.05)
+    assert again.is_rigid
