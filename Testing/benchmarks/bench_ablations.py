@@ -33,7 +33,8 @@ from RadGSRegLib.measures import reconstruction_quality
 from RadGSRegLib.networks import RadGSReg, load_model
 from RadGSRegLib.networks.cubes import excess_cube
 from RadGSRegLib.reconstruction import box_of_cloud
-from RadGSRegLib.training.config import PhaseShares, TrainingConfig
+from RadGSRegLib.reproduction import ABLATIONS
+from RadGSRegLib.training.config import TrainingConfig
 from RadGSRegLib.training.losses import point_distance
 from RadGSRegLib.training.patient import finish_patient_model, patient_model, patient_source
 from RadGSRegLib.training.pool import VALIDATION, SamplePool, stack_samples
@@ -63,16 +64,8 @@ def variants(steps: int, bases: list[tuple[str, Path]], encoders: list[str]) -> 
         model = replace(whole.model, recm=replace(recm, **changes))  # type: ignore[arg-type]
         return replace(whole, model=model)
 
-    shares = whole.shares
-    alone = shares.recm + shares.regm
-    no_joint = PhaseShares(
-        shares.recm / alone * shares.total, shares.regm / alone * shares.total, 0.0
-    )
-    found = [
-        Variant("all", whole),
-        Variant("no CAL", with_recm(counterfactual=False)),
-        Variant("no synergy", replace(whole, shares=no_joint)),
-    ]
+    found = [Variant("all", whole)]
+    found += [Variant(name.replace("-", " "), leave(whole)) for name, leave in ABLATIONS.items()]
     found += [Variant(name, with_recm(encoder=name)) for name in encoders]
     found += [Variant(name, whole, path) for name, path in bases]
     return found
