@@ -159,7 +159,8 @@ class TrainingConfig:
             return
         points, model = self.extra.points > 0, self.model
         moves = self.extra.displacements > 0 and model.regm.head == "displacement"
-        learns = {"recm": points and model.recm.pose, "regm": points or moves}
+        places = self.extra.places > 0 and model.recm.landmarks > 0
+        learns = {"recm": model.recm.pose and (points or places), "regm": points or moves}
         for phase, name in (("recm", "RecM"), ("regm", "RegM")):
             if getattr(self.shares, phase) > 0 and not learns[phase]:
                 raise InputError(
@@ -190,7 +191,7 @@ class TrainingConfig:
             steps=steps,
             batch=8,
             steps_per_pair=1.0,
-            rate=1e-4,
+            rate=1e-3,
             halve_every=steps // 6,
             rendered=8,
             render_every=1,

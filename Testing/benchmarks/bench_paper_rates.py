@@ -1,6 +1,6 @@
 """With which first rate the published settings learn: RecM and RegM alone, a few dozen steps.
 
-    python Testing/benchmarks/bench_paper_rates.py --steps 60 --rates 0.1 0.01 0.001 0.0001
+    python Testing/benchmarks/bench_paper_rates.py --steps 90 --held 8
 
 The settings of `TrainingConfig.paper`, smaller: encoder "small", crops of 64 px of 2 mm, cubes of
 32 voxels, a grid of 10^3 Gaussians; batches of 8, eq. 2 and 3 alone. One phantom's vertebra. Trains
