@@ -271,3 +271,21 @@ def test_a_left_over_folder_of_an_earlier_version_is_cleared(tmp_path: Path) -> 
     with output_file(tmp_path / "b.txt") as part:
         part.write_text("b")
     assert {p.name for p in tmp_path.iterdir()} == {".radgsreg-young", "b.txt"}
+
+
+def test_processes_that_write_into_one_folder_leave_each_other_alone(tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\n"
+        "from RadGSRegLib.cases import output_file\n"
+        "for number in range(400):\n"
+        f"    with output_file(Path({str(tmp_path)!r}, f'{{number % 5}}.txt')) as part:\n"
+        "        part.write_text('x')\n"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], said
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{n}.txt" for n in range(5)]

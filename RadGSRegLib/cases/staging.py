@@ -10,6 +10,7 @@ from typing import IO
 
 PREFIX = ".radgsreg-"
 _LOCK = "lock"
+_STAGE = "stage"
 _GRACE_S = 2.0
 """Between making a folder and locking it there may pass so much time."""
 
@@ -25,6 +26,20 @@ else:
         fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def _lock_own(stream: IO[bytes]) -> None:
+    """Lock a folder's own file, though another process may be trying just now whether it is left
+    over."""
+    for _ in range(100):
+        try:
+            _lock(stream)
+        except (BlockingIOError, PermissionError):
+            time.sleep(0.01)
+        except OSError:  # a file system without locks
+            return
+        else:
+            return
+
+
 class StagingFolder:
     """A temporary folder in ``place``; ``path`` is a folder in it for what is written.
 
@@ -35,11 +50,10 @@ class StagingFolder:
     def __init__(self, place: Path) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
         self._stream: IO[bytes] | None = None
-        self.path = self._folder / "stage"
+        self.path = self._folder / _STAGE
         try:
             self._stream = (self._folder / _LOCK).open("wb")
-            with suppress(OSError):  # a file system without locks
-                _lock(self._stream)
+            _lock_own(self._stream)
             self.path.mkdir()
         except BaseException:
             self.remove()
@@ -64,10 +78,11 @@ def clear_left_over(place: Path) -> None:
 def _is_left_over(folder: Path) -> bool:
     lock = folder / _LOCK
     try:
-        if not lock.exists():
+        if lock.exists():
+            with lock.open("r+b") as stream:
+                _lock(stream)
+        if not (folder / _STAGE).exists():  # its process may be about to lock it
             return time.time() - folder.stat().st_mtime > _GRACE_S
-        with lock.open("r+b") as stream:
-            _lock(stream)
     except OSError:  # another process holds it, or it is another user's
         return False
     return True
