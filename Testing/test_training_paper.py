@@ -103,6 +103,7 @@ def test_the_settings_are_the_papers(encoder):
     assert [recm.pixel_aligned, recm.pose, recm.stretch] == [False] * 3
     assert paper.steps == 300 * paper.pairs // paper.batch
     assert paper.halve_every * 6 == paper.steps
+    assert paper.rate == (1e-3 if encoder == "small" else 1e-4)
 
 
 def test_every_stage_trains_a_grid(stages, case_path):
