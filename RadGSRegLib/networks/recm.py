@@ -233,7 +233,8 @@ class RecM(nn.Module):
     def _passes(self, batch: ViewBatch, fine: Tensor) -> tuple[Pass, ...]:
         """Read poses from landmarks, first in the crops as they are, whose finer maps are known.
 
-        No gradient goes from a pass to the one before: each learns to mend what there is.
+        No gradient goes from a pass to the one before: each learns to mend what there is. Training
+        makes two at most, as later ones are like the second.
         """
         if self.correspondence is None:
             return ()
@@ -241,7 +242,8 @@ class RecM(nn.Module):
         start = torch.eye(4, device=fine.device).repeat(len(batch), 1, 1)
         passes = [self._pass(batch, fine, lateral, start)]
         field_mm = focal_field_mm(self.config.pixel_mm, batch.size_px)
-        for _ in range(1, self.config.passes):
+        most = 2 if self.training else self.config.passes
+        for _ in range(1, min(self.config.passes, most)):
             poses = passes[-1].poses.detach()
             with torch.no_grad(), _full_precision(fine):
                 turned = turn_towards(batch, poses, field_mm)

@@ -20,6 +20,7 @@ from .progress import ProgressCallable as ProgressCallable
 from .tails import median_among as median_among
 from .tails import tail_quantile as tail_quantile
 from .torch_threads import one_torch_thread as one_torch_thread
+from .torch_threads import torch_threads as torch_threads
 from .warp_runtime import BLOCK as BLOCK
 from .warp_runtime import balanced_edges as balanced_edges
 from .warp_runtime import flat_array as flat_array

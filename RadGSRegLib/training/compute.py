@@ -18,11 +18,13 @@ _LONGEST_REASON = 160
 class Compute:
     """``precision``: "float32", "bfloat16" (networks under autocast), or "auto": bfloat16 where
     ``device`` is a CUDA device that computes with it. ``compile``: networks through torch.compile.
+    ``threads``: how many torch may use for a step.
     """
 
     device: torch.device | str = "cpu"
     precision: str = "auto"
     compile: bool = False
+    threads: int = 1
 
     @property
     def reduced(self) -> bool:

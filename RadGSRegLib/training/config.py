@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+
 from ..cases import options_from, read_mapping
 from ..errors import InputError
 from ..networks import DetectorConfig, ModelConfig, RecMConfig, RegMConfig
+from .compute import Compute
 from .ct_pairs import CtPairs
 from .losses import ExtraWeights
 from .samples import SampleOptions
@@ -107,6 +110,7 @@ class TrainingConfig:
     ``precision``: "float32", "bfloat16" (networks under autocast; geometry, rendering and losses in
     float32), or "auto": bfloat16 on CUDA. ``compile``: the networks through torch.compile.
     ``workers``: threads that make pairs ahead of time (0: none), where there are cores for them.
+    ``threads`` that torch may use for a step: where steps are to be the same on every machine, one.
     """
 
     model: ModelConfig = field(
@@ -141,10 +145,11 @@ class TrainingConfig:
     precision: str = "auto"
     compile: bool = False
     workers: int = 0
+    threads: int = 1
 
     def __post_init__(self) -> None:
         _check_counts("training", self)
-        for name in ("gaussians", "final_gaussians", "render_every", "joint_cases"):
+        for name in ("gaussians", "final_gaussians", "render_every", "joint_cases", "threads"):
             if getattr(self, name) < 1:
                 raise InputError("training", f"{name} is {getattr(self, name)}, not at least 1")
         if self.rendered < 0 or self.halve_every < 0:
@@ -207,6 +212,10 @@ class TrainingConfig:
         only its pose is open."""
         recm = replace(self.model.recm, residual=False, stretch=False)
         return replace(self, model=replace(self.model, recm=recm, anchors="template"))
+
+    def compute(self, device: torch.device | str) -> Compute:
+        """Return where and how the networks compute."""
+        return Compute(device, self.precision, self.compile, self.threads)
 
     def by_clock(self) -> TrainingConfig:
         """Return the same without an end by steps: the minutes decide."""

@@ -14,7 +14,6 @@ from ..system import Progress, one_torch_thread
 from . import bounds
 from .board import board
 from .card import Done, model_card
-from .compute import Compute
 from .config import TrainingConfig
 from .detection import DetectorTrainer
 from .figures import reconstruction_figures
@@ -103,7 +102,7 @@ class _Stage:
         asked, config, detector = self.asked, self.config, model.detector
         pool, unseen = self._pools(data, config.samples, "pairs", "unseen")
         with board(asked.board) as log, closing(pool):
-            compute = Compute(asked.device, config.precision, config.compile)
+            compute = config.compute(asked.device)
             around: Around = {"compute": compute, "folder": self.work, "log": log}
             around["unseen"] = unseen
             trainer = Trainer(model, pool, config, **around)

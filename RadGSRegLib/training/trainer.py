@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import Prediction, RadGSReg, excess_cube, move_volume
-from .compute import Compute
 from .config import TrainingConfig
 from .loop import Around, Loop, falling
 from .losses import point_distance, volume_l1
@@ -35,7 +34,7 @@ class Trainer(Loop):
         **around: Unpack[Around],
     ) -> None:
         self.model, self.config = model, config
-        around.setdefault("compute", Compute("cpu", config.precision, config.compile))
+        around.setdefault("compute", config.compute("cpu"))
         super().__init__(model, pool, config, **around)
         self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
         self.objective = Objective(
