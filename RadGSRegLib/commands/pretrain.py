@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=ENCODERS,
         help="of both networks, with --paper (default: resnet50); all but small need MONAI",
     )
+    parser.add_argument(
+        "--landmarks",
+        action="store_true",
+        help="let the reconstruction read its pose from landmarks, in several passes: far more "
+        "exact by itself after 20 minutes (docs/learning.md)",
+    )
     add_path(parser, "--config", "FILE", "options as JSON or YAML")
     parser.add_argument(
         "--compile",
@@ -81,6 +87,8 @@ def check(args: argparse.Namespace) -> None:
             raise InputError(name, f"is of use only with --stage {stage}", "leave it out")
     if args.anchors is not None and (args.stage == 3 or args.base not in (None, "none")):
         raise InputError("--anchors", "is of use only with --stage 1 or 2 and without --base")
+    if args.landmarks and args.paper:
+        raise InputError("--landmarks", "is not of the published method", "leave --paper out")
     if args.encoder is not None and not args.paper:
         raise InputError(
             "--encoder", "is of use only with --paper", "set it in --config (model.recm.encoder)"
@@ -105,6 +113,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         config = TrainingConfig.paper(args.encoder or "resnet50")
     elif args.stage == 3:
         config = config.for_patient()
+    if args.landmarks:
+        config = config.with_landmarks()
     config = replace(config, seed=args.seed)
     if args.anchors is not None:
         config = replace(config, model=replace(config.model, anchors=args.anchors))

@@ -12,6 +12,7 @@ from .backends import preferring as preferring
 from .devices import device_name as device_name
 from .exit_status import ExitStatus as ExitStatus
 from .interrupt import Interrupt as Interrupt
+from .parallel import core_count as core_count
 from .parallel import side_by_side as side_by_side
 from .parallel import side_by_side_reporting as side_by_side_reporting
 from .parallel import worker_count as worker_count
@@ -20,7 +21,7 @@ from .progress import ProgressCallable as ProgressCallable
 from .tails import median_among as median_among
 from .tails import tail_quantile as tail_quantile
 from .torch_threads import one_torch_thread as one_torch_thread
-from .torch_threads import torch_threads as torch_threads
+from .torch_threads import with_torch_threads as with_torch_threads
 from .warp_runtime import BLOCK as BLOCK
 from .warp_runtime import balanced_edges as balanced_edges
 from .warp_runtime import flat_array as flat_array

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def torch_threads(count: int) -> Iterator[None]:
+def with_torch_threads(count: int) -> Iterator[None]:
     """Let torch use ``count`` threads for one operation; the kernels' threads
     (`system.warp_runtime`) stay."""
     import torch
@@ -21,5 +21,5 @@ def torch_threads(count: int) -> Iterator[None]:
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Thousands of operations on small tensors: torch's own threads cost more than they bring."""
-    with torch_threads(1):
+    with with_torch_threads(1):
         yield

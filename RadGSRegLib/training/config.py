@@ -12,6 +12,7 @@ import torch
 from ..cases import options_from, read_mapping
 from ..errors import InputError
 from ..networks import DetectorConfig, ModelConfig, RecMConfig, RegMConfig
+from ..system import core_count
 from .compute import Compute
 from .ct_pairs import CtPairs
 from .losses import ExtraWeights
@@ -212,6 +213,24 @@ class TrainingConfig:
         only its pose is open."""
         recm = replace(self.model.recm, residual=False, stretch=False)
         return replace(self, model=replace(self.model, recm=recm, anchors="template"))
+
+    def with_landmarks(self) -> TrainingConfig:
+        """Return the same with a RecM that reads its pose from 64 landmarks in four passes, on all
+        cores, with most of the time for it.
+
+        What it learns from more pairs and a higher rate is in docs/experiments/networks.md.
+        """
+        recm = replace(self.model.recm, encoder="unet", landmarks=64, passes=4)
+        return replace(
+            self,
+            model=replace(self.model, recm=recm),
+            shares=PhaseShares(0.9, 0.05, 0.05),
+            detection=replace(self.detection, share=0.05),
+            rate=3e-3,
+            pairs=3000,
+            steps_per_pair=0.5,
+            threads=core_count(),
+        )
 
     def compute(self, device: torch.device | str) -> Compute:
         """Return where and how the networks compute."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import Cancelled
-from ..system import Progress, torch_threads
+from ..system import Progress, with_torch_threads
 from .ahead import Ahead, Carrier
 from .checkpoint import load_checkpoint, save_checkpoint
 from .compute import Compiled, Compute
@@ -125,7 +125,7 @@ class Loop(ABC):
         self._began = time.perf_counter()
         options = self.options
         self._ahead = Ahead(self._make, self.device, options.steps, self.carrier)
-        with torch_threads(self.compute.threads), closing(self._ahead):
+        with with_torch_threads(self.compute.threads), closing(self._ahead):
             while (share := self._share(minutes, enough)) < 1.0:
                 try:
                     report(share, self._message(share))
