@@ -8,9 +8,11 @@ import network_scenes as scenes
 import pytest
 import torch
 
-from RadGSRegLib.networks import RadGSReg, load_model, save_model
+from RadGSRegLib import cli, training
+from RadGSRegLib.networks import RadGSReg, load_model, save_model, shipped_weights
 from RadGSRegLib.training import patient
 from RadGSRegLib.training.config import TrainingConfig
+from RadGSRegLib.training.loop import History
 from RadGSRegLib.training.objective import Objective
 from RadGSRegLib.training.patient import patient_model, shipped_base
 from RadGSRegLib.training.pool import SamplePool, Simulated
@@ -124,3 +126,27 @@ def test_a_trained_model_with_landmarks_answers_the_same_from_its_file(subject, 
     poses = [m.reconstruct(batch)[0].effect.poses for m in (model, again)]
     assert torch.allclose(*poses, atol=0.05)
     assert again.is_rigid
+
+
+def test_the_option_means_landmarks_on_the_base_that_comes_with_the_program(
+    tmp_path, monkeypatch, capfd
+):
+    asked = []
+
+    def train(what, config, progress):
+        asked.append((what, config))
+        names = ("step", "minutes", "recm_mm", "regm_mm", "error_mm")
+        return History([dict.fromkeys(names, 1.0)])
+
+    monkeypatch.setattr(training, "pretrain", train)
+    words = ["pretrain", "--stage", "3", "case.json", "--landmarks", "--minutes", "20"]
+    words += ["--out", str(tmp_path / "m.safetensors")]
+    assert cli.main(words) == 0
+    what, config = asked[0]
+    recm = config.model.recm
+    assert (recm.encoder, recm.landmarks, recm.residual) == ("unet", 64, False)
+    assert what.base == shipped_weights()
+    assert config.steps > 10**6
+    assert cli.main([*words, "--paper"]) == 2
+    assert "--landmarks" in capfd.readouterr().err
+    assert len(asked) == 1
