@@ -4,7 +4,7 @@
 
 Without ``--clicks`` nothing says where the vertebra is. Per case: error of the first pose, SSIM and
 PSNR of the reconstruction on the vertebra's box, for the networks alone and with their Gaussians
-moved as one piece to fit the X-rays; seconds of the latter, and error of its nearest place; then
+moved as one piece to fit the X-rays; seconds of each, and error of the nearest place; then
 error, status and seconds of the registration that starts there. Writes a table in Markdown.
 """
 
@@ -31,6 +31,7 @@ COLUMNS = (
     "alone mm",
     "SSIM",
     "PSNR dB",
+    "s",
     "fitted mm",
     "SSIM",
     "PSNR dB",
@@ -67,7 +68,9 @@ def one(path: Path, model: RadGSReg, clicks: bool) -> list[Any]:
     def error(found: np.ndarray) -> float:
         return mtre(truth["points_ct"], found, pose)
 
+    began = time.perf_counter()
     alone = learned_start(case, model, fit=False)
+    alone_s = time.perf_counter() - began
     began = time.perf_counter()
     fitted = learned_start(case, model)
     seen_s = time.perf_counter() - began
@@ -77,6 +80,7 @@ def one(path: Path, model: RadGSReg, clicks: bool) -> list[Any]:
         path.name,
         error(alone.candidates[0].ct_to_world),
         *quality(alone.seen.cloud_world, case, pose),
+        alone_s,
         error(fitted.candidates[0].ct_to_world),
         *quality(fitted.seen.cloud_world, case, pose),
         seen_s,
@@ -111,8 +115,8 @@ def main() -> None:
     for what, how in (("mean", np.mean), ("median", np.median)):
         values = ", ".join(f"{n} {v:.2f}" for n, v in zip(names, how(numbers, axis=0), strict=True))
         print(f"\n{what}: {values}")
-    good = sum(row[9] < 2.0 for row in rows)
-    silent = sum(row[9] >= 2.0 and row[10] == "ok" for row in rows)
+    good = sum(row[10] < 2.0 for row in rows)
+    silent = sum(row[10] >= 2.0 and row[11] == "ok" for row in rows)
     print(f"\n{good} of {len(rows)} under 2 mm, {silent} silent failures")
 
 
