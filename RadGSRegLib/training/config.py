@@ -215,19 +215,18 @@ class TrainingConfig:
         return replace(self, model=replace(self.model, recm=recm, anchors="template"))
 
     def with_landmarks(self) -> TrainingConfig:
-        """Return the same with a RecM that reads its pose from 64 landmarks in four passes, on all
-        cores, with most of the time for it.
-
-        What it learns from more pairs and a higher rate is in docs/experiments/networks.md.
-        """
-        recm = replace(self.model.recm, encoder="unet", landmarks=64, passes=4)
+        """Return the same with a RecM that reads its pose from 64 landmarks in three passes, on all
+        cores, with most of the time for it (docs/experiments/networks.md)."""
+        recm = replace(self.model.recm, encoder="unet", landmarks=64, passes=3)
         return replace(
             self,
             model=replace(self.model, recm=recm),
             shares=PhaseShares(0.9, 0.05, 0.05),
             detection=replace(self.detection, share=0.05),
             rate=3e-3,
+            rendered=0,
             pairs=3000,
+            first_pairs=600,
             steps_per_pair=0.5,
             threads=core_count(),
         )

@@ -124,7 +124,7 @@ class ExtraWeights:
     points: float = 1.0
     displacements: float = 1.0
     volume: float = 1.0
-    places: float = 0.5
+    places: float = 1.0
 
 
 def point_distance(points: Tensor, truth: Tensor, poses: Tensor) -> Tensor:

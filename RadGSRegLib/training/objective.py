@@ -1,5 +1,6 @@
 """The loss of a batch in each of the three module-aware phases."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ from .pool import Batch
 
 # Distances enter the loss in units of this.
 POINT_MM = 5.0
+# Poses of landmarks count as off by so much at most.
+_FAR_MM = 20.0
 
 
 class Objective(nn.Module):
@@ -77,17 +80,18 @@ class Objective(nn.Module):
         points = in_anchor_axes(batch.points, batch.anchors_to_centred)
         terms: dict[str, Tensor] = {}
         loss = truth.new_zeros(())
-        if recm.config.pose:
+        if prediction.passes:
+            landmarks, known = self._landmarks(prediction.passes, truth, points)
+            terms |= {name: term.detach() for name, term in landmarks.items()}
+            loss = loss + self.extra.places * landmarks["places"]
+            apart = known * (landmarks["points_mm"] + landmarks["passes_mm"])
+            loss = loss + self.extra.points * apart / POINT_MM
+        elif recm.config.pose:
             apart = torch.stack(
                 [losses.point_distance(points, truth, a.poses).mean() for a in answers]
             )
             terms["points_mm"] = apart[0].detach()
             loss = loss + self.extra.points * apart.mean() / POINT_MM
-        if prediction.passes:
-            landmarks = self._landmarks(prediction.passes, truth, points)
-            terms |= {name: term.detach() for name, term in landmarks.items()}
-            loss = loss + self.extra.places * landmarks["places"]
-            loss = loss + self.extra.points * landmarks["passes_mm"] / POINT_MM
         effects: list[GaussianCloud] = []
         if rendered > 0:
             some = batch.first(rendered)
@@ -111,9 +115,13 @@ class Objective(nn.Module):
 
     def _landmarks(
         self, passes: Sequence[Pass], truth: Tensor, points: Tensor
-    ) -> dict[str, Tensor]:
-        """How far the attention of landmarks is from where they are, and the poses before the last
-        from the truth, means over the passes."""
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """How far the attention of landmarks is from where they are (mean over the passes), and the
+        last pose and those before it from the truth; then how much poses count by now.
+
+        Before attention knows anything poses say nothing, and their steep gradients would drown
+        what it could learn: they count in full once it knows half of what there is to know.
+        """
         correspondence = self.model.recm.correspondence
         assert correspondence is not None
         points_box = applied(truth[:, None], correspondence.landmarks[None])
@@ -122,9 +130,17 @@ class Objective(nn.Module):
             size_px = each.batch.size_px
             pixels = project(points_box, each.batch.intrinsics, each.batch.extrinsics)
             off.append(attention_loss(each.places, pixels, size_px))
-        before = [losses.point_distance(points, truth, each.poses).mean() for each in passes[:-1]]
+        places = torch.stack(off).mean()
+        # What is farther off than this has been mistaken; only attention can mend it.
+        *before, last = (
+            losses.point_distance(points, truth, each.poses).clamp_max(_FAR_MM).mean()
+            for each in passes
+        )
         apart = torch.stack(before).mean() if before else truth.new_zeros(())
-        return {"places": torch.stack(off).mean(), "passes_mm": apart}
+        maps = passes[0].places.logits
+        knows_nothing = math.log(maps.shape[-1] * maps.shape[-2])
+        known = (2.0 * (1.0 - places.detach() / knows_nothing)).clamp(0.0, 1.0)
+        return {"places": places, "points_mm": last, "passes_mm": apart}, known
 
     def _registration(self, batch: Batch, volumes: Tensor, compared: int) -> dict[str, Tensor]:
         """``compared``: how many cases, from the first, enter eq. 3."""
