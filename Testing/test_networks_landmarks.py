@@ -115,11 +115,12 @@ def test_attention_is_asked_to_be_where_landmarks_are():
     def loss(at: tuple[int, int]) -> float:
         logits = torch.zeros(1, 1, 2, 8, 8)
         logits[..., 0, at[0], at[1]] = 4.0
-        return float(attention_loss(Places(logits, truth, truth[..., 0]), truth, 32))
+        return float(attention_loss(Places(logits, logits, truth, truth[..., 0]), truth, 32))
 
     # Row two, column three; what lies outside of the picture counts nothing.
     assert loss((2, 3)) < loss((2, 4)) < loss((6, 6))
-    flat = attention_loss(Places(torch.zeros(1, 1, 2, 8, 8), truth, truth[..., 0]), truth, 32)
+    even = torch.zeros(1, 1, 2, 8, 8)
+    flat = attention_loss(Places(even, even, truth, truth[..., 0]), truth, 32)
     assert float(flat) == pytest.approx(np.log(64.0), abs=0.05)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from RadGSRegLib import cli, training
+from RadGSRegLib.errors import InputError
 from RadGSRegLib.networks import RadGSReg, load_model, save_model, shipped_weights
 from RadGSRegLib.training import patient
 from RadGSRegLib.training.config import TrainingConfig
@@ -149,4 +150,18 @@ def test_the_option_means_landmarks_on_the_base_that_comes_with_the_program(
     assert config.steps > 10**6
     assert cli.main([*words, "--paper"]) == 2
     assert "--landmarks" in capfd.readouterr().err
+    # A population's model keeps the networks of its base, which must not be others than asked for.
+    words = ["pretrain", "--stage", "1", "--phantoms", "1", "--landmarks", *words[-2:]]
+    assert cli.main([*words, "--base", str(shipped_weights())]) == 2
+    assert "other networks" in capfd.readouterr().err
     assert len(asked) == 1
+
+
+def test_open_gaussians_beside_landmarks_are_rendered():
+    rigid, free = TrainingConfig().for_patient(), TrainingConfig()
+    assert rigid.with_landmarks().rendered == 0
+    assert rigid.with_landmarks().shares.joint == 0.0
+    assert free.with_landmarks().rendered == free.rendered > 0
+    assert free.with_landmarks().shares == free.shares
+    with pytest.raises(InputError, match="rendered cases alone"):
+        replace(free.with_landmarks(), rendered=0)

@@ -127,7 +127,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     base = None if args.base in (None, "none") else Path(args.base)
     if args.base is None and args.stage == 3:
         base = shipped_base(config)
-    elif args.paper and base is not None:
+    elif base is not None and (args.paper or (args.landmarks and args.stage != 3)):
         check_base(base, config)
     given = {field.name: getattr(args, field.name) for field in fields(Pretraining)}
     asked = Pretraining(**given | {"base": base, "device": device})

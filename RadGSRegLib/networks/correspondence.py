@@ -18,7 +18,8 @@ from ..gaussians import GaussianCloud
 # A query meets features of this many numbers.
 _NUMBERS = 48
 # Logits are dot products over the root of their length (Vaswani et al., 2017), times this: maps
-# begin nearly flat and have to become as narrow as a cell.
+# begin nearly flat and have to become as narrow as a cell. Neither this nor the two below were
+# varied.
 _SHARPNESS = 4.0
 # Landmarks lie this share of the way from the middle to the outermost Gaussians.
 _INSIDE = 0.9
@@ -27,17 +28,14 @@ _WIDTH = 0.75
 
 
 class Places(NamedTuple):
-    """``logits`` (B, V, N, h, w) of attention; ``pixels`` (B, V, N, 2), x then y, of the crop;
-    ``weights`` (B, V, N), positive: how much to trust each."""
+    """``logits`` (B, V, N, h, w) and the ``attention`` they mean, its sum one over each map;
+    ``pixels`` (B, V, N, 2), x then y, of the crop; ``weights`` (B, V, N), positive: how much to
+    trust each."""
 
     logits: Tensor
+    attention: Tensor
     pixels: Tensor
     weights: Tensor
-
-    def maps(self) -> Tensor:
-        """Return the attention (B, V, N, h, w), mean one over each map."""
-        shares = self.logits.flatten(-2).softmax(-1).view_as(self.logits)
-        return shares * (shares.shape[-1] * shares.shape[-2])
 
 
 class Correspondence(nn.Module):
@@ -76,7 +74,8 @@ class Correspondence(nn.Module):
         sureness = torch.stack([spread.log(), attention.amax(-1)], -1)
         trust = self.trust(torch.cat([attended, sureness], -1))[..., 0]
         trust = trust + torch.lerp(self.usual[0], self.usual[1], kind)
-        return Places(logits, pixels, functional.softplus(trust + 1.0))
+        weights = functional.softplus(trust + 1.0)
+        return Places(logits, attention.view_as(logits), pixels, weights)
 
 
 def cell_centres(maps: Tensor, size_px: int) -> Tensor:

@@ -17,9 +17,9 @@ def pose_from_pixels(
     weights: Tensor,
     intrinsics: Tensor,
     extrinsics: Tensor,
-    start: Tensor,
+    points_to_box: Tensor,
 ) -> Tensor:
-    """Return the poses (B, 4, 4) that take points nearest to where they are pictured, in float64.
+    """Return points_to_box (B, 4, 4) that take points nearest to where they are pictured, float64.
 
     Gauss-Newton on the weighted reprojection error, every view and point together (Hartley and
     Zisserman, Multiple View Geometry, 2004, section 18.1); gradients reach ``pixels`` and
@@ -31,24 +31,24 @@ def pose_from_pixels(
         weights: (B, V, N), not negative.
         intrinsics: (B, V, 3, 3).
         extrinsics: (B, V, 4, 4), box to camera, mm.
-        start: (B, 4, 4), points to box.
+        points_to_box: (B, 4, 4), where to begin, off by tens of degrees at most.
 
     Example:
         >>> poses = pose_from_pixels(points, pixels, weights, intrinsics, extrinsics, start)
         >>> poses.shape
         torch.Size([8, 4, 4])
     """
-    points, pixels, weights, intrinsics, extrinsics, start = (
-        t.double() for t in (points, pixels, weights, intrinsics, extrinsics, start)
+    points, pixels, weights, intrinsics, extrinsics, points_to_box = (
+        t.double() for t in (points, pixels, weights, intrinsics, extrinsics, points_to_box)
     )
-    turn, shift = start[:, :3, :3], start[:, :3, 3]
-    to_camera = extrinsics[..., None, :3, :3]
+    turn, shift = points_to_box[:, :3, :3], points_to_box[:, :3, 3]
+    box_to_camera = extrinsics[..., None, :3, :3]
     focal = intrinsics.diagonal(dim1=-2, dim2=-1)[:, :, None, :2]
     middle = intrinsics[:, :, None, :2, 2]
     axes = torch.eye(3, dtype=points.dtype, device=points.device)
     for step in range(_STEPS):
         turned = points @ turn.mT
-        camera = (to_camera @ (turned + shift[:, None])[:, None, ..., None])[..., 0]
+        camera = (box_to_camera @ (turned + shift[:, None])[:, None, ..., None])[..., 0]
         camera = camera + extrinsics[:, :, None, :3, 3]
         depth = camera[..., 2:].clamp_min(1.0)
         across = focal * camera[..., :2] / depth
@@ -57,7 +57,7 @@ def pose_from_pixels(
             [torch.diag_embed(focal / depth), -(across / depth)[..., None]], dim=-1
         )
         motion = torch.cat([-skew(turned), axes.expand(*turned.shape, 3)], dim=-1)
-        by_motion = by_camera @ to_camera @ motion[:, None]
+        by_motion = by_camera @ box_to_camera @ motion[:, None]
         weighted = weights[..., None, None] * by_motion
         normal = torch.einsum("bvnki,bvnkj->bij", weighted, by_motion)
         gradient = torch.einsum("bvnki,bvnk->bi", weighted, off)

@@ -31,7 +31,7 @@ from .detector import is_lateral
 from .encoders import Encoder
 from .pose_solver import pose_from_pixels
 from .rigid import POSE_NUMBERS, apply_step, step_from_raw
-from .turned import expected, focal_field_mm, turn_towards
+from .turned import expected, turn_towards, turned_field_mm
 from .views import ViewBatch
 
 LEAST_LANDMARKS = 8
@@ -147,6 +147,13 @@ class _Raw(NamedTuple):
         return _Raw(self.pose - other.pose, self.gaussians - other.gaussians)
 
 
+def attention_of(passes: tuple[Pass, ...]) -> Tensor:
+    """Return the landmarks' attention (B, V, N, h, w) in the first pass, whose crops are those
+    given, mean one over each map."""
+    maps = passes[0].places.attention
+    return maps * (maps.shape[-1] * maps.shape[-2])
+
+
 def _full_precision(like: Tensor) -> torch.autocast:
     """Where poses and pixels are computed: bfloat16 would round them to a few in a thousand."""
     return torch.autocast(like.device.type, enabled=False)
@@ -204,19 +211,27 @@ class RecM(nn.Module):
         count, views = len(batch), batch.views
         coarse, fine = self.encoder(self._channels(batch, None))
         passes = self._passes(batch, fine)
+        if passes and not (self.config.residual or self.config.stretch):
+            return self._as_posed(passes)
         attention = self.pool.attention(coarse)
         raw, poses = self._raw(batch, coarse, fine, attention, passes[-1].poses if passes else None)
         factual = self._decode(raw, poses)
-        kept = passes[0].places.maps() if passes else attention.unflatten(0, (count, views))
-        # A pose from landmarks is the same on both sides of the counterfactual.
-        only_pose = bool(passes) and not (self.config.residual or self.config.stretch)
-        if not self.config.counterfactual or only_pose:
+        kept = attention_of(passes) if passes else attention.unflatten(0, (count, views))
+        if not self.config.counterfactual:
             return Prediction(factual, factual, kept, passes)
         other = self.pool.counterfactual(attention, self.generator)
         difference = raw.minus(self._raw(batch, coarse, fine, other, poses)[0])
         with _full_precision(coarse):
             moved = passes[-1].poses if passes else self._poses(difference.pose)
         return Prediction(self._decode(difference, moved), factual, kept, passes)
+
+    def _as_posed(self, passes: tuple[Pass, ...]) -> Prediction:
+        """The answer where nothing but the pose is open: the same on both sides of the
+        counterfactual, and nothing of the pooled features is in it."""
+        poses = passes[-1].poses
+        raw = poses.new_zeros(len(poses), len(self.anchors), NUMBERS)
+        answer = Deformation(poses, torch.ones_like(poses[:, :3, 3]), raw)
+        return Prediction(answer, answer, attention_of(passes), passes)
 
     def _channels(self, batch: ViewBatch, poses: Tensor | None) -> Tensor:
         """What the encoder sees (B * V, channels, H, W): where landmarks are looked for also what
@@ -241,7 +256,7 @@ class RecM(nn.Module):
         lateral = is_lateral(batch.extrinsics)
         start = torch.eye(4, device=fine.device).repeat(len(batch), 1, 1)
         passes = [self._pass(batch, fine, lateral, start)]
-        field_mm = focal_field_mm(self.config.pixel_mm, batch.size_px)
+        field_mm = turned_field_mm(self.config.pixel_mm, batch.size_px)
         most = 2 if self.training else self.config.passes
         for _ in range(1, min(self.config.passes, most)):
             poses = passes[-1].poses.detach()

@@ -5,8 +5,6 @@ So each view is turned to look at the vertebra's centre, with its axis upright, 
 left to find there is small, whatever the pose was.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -16,22 +14,23 @@ from ..tensors import Lenses
 from .views import ViewBatch
 
 
-def turn_towards(batch: ViewBatch, poses: Tensor, field_mm: float) -> ViewBatch:
+def turn_towards(batch: ViewBatch, anchors_to_box: Tensor, field_mm: float) -> ViewBatch:
     """Show crops to cameras that look at posed anchors: ``field_mm`` is what the picture covers.
 
-    ``poses`` (B, 4, 4), anchors to box, mm. Sources stay where they are.
+    ``anchors_to_box`` (B, 4, 4), mm. Sources stay where they are.
     """
     size = batch.size_px
     extrinsics, intrinsics = batch.extrinsics.double(), batch.intrinsics.double()
-    there = extrinsics @ poses.double()[:, None]
-    centre = there[..., :3, 3]
+    anchors_to_camera = extrinsics @ anchors_to_box.double()[:, None]
+    centre = anchors_to_camera[..., :3, 3]
     forward = functional.normalize(centre, dim=-1)
     # The posed z axis points up, that is against the rows.
-    down = -there[..., :3, 2]
+    down = -anchors_to_camera[..., :3, 2]
     down = functional.normalize(down - (down * forward).sum(-1, keepdim=True) * forward, dim=-1)
     turn = torch.stack([torch.linalg.cross(down, forward, dim=-1), down, forward], dim=-2)
-    turned = torch.eye(4, dtype=turn.dtype, device=turn.device).repeat(*turn.shape[:2], 1, 1)
-    turned[..., :3, :3] = turn
+    camera_to_turned = torch.eye(4, dtype=turn.dtype, device=turn.device)
+    camera_to_turned = camera_to_turned.repeat(*turn.shape[:2], 1, 1)
+    camera_to_turned[..., :3, :3] = turn
     lens = torch.zeros_like(intrinsics)
     lens[..., 0, 0] = lens[..., 1, 1] = centre.norm(dim=-1) * size / field_mm
     lens[..., :2, 2] = (size - 1) / 2.0
@@ -46,24 +45,26 @@ def turn_towards(batch: ViewBatch, poses: Tensor, field_mm: float) -> ViewBatch:
     planes = torch.cat([batch.pictures, batch.valid[:, :, None]], 2).flatten(0, 1)
     shown = functional.grid_sample(planes, grid.flatten(0, 1), align_corners=False)
     shown = shown.unflatten(0, turn.shape[:2])
-    return ViewBatch(shown[:, :, :-1], shown[:, :, -1], lens.float(), (turned @ extrinsics).float())
+    return ViewBatch(
+        shown[:, :, :-1], shown[:, :, -1], lens.float(), (camera_to_turned @ extrinsics).float()
+    )
 
 
 @torch.no_grad()
-def expected(cloud: GaussianCloud, batch: ViewBatch, poses: Tensor) -> Tensor:
-    """Render a cloud at poses (B, 4, 4) in the crops' cameras: (B, V, H, W), the largest value of
-    each picture one; zero where nothing is in it."""
+def expected(cloud: GaussianCloud, batch: ViewBatch, cloud_to_box: Tensor) -> Tensor:
+    """Render a cloud in the crops' cameras, where ``cloud_to_box`` (B, 4, 4) puts it: (B, V, H, W),
+    the largest value of each picture one; zero where nothing is in it."""
     count, views = len(batch), batch.views
     size = (batch.size_px, batch.size_px)
     lenses = Lenses(batch.intrinsics.flatten(0, 1).double(), size)
-    to_frame = poses.double().repeat_interleave(views, 0)[:, None]
+    to_frame = cloud_to_box.double().repeat_interleave(views, 0)[:, None]
     bodies = Bodies((cloud.to(batch.pictures.device),))
     images = rasterize_bodies(bodies, lenses, batch.extrinsics.flatten(0, 1).double(), to_frame)
     peak = images.amax((-2, -1), keepdim=True).clamp_min(1e-6)
     return (images / peak).float().view(count, views, *images.shape[-2:])
 
 
-def focal_field_mm(pixel_mm: float, size_px: int) -> float:
+def turned_field_mm(pixel_mm: float, size_px: int) -> float:
     """Return what a turned camera's picture covers, mm: three quarters of a crop, as the vertebra's
-    place is known to a few millimetres by then."""
-    return math.floor(0.75 * pixel_mm * size_px)
+    place is known to a few millimetres by then. No other share was tried."""
+    return 0.75 * pixel_mm * size_px

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from ..training import PhaseShares, TrainingConfig
@@ -74,7 +75,7 @@ class Design:
         changes: dict[str, Callable[[TrainingConfig], TrainingConfig]] = {WHOLE: lambda c: c}
         changes |= {name: ABLATIONS[name] for name in self.ablations}
         for name in self.encoders:
-            changes[name] = lambda config, name=name: _with_encoder(name, config)  # type: ignore[misc]
+            changes[name] = partial(_with_encoder, name)
         return changes
 
 

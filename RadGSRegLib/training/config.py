@@ -161,6 +161,13 @@ class TrainingConfig:
 
     def _check_losses(self) -> None:
         """Refuse phases with steps in which there is nothing to learn from."""
+        recm = self.model.recm
+        if recm.landmarks and (recm.residual or recm.stretch) and self.rendered == 0:
+            raise InputError(
+                "training",
+                "Gaussians that are open beside landmarks learn from rendered cases alone",
+                "set rendered to 1 or more",
+            )
         if self.rendered > 0 and self.render_every == 1:
             return
         points, model = self.extra.points > 0, self.model
@@ -218,16 +225,19 @@ class TrainingConfig:
         """Return the same with a RecM that reads its pose from 64 landmarks in three passes, on all
         cores, with most of the time for it (docs/experiments/networks.md)."""
         recm = replace(self.model.recm, encoder="unet", landmarks=64, passes=3)
+        # Eq. 2 says nothing of a pose that landmarks do not; Gaussians that are open need it.
+        rigid = not (recm.residual or recm.stretch)
         return replace(
             self,
             model=replace(self.model, recm=recm),
-            shares=PhaseShares(0.9, 0.05, 0.05),
+            shares=PhaseShares(0.93, 0.07, 0.0) if rigid else self.shares,
             detection=replace(self.detection, share=0.05),
             rate=3e-3,
-            rendered=0,
+            rendered=0 if rigid else self.rendered,
             pairs=3000,
             first_pairs=600,
             steps_per_pair=0.5,
+            validate=48,
             threads=core_count(),
         )
 

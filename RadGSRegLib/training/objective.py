@@ -17,7 +17,7 @@ from .pool import Batch
 
 # Distances enter the loss in units of this.
 POINT_MM = 5.0
-# Poses of landmarks count as off by so much at most.
+# Poses of landmarks count as off by so much at most. Not varied.
 _FAR_MM = 20.0
 
 

@@ -57,10 +57,10 @@ def check_base(base: Path, config: TrainingConfig) -> None:
         )
 
 
-def same_networks(one: ModelConfig, other: ModelConfig) -> bool:
+def same_networks(shapes: ModelConfig, asked: ModelConfig) -> bool:
     """Ask whether two models have the same networks and kind of anchors, whatever is open in
     them."""
-    return _of_patient(one, other) == _of_patient(other, other)
+    return _of_patient(shapes, asked) == _of_patient(asked, asked)
 
 
 def patient_model(

@@ -18,8 +18,7 @@ def claim(folder: Path, parts: Mapping[str, Any], option: str = "--work") -> Non
 
     ``parts``: what must be the same, JSON values by what people call them; their digests alone are
     written, so that nothing says whose data they are. ``option`` names the folder on the command
-    line. Raises InputError, naming the parts, for a
-    folder of another training.
+    line. Raises InputError, naming the parts, for a folder of another training.
     """
     path = folder / FILE
     own = {name: _digest(value) for name, value in parts.items()}
