@@ -47,7 +47,7 @@ class RegisterStep(Step):
         methods = {
             "optimize": _("optimize: fit the Gaussians to the X-rays"),
             "learned": _("learned: trained weights, then fit"),
-            "published": _("as published: X-rays to volume to pose, by networks"),
+            "published": _("as published: networks, the volume first"),
         }
         self.offer(ui.methodComboBox, "method", methods, "optimize")
         onPath(ui.modelPathLineEdit, self.onModelPath)
