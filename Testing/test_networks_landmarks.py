@@ -22,6 +22,7 @@ from RadGSRegLib.networks.correspondence import (
     cell_centres,
     spread_landmarks,
 )
+from RadGSRegLib.networks.known import KnownVertebrae
 from RadGSRegLib.networks.model import ModelConfig, RadGSReg, load_model, save_model
 from RadGSRegLib.networks.pose_solver import pose_from_pixels
 from RadGSRegLib.networks.recm import RecM, RecMConfig
@@ -144,11 +145,14 @@ def test_a_turned_picture_is_what_a_turned_camera_takes(angles):
         pairs = zip(views.intrinsics[0], views.extrinsics[0], strict=True)
         return torch.stack([rasterize(cloud, k, e, (128, 128)) for k, e in pairs])[None, :, None]
 
-    turned = turn_towards(replace(batch, pictures=taken(batch)), pose, 96.0)
+    # Upwards is a direction of the anchors' own, here none of their axes.
+    upwards = torch.tensor([0.1, -0.2, 0.97], dtype=torch.float64)
+    upwards = upwards / upwards.norm()
+    turned = turn_towards(replace(batch, pictures=taken(batch)), pose, upwards, 96.0)
     assert torch.allclose(turned.pictures, taken(turned), atol=0.02 * float(turned.pictures.max()))
     middle = project(pose[:, None, :3, 3].float(), turned.intrinsics, turned.extrinsics)
     assert torch.allclose(middle, torch.full_like(middle, 63.5), atol=1e-2)
-    up = (pose[:, None, :3, 3] + 10.0 * pose[:, None, :3, 2]).float()
+    up = (pose[:, None, :3, 3] + 10.0 * (pose[:, None, :3, :3] @ upwards)).float()
     above = project(up, turned.intrinsics, turned.extrinsics) - middle
     assert (above[..., 0].abs() < 0.02).all()
     assert (above[..., 1] < -9.0).all()
@@ -217,6 +221,54 @@ def test_a_model_with_landmarks_is_kept_whole(tmp_path):
     # Another cloud leaves the landmarks where their queries know them.
     again.recm.set_anchors(scenes.lopsided_cloud(90))
     assert torch.equal(again.recm.correspondence.landmarks, model.recm.correspondence.landmarks)
+
+
+def test_each_vertebra_of_a_batch_is_looked_for_as_it_is():
+    torch.manual_seed(3)
+    usual = scenes.lopsided_cloud()
+    recm = scenes.shaken(RecM(CONFIG, usual))
+    other = replace(usual, means=usual.means * torch.tensor([1.2, 0.9, 1.1]))
+    batch = scenes.rendered_batch(usual)
+    two = ViewBatch(*(torch.cat([part, part]) for part in vars(batch).values()))
+    landmarks = recm.correspondence.landmarks
+    known = KnownVertebrae.of([usual, other], landmarks, usual)
+    assert torch.allclose(known.landmarks[0], landmarks, atol=1e-4)
+    assert torch.allclose(known.landmarks[1], landmarks * torch.tensor([1.2, 0.9, 1.1]), atol=1e-3)
+    both = recm.predict(two, known).effect.poses
+    # As a model whose anchors and landmarks are those of that vertebra would answer.
+    for number, cloud in enumerate((usual, other)):
+        recm.set_anchors(cloud)
+        recm.correspondence.landmarks = known.landmarks[number]
+        alone = recm.predict(batch).effect.poses[0]
+        assert torch.allclose(both[number], alone, atol=1e-3), number
+    assert not torch.allclose(both[0], both[1], atol=0.05)
+    assert len(known.first(1).clouds) == len(known.first(1).landmarks) == 1
+    posed = known.posed(both)
+    assert torch.allclose(posed[1].means, applied(both[1], other.means), atol=1e-4)
+
+
+def test_landmarks_move_to_a_vertebras_own_axes():
+    recm = RecM(CONFIG, scenes.lopsided_cloud())
+    correspondence = recm.correspondence
+    shared = correspondence.landmarks.clone()
+    assert torch.equal(correspondence.up, torch.tensor([0.0, 0.0, 1.0]))
+    shared_to_own = _pose(np.array([20.0, -5.0, 8.0]), np.array([1.0, 2.0, 3.0]))[0].float()
+    stretch = torch.tensor([1.1, 0.9, 1.05])
+    correspondence.move(shared_to_own, stretch)
+    assert torch.allclose(correspondence.landmarks, applied(shared_to_own, shared * stretch))
+    assert torch.allclose(correspondence.up, shared_to_own[:3, 2])
+    # They are of the file, and a file from before is read as it was meant.
+    assert "correspondence.up" in recm.state_dict()
+
+
+def test_a_file_from_before_up_was_kept_is_read(tmp_path, monkeypatch):
+    model = RadGSReg(replace(scenes.TINY, recm=CONFIG), scenes.lopsided_cloud())
+    kept = model.state_dict()
+    del kept["recm.correspondence.up"]
+    monkeypatch.setattr(model, "state_dict", lambda: kept)
+    save_model(tmp_path / "old.safetensors", model, {})
+    again = load_model(tmp_path / "old.safetensors")
+    assert torch.equal(again.recm.correspondence.up, torch.tensor([0.0, 0.0, 1.0]))
 
 
 @pytest.mark.parametrize(

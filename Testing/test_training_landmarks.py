@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import network_scenes as scenes
+import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from RadGSRegLib import cli, training
 from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import affine
 from RadGSRegLib.networks import RadGSReg, load_model, save_model, shipped_weights
+from RadGSRegLib.tensors import applied
 from RadGSRegLib.training import patient
 from RadGSRegLib.training.config import TrainingConfig
 from RadGSRegLib.training.loop import History
 from RadGSRegLib.training.objective import Objective
+from RadGSRegLib.training.own import own_anchors
 from RadGSRegLib.training.patient import patient_model, shipped_base
 from RadGSRegLib.training.pool import SamplePool, Simulated
 from RadGSRegLib.training.subjects import Subject
@@ -107,7 +113,8 @@ def test_what_a_base_knows_but_landmarks_is_kept(subject):
 def test_the_shipped_weights_are_gone_on_from_for_landmarks_too(tmp_path, monkeypatch):
     path = tmp_path / "population.safetensors"
     save_model(path, RadGSReg(RIGID.model, scenes.lopsided_cloud()), {})
-    monkeypatch.setattr(patient, "shipped_weights", lambda: path)
+    weights = {"population": path}
+    monkeypatch.setattr(patient, "shipped_weights", weights.get)
     assert shipped_base(RIGID) == path
     assert shipped_base(_landmarks(RIGID)) == path
     recm = replace(_landmarks(RIGID).model.recm, size_px=64)
@@ -140,21 +147,27 @@ def test_the_option_means_landmarks_on_the_base_that_comes_with_the_program(
         return History([dict.fromkeys(names, 1.0)])
 
     monkeypatch.setattr(training, "pretrain", train)
-    words = ["pretrain", "--stage", "3", "case.json", "--landmarks", "--minutes", "20"]
+    words = ["pretrain", "--stage", "3", "case.json", "--minutes", "20"]
     words += ["--out", str(tmp_path / "m.safetensors")]
     assert cli.main(words) == 0
     what, config = asked[0]
     recm = config.model.recm
     assert (recm.encoder, recm.landmarks, recm.residual) == ("unet", 64, False)
-    assert what.base == shipped_weights()
+    assert what.base == shipped_weights("landmarks")
     assert config.steps > 10**6
-    assert cli.main([*words, "--paper"]) == 2
+    assert cli.main([*words, "--landmarks", "--paper"]) == 2
     assert "--landmarks" in capfd.readouterr().err
-    # A population's model keeps the networks of its base, which must not be others than asked for.
+    # Landmarks of many vertebrae, whose shapes are known, keep detector and RegM of a base.
     words = ["pretrain", "--stage", "1", "--phantoms", "1", "--landmarks", *words[-2:]]
-    assert cli.main([*words, "--base", str(shipped_weights())]) == 2
+    assert cli.main([*words, "--base", str(shipped_weights())]) == 0
+    recm = asked[1][1].model.recm
+    assert (recm.landmarks, recm.residual, recm.stretch) == (64, False, False)
+    # Others than are asked for it must not have.
+    other = tmp_path / "other.safetensors"
+    save_model(other, RadGSReg(RIGID.model, scenes.lopsided_cloud()), {})
+    assert cli.main([*words, "--base", str(other)]) == 2
     assert "other networks" in capfd.readouterr().err
-    assert len(asked) == 1
+    assert len(asked) == 2
 
 
 def test_open_gaussians_beside_landmarks_are_rendered():
@@ -165,3 +178,62 @@ def test_open_gaussians_beside_landmarks_are_rendered():
     assert free.with_landmarks().shares == free.shares
     with pytest.raises(InputError, match="rendered cases alone"):
         replace(free.with_landmarks(), rendered=0)
+
+
+def test_the_landmarks_of_many_vertebrae_are_put_on_the_patients(subject):
+    torch.manual_seed(1)
+    own = own_anchors(subject, 60)
+    turn = affine(Rotation.from_euler("x", 12.0, degrees=True).as_matrix(), [0.5, 1.0, -0.5])
+    own_to_shared = torch.from_numpy(np.linalg.inv(turn)).float()
+    stretch = torch.tensor([0.9, 1.0, 1.1])
+    # The mean vertebra is this one, turned and resized.
+    shared = own.transformed(own_to_shared)
+    shared = replace(shared, means=shared.means / stretch)
+    config = _landmarks(RIGID)
+    model = replace(config.model, patient=False)
+    base = scenes.shaken(RadGSReg(model, shared))
+    ours = patient_model(subject, config, base).recm.correspondence
+    theirs = base.recm.correspondence
+    assert torch.equal(ours.queries, theirs.queries)
+    wanted = applied(torch.from_numpy(turn).float(), theirs.landmarks * stretch)
+    assert float((ours.landmarks - wanted).norm(dim=1).mean()) < 1.5
+    angle = torch.rad2deg(torch.acos((ours.up * torch.from_numpy(turn[:3, 2]).float()).sum()))
+    assert float(angle) < 3.0
+
+
+def test_many_known_vertebrae_are_trained_on_and_a_patient_goes_on_from_them(tmp_path):
+    options = {"model": {**scenes.TINY_NETWORKS}, "samples": {"size_px": 128}, "gaussians": 60}
+    options["model"]["recm"] = {**scenes.TINY_NETWORKS["recm"], "landmarks": 16, "passes": 2}
+    counts = {"steps": 4, "batch": 2, "pairs": 4, "first_pairs": 4, "validate": 2}
+    detection = {"share": 0.0}
+    path, out = tmp_path / "options.json", tmp_path / "many.safetensors"
+    path.write_text(json.dumps({**options, **counts, "detection": detection}))
+    words = ["pretrain", "--stage", "1", "--phantoms", "1", "--landmarks", "--config", str(path)]
+    assert cli.main([*words, "--out", str(out)]) == 0
+    model = load_model(out)
+    assert model.is_rigid
+    assert not model.is_patient_specific
+    assert model.shapes is None
+    figures = model.card["figures on held-out simulated pairs of phantoms never trained on"]
+    assert figures["RecM, SSIM on the vertebra's box"] > 0.0
+    assert figures["RecM, median distance of surface points (mm)"] > 0.0
+
+
+def test_each_pair_brings_its_own_vertebra(subject):
+    config = _landmarks(RIGID)
+    model = replace(config.model, patient=False)
+    smaller = replace(scenes.lopsided_cloud(), means=0.8 * scenes.lopsided_cloud().means)
+    many = RadGSReg(model, smaller)
+    pool = SamplePool([Simulated("phantom", lambda wide: subject)], config.samples, 0, None)
+    trainer = Trainer(many, pool, replace(config, model=model))
+    batch = trainer._batch([0, 1], None)
+    assert len(batch.known.clouds) == 2
+    assert batch.known.landmarks.shape == (2, 16, 3)
+    assert not torch.allclose(batch.known.landmarks[0], many.recm.correspondence.landmarks)
+    # Another device, fewer cases: the vertebrae go with them.
+    assert len(batch.first(1).to("cpu").known.clouds) == 1
+    terms = Objective(many, config.extra)(batch, "recm", 0)
+    terms["loss"].backward()
+    assert many.recm.get_parameter("correspondence.queries").grad.any()
+    # A patient's own are the anchors.
+    assert _trainer(subject, config)._batch([0, 1], None).known is None

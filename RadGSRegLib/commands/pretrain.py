@@ -39,9 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--landmarks",
-        action="store_true",
-        help="let the reconstruction read its pose from landmarks, in several passes: far more "
-        "exact by itself after 20 minutes (docs/learning.md)",
+        action=argparse.BooleanOptionalAction,
+        help="let the reconstruction read its pose from landmarks, in several passes (default for "
+        "--stage 3, but with --paper or a --base that does not); in stages 1 and 2 every "
+        "vertebra's shape is known then (docs/learning.md)",
     )
     add_path(parser, "--config", "FILE", "options as JSON or YAML")
     parser.add_argument(
@@ -109,11 +110,12 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     )
 
     config = TrainingConfig()
+    landmarks = _looks_for_landmarks(args)
     if args.paper:
         config = TrainingConfig.paper(args.encoder or "resnet50")
-    elif args.stage == 3:
+    elif args.stage == 3 or landmarks:
         config = config.for_patient()
-    if args.landmarks:
+    if landmarks:
         config = config.with_landmarks()
     config = replace(config, seed=args.seed)
     if args.anchors is not None:
@@ -127,7 +129,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     base = None if args.base in (None, "none") else Path(args.base)
     if args.base is None and args.stage == 3:
         base = shipped_base(config)
-    elif base is not None and (args.paper or (args.landmarks and args.stage != 3)):
+    elif base is not None and (args.paper or landmarks):
         check_base(base, config)
     given = {field.name: getattr(args, field.name) for field in fields(Pretraining)}
     asked = Pretraining(**given | {"base": base, "device": device})
@@ -142,6 +144,18 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         *(f"note: {note}" for note in history.notes),
     )
     return Outcome(ExitStatus.OK, summary, {"out": str(args.out), "notes": history.notes, **best})
+
+
+def _looks_for_landmarks(args: argparse.Namespace) -> bool:
+    """Whether RecM reads its pose from landmarks: as asked, else for a patient if what it goes on
+    from does."""
+    if args.landmarks is not None or args.stage != 3 or args.paper:
+        return bool(args.landmarks)
+    if args.base in (None, "none"):
+        return True
+    from ..networks import load_model
+
+    return load_model(Path(args.base)).config.recm.landmarks > 0
 
 
 def _reconstruction(best: Mapping[str, float]) -> str:

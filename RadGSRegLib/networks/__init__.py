@@ -9,7 +9,9 @@ from .anchors import grid_cloud as grid_cloud
 from .anchors import nearest_grid as nearest_grid
 from .anchors import project as project
 from .bounds import SIGHTED as SIGHTED
+from .correspondence import Correspondence as Correspondence
 from .correspondence import attention_loss as attention_loss
+from .correspondence import extents as extents
 from .crops import PIXEL_MM as PIXEL_MM
 from .crops import SIZE_PX as SIZE_PX
 from .crops import Frame as Frame
@@ -23,6 +25,7 @@ from .detector import is_lateral as is_lateral
 from .detector import look as look
 from .encoders import ENCODERS as ENCODERS
 from .encoders import PICTURE_ENCODERS as PICTURE_ENCODERS
+from .known import KnownVertebrae as KnownVertebrae
 from .model import ModelConfig as ModelConfig
 from .model import RadGSReg as RadGSReg
 from .model import load_model as load_model
@@ -42,6 +45,8 @@ from .regm import move_volume as move_volume
 from .regm_heads import Displacements as Displacements
 from .rigid import geodesic_angle as geodesic_angle
 from .shapes import Shapes as Shapes
+from .shipped import LANDMARKS as LANDMARKS
+from .shipped import POPULATION as POPULATION
 from .shipped import shipped_name as shipped_name
 from .shipped import shipped_weights as shipped_weights
 from .start import LearnedStart as LearnedStart

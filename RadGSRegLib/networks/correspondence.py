@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..gaussians import GaussianCloud
+from ..tensors import applied
 
 # A query meets features of this many numbers.
 _NUMBERS = 48
@@ -41,14 +42,17 @@ class Places(NamedTuple):
 class Correspondence(nn.Module):
     """Feature maps (B, V, F, h, w) to the `Places` of landmarks (N, 3), mm in the anchors' axes.
 
-    Frontal and lateral views have queries of their own.
+    Frontal and lateral views have queries of their own. ``up`` (3,): which way is up, in the
+    anchors' axes: the third axis of those that many vertebrae share.
     """
 
     landmarks: Tensor
+    up: Tensor
 
     def __init__(self, features: int, count: int) -> None:
         super().__init__()
         self.register_buffer("landmarks", torch.zeros(count, 3))
+        self.register_buffer("up", torch.tensor([0.0, 0.0, 1.0]))
         self.reduce = nn.Conv2d(features, _NUMBERS, 1)
         self.queries = nn.Parameter(0.3 * torch.randn(2, count, _NUMBERS))
         self.trust = nn.Linear(_NUMBERS + 2, 1)
@@ -57,6 +61,16 @@ class Correspondence(nn.Module):
     def set_landmarks(self, cloud: GaussianCloud) -> None:
         """Spread the landmarks over a cloud."""
         self.landmarks = spread_landmarks(cloud, len(self.landmarks)).to(self.queries.device)
+
+    @torch.no_grad()
+    def move(self, shared_to_own: Tensor, stretch: Tensor) -> None:
+        """Put the landmarks, until now in axes that many vertebrae share, on one of them.
+
+        ``shared_to_own`` (4, 4): where these axes are in its own; ``stretch`` (3,): how much larger
+        it is along each.
+        """
+        self.landmarks = applied(shared_to_own.to(self.landmarks), self.landmarks * stretch)
+        self.up = shared_to_own[:3, :3].to(self.up) @ self.up
 
     def forward(self, maps: Tensor, lateral: Tensor, size_px: int) -> Places:
         """``lateral`` (B, V): which views are; ``size_px``: the pictures' edge."""
@@ -76,6 +90,16 @@ class Correspondence(nn.Module):
         trust = trust + torch.lerp(self.usual[0], self.usual[1], kind)
         weights = functional.softplus(trust + 1.0)
         return Places(logits, attention.view_as(logits), pixels, weights)
+
+
+def extents(cloud: GaussianCloud) -> Tensor:
+    """Return how far a cloud reaches along each axis (3,) mm: the standard deviation of its
+    Gaussians' centres, each counted by its mass."""
+    single = cloud.detach()
+    mass = (single.densities * single.scales.prod(1))[:, None]
+    mass = mass / mass.sum()
+    middle = (mass * single.means).sum(0)
+    return (mass * (single.means - middle).square()).sum(0).sqrt()
 
 
 def cell_centres(maps: Tensor, size_px: int) -> Tensor:

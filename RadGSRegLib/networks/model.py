@@ -19,6 +19,7 @@ from ..views import local_contrast
 from . import bounds
 from .anchors import Anchors, grid_cloud
 from .detector import Detector, DetectorConfig
+from .known import KnownVertebrae
 from .recm import Deformation, Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
 from .shapes import Shapes
@@ -133,12 +134,17 @@ class RadGSReg(nn.Module):
         return _where(first, *both), torch.where(first, 1.0, -1.0), agrees.amax(dim=0)
 
     @torch.no_grad()
-    def align(self, prediction: Prediction, ct: Tensor) -> Tensor:
-        """RegM's poses (B, 4, 4), centred CT to box, for a prediction and CT cubes (B, K, J, I)."""
+    def align(
+        self, prediction: Prediction, ct: Tensor, known: KnownVertebrae | None = None
+    ) -> Tensor:
+        """RegM's poses (B, 4, 4), centred CT to box, for a prediction and CT cubes (B, K, J, I);
+        of ``known`` vertebrae their own clouds are shown."""
         was = self.training
         self.eval()
         try:
-            volumes = self.voxelize(self.recm.clouds(prediction.effect))
+            effect = prediction.effect
+            clouds = self.recm.clouds(effect) if known is None else known.posed(effect.poses)
+            volumes = self.voxelize(clouds)
             poses: Tensor = self.regm(volumes, ct.to(volumes))
         finally:
             self.train(was)
@@ -252,6 +258,9 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> RadGSReg
     unit = grid_cloud(1)
     blank = GaussianCloud(*(t.expand(count, *t.shape[1:]).contiguous() for t in unit.tensors))
     model = RadGSReg(config, blank)
+    if model.recm.correspondence is not None:
+        # Before files said which way is up, it was always the same.
+        tensors.setdefault("recm.correspondence.up", model.recm.correspondence.up)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -29,9 +29,10 @@ from .attention import AttentionPool
 from .correspondence import Correspondence, Places
 from .detector import is_lateral
 from .encoders import Encoder
+from .known import KnownVertebrae
 from .pose_solver import pose_from_pixels
 from .rigid import POSE_NUMBERS, apply_step, step_from_raw
-from .turned import expected, turn_towards, turned_field_mm
+from .turned import expected, expected_each, turn_towards, turned_field_mm
 from .views import ViewBatch
 
 LEAST_LANDMARKS = 8
@@ -206,11 +207,14 @@ class RecM(nn.Module):
             free=config.residual,
         ).to(self.pose_head.weight.device)
 
-    def forward(self, batch: ViewBatch) -> Prediction:
-        """Gaussians for pictures in which bone is bright."""
+    def forward(self, batch: ViewBatch, known: KnownVertebrae | None = None) -> Prediction:
+        """Gaussians for pictures in which bone is bright.
+
+        ``known``: the vertebrae of the batch, for landmarks of known shapes (None: the anchors).
+        """
         count, views = len(batch), batch.views
-        coarse, fine = self.encoder(self._channels(batch, None))
-        passes = self._passes(batch, fine)
+        coarse, fine = self.encoder(self._channels(batch, torch.zeros_like(batch.valid)))
+        passes = self._passes(batch, fine, known)
         if passes and not (self.config.residual or self.config.stretch):
             return self._as_posed(passes)
         attention = self.pool.attention(coarse)
@@ -233,19 +237,17 @@ class RecM(nn.Module):
         answer = Deformation(poses, torch.ones_like(poses[:, :3, 3]), raw)
         return Prediction(answer, answer, attention_of(passes), passes)
 
-    def _channels(self, batch: ViewBatch, poses: Tensor | None) -> Tensor:
+    def _channels(self, batch: ViewBatch, drawn: Tensor) -> Tensor:
         """What the encoder sees (B * V, channels, H, W): where landmarks are looked for also what
-        anchors at ``poses`` would look like, nothing in the first pass."""
+        is expected (B, V, H, W), nothing in the first pass."""
         if self.correspondence is None:
             return batch.pictures.flatten(0, 1)
-        drawn = torch.zeros_like(batch.valid)
-        if poses is not None:
-            with _full_precision(poses):
-                drawn = expected(self.anchors.cloud(), batch, poses)
         more = torch.stack([batch.valid, drawn], dim=2)
         return torch.cat([batch.pictures, more], dim=2).flatten(0, 1)
 
-    def _passes(self, batch: ViewBatch, fine: Tensor) -> tuple[Pass, ...]:
+    def _passes(
+        self, batch: ViewBatch, fine: Tensor, known: KnownVertebrae | None
+    ) -> tuple[Pass, ...]:
         """Read poses from landmarks, first in the crops as they are, whose finer maps are known.
 
         No gradient goes from a pass to the one before: each learns to mend what there is. Training
@@ -253,26 +255,33 @@ class RecM(nn.Module):
         """
         if self.correspondence is None:
             return ()
+        landmarks = self.correspondence.landmarks if known is None else known.landmarks
         lateral = is_lateral(batch.extrinsics)
         start = torch.eye(4, device=fine.device).repeat(len(batch), 1, 1)
-        passes = [self._pass(batch, fine, lateral, start)]
+        passes = [self._pass(batch, fine, lateral, landmarks, start)]
         field_mm = turned_field_mm(self.config.pixel_mm, batch.size_px)
         most = 2 if self.training else self.config.passes
         for _ in range(1, min(self.config.passes, most)):
             poses = passes[-1].poses.detach()
             with torch.no_grad(), _full_precision(fine):
-                turned = turn_towards(batch, poses, field_mm)
-            _, finer = self.encoder(self._channels(turned, poses))
-            passes.append(self._pass(turned, finer, lateral, poses))
+                turned = turn_towards(batch, poses, self.correspondence.up, field_mm)
+                if known is None:
+                    drawn = expected(self.anchors.cloud(), turned, poses)
+                else:
+                    drawn = expected_each(known.clouds, turned, poses)
+            _, finer = self.encoder(self._channels(turned, drawn))
+            passes.append(self._pass(turned, finer, lateral, landmarks, poses))
         return tuple(passes)
 
-    def _pass(self, batch: ViewBatch, fine: Tensor, lateral: Tensor, start: Tensor) -> Pass:
+    def _pass(
+        self, batch: ViewBatch, fine: Tensor, lateral: Tensor, landmarks: Tensor, start: Tensor
+    ) -> Pass:
         assert self.correspondence is not None
         maps = fine.unflatten(0, (len(batch), batch.views))
         with _full_precision(fine):
             places = self.correspondence(maps.float(), lateral, batch.size_px)
             poses = pose_from_pixels(
-                self.correspondence.landmarks,
+                landmarks,
                 places.pixels,
                 places.weights,
                 batch.intrinsics,
@@ -282,12 +291,12 @@ class RecM(nn.Module):
         return Pass(batch, places, poses.float())
 
     @torch.no_grad()
-    def predict(self, batch: ViewBatch) -> Prediction:
+    def predict(self, batch: ViewBatch, known: KnownVertebrae | None = None) -> Prediction:
         """Give the answer, without a graph and without anything random."""
         was = self.training
         self.eval()
         try:
-            prediction: Prediction = self(batch)
+            prediction: Prediction = self(batch, known)
         finally:
             self.train(was)
         return prediction

@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-NAME = "population"
+POPULATION = "population"
+"""Weights that reconstruct a vertebra whose shape they are not told."""
+LANDMARKS = "landmarks"
+"""Weights that find vertebrae of known shapes by landmarks: what a patient's training goes on
+from."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def shipped_weights() -> Path | None:
+def shipped_weights(name: str = POPULATION) -> Path | None:
     """Weights of many vertebrae, or None where they were not installed.
 
     They stand in the library's own folder in a built extension and where pip has installed it, and
     in the Resources beside that folder in a checkout.
     """
     for folder in (_PACKAGE / "Models", _PACKAGE.parent / "Resources" / "Models"):
-        path = folder / f"{NAME}.safetensors"
+        path = folder / f"{name}.safetensors"
         if path.is_file():
             return path
     return None
@@ -27,7 +31,8 @@ def shipped_name(path: Path, card: Mapping[str, Any]) -> str | None:
 
     None for all others: what users call their files may be somebody's name.
     """
-    weights = shipped_weights()
-    if weights is None or Path(path).resolve() != weights.resolve():
-        return None
-    return f"{NAME}, {card.get('date', 'no date')}"
+    for name in (POPULATION, LANDMARKS):
+        weights = shipped_weights(name)
+        if weights is not None and Path(path).resolve() == weights.resolve():
+            return f"{name}, {card.get('date', 'no date')}"
+    return None

@@ -5,6 +5,8 @@ So each view is turned to look at the vertebra's centre, with its axis upright, 
 left to find there is small, whatever the pose was.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,18 +16,21 @@ from ..tensors import Lenses
 from .views import ViewBatch
 
 
-def turn_towards(batch: ViewBatch, anchors_to_box: Tensor, field_mm: float) -> ViewBatch:
+def turn_towards(
+    batch: ViewBatch, anchors_to_box: Tensor, up: Tensor, field_mm: float
+) -> ViewBatch:
     """Show crops to cameras that look at posed anchors: ``field_mm`` is what the picture covers.
 
-    ``anchors_to_box`` (B, 4, 4), mm. Sources stay where they are.
+    ``anchors_to_box`` (B, 4, 4), mm; ``up`` (3,): the anchors' direction that pictures show
+    upwards. Sources stay where they are.
     """
     size = batch.size_px
     extrinsics, intrinsics = batch.extrinsics.double(), batch.intrinsics.double()
     anchors_to_camera = extrinsics @ anchors_to_box.double()[:, None]
     centre = anchors_to_camera[..., :3, 3]
     forward = functional.normalize(centre, dim=-1)
-    # The posed z axis points up, that is against the rows.
-    down = -anchors_to_camera[..., :3, 2]
+    # Up is against the rows.
+    down = -(anchors_to_camera[..., :3, :3] @ up.to(anchors_to_camera))
     down = functional.normalize(down - (down * forward).sum(-1, keepdim=True) * forward, dim=-1)
     turn = torch.stack([torch.linalg.cross(down, forward, dim=-1), down, forward], dim=-2)
     camera_to_turned = torch.eye(4, dtype=turn.dtype, device=turn.device)
@@ -48,6 +53,15 @@ def turn_towards(batch: ViewBatch, anchors_to_box: Tensor, field_mm: float) -> V
     return ViewBatch(
         shown[:, :, :-1], shown[:, :, -1], lens.float(), (camera_to_turned @ extrinsics).float()
     )
+
+
+def expected_each(
+    clouds: Sequence[GaussianCloud], batch: ViewBatch, clouds_to_box: Tensor
+) -> Tensor:
+    """Do what `expected` does with a cloud of each case's own (B of them)."""
+    cases = range(len(batch))
+    parts = [expected(clouds[n], batch.case(n), clouds_to_box[n : n + 1]) for n in cases]
+    return torch.cat(parts)
 
 
 @torch.no_grad()

@@ -42,6 +42,10 @@ class ViewBatch:
         """H = W."""
         return int(self.pictures.shape[-1])
 
+    def case(self, number: int) -> ViewBatch:
+        """Return one case of the batch, as a batch of one."""
+        return ViewBatch(*(tensor[number : number + 1] for tensor in vars(self).values()))
+
     def to(self, device: torch.device | str) -> ViewBatch:
         """Return the batch on another device."""
         return ViewBatch(*(tensor.to(device) for tensor in vars(self).values()))

@@ -98,8 +98,13 @@ class Ahead:
 
 
 def each(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return a dataclass of tensors, and of others like it, with a change to each tensor."""
+    """Return a dataclass of tensors, and of others like it, with a change to each tensor; parts may
+    be missing (None) or several (a tuple)."""
     if isinstance(batch, Tensor):
         return change(batch)
+    if batch is None:
+        return None
+    if isinstance(batch, tuple):
+        return tuple(each(part, change) for part in batch)
     parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return replace(batch, **{name: each(part, change) for name, part in parts.items()})

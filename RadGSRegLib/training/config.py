@@ -217,7 +217,7 @@ class TrainingConfig:
 
     def for_patient(self) -> TrainingConfig:
         """Return the same as the third stage begins with: the vertebra's shape is known, so that
-        only its pose is open."""
+        only its pose is open. With landmarks that holds for vertebrae of all stages."""
         recm = replace(self.model.recm, residual=False, stretch=False)
         return replace(self, model=replace(self.model, recm=recm, anchors="template"))
 

@@ -4,19 +4,30 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from ..cases import CtCase
 from ..errors import InputError
-from ..gaussians import GaussianCloud, fit_vertebra
-from ..geometry import translation
-from ..networks import ModelConfig, RadGSReg, load_model, nearest_grid, shipped_weights
+from ..gaussians import GaussianCloud, voxelize
+from ..geometry import Volume
+from ..networks import (
+    LANDMARKS,
+    POPULATION,
+    Correspondence,
+    ModelConfig,
+    RadGSReg,
+    extents,
+    load_model,
+    nearest_grid,
+    shipped_weights,
+)
+from ..tensors import inverse_rigid
 from .config import TrainingConfig
+from .own import own_anchors
 from .pool import Simulated, Source
 from .subjects import Subject, make_subject
-
-
-def own_anchors(subject: Subject, count: int) -> GaussianCloud:
-    """Fit a subject's own cloud in centred CT axes: the anchors of its patient-specific model."""
-    return fit_vertebra(subject.excess, count).transformed(translation(-subject.centre_ct))
+from .template import EDGE_MM, SPACING_MM, find_axes, index_to_box
 
 
 def patient_source(case: CtCase) -> Source:
@@ -32,22 +43,24 @@ def patient_source(case: CtCase) -> Source:
 def shipped_base(config: TrainingConfig) -> Path | None:
     """Find the shipped weights, if a patient's model can go on from them with the networks that
     ``config`` asks for (a base's shapes win, so other networks have to begin from scratch; what
-    is open in them, `_of_patient`, is no other network). Where only RecM differs, as it is to look
-    for landmarks, detector and RegM go on from them.
+    is open in them, `_of_patient`, is no other network): for landmarks those that know some, or
+    else those from which detector and RegM can go on.
 
     Raises InputError where they are damaged.
     """
-    weights = shipped_weights()
-    if weights is None:
-        return None
-    shapes = load_model(weights).config
-    return weights if same_networks(_with_landmarks(shapes, config.model), config.model) else None
+    for name in (LANDMARKS, POPULATION) if config.model.recm.landmarks else (POPULATION,):
+        weights = shipped_weights(name)
+        if weights is not None:
+            shapes = load_model(weights).config
+            if same_networks(_with_landmarks(shapes, config.model), config.model):
+                return weights
+    return None
 
 
 def check_base(base: Path, config: TrainingConfig) -> None:
     """Raise InputError where a model has other networks than ``config`` asks for: a training that
     goes on from it would have those instead."""
-    shapes = load_model(base).config
+    shapes = _with_landmarks(load_model(base).config, config.model)
     # A detector of its own stays, and one that is missing is added.
     if not same_networks(shapes, replace(config.model, detector=shapes.detector)):
         raise InputError(
@@ -83,14 +96,39 @@ def patient_model(
         anchors = base.recm.anchors.cloud()
     model = RadGSReg(replace(_of_patient(shapes, config.model), detector=detector), anchors)
     if base is not None:
-        left = () if grid else ("recm.anchors.",)
-        if shapes is not base.config:
-            left = ("recm.",)
-        state = {
-            name: tensor for name, tensor in base.state_dict().items() if not name.startswith(left)
-        }
-        model.load_state_dict(state, strict=False)
+        go_on_from(base, model, but=() if grid else ("recm.anchors.",))
+        correspondence = model.recm.correspondence
+        shared = base.recm.correspondence is not None and not base.is_patient_specific
+        if correspondence is not None and shared:
+            _move_landmarks(correspondence, subject, anchors, base.recm.anchors.cloud())
     return model
+
+
+def go_on_from(base: RadGSReg, model: RadGSReg, but: tuple[str, ...] = ()) -> None:
+    """Give a model the weights of a base, ``but`` those whose names begin so, and but RecM's where
+    that alone looks for landmarks."""
+    if model.recm.correspondence is not None and base.recm.correspondence is None:
+        but = ("recm.",)
+    known = base.state_dict().items()
+    left = {name: tensor for name, tensor in known if not name.startswith(but)} if but else known
+    model.load_state_dict(dict(left), strict=False)
+
+
+def _move_landmarks(
+    correspondence: Correspondence,
+    subject: Subject,
+    own: GaussianCloud,
+    shared: GaussianCloud,
+) -> None:
+    """Put the landmarks that queries know from many vertebrae (``shared``: their anchors) on the
+    ``subject`` with its ``own`` cloud, both mm, in shared axes and in centred CT axes."""
+    edge = round(EDGE_MM / SPACING_MM)
+    to_shared = index_to_box(SPACING_MM)
+    mean = voxelize(shared.detach().to("cpu"), to_shared, (edge,) * 3)
+    volume = Volume(mean.numpy().astype(np.float32), to_shared)
+    shared_to_own = torch.from_numpy(find_axes(subject, volume)).float()
+    in_shared = own.transformed(inverse_rigid(shared_to_own).to(own.means))
+    correspondence.move(shared_to_own, extents(in_shared).float() / extents(shared).float())
 
 
 def _with_landmarks(shapes: ModelConfig, asked: ModelConfig) -> ModelConfig:

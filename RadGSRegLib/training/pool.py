@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from ..networks import ViewBatch, make_batch
+from ..networks import KnownVertebrae, ViewBatch, make_batch
 from ..views import WHOLLY_VALID
 from . import bounds
+from .ahead import each
 from .kept import keep, read_kept
 from .samples import Sample, SampleOptions, draw_sample, draw_samples
 from .subjects import Subject
@@ -199,7 +200,8 @@ class Batch:
     ``views``: bone bright; ``targets`` (B, V, H, W) line integrals of the vertebra alone;
     ``centred_to_box`` (B, 4, 4) the truth; ``anchors_to_centred`` (B, 4, 4) where the anchors'
     axes are in the subject's centred CT axes; ``points`` (B, P, 3) mm, the vertebra's surface in
-    centred CT axes; ``ct`` (B, K, J, I) the vertebra as RegM sees it.
+    centred CT axes; ``ct`` (B, K, J, I) the vertebra as RegM sees it; ``known``: the vertebrae
+    themselves, where RecM is told their shapes.
     """
 
     views: ViewBatch
@@ -208,16 +210,18 @@ class Batch:
     anchors_to_centred: Tensor
     points: Tensor
     ct: Tensor
+    known: KnownVertebrae | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""
-        return Batch(*(part.to(device) for part in vars(self).values()))
+        moved: Batch = each(self, lambda tensor: tensor.to(device))
+        return moved
 
     def first(self, count: int) -> Batch:
         """Return the first ``count`` cases."""
-        views, *rest = vars(self).values()
-        first = ViewBatch(*(tensor[:count] for tensor in vars(views).values()))
-        return Batch(first, *(tensor[:count] for tensor in rest))
+        known = None if self.known is None else self.known.first(count)
+        some: Batch = each(replace(self, known=None), lambda tensor: tensor[:count])
+        return replace(some, known=known)
 
 
 def stack_samples(

@@ -12,6 +12,7 @@ from ..system import Progress
 from . import bounds
 from .card import anchors_of
 from .config import TrainingConfig
+from .patient import go_on_from
 from .pool import Source
 from .readers import phantom_sources
 from .samples import Sample, SampleOptions
@@ -62,14 +63,19 @@ def population_model(
     posed = (networks if base is None else base.config).recm.pose
     # A grid that is not posed has no axes of a vertebra.
     mean = _turned(config, data, work, progress) if posed or kind != "grid" else None
-    if base is not None:
+    looks = config.model.recm.landmarks > 0
+    if base is not None and (base.recm.correspondence is not None or not looks):
         model = base.with_detector(config.model.detector).train()
     elif mean is None or kind == "grid":
         return RadGSReg(networks, nearest_grid(config.gaussians))
+    elif base is not None:
+        networks = replace(networks, detector=base.config.detector or networks.detector)
+        model = RadGSReg(networks, template_cloud(mean, config.gaussians))
+        go_on_from(base, model)
     else:
         model = RadGSReg(networks, template_cloud(mean, config.gaussians))
-    # Modes are of vertebrae, not of a grid, and a patient's shape is known.
-    bendable = kind != "grid" and not model.is_patient_specific
+    # Modes are of vertebrae, not of a grid, and of shapes that are not known anyway.
+    bendable = kind != "grid" and not model.is_rigid
     if asked.stage == 1 and bendable and model.shapes is None:
         learned = shapes_of(
             model.recm.anchors,

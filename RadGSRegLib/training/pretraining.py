@@ -84,7 +84,7 @@ class _Stage:
             held = trainer.unseen or trainer.pool
             with one_torch_thread():
                 count = min(config.validate, bounds.MEASURED_PAIRS)
-                quality = reconstruction_figures(model, held, count)
+                quality = reconstruction_figures(model, held, count, trainer.vertebrae)
             gaussians = len(model.recm.anchors)
             done = Done(trainer.step, minutes, trainer.compiled.works, gaussians)
             card = model_card(asked, config, base, data.facts, history, quality, done)

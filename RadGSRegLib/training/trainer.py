@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..networks import Prediction, RadGSReg, excess_cube, move_volume
+from ..gaussians import GaussianCloud
+from ..networks import KnownVertebrae, Prediction, RadGSReg, excess_cube, move_volume
+from ..system import one_torch_thread
 from .config import TrainingConfig
 from .loop import Around, Loop, falling
 from .losses import point_distance, volume_l1
 from .objective import POINT_MM, Objective, in_anchor_axes
+from .own import shared_cloud
 from .pool import VALIDATION, Batch, SamplePool, numbers_of_step, stack_samples
 
 _POINTS = 64
@@ -37,6 +40,7 @@ class Trainer(Loop):
         around.setdefault("compute", config.compute("cpu"))
         super().__init__(model, pool, config, **around)
         self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
+        self._clouds: dict[tuple[bool, int], GaussianCloud] = {}
         self.objective = Objective(
             model, config.extra, reduced=self.compute.reduced, ct_pairs=config.ct_pairs
         )
@@ -107,9 +111,28 @@ class Trainer(Loop):
         samples = pool.samples(numbers)
         pixel = self.config.model.recm.pixel_mm
         views, targets, poses = stack_samples(samples, pixel, generator)
-        known = [self._subject(pool, n) for n in numbers]
-        axes, points, cubes = (torch.stack(parts) for parts in zip(*known, strict=True))
-        return Batch(views, targets, poses, axes, points, cubes)
+        parts = [self._subject(pool, n) for n in numbers]
+        axes, points, cubes = (torch.stack(part) for part in zip(*parts, strict=True))
+        return Batch(views, targets, poses, axes, points, cubes, self.vertebrae(pool, numbers))
+
+    def vertebrae(self, pool: SamplePool, numbers: Sequence[int]) -> KnownVertebrae | None:
+        """Return the pairs' vertebrae, where RecM finds the pose of a shape that it is told: one
+        that is not the anchors, which are a patient's own. None elsewhere."""
+        recm = self.model.recm
+        if self.model.is_patient_specific or not self.model.is_rigid or not recm.config.landmarks:
+            return None
+        clouds = []
+        for number in numbers:
+            key = (pool is self.pool, pool.source_of(number))
+            if key not in self._clouds:
+                # Fitted, also where nothing is learned.
+                with one_torch_thread(), torch.enable_grad():
+                    cloud = shared_cloud(pool.subject(number), self.config.gaussians)
+                self._clouds[key] = cloud.detach()
+            clouds.append(self._clouds[key])
+        assert recm.correspondence is not None
+        landmarks = recm.correspondence.landmarks.cpu()
+        return KnownVertebrae.of(clouds, landmarks, recm.anchors.cloud().to("cpu"))
 
     def _subject(self, pool: SamplePool, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """Of a pair's vertebra: anchors_to_centred, surface points, RegM's cube."""
@@ -137,9 +160,9 @@ class Trainer(Loop):
         reconstructed, registered = [], []
         for part in self._validation:
             batch = part.to(self.device)
-            prediction = self.model.recm.predict(batch.views)
+            prediction = self.model.recm.predict(batch.views, batch.known)
             reconstructed.append(self._off(batch, prediction))
-            poses = self.model.align(prediction, batch.ct)
+            poses = self.model.align(prediction, batch.ct, batch.known)
             registered.append(point_distance(batch.points, batch.centred_to_box, poses))
         errors, aligned = torch.cat(reconstructed), torch.cat(registered)
         best = self.history.best()
