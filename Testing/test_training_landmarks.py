@@ -185,17 +185,15 @@ def test_the_landmarks_of_many_vertebrae_are_put_on_the_patients(subject):
     own = own_anchors(subject, 60)
     turn = affine(Rotation.from_euler("x", 12.0, degrees=True).as_matrix(), [0.5, 1.0, -0.5])
     own_to_shared = torch.from_numpy(np.linalg.inv(turn)).float()
-    stretch = torch.tensor([0.9, 1.0, 1.1])
-    # The mean vertebra is this one, turned and resized.
+    # The mean vertebra is this one, turned.
     shared = own.transformed(own_to_shared)
-    shared = replace(shared, means=shared.means / stretch)
     config = _landmarks(RIGID)
     model = replace(config.model, patient=False)
     base = scenes.shaken(RadGSReg(model, shared))
     ours = patient_model(subject, config, base).recm.correspondence
     theirs = base.recm.correspondence
     assert torch.equal(ours.queries, theirs.queries)
-    wanted = applied(torch.from_numpy(turn).float(), theirs.landmarks * stretch)
+    wanted = applied(torch.from_numpy(turn).float(), theirs.landmarks)
     assert float((ours.landmarks - wanted).norm(dim=1).mean()) < 1.5
     angle = torch.rad2deg(torch.acos((ours.up * torch.from_numpy(turn[:3, 2]).float()).sum()))
     assert float(angle) < 3.0
@@ -227,13 +225,14 @@ def test_each_pair_brings_its_own_vertebra(subject):
     pool = SamplePool([Simulated("phantom", lambda wide: subject)], config.samples, 0, None)
     trainer = Trainer(many, pool, replace(config, model=model))
     batch = trainer._batch([0, 1], None)
-    assert len(batch.known.clouds) == 2
-    assert batch.known.landmarks.shape == (2, 16, 3)
-    assert not torch.allclose(batch.known.landmarks[0], many.recm.correspondence.landmarks)
+    assert len(batch.own) == 2
+    assert torch.allclose(
+        batch.own[0].means.mean(0), own_anchors(subject, 60).means.mean(0), atol=1
+    )
     # Another device, fewer cases: the vertebrae go with them.
-    assert len(batch.first(1).to("cpu").known.clouds) == 1
+    assert len(batch.first(1).to("cpu").own) == 1
     terms = Objective(many, config.extra)(batch, "recm", 0)
     terms["loss"].backward()
     assert many.recm.get_parameter("correspondence.queries").grad.any()
     # A patient's own are the anchors.
-    assert _trainer(subject, config)._batch([0, 1], None).known is None
+    assert _trainer(subject, config)._batch([0, 1], None).own == ()

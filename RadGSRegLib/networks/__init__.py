@@ -11,7 +11,6 @@ from .anchors import project as project
 from .bounds import SIGHTED as SIGHTED
 from .correspondence import Correspondence as Correspondence
 from .correspondence import attention_loss as attention_loss
-from .correspondence import extents as extents
 from .crops import PIXEL_MM as PIXEL_MM
 from .crops import SIZE_PX as SIZE_PX
 from .crops import Frame as Frame
@@ -25,10 +24,10 @@ from .detector import is_lateral as is_lateral
 from .detector import look as look
 from .encoders import ENCODERS as ENCODERS
 from .encoders import PICTURE_ENCODERS as PICTURE_ENCODERS
-from .known import KnownVertebrae as KnownVertebrae
 from .model import ModelConfig as ModelConfig
 from .model import RadGSReg as RadGSReg
 from .model import load_model as load_model
+from .model import placed as placed
 from .model import save_model as save_model
 from .patient import CENTRE as CENTRE
 from .patient import is_trained_for as is_trained_for

@@ -62,15 +62,12 @@ class Correspondence(nn.Module):
         """Spread the landmarks over a cloud."""
         self.landmarks = spread_landmarks(cloud, len(self.landmarks)).to(self.queries.device)
 
-    @torch.no_grad()
-    def move(self, shared_to_own: Tensor, stretch: Tensor) -> None:
-        """Put the landmarks, until now in axes that many vertebrae share, on one of them.
-
-        ``shared_to_own`` (4, 4): where these axes are in its own; ``stretch`` (3,): how much larger
-        it is along each.
-        """
-        self.landmarks = applied(shared_to_own.to(self.landmarks), self.landmarks * stretch)
-        self.up = shared_to_own[:3, :3].to(self.up) @ self.up
+    def move(self, shared_to_own: Tensor) -> None:
+        """Put the landmarks, until now in axes (mm) that many vertebrae share, on one of them:
+        ``shared_to_own`` (4, 4) says where these axes are in its own."""
+        moved = shared_to_own.to(self.landmarks)
+        self.landmarks = applied(moved, self.landmarks)
+        self.up = moved[:3, :3] @ self.up
 
     def forward(self, maps: Tensor, lateral: Tensor, size_px: int) -> Places:
         """``lateral`` (B, V): which views are; ``size_px``: the pictures' edge."""
@@ -90,16 +87,6 @@ class Correspondence(nn.Module):
         trust = trust + torch.lerp(self.usual[0], self.usual[1], kind)
         weights = functional.softplus(trust + 1.0)
         return Places(logits, attention.view_as(logits), pixels, weights)
-
-
-def extents(cloud: GaussianCloud) -> Tensor:
-    """Return how far a cloud reaches along each axis (3,) mm: the standard deviation of its
-    Gaussians' centres, each counted by its mass."""
-    single = cloud.detach()
-    mass = (single.densities * single.scales.prod(1))[:, None]
-    mass = mass / mass.sum()
-    middle = (mass * single.means).sum(0)
-    return (mass * (single.means - middle).square()).sum(0).sqrt()
 
 
 def cell_centres(maps: Tensor, size_px: int) -> Tensor:

@@ -19,7 +19,6 @@ from ..views import local_contrast
 from . import bounds
 from .anchors import Anchors, grid_cloud
 from .detector import Detector, DetectorConfig
-from .known import KnownVertebrae
 from .recm import Deformation, Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
 from .shapes import Shapes
@@ -135,15 +134,15 @@ class RadGSReg(nn.Module):
 
     @torch.no_grad()
     def align(
-        self, prediction: Prediction, ct: Tensor, known: KnownVertebrae | None = None
+        self, prediction: Prediction, ct: Tensor, own: Sequence[GaussianCloud] = ()
     ) -> Tensor:
         """RegM's poses (B, 4, 4), centred CT to box, for a prediction and CT cubes (B, K, J, I);
-        of ``known`` vertebrae their own clouds are shown."""
+        ``own`` as RecM was given them."""
         was = self.training
         self.eval()
         try:
             effect = prediction.effect
-            clouds = self.recm.clouds(effect) if known is None else known.posed(effect.poses)
+            clouds = placed(own, effect.poses) if own else self.recm.clouds(effect)
             volumes = self.voxelize(clouds)
             poses: Tensor = self.regm(volumes, ct.to(volumes))
         finally:
@@ -181,6 +180,12 @@ class RadGSReg(nn.Module):
             score = (weight * pictured * contrast).sum() / energy.clamp_min(1e-9).sqrt()
             scores.append(score)
         return torch.stack(scores)
+
+
+def placed(clouds: Sequence[GaussianCloud], poses: Tensor) -> list[GaussianCloud]:
+    """Return clouds (B of them) where ``poses`` (B, 4, 4) put them."""
+    pairs = zip(clouds, poses, strict=True)
+    return [cloud.to(pose.device).transformed(pose) for cloud, pose in pairs]
 
 
 def _where(first: Tensor, a: Prediction, b: Prediction) -> Prediction:

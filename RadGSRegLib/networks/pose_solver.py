@@ -26,7 +26,7 @@ def pose_from_pixels(
     ``weights`` through every step.
 
     Args:
-        points: (N, 3) mm in the axes that the poses turn, or (B, N, 3).
+        points: (N, 3) mm in the axes that the poses turn.
         pixels: (B, V, N, 2), x then y.
         weights: (B, V, N), not negative.
         intrinsics: (B, V, 3, 3).

@@ -14,7 +14,7 @@ both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -29,7 +29,6 @@ from .attention import AttentionPool
 from .correspondence import Correspondence, Places
 from .detector import is_lateral
 from .encoders import Encoder
-from .known import KnownVertebrae
 from .pose_solver import pose_from_pixels
 from .rigid import POSE_NUMBERS, apply_step, step_from_raw
 from .turned import expected, expected_each, turn_towards, turned_field_mm
@@ -207,14 +206,15 @@ class RecM(nn.Module):
             free=config.residual,
         ).to(self.pose_head.weight.device)
 
-    def forward(self, batch: ViewBatch, known: KnownVertebrae | None = None) -> Prediction:
+    def forward(self, batch: ViewBatch, own: Sequence[GaussianCloud] = ()) -> Prediction:
         """Gaussians for pictures in which bone is bright.
 
-        ``known``: the vertebrae of the batch, for landmarks of known shapes (None: the anchors).
+        ``own``: the vertebrae of the batch in the anchors' axes, one for each case, where landmarks
+        are looked for on others than the anchors.
         """
         count, views = len(batch), batch.views
         coarse, fine = self.encoder(self._channels(batch, torch.zeros_like(batch.valid)))
-        passes = self._passes(batch, fine, known)
+        passes = self._passes(batch, fine, own)
         if passes and not (self.config.residual or self.config.stretch):
             return self._as_posed(passes)
         attention = self.pool.attention(coarse)
@@ -246,7 +246,7 @@ class RecM(nn.Module):
         return torch.cat([batch.pictures, more], dim=2).flatten(0, 1)
 
     def _passes(
-        self, batch: ViewBatch, fine: Tensor, known: KnownVertebrae | None
+        self, batch: ViewBatch, fine: Tensor, own: Sequence[GaussianCloud]
     ) -> tuple[Pass, ...]:
         """Read poses from landmarks, first in the crops as they are, whose finer maps are known.
 
@@ -255,33 +255,30 @@ class RecM(nn.Module):
         """
         if self.correspondence is None:
             return ()
-        landmarks = self.correspondence.landmarks if known is None else known.landmarks
         lateral = is_lateral(batch.extrinsics)
         start = torch.eye(4, device=fine.device).repeat(len(batch), 1, 1)
-        passes = [self._pass(batch, fine, lateral, landmarks, start)]
+        passes = [self._pass(batch, fine, lateral, start)]
         field_mm = turned_field_mm(self.config.pixel_mm, batch.size_px)
         most = 2 if self.training else self.config.passes
         for _ in range(1, min(self.config.passes, most)):
             poses = passes[-1].poses.detach()
             with torch.no_grad(), _full_precision(fine):
                 turned = turn_towards(batch, poses, self.correspondence.up, field_mm)
-                if known is None:
-                    drawn = expected(self.anchors.cloud(), turned, poses)
+                if own:
+                    drawn = expected_each(own, turned, poses)
                 else:
-                    drawn = expected_each(known.clouds, turned, poses)
+                    drawn = expected(self.anchors.cloud(), turned, poses)
             _, finer = self.encoder(self._channels(turned, drawn))
-            passes.append(self._pass(turned, finer, lateral, landmarks, poses))
+            passes.append(self._pass(turned, finer, lateral, poses))
         return tuple(passes)
 
-    def _pass(
-        self, batch: ViewBatch, fine: Tensor, lateral: Tensor, landmarks: Tensor, start: Tensor
-    ) -> Pass:
+    def _pass(self, batch: ViewBatch, fine: Tensor, lateral: Tensor, start: Tensor) -> Pass:
         assert self.correspondence is not None
         maps = fine.unflatten(0, (len(batch), batch.views))
         with _full_precision(fine):
             places = self.correspondence(maps.float(), lateral, batch.size_px)
             poses = pose_from_pixels(
-                landmarks,
+                self.correspondence.landmarks,
                 places.pixels,
                 places.weights,
                 batch.intrinsics,
@@ -291,12 +288,12 @@ class RecM(nn.Module):
         return Pass(batch, places, poses.float())
 
     @torch.no_grad()
-    def predict(self, batch: ViewBatch, known: KnownVertebrae | None = None) -> Prediction:
+    def predict(self, batch: ViewBatch, own: Sequence[GaussianCloud] = ()) -> Prediction:
         """Give the answer, without a graph and without anything random."""
         was = self.training
         self.eval()
         try:
-            prediction: Prediction = self(batch, known)
+            prediction: Prediction = self(batch, own)
         finally:
             self.train(was)
         return prediction

@@ -98,12 +98,10 @@ class Ahead:
 
 
 def each(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return a dataclass of tensors, and of others like it, with a change to each tensor; parts may
-    be missing (None) or several (a tuple)."""
+    """Return a dataclass of tensors, and of others like it or tuples of them, with a change to each
+    tensor."""
     if isinstance(batch, Tensor):
         return change(batch)
-    if batch is None:
-        return None
     if isinstance(batch, tuple):
         return tuple(each(part, change) for part in batch)
     parts = {field.name: getattr(batch, field.name) for field in fields(batch)}

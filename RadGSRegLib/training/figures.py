@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..gaussians import GaussianCloud
 from ..geometry import translation
 from ..measures import reconstruction_quality
-from ..networks import KnownVertebrae, RadGSReg
+from ..networks import RadGSReg, placed
 from ..reconstruction import box_of_cloud
 from .pool import VALIDATION, SamplePool, stack_samples
 
@@ -17,26 +18,26 @@ def reconstruction_figures(
     model: RadGSReg,
     pool: SamplePool,
     count: int,
-    vertebrae: Callable[[SamplePool, Sequence[int]], KnownVertebrae | None] = lambda *_: None,
+    vertebrae: Callable[[SamplePool, Sequence[int]], Sequence[GaussianCloud]] = lambda *_: (),
 ) -> dict[str, float]:
     """Average SSIM and PSNR (dB) of held-out pairs, on the vertebra's box at 1.5 mm.
 
     RecM's own answers, without any refinement, polarity unknown. A reconstruction that misses its
-    vertebra's box counts as 0. ``vertebrae`` gives those of pairs whose shapes RecM is told; their
-    polarity is known too.
+    vertebra's box counts as 0. ``vertebrae`` gives those of pairs that RecM is told; their polarity is
+    known too.
     """
     figures = []
     device = next(model.parameters()).device
     for number in range(VALIDATION, VALIDATION + count):
         subject, sample = pool.subject(number), pool.sample(number)
         views, _, poses = stack_samples([sample], model.config.recm.pixel_mm, None)
-        known = vertebrae(pool, [number])
-        if known is None:
+        own = vertebrae(pool, [number])
+        if own:
+            poses_box = model.recm.predict(views.to(device), own).effect.poses
+            (cloud,) = placed(own, poses_box.to("cpu"))
+        else:
             prediction = model.reconstruct(views.to(device))[0]
             cloud = model.recm.clouds(prediction.effect)[0].detach().to("cpu")
-        else:
-            (pose,) = model.recm.predict(views.to(device), known).effect.poses.to("cpu")
-            cloud = known.clouds[0].transformed(pose)
         ct_to_box = poses[0].double().numpy() @ translation(-subject.centre_ct)
         volume = box_of_cloud(cloud, _SPACING_MM).voxelize(cloud)
         try:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..gaussians import GaussianCloud, rasterize
-from ..networks import Pass, RadGSReg, attention_loss, move_volume, project
+from ..networks import Pass, RadGSReg, attention_loss, move_volume, placed, project
 from ..tensors import applied
 from . import losses
 from .ct_pairs import CtPairs
@@ -71,7 +71,7 @@ class Objective(nn.Module):
         """L_CAL-rec and what simulation adds; the effect's clouds of ``rendered`` cases."""
         recm = self.model.recm
         with self._networks(batch):
-            prediction = recm(batch.views, batch.known)
+            prediction = recm(batch.views, batch.own)
         answers = [prediction.effect.each(Tensor.float)]
         counterfactual = prediction.factual is not prediction.effect
         if counterfactual:
@@ -81,7 +81,7 @@ class Objective(nn.Module):
         terms: dict[str, Tensor] = {}
         loss = truth.new_zeros(())
         if prediction.passes:
-            landmarks, known = self._landmarks(prediction.passes, batch, truth, points)
+            landmarks, known = self._landmarks(prediction.passes, truth, points)
             terms |= {name: term.detach() for name, term in landmarks.items()}
             loss = loss + self.extra.places * landmarks["places"]
             apart = known * (landmarks["points_mm"] + landmarks["passes_mm"])
@@ -98,10 +98,8 @@ class Objective(nn.Module):
             true_volume = move_volume(some.ct, some.centred_to_box, self.model.config.regm.box_mm)
             outputs = []
             for answer in answers:
-                some_answers = answer.each(lambda t: t[:rendered])
-                clouds = recm.clouds(some_answers)
-                if some.known is not None:
-                    clouds = some.known.posed(some_answers.poses)
+                shape = answer.each(lambda t: t[:rendered])
+                clouds = placed(some.own, shape.poses) if some.own else recm.clouds(shape)
                 effects = effects or clouds
                 outputs.append((render(clouds, some), self.model.voxelize(clouds)))
             if counterfactual:
@@ -117,7 +115,7 @@ class Objective(nn.Module):
         return terms, effects
 
     def _landmarks(
-        self, passes: Sequence[Pass], batch: Batch, truth: Tensor, points: Tensor
+        self, passes: Sequence[Pass], truth: Tensor, points: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
         """How far the attention of landmarks is from where they are (mean over the passes), and the
         last pose and those before it from the truth; then how much poses count by now.
@@ -127,8 +125,7 @@ class Objective(nn.Module):
         """
         correspondence = self.model.recm.correspondence
         assert correspondence is not None
-        own = correspondence.landmarks[None] if batch.known is None else batch.known.landmarks
-        points_box = applied(truth[:, None], own)
+        points_box = applied(truth[:, None], correspondence.landmarks[None])
         off = []
         for each in passes:
             size_px = each.batch.size_px

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..cases import CtCase
 from ..errors import InputError
@@ -14,15 +15,12 @@ from ..geometry import Volume
 from ..networks import (
     LANDMARKS,
     POPULATION,
-    Correspondence,
     ModelConfig,
     RadGSReg,
-    extents,
     load_model,
     nearest_grid,
     shipped_weights,
 )
-from ..tensors import inverse_rigid
 from .config import TrainingConfig
 from .own import own_anchors
 from .pool import Simulated, Source
@@ -100,7 +98,7 @@ def patient_model(
         correspondence = model.recm.correspondence
         shared = base.recm.correspondence is not None and not base.is_patient_specific
         if correspondence is not None and shared:
-            _move_landmarks(correspondence, subject, anchors, base.recm.anchors.cloud())
+            correspondence.move(_shared_axes(subject, base.recm.anchors.cloud()))
     return model
 
 
@@ -114,21 +112,14 @@ def go_on_from(base: RadGSReg, model: RadGSReg, but: tuple[str, ...] = ()) -> No
     model.load_state_dict(dict(left), strict=False)
 
 
-def _move_landmarks(
-    correspondence: Correspondence,
-    subject: Subject,
-    own: GaussianCloud,
-    shared: GaussianCloud,
-) -> None:
-    """Put the landmarks that queries know from many vertebrae (``shared``: their anchors) on the
-    ``subject`` with its ``own`` cloud, both mm, in shared axes and in centred CT axes."""
+def _shared_axes(subject: Subject, shared: GaussianCloud) -> Tensor:
+    """Find where the axes of anchors that many vertebrae share (``shared``, mm) are in a subject's
+    centred CT axes (4, 4), float32."""
+    index_to_shared = index_to_box(SPACING_MM)
     edge = round(EDGE_MM / SPACING_MM)
-    to_shared = index_to_box(SPACING_MM)
-    mean = voxelize(shared.detach().to("cpu"), to_shared, (edge,) * 3)
-    volume = Volume(mean.numpy().astype(np.float32), to_shared)
-    shared_to_own = torch.from_numpy(find_axes(subject, volume)).float()
-    in_shared = own.transformed(inverse_rigid(shared_to_own).to(own.means))
-    correspondence.move(shared_to_own, extents(in_shared).float() / extents(shared).float())
+    mean = voxelize(shared.detach().to("cpu"), index_to_shared, (edge,) * 3)
+    volume = Volume(mean.numpy().astype(np.float32), index_to_shared)
+    return torch.from_numpy(find_axes(subject, volume)).float()
 
 
 def _with_landmarks(shapes: ModelConfig, asked: ModelConfig) -> ModelConfig:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from ..networks import KnownVertebrae, ViewBatch, make_batch
+from ..gaussians import GaussianCloud
+from ..networks import ViewBatch, make_batch
 from ..views import WHOLLY_VALID
 from . import bounds
 from .ahead import each
@@ -200,8 +201,8 @@ class Batch:
     ``views``: bone bright; ``targets`` (B, V, H, W) line integrals of the vertebra alone;
     ``centred_to_box`` (B, 4, 4) the truth; ``anchors_to_centred`` (B, 4, 4) where the anchors'
     axes are in the subject's centred CT axes; ``points`` (B, P, 3) mm, the vertebra's surface in
-    centred CT axes; ``ct`` (B, K, J, I) the vertebra as RegM sees it; ``known``: the vertebrae
-    themselves, where RecM is told their shapes.
+    centred CT axes; ``ct`` (B, K, J, I) the vertebra as RegM sees it; ``own``: the vertebrae
+    in the anchors' axes, where RecM is told them (none elsewhere).
     """
 
     views: ViewBatch
@@ -210,7 +211,7 @@ class Batch:
     anchors_to_centred: Tensor
     points: Tensor
     ct: Tensor
-    known: KnownVertebrae | None = None
+    own: tuple[GaussianCloud, ...] = ()
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""
@@ -219,9 +220,8 @@ class Batch:
 
     def first(self, count: int) -> Batch:
         """Return the first ``count`` cases."""
-        known = None if self.known is None else self.known.first(count)
-        some: Batch = each(replace(self, known=None), lambda tensor: tensor[:count])
-        return replace(some, known=known)
+        some: Batch = each(replace(self, own=()), lambda tensor: tensor[:count])
+        return replace(some, own=self.own[:count])
 
 
 def stack_samples(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..gaussians import GaussianCloud
-from ..networks import KnownVertebrae, Prediction, RadGSReg, excess_cube, move_volume
+from ..networks import Prediction, RadGSReg, excess_cube, move_volume
 from ..system import one_torch_thread
 from .config import TrainingConfig
 from .loop import Around, Loop, falling
@@ -115,12 +115,12 @@ class Trainer(Loop):
         axes, points, cubes = (torch.stack(part) for part in zip(*parts, strict=True))
         return Batch(views, targets, poses, axes, points, cubes, self.vertebrae(pool, numbers))
 
-    def vertebrae(self, pool: SamplePool, numbers: Sequence[int]) -> KnownVertebrae | None:
-        """Return the pairs' vertebrae, where RecM finds the pose of a shape that it is told: one
-        that is not the anchors, which are a patient's own. None elsewhere."""
+    def vertebrae(self, pool: SamplePool, numbers: Sequence[int]) -> tuple[GaussianCloud, ...]:
+        """Return the pairs' vertebrae in the anchors' axes, where RecM is told shapes; none
+        elsewhere, as a patient's own are the anchors."""
         recm = self.model.recm
         if self.model.is_patient_specific or not self.model.is_rigid or not recm.config.landmarks:
-            return None
+            return ()
         clouds = []
         for number in numbers:
             key = (pool is self.pool, pool.source_of(number))
@@ -130,9 +130,7 @@ class Trainer(Loop):
                     cloud = shared_cloud(pool.subject(number), self.config.gaussians)
                 self._clouds[key] = cloud.detach()
             clouds.append(self._clouds[key])
-        assert recm.correspondence is not None
-        landmarks = recm.correspondence.landmarks.cpu()
-        return KnownVertebrae.of(clouds, landmarks, recm.anchors.cloud().to("cpu"))
+        return tuple(clouds)
 
     def _subject(self, pool: SamplePool, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """Of a pair's vertebra: anchors_to_centred, surface points, RegM's cube."""
@@ -160,9 +158,9 @@ class Trainer(Loop):
         reconstructed, registered = [], []
         for part in self._validation:
             batch = part.to(self.device)
-            prediction = self.model.recm.predict(batch.views, batch.known)
+            prediction = self.model.recm.predict(batch.views, batch.own)
             reconstructed.append(self._off(batch, prediction))
-            poses = self.model.align(prediction, batch.ct, batch.known)
+            poses = self.model.align(prediction, batch.ct, batch.own)
             registered.append(point_distance(batch.points, batch.centred_to_box, poses))
         errors, aligned = torch.cat(reconstructed), torch.cat(registered)
         best = self.history.best()

@@ -3,9 +3,10 @@
     python Testing/benchmarks/bench_passes.py MODEL.safetensors CASE.json [--pairs 96]
         [--centre-mm 8] [--seed 2000000]
 
-New pairs of X-rays of the CASE's vertebra are simulated, none of which the training has used, with
-the middle of the crop up to ``--centre-mm`` off (a click's error). A pass is two views through the
-encoder; seconds are those of a pair alone on one thread, all passes so far, inputs in memory.
+MODEL may also be one of many vertebrae: its landmarks are then put on the CASE's, as a training
+begins. New pairs of X-rays of that vertebra are simulated, none of which the training has used,
+with the middle of the crop up to ``--centre-mm`` off (a click's error). A pass is two views through
+the encoder; seconds are those of a pair alone on one thread, all passes so far, inputs in memory.
 """
 
 from __future__ import annotations
@@ -18,25 +19,24 @@ from pathlib import Path
 import torch
 
 from RadGSRegLib.cases import read_ct_case
-from RadGSRegLib.networks import RadGSReg, ViewBatch, load_model
+from RadGSRegLib.networks import RadGSReg, load_model
 from RadGSRegLib.system import one_torch_thread
+from RadGSRegLib.training.config import TrainingConfig
 from RadGSRegLib.training.losses import point_distance
-from RadGSRegLib.training.patient import patient_source
+from RadGSRegLib.training.patient import patient_model, patient_source
 from RadGSRegLib.training.pool import stack_samples
 from RadGSRegLib.training.samples import SampleOptions, draw_samples
 
 _TOGETHER = 16
 
 
-def _alone(batch: ViewBatch, number: int) -> ViewBatch:
-    part = slice(number, number + 1)
-    return ViewBatch(*(tensor[part] for tensor in vars(batch).values()))
-
-
 @one_torch_thread()
 def rows(model: RadGSReg, case: Path, options: SampleOptions, seeds: range) -> list[list[str]]:
     """A row of the table per pass."""
     subject = patient_source(read_ct_case(case)).subject()
+    if not model.is_patient_specific:
+        asked = replace(TrainingConfig().for_patient(), model=model.config)
+        model = patient_model(subject, asked, model).eval()
     points = torch.from_numpy(subject.surface_points_ct - subject.centre_ct).float()[::8]
     recm = model.recm
     config = recm.config
@@ -47,7 +47,7 @@ def rows(model: RadGSReg, case: Path, options: SampleOptions, seeds: range) -> l
         batch, _, truth = stack_samples(pairs, config.pixel_mm, None)
         for number, each in enumerate(recm.predict(batch).passes):
             off[number].append(point_distance(points, truth, each.poses))
-    alone = _alone(batch, 0)
+    alone = batch.case(0)
     table = []
     for number, parts in enumerate(off):
         error = torch.cat(parts)
