@@ -223,13 +223,16 @@ class TrainingConfig:
 
     def with_landmarks(self) -> TrainingConfig:
         """Return the same with a RecM that reads its pose from 64 landmarks in three passes, on all
-        cores, with most of the time for it (docs/experiments/networks.md)."""
+        cores, with most of the time for it, and seen from 30 % further around than is promised, so
+        that the edges of that are not the edges of what was learned (docs/experiments/networks.md).
+        """
         recm = replace(self.model.recm, encoder="unet", landmarks=64, passes=3)
         # Eq. 2 says nothing of a pose that landmarks do not; Gaussians that are open need it.
         rigid = not (recm.residual or recm.stretch)
         return replace(
             self,
             model=replace(self.model, recm=recm),
+            samples=self.samples.wider(1.3),
             shares=PhaseShares(0.93, 0.07, 0.0) if rigid else self.shares,
             detection=replace(self.detection, share=0.05),
             rate=3e-3,

@@ -23,8 +23,8 @@ def reconstruction_figures(
     """Average SSIM and PSNR (dB) of held-out pairs, on the vertebra's box at 1.5 mm.
 
     RecM's own answers, without any refinement, polarity unknown. A reconstruction that misses its
-    vertebra's box counts as 0. ``vertebrae`` gives those of pairs that RecM is told; their polarity is
-    known too.
+    vertebra's box counts as 0. ``vertebrae`` gives those of pairs that RecM is told; their polarity
+    is known too.
     """
     figures = []
     device = next(model.parameters()).device

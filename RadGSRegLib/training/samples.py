@@ -99,6 +99,15 @@ class SampleOptions:
     along_mm: float = 0.0
     whole: bool = False
 
+    def wider(self, factor: float) -> SampleOptions:
+        """Return the same with all angles drawn from so many times as wide ranges."""
+        return replace(
+            self,
+            rotation_deg=factor * self.rotation_deg,
+            primary_deg=factor * self.primary_deg,
+            secondary_deg=factor * self.secondary_deg,
+        )
+
 
 def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters:
     """Choose the simulation's ranges for one sample, its detector as coarse as the crops."""
