@@ -1,4 +1,4 @@
-"""Where training data come from: phantoms, CT folders, VerSe'20's layout, real X-ray cases."""
+"""Where training data come from: phantoms, CT folders, data sets' layouts, real X-ray cases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import rotation_angle_deg
 from RadGSRegLib.phantom import LABELS, Phantom, make_phantom, random_spine
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
-from RadGSRegLib.training import readers
+from RadGSRegLib.training import layouts, readers
 from RadGSRegLib.training.samples import SampleOptions
 from RadGSRegLib.training.subjects import make_subject
 from RadGSRegLib.training.template import EDGE_MM, find_axes, mean_vertebra, template_cloud
@@ -65,12 +65,63 @@ def test_verse20_in_its_own_layout(phantom, tmp_path):
     ct = part / "rawdata" / "sub-verse500" / "sub-verse500_dir-ax_ct.nii.gz"
     place = part / "derivatives" / "sub-verse500"
     _write(phantom, ct, place / "sub-verse500_dir-ax_seg-vert_msk.nii.gz")
-    sources = readers.verse_sources(tmp_path)
-    assert [s.name for s in sources] == [s.name for s in readers.verse_sources(part)]
+    sources = layouts.verse_sources(tmp_path)
+    assert [s.name for s in sources] == [s.name for s in layouts.verse_sources(part)]
     assert f"sub-verse500_dir-ax_ct.nii.gz {LABELS['L3']}" in [s.name for s in sources]
-    assert LABELS["L3"] in readers.VERSE_LUMBAR
     with pytest.raises(InputError, match="layout"):
-        readers.verse_sources(place)
+        layouts.verse_sources(place)
+
+
+def test_totalsegmentators_data_set_in_its_own_layout(phantom, tmp_path):
+    folder = tmp_path / "s0042" / "segmentations"
+    _write(phantom, tmp_path / "s0042" / "ct.nii.gz", tmp_path / "spare.nii.gz")
+    folder.mkdir()
+    labels = np.asarray(phantom.labels.array)
+    # As downloaded: a mask for every structure, empty where the CT does not show it.
+    names = {f"vertebrae_{level}": LABELS[level] for level in ("T12", "L1", "L2", "L3", "L4", "L5")}
+    for name, number in {**names, "sacrum": 26}.items():
+        image = volume_to_itk(phantom.labels.with_array((labels == number).astype(np.uint8)))
+        sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
+    (folder / "liver.nii.gz").write_bytes(b"not looked at")
+    sources = layouts.totalsegmentator_sources(tmp_path)
+    _write(phantom, tmp_path / "a_ct.nii.gz", tmp_path / "a_vertebrae.nii.gz")
+    same = [s.name.removeprefix("a_ct.nii.gz ") for s in readers.ct_sources(tmp_path)]
+    assert [s.name for s in sources] == [f"s0042 {number}" for number in same]
+    subject = sources[same.index(str(LABELS["L3"]))].subject()
+    wanted = make_subject(phantom.ct, phantom.labels, LABELS["L3"])
+    assert subject.label == LABELS["L3"]
+    assert set(subject.centroids) == set(wanted.centroids)
+    assert np.allclose(subject.excess.array, wanted.excess.array, atol=1e-5)
+    cut = volume_to_itk(phantom.labels.crop((0, 0, 0), (9, 9, 9)))
+    sitk.WriteImage(cut, str(folder / "vertebrae_L5.nii.gz"))
+    with pytest.raises(InputError, match=r"vertebrae_L5.*another grid"):
+        layouts.totalsegmentator_sources(tmp_path)
+    with pytest.raises(InputError, match="TotalSegmentator's layout"):
+        layouts.totalsegmentator_sources(folder)
+
+
+def test_a_totalsegmentator_subject_without_a_lumbar_vertebra_is_passed_over(phantom, tmp_path):
+    folder = tmp_path / "s0001" / "segmentations"
+    _write(phantom, tmp_path / "s0001" / "ct.nii.gz", folder / "vertebrae_L3.nii.gz")
+    empty = phantom.labels.with_array(np.zeros_like(phantom.labels.array))
+    sitk.WriteImage(volume_to_itk(empty), str(folder / "vertebrae_L3.nii.gz"))
+    with pytest.raises(InputError, match="shows no lumbar vertebra"):
+        layouts.totalsegmentator_sources(tmp_path)
+
+
+def test_ctspine1k_in_its_own_layout(phantom, tmp_path):
+    raw = tmp_path / "rawdata"
+    _write(
+        phantom,
+        raw / "volumes" / "COLONOG" / "1.3.6.1.nii.gz",
+        raw / "labels" / "COLONOG" / "1.3.6.1_seg.nii.gz",
+    )
+    (raw / "labels" / "COLONOG" / "lost_seg.nii.gz").write_bytes(b"its CT is not there")
+    sources = layouts.ctspine1k_sources(tmp_path)
+    assert f"1.3.6.1.nii.gz {LABELS['L3']}" in [s.name for s in sources]
+    assert [s.name for s in layouts.ctspine1k_sources(raw)] == [s.name for s in sources]
+    with pytest.raises(InputError, match="CTSpine1K's layout"):
+        layouts.ctspine1k_sources(raw / "labels")
 
 
 def test_phantoms_are_kept_and_know_their_axes(tmp_path, monkeypatch):

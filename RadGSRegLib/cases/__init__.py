@@ -22,6 +22,7 @@ from .dicom_file import number_of_frames as number_of_frames
 from .dicom_geometry import nominal_extrinsic as nominal_extrinsic
 from .dicom_geometry import nominal_intrinsic as nominal_intrinsic
 from .itk_image import read_itk as read_itk
+from .itk_image import same_grid as same_grid
 from .itk_image import volume_from_itk as volume_from_itk
 from .itk_image import volume_to_itk as volume_to_itk
 from .itk_image import write_itk as write_itk
@@ -56,6 +57,7 @@ from .results import write_volume_nifti as write_volume_nifti
 from .rtk import DetectorGrid as DetectorGrid
 from .rtk import read_rtk_matrices as read_rtk_matrices
 from .rtk import rtk_camera as rtk_camera
+from .segments import Segmentation as Segmentation
 from .strangers import refuse_strangers as refuse_strangers
 from .tiff_stack import StackPlace as StackPlace
 from .types import Case as Case

@@ -60,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phantoms", type=whole(0), default=0, help="spines, for --stage 1")
     add_path(parser, "--cts", "DIR", "CTs with label maps, for --stage 1")
     add_path(parser, "--verse", "DIR", "VerSe'20, for --stage 1")
+    add_path(parser, "--totalsegmentator", "DIR", "TotalSegmentator's data set, for --stage 1")
+    add_path(parser, "--ctspine1k", "DIR", "CTSpine1K, for --stage 1")
     add_path(parser, "--cases", "DIR", "cases with truth.json, for --stage 2")
     parser.add_argument("--fold", type=int, choices=range(5), help="held out of --cases")
     parser.add_argument(
@@ -79,6 +81,8 @@ def check(args: argparse.Namespace) -> None:
         "--phantoms": (1, args.phantoms or None),
         "--cts": (1, args.cts),
         "--verse": (1, args.verse),
+        "--totalsegmentator": (1, args.totalsegmentator),
+        "--ctspine1k": (1, args.ctspine1k),
         "--cases": (2, args.cases),
         "--fold": (2, args.fold),
         "CASE.json": (3, args.case),

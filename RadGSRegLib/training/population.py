@@ -74,7 +74,7 @@ def population_model(
         go_on_from(base, model)
     else:
         model = RadGSReg(networks, template_cloud(mean, config.gaussians))
-    # Modes are of vertebrae, not of a grid, and of shapes that are not known anyway.
+    # Modes are of vertebrae, not of a grid, and where shapes are not known.
     bendable = kind != "grid" and not model.is_rigid
     if asked.stage == 1 and bendable and model.shapes is None:
         learned = shapes_of(

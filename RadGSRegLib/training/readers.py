@@ -1,8 +1,8 @@
-"""Where vertebrae to train on come from: phantoms, folders of CTs, VerSe'20, real X-ray cases."""
+"""Where vertebrae to train on come from: phantoms, folders of CTs, real X-ray cases."""
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..cases import (
     Case,
     Ledger,
+    Segmentation,
     labels_on_ct,
     patient_of,
     read_case,
@@ -24,7 +25,6 @@ from ..errors import InputError
 from ..geometry import Rigid, Volume, affine, invert_rigid, is_rigid, transform_points, translation
 from ..networks import make_frame, resample_views
 from ..phantom import LABELS, make_phantom, random_spine
-from ..vertebrae import LABEL_SCHEMES
 from ..views import prepare_views
 from . import bounds
 from .kept import keep, read_kept
@@ -32,8 +32,7 @@ from .pool import Simulated, Source
 from .samples import Sample, SampleOptions, draw_offset, project_target
 from .subjects import Subject, make_subject
 
-VERSE_LUMBAR = tuple(n for n, level in LABEL_SCHEMES["verse"].items() if level.startswith("L"))
-"""VerSe numbers L1 to L6."""
+ReadLabels = Callable[[Path, Ledger | None], Segmentation]
 
 _SACRUM = 26
 _PHANTOM_LEVELS = ("L1", "L2", "L3", "L4", "L5")
@@ -105,52 +104,31 @@ def ct_sources(folder: Path, ledger: Ledger | None = None) -> list[Source]:
         for mask in _MASKS:
             segmentation = folder / f"{mask.format(name[1])}.{name[2]}"
             if segmentation.is_file():
-                sources += _vertebrae(ct_path, segmentation, None, ledger)
+                sources += vertebrae_of(ct_path, segmentation, None, ledger)
                 break
     if not sources:
         raise InputError(folder, "holds no NAME_ct.nii.gz beside a NAME_vertebrae.nii.gz")
     return sources
 
 
-def verse_sources(folder: Path, ledger: Ledger | None = None) -> list[Source]:
-    """List the lumbar vertebrae of VerSe'20 in its own layout.
-
-    ``rawdata/SUBJECT/*_ct.nii.gz`` with ``derivatives/SUBJECT/*_seg-vert_msk.nii.gz``, in the
-    folder itself or in its ``dataset-*`` parts. ``ledger`` as in `ct_sources`. Raises InputError
-    where there is none.
-    """
-    folder = Path(folder)
-    parts = [folder, *sorted(folder.glob("dataset-*"))]
-    sources: list[Source] = []
-    for part in parts:
-        for ct_path in sorted(part.glob("rawdata/*/*_ct.nii.gz")):
-            stem = ct_path.name.removesuffix("_ct.nii.gz")
-            place = part / "derivatives" / ct_path.parent.name
-            mask = place / f"{stem}_seg-vert_msk.nii.gz"
-            if mask.is_file():
-                sources += _vertebrae(ct_path, mask, VERSE_LUMBAR, ledger)
-    if not sources:
-        raise InputError(
-            folder,
-            "is not VerSe'20's layout",
-            "it has rawdata/SUBJECT/*_ct.nii.gz and derivatives/SUBJECT/*_seg-vert_msk.nii.gz",
-        )
-    return sources
-
-
-def _vertebrae(
-    ct_path: Path, mask_path: Path, wanted: Iterable[int] | None, ledger: Ledger | None
-) -> list[Source]:
-    """One source per label that is not cut by the border of the CT."""
-    segmentation = read_segmentation(mask_path, ledger)
-    sources: list[Source] = []
+def vertebrae_of(
+    ct_path: Path,
+    mask_path: Path,
+    wanted: Iterable[int] | None,
+    ledger: Ledger | None,
+    read: ReadLabels = read_segmentation,
+) -> list[Simulated]:
+    """List a source per label that is not cut by the border of the CT: those ``wanted``, or all but
+    the sacrum's. ``read`` makes a segmentation of what is at ``mask_path``."""
+    segmentation = read(mask_path, ledger)
+    sources: list[Simulated] = []
     for label in segmentation.values():
         mask = (segmentation.array == label).any(axis=0)
         skipped = label == _SACRUM if wanted is None else label not in wanted
         if skipped or _is_cut(mask):
             continue
         name = f"{ct_path.name} {label}"
-        load = partial(_ct_subject, ct_path, mask_path, label, ledger)
+        load = partial(_ct_subject, ct_path, mask_path, label, ledger, read)
         sources.append(Simulated(name, load))
     return sources
 
@@ -162,10 +140,15 @@ def _is_cut(mask: NDArray[np.bool_]) -> bool:
 
 
 def _ct_subject(
-    ct_path: Path, mask_path: Path, label: int, ledger: Ledger | None, wide: bool
+    ct_path: Path,
+    mask_path: Path,
+    label: int,
+    ledger: Ledger | None,
+    read: ReadLabels,
+    wide: bool,
 ) -> Subject:
     ct = read_ct(ct_path, ledger)
-    segmentation = read_segmentation(mask_path, ledger)
+    segmentation = read(mask_path, ledger)
     labels, value, _ = labels_on_ct(segmentation, label, ct, mask_path, ledger)
     return make_subject(ct, labels, value, f"{ct_path.name} {label}", wide=wide)
 

@@ -11,16 +11,18 @@ from ..errors import InputError
 from ..networks import CENTRE
 from . import bounds
 from .config import TrainingConfig
+from .layouts import ctspine1k_sources, totalsegmentator_sources, verse_sources
 from .patient import patient_source
 from .pool import Source
-from .readers import ct_sources, folds, phantom_sources, real_sources, verse_sources
+from .readers import ct_sources, folds, phantom_sources, real_sources
 
 
 @dataclass(frozen=True)
 class Pretraining:
     """What `pretrain` is asked for.
 
-    ``stage`` 1: ``phantoms`` (how many spines), ``cts`` (a folder), ``verse`` (VerSe'20's folder);
+    ``stage`` 1: ``phantoms`` (how many spines), ``cts`` (a folder), ``verse``,
+    ``totalsegmentator`` and ``ctspine1k`` (the folders of these data sets);
     2: ``cases``, a folder of X-ray cases with truth, of which fold ``fold`` of five is held out,
     for choosing the best weights and for the card (None: nothing is, and both know no X-rays but
     those trained on); 3: ``case``, a case.json. ``base``: a model to go on from. ``minutes``: the
@@ -35,6 +37,8 @@ class Pretraining:
     phantoms: int = 0
     cts: Path | None = None
     verse: Path | None = None
+    totalsegmentator: Path | None = None
+    ctspine1k: Path | None = None
     cases: Path | None = None
     fold: int | None = None
     base: Path | None = None
@@ -121,13 +125,15 @@ def _of_population(asked: Pretraining, config: TrainingConfig, work: Path) -> Tr
     for name, place, read in (
         ("CT vertebrae", asked.cts, ct_sources),
         ("VerSe'20 vertebrae", asked.verse, verse_sources),
+        ("TotalSegmentator vertebrae", asked.totalsegmentator, totalsegmentator_sources),
+        ("CTSpine1K vertebrae", asked.ctspine1k, ctspine1k_sources),
     ):
         if place is not None:
             vertebrae = read(place, ledger)
             train += vertebrae
             facts[name] = len(vertebrae)
     if not train:
-        raise InputError("--stage 1", "has no data", "give --phantoms, --cts or --verse")
+        raise InputError("--stage 1", "has no data", "give --phantoms, --cts or a data set")
     unseen = phantom_sources(bounds.UNSEEN_SPINES, config.seed + 2 * 10**6, folder=folder)
     return TrainingData(train, unseen, facts, ledger)
 
