@@ -62,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "--verse", "DIR", "VerSe'20, for --stage 1")
     add_path(parser, "--totalsegmentator", "DIR", "TotalSegmentator's data set, for --stage 1")
     add_path(parser, "--ctspine1k", "DIR", "CTSpine1K, for --stage 1")
+    parser.add_argument(
+        "--deformed",
+        metavar="N",
+        type=whole(0),
+        default=0,
+        help="so many copies of each vertebra of a CT, bent smoothly at random, for --stage 1",
+    )
     add_path(parser, "--cases", "DIR", "cases with truth.json, for --stage 2")
     parser.add_argument("--fold", type=int, choices=range(5), help="held out of --cases")
     parser.add_argument(
@@ -83,6 +90,7 @@ def check(args: argparse.Namespace) -> None:
         "--verse": (1, args.verse),
         "--totalsegmentator": (1, args.totalsegmentator),
         "--ctspine1k": (1, args.ctspine1k),
+        "--deformed": (1, args.deformed or None),
         "--cases": (2, args.cases),
         "--fold": (2, args.fold),
         "CASE.json": (3, args.case),

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..networks import CENTRE
 from . import bounds
 from .config import TrainingConfig
+from .deformed import Deformed
 from .layouts import ctspine1k_sources, totalsegmentator_sources, verse_sources
 from .patient import patient_source
 from .pool import Source
@@ -22,7 +23,8 @@ class Pretraining:
     """What `pretrain` is asked for.
 
     ``stage`` 1: ``phantoms`` (how many spines), ``cts`` (a folder), ``verse``,
-    ``totalsegmentator`` and ``ctspine1k`` (the folders of these data sets);
+    ``totalsegmentator`` and ``ctspine1k`` (the folders of these data sets), ``deformed`` (so many
+    copies of each vertebra of a CT are bent at random);
     2: ``cases``, a folder of X-ray cases with truth, of which fold ``fold`` of five is held out,
     for choosing the best weights and for the card (None: nothing is, and both know no X-rays but
     those trained on); 3: ``case``, a case.json. ``base``: a model to go on from. ``minutes``: the
@@ -39,6 +41,7 @@ class Pretraining:
     verse: Path | None = None
     totalsegmentator: Path | None = None
     ctspine1k: Path | None = None
+    deformed: int = 0
     cases: Path | None = None
     fold: int | None = None
     base: Path | None = None
@@ -122,6 +125,7 @@ def _of_population(asked: Pretraining, config: TrainingConfig, work: Path) -> Tr
     if asked.phantoms:
         train += phantom_sources(asked.phantoms, config.seed, folder=folder)
         facts["phantom spines"] = asked.phantoms
+    phantoms = len(train)
     for name, place, read in (
         ("CT vertebrae", asked.cts, ct_sources),
         ("VerSe'20 vertebrae", asked.verse, verse_sources),
@@ -132,6 +136,12 @@ def _of_population(asked: Pretraining, config: TrainingConfig, work: Path) -> Tr
             vertebrae = read(place, ledger)
             train += vertebrae
             facts[name] = len(vertebrae)
+    if asked.deformed:
+        known = train[phantoms:]
+        if not known:
+            raise InputError("--deformed", "is of CTs' vertebrae", "give --cts or a data set")
+        train += [Deformed(source, n) for n in range(asked.deformed) for source in known]
+        facts["deformed copies of each vertebra of a CT"] = asked.deformed
     if not train:
         raise InputError("--stage 1", "has no data", "give --phantoms, --cts or a data set")
     unseen = phantom_sources(bounds.UNSEEN_SPINES, config.seed + 2 * 10**6, folder=folder)
