@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import network_scenes as scenes
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+import torch
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
+from RadGSRegLib import cli, training
 from RadGSRegLib.cases import volume_to_itk
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.phantom import make_phantom, random_spine
 from RadGSRegLib.training.config import TrainingConfig
 from RadGSRegLib.training.deformed import Deformed, free_form
+from RadGSRegLib.training.loop import History
+from RadGSRegLib.training.objective import Objective
+from RadGSRegLib.training.patient import patient_model
 from RadGSRegLib.training.pool import SamplePool, Simulated
 from RadGSRegLib.training.readers import phantom_sources
 from RadGSRegLib.training.samples import SampleOptions
 from RadGSRegLib.training.stages import Pretraining, training_data
 from RadGSRegLib.training.subjects import Subject
+from RadGSRegLib.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +119,73 @@ def test_a_stage_takes_copies_of_each_vertebra_of_a_ct(tmp_path):
     alone = Pretraining(1, tmp_path / "m.safetensors", phantoms=1, deformed=2)
     with pytest.raises(InputError, match="is of CTs' vertebrae"):
         training_data(alone, TrainingConfig(), tmp_path / "work")
+
+
+def test_what_was_bent_is_known_point_by_point(subject):
+    bent = Deformed(Simulated("one", lambda wide: subject), 1).subject()
+    assert bent.bend is not None
+    before = subject.surface_points_ct - subject.centre_ct
+    after = bent.bend(before) + bent.centre_ct
+    # The bent mask's surface is where that of the mask went, to a voxel of 3 mm.
+    apart = cKDTree(bent.surface_points_ct).query(after)[0]
+    assert np.sqrt((apart**2).mean()) < 3.0
+    unbent = cKDTree(bent.surface_points_ct).query(subject.surface_points_ct)[0]
+    assert np.sqrt((apart**2).mean()) < np.sqrt((unbent**2).mean())
+    # And it goes back to where it came from.
+    back = free_form(np.round(subject.centre_ct), 1)
+    there = np.array([back.TransformPoint(p) for p in after.tolist()])
+    assert np.allclose(there, before + subject.centre_ct, atol=0.01)
+    # Axes that are known go with it; what is left is no rigid motion.
+    axes = bent.anchors_to_centred
+    rigid = before @ axes[:3, :3].T + axes[:3, 3]
+    left = bent.bend(before) - rigid
+    turn = Rotation.align_vectors(rigid + left - (rigid + left).mean(0), rigid - rigid.mean(0))
+    assert np.rad2deg(turn[0].magnitude()) < 0.1
+    assert np.abs(left.mean(0)).max() < 0.05
+    assert 0.5 < np.sqrt((left**2).sum(1).mean()) < 6.0
+
+
+def test_gaussians_learn_where_a_deformation_took_them(subject):
+    config = scenes.SHORT_TRAINING
+    recm = replace(config.model.recm, landmarks=16, passes=2, residual=True)
+    config = replace(config, model=replace(config.model, recm=recm))
+    source = Simulated("one", lambda wide: subject)
+    torch.manual_seed(0)
+    model = patient_model(subject, config)
+    pool = SamplePool([source, Deformed(source, 1)], config.samples, 0, None)
+    trainer = Trainer(model, pool, replace(config, model=model.config))
+    batch = trainer._batch([0, 1], None)
+    assert batch.offsets.shape == (2, len(model.recm.anchors), 3)
+    assert not batch.offsets[0].any()
+    assert float(batch.offsets[1].norm(dim=-1).mean()) > 0.5
+    objective = Objective(model, replace(config.extra, points=0.0, places=0.0))
+    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
+    away = []
+    for _ in range(40):
+        terms = objective(batch, "recm", 0)
+        adam.zero_grad()
+        terms["loss"].backward()
+        adam.step()
+        away.append(float(terms["shape_mm"]))
+    assert away[-1] < 0.7 * away[0]
+    # Where no shape is open nothing is asked of it.
+    rigid = scenes.SHORT_TRAINING
+    closed = Trainer(patient_model(subject, rigid), pool, rigid)
+    assert not len(closed._batch([0, 1], None).offsets)
+
+
+def test_a_patients_training_takes_copies_of_the_patients(tmp_path, monkeypatch):
+    asked = []
+
+    def train(what, config, progress):
+        asked.append((what, config))
+        return History([dict.fromkeys(("step", "minutes", "recm_mm", "regm_mm", "error_mm"), 1.0)])
+
+    monkeypatch.setattr(training, "pretrain", train)
+    words = ["pretrain", "--stage", "3", "case.json", "--out", str(tmp_path / "m.safetensors")]
+    assert cli.main([*words, "--deformed", "6"]) == 0
+    assert cli.main(words) == 0
+    (bent, free), (plain, rigid) = asked
+    assert (bent.deformed, plain.deformed) == (6, 0)
+    assert (free.model.recm.residual, rigid.model.recm.residual) == (True, False)
+    assert cli.main([*words, "--deformed", "6", "--paper"]) == 2

@@ -67,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=whole(0),
         default=0,
-        help="so many copies of each vertebra of a CT, bent smoothly at random, for --stage 1",
+        help="so many copies of each vertebra of a CT, bent smoothly at random; in --stage 3 the "
+        "reconstruction then learns how the patient's may have changed",
     )
     add_path(parser, "--cases", "DIR", "cases with truth.json, for --stage 2")
     parser.add_argument("--fold", type=int, choices=range(5), help="held out of --cases")
@@ -90,7 +91,6 @@ def check(args: argparse.Namespace) -> None:
         "--verse": (1, args.verse),
         "--totalsegmentator": (1, args.totalsegmentator),
         "--ctspine1k": (1, args.ctspine1k),
-        "--deformed": (1, args.deformed or None),
         "--cases": (2, args.cases),
         "--fold": (2, args.fold),
         "CASE.json": (3, args.case),
@@ -98,6 +98,8 @@ def check(args: argparse.Namespace) -> None:
     for name, (stage, value) in given.items():
         if value is not None and args.stage != stage:
             raise InputError(name, f"is of use only with --stage {stage}", "leave it out")
+    if args.deformed and (args.stage == 2 or (args.stage == 3 and args.paper)):
+        raise InputError("--deformed", "is of use only with --stage 1, or 3 without --paper")
     if args.anchors is not None and (args.stage == 3 or args.base not in (None, "none")):
         raise InputError("--anchors", "is of use only with --stage 1 or 2 and without --base")
     if args.landmarks and args.paper:
@@ -126,7 +128,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     if args.paper:
         config = TrainingConfig.paper(args.encoder or "resnet50")
     elif args.stage == 3 or landmarks:
-        config = config.for_patient()
+        config = config.for_patient(bent=args.stage == 3 and args.deformed > 0)
     if landmarks:
         config = config.with_landmarks()
     config = replace(config, seed=args.seed)

@@ -85,15 +85,21 @@ class Anchors(nn.Module):
         """Return the anchors as they were given."""
         return GaussianCloud(self.means, self.scales, self.quaternions, self.densities)
 
+    def offsets(self, raw: Tensor) -> Tensor:
+        """Return how far raw (B, N, 11) moves Gaussians from their anchors (B, N, 3), mm in the
+        anchors' axes."""
+        free = raw[..., :3] + self.base[:, :3] if self.free else raw[..., :3]
+        return self.reach_mm * torch.tanh(free)
+
     def decode(self, raw: Tensor, poses: Tensor, stretch: Tensor) -> list[GaussianCloud]:
         """Move anchors to clouds in the box's frame by raw (B, N, 11), poses (B, 4, 4), stretch
         (B, 3) factors.
 
         The stretch acts along the anchors' own axes, before the pose.
         """
+        offset = self.offsets(raw)
         if self.free:
             raw = raw + self.base
-        offset = self.reach_mm * torch.tanh(raw[..., :3])
         sizes = self.scales * torch.exp(math.log(2.0) * torch.tanh(raw[..., 3:6]))
         turn = torch.nn.functional.normalize(
             raw.new_tensor([1.0, 0.0, 0.0, 0.0]) + 0.3 * raw[..., 6:10], dim=-1

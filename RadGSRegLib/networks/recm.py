@@ -106,9 +106,12 @@ class Deformation:
 
 
 class Pass(NamedTuple):
-    """One look for landmarks: at which crops, where they are, and the poses (B, 4, 4) of that."""
+    """One look for landmarks: at which crops, their coarse and fine maps (B * V, channels, h, w),
+    where landmarks are, and the poses (B, 4, 4) of that."""
 
     batch: ViewBatch
+    coarse: Tensor
+    fine: Tensor
     places: Places
     poses: Tensor
 
@@ -214,9 +217,12 @@ class RecM(nn.Module):
         """
         count, views = len(batch), batch.views
         coarse, fine = self.encoder(self._channels(batch, torch.zeros_like(batch.valid)))
-        passes = self._passes(batch, fine, own)
+        passes = self._passes(batch, coarse, fine, own)
         if passes and not (self.config.residual or self.config.stretch):
             return self._as_posed(passes)
+        if passes:
+            # How Gaussians leave their anchors shows best beside what anchors look like.
+            batch, coarse, fine = passes[-1].batch, passes[-1].coarse, passes[-1].fine
         attention = self.pool.attention(coarse)
         raw, poses = self._raw(batch, coarse, fine, attention, passes[-1].poses if passes else None)
         factual = self._decode(raw, poses)
@@ -246,9 +252,9 @@ class RecM(nn.Module):
         return torch.cat([batch.pictures, more], dim=2).flatten(0, 1)
 
     def _passes(
-        self, batch: ViewBatch, fine: Tensor, own: Sequence[GaussianCloud]
+        self, batch: ViewBatch, coarse: Tensor, fine: Tensor, own: Sequence[GaussianCloud]
     ) -> tuple[Pass, ...]:
-        """Read poses from landmarks, first in the crops as they are, whose finer maps are known.
+        """Read poses from landmarks, first in the crops as they are, whose maps are known.
 
         No gradient goes from a pass to the one before: each learns to mend what there is. Training
         makes two at most, as later ones are like the second.
@@ -257,7 +263,7 @@ class RecM(nn.Module):
             return ()
         lateral = is_lateral(batch.extrinsics)
         start = torch.eye(4, device=fine.device).repeat(len(batch), 1, 1)
-        passes = [self._pass(batch, fine, lateral, start)]
+        passes = [self._pass(batch, (coarse, fine), lateral, start)]
         field_mm = turned_field_mm(self.config.pixel_mm, batch.size_px)
         most = 2 if self.training else self.config.passes
         for _ in range(1, min(self.config.passes, most)):
@@ -268,15 +274,17 @@ class RecM(nn.Module):
                     drawn = expected_each(own, turned, poses)
                 else:
                     drawn = expected(self.anchors.cloud(), turned, poses)
-            _, finer = self.encoder(self._channels(turned, drawn))
-            passes.append(self._pass(turned, finer, lateral, poses))
+            maps = self.encoder(self._channels(turned, drawn))
+            passes.append(self._pass(turned, maps, lateral, poses))
         return tuple(passes)
 
-    def _pass(self, batch: ViewBatch, fine: Tensor, lateral: Tensor, start: Tensor) -> Pass:
+    def _pass(
+        self, batch: ViewBatch, maps: tuple[Tensor, Tensor], lateral: Tensor, start: Tensor
+    ) -> Pass:
         assert self.correspondence is not None
-        maps = fine.unflatten(0, (len(batch), batch.views))
+        fine = maps[1].unflatten(0, (len(batch), batch.views))
         with _full_precision(fine):
-            places = self.correspondence(maps.float(), lateral, batch.size_px)
+            places = self.correspondence(fine.float(), lateral, batch.size_px)
             poses = pose_from_pixels(
                 self.correspondence.landmarks,
                 places.pixels,
@@ -285,7 +293,7 @@ class RecM(nn.Module):
                 batch.extrinsics,
                 start,
             )
-        return Pass(batch, places, poses.float())
+        return Pass(batch, *maps, places, poses.float())
 
     @torch.no_grad()
     def predict(self, batch: ViewBatch, own: Sequence[GaussianCloud] = ()) -> Prediction:

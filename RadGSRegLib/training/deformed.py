@@ -5,14 +5,15 @@ shifts. None is more than 0.4 of the mesh's step, so that space is never folded 
 2000).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from scipy.spatial.transform import Rotation
 
 from ..cases import volume_from_itk, volume_to_itk
 from ..errors import InputError
-from ..geometry import Array, Volume
+from ..geometry import Array, Volume, affine
 from .pool import Source
 from .samples import Sample, SampleOptions, draw_sample
 from .subjects import Subject, make_subject
@@ -25,11 +26,14 @@ _MOST = 0.4
 # Beyond this from the vertebra nothing is bent; a wide subject ends before.
 _REACH_MM = 260.0
 _AIR_HU = -1000.0
+# To a hundredth of a millimetre, and on to spare.
+_ROUNDS = 25
 
 
 @dataclass(frozen=True)
 class Deformed:
-    """A source's vertebra, deformed; the same ``seed`` gives the same.
+    """A source's vertebra, deformed; the same ``seed`` gives the same. ``shift_mm`` as in
+    `free_form`.
 
     Its X-rays are always simulated. Raises InputError, when it is made, where the inner source has
     others.
@@ -37,8 +41,8 @@ class Deformed:
 
     inner: Source
     seed: int
-    axes_known: bool = False
     simulated: bool = True
+    shift_mm: float = _SHIFT_MM
 
     def __post_init__(self) -> None:
         if not self.inner.simulated:
@@ -49,18 +53,53 @@ class Deformed:
         """What it is called in messages."""
         return f"{self.inner.name}, deformed {self.seed}"
 
+    @property
+    def axes_known(self) -> bool:
+        """Whether the anchors' axes are known, as they are where they were before."""
+        return self.inner.axes_known
+
     def subject(self, wide: bool = False) -> Subject:
-        """Return the vertebra; a wide one is deformed alike."""
+        """Return the vertebra; a wide one is deformed alike. Its axes have gone with its surface as
+        nearly as rigid axes can (least squares)."""
         subject = self.inner.subject(wide)
         # About a point of the vertebra that does not depend on how much is around it.
-        bent_to_ct = free_form(np.round(subject.centre_ct), self.seed)
+        bent_to_ct = free_form(np.round(subject.centre_ct), self.seed, self.shift_mm)
         ct = _bent(subject.ct, bent_to_ct, sitk.sitkLinear, _AIR_HU)
         labels = _bent(subject.labels, bent_to_ct, sitk.sitkNearestNeighbor, 0.0)
-        return make_subject(ct, labels, subject.label, self.name, wide=wide)
+        made = make_subject(ct, labels, subject.label, self.name, wide=wide)
+        bend = _Bend(bent_to_ct, subject.centre_ct, made.centre_ct)
+        before = subject.surface_points_ct - subject.centre_ct
+        axes = _nearest_rigid(before, bend(before)) @ subject.anchors_to_centred
+        return replace(made.with_axes(axes), bend=bend)
 
     def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
         """Return a simulated pair; the same seed gives the same."""
         return draw_sample(subject, options, seed)
+
+
+@dataclass(frozen=True)
+class _Bend:
+    """Where a deformation took points, from about the one centre to about the other."""
+
+    bent_to_ct: sitk.Transform
+    centre_before: Array
+    centre_after: Array
+
+    def __call__(self, points: Array) -> Array:
+        ct = np.asarray(points, float) + self.centre_before
+        bent = ct.copy()
+        # Shifts change by less than they are long, so this comes to the one point.
+        for _ in range(_ROUNDS):
+            back = np.array([self.bent_to_ct.TransformPoint(p) for p in bent.tolist()])
+            bent = bent + ct - back
+        return bent - self.centre_after
+
+
+def _nearest_rigid(before: Array, after: Array) -> Array:
+    """The rigid motion (4, 4) that brings points (N, 3) nearest to others."""
+    turned = Rotation.align_vectors(after - after.mean(0), before - before.mean(0))[0]
+    turn = turned.as_matrix()
+    return affine(turn, after.mean(0) - turn @ before.mean(0))
 
 
 def free_form(centre_ct: Array, seed: int, shift_mm: float = _SHIFT_MM) -> sitk.Transform:

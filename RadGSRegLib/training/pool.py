@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -202,7 +202,9 @@ class Batch:
     ``centred_to_box`` (B, 4, 4) the truth; ``anchors_to_centred`` (B, 4, 4) where the anchors'
     axes are in the subject's centred CT axes; ``points`` (B, P, 3) mm, the vertebra's surface in
     centred CT axes; ``ct`` (B, K, J, I) the vertebra as RegM sees it; ``own``: the vertebrae
-    in the anchors' axes, where RecM is told them (none elsewhere).
+    in the anchors' axes, where RecM is told them (none elsewhere); ``offsets`` (B, N, 3) mm: how
+    far deformations took the vertebra from each anchor, in the anchors' axes, where shapes differ
+    from theirs in a known way (nothing elsewhere).
     """
 
     views: ViewBatch
@@ -212,6 +214,7 @@ class Batch:
     points: Tensor
     ct: Tensor
     own: tuple[GaussianCloud, ...] = ()
+    offsets: Tensor = field(default_factory=lambda: torch.zeros(0, 0, 3))
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""

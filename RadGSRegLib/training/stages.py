@@ -17,6 +17,10 @@ from .patient import patient_source
 from .pool import Source
 from .readers import ct_sources, folds, phantom_sources, real_sources
 
+# Numbers of deformations that no training uses, and how many of them it is measured on.
+_UNSEEN = 10**6
+_UNSEEN_BENDS = 4
+
 
 @dataclass(frozen=True)
 class Pretraining:
@@ -24,7 +28,7 @@ class Pretraining:
 
     ``stage`` 1: ``phantoms`` (how many spines), ``cts`` (a folder), ``verse``,
     ``totalsegmentator`` and ``ctspine1k`` (the folders of these data sets), ``deformed`` (so many
-    copies of each vertebra of a CT are bent at random);
+    copies of each vertebra of a CT are bent at random; in stage 3 of the patient's);
     2: ``cases``, a folder of X-ray cases with truth, of which fold ``fold`` of five is held out,
     for choosing the best weights and for the card (None: nothing is, and both know no X-rays but
     those trained on); 3: ``case``, a case.json. ``base``: a model to go on from. ``minutes``: the
@@ -94,9 +98,15 @@ def _of_patient(asked: Pretraining) -> TrainingData:
         raise InputError("--stage 3", "needs a case", "name a case.json")
     case = read_ct_case(asked.case)
     source = patient_source(case)
+    train: list[Source] = [source, *(Deformed(source, n) for n in range(asked.deformed))]
+    # Others than those that it has learned from tell whether it carries shape.
+    unseen = [Deformed(source, _UNSEEN + n) for n in range(_UNSEEN_BENDS if asked.deformed else 0)]
     centre = [round(float(x), 2) for x in source.subject().centre_ct]
-    facts = {"patient": patient_of(case), "label": case.label_name, CENTRE: centre}
-    return TrainingData([source], facts=facts, ledger=Ledger(notes=list(case.notes)))
+    facts: dict[str, Any] = {"patient": patient_of(case), "label": case.label_name, CENTRE: centre}
+    if asked.deformed:
+        facts["deformed copies"] = asked.deformed
+    ledger = Ledger(notes=list(case.notes))
+    return TrainingData(train, list(unseen), facts, ledger)
 
 
 def _of_cases(asked: Pretraining) -> TrainingData:

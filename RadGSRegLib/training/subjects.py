@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -33,7 +34,8 @@ class Subject:
     is around vertebrae is simulated; ``excess`` (1/mm) is what the vertebra adds to soft tissue
     (math.md 2).
     ``anchors_to_centred`` (4, 4): where the axes of shared anchors are in CT axes about that
-    centre; the identity for a patient's own.
+    centre; the identity for a patient's own. ``bend``: where a deformation took points (N, 3) of
+    the vertebra that it was made from, from centred axes to centred axes (None: it is none).
     """
 
     name: str
@@ -45,6 +47,7 @@ class Subject:
     excess: Volume
     centre_ct: Array
     anchors_to_centred: Array = field(default_factory=lambda: np.eye(4))
+    bend: Callable[[Array], Array] | None = None
     _scenes: dict[str, SceneOnDevice] = field(default_factory=dict, repr=False, compare=False)
 
     @property

@@ -14,7 +14,7 @@ from .config import TrainingConfig
 from .loop import Around, Loop, falling
 from .losses import point_distance, volume_l1
 from .objective import POINT_MM, Objective, in_anchor_axes
-from .own import shared_cloud
+from .own import anchor_offsets, shared_cloud
 from .pool import VALIDATION, Batch, SamplePool, numbers_of_step, stack_samples
 
 _POINTS = 64
@@ -41,6 +41,7 @@ class Trainer(Loop):
         super().__init__(model, pool, config, **around)
         self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
         self._clouds: dict[tuple[bool, int], GaussianCloud] = {}
+        self._bends: dict[tuple[bool, int], Tensor] = {}
         self.objective = Objective(
             model, config.extra, reduced=self.compute.reduced, ct_pairs=config.ct_pairs
         )
@@ -113,7 +114,22 @@ class Trainer(Loop):
         views, targets, poses = stack_samples(samples, pixel, generator)
         parts = [self._subject(pool, n) for n in numbers]
         axes, points, cubes = (torch.stack(part) for part in zip(*parts, strict=True))
-        return Batch(views, targets, poses, axes, points, cubes, self.vertebrae(pool, numbers))
+        own, offsets = self.vertebrae(pool, numbers), self._offsets(pool, numbers)
+        return Batch(views, targets, poses, axes, points, cubes, own, offsets)
+
+    def _offsets(self, pool: SamplePool, numbers: Sequence[int]) -> Tensor:
+        """How far each pair's vertebra is from a patient's anchors, where some are deformed."""
+        model, config = self.model, self.config.model
+        grid = config.anchors == "grid"
+        if not model.is_patient_specific or grid or not config.recm.residual:
+            return torch.zeros(0, 0, 3)
+        parts = []
+        for number in numbers:
+            key = (pool is self.pool, pool.source_of(number))
+            if key not in self._bends:
+                self._bends[key] = anchor_offsets(pool.subject(number), model.recm.anchors.cloud())
+            parts.append(self._bends[key])
+        return torch.stack(parts)
 
     def vertebrae(self, pool: SamplePool, numbers: Sequence[int]) -> tuple[GaussianCloud, ...]:
         """Return the pairs' vertebrae in the anchors' axes, where RecM is told shapes; none
