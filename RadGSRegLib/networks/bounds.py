@@ -13,8 +13,9 @@ SAME_VERTEBRA_MM = 10.0
 # What the networks' pose says of another
 
 # So many times its median error on held-out pairs may RegM's pose lie away from a registered one
-# that is `ok`. Set with right poses in view that lay up to 7.3 times as far away
-# (docs/experiments/published.md). Acts with --method published alone.
+# that is `ok`. Set with right poses in view that lay up to 7.3 times as far away; with networks
+# that look for landmarks they lie up to 3.2 times as far (docs/experiments/published.md). Acts with
+# --method published alone.
 DISAGREEMENT = 8.0
 
 # Where to look
