@@ -38,7 +38,9 @@ def test_cmake_has_no_name_outside_its_lists(folder: str) -> None:
 
 
 def test_cmake_installs_the_weights() -> None:
-    assert "population.safetensors" in cmake_lists.listed("RadGSRegLib")[cmake_lists.MODELS]
+    for name in ("population", "landmarks"):
+        listed = cmake_lists.listed("RadGSRegLib")[cmake_lists.MODELS]
+        assert f"{name}.safetensors" in listed
 
 
 def test_pip_installs_the_weights(tmp_path: Path) -> None:

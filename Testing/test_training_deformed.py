@@ -16,7 +16,11 @@ from scipy.spatial.transform import Rotation
 from RadGSRegLib import cli, training
 from RadGSRegLib.cases import volume_to_itk
 from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import affine, transform_points
 from RadGSRegLib.phantom import make_phantom, random_spine
+from RadGSRegLib.system import Progress
+from RadGSRegLib.tensors import applied
+from RadGSRegLib.training import population
 from RadGSRegLib.training.config import TrainingConfig
 from RadGSRegLib.training.deformed import Deformed, free_form
 from RadGSRegLib.training.loop import History
@@ -25,7 +29,7 @@ from RadGSRegLib.training.patient import patient_model
 from RadGSRegLib.training.pool import SamplePool, Simulated
 from RadGSRegLib.training.readers import phantom_sources
 from RadGSRegLib.training.samples import SampleOptions
-from RadGSRegLib.training.stages import Pretraining, training_data
+from RadGSRegLib.training.stages import Pretraining, TrainingData, training_data
 from RadGSRegLib.training.subjects import Subject
 from RadGSRegLib.training.trainer import Trainer
 
@@ -158,6 +162,14 @@ def test_gaussians_learn_where_a_deformation_took_them(subject):
     assert batch.offsets.shape == (2, len(model.recm.anchors), 3)
     assert not batch.offsets[0].any()
     assert float(batch.offsets[1].norm(dim=-1).mean()) > 0.5
+    # RegM is given the vertebra as the CT shows it, with the pose that this has.
+    ct, poses, points = batch.to_register()
+    assert torch.equal(ct[0], ct[1])
+    assert not torch.equal(ct[1], batch.ct[1])
+    assert torch.equal(poses[0], batch.centred_to_box[0])
+    assert torch.allclose(
+        applied(poses[1], points[1]), applied(batch.centred_to_box[1], batch.points[1]), atol=1e-3
+    )
     objective = Objective(model, replace(config.extra, points=0.0, places=0.0))
     adam = torch.optim.Adam(model.parameters(), lr=3e-3)
     away = []
@@ -168,6 +180,8 @@ def test_gaussians_learn_where_a_deformation_took_them(subject):
         adam.step()
         away.append(float(terms["shape_mm"]))
     assert away[-1] < 0.7 * away[0]
+    trainer._validate()
+    assert trainer.history.entries[-1]["shape_mm"] > 0.0
     # Where no shape is open nothing is asked of it.
     rigid = scenes.SHORT_TRAINING
     closed = Trainer(patient_model(subject, rigid), pool, rigid)
@@ -189,3 +203,25 @@ def test_a_patients_training_takes_copies_of_the_patients(tmp_path, monkeypatch)
     assert (bent.deformed, plain.deformed) == (6, 0)
     assert (free.model.recm.residual, rigid.model.recm.residual) == (True, False)
     assert cli.main([*words, "--deformed", "6", "--paper"]) == 2
+
+
+def test_axes_are_looked_for_once_and_go_with_the_copies(subject, tmp_path, monkeypatch):
+    calls = []
+
+    def find(subject: Subject, mean: object) -> np.ndarray:
+        calls.append(1)
+        return affine(Rotation.from_euler("x", 10.0, degrees=True).as_matrix(), [0.0, 0.0, 0.0])
+
+    monkeypatch.setattr(population, "find_axes", find)
+    source = Simulated("one", lambda wide: subject)
+    known = phantom_sources(1, 5, spacing_mm=3.0, folder=tmp_path)[2:3]
+    data = TrainingData([*known, source, Deformed(source, 0), Deformed(source, 1)])
+    population._turned(TrainingConfig(), data, tmp_path, Progress())
+    assert len(calls) == 1
+    plain, bent, _ = (one.subject() for one in data.train[1:])
+    assert all(source.axes_known for source in data.train)
+    wanted = bent.bend(plain.surface_points_ct - plain.centre_ct)
+    back = np.linalg.inv(np.asarray(bent.anchors_to_centred))
+    rigid = transform_points(np.asarray(plain.anchors_to_centred) @ back, wanted)
+    # The rest is what no rigid motion says.
+    assert np.abs((rigid - (plain.surface_points_ct - plain.centre_ct)).mean(0)).max() < 0.5

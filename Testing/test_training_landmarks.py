@@ -12,15 +12,18 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from RadGSRegLib import cli, training
+from RadGSRegLib.cases import read_case
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import affine
-from RadGSRegLib.networks import RadGSReg, load_model, save_model, shipped_weights
+from RadGSRegLib.networks import RadGSReg, load_model, save_model, see, shipped_weights
+from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
+from RadGSRegLib.simulation import simulate_case, write_simulated_case
 from RadGSRegLib.tensors import applied
-from RadGSRegLib.training import patient
+from RadGSRegLib.training import own, patient
 from RadGSRegLib.training.config import TrainingConfig
 from RadGSRegLib.training.loop import History
 from RadGSRegLib.training.objective import Objective
-from RadGSRegLib.training.own import own_anchors
+from RadGSRegLib.training.own import kept_cloud, own_anchors
 from RadGSRegLib.training.patient import patient_model, shipped_base
 from RadGSRegLib.training.pool import SamplePool, Simulated
 from RadGSRegLib.training.subjects import Subject
@@ -157,6 +160,15 @@ def test_the_option_means_landmarks_on_the_base_that_comes_with_the_program(
     assert config.steps > 10**6
     assert cli.main([*words, "--landmarks", "--paper"]) == 2
     assert "--landmarks" in capfd.readouterr().err
+    known = str(shipped_weights("landmarks"))
+    assert cli.main([*words, "--no-landmarks", "--base", known]) == 2
+    assert "goes on from a model that looks for them" in capfd.readouterr().err
+    # What a configuration opens is given what it learns from.
+    path = tmp_path / "open.json"
+    path.write_text(json.dumps({"model": {"recm": {"residual": True}}}))
+    assert cli.main([*words, "--config", str(path)]) == 0
+    opened = asked.pop()[1]
+    assert (opened.model.recm.residual, opened.rendered) == (True, TrainingConfig().rendered)
     # Landmarks of many vertebrae, whose shapes are known, keep detector and RegM of a base.
     words = ["pretrain", "--stage", "1", "--phantoms", "1", "--landmarks", *words[-2:]]
     assert cli.main([*words, "--base", str(shipped_weights())]) == 0
@@ -167,7 +179,13 @@ def test_the_option_means_landmarks_on_the_base_that_comes_with_the_program(
     save_model(other, RadGSReg(RIGID.model, scenes.lopsided_cloud()), {})
     assert cli.main([*words, "--base", str(other)]) == 2
     assert "other networks" in capfd.readouterr().err
+    assert cli.main([*words, "--anchors", "grid"]) == 2
+    assert "of a vertebra, not of a grid" in capfd.readouterr().err
     assert len(asked) == 2
+    # Left out they follow the base.
+    words.remove("--landmarks")
+    assert cli.main([*words, "--base", known]) == 0
+    assert asked[2][1].model.recm.landmarks == 64
 
 
 def test_open_gaussians_beside_landmarks_are_rendered():
@@ -182,11 +200,11 @@ def test_open_gaussians_beside_landmarks_are_rendered():
 
 def test_the_landmarks_of_many_vertebrae_are_put_on_the_patients(subject):
     torch.manual_seed(1)
-    own = own_anchors(subject, 60)
+    ours_ct = own_anchors(subject, 60)
     turn = affine(Rotation.from_euler("x", 12.0, degrees=True).as_matrix(), [0.5, 1.0, -0.5])
     own_to_shared = torch.from_numpy(np.linalg.inv(turn)).float()
     # The mean vertebra is this one, turned.
-    shared = own.transformed(own_to_shared)
+    shared = ours_ct.transformed(own_to_shared)
     config = _landmarks(RIGID)
     model = replace(config.model, patient=False)
     base = scenes.shaken(RadGSReg(model, shared))
@@ -195,8 +213,7 @@ def test_the_landmarks_of_many_vertebrae_are_put_on_the_patients(subject):
     assert torch.equal(ours.queries, theirs.queries)
     wanted = applied(torch.from_numpy(turn).float(), theirs.landmarks)
     assert float((ours.landmarks - wanted).norm(dim=1).mean()) < 1.5
-    angle = torch.rad2deg(torch.acos((ours.up * torch.from_numpy(turn[:3, 2]).float()).sum()))
-    assert float(angle) < 3.0
+    assert float((ours.up - torch.from_numpy(turn[:3, 2]).float()).norm()) < 0.05
 
 
 def test_many_known_vertebrae_are_trained_on_and_a_patient_goes_on_from_them(tmp_path):
@@ -212,9 +229,41 @@ def test_many_known_vertebrae_are_trained_on_and_a_patient_goes_on_from_them(tmp
     assert model.is_rigid
     assert not model.is_patient_specific
     assert model.shapes is None
-    figures = model.card["figures on held-out simulated pairs of phantoms never trained on"]
-    assert figures["RecM, SSIM on the vertebra's box"] > 0.0
-    assert figures["RecM, median distance of surface points (mm)"] > 0.0
+    (heading,) = [name for name in model.card if name.startswith("figures")]
+    assert heading.endswith("angles within 26, 19.5 and 13 degrees, their shapes known")
+    assert model.card[heading]["RecM, SSIM on the vertebra's box"] > 0.0
+    assert model.card[heading]["RecM, median distance of surface points (mm)"] > 0.0
+    # Alone it would show the mean vertebra; a patient's training goes on from it.
+    phantom = make_phantom(random_spine(5), 3.0, "L3")
+    simulated = simulate_case(phantom.ct, phantom.labels, LABELS["L3"], "clean", 1)
+    case = write_simulated_case(simulated, tmp_path / "case")
+    with pytest.raises(InputError, match=r"many\.safetensors: .* trainings go on from it"):
+        see(read_case(case).views, model)
+    ours = tmp_path / "ours.safetensors"
+    words = ["pretrain", "--stage", "3", str(case), "--base", str(out), "--config", str(path)]
+    assert cli.main([*words, "--out", str(ours)]) == 0
+    patients = load_model(ours)
+    assert patients.is_patient_specific
+    assert patients.config.recm.landmarks == 16
+    assert see(read_case(case).views, patients, fit=False).prediction.passes == ()
+
+
+def test_clouds_are_fitted_once(subject, tmp_path, monkeypatch):
+    path = tmp_path / "clouds" / "3.npz"
+    first = kept_cloud(subject, 60, path)
+    monkeypatch.setattr(own, "shared_cloud", lambda *_: pytest.fail("fitted again"))
+    again = kept_cloud(subject, 60, path)
+    for ours, theirs in zip(first.tensors, again.tensors, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_processes_share_the_cores_of_a_machine(monkeypatch):
+    config = replace(TrainingConfig(), threads=8)
+    assert config.compute("cpu").threads == 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert config.compute("cpu").threads == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert config.compute("cpu").threads == 1
 
 
 def test_each_pair_brings_its_own_vertebra(subject):

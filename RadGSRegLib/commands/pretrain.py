@@ -104,6 +104,8 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--anchors", "is of use only with --stage 1 or 2 and without --base")
     if args.landmarks and args.paper:
         raise InputError("--landmarks", "is not of the published method", "leave --paper out")
+    if args.landmarks and args.anchors == "grid":
+        raise InputError("--landmarks", "are of a vertebra, not of a grid", "leave --anchors out")
     if args.encoder is not None and not args.paper:
         raise InputError(
             "--encoder", "is of use only with --paper", "set it in --config (model.recm.encoder)"
@@ -130,7 +132,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     elif args.stage == 3 or landmarks:
         config = config.for_patient(bent=args.stage == 3 and args.deformed > 0)
     if landmarks:
-        config = config.with_landmarks()
+        # What else they need depends on what a configuration opens.
+        asked_for = config if args.config is None else read_config(args.config, config)
+        config = config.with_landmarks(beside=asked_for.model.recm)
     config = replace(config, seed=args.seed)
     if args.anchors is not None:
         config = replace(config, model=replace(config.model, anchors=args.anchors))
@@ -161,15 +165,21 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
 
 def _looks_for_landmarks(args: argparse.Namespace) -> bool:
-    """Whether RecM reads its pose from landmarks: as asked, else for a patient if what it goes on
-    from does."""
-    if args.landmarks is not None or args.stage != 3 or args.paper:
-        return bool(args.landmarks)
-    if args.base in (None, "none"):
-        return True
+    """Whether RecM reads its pose from landmarks: as asked, else as what it goes on from does, and
+    for a patient. Raises InputError where a base is asked to unlearn them."""
+    if args.paper or args.base in (None, "none"):
+        usual = args.stage == 3 and not args.paper
+        return usual if args.landmarks is None else bool(args.landmarks)
     from ..networks import load_model
 
-    return load_model(Path(args.base)).config.recm.landmarks > 0
+    known = load_model(Path(args.base)).config.recm.landmarks > 0
+    if known and args.landmarks is False:
+        raise InputError(
+            "--no-landmarks",
+            "goes on from a model that looks for them",
+            "leave it out, or name another --base",
+        )
+    return known if args.landmarks is None else bool(args.landmarks)
 
 
 def _reconstruction(best: Mapping[str, float]) -> str:

@@ -47,6 +47,17 @@ def refuse_other_patient(case: Case, model: RadGSReg) -> None:
         )
 
 
+def refuse_base_alone(model: RadGSReg) -> None:
+    """Raise InputError for a model that has to be told the vertebra's shape: alone it would show
+    the mean vertebra, moved."""
+    if model.recm.correspondence is not None and model.is_rigid and not model.is_patient_specific:
+        raise InputError(
+            model.source,
+            "looks for vertebrae whose shapes are known; trainings go on from it",
+            "train a model for this CT and label (pretrain --stage 3), or name another --model",
+        )
+
+
 def is_trained_for(case: Case, model: RadGSReg) -> bool:
     """Return whether a model is patient-specific, and of this very CT and vertebra.
 

@@ -28,7 +28,7 @@ from .crops import Frame
 from .cubes import excess_cube
 from .looking import Glimpse, centres_to_look, look
 from .model import RadGSReg
-from .patient import trained_centre
+from .patient import refuse_base_alone, trained_centre
 from .recm import Prediction
 from .settle import FINELY, ROUGHLY, settle
 
@@ -90,8 +90,8 @@ def see(
 
     It is looked for where clicks say it is, else preferably near a ``guess`` (centre (3,) mm and
     axes (3, 3) in the world; some 50 mm off is likely enough), else where the views' axes meet.
-    ``filters`` make the X-rays better first. Raises InputError where they meet nowhere, and
-    Cancelled when ``progress`` says so.
+    ``filters`` make the X-rays better first. Raises InputError where they meet nowhere, and for a
+    model that only trainings go on from; Cancelled when ``progress`` says so.
     """
     return see_places(views, model, guess, progress, fit=fit, filters=filters)[0]
 
@@ -198,6 +198,7 @@ def _places(
 ) -> list[Seen]:
     """Where the vertebra may be, at least one place, the likeliest first; just one where clicks say
     it. Fitted to the X-rays if ``fit``."""
+    refuse_base_alone(model)
     reference = None if guess is None else guess[1]
     with one_torch_thread():
         centres, sighting = centres_to_look(views, prepared, guess, model)

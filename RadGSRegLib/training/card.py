@@ -58,9 +58,10 @@ def model_card(
             "Gaussians": done.gaussians,
             "went on from a model": _base_name(asked, base),
         },
-        f"figures on {measured_on(asked)}": {
+        f"figures on {measured_on(asked)}{_told(asked, config)}": {
             **_reconstruction_figure(last),
             "RegM, the same (mm)": round(last.get("regm_mm", -1.0), 2),
+            **_shape_figure(last),
             "RecM, SSIM on the vertebra's box": round(quality["ssim"], 3),
             "RecM, PSNR (dB)": round(quality["psnr_db"], 1),
         },
@@ -95,6 +96,25 @@ def _reconstruction_figure(last: Mapping[str, float]) -> dict[str, float]:
     return {"RecM, median L1 of the volume over the true one": round(last["recm_volume"], 3)}
 
 
+def _told(asked: Pretraining, config: TrainingConfig) -> str:
+    """What the networks are told of the pairs that the figures are about."""
+    if asked.stage == 2:
+        return ""
+    recm = config.model.recm
+    told = recm.landmarks and not (recm.residual or recm.stretch) and not config.model.patient
+    angles = config.samples
+    away = f"{angles.rotation_deg:g}, {angles.primary_deg:g} and {angles.secondary_deg:g} degrees"
+    return f", angles within {away}" + (", their shapes known" if told else "")
+
+
+def _shape_figure(last: Mapping[str, float]) -> dict[str, float]:
+    """How far Gaussians are from where deformations took them, where some did."""
+    if "shape_mm" not in last:
+        return {}
+    name = "RecM, median distance of Gaussians from where deformations took them (mm)"
+    return {name: round(last["shape_mm"], 2)}
+
+
 def measured_on(asked: Pretraining) -> str:
     """Say what the figures of a training are about."""
     if asked.stage == 2 and asked.fold is None:
@@ -102,6 +122,8 @@ def measured_on(asked: Pretraining) -> str:
     if asked.stage == 2:
         return "X-rays of the held-out fold"
     unseen = " of phantoms never trained on" if asked.stage == 1 else ""
+    if asked.stage == 3 and asked.deformed:
+        unseen = " of the vertebra and of it deformed otherwise than in training"
     return f"held-out simulated pairs{unseen}"
 
 

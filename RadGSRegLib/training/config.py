@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -222,14 +223,16 @@ class TrainingConfig:
         recm = replace(self.model.recm, residual=bent, stretch=False)
         return replace(self, model=replace(self.model, recm=recm, anchors="template"))
 
-    def with_landmarks(self) -> TrainingConfig:
+    def with_landmarks(self, beside: RecMConfig | None = None) -> TrainingConfig:
         """Return the same with a RecM that reads its pose from 64 landmarks in three passes, on all
-        cores, with most of the time for it, and seen from 30 % further around than is promised, so
-        that the edges of that are not the edges of what was learned (docs/experiments/networks.md).
+        cores but one, with most of the time for it, and seen from 30 % further around than is
+        promised, so that the edges of that are not the edges of what was learned
+        (docs/experiments/networks.md). ``beside``: what is open in RecM, if not what is here.
         """
         recm = replace(self.model.recm, encoder="unet", landmarks=64, passes=3)
+        beside = beside or recm
         # Eq. 2 says nothing of a pose that landmarks do not; Gaussians that are open need it.
-        rigid = not (recm.residual or recm.stretch)
+        rigid = not (beside.residual or beside.stretch)
         return replace(
             self,
             model=replace(self.model, recm=recm),
@@ -242,12 +245,15 @@ class TrainingConfig:
             first_pairs=600,
             steps_per_pair=0.5,
             validate=48,
-            threads=core_count(),
+            threads=max(core_count() - 1, 1),
         )
 
     def compute(self, device: torch.device | str) -> Compute:
         """Return where and how the networks compute."""
-        return Compute(device, self.precision, self.compile, self.threads)
+        # Several processes of a machine share its cores.
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        threads = max(self.threads // processes, 1)
+        return Compute(device, self.precision, self.compile, threads)
 
     def by_clock(self) -> TrainingConfig:
         """Return the same without an end by steps: the minutes decide."""

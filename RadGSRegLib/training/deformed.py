@@ -59,10 +59,10 @@ class Deformed:
         return self.inner.axes_known
 
     def subject(self, wide: bool = False) -> Subject:
-        """Return the vertebra; a wide one is deformed alike. Its axes have gone with its surface as
-        nearly as rigid axes can (least squares)."""
+        """Return the vertebra; a wide one is deformed alike, to a millimetre or two. Its axes have
+        gone with its surface as nearly as rigid axes can (least squares)."""
         subject = self.inner.subject(wide)
-        # About a point of the vertebra that does not depend on how much is around it.
+        # The centre of a wide one, of coarser voxels, is a little elsewhere.
         bent_to_ct = free_form(np.round(subject.centre_ct), self.seed, self.shift_mm)
         ct = _bent(subject.ct, bent_to_ct, sitk.sitkLinear, _AIR_HU)
         labels = _bent(subject.labels, bent_to_ct, sitk.sitkNearestNeighbor, 0.0)
@@ -122,6 +122,7 @@ def free_form(centre_ct: Array, seed: int, shift_mm: float = _SHIFT_MM) -> sitk.
     return transform
 
 
+# At the border some millimetres of air come in, as where a CT ends.
 def _bent(volume: Volume, bent_to_ct: sitk.Transform, how: int, beyond: float) -> Volume:
     image = volume_to_itk(volume)
     return volume_from_itk(sitk.Resample(image, image, bent_to_ct, how, beyond))

@@ -55,7 +55,7 @@ def totalsegmentator_sources(folder: Path, ledger: Ledger | None = None) -> list
     sources: list[Source] = []
     for ct_path in sorted(folder.glob("*/ct.nii.gz")):
         masks = ct_path.parent / "segmentations"
-        if any(masks.glob("vertebrae_*.nii.gz")):
+        if _shows_lumbar(masks, ledger):
             for source in vertebrae_of(ct_path, masks, _LUMBAR, ledger, _joined):
                 name = source.name.replace(ct_path.name, ct_path.parent.name)
                 sources.append(replace(source, name=name))
@@ -90,6 +90,14 @@ def ctspine1k_sources(folder: Path, ledger: Ledger | None = None) -> list[Source
             "it has rawdata/volumes/SET/NAME.nii.gz and rawdata/labels/SET/NAME_seg.nii.gz",
         )
     return sources
+
+
+def _shows_lumbar(folder: Path, ledger: Ledger | None) -> bool:
+    """Whether one of the lumbar masks is not empty."""
+    levels = [level for level, number in _NUMBERS.items() if number in _LUMBAR]
+    paths = [folder / f"vertebrae_{level}.nii.gz" for level in levels]
+    there = (read_itk(path, ledger, placed=True) for path in paths if path.is_file())
+    return any(bool(volume_from_itk(image).array.any()) for image in there)
 
 
 def _joined(folder: Path, ledger: Ledger | None) -> Segmentation:

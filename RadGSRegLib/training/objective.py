@@ -13,7 +13,7 @@ from ..tensors import applied
 from . import losses
 from .ct_pairs import CtPairs
 from .losses import ExtraWeights
-from .pool import Batch
+from .pool import Batch, in_anchor_axes
 
 # Distances enter the loss in units of this.
 POINT_MM = 5.0
@@ -155,16 +155,16 @@ class Objective(nn.Module):
         most = min(2, regm.config.passes)
         passes = 1 + int(torch.randint(most, (), generator=self.model.recm.generator))
         with self._networks(batch):
-            poses, before, moves = regm.trace(volumes, batch.ct, passes)
-        truth = batch.centred_to_box
-        apart = losses.point_distance(batch.points, truth, poses).mean()
+            ct, truth, points = batch.to_register()
+            poses, before, moves = regm.trace(volumes, ct, passes)
+        apart = losses.point_distance(points, truth, poses).mean()
         extra = self.extra.points * apart
         if moves is not None:
             rest = truth @ torch.linalg.inv(before)
             extra = extra + self.extra.displacements * losses.displacement_error(moves, rest)
         terms = {"registered_mm": apart.detach(), "loss": extra / POINT_MM}
         if compared > 0:
-            moved = move_volume(batch.ct[:compared], poses[:compared], regm.config.box_mm)
+            moved = move_volume(ct[:compared], poses[:compared], regm.config.box_mm)
             eq3 = losses.registration_loss(
                 moved, volumes[:compared], truth[:compared], poses[:compared]
             )
@@ -203,9 +203,3 @@ def render(clouds: list[GaussianCloud], batch: Batch) -> Tensor:
             for cloud, ks, es in zip(clouds, views.intrinsics, views.extrinsics, strict=True)
         ]
     )
-
-
-def in_anchor_axes(points: Tensor, anchors_to_centred: Tensor) -> Tensor:
-    """Turn points (B, P, 3) of centred CT axes into the anchors' axes."""
-    offset = points - anchors_to_centred[:, None, :3, 3]
-    return offset @ anchors_to_centred[:, :3, :3]

@@ -204,7 +204,8 @@ class Batch:
     centred CT axes; ``ct`` (B, K, J, I) the vertebra as RegM sees it; ``own``: the vertebrae
     in the anchors' axes, where RecM is told them (none elsewhere); ``offsets`` (B, N, 3) mm: how
     far deformations took the vertebra from each anchor, in the anchors' axes, where shapes differ
-    from theirs in a known way (nothing elsewhere).
+    from theirs in a known way (nothing elsewhere); ``before``: the patient's vertebra as its CT
+    shows it, where it is deformed (nothing elsewhere).
     """
 
     views: ViewBatch
@@ -215,16 +216,31 @@ class Batch:
     ct: Tensor
     own: tuple[GaussianCloud, ...] = ()
     offsets: Tensor = field(default_factory=lambda: torch.zeros(0, 0, 3))
+    before: Tensor = field(default_factory=lambda: torch.zeros(0, 0, 0, 0))
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""
         moved: Batch = each(self, lambda tensor: tensor.to(device))
         return moved
 
+    def to_register(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what RegM has to move: its cubes, true poses (B, 4, 4) and surface points, which
+        are those of the CT also where the vertebra is deformed by now."""
+        if not len(self.before):
+            return self.ct, self.centred_to_box, self.points
+        points = in_anchor_axes(self.points, self.anchors_to_centred)
+        return self.before, self.centred_to_box @ self.anchors_to_centred, points
+
     def first(self, count: int) -> Batch:
         """Return the first ``count`` cases."""
         some: Batch = each(replace(self, own=()), lambda tensor: tensor[:count])
         return replace(some, own=self.own[:count])
+
+
+def in_anchor_axes(points: Tensor, anchors_to_centred: Tensor) -> Tensor:
+    """Turn points (B, P, 3) of centred CT axes into the anchors' axes."""
+    offset = points - anchors_to_centred[:, None, :3, 3]
+    return offset @ anchors_to_centred[:, :3, :3]
 
 
 def stack_samples(

@@ -12,6 +12,7 @@ from ..system import Progress
 from . import bounds
 from .card import anchors_of
 from .config import TrainingConfig
+from .deformed import Deformed
 from .patient import go_on_from
 from .pool import Source
 from .readers import phantom_sources
@@ -99,9 +100,18 @@ def _turned(config: TrainingConfig, data: TrainingData, work: Path, progress: Pr
         known = phantom_sources(4, config.seed + 10**6, folder=work / "phantoms")
     chosen = known[:: max(len(known) // bounds.AVERAGED, 1)][: bounds.AVERAGED]
     mean = mean_vertebra([source.subject() for source in chosen], progress.part(0.0, 0.1))
+    known_axes: dict[str, _Turned] = {}
+
+    def turned(source: Source) -> Source:
+        if source.axes_known:
+            return source
+        if isinstance(source, Deformed):
+            # Its axes go with it.
+            return replace(source, inner=turned(source.inner))
+        if source.name not in known_axes:
+            known_axes[source.name] = _Turned(source, find_axes(source.subject(), mean))
+        return known_axes[source.name]
+
     for sources in (data.train, data.unseen):
-        sources[:] = [
-            source if source.axes_known else _Turned(source, find_axes(source.subject(), mean))
-            for source in sources
-        ]
+        sources[:] = [turned(source) for source in sources]
     return mean

@@ -1,6 +1,7 @@
 """Training of RecM and RegM: the three phases, and how far off held-out poses are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
@@ -11,11 +12,19 @@ from ..gaussians import GaussianCloud
 from ..networks import Prediction, RadGSReg, excess_cube, move_volume
 from ..system import one_torch_thread
 from .config import TrainingConfig
+from .deformed import Deformed
 from .loop import Around, Loop, falling
 from .losses import point_distance, volume_l1
-from .objective import POINT_MM, Objective, in_anchor_axes
-from .own import anchor_offsets, shared_cloud
-from .pool import VALIDATION, Batch, SamplePool, numbers_of_step, stack_samples
+from .objective import POINT_MM, Objective
+from .own import anchor_offsets, kept_cloud
+from .pool import (
+    VALIDATION,
+    Batch,
+    SamplePool,
+    in_anchor_axes,
+    numbers_of_step,
+    stack_samples,
+)
 
 _POINTS = 64
 _JOINT_RATE = 0.4
@@ -42,6 +51,8 @@ class Trainer(Loop):
         self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
         self._clouds: dict[tuple[bool, int], GaussianCloud] = {}
         self._bends: dict[tuple[bool, int], Tensor] = {}
+        bent = any(isinstance(source, Deformed) for source in pool.sources)
+        self._is_bent = bent and model.is_patient_specific and config.model.recm.residual
         self.objective = Objective(
             model, config.extra, reduced=self.compute.reduced, ct_pairs=config.ct_pairs
         )
@@ -114,20 +125,21 @@ class Trainer(Loop):
         views, targets, poses = stack_samples(samples, pixel, generator)
         parts = [self._subject(pool, n) for n in numbers]
         axes, points, cubes = (torch.stack(part) for part in zip(*parts, strict=True))
-        own, offsets = self.vertebrae(pool, numbers), self._offsets(pool, numbers)
-        return Batch(views, targets, poses, axes, points, cubes, own, offsets)
+        batch = Batch(views, targets, poses, axes, points, cubes, self.vertebrae(pool, numbers))
+        if not self._is_bent:
+            return batch
+        # The first source of a patient is the vertebra as it is in the CT.
+        before = self._subject(self.pool, 0)[2].expand_as(cubes)
+        return replace(batch, offsets=self._offsets(pool, numbers), before=before)
 
     def _offsets(self, pool: SamplePool, numbers: Sequence[int]) -> Tensor:
-        """How far each pair's vertebra is from a patient's anchors, where some are deformed."""
-        model, config = self.model, self.config.model
-        grid = config.anchors == "grid"
-        if not model.is_patient_specific or grid or not config.recm.residual:
-            return torch.zeros(0, 0, 3)
+        """How far each pair's vertebra is from a patient's anchors."""
+        anchors = self.model.recm.anchors.cloud()
         parts = []
         for number in numbers:
             key = (pool is self.pool, pool.source_of(number))
             if key not in self._bends:
-                self._bends[key] = anchor_offsets(pool.subject(number), model.recm.anchors.cloud())
+                self._bends[key] = anchor_offsets(pool.subject(number), anchors)
             parts.append(self._bends[key])
         return torch.stack(parts)
 
@@ -141,10 +153,12 @@ class Trainer(Loop):
         for number in numbers:
             key = (pool is self.pool, pool.source_of(number))
             if key not in self._clouds:
+                folder = None if self.folder is None else self.folder / f"clouds-{int(key[0])}"
+                path = None if folder is None else folder / f"{key[1]}.npz"
                 # Fitted, also where nothing is learned.
                 with one_torch_thread(), torch.enable_grad():
-                    cloud = shared_cloud(pool.subject(number), self.config.gaussians)
-                self._clouds[key] = cloud.detach()
+                    cloud = kept_cloud(pool.subject(number), self.config.gaussians, path)
+                self._clouds[key] = cloud
             clouds.append(self._clouds[key])
         return tuple(clouds)
 
@@ -171,24 +185,32 @@ class Trainer(Loop):
                 self._batch(numbers[n : n + 8], None, self.unseen)
                 for n in range(0, len(numbers), 8)
             ]
-        reconstructed, registered = [], []
+        reconstructed, registered, bent = [], [], []
         for part in self._validation:
             batch = part.to(self.device)
             prediction = self.model.recm.predict(batch.views, batch.own)
             reconstructed.append(self._off(batch, prediction))
-            poses = self.model.align(prediction, batch.ct, batch.own)
-            registered.append(point_distance(batch.points, batch.centred_to_box, poses))
+            ct, truth, points = batch.to_register()
+            poses = self.model.align(prediction, ct, batch.own)
+            registered.append(point_distance(points, truth, poses))
+            if len(batch.offsets):
+                moved = self.model.recm.anchors.offsets(prediction.effect.raw)
+                bent.append((moved - batch.offsets).norm(dim=-1).mean(-1))
         errors, aligned = torch.cat(reconstructed), torch.cat(registered)
         best = self.history.best()
         posed = self.config.model.recm.pose
         # As in the loss, where a volume that is off by all of itself costs as much as 5 mm.
         error = float((1.0 if posed else POINT_MM) * errors.mean() + aligned.mean())
+        shape = torch.cat(bent) if bent else None
+        if shape is not None:
+            error += float(shape.mean())
         self._note(
             "validation",
             {
                 "minutes": self._earlier + self._minutes(),
                 "recm_mm" if posed else "recm_volume": float(errors.median()),
                 "regm_mm": float(aligned.median()),
+                **({} if shape is None else {"shape_mm": float(shape.median())}),
                 "error_mm": error,
             },
         )
