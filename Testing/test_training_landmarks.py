@@ -18,6 +18,7 @@ from RadGSRegLib.geometry import affine
 from RadGSRegLib.networks import RadGSReg, load_model, save_model, see, shipped_weights
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
+from RadGSRegLib.system import Progress
 from RadGSRegLib.tensors import applied
 from RadGSRegLib.training import own, patient
 from RadGSRegLib.training.config import TrainingConfig
@@ -26,6 +27,8 @@ from RadGSRegLib.training.objective import Objective
 from RadGSRegLib.training.own import kept_cloud, own_anchors
 from RadGSRegLib.training.patient import patient_model, shipped_base
 from RadGSRegLib.training.pool import SamplePool, Simulated
+from RadGSRegLib.training.pretraining import pretrain
+from RadGSRegLib.training.stages import Pretraining
 from RadGSRegLib.training.subjects import Subject
 from RadGSRegLib.training.trainer import Trainer
 
@@ -246,6 +249,28 @@ def test_many_known_vertebrae_are_trained_on_and_a_patient_goes_on_from_them(tmp
     assert patients.is_patient_specific
     assert patients.config.recm.landmarks == 16
     assert see(read_case(case).views, patients, fit=False).prediction.passes == ()
+
+
+def test_a_killed_training_of_known_vertebrae_goes_on_to_the_same_model(tmp_path):
+    config = replace(_landmarks(RIGID), steps=4, checkpoint_every=1)
+    config = replace(config, detection=replace(config.detection, share=0.0))
+
+    def kill(fraction: float, message: str) -> None:
+        if message.startswith("training reconstruction: step 1"):
+            raise RuntimeError("killed")
+
+    models = []
+    for name, progress in (("whole", None), ("again", Progress(kill))):
+        asked = Pretraining(1, tmp_path / f"{name}.safetensors", phantoms=1, work=tmp_path / name)
+        if progress is not None:
+            with pytest.raises(RuntimeError, match="killed"):
+                pretrain(asked, config, progress)
+            assert not asked.out.exists()
+        pretrain(asked, config)
+        assert len(list((asked.work / "clouds-1").glob("*.npz"))) > 0
+        models.append(load_model(asked.out).state_dict())
+    whole, again = models
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
 
 
 def test_clouds_are_fitted_once(subject, tmp_path, monkeypatch):
