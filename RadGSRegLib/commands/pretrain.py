@@ -67,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=whole(0),
         default=0,
-        help="so many copies of each vertebra of a CT, bent smoothly at random; in --stage 3 the "
-        "reconstruction then learns how the patient's may have changed",
+        help="so many copies of each vertebra of a CT, bent smoothly at random; in --stage 3, "
+        "where Gaussians are to follow, an experiment (docs/learning.md)",
     )
     add_path(parser, "--cases", "DIR", "cases with truth.json, for --stage 2")
     parser.add_argument("--fold", type=int, choices=range(5), help="held out of --cases")

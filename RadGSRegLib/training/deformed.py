@@ -88,7 +88,7 @@ class _Bend:
     def __call__(self, points: Array) -> Array:
         ct = np.asarray(points, float) + self.centre_before
         bent = ct.copy()
-        # Shifts change by less than they are long, so this comes to the one point.
+        # Between two points shifts differ by less than these lie apart, so this comes to the one.
         for _ in range(_ROUNDS):
             back = np.array([self.bent_to_ct.TransformPoint(p) for p in bent.tolist()])
             bent = bent + ct - back

@@ -100,7 +100,8 @@ def _turned(config: TrainingConfig, data: TrainingData, work: Path, progress: Pr
         known = phantom_sources(4, config.seed + 10**6, folder=work / "phantoms")
     chosen = known[:: max(len(known) // bounds.AVERAGED, 1)][: bounds.AVERAGED]
     mean = mean_vertebra([source.subject() for source in chosen], progress.part(0.0, 0.1))
-    known_axes: dict[str, _Turned] = {}
+    # By the source itself: files of two data sets may have one name.
+    known_axes: dict[int, _Turned] = {}
 
     def turned(source: Source) -> Source:
         if source.axes_known:
@@ -108,9 +109,9 @@ def _turned(config: TrainingConfig, data: TrainingData, work: Path, progress: Pr
         if isinstance(source, Deformed):
             # Its axes go with it.
             return replace(source, inner=turned(source.inner))
-        if source.name not in known_axes:
-            known_axes[source.name] = _Turned(source, find_axes(source.subject(), mean))
-        return known_axes[source.name]
+        if id(source) not in known_axes:
+            known_axes[id(source)] = _Turned(source, find_axes(source.subject(), mean))
+        return known_axes[id(source)]
 
     for sources in (data.train, data.unseen):
         sources[:] = [turned(source) for source in sources]
