@@ -127,9 +127,9 @@ def test_a_stage_takes_copies_of_each_vertebra_of_a_ct(tmp_path):
 
 def test_what_was_bent_is_known_point_by_point(subject):
     bent = Deformed(Simulated("one", lambda wide: subject), 1).subject()
-    assert bent.bend is not None
+    assert bent.undeformed_to_centred is not None
     before = subject.surface_points_ct - subject.centre_ct
-    after = bent.bend(before) + bent.centre_ct
+    after = bent.undeformed_to_centred(before) + bent.centre_ct
     # The bent mask's surface is where that of the mask went, to a voxel of 3 mm.
     apart = cKDTree(bent.surface_points_ct).query(after)[0]
     assert np.sqrt((apart**2).mean()) < 3.0
@@ -142,7 +142,7 @@ def test_what_was_bent_is_known_point_by_point(subject):
     # Axes that are known go with it; what is left is no rigid motion.
     axes = bent.anchors_to_centred
     rigid = before @ axes[:3, :3].T + axes[:3, 3]
-    left = bent.bend(before) - rigid
+    left = bent.undeformed_to_centred(before) - rigid
     turn = Rotation.align_vectors(rigid + left - (rigid + left).mean(0), rigid - rigid.mean(0))
     assert np.rad2deg(turn[0].magnitude()) < 0.1
     assert np.abs(left.mean(0)).max() < 0.05
@@ -220,7 +220,7 @@ def test_axes_are_looked_for_once_and_go_with_the_copies(subject, tmp_path, monk
     assert len(calls) == 1
     plain, bent, _ = (one.subject() for one in data.train[1:])
     assert all(source.axes_known for source in data.train)
-    wanted = bent.bend(plain.surface_points_ct - plain.centre_ct)
+    wanted = bent.undeformed_to_centred(plain.surface_points_ct - plain.centre_ct)
     back = np.linalg.inv(np.asarray(bent.anchors_to_centred))
     rigid = transform_points(np.asarray(plain.anchors_to_centred) @ back, wanted)
     # The rest is what no rigid motion says.

@@ -182,9 +182,9 @@ class RadGSReg(nn.Module):
         return torch.stack(scores)
 
 
-def placed(clouds: Sequence[GaussianCloud], poses: Tensor) -> list[GaussianCloud]:
-    """Return clouds (B of them) where ``poses`` (B, 4, 4) put them."""
-    pairs = zip(clouds, poses, strict=True)
+def placed(clouds: Sequence[GaussianCloud], clouds_to_box: Tensor) -> list[GaussianCloud]:
+    """Return clouds (B of them) in the box's frame, each where its pose (B, 4, 4) puts it."""
+    pairs = zip(clouds, clouds_to_box, strict=True)
     return [cloud.to(pose.device).transformed(pose) for cloud, pose in pairs]
 
 

@@ -67,10 +67,11 @@ class Deformed:
         ct = _bent(subject.ct, bent_to_ct, sitk.sitkLinear, _AIR_HU)
         labels = _bent(subject.labels, bent_to_ct, sitk.sitkNearestNeighbor, 0.0)
         made = make_subject(ct, labels, subject.label, self.name, wide=wide)
-        bend = _Bend(bent_to_ct, subject.centre_ct, made.centre_ct)
-        before = subject.surface_points_ct - subject.centre_ct
-        axes = _nearest_rigid(before, bend(before)) @ subject.anchors_to_centred
-        return replace(made.with_axes(axes), bend=bend)
+        undeformed_to_centred = _Bend(bent_to_ct, subject.centre_ct, made.centre_ct)
+        points = subject.surface_points_ct - subject.centre_ct
+        rigid = _nearest_rigid(points, undeformed_to_centred(points))
+        made = made.with_axes(rigid @ subject.anchors_to_centred)
+        return replace(made, undeformed_to_centred=undeformed_to_centred)
 
     def sample(self, subject: Subject, options: SampleOptions, seed: int) -> Sample:
         """Return a simulated pair; the same seed gives the same."""
@@ -86,17 +87,17 @@ class _Bend:
     centre_after: Array
 
     def __call__(self, points: Array) -> Array:
-        ct = np.asarray(points, float) + self.centre_before
-        bent = ct.copy()
+        points_ct = np.asarray(points, float) + self.centre_before
+        bent = points_ct.copy()
         # Between two points shifts differ by less than these lie apart, so this comes to the one.
         for _ in range(_ROUNDS):
-            back = np.array([self.bent_to_ct.TransformPoint(p) for p in bent.tolist()])
-            bent = bent + ct - back
+            back_ct = np.array([self.bent_to_ct.TransformPoint(p) for p in bent.tolist()])
+            bent = bent + points_ct - back_ct
         return bent - self.centre_after
 
 
 def _nearest_rigid(before: Array, after: Array) -> Array:
-    """The rigid motion (4, 4) that brings points (N, 3) nearest to others."""
+    """The rigid before_to_after (4, 4) that brings points (N, 3) nearest to others."""
     turned = Rotation.align_vectors(after - after.mean(0), before - before.mean(0))[0]
     turn = turned.as_matrix()
     return affine(turn, after.mean(0) - turn @ before.mean(0))

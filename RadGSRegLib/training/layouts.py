@@ -22,8 +22,8 @@ def verse_sources(folder: Path, ledger: Ledger | None = None) -> list[Source]:
     """List the lumbar vertebrae of VerSe'20 in its own layout.
 
     ``rawdata/SUBJECT/*_ct.nii.gz`` with ``derivatives/SUBJECT/*_seg-vert_msk.nii.gz``, in the
-    folder itself or in its ``dataset-*`` parts. ``ledger`` as in `ct_sources`. Raises InputError
-    where there is none.
+    folder itself or in its ``dataset-*`` parts. ``ledger`` as in
+    `readers.ct_sources`. Raises InputError where there is none.
     """
     folder = Path(folder)
     parts = [folder, *sorted(folder.glob("dataset-*"))]

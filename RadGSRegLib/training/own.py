@@ -42,8 +42,8 @@ def anchor_offsets(subject: Subject, anchors: GaussianCloud) -> Tensor:
     """Return how far a deformation took a subject from each of a patient's anchors (N, 3), mm in
     the anchors' axes, float32: zeros for a subject that is none."""
     means = anchors.means.detach().to("cpu", torch.float64)
-    if subject.bend is None:
+    if subject.undeformed_to_centred is None:
         return torch.zeros(means.shape)
-    centred = torch.from_numpy(subject.bend(means.numpy()))
-    back = torch.from_numpy(invert_rigid(subject.anchors_to_centred))
-    return (applied(back, centred) - means).float()
+    points_centred = torch.from_numpy(subject.undeformed_to_centred(means.numpy()))
+    centred_to_anchors = torch.from_numpy(invert_rigid(subject.anchors_to_centred))
+    return (applied(centred_to_anchors, points_centred) - means).float()

@@ -34,8 +34,9 @@ class Subject:
     is around vertebrae is simulated; ``excess`` (1/mm) is what the vertebra adds to soft tissue
     (math.md 2).
     ``anchors_to_centred`` (4, 4): where the axes of shared anchors are in CT axes about that
-    centre; the identity for a patient's own. ``bend``: where a deformation took points (N, 3) of
-    the vertebra that it was made from, from centred axes to centred axes (None: it is none).
+    centre; the identity for a patient's own. ``undeformed_to_centred``:
+    where a deformation took points (N, 3) of the vertebra that this one was made from, whose axes
+    are about its own centre (None: it is none).
     """
 
     name: str
@@ -47,7 +48,7 @@ class Subject:
     excess: Volume
     centre_ct: Array
     anchors_to_centred: Array = field(default_factory=lambda: np.eye(4))
-    bend: Callable[[Array], Array] | None = None
+    undeformed_to_centred: Callable[[Array], Array] | None = None
     _scenes: dict[str, SceneOnDevice] = field(default_factory=dict, repr=False, compare=False)
 
     @property

@@ -41,9 +41,9 @@ def bent_by(source: Source, seed: int, bent_mm: float) -> Deformed:
     shift_mm = 5.0
     for _ in range(4):
         subject = Deformed(source, seed, shift_mm=shift_mm).subject()
-        assert subject.bend is not None
+        assert subject.undeformed_to_centred is not None
         axes = np.asarray(subject.anchors_to_centred)
-        away = subject.bend(points) - (points @ axes[:3, :3].T + axes[:3, 3])
+        away = subject.undeformed_to_centred(points) - (points @ axes[:3, :3].T + axes[:3, 3])
         shift_mm *= bent_mm / float(np.sqrt((away**2).sum(1).mean()))
     return Deformed(source, seed, shift_mm=shift_mm)
 
