@@ -210,6 +210,37 @@ def test_one_vertebra_is_quick() -> None:
     assert time.process_time() - begin < 6.0  # about 1.5 s alone on one core
 
 
+def test_vertebrae_above_t12_bear_ribs_and_leave_the_rest_as_it_is() -> None:
+    spine = random_spine(9)
+    lower, upper = region_box(spine, "trunk")
+    box = (lower, upper + np.array([0.0, 0.0, 40.0]))
+    plain, longer = make_phantom(spine, 4.0, box), make_phantom(spine, 4.0, box, thoracic=2)
+    assert set(longer.label_names.values()) - set(plain.label_names.values()) == {"T10", "T11"}
+    heights = [
+        np.argwhere(longer.labels.array == number)[:, 0].mean()
+        for number in (20, 19, 18, 17)  # L1 to T10 as in VerSe
+    ]
+    steps = np.diff(heights) * 4.0
+    assert (steps > 24.0).all()
+    assert (steps < 42.0).all()
+    # T12 and what is below it stays, but for T11's ribs behind it.
+    below = plain.labels.array >= 19
+    assert (longer.labels.array[below] == plain.labels.array[below]).mean() > 0.99
+    bone = (longer.ct.array > 300) & (longer.labels.array == 0) & (plain.ct.array < 300)
+    left, right = (bone & side[None, None] for side in _halves(longer))
+    assert min(left.sum(), right.sum()) * 4.0**3 > 3000.0
+    with pytest.raises(InputError, match="above T12"):
+        make_phantom(spine, 4.0, box, thoracic=4)
+
+
+def _halves(phantom: Phantom) -> tuple[np.ndarray, np.ndarray]:
+    """Which columns lie 30 mm or more to the left and to the right of the middle."""
+    columns = np.zeros((phantom.ct.array.shape[2], 3))
+    columns[:, 0] = np.arange(len(columns))
+    x = phantom.ct.physical_points(columns)[:, 0]
+    return x > 30.0, x < -30.0
+
+
 def test_senseless_requests_are_refused() -> None:
     with pytest.raises(InputError, match="spacing"):
         make_phantom(spacing_mm=0.0)

@@ -1,21 +1,30 @@
 """Bones and discs laid on the canvas: shape, shell, marrow."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from ..geometry import Array as Matrix
-from ..geometry import invert_rigid, translation
+from ..geometry import affine, invert_rigid, translation
+from ..vertebrae import LABEL_SCHEMES
 from .canvas import Bone, Canvas, Spot
 from .fields import FAR, Array, Points, coverage, smooth_max
 from .parameters import SpineParameters, VertebraParameters
 from .pelvis import SACRUM_BOX, ilium, rib, sacrum
-from .sizes import LABELS, MOBILE_LEVELS
+from .sizes import LABELS, MOBILE_LEVELS, LevelSize
 from .texture import Texture
-from .vertebra import body_wall, bounds, end_planes, joint_surfaces, shape_of
+from .vertebra import Shape, body_wall, bounds, end_planes, joint_surfaces, shape_of
 
 ORDER = (*MOBILE_LEVELS, "S1")
+_NUMBERS = {level: number for number, level in LABEL_SCHEMES["verse"].items()}
+# From one thoracic vertebra to the next higher: lengths, and the lean of the body's axis.
+_HIGHER = 0.97
+_KYPHOSIS_DEG = 5.0
+# How much longer ribs are.
+_LONGER = 1.2
 
 _DENSER = np.zeros(51, dtype=np.float32)
 # Bone behind the body is denser inside as well: load goes through the facets.
@@ -86,6 +95,44 @@ def paint_vertebra(spine: Spine, canvas: Canvas, index: int) -> None:
     there = spine.roughened(index + 1, spine.beside(name, spot.points, lower))
     below = sacrum(p, there)[1] if lower == "S1" else joint_surfaces(p.vertebrae[lower], there)[0]
     shape = shape_of(v, spine.roughened(index, spot.points), above, below)
+    _paint_shape(spine, canvas, spot, shape, name, index)
+
+
+def paint_thoracic(spine: Spine, canvas: Canvas, count: int) -> None:
+    """Paint ``count`` vertebrae above T12, each with its ribs and the disc below it.
+
+    They are built as T12 is, a little smaller and leaning a little more to the front from one to
+    the next, with ribs that are longer.
+    """
+    names = (*(f"T{12 - n}" for n in range(count, 0, -1)), "T12")
+    vertebrae, poses = dict(spine.parameters.vertebrae), dict(spine.poses)
+    for upper, lower in reversed(list(pairwise(names))):
+        below, at = vertebrae[lower], poses[lower]
+        sizes = {f.name: _HIGHER * getattr(below.size, f.name) for f in fields(LevelSize)[:-2]}
+        vertebrae[upper] = replace(below, size=replace(below.size, **sizes), osteophytes=())
+        size = vertebrae[upper].size
+        step = below.size.half_height + size.disc_below + size.half_height
+        lean = Rotation.from_euler("x", _KYPHOSIS_DEG, degrees=True).as_matrix()
+        poses[upper] = affine(at[:3, :3] @ lean, at[:3, 3] + step * at[:3, 2])
+    longer = Spine(replace(spine.parameters, vertebrae=vertebrae), poses, poses)
+    for n, (upper, lower) in enumerate(pairwise(names), -count):
+        v = vertebrae[upper]
+        paint_disc(longer, canvas, upper, lower)
+        _paint_ribs(v, canvas, poses[upper], _LONGER**-n)
+        spot = canvas.spot(poses[upper], *bounds(v))
+        if spot is None:
+            continue
+        there = longer.roughened(n + 1, longer.beside(upper, spot.points, lower))
+        joint = joint_surfaces(vertebrae[lower], there)[0]
+        shape = shape_of(v, longer.roughened(n, spot.points), None, joint)
+        _paint_shape(longer, canvas, spot, shape, upper, n)
+
+
+def _paint_shape(
+    spine: Spine, canvas: Canvas, spot: Spot, shape: Shape, name: str, index: int
+) -> None:
+    """Paint and label a vertebra of a shape (distance, shell and part at the spot's points)."""
+    p, v = spine.parameters, spine.parameters.vertebrae[name]
     close = canvas.close(shape.distance)
     spot = spot.take(close)
     distance, shell, part = shape.distance[close], shape.shell[close], shape.part[close]
@@ -94,16 +141,18 @@ def paint_vertebra(spine: Spine, canvas: Canvas, index: int) -> None:
     marrow = _marrow(p, v, spot.points, index, canvas.grid.sigma)
     marrow = marrow + _DENSER[part] * np.float32(v.trabecular_hu)
     canvas.paint(spot, Bone(distance, shell, v.cortical_hu, marrow))
-    canvas.claim(spot, distance, LABELS[name], part)
+    canvas.claim(spot, distance, _NUMBERS[name], part)
 
 
-def _paint_ribs(v: VertebraParameters, canvas: Canvas, pose: Matrix) -> None:
+def _paint_ribs(v: VertebraParameters, canvas: Canvas, pose: Matrix, longer: float = 1.0) -> None:
     wall = v.size.half_depth
+    reach = 118.0 * longer
     for side in (1, -1):
-        low, high = (14.0, 118.0) if side > 0 else (-118.0, -14.0)
-        spot = canvas.spot(pose, (low, wall - 24.0, -70.0), (high, wall + 40.0, 16.0))
+        low, high = (14.0, reach) if side > 0 else (-reach, -14.0)
+        drop, back = 70.0 * longer, wall + 40.0 * longer
+        spot = canvas.spot(pose, (low, wall - 24.0, -drop), (high, back, 16.0))
         if spot is not None:
-            distance = rib(spot.points, side, wall)
+            distance = rib(spot.points, side, wall, longer)
             _paint_even(canvas, spot, distance, 0.9, v.cortical_hu * 0.9, 120.0)
 
 

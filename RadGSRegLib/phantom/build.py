@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from ..errors import InputError
 from ..geometry import Array, Volume
 from ..system import Progress, ProgressCallable
-from .bones import ORDER, Spine, paint_disc, paint_sacrum, paint_vertebra
+from .bones import ORDER, Spine, paint_disc, paint_sacrum, paint_thoracic, paint_vertebra
 from .canvas import Canvas, Grid
 from .parameters import SpineParameters
 from .placement import vertebra_poses
@@ -21,6 +21,9 @@ from .torso import paint_torso
 
 SCANNER_BLUR_MM = 0.35
 """Standard deviation of the scanner's own point spread, mm."""
+
+# Soft tissue is painted no higher.
+_MOST_THORACIC = 3
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,14 @@ def make_phantom(
     region: Region = "lumbar",
     *,
     moves: Mapping[str, Array] | None = None,
+    thoracic: int = 0,
     progress: ProgressCallable | None = None,
 ) -> Phantom:
     """Build the phantom on a grid of ``spacing_mm`` (one number or (x, y, z)) over ``region``.
 
     The anatomy does not depend on the grid. ``moves`` (name to 4x4) moves vertebrae rigidly, as
-    from `random_poses`; a vertebra's own shape never depends on them. Raises InputError for a
+    from `random_poses`; a vertebra's own shape never depends on them. ``thoracic``: so many
+    vertebrae more above T12, each with ribs, up to three. Raises InputError for a
     spacing or region that makes no sense, Cancelled when ``progress`` asks to stop.
     """
     p = SpineParameters() if parameters is None else parameters
@@ -57,6 +62,8 @@ def make_phantom(
     spacing = np.broadcast_to(np.asarray(spacing_mm, dtype=float), (3,))
     if not (np.isfinite(spacing).all() and (spacing > 0.2).all() and (spacing <= 6.0).all()):
         raise InputError("phantom", f"spacing {spacing.tolist()} mm", "use 0.2 to 6 mm")
+    if not 0 <= thoracic <= _MOST_THORACIC:
+        raise InputError("phantom", f"{thoracic} vertebrae above T12", "use 0 to 3")
     lower, upper = region_box(p, region, moves)
     count = np.maximum(np.ceil((upper - lower) / spacing).astype(int), 1)
     if count.prod() > 400_000_000:
@@ -78,6 +85,7 @@ def make_phantom(
             paint_sacrum(spine, canvas)
         else:
             paint_vertebra(spine, canvas, index)
+    paint_thoracic(spine, canvas, thoracic)
     canvas.drop_islands(float(spacing.prod()))
     report(0.95, "noise")
     if p.noise_hu > 0:
@@ -88,7 +96,8 @@ def make_phantom(
     matrix = np.diag([*spacing, 1.0])
     matrix[:3, 3] = [axis[0] for axis in axes]
     ct = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
-    names = {number: name for name, number in LABELS.items() if (canvas.labels == number).any()}
+    known = {**LABELS, **{f"T{12 - n}": LABELS["T12"] - n for n in range(1, thoracic + 1)}}
+    names = {number: name for name, number in known.items() if (canvas.labels == number).any()}
     report(1.0, "phantom")
     return Phantom(
         Volume(ct, matrix),

@@ -75,9 +75,10 @@ def ilium(points: Points, side: int, scale: float) -> Array:
     return swept_path(points, scaled, normals, radii, 4.0)
 
 
-def rib(points: Points, side: int, wall: float) -> Array:
-    """Distance (N,) to the twelfth rib of one side, in the frame of T12."""
+def rib(points: Points, side: int, wall: float, longer: float = 1.0) -> Array:
+    """Distance (N,) to the twelfth rib of one side, in the frame of T12; of one so many times
+    ``longer``, in that of a vertebra above."""
     course = ((22.0, 3.0, 4.0), (52.0, 26.0, -10.0), (86.0, 20.0, -36.0), (106.0, -8.0, -56.0))
-    path = [(side * x, wall + y, z) for x, y, z in course]
+    path = [(side * (22.0 + longer * (x - 22.0)), wall + y, longer * z) for x, y, z in course]
     radii = [(4.0, 5.0), (3.0, 6.0), (2.8, 6.0), (2.2, 4.0)]
     return swept_path(points, path, [(0.3 * side, 1.0, 0.0)] * 3, radii, 2.0)
