@@ -17,6 +17,7 @@ from .crops import Frame as Frame
 from .crops import make_frame as make_frame
 from .cubes import excess_cube as excess_cube
 from .cubes import sample_cube as sample_cube
+from .detector import MULTIPLE as MULTIPLE
 from .detector import STRIDE as STRIDE
 from .detector import Detector as Detector
 from .detector import DetectorConfig as DetectorConfig
@@ -24,11 +25,17 @@ from .detector import is_lateral as is_lateral
 from .detector import look as look
 from .encoders import ENCODERS as ENCODERS
 from .encoders import PICTURE_ENCODERS as PICTURE_ENCODERS
+from .levels import LEVEL_CLASSES as LEVEL_CLASSES
+from .levels import LevelNetwork as LevelNetwork
+from .levels import load_levels as load_levels
+from .levels import look_for_levels as look_for_levels
+from .levels import save_levels as save_levels
 from .model import ModelConfig as ModelConfig
 from .model import RadGSReg as RadGSReg
 from .model import load_model as load_model
 from .model import placed as placed
 from .model import save_model as save_model
+from .naming import name_levels as name_levels
 from .patient import CENTRE as CENTRE
 from .patient import is_trained_for as is_trained_for
 from .patient import patient_cloud as patient_cloud

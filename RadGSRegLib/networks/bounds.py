@@ -107,3 +107,14 @@ BEND_STEPS = 30
 # Its middle is that of voxels (mm) with more than this share of the densest. No evidence.
 OCCUPIED_SHARE = 0.1
 VOXEL_MM = 3.0
+
+# What a view says of levels
+
+# So many candidates at most: peaks of where vertebrae may be, and their least share.
+CANDIDATES = 16
+CANDIDATE_LEAST = 0.2
+# No view rules a place out by itself: the least share of a vertebra's centre, and of a level.
+SHARE_FLOOR = 0.02
+LOOKS_FLOOR = 0.01
+# How much looks count beside the order of the spine: those of neighbours in one picture err alike.
+LOOKS_WEIGHT = 0.5

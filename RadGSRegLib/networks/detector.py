@@ -42,9 +42,10 @@ class Detector(nn.Module):
     """Whole views to logits of where the vertebra's centre projects; polarity need not be known.
 
     Frontal and lateral views share the weights. A U-Net whose deepest maps see the whole picture.
+    ``outputs``: how many maps it gives; a detector of one vertebra's centre gives one.
     """
 
-    def __init__(self, config: DetectorConfig) -> None:
+    def __init__(self, config: DetectorConfig, outputs: int = 1) -> None:
         super().__init__()
         self.config = config
         w = config.width
@@ -59,13 +60,17 @@ class Detector(nn.Module):
         self.lateral = nn.ModuleList([nn.Conv2d(c, 2 * w, 1) for c in widths])
         # At the finest maps most of the time would be spent: one layer, the last, must do there.
         self.up = nn.ModuleList([Residual(2 * w, 2 * w) for _ in widths[2:]] + [nn.ReLU()])
-        self.last = nn.Conv2d(2 * w, 1, 3, padding=1)
+        self.last = nn.Conv2d(2 * w, outputs, 3, padding=1)
         nn.init.zeros_(self.last.weight)
 
     def forward(self, pictures: Tensor, valid: Tensor, lateral: Tensor) -> Tensor:
         """Turn pictures (N, 2, H, W) of `views.ranks_and_contrast`, validity (N, H, W) and 1 for
         lateral views, 0 for frontal ones (N,), to logits (N, H / 2, W / 2). H, W: multiples of
         16."""
+        return self.maps(pictures, valid, lateral)[:, 0]
+
+    def maps(self, pictures: Tensor, valid: Tensor, lateral: Tensor) -> Tensor:
+        """Turn the same to all its maps (N, outputs, H / 2, W / 2)."""
         kind = (2.0 * lateral - 1.0).view(-1, 1, 1, 1).expand(-1, 1, *valid.shape[1:])
         x = self.stem(torch.cat([pictures, valid[:, None], kind.to(pictures)], dim=1))
         maps = [x]
@@ -80,7 +85,7 @@ class Detector(nn.Module):
                 x, size=like.shape[-2:], mode="bilinear", align_corners=False
             )
             x = up(x + like)
-        out: Tensor = self.last(x)[:, 0]
+        out: Tensor = self.last(x)
         return out
 
 

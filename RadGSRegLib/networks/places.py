@@ -121,7 +121,7 @@ def sight(
     Raises ValueError for views that are parallel or look along the spine.
     """
     config = detector.config
-    size = _picture_px(views, centre_world, config)
+    size = picture_px(views, centre_world, config)
     batch, (frame,) = crop_prepared(
         views,
         [centre_world],
@@ -141,7 +141,7 @@ def sight(
     )
 
 
-def _picture_px(views: Sequence[PreparedView], centre_world: Array, config: DetectorConfig) -> int:
+def picture_px(views: Sequence[PreparedView], centre_world: Array, config: DetectorConfig) -> int:
     """Return how many pixels show all of the widest view: the configured size up to twice that."""
     widest = 0.0
     for view in views:
