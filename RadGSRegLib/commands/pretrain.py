@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stage 3, but with --paper or a --base that does not); in stages 1 and 2 every "
         "vertebra's shape is known then (docs/learning.md)",
     )
+    parser.add_argument(
+        "--levels",
+        action="store_true",
+        help="train the network that names levels in whole X-rays, and nothing else, for "
+        "--stage 1 with --phantoms (docs/learning.md)",
+    )
     add_path(parser, "--config", "FILE", "options as JSON or YAML")
     parser.add_argument(
         "--compile",
@@ -102,6 +108,8 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--deformed", "is of use only with --stage 1, or 3 without --paper")
     if args.anchors is not None and (args.stage == 3 or args.base not in (None, "none")):
         raise InputError("--anchors", "is of use only with --stage 1 or 2 and without --base")
+    if args.levels:
+        _check_levels(args)
     if args.landmarks and args.paper:
         raise InputError("--landmarks", "is not of the published method", "leave --paper out")
     if args.landmarks and args.anchors == "grid":
@@ -112,9 +120,63 @@ def check(args: argparse.Namespace) -> None:
         )
 
 
+def _check_levels(args: argparse.Namespace) -> None:
+    """Refuse what a training of levels does not ask for."""
+    if args.stage != 1:
+        raise InputError("--levels", "is of use only with --stage 1")
+    given = {
+        "--cts": args.cts,
+        "--verse": args.verse,
+        "--totalsegmentator": args.totalsegmentator,
+        "--ctspine1k": args.ctspine1k,
+        "--deformed": args.deformed or None,
+        "--anchors": args.anchors,
+        "--base": args.base,
+        "--encoder": args.encoder,
+        "--paper": args.paper or None,
+        "--compile": args.compile or None,
+        "--landmarks": args.landmarks,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(name, "is of no use with --levels", "leave it out")
+
+
+def _run_levels(args: argparse.Namespace, device: str, progress: Progress) -> Outcome:
+    """Train the network of levels, and say how good it is on phantoms it was not trained on."""
+    from ..training import Pretraining, levels_config, pretrain_levels, read_config
+
+    config = replace(levels_config(), seed=args.seed)
+    if args.config is not None:
+        config = read_config(args.config, config)
+    asked = Pretraining(
+        stage=1,
+        out=args.out,
+        phantoms=args.phantoms,
+        minutes=args.minutes,
+        work=args.work,
+        stop=args.stop,
+        board=args.board,
+        device=device,
+    )
+    history = pretrain_levels(asked, config, progress)
+    last = history.entries[-1]
+    summary = (
+        f"trained for {last['step']:.0f} steps",
+        f"on single views of phantoms never trained on: {100.0 * last['right']:.0f} % of the "
+        f"levels right where the view tells them, {100.0 * last['untold']:.0f} % said to be "
+        "untold where it does not",
+        f"model: {args.out} (its card: {args.out.with_suffix('.md')})",
+        *(f"note: {note}" for note in history.notes),
+    )
+    return Outcome(ExitStatus.OK, summary, {"out": str(args.out), "notes": history.notes, **last})
+
+
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Train, and say how good the model is on what was held out."""
     device = torch_device(args.device)
+    if args.levels:
+        return _run_levels(args, device, progress)
     from ..training import (
         Pretraining,
         TrainingConfig,

@@ -5,6 +5,8 @@ from .config import PhaseShares as PhaseShares
 from .config import TrainingConfig as TrainingConfig
 from .config import read_config as read_config
 from .kept import make_folder as make_folder
+from .levels import levels_config as levels_config
+from .levels import pretrain_levels as pretrain_levels
 from .patient import check_base as check_base
 from .patient import shipped_base as shipped_base
 from .pretraining import pretrain as pretrain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,8 @@ class Sample:
 
     On the CPU: ``intrinsics`` (V, 3, 3) and ``extrinsics`` (V, 4, 4) box_to_camera;
     ``centred_to_box`` (4, 4) the vertebra's true pose from CT axes about its centre; ``centres``
-    (N, 3) in the box of all labelled vertebrae, the vertebra's own first. All float32, mm.
+    (N, 3) in the box of all labelled vertebrae, the vertebra's own first, and ``labels`` (N,) their
+    numbers in the label map (none in files written before they were kept). All float32, mm.
     """
 
     images: Tensor
@@ -50,6 +51,7 @@ class Sample:
     extrinsics: Tensor
     centred_to_box: Tensor
     centres: Tensor
+    labels: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def to(self, device: torch.device | str) -> Sample:
         """Return the same with its pictures on another device."""
@@ -65,7 +67,9 @@ class Sample:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], device: torch.device | str = "cpu") -> Sample:
         """Read what `to_arrays` gave. Raises InputError where something is missing."""
-        names = [field.name for field in fields(cls)]
+        names = [known.name for known in fields(cls)]
+        if "labels" not in arrays:
+            arrays = {**arrays, "labels": np.zeros(0)}
         if "centres" not in arrays and "centred_to_box" in arrays:
             # Written before others' centres were kept.
             arrays = {**arrays, "centres": np.asarray(arrays["centred_to_box"])[None, :3, 3]}
@@ -289,6 +293,7 @@ def _sample(
         extrinsics=frame.extrinsics(),
         centred_to_box=torch.from_numpy(centred_to_box).float(),
         centres=torch.from_numpy(np.stack(centres)).float(),
+        labels=torch.tensor(order, dtype=torch.float32),
     )
 
 

@@ -62,20 +62,13 @@ def show(
         torch.cat([getattr(s, name).cpu() for s in samples])
         for name in ("images", "valid", "extrinsics")
     )
-    size = config.size_px
     pixels: list[Tensor] = []
     for sample in samples:
         centres = sample.centres
         pixels += list(project(centres[None], sample.intrinsics[None], sample.extrinsics[None])[0])
-    matrices = _moves(len(images), len(samples), config, images.shape[-1], generator)
-    images, valid = _resampled(images, valid, matrices, size)
-    if generator is not None:
-        valid = valid * _fields(len(images), len(samples), config, generator)
-        images = _erased(images, generator)
-        images = _shaded(images, generator)
-        signs = torch.from_numpy(np.where(generator.random(len(samples)) < 0.5, -1.0, 1.0)).float()
-        signs = signs.repeat_interleave(len(images) // len(samples))
-        images = images * signs[:, None, None]
+    images, valid, matrices = disguised(
+        images, valid, len(samples), config, config.size_px, generator
+    )
     wanted = []
     for matrix, points in zip(matrices, pixels, strict=True):
         moved = torch.linalg.solve(matrix[:, :2], (points - matrix[:, 2]).T).T
@@ -84,11 +77,37 @@ def show(
     return Shown(pictures, valid, is_lateral(extrinsics), torch.stack(wanted))
 
 
+def disguised(
+    images: Tensor,
+    valid: Tensor,
+    samples: int,
+    config: DetectorConfig,
+    size_px: int,
+    generator: np.random.Generator | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Disguise pictures (N, H, W), what of them is real likewise, of so many ``samples`` that each
+    have views of their own: pictures ``size_px`` wide and high, what of them is real, and the
+    affine maps (N, 2, 3) from their pixels to those before.
+
+    With a ``generator`` pictures are shifted, scaled, turned a little, mirrored, cut to a field,
+    partly erased, shaded and of either polarity; without one, the middle is taken as it is.
+    """
+    matrices = _moves(len(images), samples, size_px, images.shape[-1], generator)
+    images, valid = _resampled(images, valid, matrices, size_px)
+    if generator is not None:
+        valid = valid * _fields(len(images), samples, config, size_px, generator)
+        images = _erased(images, generator)
+        images = _shaded(images, generator)
+        signs = torch.from_numpy(np.where(generator.random(samples) < 0.5, -1.0, 1.0)).float()
+        signs = signs.repeat_interleave(len(images) // samples)
+        images = images * signs[:, None, None]
+    return images, valid, matrices
+
+
 def _moves(
-    count: int, samples: int, config: DetectorConfig, wide: int, rng: np.random.Generator | None
+    count: int, samples: int, size: int, wide: int, rng: np.random.Generator | None
 ) -> Tensor:
     """The affine maps (count, 2, 3) from pixels of the new pictures to pixels of the old ones."""
-    size = config.size_px
     out = np.zeros((count, 2, 3))
     out[:, 0, 0] = out[:, 1, 1] = 1.0
     shift = np.zeros((count, 2))
@@ -119,10 +138,11 @@ def _resampled(images: Tensor, valid: Tensor, matrices: Tensor, size: int) -> tu
     return moved[:, 0], (moved[:, 1] > WHOLLY_VALID).to(images.dtype)
 
 
-def _fields(count: int, samples: int, config: DetectorConfig, rng: np.random.Generator) -> Tensor:
+def _fields(
+    count: int, samples: int, config: DetectorConfig, size: int, rng: np.random.Generator
+) -> Tensor:
     """What detectors and collimators leave (count, H, W) of the pictures: most often a square about
     the middle, now and then a circle, alike in all views of a case but for where it is."""
-    size = config.size_px
     v, u = np.mgrid[:size, :size] - (size - 1) / 2.0
     out = np.ones((count, size, size), dtype=np.float32)
     for case in range(samples):
