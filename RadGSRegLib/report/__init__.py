@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .canvas import blank_figure as blank_figure
     from .canvas import png_bytes as png_bytes
     from .drawing import Drawing as Drawing
+    from .levels import Mark as Mark
+    from .levels import levels_png as levels_png
     from .overlay import brightness as brightness
     from .overlay import overlay_png as overlay_png
     from .overlay import picture_names as picture_names
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 _FILES = {
     "canvas": "bare blank_figure png_bytes",
     "drawing": "Drawing",
+    "levels": "Mark levels_png",
     "overlay": "brightness overlay_png picture_names plain_png polarity unlike_stems windowed",
     "page": "ReportPictures report_html",
     "results": "draw_views write_reconstruction write_results",

@@ -94,7 +94,7 @@ def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes
     """
     shown = windowed(view, shadow, polarity(view, shadow)) if shown is None else shown
     rows, columns = view.pixels.shape
-    figure, axes = _frame(view)
+    figure, axes = view_figure(view)
     axes.imshow(shown, cmap="gray", vmin=0, vmax=1)
     _draw_lines(axes, shadow)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
@@ -104,7 +104,7 @@ def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes
 
 def plain_png(view: View) -> bytes:
     """Draw the X-ray alone, for a pose so wrong that the vertebra projects nowhere."""
-    figure, axes = _frame(view)
+    figure, axes = view_figure(view)
     image = brightness(view)
     low, high = np.percentile(image, [1.0, 99.0])
     axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12))
@@ -238,8 +238,8 @@ def _label(axes: Axes, name: str, pixels_per_mm: float) -> None:
     axes.text(0.03, 0.05, "20 mm at the vertebra", va="bottom", fontsize=12, **style)
 
 
-def _frame(view: View) -> tuple[Figure, Axes]:
-    """A figure that a view's X-ray fills."""
+def view_figure(view: View) -> tuple[Figure, Axes]:
+    """Return a figure that a view's X-ray fills, and its axes."""
     rows, columns = view.pixels.shape
     longer = max(rows, columns)
     figure = blank_figure(7.2 * columns / longer, 7.2 * rows / longer)
