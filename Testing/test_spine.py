@@ -162,5 +162,5 @@ def test_a_record_reads_back_with_what_was_told() -> None:
     ],
 )
 def test_what_is_no_record_is_refused(record: dict) -> None:
-    with pytest.raises(ValueError, match="record|vertebra"):
+    with pytest.raises(ValueError, match=r"no record of levels|no vertebra 0"):
         levels_from_record(record)
