@@ -22,7 +22,7 @@ from RadGSRegLib.spine import (
 )
 from RadGSRegLib.spine.chain import _steps
 
-EVEN = dict.fromkeys(LEVELS, float(np.log(0.1)))
+EVEN = dict.fromkeys(LEVELS, 0.0)
 HEIGHTS = np.concatenate([[0.0], np.cumsum(bounds.SPACING_MM)])
 
 
@@ -91,7 +91,7 @@ def test_names_follow_each_other_and_probabilities_sum_to_one_at_most(seed: int)
 
 
 def test_one_look_names_a_whole_row() -> None:
-    spine = name_vertebrae(row(["L2", "L3", "L4", "L5", "S1"], S1=0.0), {"sacrum": 0.99})
+    spine = name_vertebrae(row(["L2", "L3", "L4", "L5", "S1"], S1=3.0), {"sacrum": 0.99})
     assert [v.level for v in spine.vertebrae] == ["L2", "L3", "L4", "L5", "S1"]
     assert spine.anchor == "sacrum"
     first = spine.likeliest("L3")[0]
@@ -117,14 +117,14 @@ def test_a_candidate_between_two_vertebrae_is_none() -> None:
     vertebrae = [
         *row(["L3", "L4"]),
         Vertebra(between, 0.3, EVEN, {}),
-        *row(["L3", "L4", "L5", "S1"], S1=0.0)[2:],
+        *row(["L3", "L4", "L5", "S1"], S1=3.0)[2:],
     ]
     spine = name_vertebrae(vertebrae, {"sacrum": 1.0})
     assert [v.level for v in spine.vertebrae] == ["L3", "L4", None, "L5", "S1"]
 
 
 def test_a_person_corrects_one_name_and_the_others_follow() -> None:
-    wrong = name_vertebrae(row(["L1", "L2", "L3"], L1=0.0), {"sacrum": 0.0})
+    wrong = name_vertebrae(row(["L1", "L2", "L3"], L1=3.0), {"sacrum": 0.0})
     assert wrong.anchor is None
     right = wrong.corrected(1, "L3")
     assert [v.level for v in right.vertebrae] == ["L2", "L3", "L4"]
@@ -142,7 +142,7 @@ def test_a_person_corrects_one_name_and_the_others_follow() -> None:
 
 
 def test_a_record_reads_back_with_what_was_told() -> None:
-    spine = name_vertebrae(row(["L1", "L2", "L3"], L1=0.0), {"sacrum": 0.9, "last rib": 0.1})
+    spine = name_vertebrae(row(["L1", "L2", "L3"], L1=3.0), {"sacrum": 0.9, "last rib": 0.1})
     for one in (spine, spine.corrected(2, "L4")):
         back = levels_from_record(json.loads(json.dumps(levels_to_record(one))))
         assert [v.level for v in back.vertebrae] == [v.level for v in one.vertebrae]

@@ -113,8 +113,9 @@ VOXEL_MM = 3.0
 # So many candidates at most: peaks of where vertebrae may be, and their least share.
 CANDIDATES = 16
 CANDIDATE_LEAST = 0.2
-# No view rules a place out by itself: the least share of a vertebra's centre, and of a level.
+# No view rules a place or a level out by itself: the least share of a vertebra's centre, and of a
+# level beside that of a vertebra of which nothing is told.
 SHARE_FLOOR = 0.02
-LOOKS_FLOOR = 0.01
+LOOKS_FLOOR = 0.1
 # How much looks count beside the order of the spine: those of neighbours in one picture err alike.
 LOOKS_WEIGHT = 0.5

@@ -31,7 +31,7 @@ _CLASS_OF = [
 
 
 @dataclass(frozen=True)
-class _LevelSighting(Sighting):
+class LevelSighting(Sighting):
     """Places that two views or more show; those that do not show a place do not count there.
 
     ``shows`` (V, h, w): 1 where a view's picture shows the patient.
@@ -47,7 +47,7 @@ class _LevelSighting(Sighting):
         return torch.where(weight.sum(0) >= min(2, len(weight)), score, -torch.inf)
 
 
-def _shown(sighting: "_LevelSighting", pixels: Tensor) -> Tensor:
+def _shown(sighting: "LevelSighting", pixels: Tensor) -> Tensor:
     """Which views show places at pixels (V, P, 2): 1 or 0 (V, P)."""
     inside = ((pixels > -0.5) & (pixels < sighting.size_px - 0.5)).all(-1)
     assert sighting.shows is not None
@@ -90,7 +90,7 @@ def name_levels(
     valid = batch.valid[0]
     there, classes = look_for_levels(network, batch.pictures[0], valid, batch.extrinsics[0])
     shows = functional.avg_pool2d(valid[:, None].cpu(), STRIDE)[:, 0]
-    sighting = _LevelSighting(
+    sighting = LevelSighting(
         there.clamp_min(bounds.SHARE_FLOOR).log(),
         batch.intrinsics[0].cpu(),
         batch.extrinsics[0].cpu(),
@@ -99,10 +99,10 @@ def name_levels(
         frame.box_to_world,
         shows=shows,
     )
-    return _of_maps(sighting, there, classes)
+    return spine_of_maps(sighting, there, classes)
 
 
-def _of_maps(sighting: _LevelSighting, there: Tensor, classes: Tensor) -> SpineLevels:
+def spine_of_maps(sighting: LevelSighting, there: Tensor, classes: Tensor) -> SpineLevels:
     """Candidates and their levels from each view's maps (V, h, w) and (V, C, h, w)."""
     places, scores = sighting.places(bounds.CANDIDATES)
     likely = np.exp(scores) >= bounds.CANDIDATE_LEAST
@@ -118,7 +118,8 @@ def _of_maps(sighting: _LevelSighting, there: Tensor, classes: Tensor) -> SpineL
     at = torch.stack(
         [sample_map(classes[:, n], pixels, sighting.size_px) for n in range(len(LEVEL_CLASSES))]
     )
-    levels = at[_CLASS_OF] + at[UNTOLD] / len(_CLASS_OF)
+    # Against what a vertebra of which nothing is told looks like: 0 there.
+    levels = len(LEVELS) * at[_CLASS_OF] + at[UNTOLD]
     logs = bounds.LOOKS_WEIGHT * (weight * levels.clamp_min(bounds.LOOKS_FLOOR).log()).sum(1)
     vertebrae = tuple(
         Vertebra(place, float(share), dict(zip(LEVELS, looks, strict=True)), {})

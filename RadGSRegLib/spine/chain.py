@@ -44,7 +44,8 @@ def chain(
     Args:
         places: (N, 3) mm, from top to bottom.
         shares: (N,) how likely each is a vertebra at all.
-        looks: (N, L) logarithms of how well each looks like each of `LEVELS`.
+        looks: (N, L) logarithms of how much more each looks like each of `LEVELS` than a vertebra
+            that looks like nothing in particular, which has 0.
         told: levels of candidates that a person has named, by index; their looks do not count.
 
     Raises ValueError for a level that is none of `LEVELS`, and where what is told contradicts the

@@ -16,8 +16,8 @@ PERSON = "a person"
 @dataclass(frozen=True)
 class Vertebra:
     """One candidate: where its centre is, ``place_world`` (3,) mm, how likely it is a vertebra
-    (``share``), what it looks like (``looks``, logarithms by level), the ``probabilities`` of its
-    levels, and the ``level`` that it is given; None: unknown.
+    (``share``), what it looks like (``looks`` by level, as `chain` takes them), the
+    ``probabilities`` of its levels, and the ``level`` that it is given; None: unknown.
 
     The probabilities sum to one at most; the rest is that its level is unknown, or that it is no
     vertebra.

@@ -1,0 +1,386 @@
+"""Levels in X-rays: maps fused to names, what training is told, the command, shipped weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import network_scenes as scenes
+import numpy as np
+import pytest
+import torch
+from levels_scenes import Shot, shoot, shown_in_all, whole_spine
+
+from RadGSRegLib import cli
+from RadGSRegLib.cases import View, middle_of_views, write_views
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.networks import (
+    LEVEL_CLASSES,
+    DetectorConfig,
+    LevelNetwork,
+    load_levels,
+    look_for_levels,
+    make_frame,
+    name_levels,
+    save_levels,
+    shipped_weights,
+)
+from RadGSRegLib.networks.anchors import project
+from RadGSRegLib.networks.detector import STRIDE
+from RadGSRegLib.networks.naming import LevelSighting, spine_of_maps
+from RadGSRegLib.training.level_views import (
+    LAST_RIB,
+    SACRUM,
+    UNTOLD,
+    away_mm,
+    class_of,
+    levels_loss,
+    show_levels,
+    tells,
+)
+from RadGSRegLib.training.samples import SampleOptions, draw_samples
+from RadGSRegLib.training.spines import spine_sources
+from RadGSRegLib.views import prepare_views
+
+SIZE, PIXEL = 96, 2.5
+PLACES = {
+    "L2": (0.0, 4.0, 66.0),
+    "L3": (3.0, 0.0, 33.0),
+    "L4": (0.0, -2.0, 0.0),
+    "L5": (-2.0, 3.0, -33.0),
+    "S1": (0.0, 10.0, -66.0),
+}
+
+
+def network(width: int = 8, seed: int = 0) -> LevelNetwork:
+    """An untrained network whose answers depend on what it sees."""
+    torch.manual_seed(seed)
+    made = LevelNetwork(DetectorConfig(width=width)).eval()
+    torch.nn.init.normal_(made.network.last.weight, std=0.3)
+    return made
+
+
+# What views say together
+
+
+def sighting_of(
+    told: str, *, hidden: str = "", certain: float = 0.9
+) -> tuple[LevelSighting, torch.Tensor, torch.Tensor]:
+    """Maps of two views of `PLACES`: hills at the centres; the level of ``told`` is said, and
+    nothing of the others. ``hidden``: a level that no view shows."""
+    frame = make_frame(scenes.cameras(), np.zeros(3), size_px=SIZE, pixel_mm=PIXEL)
+    points = torch.tensor(list(PLACES.values()))
+    pixels = project(points[None], frame.intrinsics()[None], frame.extrinsics()[None])[0]
+    cells = STRIDE * torch.arange(SIZE // STRIDE) + 0.5 * (STRIDE - 1)
+    along = torch.exp(-0.5 * ((cells - pixels[..., None]) * PIXEL / 5.0) ** 2)
+    hills = along[:, :, 1, :, None] * along[:, :, 0, None, :]
+    shows = torch.ones(2, SIZE // STRIDE, SIZE // STRIDE)
+    classes = torch.zeros(2, len(LEVEL_CLASSES), SIZE // STRIDE, SIZE // STRIDE)
+    classes[:, UNTOLD] = 1.0
+    for n, level in enumerate(PLACES):
+        if level == hidden:
+            shows = shows * (hills[:, n] < 0.5)
+            hills[:, n] = 0.0
+        elif level == told:
+            here = hills[:, n] > 0.3
+            classes[:, UNTOLD][here] = 1.0 - certain
+            classes[:, LEVEL_CLASSES.index(level)][here] = certain
+    there = 0.98 * hills.amax(1)
+    sighting = LevelSighting(
+        there.clamp_min(0.02).log(),
+        frame.intrinsics(),
+        frame.extrinsics(),
+        SIZE,
+        PIXEL,
+        frame.box_to_world,
+        shows=shows,
+    )
+    return sighting, there, classes
+
+
+def test_maps_of_two_views_become_named_places() -> None:
+    spine = spine_of_maps(*sighting_of("S1"))
+    assert spine.anchor == "sacrum"
+    assert [v.level for v in spine.vertebrae] == list(PLACES)
+    for vertebra in spine.vertebrae:
+        assert vertebra.level is not None
+        assert np.linalg.norm(vertebra.place_world - PLACES[vertebra.level]) < 6.0
+
+
+def test_a_sure_look_of_any_other_level_names_nothing() -> None:
+    """By construction: what is no anchor leads to no name, however sure it is."""
+    for level in ("L2", "L3", "L4", "L5"):
+        spine = spine_of_maps(*sighting_of(level, certain=1.0))
+        assert len(spine.vertebrae) == len(PLACES)
+        assert spine.anchor is None
+        assert [v.level for v in spine.vertebrae] == [None] * len(PLACES)
+
+
+def test_an_anchor_that_is_out_of_the_pictures_names_nothing() -> None:
+    spine = spine_of_maps(*sighting_of("S1", hidden="S1"))
+    assert len(spine.vertebrae) == len(PLACES) - 1
+    assert spine.anchor is None
+
+
+# The network
+
+
+def test_answers_do_not_depend_on_polarity_or_side() -> None:
+    net = network()
+    rng = torch.Generator().manual_seed(1)
+    pictures = torch.randn(2, 2, 32, 32, generator=rng)
+    valid = (torch.rand(2, 32, 32, generator=rng) > 0.1).float()
+    frame = make_frame(scenes.cameras(), np.zeros(3), size_px=32, pixel_mm=6.0)
+    there, classes = look_for_levels(net, pictures, valid, frame.extrinsics())
+    assert classes.sum(1) == pytest.approx(torch.ones(2, 16, 16), abs=1e-5)
+    assert there.std() > 1e-3
+    for other in (
+        look_for_levels(net, -pictures, valid, frame.extrinsics()),
+        [
+            m.flip(-1)
+            for m in look_for_levels(net, pictures.flip(-1), valid.flip(-1), frame.extrinsics())
+        ],
+    ):
+        assert other[0] == pytest.approx(there, abs=1e-5)
+        assert other[1] == pytest.approx(classes, abs=1e-5)
+
+
+def test_a_file_gives_the_same_answers_and_others_are_refused(tmp_path: Path) -> None:
+    net, path = network(), tmp_path / "levels.safetensors"
+    save_levels(path, net, {"use": "Research only"})
+    back = load_levels(path)
+    assert back.card["use"] == "Research only"
+    assert "Research only" in path.with_suffix(".md").read_text()
+    pictures, valid, kind = torch.randn(1, 2, 32, 32), torch.ones(1, 32, 32), torch.zeros(1)
+    for a, b in zip(net(pictures, valid, kind), back(pictures, valid, kind), strict=True):
+        assert a.detach() == pytest.approx(b.detach(), abs=0.05)
+    population = shipped_weights()
+    assert population is not None
+    with pytest.raises(InputError, match="not a model of levels"):
+        load_levels(population)
+    broken = network()
+    torch.nn.init.constant_(broken.network.last.bias, float("nan"))
+    save_levels(path, broken, {})
+    with pytest.raises(InputError, match="not finite"):
+        load_levels(path)
+
+
+# What training is told
+
+
+def test_classes_are_those_of_verse_labels() -> None:
+    names = {18: "above", 17: "above", 19: "T12", 20: "L1", 24: "L5", 26: "S1", 25: "untold"}
+    assert {n: LEVEL_CLASSES[class_of(n)] for n in names} == names
+
+
+def test_distance_from_what_a_picture_shows() -> None:
+    valid = torch.zeros(20, 30)
+    valid[5:15, 10:20] = 1.0
+    pixels = torch.tensor([[12.0, 7.0], [19.4, 14.4], [25.0, 10.0], [10.0, 0.0]])
+    assert away_mm(pixels, valid, 2.5).tolist() == pytest.approx([0.0, 0.0, 15.0, 12.5])
+    assert torch.isinf(away_mm(pixels, torch.zeros(20, 30), 2.5)).all()
+
+
+@pytest.mark.parametrize(
+    ("away", "says"),
+    [
+        ([0.0, 90.0, 0.0, 50.0], 1),  # the sacrum is in
+        ([90.0, 0.0, 0.0, 50.0], 1),  # T12 and a rib are in
+        ([90.0, 0.0, 8.0, 8.0], -1),  # T12 is in, its ribs are cut off
+        ([10.0, 90.0, 50.0, 50.0], -1),  # the sacrum is cut by the border
+        ([90.0, 60.0, 50.0, 50.0], 0),  # neither is in
+    ],
+)
+def test_a_view_tells_levels_only_with_an_anchor(away: list[float], says: int) -> None:
+    assert tells([SACRUM, LAST_RIB], torch.tensor(away)) == says
+    assert tells([21, 22], torch.tensor([0.0, 0.0])) == 0
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Pairs of a whole spine, and of one that is cut."""
+    options = SampleOptions(size_px=160, pixel_mm=2.5, whole=True, along_mm=30.0)
+    sources = spine_sources(1, 77_000, cuts=8, pairs=1)
+    subjects = [source.subject(True) for source in sources]
+    whole = next(s for s in subjects if {SACRUM, LAST_RIB} <= set(s.centroids))
+    cut = next(s for s in subjects if SACRUM not in s.centroids)
+    return draw_samples([whole, whole, cut], options, [1, 2, 3])
+
+
+def test_views_are_shown_with_the_levels_at_their_centres(samples) -> None:
+    config = DetectorConfig()
+    shown = show_levels(samples, config, 128, None)
+    assert shown.pictures.shape == (6, 2, 128, 128)
+    for n, sample in enumerate(samples):
+        pixels = (
+            project(sample.centres[None], sample.intrinsics[None], sample.extrinsics[None])[0]
+            - (160 - 128) / 2.0
+        )
+        for view in range(2):
+            at = 2 * n + view
+            for label, (column, row) in zip(sample.labels, pixels[view].tolist(), strict=True):
+                if not (1 <= column <= 126 and 1 <= row <= 126):
+                    continue
+                i, j = (round((x - 0.5) / STRIDE) for x in (row, column))
+                assert shown.wanted[at, i, j] > 0.7
+                if shown.told[at] == 1:
+                    assert shown.classes[at, i, j] == class_of(int(label))
+                elif shown.told[at] == 0:
+                    assert shown.classes[at, i, j] == UNTOLD
+    assert (shown.told == 1).any()
+
+
+def test_shutters_hide_anchors_and_the_loss_falls_with_the_right_answer(samples) -> None:
+    config = DetectorConfig()
+    told = []
+    for seed in range(8):
+        shown = show_levels(samples, config, 96, np.random.default_rng(seed))
+        told += shown.told.tolist()
+    assert set(told) == {-1, 0, 1}
+    kinds = torch.nn.functional.one_hot(shown.classes, len(LEVEL_CLASSES)).movedim(-1, 1).float()
+    where = torch.logit(shown.wanted.clamp(0.01, 0.99))
+    right = levels_loss(where, 8.0 * kinds, shown)
+    assert right < levels_loss(torch.zeros_like(where), 8.0 * kinds, shown)
+    assert right < levels_loss(where, torch.zeros_like(kinds), shown)
+    # Where an anchor is cut by the border classes teach nothing.
+    cut = replace(shown, told=torch.full_like(shown.told, -1))
+    assert levels_loss(where, 8.0 * kinds, cut) == pytest.approx(
+        float(levels_loss(where, torch.zeros_like(kinds), cut))
+    )
+
+
+def test_the_command_trains_goes_on_and_names_its_figures(tmp_path: Path, capfd) -> None:
+    config = {
+        "model": {"detector": {"size_px": 48, "pixel_mm": 5.0, "width": 4}},
+        "detection": {
+            "steps": 3,
+            "batch": 2,
+            "pairs": 6,
+            "first_pairs": 4,
+            "validate": 2,
+            "validate_every": 2,
+            "checkpoint_every": 1,
+        },
+    }
+    out, asked = tmp_path / "levels.safetensors", tmp_path / "config.json"
+    arguments = ["pretrain", "--stage", "1", "--levels", "--phantoms", "1", "--seed", "77000"]
+    arguments += ["--out", str(out), "--work", str(tmp_path / "work"), "--config", str(asked)]
+    asked.write_text(json.dumps(config))
+    assert cli.main(arguments) == 0
+    assert load_levels(out).card["training"]["steps"] == 3
+    # More steps go on from the checkpoint.
+    config["detection"]["steps"] = 4
+    asked.write_text(json.dumps(config))
+    assert cli.main(arguments) == 0
+    assert load_levels(out).card["training"]["steps"] == 4
+    capfd.readouterr()
+    assert cli.main([*arguments, "--base", str(out)]) == 2
+    assert "--base: is of no use with --levels" in capfd.readouterr().err
+    assert cli.main([*arguments[:4], "--out", str(out)]) == 2
+    assert "give --phantoms" in capfd.readouterr().err
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def shot() -> Shot:
+    """Two X-rays of a phantom about L4: the sacrum is in them."""
+    return shoot(whole_spine(77_903, 2, 3.0), "L4", 3, size_px=160)
+
+
+def written(views: tuple[View, ...], folder: Path) -> Path:
+    folder.mkdir()
+    return write_views(folder, views)
+
+
+def test_levels_of_views_are_written_with_a_picture_each(shot: Shot, tmp_path: Path, capfd) -> None:
+    views = written(shot.views, tmp_path / "in")
+    out = tmp_path / "out"
+    assert cli.main(["levels", str(views), "--out", str(out)]) == 0
+    said = capfd.readouterr().out
+    record = json.loads((out / "levels.json").read_text())
+    assert sorted(p.name for p in out.iterdir()) == [
+        "levels.json",
+        "overlay_AP.png",
+        "overlay_LA.png",
+    ]
+    assert record["schema"] == "radgsreg/levels"
+    for entry in record["vertebrae"]:
+        assert sum(entry["probabilities"].values()) == pytest.approx(1.0, abs=1e-3)
+        for view in shot.views:
+            pixel = view.camera.project(np.array([entry["place_world_mm"]]))[0]
+            assert entry["centre_px"][view.name] == pytest.approx(pixel.tolist(), abs=0.05)
+    names = [entry["level"] for entry in record["vertebrae"]]
+    assert " ".join("?" if n == "unknown" else n for n in names) in said
+    # A second run replaces the first: both are results of this program.
+    assert cli.main(["levels", str(views), "--out", str(out)]) == 0
+
+
+def test_input_that_tells_nothing_is_refused_and_nothing_written(
+    shot: Shot, tmp_path: Path, capfd
+) -> None:
+    views = written(shot.views, tmp_path / "in")
+    content = json.loads(views.read_text())
+    out = tmp_path / "out"
+    stranger = tmp_path / "mine"
+    stranger.mkdir()
+    (stranger / "notes.txt").write_text("mine")
+    anyhow = views.with_name("any.json")
+    anyhow.write_text(json.dumps({**content, "patient_axes": "any"}))
+    single = views.with_name("single.json")
+    single.write_text(json.dumps({**content, "views": content["views"][:1]}))
+    population = shipped_weights()
+    for arguments, part in (
+        ([str(anyhow), "--out", str(out)], "where the head is"),
+        ([str(single), "--out", str(out)], "at least two X-rays"),
+        ([str(views), "--out", str(out), "--model", str(population)], "not a model of levels"),
+        ([str(views), "--out", str(out), "--model", "nowhere.safetensors"], "no such model"),
+        ([str(tmp_path / "nowhere.json"), "--out", str(out)], "nowhere.json"),
+        ([str(views), "--out", str(stranger)], "no results of this program"),
+    ):
+        assert cli.main(["levels", *arguments]) == 2
+        captured = capfd.readouterr()
+        assert captured.err.count("\n") == 1
+        assert part in captured.err
+        assert not out.exists()
+    assert [p.name for p in stranger.iterdir()] == ["notes.txt"]
+
+
+# The weights that come with the program
+
+
+def test_shipped_weights_name_a_spine_that_was_never_trained_on(shot: Shot) -> None:
+    path = shipped_weights("levels")
+    assert path is not None
+    assert path.stat().st_size < 4e6
+    net = load_levels(path)
+    assert {"what", "use", "data", "training", "limits", "date"} <= set(net.card)
+    assert shot.anchor == "seen"
+    spine = name_levels(prepare_views(shot.views), net, middle_of_views(shot.views))
+    assert spine.anchor is not None
+    wanted = [level for level in shown_in_all(shot) if level != "S1"]
+    assert len(wanted) >= 3
+    for level in wanted:
+        first = spine.likeliest(level)[0]
+        assert np.linalg.norm(first.place_world - shot.places[level]) < 10.0
+
+
+def test_a_turned_patient_is_named_alike(shot: Shot) -> None:
+    """The axes say where the head is: the whole scene turned about, nothing changes."""
+    path = shipped_weights("levels")
+    assert path is not None
+    net = load_levels(path)
+    straight = name_levels(prepare_views(shot.views), net, middle_of_views(shot.views))
+    turn = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    world = np.eye(4)
+    world[:3, :3] = turn.T
+    turned = tuple(
+        replace(v, camera=replace(v.camera, world_to_camera=v.camera.world_to_camera @ world))
+        for v in shot.views
+    )
+    other = name_levels(prepare_views(turned), net, middle_of_views(turned), turn)
+    assert [v.level for v in other.vertebrae] == [v.level for v in straight.vertebrae]
+    for a, b in zip(straight.vertebrae, other.vertebrae, strict=True):
+        assert b.place_world == pytest.approx(turn @ a.place_world, abs=0.1)
