@@ -37,6 +37,7 @@ from RadGSRegSlicer.operations.pretraining import PretrainingRun, PretrainReques
 from RadGSRegSlicer.operations.reconstruction import ReconstructRequest
 from RadGSRegSlicer.operations.registration import RegisterRequest
 from RadGSRegSlicer.operations.simulated import SimulatedNodes, SimulateRequest, errorAgainstTruth
+from RadGSRegSlicer.operations.spinelevels import LevelsRequest, SpineLevels
 from RadGSRegSlicer.panel import STEPS
 from RadGSRegSlicer.panel.accordion import Accordion
 from RadGSRegSlicer.panel.following import SceneFollower
@@ -225,6 +226,15 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         :param options: those of `ReconstructRequest`.
         """
         return ReconstructRequest.of(xrayNodes, **options).run()
+
+    def levelsInXrays(
+        self, xrayNodes: Sequence[vtkMRMLScalarVolumeNode], **options: Any
+    ) -> SpineLevels | CommandRun:
+        """Say which vertebrae X-rays show and of which level each is; draws the names over them.
+
+        :param options: those of `LevelsRequest`.
+        """
+        return LevelsRequest.of(xrayNodes, **options).run()
 
     def segmentFromClick(
         self,

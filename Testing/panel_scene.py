@@ -72,6 +72,18 @@ if args[0] == "pretrain":
     out.with_suffix(".md").write_text("card")
     say(1.0, "trained")
     sys.exit(0)
+if args[0] == "levels":
+    out = pathlib.Path(args[args.index("--out") + 1])
+    say(0.3, "looking for vertebrae")
+    if behaviour == "bad":
+        print("radgsreg: views.json: the X-rays show nothing", file=sys.stderr)
+        sys.exit(2)
+    if behaviour == "hang":
+        time.sleep(120)
+    out.mkdir()
+    (out / "levels.json").write_text(here.with_name("record").read_text())
+    say(1.0, "done")
+    sys.exit(0)
 case = json.loads(pathlib.Path(args[1]).read_text())
 views = json.loads(pathlib.Path(args[1]).with_name(case["views"]).read_text())
 here.with_name("views").write_text(json.dumps(views))
@@ -123,6 +135,10 @@ class Library:
         before it has measured anything.
         """
         (self.folder / "behaviour").write_text(how)
+
+    def see(self, record: dict[str, Any]) -> None:
+        """What it will say of the levels in X-rays."""
+        (self.folder / "record").write_text(json.dumps(record))
 
     def read(self, name: str) -> str:
         """What it has written down: ``arguments``, ``views``, ``case``, ``names``, ``sleeper``."""

@@ -12,6 +12,7 @@ from ..review import views
 from ..scene import starts, xray
 from ..scene.frames import transformMatrix
 from .placing import Placing
+from .start_levels import LevelControls
 from .step import Following, PanelContext, Step, fillChoices, fillTable
 
 _FAR_MM = 8.0
@@ -43,7 +44,9 @@ class StartStep(Step):
         ui.clickTable.connect("currentCellChanged(int,int,int,int)", self.onSelected)
         ui.clearClickButton.connect("clicked(bool)", self.onClear)
         ui.computeStartButton.connect("clicked(bool)", self.onCompute)
+        self._levels = LevelControls(self)
         self._placings = [
+            self._levels.placing,
             Placing(ui.placeClickButton, self._clickNode, context),
             Placing(ui.placeLandmarksButton, self._landmarksNode, context, several=True),
             Placing(ui.placeCtLandmarksButton, self._ctLandmarks, context, several=True),
@@ -54,6 +57,15 @@ class StartStep(Step):
     def nodes(self) -> list[Any]:
         """The X-rays in use."""
         return [node for node in self.parameters.xrays if xray.isXray(node)]
+
+    @property
+    def levelsRun(self) -> Any:
+        """What names the levels at present, or None."""
+        return self._run
+
+    @levelsRun.setter
+    def levelsRun(self, run: Any) -> None:
+        self._run = self.context.run = run
 
     @property
     def usesClicks(self) -> bool:
@@ -113,6 +125,7 @@ class StartStep(Step):
         problem = self._landmarksProblem()
         ui.computeStartButton.enabled = not problem
         ui.computeStartButton.toolTip = problem or _("Put the pose of the landmarks in a transform")
+        self._levels.update(nodes)
         self._moved.follow(*self._markups(nodes))
         self._drawLines(nodes)
 
@@ -184,14 +197,16 @@ class StartStep(Step):
         return next((node for node in self.nodes if node.GetID() == self._selectedId), None)
 
     def _clickNode(self) -> Any:
-        """The point to place in the selected X-ray; that X-ray is brought into view."""
+        """The point to place in the selected X-ray."""
+        return self.markupsInSelected(starts.CLICK_ROLE, _("Vertebra in {name}"))
+
+    def markupsInSelected(self, role: str, name: str) -> Any:
+        """The points of a role in the selected X-ray, which is brought into view."""
         node = self._selected
         if node is None:
             return None
         self._bringIntoView(node)
-        markups = starts.markupsOf(
-            node, starts.CLICK_ROLE, _("Vertebra in {name}").format(name=node.GetName())
-        )
+        markups = starts.markupsOf(node, role, name.format(name=node.GetName()))
         self._moved.follow(*self._markups(self.nodes), markups)
         return markups
 
@@ -280,6 +295,7 @@ class StartStep(Step):
     def _markups(self, nodes: list[Any]) -> list[Any]:
         roles = (starts.CLICK_ROLE, starts.LANDMARKS_ROLE)
         every = [starts.markupsOf(node, role) for node in nodes for role in roles]
+        every += self._levels.markups(nodes)
         every += [self.parameters.ctLandmarks, self.parameters.worldLandmarks]
         return every
 
@@ -292,6 +308,9 @@ class StartStep(Step):
                     continue  # nothing new; what was said of the last click still holds
                 with self.updating(), self.attempt():
                     starts.takeClick(node)
+            elif caller in self._levels.markups([node]):
+                with self.updating(), self.attempt():
+                    self._levels.onPlaced(node, caller)
         self.context.update()
 
 
