@@ -59,4 +59,4 @@ LEAST_MINUTES = 0.02
 ANCHOR_CUT_MM = 25.0
 # How much more a cell at a vertebra's centre counts than one without: some ten vertebrae of some
 # six cells each among two thousand. No evidence for the value.
-CENTRES_WEIGHT = 30.0
+CENTRES_WEIGHT = 10.0

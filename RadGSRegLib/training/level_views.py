@@ -162,15 +162,20 @@ def _hills(pixels: Tensor, kinds: Tensor, pixel_mm: float, size_px: int) -> tupl
 
 
 def levels_loss(there: Tensor, classes: Tensor, shown: LevelsShown) -> Tensor:
-    """Return the loss of a network's logits (N, h, w) and (N, C, h, w): cross entropy of where
-    centres are, about as much for cells at centres as for all others together, and of their
+    """Return the loss of a network's logits (N, h, w) and (N, C, h, w): cross entropy of the
+    distribution of centres over each picture, of whether there is one in a cell, and of their
     classes, at centres alone."""
     # Invalid pixels show nothing, and a centre behind a collimator is not asked for.
     real = functional.avg_pool2d(shown.valid[:, None], STRIDE)[:, 0]
     wanted = shown.wanted * (real > 0)
     each = functional.binary_cross_entropy_with_logits(there, wanted, reduction="none")
     weight = real * (1.0 + bounds.CENTRES_WEIGHT * wanted)
-    where = (weight * each).sum() / weight.sum().clamp_min(1.0)
+    share = (weight * each).sum() / weight.sum().clamp_min(1.0)
+    # The distribution over the picture, as the detector learns it: sharp where the share is vague.
+    sums = wanted.sum((-2, -1))
+    log = functional.log_softmax(there.flatten(1), dim=1).view_as(there)
+    where = -((wanted * log).sum((-2, -1)) / sums.clamp_min(1.0))[sums > 1.0]
+    where = where.mean() if len(where) else share.new_zeros(())
     sure = wanted * (wanted > 0.3) * (shown.told >= 0)[:, None, None]
     of = functional.cross_entropy(classes, shown.classes, reduction="none")
-    return 4.0 * where + (sure * of).sum() / sure.sum().clamp_min(1.0)
+    return where + 2.0 * share + (sure * of).sum() / sure.sum().clamp_min(1.0)

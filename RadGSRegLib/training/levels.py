@@ -129,9 +129,9 @@ def levels_config() -> TrainingConfig:
         detection=DetectionOptions(
             steps=8000,
             pairs=1920,
-            first_pairs=480,
-            steps_per_pair=1.0,
-            rate=3e-3,
+            first_pairs=960,
+            steps_per_pair=0.5,
+            rate=2e-3,
             validate=96,
             validate_every=400,
             checkpoint_every=200,
