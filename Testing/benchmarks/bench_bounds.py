@@ -13,7 +13,8 @@ least, percentiles by a fifth of what they leave out). `TRIALS` says what a room
   picture mirrored or inverted, two of three exchanged, from a rough start, with clicks beside the
   bone, with the patient lying in any way, with a small bone, with the target's label alone and a
   vessel; and the signs that pictures show are compared;
-- ``networks``, and ``registration`` too: without clicks, by the shipped weights;
+- ``networks``, and ``registration`` too: without clicks, by the shipped weights; where they are of
+  levels, and ``spine``: X-rays of whole trunks, whose names must not be wrong;
 - ``reconstruction``: registered once, then reconstructed with the CT as prior, as it is and
   stretched by a twentieth, and without it;
 - ``segmentation``: the vertebra from a click in its middle;
@@ -22,10 +23,10 @@ least, percentiles by a fifth of what they leave out). `TRIALS` says what a room
 With ``--files`` the tests that read files (`bounds_tests`) are run instead with each number of
 ``cases`` changed: how many right files are refused then, and how many wrong ones accepted.
 
-Prints a table in Markdown: how many verdicts differ (or reasons), how many `ok` are wrong (2 mm off
-or more; a Dice below 0.8), how far poses (mm), volumes (greatest change of a voxel, as a share of
-the greatest value) or Dice and scores move at the most, and the numbers whose change changed
-nothing, which are to be deleted or merged.
+Prints a table in Markdown: how many verdicts differ (or reasons, or names of levels), how many `ok`
+are wrong (2 mm off or more; a Dice below 0.8), how far poses (mm), volumes (greatest change of a
+voxel, as a share of the greatest value) or Dice and scores move at the most, and the numbers whose
+change changed nothing, which are to be deleted or merged.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import bounds_fits
+import bounds_levels
 import bounds_poses
 import bounds_tests
 import numpy as np
@@ -163,7 +165,7 @@ def with_bound(room: str, name: str, value: Any) -> Iterator[None]:
         give(value, before)
 
 
-RUNS = {**bounds_poses.RUNS, **bounds_fits.RUNS}
+RUNS = {**bounds_poses.RUNS, **bounds_fits.RUNS, **bounds_levels.RUNS}
 TRIALS: dict[str, tuple[str, ...]] = {
     "registration": ("as it is", "level above", "learned"),
     "views": ("as it is", "level above"),
@@ -172,6 +174,7 @@ TRIALS: dict[str, tuple[str, ...]] = {
     "segmentation": ("segment",),
     "gaussians": ("fit",),
     "training": ("train",),
+    "spine": ("levels",),
 }
 """What a room's numbers are tried on, but for these:"""
 
@@ -189,6 +192,7 @@ _AIR = (
     *("AIR_OUTSIDE", "AIR_LEAST_APART", "AIR_SPECKS_PX", "AIR_RIM", "AIR_SHARE_OF_OPENING"),
     *("MOST_CLOSED", "AIR_PIXELS"),
 )
+_LEVELS = (*("CANDIDATES", "CANDIDATE_LEAST", "SHARE_FLOOR", "LOOKS_FLOOR", "LOOKS_WEIGHT"),)
 _PICTURE_RUNS = ("as it is", "mirrored")
 WHERE: dict[str, dict[str, tuple[str, ...]]] = {
     "registration": {
@@ -212,6 +216,7 @@ WHERE: dict[str, dict[str, tuple[str, ...]]] = {
         "EDGE_SCALES_PX": ("as it is", "level above"),
     },
     "gaussians": {"DEFAULT_CUTOFF": ("fit", "as it is")},
+    "networks": dict.fromkeys(_LEVELS, ("levels",)),
     "training": {
         "TARGET_SHARE": ("train for a patient",),
         "LEAST_MINUTES": ("train in no time",),
