@@ -13,12 +13,14 @@ import torch
 from levels_scenes import Shot, shoot, shown_in_all, whole_spine
 
 from RadGSRegLib import cli
-from RadGSRegLib.cases import View, middle_of_views, write_views
+from RadGSRegLib.cases import Case, View, middle_of_views, write_views
 from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Volume
 from RadGSRegLib.networks import (
     LEVEL_CLASSES,
     DetectorConfig,
     LevelNetwork,
+    clicked_by_level,
     load_levels,
     look_for_levels,
     make_frame,
@@ -365,6 +367,33 @@ def test_shipped_weights_name_a_spine_that_was_never_trained_on(shot: Shot) -> N
     for level in wanted:
         first = spine.likeliest(level)[0]
         assert np.linalg.norm(first.place_world - shot.places[level]) < 10.0
+
+
+def test_a_registration_begins_where_the_level_is_named(shot: Shot) -> None:
+    path = shipped_weights("levels")
+    assert path is not None
+    net = load_levels(path)
+    voxel = Volume(np.zeros((2, 2, 2), dtype=np.uint8), np.eye(4))
+    case = Case(voxel, voxel, 23, shot.views, label_names={23: "vertebrae_L4", 22: "disc"})
+    begun = clicked_by_level(case, net)
+    assert any("name the L4" in note for note in begun.notes)
+    for view in begun.views:
+        true = view.camera.project(shot.places["L4"][None])[0]
+        assert view.center_px is not None
+        # A click may be 10 mm off at the detector.
+        assert np.linalg.norm(np.subtract(view.center_px, true)) * view.pixel_spacing_mm[0] < 12.0
+    for other, part in (
+        (begun, "without clicks"),
+        (replace(case, patient_axes=None), "where the head is"),
+        (replace(case, label=22), "says no level"),
+        (replace(case, label=7), "says no level"),
+        (replace(case, label_names={23: "T9"}), "show no T9 for sure"),
+    ):
+        with pytest.raises(InputError, match=part):
+            clicked_by_level(other, net)
+    untrained = LevelNetwork(DetectorConfig(width=4)).eval()
+    with pytest.raises(InputError, match="neither the sacrum nor the last rib"):
+        clicked_by_level(case, untrained)
 
 
 def test_a_turned_patient_is_named_alike(shot: Shot) -> None:

@@ -42,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "M",
         "trained weights, for a start; with --method published by default those of the program",
     )
+    parser.add_argument(
+        "--by-level",
+        action="store_true",
+        help="where nothing is clicked: begin where the X-rays name the level of the label, which "
+        "they do only with the sacrum or the last rib in them (see radgsreg levels)",
+    )
     add_effort(parser, "how much to search and refine (default normal, which is what was measured)")
     parser.add_argument(
         "--config",
@@ -59,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Refuse a model that is not there, and two sources of the same options."""
     check_model(args)
+    if args.by_level and args.start is not None:
+        raise InputError("--by-level", "is a start of its own", "leave --start out")
     if args.config is not None and args.effort is not None:
         raise InputError("--effort", "cannot go with --config, which sets the same options")
 
@@ -75,6 +83,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     with results_folder(args.out, interrupt) as stage:
         from ..report import Drawing
 
+        if args.by_level:
+            case = _by_level(case)
         model = model_of(method, args.model)
         options = pipeline_options(args, registration)
         case = replace(case, inputs=with_inputs(case.inputs, args.start, model))
@@ -88,6 +98,18 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
         write_results(stage, case, result, views=views, progress=progress.part(0.9, 1.0))
     return registration_outcome(result.registration, args.out, case.notes)
+
+
+def _by_level(case: Case) -> Case:
+    """Return the case with clicks where its X-rays name the level of its label."""
+    from ..networks import clicked_by_level, load_levels, shipped_weights
+    from ..system import one_torch_thread
+
+    path = shipped_weights("levels")
+    if path is None:
+        raise InputError("--by-level", "needs weights, and none came with the program")
+    with one_torch_thread():
+        return clicked_by_level(case, load_levels(path))
 
 
 def _method(args: argparse.Namespace) -> tuple[str, bool]:

@@ -9,6 +9,7 @@ from .anchors import grid_cloud as grid_cloud
 from .anchors import nearest_grid as nearest_grid
 from .anchors import project as project
 from .bounds import SIGHTED as SIGHTED
+from .by_level import clicked_by_level as clicked_by_level
 from .correspondence import Correspondence as Correspondence
 from .correspondence import attention_loss as attention_loss
 from .crops import PIXEL_MM as PIXEL_MM

@@ -119,3 +119,7 @@ SHARE_FLOOR = 0.02
 LOOKS_FLOOR = 0.1
 # How much looks count beside the order of the spine: those of neighbours in one picture err alike.
 LOOKS_WEIGHT = 0.5
+# An anchor is as likely as not where the surest cell has this share of its class and of a centre;
+# and how far from that (a logistic distribution's spread) it is likely, or unlikely.
+ANCHOR_EVIDENCE = 0.27
+ANCHOR_SPREAD = 0.03

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional
 
@@ -127,5 +128,10 @@ def spine_of_maps(sighting: LevelSighting, there: Tensor, classes: Tensor) -> Sp
     )
     assert sighting.shows is not None
     shown = there * (sighting.shows > 0.5)
-    anchors = {name: float((shown * classes[:, kind]).amax()) for name, kind in ANCHORS.items()}
+    anchors = {name: _sure(float((shown * classes[:, n]).amax())) for name, n in ANCHORS.items()}
     return name_vertebrae(vertebrae, anchors)
+
+
+def _sure(evidence: float) -> float:
+    """How likely an anchor is where the surest cell of all views has this share of it."""
+    return float(expit((evidence - bounds.ANCHOR_EVIDENCE) / bounds.ANCHOR_SPREAD))
