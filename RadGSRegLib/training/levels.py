@@ -1,6 +1,5 @@
 """Training of the network that names levels, on whole views of whole spines."""
 
-import time
 from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -168,9 +167,7 @@ def pretrain_levels(
         claim(work, {"data": ["levels", asked.phantoms], "options": options})
         torch.manual_seed(config.seed)
         network = LevelNetwork(shape)
-        began = time.perf_counter()
-        history = _train(network, asked, config, work, report.part(0.0, 0.98))
-        minutes = (time.perf_counter() - began) / 60.0
+        history, minutes = _train(network, asked, config, work, report.part(0.0, 0.98))
     save_levels(asked.out, network, _card(asked, config, history, minutes))
     report(1.0, f"trained: {asked.out}")
     return history
@@ -182,7 +179,8 @@ def _train(
     config: TrainingConfig,
     work: Path,
     report: Progress,
-) -> History:
+) -> tuple[History, float]:
+    """Train; returns what was measured, and the minutes of all runs in the work folder."""
     samples = replace(
         SampleOptions(),
         centre_mm=20.0,
@@ -201,7 +199,8 @@ def _train(
         around: Around = {"compute": config.compute(device), "folder": work, "log": log}
         around["unseen"] = unseen
         trainer = LevelsTrainer(network, pool, config.detection, **around)
-        return trainer.run(report, asked.minutes, asked.is_enough)
+        history = trainer.run(report, asked.minutes, asked.is_enough)
+        return history, trainer.minutes
 
 
 def _card(

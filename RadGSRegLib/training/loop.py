@@ -192,6 +192,11 @@ class Loop(ABC):
             now = float(flag)
         return max(by_steps, now)
 
+    @property
+    def minutes(self) -> float:
+        """How long all runs have lasted together, as far as checkpoints tell."""
+        return self._earlier + self._minutes()
+
     def _minutes(self) -> float:
         """How long this run has lasted; those before a kill are in `_earlier`."""
         return (time.perf_counter() - self._began) / 60.0
