@@ -32,7 +32,7 @@ class Shot:
     anchor: str
 
 
-def whole_spine(seed: int, thoracic: int, spacing_mm: float = 2.0) -> Phantom:
+def whole_spine(seed: int, thoracic: int, spacing_mm: float = 2.5) -> Phantom:
     """A trunk from so many vertebrae above T12 down to the pelvis."""
     spine = random_spine(seed)
     lower, upper = region_box(spine, "trunk")
@@ -47,7 +47,7 @@ def shoot(
     *,
     realism: str = "realistic",
     detector_mm: float = 298.0,
-    size_px: int = 244,
+    size_px: int = 160,
 ) -> Shot:
     """X-ray a spine with the C-arm about a target, and say what is in the pictures."""
     base = PRESETS[realism]

@@ -67,10 +67,10 @@ def network(width: int = 8, seed: int = 0) -> LevelNetwork:
 
 
 def sighting_of(
-    told: str, *, hidden: str = "", certain: float = 0.9
+    told: dict[str, float], *, hidden: str = ""
 ) -> tuple[LevelSighting, torch.Tensor, torch.Tensor]:
-    """Maps of two views of `PLACES`: hills at the centres; the level of ``told`` is said, and
-    nothing of the others. ``hidden``: a level that no view shows."""
+    """Maps of two views of `PLACES`: hills at the centres, and how sure the maps are of the levels
+    that are ``told``. ``hidden``: a level that no view shows."""
     frame = make_frame(scenes.cameras(), np.zeros(3), size_px=SIZE, pixel_mm=PIXEL)
     points = torch.tensor(list(PLACES.values()))
     pixels = project(points[None], frame.intrinsics()[None], frame.extrinsics()[None])[0]
@@ -84,10 +84,10 @@ def sighting_of(
         if level == hidden:
             shows = shows * (hills[:, n] < 0.5)
             hills[:, n] = 0.0
-        elif level == told:
+        elif level in told:
             here = hills[:, n] > 0.3
-            classes[:, UNTOLD][here] = 1.0 - certain
-            classes[:, LEVEL_CLASSES.index(level)][here] = certain
+            classes[:, UNTOLD][here] = 1.0 - told[level]
+            classes[:, LEVEL_CLASSES.index(level)][here] = told[level]
     there = 0.98 * hills.amax(1)
     sighting = LevelSighting(
         there.clamp_min(0.02).log(),
@@ -102,7 +102,8 @@ def sighting_of(
 
 
 def test_maps_of_two_views_become_named_places() -> None:
-    spine = spine_of_maps(*sighting_of("S1"))
+    vague = dict.fromkeys(PLACES, 0.4)
+    spine = spine_of_maps(*sighting_of({**vague, "S1": 0.95}))
     assert spine.anchor == "sacrum"
     assert [v.level for v in spine.vertebrae] == list(PLACES)
     for vertebra in spine.vertebrae:
@@ -112,15 +113,16 @@ def test_maps_of_two_views_become_named_places() -> None:
 
 def test_a_sure_look_of_any_other_level_names_nothing() -> None:
     """By construction: what is no anchor leads to no name, however sure it is."""
-    for level in ("L2", "L3", "L4", "L5"):
-        spine = spine_of_maps(*sighting_of(level, certain=1.0))
+    sure = {level: 1.0 for level in PLACES if level != "S1"}
+    for told in (sure, {"L3": 1.0}, {"L5": 1.0}, {}):
+        spine = spine_of_maps(*sighting_of(told))
         assert len(spine.vertebrae) == len(PLACES)
         assert spine.anchor is None
         assert [v.level for v in spine.vertebrae] == [None] * len(PLACES)
 
 
 def test_an_anchor_that_is_out_of_the_pictures_names_nothing() -> None:
-    spine = spine_of_maps(*sighting_of("S1", hidden="S1"))
+    spine = spine_of_maps(*sighting_of(dict.fromkeys(PLACES, 1.0), hidden="S1"))
     assert len(spine.vertebrae) == len(PLACES) - 1
     assert spine.anchor is None
 
@@ -289,7 +291,7 @@ def test_the_command_trains_goes_on_and_names_its_figures(tmp_path: Path, capfd)
 @pytest.fixture(scope="module")
 def shot() -> Shot:
     """Two X-rays of a phantom about L4: the sacrum is in them."""
-    return shoot(whole_spine(77_903, 2, 3.0), "L4", 3, size_px=160)
+    return shoot(whole_spine(77_903, 2, 3.0), "L4", 3)
 
 
 def written(views: tuple[View, ...], folder: Path) -> Path:

@@ -119,7 +119,7 @@ SHARE_FLOOR = 0.02
 LOOKS_FLOOR = 0.1
 # How much looks count beside the order of the spine: those of neighbours in one picture err alike.
 LOOKS_WEIGHT = 0.5
-# An anchor is as likely as not where the surest cell has this share of its class and of a centre;
-# and how far from that (a logistic distribution's spread) it is likely, or unlikely.
-ANCHOR_EVIDENCE = 0.27
-ANCHOR_SPREAD = 0.03
+# The logit of how likely an anchor is: a constant; how much the surest cell's share of its class
+# and of a centre counts; and how much that of what is told where vertebrae are, which is never
+# enough alone.
+ANCHOR_TRUST = (-3.85, 4.43, 2.89)

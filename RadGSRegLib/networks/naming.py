@@ -128,10 +128,23 @@ def spine_of_maps(sighting: LevelSighting, there: Tensor, classes: Tensor) -> Sp
     )
     assert sighting.shows is not None
     shown = there * (sighting.shows > 0.5)
-    anchors = {name: _sure(float((shown * classes[:, n]).amax())) for name, n in ANCHORS.items()}
+    told = _told(shown, classes)
+    anchors = {
+        name: _sure(float((shown * classes[:, n]).amax()), told) for name, n in ANCHORS.items()
+    }
     return name_vertebrae(vertebrae, anchors)
 
 
-def _sure(evidence: float) -> float:
-    """How likely an anchor is where the surest cell of all views has this share of it."""
-    return float(expit((evidence - bounds.ANCHOR_EVIDENCE) / bounds.ANCHOR_SPREAD))
+def _told(there: Tensor, classes: Tensor) -> float:
+    """How far the view that tells most tells levels: the share of what is told where vertebrae are,
+    of maps (V, h, w) and (V, C, h, w)."""
+    weight = there.square()
+    told = (weight * (1.0 - classes[:, UNTOLD])).sum((-2, -1))
+    return float((told / weight.sum((-2, -1)).clamp_min(1e-6)).amax())
+
+
+def _sure(share: float, told: float) -> float:
+    """How likely an anchor is whose surest cell in all views has this ``share`` of a centre and of
+    its class, where the views tell so much."""
+    middle, by_share, by_told = bounds.ANCHOR_TRUST
+    return float(expit(middle + by_share * share + by_told * told))

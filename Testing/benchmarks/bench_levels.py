@@ -4,8 +4,9 @@
 
 Phantoms that no training has used, whole trunks with up to three vertebrae above T12, are X-rayed
 four times each: about a vertebra drawn from T12 to L5, realistic and hard, with a detector of 298
-mm; and about L2 to L4 with one of 220 mm, which leaves sacrum and ribs out of most pictures. No
-click, no CT, no start. Prints the shares, with the counts.
+mm; and about L2 or L3 with one of 180 mm, which leaves sacrum and ribs out of most pictures. No
+click, no CT, no start. Prints the shares, with the counts: of cases in which some view shows an
+anchor ("seen"), a part of one at most ("cut"), or nothing of any ("none").
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def shots(seed: int) -> list[tuple[str, str, Shot]]:
         (
             ("wide", "realistic", 298.0, MOBILE_LEVELS),
             ("wide", "hard", 298.0, MOBILE_LEVELS),
-            ("narrow", "realistic", 220.0, ("L2", "L3", "L4")),
-            ("narrow", "hard", 220.0, ("L2", "L3", "L4")),
+            ("narrow", "realistic", 180.0, ("L2", "L3")),
+            ("narrow", "hard", 180.0, ("L2", "L3")),
         )
     ):
         target = str(rng.choice(levels))

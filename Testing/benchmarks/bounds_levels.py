@@ -25,15 +25,15 @@ from RadGSRegLib.system import one_torch_thread
 from RadGSRegLib.views import prepare_views
 
 _RIGHT_MM = 15.0
-_ABOUT = (("L1", 298.0), ("L4", 298.0), ("L5", 298.0), ("L2", 200.0), ("L3", 200.0))
+_ABOUT = (("L1", 298.0), ("L4", 298.0), ("L5", 298.0), ("L2", 180.0), ("L3", 180.0))
 
 
 @lru_cache(maxsize=4)
 def _shots(seed: int) -> tuple[Shot, ...]:
-    phantom = whole_spine(seed, seed % 4, 2.5)
+    phantom = whole_spine(seed, seed % 4)
     realism = "hard" if seed % 2 else "realistic"
     return tuple(
-        shoot(phantom, target, 10 * seed + n, realism=realism, detector_mm=width, size_px=160)
+        shoot(phantom, target, 10 * seed + n, realism=realism, detector_mm=width)
         for n, (target, width) in enumerate(_ABOUT)
     )
 
