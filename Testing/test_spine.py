@@ -87,7 +87,9 @@ def test_names_follow_each_other_and_probabilities_sum_to_one_at_most(seed: int)
     assert named == sorted(set(named))
     for vertebra in spine.vertebrae:
         assert sum(vertebra.probabilities.values()) <= 1.0 + 1e-9
-        assert vertebra.level is None or vertebra.probabilities[vertebra.level] >= 0.5
+        assert (
+            vertebra.level is None or vertebra.probabilities[vertebra.level] >= bounds.LEVEL_LEAST
+        )
 
 
 def test_one_look_names_a_whole_row() -> None:
@@ -105,7 +107,7 @@ def test_nothing_is_named_without_an_anchor_however_it_looks(sure: float) -> Non
     spine = name_vertebrae(vertebrae, {"sacrum": sure, "last rib": 0.0})
     assert spine.anchor is None
     assert [v.level for v in spine.vertebrae] == [None] * 3
-    assert spine.likeliest("L3") == []
+    assert max((v.probabilities["L3"] for v in spine.likeliest("L3")), default=0.0) <= sure
     # The same looks with an anchor.
     sure_spine = name_vertebrae(vertebrae, {"sacrum": bounds.ANCHOR_LEAST})
     assert [v.level for v in sure_spine.vertebrae] == ["L2", "L3", "L4"] or sure < 1.0

@@ -112,14 +112,14 @@ VOXEL_MM = 3.0
 
 # So many candidates at most: peaks of where vertebrae may be, and their least share.
 CANDIDATES = 16
-CANDIDATE_LEAST = 0.2
+CANDIDATE_LEAST = 0.25
 # No view rules a place or a level out by itself: the least share of a vertebra's centre, and of a
 # level beside that of a vertebra of which nothing is told.
 SHARE_FLOOR = 0.02
 LOOKS_FLOOR = 0.1
 # How much looks count beside the order of the spine: those of neighbours in one picture err alike.
-LOOKS_WEIGHT = 0.5
-# The logit of how likely an anchor is: a constant; how much the surest cell's share of its class
-# and of a centre counts; and how much that of what is told where vertebrae are, which is never
-# enough alone.
-ANCHOR_TRUST = (-3.85, 4.43, 2.89)
+LOOKS_WEIGHT = 0.75
+# The logit of how likely names are right that are counted from an anchor: a constant, and how much
+# the surest cell of all views counts, with its share of the anchor's class and of a centre.
+SACRUM_TRUST = (-3.34, 7.32)
+RIB_TRUST = (-4.34, 9.13)

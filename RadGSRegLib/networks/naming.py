@@ -30,6 +30,8 @@ _CLASS_OF = [
     for level in LEVELS
 ]
 
+_TRUST = {"sacrum": bounds.SACRUM_TRUST, "last rib": bounds.RIB_TRUST}
+
 
 @dataclass(frozen=True)
 class LevelSighting(Sighting):
@@ -128,23 +130,9 @@ def spine_of_maps(sighting: LevelSighting, there: Tensor, classes: Tensor) -> Sp
     )
     assert sighting.shows is not None
     shown = there * (sighting.shows > 0.5)
-    told = _told(shown, classes)
-    anchors = {
-        name: _sure(float((shown * classes[:, n]).amax()), told) for name, n in ANCHORS.items()
-    }
+    anchors = {}
+    for name, kind in ANCHORS.items():
+        middle, slope = _TRUST[name]
+        share = float((shown * classes[:, kind]).amax())
+        anchors[name] = float(expit(middle + slope * share))
     return name_vertebrae(vertebrae, anchors)
-
-
-def _told(there: Tensor, classes: Tensor) -> float:
-    """How far the view that tells most tells levels: the share of what is told where vertebrae are,
-    of maps (V, h, w) and (V, C, h, w)."""
-    weight = there.square()
-    told = (weight * (1.0 - classes[:, UNTOLD])).sum((-2, -1))
-    return float((told / weight.sum((-2, -1)).clamp_min(1e-6)).amax())
-
-
-def _sure(share: float, told: float) -> float:
-    """How likely an anchor is whose surest cell in all views has this ``share`` of a centre and of
-    its class, where the views tell so much."""
-    middle, by_share, by_told = bounds.ANCHOR_TRUST
-    return float(expit(middle + by_share * share + by_told * told))

@@ -25,4 +25,4 @@ SURE_SHARE = 0.98
 # Without an anchor that is as sure as this in some view, no level is named.
 ANCHOR_LEAST = 0.5
 # A level less likely than this is not named.
-LEVEL_LEAST = 0.5
+LEVEL_LEAST = 0.6

@@ -64,9 +64,8 @@ class SpineLevels:
         return name_vertebrae(self.vertebrae, self.anchors, {**told, index: level})
 
     def likeliest(self, level: str) -> list[Vertebra]:
-        """Return the candidates for a level, the likeliest first; none without an anchor."""
-        if self.anchor is None:
-            return []
+        """Return the candidates for a level, the likeliest first, named so or not: without an
+        anchor their probabilities are low."""
         some = [v for v in self.vertebrae if v.probabilities.get(level, 0.0) > 0.0]
         return sorted(some, key=lambda v: -v.probabilities[level])
 

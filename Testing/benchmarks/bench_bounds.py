@@ -192,7 +192,10 @@ _AIR = (
     *("AIR_OUTSIDE", "AIR_LEAST_APART", "AIR_SPECKS_PX", "AIR_RIM", "AIR_SHARE_OF_OPENING"),
     *("MOST_CLOSED", "AIR_PIXELS"),
 )
-_LEVELS = (*("CANDIDATES", "CANDIDATE_LEAST", "SHARE_FLOOR", "LOOKS_FLOOR", "LOOKS_WEIGHT"),)
+_LEVELS = (
+    *("CANDIDATES", "CANDIDATE_LEAST", "SHARE_FLOOR", "LOOKS_FLOOR", "LOOKS_WEIGHT"),
+    *("SACRUM_TRUST", "RIB_TRUST"),
+)
 _PICTURE_RUNS = ("as it is", "mirrored")
 WHERE: dict[str, dict[str, tuple[str, ...]]] = {
     "registration": {
