@@ -110,16 +110,19 @@ VOXEL_MM = 3.0
 
 # What a view says of levels
 
-# So many candidates at most: peaks of where vertebrae may be, and their least share.
+# So many candidates at most: peaks of where vertebrae may be, and their least share. With 0.1 the
+# likeliest place of a level was right in 78 % on the pairs below, with 0.2 and 0.3 in 83 and 84 %.
 CANDIDATES = 16
 CANDIDATE_LEAST = 0.25
-# No view rules a place or a level out by itself: the least share of a vertebra's centre, and of a
+# No evidence for the values: no view rules a place or a level out by itself: the least share of a vertebra's centre, and of a
 # level beside that of a vertebra of which nothing is told.
 SHARE_FLOOR = 0.02
 LOOKS_FLOOR = 0.1
 # How much looks count beside the order of the spine: those of neighbours in one picture err alike.
+# 0.3 to 1.0 changed 1 % of the levels on the same pairs.
 LOOKS_WEIGHT = 0.75
 # The logit of how likely names are right that are counted from an anchor: a constant, and how much
-# the surest cell of all views counts, with its share of the anchor's class and of a centre.
-SACRUM_TRUST = (-3.34, 7.32)
-RIB_TRUST = (-4.34, 9.13)
+# the surest cell of all views counts, with its share of the anchor's class and of a centre. Fitted
+# on 192 pairs of phantoms 77800 to 77815 with the weights that come with the program.
+SACRUM_TRUST = (-2.63, 6.69)
+RIB_TRUST = (-4.73, 9.76)
