@@ -114,8 +114,8 @@ VOXEL_MM = 3.0
 # likeliest place of a level was right in 78 % on the pairs below, with 0.2 and 0.3 in 83 and 84 %.
 CANDIDATES = 16
 CANDIDATE_LEAST = 0.25
-# No evidence for the values: no view rules a place or a level out by itself: the least share of a vertebra's centre, and of a
-# level beside that of a vertebra of which nothing is told.
+# No view rules a place or a level out by itself: the least share of a vertebra's centre, and of a
+# level beside that of a vertebra of which nothing is told. No evidence for the values.
 SHARE_FLOOR = 0.02
 LOOKS_FLOOR = 0.1
 # How much looks count beside the order of the spine: those of neighbours in one picture err alike.

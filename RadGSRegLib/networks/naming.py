@@ -30,8 +30,6 @@ _CLASS_OF = [
     for level in LEVELS
 ]
 
-_TRUST = {"sacrum": bounds.SACRUM_TRUST, "last rib": bounds.RIB_TRUST}
-
 
 @dataclass(frozen=True)
 class LevelSighting(Sighting):
@@ -130,9 +128,10 @@ def spine_of_maps(sighting: LevelSighting, there: Tensor, classes: Tensor) -> Sp
     )
     assert sighting.shows is not None
     shown = there * (sighting.shows > 0.5)
+    trust = {"sacrum": bounds.SACRUM_TRUST, "last rib": bounds.RIB_TRUST}
     anchors = {}
     for name, kind in ANCHORS.items():
-        middle, slope = _TRUST[name]
+        middle, slope = trust[name]
         share = float((shown * classes[:, kind]).amax())
         anchors[name] = float(expit(middle + slope * share))
     return name_vertebrae(vertebrae, anchors)
