@@ -25,7 +25,7 @@ _ABOVE_MM = 32.0
 @dataclass(frozen=True)
 class Shot:
     """Two X-rays of a spine: ``places`` (3,) world mm by level, and whether an anchor is in them:
-    "seen", "none", or "cut" where a part of one is."""
+    "whole", "none", or "cut" where a part of one is."""
 
     views: tuple[View, ...]
     places: dict[str, Array]
@@ -97,7 +97,7 @@ def _anchor(
         of_ribs = _inside(view, valid, ribs)
         whole |= bool(sacrum or (last and of_ribs[[0, 5]].any()))
         part |= bool(sacrum or last or of_ribs.any() or _inside(view, valid, plate).any())
-    return "seen" if whole else "cut" if part else "none"
+    return "whole" if whole else "cut" if part else "none"
 
 
 def _inside(view: View, valid: Array, points: Array) -> Array:

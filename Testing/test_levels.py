@@ -361,7 +361,7 @@ def test_shipped_weights_name_a_spine_that_was_never_trained_on(shot: Shot) -> N
     assert path.stat().st_size < 4e6
     net = load_levels(path)
     assert {"what", "use", "data", "training", "limits", "date"} <= set(net.card)
-    assert shot.anchor == "seen"
+    assert shot.anchor == "whole"
     spine = name_levels(prepare_views(shot.views), net, middle_of_views(shot.views))
     assert spine.anchor is not None
     wanted = [level for level in shown_in_all(shot) if level != "S1"]

@@ -54,10 +54,10 @@ def nodes(widget: Any, tmp_path: Path) -> list[Any]:
     widget.ui.segmentSelector.setCurrentNode(segmentation)
     widget.ui.viewsPathLineEdit.currentPath = str(files / "views.json")
     widget.ui.importButton.click()
-    found = list(widget._parameterNode.xrays)
-    for node in found:
+    chosen = list(widget._parameterNode.xrays)
+    for node in chosen:
         xray.setCenterPx(node, None)
-    return found
+    return chosen
 
 
 def names(node: Any) -> list[str]:

@@ -145,11 +145,11 @@ def test_a_person_corrects_one_name_and_the_others_follow() -> None:
 
 def test_a_record_reads_back_with_what_was_told() -> None:
     spine = name_vertebrae(row(["L1", "L2", "L3"], L1=3.0), {"sacrum": 0.9, "last rib": 0.1})
-    for one in (spine, spine.corrected(2, "L4")):
-        back = levels_from_record(json.loads(json.dumps(levels_to_record(one))))
-        assert [v.level for v in back.vertebrae] == [v.level for v in one.vertebrae]
-        assert back.told == one.told
-        assert back.anchors == one.anchors
+    for said in (spine, spine.corrected(2, "L4")):
+        back = levels_from_record(json.loads(json.dumps(levels_to_record(said))))
+        assert [v.level for v in back.vertebrae] == [v.level for v in said.vertebrae]
+        assert back.told == said.told
+        assert back.anchors == said.anchors
     empty = name_vertebrae([], {"sacrum": 0.0, "last rib": 0.0})
     assert levels_from_record(levels_to_record(empty)) == SpineLevels((), empty.anchors, {})
 

@@ -6,7 +6,7 @@ Phantoms that no training has used, whole trunks with up to three vertebrae abov
 four times each: about a vertebra drawn from T12 to L5, realistic and hard, with a detector of 298
 mm; and about L2 or L3 with one of 180 mm, which leaves sacrum and ribs out of most pictures. No
 click, no CT, no start. Prints the shares, with the counts: of cases in which some view shows an
-anchor ("seen"), a part of one at most ("cut"), or nothing of any ("none").
+anchor ("whole"), a part of one at most ("cut"), or nothing of any ("none").
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from RadGSRegLib.phantom import MOBILE_LEVELS
 from RadGSRegLib.system import one_torch_thread
 from RadGSRegLib.views import prepare_views
 
-FOUND_MM = 15.0
+RIGHT_MM = 15.0
 
 
 def shots(seed: int) -> list[tuple[str, str, Shot]]:
@@ -77,7 +77,7 @@ def main() -> None:
                         right = any(_at(v.place_world, shot, level) for v in first)
                         count[name, "levels"] += 1
                         count[name, "levels right"] += right
-                        count[name, "found"] += any(
+                        count[name, "candidates"] += any(
                             _at(v.place_world, shot, level) for v in spine.vertebrae
                         )
                         if level == target:
@@ -98,12 +98,12 @@ def main() -> None:
             total, right = row.get(whole, 0), row.get(f"{whole} right", 0)
             share = f" ({100.0 * right / total:.1f} %)" if total else ""
             print(f"; {whole} right {right} of {total}{share}", end="")
-        print(f"; candidates at {row.get('found', 0)} of the levels;", end=" ")
+        print(f"; candidates at {row.get('candidates', 0)} of the levels;", end=" ")
         print({key: n for key, n in row.items() if key.startswith("by ")})
 
 
 def _at(place: np.ndarray, shot: Shot, level: str) -> bool:
-    return bool(np.linalg.norm(place - shot.places[level]) <= FOUND_MM)
+    return bool(np.linalg.norm(place - shot.places[level]) <= RIGHT_MM)
 
 
 def _told(spine: object) -> str:
