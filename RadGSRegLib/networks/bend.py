@@ -1,8 +1,9 @@
-"""A population's vertebra bent, turned and moved until it looks as the X-rays do.
+"""A vertebra bent, turned and moved until it looks as the X-rays do.
 
 The unknowns are the coefficients of `Shapes` and a pose; the residual is that of the registration's
 refinement (images normalised in their neighbourhoods, a robust loss). Coefficients are held near
-the population's mean by their own distribution, because two views do not say everything.
+zero, a population's mean or the patient's own vertebra as its CT shows it, by their own
+distribution, because two views do not say everything.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from .shapes import Shapes
 
 # A first step of Adam: 0.15 deviations of a coefficient, about a millimetre, about two degrees.
 _RATE = 0.15
-_OPTIONS = RefineOptions(neighbourhoods_mm=(6.0,), contrast_floor=0.3, margin_mm=2.0)
+_OPTIONS = RefineOptions(
+    neighbourhoods_mm=(bounds.BEND_NEAR_MM,), contrast_floor=0.3, margin_mm=2.0
+)
 
 
 def bend(

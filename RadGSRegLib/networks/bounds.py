@@ -84,14 +84,14 @@ DRAWN_SHARE = 0.02
 # went beyond 4.8. No evidence.
 TRUST_LOG = 6.0
 
-# How far a population's vertebra is bent
+# How far a vertebra is bent
 
-# How much the squares of coefficients count where shapes are read off an answer, and beside the
-# mean robust residual (below one) where they are fitted. No evidence for the values; with them,
-# bending took ten phantoms from 1.8 to 1.1 mm (docs/experiments/population.md;
-# `Testing/benchmarks/bench_networks.py`).
+# How much the squares of coefficients count where shapes are read off an answer (no evidence), and
+# beside the mean robust residual (below one) where they are fitted: chosen with the three below by
+# twelve deformations of L3 and six phantoms (docs/experiments/networks.md, "A shape that the CT did
+# not have"; `Testing/benchmarks/bench_shape.py`).
 RIDGE = 0.3
-PRIOR = 2e-3
+PRIOR = 1.5e-4
 # Positions are read off an answer up to this share of how far a Gaussian may move. Acts where the
 # stretch carries one farther. No evidence.
 REACHED_SHARE = 0.95
@@ -99,8 +99,21 @@ REACHED_SHARE = 0.95
 HALF_WIDTH_MM = 55.0
 # A trial with coarser pixels first brought nothing (commit 4b2773e).
 BEND_PIXEL_MM = 1.0
-BEND_BLUR_MM = 0.9
-BEND_STEPS = 30
+BEND_BLUR_MM = 0.6
+# Images are compared in neighbourhoods of this many mm.
+BEND_NEAR_MM = 3.0
+BEND_STEPS = 60
+
+# How a patient's own vertebra may have changed: over how many mm displacements are alike, and how
+# far points move along each axis (one standard deviation): those of random B-splines (`training.
+# deformed`), whose mesh is about half a vertebra wide. So many modes, from so many points.
+SMOOTH_MM = 16.3
+SMOOTH_CHANGE_MM = 1.7
+SMOOTH_MODES = 200
+SMOOTH_NODES = 200
+# X-rays ask for some change of every vertebra, by what lies before and behind it. Less than this is
+# not shown.
+LEAST_CHANGE_MM = 1.3
 
 # A predicted vertebra moved as one piece
 

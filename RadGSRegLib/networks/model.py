@@ -22,6 +22,7 @@ from .detector import Detector, DetectorConfig
 from .recm import Deformation, Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
 from .shapes import Shapes
+from .smooth import smooth_shapes
 from .tensor_file import load_tensors, save_tensors
 from .views import ViewBatch
 
@@ -74,6 +75,7 @@ class RadGSReg(nn.Module):
         self.card: dict[str, Any] = {}
         self.source: Path | str = "the model"
         self._few: tuple[Anchors, GaussianCloud] | None = None
+        self._changes: tuple[Anchors, Shapes] | None = None
 
     def with_detector(self, config: DetectorConfig | None) -> RadGSReg:
         """This model; given an untrained detector if it has none and ``config`` says what kind."""
@@ -99,6 +101,17 @@ class RadGSReg(nn.Module):
         """Whether nothing but the anchors' pose is open, so that every answer is a copy of them."""
         config = self.config.recm
         return config.pose and not config.residual and not config.stretch
+
+    def bends(self) -> Shapes | None:
+        """Return the ways in which what is seen may differ from the anchors: how vertebrae of its
+        population do, or how the patient's own may have changed; None where RecM says that itself,
+        or not at all."""
+        if self.shapes is not None or not self.is_rigid:
+            return self.shapes
+        anchors = self.recm.anchors
+        if self._changes is None or self._changes[0] is not anchors:
+            self._changes = (anchors, smooth_shapes(anchors))
+        return self._changes[1]
 
     def voxelize(self, clouds: list[GaussianCloud]) -> Tensor:
         """Voxelize clouds in the box's frame as RegM's cubes (B, K, J, I), 1/mm; differentiable."""

@@ -44,7 +44,9 @@ class Seen:
     X-rays themselves once it was moved to fit them (finely or, for the less likely places, roughly:
     such scores are not to be compared); ``signs``: +1 per view where bone is bright,
     else -1; ``prediction``: RecM's answer for the crops of ``frame`` (fitted, if it was), attention
-    maps included.
+    maps included. ``change_mm``: how far from where the patient's CT has them the X-rays ask
+    Gaussians to be, besides where the vertebra as a whole is (mean; None: nothing asked them); what
+    is less than `bounds.LEAST_CHANGE_MM` is not shown.
     """
 
     cloud_world: GaussianCloud
@@ -53,6 +55,7 @@ class Seen:
     signs: tuple[int, ...]
     prediction: Prediction
     frame: Frame
+    change_mm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ def see(
     """Reconstruct the vertebra from X-rays alone.
 
     With ``fit`` what RecM predicts is moved as one piece to where the X-rays agree best with it
-    (`networks.settle`), and bent as the vertebrae of a population differ where the model knows how
-    (`networks.bend`); without, it stays as predicted.
+    (`networks.settle`), and bent (`networks.bend`): as the vertebrae of a population differ where
+    the model knows how, smoothly where it knows the patient's own; without, it stays as predicted.
 
     It is looked for where clicks say it is, else preferably near a ``guess`` (centre (3,) mm and
     axes (3, 3) in the world; some 50 mm off is likely enough), else where the views' axes meet.
@@ -274,14 +277,23 @@ def _settled(seen: Seen, views: Sequence[PreparedView], stage: Stage, report: Pr
 
 
 def _bent(seen: Seen, model: RadGSReg, views: Sequence[PreparedView], report: Progress) -> Seen:
-    """The same in the shape that fits the X-rays best, for a model that knows shapes.
+    """The same in the shape that fits the X-rays best, for a model that knows how shapes differ.
 
     The score stays that of the unbent one: a wrong place can be bent to look right.
     """
-    if model.shapes is None:
+    shapes = model.bends()
+    if shapes is None:
         return seen
     anchors = model.recm.anchors
-    prediction = bend(seen.prediction, anchors, model.shapes, seen.frame, views, seen.signs, report)
+    prediction = bend(seen.prediction, anchors, shapes, seen.frame, views, seen.signs, report)
+    change_mm = None
+    if model.is_patient_specific:
+        effect = prediction.effect
+        change_mm = float(anchors.offsets(effect.raw).norm(dim=-1).mean())
+        if change_mm < bounds.LEAST_CHANGE_MM:
+            # Of an unchanged vertebra the CT knows the shape better.
+            unchanged = replace(effect, raw=torch.zeros_like(effect.raw))
+            prediction = replace(prediction, effect=unchanged)
     cloud = model.recm.clouds(prediction.effect)[0].detach()
     to_world = seen.frame.box_to_world
     centre_box = prediction.effect.poses[0, :3, 3].double().cpu().numpy()
@@ -290,6 +302,7 @@ def _bent(seen: Seen, model: RadGSReg, views: Sequence[PreparedView], report: Pr
         cloud_world=cloud.transformed(to_world),
         centre_world=Rigid(to_world).apply(centre_box[None])[0],
         prediction=prediction,
+        change_mm=change_mm,
     )
 
 
