@@ -81,7 +81,8 @@ def test_a_vertebra_is_bent_and_moved_to_what_the_xrays_show(free):
     moved = to_box.clone()
     moved[:3, 3] += torch.tensor([1.5, -1.0, 1.0])
     start = Deformation(moved[None], torch.ones(1, 3), torch.zeros(1, 60, 11))
-    found = bend(Prediction(start, start, torch.zeros(1)), body, shapes, frame, views, (1, 1))
+    start_of = Prediction(start, start, torch.zeros(1))
+    found = bend(start_of, body, shapes, frame, views, (1, 1)).prediction
     box_to_world = frame.box_to_world
     after = body.decode(found.effect.raw, found.effect.poses, found.effect.stretch)[0].detach()
     before = body.decode(start.raw, start.poses, start.stretch)[0].detach()
@@ -108,7 +109,7 @@ def test_what_the_views_do_not_say_stays_as_in_the_population():
     prediction = Prediction(stretched, stretched, torch.zeros(1))
 
     def length(views) -> float:
-        raw = bend(prediction, body, shapes, frame, views, (1, 1)).effect.raw
+        raw = bend(prediction, body, shapes, frame, views, (1, 1)).prediction.effect.raw
         return float((decoded(body, raw).means[:, 2] / body.means[:, 2]).median())
 
     begun = float(shapes.nearest(_positions(stretched, body))[1])
@@ -232,7 +233,7 @@ def test_bending_works_where_the_networks_are_elsewhere():
         torch.eye(4).double()[None], torch.ones(1, 3).double(), torch.zeros(1, 60, 11).double()
     )
     prediction = Prediction(start, start, torch.zeros(1))
-    found = bend(prediction, body, shapes, frame, views, (1, 1))
+    found = bend(prediction, body, shapes, frame, views, (1, 1)).prediction
     assert found.effect.raw.dtype == torch.float64
     assert body.means.dtype == torch.float64
 

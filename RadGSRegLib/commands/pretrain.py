@@ -73,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=whole(0),
         default=0,
-        help="so many copies of each vertebra of a CT, bent smoothly at random; in --stage 3, "
-        "where Gaussians are to follow, an experiment (docs/learning.md)",
+        help="so many copies of each vertebra of a CT, bent smoothly at random; in --stage 3 of the "
+        "patient's (docs/learning.md)",
     )
     add_path(parser, "--cases", "DIR", "cases with truth.json, for --stage 2")
     parser.add_argument("--fold", type=int, choices=range(5), help="held out of --cases")
@@ -192,7 +192,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     if args.paper:
         config = TrainingConfig.paper(args.encoder or "resnet50")
     elif args.stage == 3 or landmarks:
-        config = config.for_patient(bent=args.stage == 3 and args.deformed > 0)
+        config = config.for_patient()
     if landmarks:
         # What else they need depends on what a configuration opens.
         asked_for = config if args.config is None else read_config(args.config, config)

@@ -90,6 +90,10 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             cloud = learned.cloud_world
             volume = box_of_cloud(cloud, 1.0).voxelize(cloud)
             quality = {"agreement": learned.score, "gaussians": len(cloud)}
+            if learned.change_mm is not None:
+                quality["change_mm"] = learned.change_mm
+            if learned.changed:
+                notes = [*notes, learned.changed]
         else:
             options = reconstruction_options(args.device, args.seed)
             done = pipeline.reconstruct(views, options=options, progress=part)

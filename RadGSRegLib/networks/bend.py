@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,6 +41,14 @@ _OPTIONS = RefineOptions(
 )
 
 
+class Bent(NamedTuple):
+    """A ``prediction`` after it was bent, and the ``misfit`` (scalar) with the X-rays, prior
+    included: the less the better, of the same views."""
+
+    prediction: Prediction
+    misfit: Tensor
+
+
 def bend(
     prediction: Prediction,
     anchors: Anchors,
@@ -48,8 +57,9 @@ def bend(
     views: Sequence[PreparedView],
     signs: Sequence[int],
     progress: Progress | None = None,
-) -> Prediction:
-    """RecM's answer (a batch of one) with the shape and the pose that fit the views best.
+) -> Bent:
+    """RecM's answer (a batch of one) with the shape and the pose that fit the views best, and what
+    is left of the misfit there.
 
     To be called within `system.one_torch_thread`. It begins at the answer's pose and at the
     shape of the population that is nearest to it. ``signs``: +1 per view where bone is bright, else
@@ -73,16 +83,19 @@ def bend(
         _Shown.of(view, centre_world, sign, box_to_world)
         for view, sign in zip(views, signs, strict=True)
     ]
+
+    def misfit() -> Tensor:
+        prior = bounds.PRIOR * unknowns[0].square().sum()
+        return _misfit(body.cloud(*unknowns), shown) + prior
+
     adam = Adam(unknowns, (0.8, 0.95))
     for step in range(bounds.BEND_STEPS):
         report(step / bounds.BEND_STEPS, "bending the vertebra to the X-rays")
-        loss = _misfit(body.cloud(*unknowns), shown)
-        loss = loss + bounds.PRIOR * unknowns[0].square().sum()
-        adam.step(loss, _RATE * (1.0 - step / bounds.BEND_STEPS) + 0.005)
+        adam.step(misfit(), _RATE * (1.0 - step / bounds.BEND_STEPS) + 0.005)
     with torch.no_grad():
-        shape = body.shape(*unknowns)
+        shape, left = body.shape(*unknowns), misfit()
     fitted = shape.each(lambda t: t.to(effect.poses))
-    return replace(prediction, effect=fitted)
+    return Bent(replace(prediction, effect=fitted), left)
 
 
 class _Body:

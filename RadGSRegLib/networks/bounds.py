@@ -101,7 +101,7 @@ HALF_WIDTH_MM = 55.0
 BEND_PIXEL_MM = 1.0
 BEND_BLUR_MM = 0.6
 # Images are compared in neighbourhoods of this many mm.
-BEND_NEAR_MM = 3.0
+BEND_NEAR_MM = 2.0
 BEND_STEPS = 60
 
 # How a patient's own vertebra may have changed: over how many mm displacements are alike, and how
@@ -113,7 +113,7 @@ SMOOTH_MODES = 200
 SMOOTH_NODES = 200
 # X-rays ask for some change of every vertebra, by what lies before and behind it. Less than this is
 # not shown.
-LEAST_CHANGE_MM = 1.3
+LEAST_CHANGE_MM = 1.5
 
 # A predicted vertebra moved as one piece
 

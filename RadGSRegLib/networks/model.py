@@ -102,12 +102,11 @@ class RadGSReg(nn.Module):
         config = self.config.recm
         return config.pose and not config.residual and not config.stretch
 
-    def bends(self) -> Shapes | None:
-        """Return the ways in which what is seen may differ from the anchors: how vertebrae of its
-        population do, or how the patient's own may have changed; None where RecM says that itself,
-        or not at all."""
+    def changes(self) -> Shapes | None:
+        """Return how the patient's vertebra may have changed since its CT, where the model is of
+        one and RecM itself does not say (else None)."""
         if self.shapes is not None or not self.is_rigid:
-            return self.shapes
+            return None
         anchors = self.recm.anchors
         if self._changes is None or self._changes[0] is not anchors:
             self._changes = (anchors, smooth_shapes(anchors))

@@ -60,4 +60,5 @@ def _without_rigid(points: Tensor, moves: Tensor) -> Tensor:
     shifts = torch.eye(3).to(turns).expand_as(turns)
     rigid, _ = torch.linalg.qr(torch.cat([turns, shifts], -1).flatten(0, 1))
     flat = moves.flatten(0, 1)
-    return (flat - rigid @ (rigid.mT @ flat)).view_as(moves)
+    left: Tensor = flat - rigid @ (rigid.mT @ flat)
+    return left.view_as(moves)

@@ -31,6 +31,7 @@ from .model import RadGSReg
 from .patient import refuse_base_alone, trained_centre
 from .recm import Prediction
 from .settle import FINELY, ROUGHLY, settle
+from .shapes import Shapes
 
 _Place = TypeVar("_Place", "Seen", Glimpse)
 
@@ -44,9 +45,9 @@ class Seen:
     X-rays themselves once it was moved to fit them (finely or, for the less likely places, roughly:
     such scores are not to be compared); ``signs``: +1 per view where bone is bright,
     else -1; ``prediction``: RecM's answer for the crops of ``frame`` (fitted, if it was), attention
-    maps included. ``change_mm``: how far from where the patient's CT has them the X-rays ask
-    Gaussians to be, besides where the vertebra as a whole is (mean; None: nothing asked them); what
-    is less than `bounds.LEAST_CHANGE_MM` is not shown.
+    maps included; ``alone``: what it was before it was fitted. ``change_mm``: how far from where
+    the patient's CT has them the X-rays ask Gaussians to be, besides where the vertebra as a whole
+    is (mean; None: nothing asked them); what is less than `bounds.LEAST_CHANGE_MM` is not shown.
     """
 
     cloud_world: GaussianCloud
@@ -55,7 +56,18 @@ class Seen:
     signs: tuple[int, ...]
     prediction: Prediction
     frame: Frame
+    alone: Prediction | None = None
     change_mm: float | None = None
+
+    @property
+    def changed(self) -> str:
+        """One sentence for people where a change since the CT is shown, else nothing."""
+        if self.change_mm is None or self.change_mm < bounds.LEAST_CHANGE_MM:
+            return ""
+        return (
+            f"the X-rays ask for a vertebra that differs from its CT by {self.change_mm:.1f} mm in"
+            " the mean: it has changed since, or this is another one"
+        )
 
 
 @dataclass(frozen=True)
@@ -89,14 +101,23 @@ def see(
 
     With ``fit`` what RecM predicts is moved as one piece to where the X-rays agree best with it
     (`networks.settle`), and bent (`networks.bend`): as the vertebrae of a population differ where
-    the model knows how, smoothly where it knows the patient's own; without, it stays as predicted.
+    the model knows how, or smoothly where it knows the patient's own, which may have changed since
+    its CT. Without, it stays as predicted.
 
     It is looked for where clicks say it is, else preferably near a ``guess`` (centre (3,) mm and
     axes (3, 3) in the world; some 50 mm off is likely enough), else where the views' axes meet.
     ``filters`` make the X-rays better first. Raises InputError where they meet nowhere, and for a
     model that only trainings go on from; Cancelled when ``progress`` says so.
     """
-    return see_places(views, model, guess, progress, fit=fit, filters=filters)[0]
+    report = progress or Progress()
+    prepared = prepare_views(views, filters)
+    changes = model.changes() if fit else None
+    most = 1.0 if changes is None else 0.8
+    seen = _places(views, prepared, model, guess, report.part(0.0, most), fit)[0]
+    if changes is None:
+        return seen
+    with one_torch_thread():
+        return _changed(seen, model, changes, prepared, report.part(most, 1.0))
 
 
 def see_places(
@@ -210,7 +231,7 @@ def _places(
             again = [glimpse.centre_world for glimpse in _few(glimpses, len(centres))]
             part = report.part(0.4 + 0.1 * turn, 0.5 + 0.1 * turn)
             glimpses = look(prepared, again, reference, model, sighting, part)
-    chosen = _few(glimpses, len(centres))
+    chosen, shapes = _few(glimpses, len(centres)), model.shapes
     if not fit:
         return [_as_predicted(glimpse, model) for glimpse in chosen]
 
@@ -221,7 +242,7 @@ def _places(
         return _settled(seen, prepared, FINELY, part)
 
     def shaped(seen: Seen, part: Progress) -> Seen:
-        return _bent(seen, model, prepared, part)
+        return seen if shapes is None else _bent(seen, model, shapes, prepared, part)
 
     message = "fitting the reconstruction to the X-rays"
     with one_torch_thread():
@@ -258,6 +279,7 @@ def _as_predicted(glimpse: Glimpse, model: RadGSReg) -> Seen:
         glimpse.signs,
         glimpse.prediction,
         glimpse.frame,
+        alone=glimpse.prediction,
     )
 
 
@@ -276,24 +298,44 @@ def _settled(seen: Seen, views: Sequence[PreparedView], stage: Stage, report: Pr
     )
 
 
-def _bent(seen: Seen, model: RadGSReg, views: Sequence[PreparedView], report: Progress) -> Seen:
-    """The same in the shape that fits the X-rays best, for a model that knows how shapes differ.
+def _bent(
+    seen: Seen, model: RadGSReg, shapes: Shapes, views: Sequence[PreparedView], report: Progress
+) -> Seen:
+    """The same in the shape that fits the X-rays best.
 
     The score stays that of the unbent one: a wrong place can be bent to look right.
     """
-    shapes = model.bends()
-    if shapes is None:
-        return seen
     anchors = model.recm.anchors
-    prediction = bend(seen.prediction, anchors, shapes, seen.frame, views, seen.signs, report)
-    change_mm = None
-    if model.is_patient_specific:
-        effect = prediction.effect
-        change_mm = float(anchors.offsets(effect.raw).norm(dim=-1).mean())
-        if change_mm < bounds.LEAST_CHANGE_MM:
-            # Of an unchanged vertebra the CT knows the shape better.
-            unchanged = replace(effect, raw=torch.zeros_like(effect.raw))
-            prediction = replace(prediction, effect=unchanged)
+    bent = bend(seen.prediction, anchors, shapes, seen.frame, views, seen.signs, report)
+    return _with_answer(seen, model, bent.prediction)
+
+
+def _changed(
+    seen: Seen, model: RadGSReg, changes: Shapes, views: Sequence[PreparedView], report: Progress
+) -> Seen:
+    """The patient's vertebra as it has changed since the CT, if it has.
+
+    It is bent from where RecM sees it and from where it was moved to: a changed vertebra, moved as
+    one piece to where the X-rays agree best, may go astray.
+    """
+    anchors, frame, signs = model.recm.anchors, seen.frame, seen.signs
+    starts = [seen.prediction] if seen.alone is None else [seen.alone, seen.prediction]
+    both = [
+        bend(start, anchors, changes, frame, views, signs, report.part(n / 2.0, (n + 1) / 2.0))
+        for n, start in enumerate(starts)
+    ]
+    prediction = min(both, key=lambda bent: float(bent.misfit)).prediction
+    effect = prediction.effect
+    change_mm = float(anchors.offsets(effect.raw).norm(dim=-1).mean())
+    if change_mm < bounds.LEAST_CHANGE_MM:
+        # Of an unchanged vertebra the CT knows the shape better. Its place is better than before.
+        unchanged = replace(effect, raw=torch.zeros_like(effect.raw))
+        prediction = replace(prediction, effect=unchanged)
+    return replace(_with_answer(seen, model, prediction), change_mm=change_mm)
+
+
+def _with_answer(seen: Seen, model: RadGSReg, prediction: Prediction) -> Seen:
+    """The same with another answer for its crops."""
     cloud = model.recm.clouds(prediction.effect)[0].detach()
     to_world = seen.frame.box_to_world
     centre_box = prediction.effect.poses[0, :3, 3].double().cpu().numpy()
@@ -302,7 +344,6 @@ def _bent(seen: Seen, model: RadGSReg, views: Sequence[PreparedView], report: Pr
         cloud_world=cloud.transformed(to_world),
         centre_world=Rigid(to_world).apply(centre_box[None])[0],
         prediction=prediction,
-        change_mm=change_mm,
     )
 
 

@@ -61,7 +61,6 @@ def model_card(
         f"figures on {measured_on(asked)}{_told(asked, config)}": {
             **_reconstruction_figure(last),
             "RegM, the same (mm)": round(last.get("regm_mm", -1.0), 2),
-            **_shape_figure(last),
             "RecM, SSIM on the vertebra's box": round(quality["ssim"], 3),
             "RecM, PSNR (dB)": round(quality["psnr_db"], 1),
         },
@@ -105,14 +104,6 @@ def _told(asked: Pretraining, config: TrainingConfig) -> str:
     angles = config.samples
     away = f"{angles.rotation_deg:g}, {angles.primary_deg:g} and {angles.secondary_deg:g} degrees"
     return f", angles within {away}" + (", their shapes known" if told else "")
-
-
-def _shape_figure(last: Mapping[str, float]) -> dict[str, float]:
-    """How far Gaussians are from where deformations took them, where some did."""
-    if "shape_mm" not in last:
-        return {}
-    name = "RecM, median distance of Gaussians from where deformations took them (mm)"
-    return {name: round(last["shape_mm"], 2)}
 
 
 def measured_on(asked: Pretraining) -> str:

@@ -216,11 +216,10 @@ class TrainingConfig:
             validate=64,
         )
 
-    def for_patient(self, *, bent: bool = False) -> TrainingConfig:
+    def for_patient(self) -> TrainingConfig:
         """Return the same as the third stage begins with: the vertebra's shape is known, so that
-        only its pose is open. With landmarks that holds for vertebrae of all stages. Where it may
-        be ``bent`` Gaussians may leave their anchors."""
-        recm = replace(self.model.recm, residual=bent, stretch=False)
+        only its pose is open. With landmarks that holds for vertebrae of all stages."""
+        recm = replace(self.model.recm, residual=False, stretch=False)
         return replace(self, model=replace(self.model, recm=recm, anchors="template"))
 
     def with_landmarks(self, beside: RecMConfig | None = None) -> TrainingConfig:

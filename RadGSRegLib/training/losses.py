@@ -118,8 +118,6 @@ class ExtraWeights:
     head says such places;
     ``places``: cross-entropy between the attention of landmarks and where they are, where RecM
     reads its pose from them;
-    ``shape``: distance of Gaussians from where a deformation has taken them, where they may leave
-    their anchors;
     ``volume``: L1 of the volume over `DENSE_BONE`. Zero switches one off.
     """
 
@@ -127,7 +125,6 @@ class ExtraWeights:
     displacements: float = 1.0
     volume: float = 1.0
     places: float = 1.0
-    shape: float = 1.0
 
 
 def point_distance(points: Tensor, truth: Tensor, poses: Tensor) -> Tensor:
@@ -135,11 +132,6 @@ def point_distance(points: Tensor, truth: Tensor, poses: Tensor) -> Tensor:
     between = truth - poses
     moved = points @ between[:, :3, :3].transpose(1, 2) + between[:, None, :3, 3]
     return (moved.square().sum(-1) + 1e-8).sqrt().mean(-1)
-
-
-def offset_distance(offsets: Tensor, truth: Tensor) -> Tensor:
-    """Average how far apart (scalar, mm) predicted and true offsets (B, N, 3) of Gaussians are."""
-    return ((offsets - truth).square().sum(-1) + 1e-8).sqrt().mean()
 
 
 def displacement_error(moves: Displacements, motion: Tensor) -> Tensor:

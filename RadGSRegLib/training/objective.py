@@ -92,11 +92,6 @@ class Objective(nn.Module):
             )
             terms["points_mm"] = apart[0].detach()
             loss = loss + self.extra.points * apart.mean() / POINT_MM
-        if len(batch.offsets):
-            moved = [recm.anchors.offsets(answer.raw) for answer in answers]
-            away = torch.stack([losses.offset_distance(m, batch.offsets) for m in moved])
-            terms["shape_mm"] = away[0].detach()
-            loss = loss + self.extra.shape * away.mean() / POINT_MM
         effects: list[GaussianCloud] = []
         if rendered > 0:
             some = batch.first(rendered)

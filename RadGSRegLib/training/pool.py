@@ -202,10 +202,8 @@ class Batch:
     ``centred_to_box`` (B, 4, 4) the truth; ``anchors_to_centred`` (B, 4, 4) where the anchors'
     axes are in the subject's centred CT axes; ``points`` (B, P, 3) mm, the vertebra's surface in
     centred CT axes; ``ct`` (B, K, J, I) the vertebra as RegM sees it; ``own``: the vertebrae
-    in the anchors' axes, where RecM is told them (none elsewhere); ``offsets`` (B, N, 3) mm: how
-    far deformations took the vertebra from each anchor, in the anchors' axes, where shapes differ
-    from theirs in a known way (nothing elsewhere); ``before``: the patient's vertebra as its CT
-    shows it, where it is deformed (nothing elsewhere).
+    in the anchors' axes, where RecM is told them (none elsewhere); ``before``: the patient's
+    vertebra as its CT shows it, where it is deformed (nothing elsewhere).
     """
 
     views: ViewBatch
@@ -215,7 +213,6 @@ class Batch:
     points: Tensor
     ct: Tensor
     own: tuple[GaussianCloud, ...] = ()
-    offsets: Tensor = field(default_factory=lambda: torch.zeros(0, 0, 3))
     before: Tensor = field(default_factory=lambda: torch.zeros(0, 0, 0, 0))
 
     def to(self, device: torch.device | str) -> Batch:

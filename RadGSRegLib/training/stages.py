@@ -102,7 +102,7 @@ def _of_patient(asked: Pretraining) -> TrainingData:
     train: list[Source] = [source, *(Deformed(source, n) for n in range(asked.deformed))]
     unseen: list[Source] = []
     if asked.deformed:
-        # Others than those that it has learned from tell whether it carries shape.
+        # Others than those that it has learned from.
         unseen = [source, *(Deformed(source, _UNSEEN + n) for n in range(_UNSEEN_BENDS))]
     centre = [round(float(x), 2) for x in source.subject().centre_ct]
     facts: dict[str, Any] = {"patient": patient_of(case), "label": case.label_name, CENTRE: centre}

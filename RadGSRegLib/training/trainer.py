@@ -16,7 +16,7 @@ from .deformed import Deformed
 from .loop import Around, Loop, falling
 from .losses import point_distance, volume_l1
 from .objective import POINT_MM, Objective
-from .own import anchor_offsets, kept_cloud
+from .own import kept_cloud
 from .pool import (
     VALIDATION,
     Batch,
@@ -50,9 +50,8 @@ class Trainer(Loop):
         super().__init__(model, pool, config, **around)
         self._subjects: dict[tuple[bool, int], tuple[Tensor, Tensor, Tensor]] = {}
         self._clouds: dict[tuple[bool, int], GaussianCloud] = {}
-        self._bends: dict[tuple[bool, int], Tensor] = {}
         bent = any(isinstance(source, Deformed) for source in pool.sources)
-        self._is_bent = bent and model.is_patient_specific and config.model.recm.residual
+        self._is_bent = bent and model.is_patient_specific
         self.objective = Objective(
             model, config.extra, reduced=self.compute.reduced, ct_pairs=config.ct_pairs
         )
@@ -130,18 +129,7 @@ class Trainer(Loop):
             return batch
         # The first source of a patient is the vertebra as it is in the CT.
         before = self._subject(self.pool, 0)[2].expand_as(cubes)
-        return replace(batch, offsets=self._offsets(pool, numbers), before=before)
-
-    def _offsets(self, pool: SamplePool, numbers: Sequence[int]) -> Tensor:
-        """How far each pair's vertebra is from a patient's anchors."""
-        anchors = self.model.recm.anchors.cloud()
-        parts = []
-        for number in numbers:
-            key = (pool is self.pool, pool.source_of(number))
-            if key not in self._bends:
-                self._bends[key] = anchor_offsets(pool.subject(number), anchors)
-            parts.append(self._bends[key])
-        return torch.stack(parts)
+        return replace(batch, before=before)
 
     def vertebrae(self, pool: SamplePool, numbers: Sequence[int]) -> tuple[GaussianCloud, ...]:
         """Return the pairs' vertebrae in the anchors' axes, where RecM is told shapes; none
@@ -185,7 +173,7 @@ class Trainer(Loop):
                 self._batch(numbers[n : n + 8], None, self.unseen)
                 for n in range(0, len(numbers), 8)
             ]
-        reconstructed, registered, bent = [], [], []
+        reconstructed, registered = [], []
         for part in self._validation:
             batch = part.to(self.device)
             prediction = self.model.recm.predict(batch.views, batch.own)
@@ -193,24 +181,17 @@ class Trainer(Loop):
             ct, truth, points = batch.to_register()
             poses = self.model.align(prediction, ct, batch.own)
             registered.append(point_distance(points, truth, poses))
-            if len(batch.offsets):
-                moved = self.model.recm.anchors.offsets(prediction.effect.raw)
-                bent.append((moved - batch.offsets).norm(dim=-1).mean(-1))
         errors, aligned = torch.cat(reconstructed), torch.cat(registered)
         best = self.history.best()
         posed = self.config.model.recm.pose
         # As in the loss, where a volume that is off by all of itself costs as much as 5 mm.
         error = float((1.0 if posed else POINT_MM) * errors.mean() + aligned.mean())
-        shape = torch.cat(bent) if bent else None
-        if shape is not None:
-            error += float(shape.mean())
         self._note(
             "validation",
             {
                 "minutes": self._earlier + self._minutes(),
                 "recm_mm" if posed else "recm_volume": float(errors.median()),
                 "regm_mm": float(aligned.median()),
-                **({} if shape is None else {"shape_mm": float(shape.median())}),
                 "error_mm": error,
             },
         )
