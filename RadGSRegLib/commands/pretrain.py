@@ -73,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=whole(0),
         default=0,
-        help="so many copies of each vertebra of a CT, bent smoothly at random; in --stage 3 of the "
-        "patient's (docs/learning.md)",
+        help="so many copies of each vertebra of a CT, bent smoothly at random; in --stage 3 "
+        "of the patient's (docs/learning.md)",
     )
     add_path(parser, "--cases", "DIR", "cases with truth.json, for --stage 2")
     parser.add_argument("--fold", type=int, choices=range(5), help="held out of --cases")
