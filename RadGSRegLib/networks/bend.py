@@ -36,9 +36,7 @@ from .shapes import Shapes
 
 # A first step of Adam: 0.15 deviations of a coefficient, about a millimetre, about two degrees.
 _RATE = 0.15
-_OPTIONS = RefineOptions(
-    neighbourhoods_mm=(bounds.BEND_NEAR_MM,), contrast_floor=0.3, margin_mm=2.0
-)
+_OPTIONS = RefineOptions(contrast_floor=0.3, margin_mm=2.0)
 
 
 class Bent(NamedTuple):
@@ -144,7 +142,8 @@ class _Shown:
         lengths = bounds.HALF_WIDTH_MM, bounds.BEND_PIXEL_MM, bounds.BEND_BLUR_MM
         part = windows(view, centre_world, *lengths)
         signs = torch.full((1,), float(sign), device=centre_world.device)
-        (term,) = LocallyNormalized().prepare(part, signs, _OPTIONS)
+        options = replace(_OPTIONS, neighbourhoods_mm=(bounds.BEND_NEAR_MM,))
+        (term,) = LocallyNormalized().prepare(part, signs, options)
         intrinsic = part.lenses.intrinsics[0].cpu().numpy()
         return cls(part, term, intrinsic, part.world_to_camera[0].float() @ box_to_world)
 
