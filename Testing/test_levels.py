@@ -311,6 +311,7 @@ def test_levels_of_views_are_written_with_a_picture_each(shot: Shot, tmp_path: P
         "overlay_LA.png",
     ]
     assert record["schema"] == "radgsreg/levels"
+    assert len(record["vertebrae"]) >= 3
     for entry in record["vertebrae"]:
         assert sum(entry["probabilities"].values()) == pytest.approx(1.0, abs=1e-3)
         for view in shot.views:
@@ -371,6 +372,30 @@ def test_shipped_weights_name_a_spine_that_was_never_trained_on(shot: Shot) -> N
         assert np.linalg.norm(first.place_world - shot.places[level]) < 10.0
 
 
+def test_shipped_weights_name_nothing_where_no_anchor_is_in_the_pictures() -> None:
+    path = shipped_weights("levels")
+    assert path is not None
+    narrow = shoot(whole_spine(77_904, 2, 3.0), "L3", 5, detector_mm=120.0)
+    assert narrow.anchor != "whole"
+    spine = name_levels(
+        prepare_views(narrow.views), load_levels(path), middle_of_views(narrow.views)
+    )
+    assert spine.anchor is None
+    assert spine.vertebrae
+    assert not any(v.level for v in spine.vertebrae)
+
+
+def test_a_case_is_named_without_its_ct(shot: Shot, tmp_path: Path) -> None:
+    write_views(tmp_path, shot.views)
+    case = {"ct": "ct.nii.gz", "segmentation": "seg.nii.gz", "label": 1, "views": "views.json"}
+    (tmp_path / "case.json").write_text(json.dumps(case))
+    assert cli.main(["levels", str(tmp_path / "case.json"), "--out", str(tmp_path / "out")]) == 0
+    case["views"] = "others.json"
+    (tmp_path / "case.json").write_text(json.dumps(case))
+    assert cli.main(["levels", str(tmp_path / "case.json"), "--out", str(tmp_path / "no")]) == 2
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_registration_begins_where_the_level_is_named(shot: Shot) -> None:
     path = shipped_weights("levels")
     assert path is not None
@@ -386,6 +411,7 @@ def test_a_registration_begins_where_the_level_is_named(shot: Shot) -> None:
         assert np.linalg.norm(np.subtract(view.center_px, true)) * view.pixel_spacing_mm[0] < 12.0
     for other, part in (
         (begun, "without clicks"),
+        (replace(case, views=(begun.views[0], shot.views[1])), "without clicks"),
         (replace(case, patient_axes=None), "where the head is"),
         (replace(case, label=22), "says no level"),
         (replace(case, label=7), "says no level"),
@@ -412,6 +438,7 @@ def test_a_turned_patient_is_named_alike(shot: Shot) -> None:
         for v in shot.views
     )
     other = name_levels(prepare_views(turned), net, middle_of_views(turned), turn)
+    assert any(v.level for v in straight.vertebrae)
     assert [v.level for v in other.vertebrae] == [v.level for v in straight.vertebrae]
     for a, b in zip(straight.vertebrae, other.vertebrae, strict=True):
         assert b.place_world == pytest.approx(turn @ a.place_world, abs=0.1)

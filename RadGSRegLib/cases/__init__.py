@@ -9,6 +9,7 @@ from .case import patient_of as patient_of
 from .case import read_case as read_case
 from .case import read_ct_case as read_ct_case
 from .case import read_start as read_start
+from .case import views_path as views_path
 from .case import write_case as write_case
 from .case import write_segmentation as write_segmentation
 from .case import write_start as write_start

@@ -67,6 +67,23 @@ def read_case(path: Path) -> Case:
     return Case(views=views, patient_axes=axes, **rest)
 
 
+def views_path(path: Path) -> Path:
+    """Return the file of the X-rays that a ``case.json``, or a folder with one, names; a
+    ``views.json`` itself. Nothing else of the case is looked at.
+
+    Raises InputError where it is neither, or the file is missing.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / "case.json").is_file():
+        path = path / "case.json"
+    if is_views_file(path):
+        return path
+    views = Fields(path, read_json_object(path)).path("views")
+    if not views.exists():
+        raise InputError(views, f"does not exist (mentioned in {path.name})")
+    return views
+
+
 def read_ct_case(path: Path) -> CtCase:
     """`read_case` for what needs no X-rays: ``views`` may be missing and is not looked at."""
     return _read(path, ("ct", "segmentation"))[0]

@@ -105,13 +105,10 @@ def _read(
     path: Path,
 ) -> tuple[Sequence[View], Array | None, Mapping[str, str], Sequence[str]]:
     """Read X-rays, how the patient lies in their world, the files' digests and the remarks."""
-    from ..cases import Ledger, is_views_file, read_case, read_views_with_axes
+    from ..cases import Ledger, read_views_with_axes, views_path
 
-    if path.is_dir() or not is_views_file(path):
-        case = read_case(path)
-        return case.views, case.patient_axes, case.inputs, case.notes
     ledger = Ledger()
-    views, axes = read_views_with_axes(path, ledger)
+    views, axes = read_views_with_axes(views_path(path), ledger)
     return views, axes, ledger.inputs, ledger.notes
 
 

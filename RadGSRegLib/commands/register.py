@@ -14,7 +14,13 @@ from ..system import Interrupt, Progress
 from .arguments import add_common, add_effort, add_out, add_path, check_model, explain_views
 from .command import Command, Outcome
 from .register_methods import METHODS, Job, model_of
-from .running import pipeline_options, registration_outcome, results_folder, with_inputs
+from .running import (
+    pipeline_options,
+    registration_outcome,
+    results_folder,
+    torch_device,
+    with_inputs,
+)
 
 if TYPE_CHECKING:
     from ..cases import Case
@@ -83,16 +89,21 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     with results_folder(args.out, interrupt) as stage:
         from ..report import Drawing
 
-        if args.by_level:
-            case = _by_level(case)
+        by_level = _levels_weights() if _begins_by_level(args) else None
+        if by_level is not None:
+            progress(0.02, "looking for levels")
+            case = _by_level(case, by_level, args.device)
         model = model_of(method, args.model)
         options = pipeline_options(args, registration)
-        case = replace(case, inputs=with_inputs(case.inputs, args.start, model))
+        case = replace(case, inputs=with_inputs(case.inputs, args.start, model, by_level))
         part = progress.part(0.05, 0.9)
         with Drawing(case) as drawing:
             job = Job(case, start, model, refine, options, stage, drawing.begin)
             result = METHODS[method](job, part)
             views = drawing.pictures(part)
+        if by_level is not None:
+            known = {**result.registration.parameters, "by_level": True}
+            result = replace(result, registration=replace(result.registration, parameters=known))
         # Not before: what draws takes a third of a second to import, which its thread has done.
         from ..report import write_results
 
@@ -100,16 +111,29 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     return registration_outcome(result.registration, args.out, case.notes)
 
 
-def _by_level(case: Case) -> Case:
-    """Return the case with clicks where its X-rays name the level of its label."""
-    from ..networks import clicked_by_level, load_levels, shipped_weights
-    from ..system import one_torch_thread
+def _levels_weights() -> Path:
+    """Return the weights that come with the program; InputError where they were not installed."""
+    from ..networks import shipped_weights
 
     path = shipped_weights("levels")
     if path is None:
         raise InputError("--by-level", "needs weights, and none came with the program")
+    return path
+
+
+def _by_level(case: Case, weights: Path, device: str) -> Case:
+    """Return the case with clicks where its X-rays name the level of its label."""
+    from ..networks import clicked_by_level, load_levels
+    from ..system import one_torch_thread
+
     with one_torch_thread():
-        return clicked_by_level(case, load_levels(path))
+        return clicked_by_level(case, load_levels(weights, torch_device(device)))
+
+
+def _begins_by_level(args: argparse.Namespace) -> bool:
+    """Whether it begins where X-rays name the level: as is given, or as --config holds."""
+    recorded = {} if args.config is None else _parameters_of(args.config)[0]
+    return bool(args.by_level or (recorded.get("by_level") is True and args.start is None))
 
 
 def _method(args: argparse.Namespace) -> tuple[str, bool]:
@@ -155,7 +179,7 @@ def read_parameters(path: Path, of_case: Collection[str] = ()) -> RegistrationOp
     from ..registration import RegistrationOptions, refuse_impossible
 
     values, whole = _parameters_of(path)
-    known = {"registration", "seed", "case", "notes", "method", "refine", *of_case}
+    known = {"registration", "seed", "case", "notes", "method", "refine", "by_level", *of_case}
     for name in values:
         if name not in known:
             near = did_you_mean(str(name), known)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..cases import Case, clicked_centre, middle_of_views
+from ..cases import Case, middle_of_views
 from ..errors import InputError
 from ..spine import LEVELS
 from ..vertebrae import vertebra_level
@@ -18,7 +18,7 @@ def clicked_by_level(case: Case, network: LevelNetwork) -> Case:
     label says no level that can be named; and where the X-rays do not name that level: no guess is
     made without the sacrum or the last rib.
     """
-    if clicked_centre(case.views) is not None:
+    if any(view.center_px is not None for view in case.views):
         raise InputError("--by-level", "is for X-rays without clicks, these have some")
     if case.patient_axes is None:
         raise InputError(
@@ -46,5 +46,7 @@ def clicked_by_level(case: Case, network: LevelNetwork) -> Case:
         column, row = view.camera.project(place)[0]
         inside = 0 <= column <= view.camera.columns - 1 and 0 <= row <= view.camera.rows - 1
         views.append(replace(view, center_px=(float(column), float(row)) if inside else None))
+    if sum(view.center_px is not None for view in views) < 2:
+        raise InputError("the X-rays", f"show the {level} in one view alone", "click the vertebra")
     note = f"begun where the X-rays name the {level}, counted from the {spine.anchor}"
     return replace(case, views=tuple(views), notes=(*case.notes, note))

@@ -105,7 +105,7 @@ class RadGSReg(nn.Module):
     def changes(self) -> Shapes | None:
         """Return how the patient's vertebra may have changed since its CT, where the model is of
         one and RecM itself does not say (else None)."""
-        if self.shapes is not None or not self.is_rigid:
+        if self.shapes is not None or not (self.is_rigid and self.is_patient_specific):
             return None
         anchors = self.recm.anchors
         if self._changes is None or self._changes[0] is not anchors:

@@ -43,11 +43,12 @@ class Seen:
     ``cloud_world``: the reconstruction, means in world mm, about ``centre_world`` (3,) mm;
     ``score``: how well it agrees, at most 1: its pictures with the crops as predicted, or with the
     X-rays themselves once it was moved to fit them (finely or, for the less likely places, roughly:
-    such scores are not to be compared); ``signs``: +1 per view where bone is bright,
-    else -1; ``prediction``: RecM's answer for the crops of ``frame`` (fitted, if it was), attention
-    maps included; ``alone``: what it was before it was fitted. ``change_mm``: how far from where
-    the patient's CT has them the X-rays ask Gaussians to be, besides where the vertebra as a whole
-    is (mean; None: nothing asked them); what is less than `bounds.LEAST_CHANGE_MM` is not shown.
+    such scores are not to be compared), before it was bent; ``signs``: +1 per view where bone is
+    bright, else -1; ``prediction``: RecM's answer for the crops of ``frame`` (fitted, if it was),
+    attention maps included; ``alone``: what it was before it was fitted. ``change_mm``: how far
+    from where the patient's CT has them the X-rays ask Gaussians to be, besides where the vertebra
+    as a whole is (mean; None: nothing asked them); what is less than `bounds.LEAST_CHANGE_MM` is
+    not shown.
     """
 
     cloud_world: GaussianCloud

@@ -76,6 +76,7 @@ _PARAMETERS = {
     "label_name": "bone",
     "method": "method",
     "refine": "networks' pose refined",
+    "by_level": "begun at the level that the X-rays name",
     "label": "its number in the segmentation",
     "registration.click_range_mm": "search about the clicks",
     "registration.start_range_mm": "search about a start",

@@ -1,5 +1,6 @@
 """Training of the network that names levels, on whole views of whole spines."""
 
+import os
 from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -151,6 +152,8 @@ def pretrain_levels(
     on).
     """
     asked.check()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("--levels", "is trained by one process", "leave torchrun out")
     if asked.phantoms < 1:
         raise InputError("--levels", "is trained on phantoms alone", "give --phantoms")
     report = progress or Progress()

@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..gaussians import GaussianCloud, fit_vertebra
 from ..geometry import invert_rigid, translation
-from ..tensors import applied
 from .kept import keep, read_kept
 from .subjects import Subject
 
@@ -36,14 +34,3 @@ def kept_cloud(subject: Subject, count: int, path: Path | None) -> GaussianCloud
         tensors = zip(_TENSORS, cloud.tensors, strict=True)
         keep(path, {name: tensor.numpy() for name, tensor in tensors})
     return cloud
-
-
-def anchor_offsets(subject: Subject, anchors: GaussianCloud) -> Tensor:
-    """Return how far a deformation took a subject from each of a patient's anchors (N, 3), mm in
-    the anchors' axes, float32: zeros for a subject that is none."""
-    means = anchors.means.detach().to("cpu", torch.float64)
-    if subject.undeformed_to_centred is None:
-        return torch.zeros(means.shape)
-    points_centred = torch.from_numpy(subject.undeformed_to_centred(means.numpy()))
-    centred_to_anchors = torch.from_numpy(invert_rigid(subject.anchors_to_centred))
-    return (applied(centred_to_anchors, points_centred) - means).float()

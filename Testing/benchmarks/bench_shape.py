@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from RadGSRegLib.cases import View, read_ct_case
-from RadGSRegLib.geometry import Camera
+from RadGSRegLib.gaussians import GaussianCloud
+from RadGSRegLib.geometry import Camera, invert_rigid
 from RadGSRegLib.networks import (
     RadGSReg,
     bounds,
@@ -34,9 +35,9 @@ from RadGSRegLib.networks import (
     project,
     see,
 )
+from RadGSRegLib.tensors import applied
 from RadGSRegLib.training.deformed import Deformed
 from RadGSRegLib.training.losses import point_distance, volume_l1
-from RadGSRegLib.training.own import anchor_offsets
 from RadGSRegLib.training.patient import patient_source
 from RadGSRegLib.training.pool import Source
 from RadGSRegLib.training.samples import Sample, SampleOptions, draw_samples
@@ -78,6 +79,17 @@ def bent_by(source: Source, seed: int, bent_mm: float) -> Deformed:
         away = subject.undeformed_to_centred(points) - (points @ axes[:3, :3].T + axes[:3, 3])
         shift_mm *= bent_mm / float(np.sqrt((away**2).sum(1).mean()))
     return Deformed(source, seed, shift_mm=shift_mm)
+
+
+def anchor_offsets(subject: Subject, anchors: GaussianCloud) -> torch.Tensor:
+    """Return how far a deformation took a subject from each of a patient's anchors (N, 3), mm in
+    the anchors' axes, float32: zeros for a subject that is none."""
+    means = anchors.means.detach().to("cpu", torch.float64)
+    if subject.undeformed_to_centred is None:
+        return torch.zeros(means.shape)
+    points_centred = torch.from_numpy(subject.undeformed_to_centred(means.numpy()))
+    centred_to_anchors = torch.from_numpy(invert_rigid(subject.anchors_to_centred))
+    return (applied(centred_to_anchors, points_centred) - means).float()
 
 
 def xrays(sample: Sample) -> list[View]:
