@@ -13,9 +13,9 @@ import torch
 from levels_scenes import Shot, shoot, shown_in_all, whole_spine
 
 from RadGSRegLib import cli
-from RadGSRegLib.cases import Case, View, middle_of_views, write_views
+from RadGSRegLib.cases import Case, View, middle_of_views, write_case, write_views
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Volume
+from RadGSRegLib.geometry import Volume, transform_points
 from RadGSRegLib.networks import (
     LEVEL_CLASSES,
     DetectorConfig,
@@ -31,6 +31,7 @@ from RadGSRegLib.networks import (
 from RadGSRegLib.networks.anchors import project
 from RadGSRegLib.networks.detector import STRIDE
 from RadGSRegLib.networks.naming import LevelSighting, spine_of_maps
+from RadGSRegLib.phantom import LABELS
 from RadGSRegLib.training.level_views import (
     LAST_RIB,
     SACRUM,
@@ -442,3 +443,32 @@ def test_a_turned_patient_is_named_alike(shot: Shot) -> None:
     assert [v.level for v in other.vertebrae] == [v.level for v in straight.vertebrae]
     for a, b in zip(straight.vertebrae, other.vertebrae, strict=True):
         assert b.place_world == pytest.approx(turn @ a.place_world, abs=0.1)
+
+
+def test_a_registration_by_level_is_repeated_from_its_record(shot: Shot, tmp_path: Path) -> None:
+    phantom = whole_spine(77_903, 2, 3.0)
+    names = phantom.label_names
+    (tmp_path / "in").mkdir()
+    case = str(
+        write_case(
+            tmp_path / "in", phantom.ct, phantom.labels, LABELS["L4"], shot.views, label_names=names
+        )
+    )
+    out, again = tmp_path / "out", tmp_path / "again"
+    first = cli.main(["register", case, "--out", str(out), "--by-level", "--effort", "fast"])
+    record = json.loads((out / "registration.json").read_text())
+    assert record["parameters"]["by_level"] is True
+    assert any("name the L4" in note for note in record["parameters"]["notes"])
+    assert any(Path(name).name == "levels.safetensors" for name in record["inputs"])
+    words = ["register", case, "--out", str(again), "--config", str(out / "registration.json")]
+    assert cli.main(words) == first
+    repeated = json.loads((again / "registration.json").read_text())
+    assert repeated["ct_to_world"] == record["ct_to_world"]
+    assert repeated["parameters"]["by_level"] is True
+    truth = shot.places["L4"]
+    labels = phantom.labels
+    centre = labels.physical_points(
+        np.argwhere(labels.array == LABELS["L4"])[:, ::-1].mean(0)[None].astype(float)
+    )
+    pose = np.asarray(record["ct_to_world"])
+    assert np.linalg.norm(transform_points(pose, centre)[0] - truth) < 2.0
