@@ -71,13 +71,18 @@ def name_levels(widget: Any, library: panel_scene.Library, sacrum: float = 0.99)
     panel_scene.wait_until(lambda: widget.steps["start"].levelsRun is None)
 
 
-def click_on(widget: Any, nodes: list[Any], level: str, vertebra: int, row: int = 0) -> None:
-    """Choose a level and click on a vertebra in an X-ray."""
+def correct(widget: Any, nodes: list[Any], level: str, row: int = 0) -> Any:
+    """Choose a level and press the button that corrects; returns the points to click with."""
     ui = widget.ui
     ui.clickTable.setCurrentCell(row, 0)
     ui.correctLevelComboBox.setCurrentIndex(ui.correctLevelComboBox.findData(level))
     ui.correctLevelButton.click()
-    markups = starts.markupsOf(nodes[row], spinelevels.CORRECTION_ROLE)
+    return starts.markupsOf(nodes[row], spinelevels.CORRECTION_ROLE)
+
+
+def click_on(widget: Any, nodes: list[Any], level: str, vertebra: int, row: int = 0) -> None:
+    """Choose a level and click on a vertebra in an X-ray."""
+    markups = correct(widget, nodes, level, row)
     camera = xray.getGeometry(nodes[row]).camera
     column, line = camera.project(CENTRE + [[0.0, 0.0, 34.0 * vertebra]])[0]
     panel_scene.click_in_slice(nodes[row], markups, column + 6.0, line - 5.0)
@@ -133,9 +138,27 @@ def test_without_an_anchor_a_click_names_them_all(
     assert names(nodes[0]) == ["L2", "L3", "L4"]
     assert spinelevels.levelsOf(nodes).told == {2: "L4"}
     # A click beside all names changes nothing.
-    click_on(widget, nodes, "L1", vertebra=4)
+    panel_scene.click_in_slice(nodes[0], correct(widget, nodes, "L1"), 20.0, 150.0)
     assert "no vertebra is near the point" in widget.ui.startStatusLabel.text
     assert names(nodes[0]) == ["L2", "L3", "L4"]
+
+
+def test_a_correction_beside_the_picture_is_refused(
+    widget: Any, nodes: list[Any], library: panel_scene.Library
+) -> None:
+    name_levels(widget, library)
+    # In the view of the other X-ray.
+    markups = correct(widget, nodes, "L5")
+    panel_scene.click_in_slice(nodes[1], markups, 160.0, 150.0)
+    assert "AP: the point is not in this X-ray" in widget.ui.startStatusLabel.text
+    # In a view of neither, on the ray of a vertebra.
+    markups = correct(widget, nodes, "L5")
+    slicer.util.getNodesByClass("vtkMRMLInteractionNode")[0].SetCurrentInteractionMode(2)
+    markups.AddControlPointWorld(*(float(x) for x in CENTRE * [-1.0, -1.0, 1.0]))
+    assert "no picture of this X-ray is under the point" in widget.ui.startStatusLabel.text
+    assert starts.definedPoints(markups) == []
+    assert names(nodes[0]) == names(nodes[1]) == ["L2", "L3", "L4"]
+    assert spinelevels.levelsOf(nodes).told == {}
 
 
 def test_naming_can_be_stopped_and_says_what_went_wrong(

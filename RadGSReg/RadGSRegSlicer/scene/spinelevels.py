@@ -14,7 +14,7 @@ from RadGSRegLib.spine import SpineLevels, levels_from_record, levels_to_record
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode
 
 from .drawing import pixelsToRas
-from .starts import markupsOf, rasToPixel
+from .starts import markupsOf, pixelInPicture
 from .xray import getGeometry
 
 NAMES_ROLE = "RadGSReg.LevelNames"
@@ -73,10 +73,10 @@ def nearestVertebra(
 ) -> int:
     """Which vertebra of a spine is meant by a point (3,), RAS mm, on an X-ray's picture.
 
-    Raises InputError where none is near.
+    Raises InputError where the point is not in the picture, or no vertebra is near.
     """
     geometry = getGeometry(xrayNode)
-    clicked = np.array(rasToPixel(geometry, pointRas))
+    clicked = np.array(pixelInPicture(xrayNode, pointRas))
     away = [
         float(np.linalg.norm(geometry.camera.project(v.place_world[None])[0] - clicked))
         for v in spine.vertebrae

@@ -52,20 +52,34 @@ def takeClick(xrayNode: vtkMRMLScalarVolumeNode) -> None:
         return
     while node.GetNumberOfControlPoints() > 1:
         node.RemoveNthControlPoint(0)
-    geometry = getGeometry(xrayNode)
-    column, row = rasToPixel(geometry, points[-1])
-    camera = geometry.camera
-    problem, remedy = "", "click in its view"
-    if not (-0.5 <= column <= camera.columns - 0.5 and -0.5 <= row <= camera.rows - 0.5):
-        problem = "the point is not in this X-ray"
-    elif besidePicture(xrayNode, points[-1]):
-        problem = "no picture of this X-ray is under the point"
-        remedy = "press 'Click in selected X-ray' and click in its view while it shows the X-ray"
-    if problem:
+    try:
+        pixel = pixelInPicture(xrayNode, points[-1])
+    except InputError:
         node.RemoveAllControlPoints()
         setCenterPx(xrayNode, None)
-        raise InputError(xrayNode.GetName(), problem, remedy)
-    setCenterPx(xrayNode, (column, row))
+        raise
+    setCenterPx(xrayNode, pixel)
+
+
+def pixelInPicture(
+    xrayNode: vtkMRMLScalarVolumeNode, pointRas: Sequence[float]
+) -> tuple[float, float]:
+    """The pixel (column, row) of a point (3,), RAS mm, that was clicked in an X-ray's picture.
+
+    Raises InputError where the point is not in the picture.
+    """
+    geometry = getGeometry(xrayNode)
+    column, row = rasToPixel(geometry, pointRas)
+    camera = geometry.camera
+    if not (-0.5 <= column <= camera.columns - 0.5 and -0.5 <= row <= camera.rows - 0.5):
+        raise InputError(xrayNode.GetName(), "the point is not in this X-ray", "click in its view")
+    if besidePicture(xrayNode, pointRas):
+        raise InputError(
+            xrayNode.GetName(),
+            "no picture of this X-ray is under the point",
+            "press the button again and click in its view while it shows the X-ray",
+        )
+    return column, row
 
 
 def besidePicture(xrayNode: vtkMRMLScalarVolumeNode, pointRas: Sequence[float]) -> bool:
