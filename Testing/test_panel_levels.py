@@ -173,6 +173,7 @@ def test_naming_can_be_stopped_and_says_what_went_wrong(
     ui.nameLevelsButton.click()
     panel_scene.wait_until(lambda: widget.steps["start"].levelsRun is None)
     assert ui.nameLevelsButton.text == "Name the levels"
+    assert "\N{WARNING SIGN}" not in ui.startStatusLabel.text
     assert spinelevels.levelsOf(nodes) is None
     library.behave("bad")
     ui.nameLevelsButton.click()

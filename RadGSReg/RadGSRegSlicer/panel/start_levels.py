@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from RadGSRegLib.errors import Cancelled
 from RadGSRegLib.spine import LEVELS
 from slicer.i18n import tr as _
 
@@ -94,7 +95,7 @@ class LevelControls:
         step = self._step
         step.levelsRun = None
         with step.attempt():
-            if run.error is not None:
+            if run.error is not None and not isinstance(run.error, Cancelled):
                 raise run.error
 
     def _correctionNode(self) -> Any:
