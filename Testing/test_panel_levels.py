@@ -30,10 +30,10 @@ CENTRE = transform_points(ball.POSE, ball.CENTRE_CT[None])[0]
 EVEN = dict.fromkeys(LEVELS, 0.0)
 
 
-def spine(sacrum: float = 0.99) -> Any:
-    """Three vertebrae, the middle one at the ball: L2, L3 and L4, if the sacrum is believed."""
+def spine(sacrum: float = 0.99, centre: np.ndarray = CENTRE) -> Any:
+    """Three vertebrae, the middle one at the centre: L2, L3 and L4, if the sacrum is believed."""
     vertebrae = [
-        Vertebra(CENTRE + [0.0, 0.0, 34.0 * n], 0.9, {**EVEN, "L3": 0.0 if n else 4.0}, {})
+        Vertebra(centre + [0.0, 0.0, 34.0 * n], 0.9, {**EVEN, "L3": 0.0 if n else 4.0}, {})
         for n in (1, 0, -1)
     ]
     return name_vertebrae(vertebrae, {"sacrum": sacrum, "last rib": 0.0})
@@ -119,6 +119,22 @@ def test_names_stand_over_both_xrays_and_give_the_clicks(
     ui.forgetLevelsButton.click()
     assert spinelevels.levelsOf(nodes) is None
     assert ui.levelsLabel.text == ""
+
+
+def test_a_click_stands_where_the_level_is_not_to_be_seen(
+    widget: Any, nodes: list[Any], library: panel_scene.Library
+) -> None:
+    # Along the beam of the first X-ray, out of the second's picture.
+    beam = xray.getGeometry(nodes[0]).camera.world_to_camera[2, :3]
+    library.see(levels_to_record(spine(centre=CENTRE + 100.0 * beam)))
+    widget.ui.nameLevelsButton.click()
+    panel_scene.wait_until(lambda: widget.steps["start"].levelsRun is None)
+    assert names(nodes[1]) == []
+    for node in nodes:
+        xray.setCenterPx(node, (30.0, 40.0))
+    widget.ui.clickLevelButton.click()
+    assert xray.getGeometry(nodes[0]).centerPx == pytest.approx((160.0, 150.0), abs=0.01)
+    assert xray.getGeometry(nodes[1]).centerPx == (30.0, 40.0)
 
 
 def test_without_an_anchor_a_click_names_them_all(

@@ -76,7 +76,9 @@ class LevelControls:
                 return
             there = spinelevels.placesInXrays(step.nodes, place)
             for node in step.nodes:
-                xray.setCenterPx(node, there.get(node.GetID()))
+                # Where the level is not to be seen, the user's click stands.
+                if node.GetID() in there:
+                    xray.setCenterPx(node, there[node.GetID()])
 
     def onPlaced(self, node: Any, markups: Any) -> None:
         """A person has clicked on a vertebra in an X-ray: it has the level that is chosen."""
