@@ -177,6 +177,33 @@ def test_a_correction_beside_the_picture_is_refused(
     assert spinelevels.levelsOf(nodes).told == {}
 
 
+@pytest.mark.parametrize("how", ["unticked", "removed", "deleted"])
+def test_names_outlive_the_first_xray(
+    widget: Any, nodes: list[Any], library: panel_scene.Library, how: str
+) -> None:
+    ui = widget.ui
+    name_levels(widget, library)
+    if how == "deleted":
+        slicer.mrmlScene.RemoveNode(nodes[0])
+    else:
+        widget._parameterNode.xrays = nodes[1:]
+    if how == "removed":
+        xray.clearGeometry(nodes[0])
+    panel_scene.wait_until(lambda: ui.clickTable.rowCount == 1)
+    assert ui.correctLevelButton.enabled
+    click_on(widget, nodes[1:], "L5", vertebra=-1)
+    assert names(nodes[1]) == ["L3", "L4", "L5"]
+    # Names can be taken off with no X-ray left, too.
+    widget._parameterNode.xrays = []
+    panel_scene.wait_until(lambda: ui.clickTable.rowCount == 0)
+    assert not ui.correctLevelButton.enabled
+    assert ui.forgetLevelsButton.enabled
+    ui.forgetLevelsButton.click()
+    assert not ui.forgetLevelsButton.enabled
+    left = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+    assert [node.GetName() for node in left if "Vertebra in" not in node.GetName()] == []
+
+
 def test_naming_can_be_stopped_and_says_what_went_wrong(
     widget: Any, nodes: list[Any], library: panel_scene.Library
 ) -> None:

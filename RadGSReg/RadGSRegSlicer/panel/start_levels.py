@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import slicer
 from RadGSRegLib.errors import Cancelled
 from RadGSRegLib.spine import LEVELS
 from slicer.i18n import tr as _
@@ -44,7 +45,7 @@ class LevelControls:
         there = spine is not None and bool(spine.vertebrae)
         ui.correctLevelButton.enabled = there
         ui.correctLevelComboBox.enabled = there
-        ui.forgetLevelsButton.enabled = spine is not None
+        ui.forgetLevelsButton.enabled = bool(spinelevels.namesIn(slicer.mrmlScene))
         level = self._wanted()
         place = None if spine is None or level is None else _placeOf(spine, level)
         ui.clickLevelButton.enabled = place is not None
@@ -64,7 +65,7 @@ class LevelControls:
 
     def onForget(self, *args: Any) -> None:
         with self._step.attempt():
-            spinelevels.forgetLevels(self._step.nodes)
+            spinelevels.forgetLevels(slicer.mrmlScene)
 
     def onClickLevel(self, *args: Any) -> None:
         """Take the place of the chosen vertebra's level for the clicks."""

@@ -1,17 +1,18 @@
 """Names of vertebrae over the X-rays: a point on each picture, and what the names rest on.
 
-What the library said of the vertebrae is kept with the points of the first X-ray, so that names can
-be corrected in a scene that was saved.
+What the library said of the vertebrae is kept with the points of every X-ray, so that names can be
+corrected in a scene that was saved, and where one of the X-rays is gone.
 """
 
 import json
 from collections.abc import Sequence
 
 import numpy as np
+import slicer
 import vtk
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.spine import SpineLevels, levels_from_record, levels_to_record
-from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLScene
 
 from .drawing import pixelsToRas
 from .starts import markupsOf, pixelInPicture
@@ -29,7 +30,8 @@ _MAGNIFICATION = 1.5
 
 def showLevels(xrayNodes: Sequence[vtkMRMLScalarVolumeNode], spine: SpineLevels) -> None:
     """Draw the names over every X-ray that shows the vertebrae, and keep what they rest on."""
-    for number, node in enumerate(xrayNodes):
+    record = json.dumps(levels_to_record(spine))
+    for node in xrayNodes:
         markups = markupsOf(node, NAMES_ROLE, f"Levels in {node.GetName()}")
         markups.RemoveAllControlPoints()
         # A name that is dragged away would lie.
@@ -42,12 +44,11 @@ def showLevels(xrayNodes: Sequence[vtkMRMLScalarVolumeNode], spine: SpineLevels)
             place = pixelsToRas(node, [pixel])[0]
             point = markups.AddControlPointWorld(vtk.vtkVector3d(*place))
             markups.SetNthControlPointLabel(point, vertebra.level or UNKNOWN)
-        record = json.dumps(levels_to_record(spine)) if number == 0 else None
         markups.SetAttribute(RECORD, record)
 
 
 def levelsOf(xrayNodes: Sequence[vtkMRMLScalarVolumeNode]) -> SpineLevels | None:
-    """What is said of the vertebrae in X-rays, or None."""
+    """What is said of the vertebrae in X-rays, by the first that has it, or None."""
     for node in xrayNodes:
         markups = markupsOf(node, NAMES_ROLE)
         record = None if markups is None else markups.GetAttribute(RECORD)
@@ -59,13 +60,19 @@ def levelsOf(xrayNodes: Sequence[vtkMRMLScalarVolumeNode]) -> SpineLevels | None
     return None
 
 
-def forgetLevels(xrayNodes: Sequence[vtkMRMLScalarVolumeNode]) -> None:
-    """Take the names off the X-rays."""
-    for node in xrayNodes:
-        for role in (NAMES_ROLE, CORRECTION_ROLE):
-            markups: vtkMRMLMarkupsFiducialNode | None = markupsOf(node, role)
-            if markups is not None and markups.GetScene() is not None:
-                markups.GetScene().RemoveNode(markups)
+def namesIn(scene: vtkMRMLScene) -> list[vtkMRMLMarkupsFiducialNode]:
+    """The names in a scene, also those whose X-ray is not used any more or is gone."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode", scene)
+    return [node for node in nodes if node.GetAttribute(RECORD)]
+
+
+def forgetLevels(scene: vtkMRMLScene) -> None:
+    """Take all names out of a scene."""
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
+    corrections = [markupsOf(node, CORRECTION_ROLE) for node in volumes]
+    for node in [*namesIn(scene), *corrections]:
+        if node is not None:
+            scene.RemoveNode(node)
 
 
 def nearestVertebra(
