@@ -289,6 +289,15 @@ def test_the_command_trains_goes_on_and_names_its_figures(tmp_path: Path, capfd)
 # The command
 
 
+def test_several_processes_do_not_train_levels(tmp_path: Path, monkeypatch, capfd) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    out = tmp_path / "m.safetensors"
+    words = ["pretrain", "--levels", "--stage", "1", "--phantoms", "1", "--out", str(out)]
+    assert cli.main(words) == 2
+    assert "leave torchrun out" in capfd.readouterr().err
+    assert not out.exists()
+
+
 @pytest.fixture(scope="module")
 def shot() -> Shot:
     """Two X-rays of a phantom about L4: the sacrum is in them."""
