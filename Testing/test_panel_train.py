@@ -409,7 +409,8 @@ def test_a_real_training_through_the_panel(
     planned.ui.trainButton.click()
     wait_until(lambda: _measured(planned) or planned.steps["train"].problem, 90.0)
     assert planned.steps["train"].problem == ""
-    assert "error" in planned.ui.trainProgressLabel.text
+    # What was measured is said with the next step.
+    wait_until(lambda: "error" in planned.ui.trainProgressLabel.text)
     planned.ui.finishTrainingButton.click()
     wait_until(lambda: planned.ui.trainButton.text == "Train for this patient", 90.0)
     assert planned.steps["train"].problem == ""
