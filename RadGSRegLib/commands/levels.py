@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
 from .arguments import add_device, add_out, add_path, add_progress, check_model, explain_views
 from .command import Command, Outcome
-from .running import results_folder, torch_device, with_inputs
+from .running import levels_weights, results_folder, torch_device, with_inputs
 
 if TYPE_CHECKING:
     from ..cases import View
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             '"patient_axes" is "any", so that nothing says where the head is',
             "say how the patient lies",
         )
-    model = args.model or _shipped()
+    model = args.model or levels_weights("--model")
     inputs = with_inputs(inputs, args.model)
     with results_folder(args.out, interrupt) as stage:
         from ..networks import load_levels, name_levels
@@ -110,16 +110,6 @@ def _read(
     ledger = Ledger()
     views, axes = read_views_with_axes(views_path(path), ledger)
     return views, axes, ledger.inputs, ledger.notes
-
-
-def _shipped() -> Path:
-    """Return the weights that come with the program; InputError where they were not installed."""
-    from ..networks import shipped_weights
-
-    path = shipped_weights("levels")
-    if path is None:
-        raise InputError("--model", "is needed: no weights came with the program", "name some")
-    return path
 
 
 COMMAND = Command(

@@ -15,6 +15,7 @@ from .arguments import add_common, add_effort, add_out, add_path, check_model, e
 from .command import Command, Outcome
 from .register_methods import METHODS, Job, model_of
 from .running import (
+    levels_weights,
     pipeline_options,
     registration_outcome,
     results_folder,
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     with results_folder(args.out, interrupt) as stage:
         from ..report import Drawing
 
-        by_level = _levels_weights() if _begins_by_level(args) else None
+        by_level = levels_weights("--by-level") if _begins_by_level(args) else None
         if by_level is not None:
             progress(0.02, "looking for levels")
             case = _by_level(case, by_level, args.device)
@@ -109,16 +110,6 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
         write_results(stage, case, result, views=views, progress=progress.part(0.9, 1.0))
     return registration_outcome(result.registration, args.out, case.notes)
-
-
-def _levels_weights() -> Path:
-    """Return the weights that come with the program; InputError where they were not installed."""
-    from ..networks import shipped_weights
-
-    path = shipped_weights("levels")
-    if path is None:
-        raise InputError("--by-level", "needs weights, and none came with the program")
-    return path
 
 
 def _by_level(case: Case, weights: Path, device: str) -> Case:

@@ -44,6 +44,17 @@ def with_inputs(inputs: Mapping[str, str], *paths: Path | None) -> dict[str, str
     return {**inputs, **ledger.inputs}
 
 
+def levels_weights(option: str) -> Path:
+    """Return the weights of levels that come with the program; InputError, which names the option
+    that needs them, where they were not installed."""
+    from ..networks import shipped_weights
+
+    path = shipped_weights("levels")
+    if path is None:
+        raise InputError(option, "needs weights of levels, and none came with the program")
+    return path
+
+
 def torch_device(asked: str) -> str:
     """Return the torch device to use; InputError where cuda was asked for and does not work."""
     import torch

@@ -88,8 +88,8 @@ TRUST_LOG = 6.0
 
 # How much the squares of coefficients count where shapes are read off an answer (no evidence), and
 # beside the mean robust residual (below one) where they are fitted: chosen with the three below by
-# twelve deformations of L3 and six phantoms (docs/experiments/networks.md, "A shape that the CT did
-# not have"; `Testing/benchmarks/bench_shape.py`).
+# twelve deformations of L3, six of L2 and six phantoms (docs/experiments/networks.md, "A shape
+# that the CT did not have"; `Testing/benchmarks/bench_shape.py`).
 RIDGE = 0.3
 PRIOR = 1.5e-4
 # Positions are read off an answer up to this share of how far a Gaussian may move. Acts where the
@@ -111,8 +111,9 @@ SMOOTH_MM = 16.3
 SMOOTH_CHANGE_MM = 1.7
 SMOOTH_MODES = 200
 SMOOTH_NODES = 200
-# X-rays ask for some change of every vertebra, by what lies before and behind it. Less than this is
-# not shown.
+# X-rays ask for some change of every vertebra, by what lies before and behind it: 0.55 mm of L3,
+# 0.66 at most, and 0.85 of L2, 1.48 at most (eight pairs each), where one deformed by 3 mm asks for
+# 1.6 and more (docs/experiments/networks.md). Less than this is not shown.
 LEAST_CHANGE_MM = 1.5
 
 # A predicted vertebra moved as one piece

@@ -91,7 +91,14 @@ class Detector(nn.Module):
 
 @torch.no_grad()
 def look(detector: Detector, pictures: Tensor, valid: Tensor, extrinsics: Tensor) -> Tensor:
-    """Ask what a detector says of one case's views: `log_shares` (V, h, w) on the CPU.
+    """Ask what a detector says of one case's views: `log_shares` (V, h, w) on the CPU; inputs as
+    for `maps_of_case`."""
+    return log_shares(maps_of_case(detector, pictures, valid, extrinsics)[:, 0])
+
+
+@torch.no_grad()
+def maps_of_case(detector: Detector, pictures: Tensor, valid: Tensor, extrinsics: Tensor) -> Tensor:
+    """Return a detector's maps (V, outputs, h, w), logits, of one case's views, on the CPU.
 
     Inputs as for `Detector.forward`, and box_to_camera (V, 4, 4). The pictures are shown as they
     are, inverted, mirrored and both, and the answers averaged: training shows all of these too.
@@ -102,10 +109,10 @@ def look(detector: Detector, pictures: Tensor, valid: Tensor, extrinsics: Tensor
     real = torch.cat([valid, valid, valid.flip(-1), valid.flip(-1)]).to(device)
     was = detector.training
     detector.eval()
-    logits = detector(shown, real, is_lateral(extrinsics).repeat(4).to(device))
+    maps = detector.maps(shown, real, is_lateral(extrinsics).repeat(4).to(device))
     detector.train(was)
-    straight, mirrored = logits.unflatten(0, (2, 2, -1))
-    return log_shares(torch.cat([straight, mirrored.flip(-1)]).mean(0)).cpu()
+    straight, mirrored = maps.unflatten(0, (2, 2, -1))
+    return torch.cat([straight, mirrored.flip(-1)]).mean(0).cpu()
 
 
 def is_lateral(extrinsics: Tensor) -> Tensor:

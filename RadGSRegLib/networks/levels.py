@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ..cases import options_from, output_file
 from ..errors import InputError
-from .detector import Detector, DetectorConfig, is_lateral
+from .detector import Detector, DetectorConfig, maps_of_case
 from .model import card_text
 from .tensor_file import load_tensors, save_tensors
 
@@ -55,20 +55,9 @@ def look_for_levels(
     """Ask a network what one case's views show: the share (V, h, w) of a vertebra's centre and the
     shares (V, C, h, w) of `LEVEL_CLASSES`, on the CPU.
 
-    Inputs as for `detector.look`. The pictures are shown as they are, inverted, mirrored and both,
-    and the logits averaged.
+    Inputs as for `detector.maps_of_case`, which averages over how pictures may be shown.
     """
-    device = next(network.parameters()).device
-    signs = torch.cat([pictures, -pictures])
-    shown = torch.cat([signs, signs.flip(-1)]).to(device)
-    real = torch.cat([valid, valid, valid.flip(-1), valid.flip(-1)]).to(device)
-    was = network.training
-    network.eval()
-    there, classes = network(shown, real, is_lateral(extrinsics).repeat(4).to(device))
-    network.train(was)
-    maps = torch.cat([there[:, None], classes], dim=1)
-    straight, mirrored = maps.unflatten(0, (2, 2, -1))
-    mean = torch.cat([straight, mirrored.flip(-1)]).mean(0).cpu()
+    mean = maps_of_case(network.network, pictures, valid, extrinsics)
     return mean[:, 0].sigmoid(), functional.softmax(mean[:, 1:], dim=1)
 
 

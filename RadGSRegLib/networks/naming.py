@@ -6,7 +6,7 @@ rib (`RadGSRegLib.spine`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class LevelSighting(Sighting):
     ``shows`` (V, h, w): 1 where a view's picture shows the patient.
     """
 
-    shows: Tensor | None = None
+    shows: Tensor = field(kw_only=True)
 
     def scores(self, points_box: Tensor) -> Tensor:
         pixels = project(points_box[None], self.intrinsics[None], self.extrinsics[None])[0]
@@ -51,7 +51,6 @@ class LevelSighting(Sighting):
 def _shown(sighting: "LevelSighting", pixels: Tensor) -> Tensor:
     """Which views show places at pixels (V, P, 2): 1 or 0 (V, P)."""
     inside = ((pixels > -0.5) & (pixels < sighting.size_px - 0.5)).all(-1)
-    assert sighting.shows is not None
     return inside * (sample_map(sighting.shows, pixels, sighting.size_px) > 0.5).float()
 
 
@@ -126,7 +125,6 @@ def spine_of_maps(sighting: LevelSighting, there: Tensor, classes: Tensor) -> Sp
         Vertebra(place, float(share), dict(zip(LEVELS, looks, strict=True)), {})
         for place, share, looks in zip(places, shares, logs.T.tolist(), strict=True)
     )
-    assert sighting.shows is not None
     shown = there * (sighting.shows > 0.5)
     trust = {"sacrum": bounds.SACRUM_TRUST, "last rib": bounds.RIB_TRUST}
     anchors = {}
