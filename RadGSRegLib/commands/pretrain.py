@@ -197,6 +197,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         # What else they need depends on what a configuration opens.
         asked_for = config if args.config is None else read_config(args.config, config)
         config = config.with_landmarks(beside=asked_for.model.recm)
+        if args.stage == 1:
+            config = config.with_decoder()
     config = replace(config, seed=args.seed)
     if args.anchors is not None:
         config = replace(config, model=replace(config.model, anchors=args.anchors))

@@ -1,4 +1,4 @@
-"""How far a result lies from the truth: errors of a pose, and of a volume."""
+"""How far a result lies from the truth: errors of a pose, of a volume and of a shape."""
 
 from .pose import CAPTURE_BIN_MM as CAPTURE_BIN_MM
 from .pose import SUBMILLIMETRE_MM as SUBMILLIMETRE_MM
@@ -13,6 +13,8 @@ from .pose import mtre as mtre
 from .pose import rotation_error_deg as rotation_error_deg
 from .pose import success_rate as success_rate
 from .pose import target_points as target_points
+from .shape import dice as dice
+from .shape import shape_dice as shape_dice
 from .volume import SSIM_WINDOW as SSIM_WINDOW
 from .volume import box_of as box_of
 from .volume import psnr as psnr

@@ -18,6 +18,13 @@ from .crops import Frame as Frame
 from .crops import make_frame as make_frame
 from .cubes import excess_cube as excess_cube
 from .cubes import sample_cube as sample_cube
+from .cubes import sample_grid as sample_grid
+from .decoder import UNIT as UNIT
+from .decoder import Decoded as Decoded
+from .decoder import Decoder as Decoder
+from .decoder import DecoderConfig as DecoderConfig
+from .decoder import decoded_cloud as decoded_cloud
+from .decoder import inside_volume as inside_volume
 from .detector import MULTIPLE as MULTIPLE
 from .detector import STRIDE as STRIDE
 from .detector import Detector as Detector

@@ -140,3 +140,10 @@ LOOKS_WEIGHT = 0.75
 # on 192 pairs of phantoms 77800 to 77815 with the weights that come with the program.
 SACRUM_TRUST = (-2.63, 6.69)
 RIB_TRUST = (-4.73, 9.76)
+
+# A vertebra decoded voxel by voxel
+
+# Voxels with more than this share of `decoder.UNIT` become Gaussians, as wide (one standard
+# deviation) as this share of a voxel.
+DENSE_SHARE = 0.05
+VOXEL_SIGMA = 0.6

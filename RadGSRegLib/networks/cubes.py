@@ -24,21 +24,28 @@ def excess_cube(excess: Volume, centre_ct: ArrayLike, config: RegMConfig) -> Ten
 def sample_cube(
     volume: Volume, cube_to_index: Array, spacing_mm: float, edge: int
 ) -> NDArray[np.float32]:
-    """Sample a volume at a cube's voxels, ``edge`` of ``spacing_mm`` along each axis; 0 outside.
+    """Do what `sample_grid` does with a cube of ``edge`` voxels along each axis."""
+    return sample_grid(volume, cube_to_index, spacing_mm, (edge,) * 3)
 
-    ``cube_to_index`` (4, 4) takes the cube's (i, j, k) to those of the volume, which is smoothed
-    first so far that nothing aliases. Returns (edge, edge, edge).
+
+def sample_grid(
+    volume: Volume, grid_to_index: Array, spacing_mm: float, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Sample a volume at a grid's voxels of ``spacing_mm``, ``shape`` (K, J, I); 0 outside.
+
+    ``grid_to_index`` (4, 4) takes the grid's (i, j, k) to those of the volume, which is smoothed
+    first so far that nothing aliases.
     """
     coarser = np.maximum((spacing_mm / volume.spacing) ** 2 - 1.0, 0.0)
     smooth = ndimage.gaussian_filter(
         np.asarray(volume.array, dtype=np.float32), 0.4 * np.sqrt(coarser)[::-1], mode="constant"
     )
-    cube = ndimage.affine_transform(
+    sampled = ndimage.affine_transform(
         smooth,
-        cube_to_index[:3, :3][::-1, ::-1],
-        offset=cube_to_index[:3, 3][::-1],
-        output_shape=(edge,) * 3,
+        grid_to_index[:3, :3][::-1, ::-1],
+        offset=grid_to_index[:3, 3][::-1],
+        output_shape=shape,
         order=1,
         mode="constant",
     )
-    return np.asarray(cube, dtype=np.float32)
+    return np.asarray(sampled, dtype=np.float32)

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .crops import Frame
 from .model import RadGSReg
 from .places import Sighting, sight
 from .recm import Prediction
-from .views import crop_prepared
+from .views import ViewBatch, crop_prepared
 
 # So many crops at a time, then one may cancel.
 _BATCH = 32
@@ -24,7 +24,8 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Glimpse:
-    """One crop's answer; ``rank`` orders them, the highest first."""
+    """One crop's answer; ``rank`` orders them, the highest first. ``batch``: the crop, bone bright
+    in all views."""
 
     rank: float
     score: float
@@ -32,6 +33,7 @@ class Glimpse:
     prediction: Prediction
     frame: Frame
     signs: tuple[int, ...]
+    batch: ViewBatch
 
 
 def centres_to_look(
@@ -102,5 +104,10 @@ def look(
             rank = score
             if sighting is not None:
                 rank += bounds.DETECTOR_WEIGHT * sighting.score_at(world)
-            glimpses.append(Glimpse(rank, score, world, answer, frame, signs))
+            crop = batch.case(n)
+            # Those whose polarity is known came bone bright.
+            turn = [1 if view.sign else s for view, s in zip(views, signs, strict=True)]
+            bright = crop.pictures * crop.pictures.new_tensor(turn)[:, None, None, None]
+            crop = replace(crop, pictures=bright)
+            glimpses.append(Glimpse(rank, score, world, answer, frame, signs, crop))
     return sorted(glimpses, key=lambda glimpse: -glimpse.rank)

@@ -18,6 +18,7 @@ from ..gaussians import GaussianCloud, coarsen, rasterize, voxelize
 from ..views import local_contrast
 from . import bounds
 from .anchors import Anchors, grid_cloud
+from .decoder import Decoder, DecoderConfig, decoded_cloud
 from .detector import Detector, DetectorConfig
 from .recm import Deformation, Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
@@ -38,7 +39,9 @@ class ModelConfig:
     """The shapes of the networks; ``detector`` is None where the model has none, ``modes`` how many
     shape modes of a population it knows. ``anchors``: "template" (a vertebra's Gaussians: a mean
     one's, or a patient's own) or "grid". ``patient``: whether the model is of one patient's
-    vertebra (None, as in files that do not say: where nothing but the anchors' pose is open)."""
+    vertebra (None, as in files that do not say: where nothing but the anchors' pose is open).
+    ``decoder``: of vertebrae that nobody has seen before, beside landmarks (None: there is none).
+    """
 
     recm: RecMConfig = field(default_factory=RecMConfig)
     regm: RegMConfig = field(default_factory=RegMConfig)
@@ -46,6 +49,7 @@ class ModelConfig:
     modes: int = 0
     anchors: str = "template"
     patient: bool | None = None
+    decoder: DecoderConfig | None = None
 
     def __post_init__(self) -> None:
         if self.anchors not in ANCHORS:
@@ -56,11 +60,15 @@ class ModelConfig:
             )
         if not isinstance(self.modes, int) or not 0 <= self.modes < 1000:
             raise InputError("model", f"{self.modes} shape modes are not possible")
+        if self.decoder is not None and not (self.recm.pose and self.recm.landmarks):
+            raise InputError(
+                "model", "a decoder needs landmarks, which say where it looks", "set recm.landmarks"
+            )
 
 
 class RadGSReg(nn.Module):
-    """RecM, RegM and, where the configuration has them, the detector that finds the vertebra and
-    the modes in which a population's vertebrae differ.
+    """RecM, RegM and, where the configuration has them, the detector that finds the vertebra, the
+    modes in which a population's vertebrae differ, and the decoder of those never seen before.
 
     ``anchors``: the cloud, in centred CT axes (mm), that RecM predicts around.
     """
@@ -72,6 +80,7 @@ class RadGSReg(nn.Module):
         self.regm = RegM(config.regm)
         self.detector = None if config.detector is None else Detector(config.detector)
         self.shapes = Shapes(config.modes, len(anchors)) if config.modes else None
+        self.decoder = None if config.decoder is None else Decoder(config.decoder)
         self.card: dict[str, Any] = {}
         self.source: Path | str = "the model"
         self._few: tuple[Anchors, GaussianCloud] | None = None
@@ -111,6 +120,40 @@ class RadGSReg(nn.Module):
         if self._changes is None or self._changes[0] is not anchors:
             self._changes = (anchors, smooth_shapes(anchors))
         return self._changes[1]
+
+    def with_decoder(self, config: DecoderConfig | None) -> RadGSReg:
+        """This model; given an untrained decoder if it has none and ``config`` says what kind."""
+        if self.decoder is None and config is not None:
+            self.config = replace(self.config, decoder=config)
+            self.decoder = Decoder(config).to(next(self.parameters()).device)
+        return self
+
+    @torch.no_grad()
+    def decode(self, prediction: Prediction, batch: ViewBatch) -> Prediction:
+        """RecM's answer with what the decoder makes of the pictures there, where the model has one.
+
+        ``batch``: the same views in the box's frame as the decoder sees them, bone bright.
+        """
+        if self.decoder is None:
+            return prediction
+        correspondence = self.recm.correspondence
+        assert correspondence is not None
+        was = self.decoder.training
+        self.decoder.eval()
+        try:
+            decoded = self.decoder(batch, prediction.effect.poses, correspondence.up)
+        finally:
+            self.decoder.train(was)
+        return replace(prediction, decoded=decoded)
+
+    def clouds(self, prediction: Prediction) -> list[GaussianCloud]:
+        """Return what is seen as Gaussians, one cloud per case, in the box's frame."""
+        if prediction.decoded is None or self.decoder is None:
+            return self.recm.clouds(prediction.effect)
+        cases = range(len(prediction.effect.poses))
+        parts = [prediction.case(n) for n in cases]
+        clouds = [decoded_cloud(p.decoded, self.decoder.config) for p in parts if p.decoded]
+        return placed(clouds, prediction.effect.poses)
 
     def voxelize(self, clouds: list[GaussianCloud]) -> Tensor:
         """Voxelize clouds in the box's frame as RegM's cubes (B, K, J, I), 1/mm; differentiable."""
@@ -153,8 +196,8 @@ class RadGSReg(nn.Module):
         was = self.training
         self.eval()
         try:
-            effect = prediction.effect
-            clouds = placed(own, effect.poses) if own else self.recm.clouds(effect)
+            poses_box = prediction.effect.poses
+            clouds = placed(own, poses_box) if own else self.clouds(prediction)
             volumes = self.voxelize(clouds)
             poses: Tensor = self.regm(volumes, ct.to(volumes))
         finally:

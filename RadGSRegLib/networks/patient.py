@@ -50,7 +50,8 @@ def refuse_other_patient(case: Case, model: RadGSReg) -> None:
 def refuse_base_alone(model: RadGSReg) -> None:
     """Raise InputError for a model that has to be told the vertebra's shape: alone it would show
     the mean vertebra, moved."""
-    if model.recm.correspondence is not None and model.is_rigid and not model.is_patient_specific:
+    told = model.recm.correspondence is not None and model.decoder is None
+    if told and model.is_rigid and not model.is_patient_specific:
         raise InputError(
             model.source,
             "looks for vertebrae whose shapes are known; trainings go on from it",

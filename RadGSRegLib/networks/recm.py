@@ -27,6 +27,7 @@ from ..gaussians import GaussianCloud
 from .anchors import NUMBERS, Anchors, project, sample_features
 from .attention import AttentionPool
 from .correspondence import Correspondence, Places
+from .decoder import Decoded
 from .detector import is_lateral
 from .encoders import Encoder
 from .pose_solver import pose_from_pixels
@@ -121,18 +122,21 @@ class Prediction:
     """``effect`` is the answer (eq. 1), ``factual`` the head's own without the intervention (the
     same object where the counterfactual is off). ``attention`` (B, V, M, h, w), mean one over each
     map, of the landmarks in the first pass where there are any. ``passes``: how the poses came
-    about, where landmarks say them."""
+    about, where landmarks say them. ``decoded``: what a `Decoder` made of the pictures there, if it
+    was asked: then this, posed as the anchors are, is what is seen."""
 
     effect: Deformation
     factual: Deformation
     attention: Tensor
     passes: tuple[Pass, ...] = ()
+    decoded: Decoded | None = None
 
     def case(self, number: int) -> Prediction:
         """Return the answer for one case of the batch, as a batch of one."""
         part = slice(number, number + 1)
         effect, factual = (side.each(lambda t: t[part]) for side in (self.effect, self.factual))
-        return Prediction(effect, factual, self.attention[part])
+        decoded = self.decoded and Decoded(*(tensor[part] for tensor in self.decoded))
+        return Prediction(effect, factual, self.attention[part], decoded=decoded)
 
     def moved(self, step_box: Tensor) -> Prediction:
         """Return the same, the answer moved rigidly by ``step_box`` (4, 4) in the box's frame."""

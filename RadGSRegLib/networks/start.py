@@ -18,7 +18,7 @@ import torch
 from ..cases import Case, View
 from ..drr import excess_attenuation
 from ..gaussians import GaussianCloud
-from ..geometry import Array, Rigid, orthonormalize, translation
+from ..geometry import Array, Rigid, Volume, orthonormalize, translation
 from ..registration import Candidate, GivenPoses, RegistrationOptions, Stage
 from ..system import Progress, one_torch_thread, side_by_side_reporting
 from ..views import PreparedView, ViewFilter, prepare_views
@@ -26,6 +26,7 @@ from . import bounds
 from .bend import bend
 from .crops import Frame
 from .cubes import excess_cube
+from .decoder import inside_volume
 from .looking import Glimpse, centres_to_look, look
 from .model import RadGSReg
 from .patient import refuse_base_alone, trained_centre
@@ -48,7 +49,8 @@ class Seen:
     attention maps included; ``alone``: what it was before it was fitted. ``change_mm``: how far
     from where the patient's CT has them the X-rays ask Gaussians to be, besides where the vertebra
     as a whole is (mean; None: nothing asked them); what is less than `bounds.LEAST_CHANGE_MM` is
-    not shown.
+    not shown. ``inside_world``: how much of each voxel is inside of the vertebra, [0, 1], where the
+    model has a decoder.
     """
 
     cloud_world: GaussianCloud
@@ -59,6 +61,7 @@ class Seen:
     frame: Frame
     alone: Prediction | None = None
     change_mm: float | None = None
+    inside_world: Volume | None = None
 
     @property
     def changed(self) -> str:
@@ -272,15 +275,17 @@ def _likely(settled: Sequence[Seen]) -> list[Seen]:
 
 
 def _as_predicted(glimpse: Glimpse, model: RadGSReg) -> Seen:
-    cloud = model.recm.clouds(glimpse.prediction.effect)[0].detach()
+    prediction = model.decode(glimpse.prediction, glimpse.batch)
+    cloud = model.clouds(prediction)[0].detach()
     return Seen(
         cloud.transformed(glimpse.frame.box_to_world),
         glimpse.centre_world,
         glimpse.score,
         glimpse.signs,
-        glimpse.prediction,
+        prediction,
         glimpse.frame,
-        alone=glimpse.prediction,
+        alone=prediction,
+        inside_world=_inside(prediction, glimpse.frame, model),
     )
 
 
@@ -290,9 +295,13 @@ def _settled(seen: Seen, views: Sequence[PreparedView], stage: Stage, report: Pr
     done = settle(seen.cloud_world, seen.centre_world, views, seen.signs, report, [stage])
     to_world = seen.frame.box_to_world
     step_box = Rigid(to_world).inverse().matrix @ done.step_world @ to_world
+    inside = seen.inside_world
+    if inside is not None:
+        inside = replace(inside, index_to_physical=done.step_world @ inside.index_to_physical)
     return replace(
         seen,
         cloud_world=seen.cloud_world.transformed(done.step_world),
+        inside_world=inside,
         centre_world=Rigid(done.step_world).apply(seen.centre_world[None])[0],
         score=done.score,
         prediction=seen.prediction.moved(torch.from_numpy(step_box).float()),
@@ -337,7 +346,7 @@ def _changed(
 
 def _with_answer(seen: Seen, model: RadGSReg, prediction: Prediction) -> Seen:
     """The same with another answer for its crops."""
-    cloud = model.recm.clouds(prediction.effect)[0].detach()
+    cloud = model.clouds(prediction)[0].detach()
     to_world = seen.frame.box_to_world
     centre_box = prediction.effect.poses[0, :3, 3].double().cpu().numpy()
     return replace(
@@ -345,7 +354,15 @@ def _with_answer(seen: Seen, model: RadGSReg, prediction: Prediction) -> Seen:
         cloud_world=cloud.transformed(to_world),
         centre_world=Rigid(to_world).apply(centre_box[None])[0],
         prediction=prediction,
+        inside_world=_inside(prediction, seen.frame, model),
     )
+
+
+def _inside(prediction: Prediction, frame: Frame, model: RadGSReg) -> Volume | None:
+    if prediction.decoded is None or model.decoder is None:
+        return None
+    to_world = frame.box_to_world @ prediction.effect.poses[0].double().cpu().numpy()
+    return inside_volume(prediction.decoded, model.decoder.config, to_world)
 
 
 def _apart(places: Sequence[_Place], apart_mm: float) -> list[_Place]:

@@ -63,7 +63,8 @@ def model_card(
             "RegM, the same (mm)": round(last.get("regm_mm", -1.0), 2),
             "RecM, SSIM on the vertebra's box": round(quality["ssim"], 3),
             "RecM, PSNR (dB)": round(quality["psnr_db"], 1),
-        },
+        }
+        | _decoding_figures(quality, history),
         **_detection_figures(history, asked),
         "limits": f"{known}; lumbar vertebrae; box within 13 "
         "mm of the vertebra's centre, the spine within 20 degrees about each axis.",
@@ -93,6 +94,14 @@ def _reconstruction_figure(last: Mapping[str, float]) -> dict[str, float]:
     if "recm_mm" in last or "recm_volume" not in last:
         return {"RecM, median distance of surface points (mm)": round(last.get("recm_mm", -1.0), 2)}
     return {"RecM, median L1 of the volume over the true one": round(last["recm_volume"], 3)}
+
+
+def _decoding_figures(quality: Mapping[str, float], history: History) -> dict[str, Any]:
+    """What the card says of the decoder, if there is one: SSIM and PSNR are of what it shows."""
+    if "dice" not in quality:
+        return {}
+    steps = int(history.decoding[-1]["step"]) if history.decoding else 0
+    return {"decoder, steps": steps, "decoder, Dice, told no shape": round(quality["dice"], 3)}
 
 
 def _told(asked: Pretraining, config: TrainingConfig) -> str:

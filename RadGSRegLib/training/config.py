@@ -12,7 +12,7 @@ import torch
 
 from ..cases import options_from, read_mapping
 from ..errors import InputError
-from ..networks import DetectorConfig, ModelConfig, RecMConfig, RegMConfig
+from ..networks import DecoderConfig, DetectorConfig, ModelConfig, RecMConfig, RegMConfig
 from ..system import core_count
 from .compute import Compute
 from .ct_pairs import CtPairs
@@ -95,6 +95,26 @@ class DetectionOptions:
 
 
 @dataclass(frozen=True)
+class DecodingOptions(DetectionOptions):
+    """How the decoder is trained, after the rest and on the same pairs, where the model has one: a
+    ``share`` of the minutes (1: nothing else is trained), or ``steps``; the rest as of the
+    detector. It begins at the mean of ``averaged`` vertebrae."""
+
+    share: float = 0.5
+    steps: int = 6000
+    pairs: int = 6000
+    first_pairs: int = 1500
+    steps_per_pair: float = 0.2
+    validate: int = 24
+    averaged: int = 200
+
+    def __post_init__(self) -> None:
+        _check_counts("decoding", self)
+        if not 0 <= self.share <= 1 or self.averaged < 1:
+            raise InputError("decoding", "share is not in [0, 1], or averaged not at least 1")
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """One stage of training. The defaults are for CPUs; `paper` gives the paper's own.
 
@@ -127,6 +147,7 @@ class TrainingConfig:
     extra: ExtraWeights = field(default_factory=ExtraWeights)
     ct_pairs: CtPairs | None = None
     detection: DetectionOptions = field(default_factory=DetectionOptions)
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
     shapes: ShapeOptions = field(default_factory=ShapeOptions)
     seed: int = 0
     steps: int = 4000
@@ -247,6 +268,11 @@ class TrainingConfig:
             threads=max(core_count() - 1, 1),
         )
 
+    def with_decoder(self) -> TrainingConfig:
+        """Return the same with a decoder, so that vertebrae can be shown that nobody has told the
+        model about."""
+        return replace(self, model=replace(self.model, decoder=DecoderConfig()))
+
     def compute(self, device: torch.device | str) -> Compute:
         """Return where and how the networks compute."""
         # Several processes of a machine share its cores.
@@ -257,9 +283,12 @@ class TrainingConfig:
     def by_clock(self) -> TrainingConfig:
         """Return the same without an end by steps: the minutes decide."""
         detection = replace(self.detection, steps=_ENDLESS)
+        decoding = replace(self.decoding, steps=_ENDLESS)
         # As many halvings as before.
         halve_every = self.halve_every * _ENDLESS // self.steps
-        return replace(self, steps=_ENDLESS, halve_every=halve_every, detection=detection)
+        return replace(
+            self, steps=_ENDLESS, halve_every=halve_every, detection=detection, decoding=decoding
+        )
 
 
 def read_config(path: Path, base: TrainingConfig | None = None) -> TrainingConfig:

@@ -31,13 +31,15 @@ Log = Callable[[int, dict[str, float]], None]
 
 @dataclass
 class History:
-    """What was measured on the way: one entry per validation; ``detection``: of the detector.
+    """What was measured on the way: one entry per validation; ``detection``: of the detector,
+    ``decoding``: of the decoder.
 
     ``notes``: remarks on the data, and on what did not work.
     """
 
     entries: list[dict[str, float]] = field(default_factory=list)
     detection: list[dict[str, float]] = field(default_factory=list)
+    decoding: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def best(self) -> dict[str, float]:
@@ -182,7 +184,9 @@ class Loop(ABC):
         by_steps = self.step / self.options.steps
         if minutes is None and enough is None:
             return by_steps
-        now = 0.0 if minutes is None else self._minutes() / minutes
+        now = 0.0
+        if minutes is not None:
+            now = self._minutes() / minutes if minutes > 0.0 else 1.0
         if enough is not None and enough():
             now = math.inf
         if self.world > 1:

@@ -49,6 +49,23 @@ def ssim_loss(a: Tensor, b: Tensor, dims: int) -> Tensor:
     return 1.0 - similarity.mean()
 
 
+def block_similarity(a: Tensor, b: Tensor, block: int, step: int) -> Tensor:
+    """Return SSIM over cubes of ``block`` voxels, every ``step``-th, of volumes (B, K, J, I) with
+    data range 1, each voxel counting alike (Wang et al., 2004): a cheap stand-in for `ssim_loss`
+    that says where volumes are alike."""
+
+    def mean(x: Tensor) -> Tensor:
+        return functional.avg_pool3d(x[:, None], block, stride=step)[:, 0]
+
+    mean_a, mean_b = mean(a), mean(b)
+    variance = (mean(a * a) - mean_a.square()).clamp_min(0.0)
+    variance = variance + (mean(b * b) - mean_b.square()).clamp_min(0.0)
+    covariance = mean(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    return similarity / ((mean_a.square() + mean_b.square() + c1) * (variance + c2))
+
+
 def total_variation(volumes: Tensor) -> Tensor:
     """Average the absolute difference (scalar) of neighbouring voxels of (B, K, J, I), the three
     axes added."""

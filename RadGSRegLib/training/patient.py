@@ -132,7 +132,7 @@ def _with_landmarks(shapes: ModelConfig, asked: ModelConfig) -> ModelConfig:
 def _of_patient(shapes: ModelConfig, asked: ModelConfig) -> ModelConfig:
     """The networks of a patient's model: their ``shapes``, with open in them what is ``asked``."""
     recm = replace(shapes.recm, residual=asked.recm.residual, stretch=asked.recm.stretch)
-    return replace(shapes, recm=recm, modes=0, patient=True)
+    return replace(shapes, recm=recm, modes=0, patient=True, decoder=None)
 
 
 def finish_patient_model(model: RadGSReg, subject: Subject, config: TrainingConfig) -> None:

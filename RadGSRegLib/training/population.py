@@ -66,7 +66,8 @@ def population_model(
     mean = _turned(config, data, work, progress) if posed or kind != "grid" else None
     looks = config.model.recm.landmarks > 0
     if base is not None and (base.recm.correspondence is not None or not looks):
-        model = base.with_detector(config.model.detector).train()
+        model = base.with_detector(config.model.detector).with_decoder(config.model.decoder)
+        model.train()
     elif mean is None or kind == "grid":
         return RadGSReg(networks, nearest_grid(config.gaussians))
     elif base is not None:

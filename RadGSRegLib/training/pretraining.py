@@ -15,6 +15,7 @@ from . import bounds
 from .board import board
 from .card import Done, model_card
 from .config import TrainingConfig
+from .decoding import DecoderTrainer
 from .detection import DetectorTrainer
 from .figures import reconstruction_figures
 from .loop import Around, History
@@ -84,7 +85,9 @@ class _Stage:
             held = trainer.unseen or trainer.pool
             with one_torch_thread():
                 count = min(config.validate, bounds.MEASURED_PAIRS)
-                quality = reconstruction_figures(model, held, count, trainer.vertebrae)
+                # With a decoder the model is what nobody has to tell anything.
+                told = () if model.decoder is not None else (trainer.vertebrae,)
+                quality = reconstruction_figures(model, held, count, *told)
             gaussians = len(model.recm.anchors)
             done = Done(trainer.step, minutes, trainer.compiled.works, gaussians)
             card = model_card(asked, config, base, data.facts, history, quality, done)
@@ -118,13 +121,27 @@ class _Stage:
                 part = report.part(0.0, share)
                 detection = finder.run(part, minutes, asked.is_enough)
             state = None if detector is None else copy.deepcopy(detector.state_dict())
-            history = trainer.run(report.part(share, 1.0), self._left(), asked.is_enough)
+            left, rest = self._left(), self._share_of_decoder(model)
+            part = report.part(share, 1.0 - (1.0 - share) * rest)
+            first = None if left is None else (1.0 - rest) * left
+            history = trainer.run(part, first, asked.is_enough)
             history.detection = detection.entries
             history.notes = list(dict.fromkeys(detection.notes + history.notes))
             if detector is not None and state is not None:
                 # A checkpoint of the rest may hold an earlier state of the detector.
                 detector.load_state_dict(state)
+            if rest > 0.0:
+                around["unseen"] = unseen
+                decoding = DecoderTrainer(model, pool, config.decoding, **around)
+                part = report.part(1.0 - (1.0 - share) * rest, 1.0)
+                history.decoding = decoding.run(part, self._left(), asked.is_enough).entries
         return trainer, history
+
+    def _share_of_decoder(self, model: RadGSReg) -> float:
+        """How much of the time after the detector's is the decoder's: nothing without one, and in
+        stages whose vertebrae are few."""
+        trained = model.decoder is not None and self.asked.stage == 1
+        return self.config.decoding.share if trained else 0.0
 
     def _pools(
         self, data: TrainingData, options: SampleOptions, name: str, unseen: str
