@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -9,6 +11,7 @@ from RadGSRegLib.cases import View
 from RadGSRegLib.gaussians import GaussianCloud, rasterize
 from RadGSRegLib.geometry import Camera, carm_camera
 from RadGSRegLib.networks.crops import make_frame
+from RadGSRegLib.networks.decoder import DecoderConfig
 from RadGSRegLib.networks.model import ModelConfig, RadGSReg
 from RadGSRegLib.networks.recm import RecMConfig
 from RadGSRegLib.networks.regm import RegMConfig
@@ -21,6 +24,14 @@ from RadGSRegLib.training.subjects import Subject, make_subject
 TINY = ModelConfig(
     RecMConfig(size_px=32, pixel_mm=4.0, maps=3, hidden=24, embedding=4, per_anchor=16),
     RegMConfig(voxels=16, box_mm=96.0, width=2),
+)
+
+# With landmarks, and a decoder of vertebrae that it was not told about.
+TELLS_SHAPES = replace(
+    TINY,
+    recm=replace(TINY.recm, residual=False, stretch=False, landmarks=16, passes=2),
+    patient=False,
+    decoder=DecoderConfig(spacing_mm=6.0, size=(16, 16, 16), middle_mm=(0.0, 0.0, 0.0), features=4),
 )
 
 # The same for a training's configuration file, with a detector.

@@ -222,6 +222,7 @@ def test_the_landmarks_of_many_vertebrae_are_put_on_the_patients(subject):
 def test_many_known_vertebrae_are_trained_on_and_a_patient_goes_on_from_them(tmp_path):
     options = {"model": {**scenes.TINY_NETWORKS}, "samples": {"size_px": 128}, "gaussians": 60}
     options["model"]["recm"] = {**scenes.TINY_NETWORKS["recm"], "landmarks": 16, "passes": 2}
+    options["model"]["decoder"] = None
     counts = {"steps": 4, "batch": 2, "pairs": 4, "first_pairs": 4, "validate": 2}
     detection = {"share": 0.0}
     path, out = tmp_path / "options.json", tmp_path / "many.safetensors"

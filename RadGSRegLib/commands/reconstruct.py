@@ -58,7 +58,13 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Reconstruct, and write the cloud, the volume and a record."""
-    from ..cases import read_start, software_versions, write_json, write_volume_nifti
+    from ..cases import (
+        read_start,
+        software_versions,
+        write_json,
+        write_segmentation,
+        write_volume_nifti,
+    )
 
     progress(0.0, "reading the X-rays")
     case, views, inputs, notes = _read_views_or_case(args.input)
@@ -81,6 +87,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             quality = result.reconstruction_quality
             timing_s, ran_on = result.timing_s, result.ran_on
         elif args.method == "learned":
+            from ..measures import mask_like, mask_ml
             from ..networks import load_model, see
             from ..reconstruction import box_of_cloud
 
@@ -94,6 +101,10 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 quality["change_mm"] = learned.change_mm
             if learned.changed:
                 notes = [*notes, learned.changed]
+            if learned.inside_world is not None:
+                mask = mask_like(learned.inside_world, volume)
+                quality["volume_ml"] = mask_ml(mask)
+                write_segmentation(stage / "vertebra.nii.gz", mask)
         else:
             options = reconstruction_options(args.device, args.seed)
             done = pipeline.reconstruct(views, options=options, progress=part)

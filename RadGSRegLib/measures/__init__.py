@@ -14,6 +14,8 @@ from .pose import rotation_error_deg as rotation_error_deg
 from .pose import success_rate as success_rate
 from .pose import target_points as target_points
 from .shape import dice as dice
+from .shape import mask_like as mask_like
+from .shape import mask_ml as mask_ml
 from .shape import shape_dice as shape_dice
 from .volume import SSIM_WINDOW as SSIM_WINDOW
 from .volume import box_of as box_of

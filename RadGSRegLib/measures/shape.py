@@ -1,4 +1,4 @@
-"""How well a shape agrees with a label map's: the overlap."""
+"""Shapes as masks, and how well they agree with a label map's: the overlap."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +20,22 @@ def dice(a: ArrayLike, b: ArrayLike) -> float:
     if x.shape != y.shape:
         raise ValueError(f"masks differ in shape: {x.shape}, {y.shape}")
     return 2.0 * float((x & y).sum()) / max(float(x.sum() + y.sum()), 1.0)
+
+
+def mask_like(inside: Volume, like: Volume) -> Volume:
+    """Return 1 (uint8) where a voxel of ``like`` is inside of a shape, else 0; ``inside``: how much
+    of each voxel is, [0, 1], both in one frame."""
+    shown = resample(inside, like, np.eye(4))
+    return like.with_array((shown > 0.5).astype(np.uint8))
+
+
+def mask_ml(mask: Volume) -> float:
+    """Return the volume of a mask, ml."""
+    return (
+        float(np.count_nonzero(mask.array))
+        * abs(float(np.linalg.det(mask.index_to_physical)))
+        / 1000.0
+    )
 
 
 def shape_dice(inside: Volume, labels: Volume, label: int, ct_to_world: ArrayLike) -> float:

@@ -157,7 +157,7 @@ def decoded_cloud(decoded: Decoded, config: DecoderConfig) -> GaussianCloud:
     """Return what a decoder says of one case (B = 1) as Gaussians in the anchors' axes: one for
     each voxel that is dense enough, as wide as voxels are apart."""
     density = decoded.density[0].detach()
-    dense = density > bounds.DENSE_SHARE * UNIT
+    dense = (density > bounds.DENSE_SHARE * UNIT) & (decoded.inside[0] > bounds.INSIDE_LEAST)
     if not dense.any():
         dense = density >= density.amax()
     means = config.points().to(density)[dense]

@@ -3,7 +3,8 @@
     python Testing/benchmarks/bench_networks.py MODEL.safetensors CASES_DIR [PREFIX] [--clicks]
 
 Without ``--clicks`` nothing says where the vertebra is. Per case: error of the first pose, SSIM and
-PSNR of the reconstruction on the vertebra's box, for the networks alone and with their Gaussians
+PSNR of the reconstruction on the vertebra's box, and Dice of its mask where the model has a decoder
+(else nan), for the networks alone and with their Gaussians
 moved as one piece to fit the X-rays; seconds of each, and error of the nearest place; then
 error, status and seconds of the registration that starts there. Writes a table in Markdown.
 """
@@ -14,6 +15,7 @@ import argparse
 import json
 import time
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,8 @@ import numpy as np
 
 from RadGSRegLib import pipeline
 from RadGSRegLib.cases import Case, read_case
-from RadGSRegLib.gaussians import GaussianCloud
-from RadGSRegLib.measures import mtre, reconstruction_quality
-from RadGSRegLib.networks import RadGSReg, learned_start, load_model
+from RadGSRegLib.measures import mtre, reconstruction_quality, shape_dice
+from RadGSRegLib.networks import RadGSReg, Seen, learned_start, load_model
 from RadGSRegLib.reconstruction import box_of_cloud
 
 COLUMNS = (
@@ -31,10 +32,12 @@ COLUMNS = (
     "alone mm",
     "SSIM",
     "PSNR dB",
+    "Dice",
     "s",
     "fitted mm",
     "SSIM",
     "PSNR dB",
+    "Dice",
     "s",
     "nearest mm",
     "refined mm",
@@ -48,14 +51,16 @@ def without_clicks(case: Case) -> Case:
     return replace(case, views=tuple(replace(v, center_px=None) for v in case.views))
 
 
-def quality(cloud_world: GaussianCloud, case: Case, pose: np.ndarray) -> tuple[float, float]:
-    """SSIM and PSNR against the CT at its true pose; 0 where they do not overlap."""
-    volume = box_of_cloud(cloud_world, 1.0).voxelize(cloud_world)
+def quality(seen: Seen, case: Case, pose: np.ndarray) -> tuple[float, float, float]:
+    """SSIM, PSNR and Dice against the CT at its true pose; 0 where they do not overlap."""
+    cloud, inside = seen.cloud_world, seen.inside_world
+    volume = box_of_cloud(cloud, 1.0).voxelize(cloud)
+    overlap = nan if inside is None else shape_dice(inside, case.labels, case.label, pose)
     try:
         found = reconstruction_quality(volume, case.ct, case.labels, case.label, pose)
     except ValueError:
-        return 0.0, 0.0
-    return found["ssim"], found["psnr_db"]
+        return 0.0, 0.0, overlap
+    return found["ssim"], found["psnr_db"], overlap
 
 
 def one(path: Path, model: RadGSReg, clicks: bool) -> list[Any]:
@@ -79,10 +84,10 @@ def one(path: Path, model: RadGSReg, clicks: bool) -> list[Any]:
     return [
         path.name,
         error(alone.candidates[0].ct_to_world),
-        *quality(alone.seen.cloud_world, case, pose),
+        *quality(alone.seen, case, pose),
         alone_s,
         error(fitted.candidates[0].ct_to_world),
-        *quality(fitted.seen.cloud_world, case, pose),
+        *quality(fitted.seen, case, pose),
         seen_s,
         min(error(c.ct_to_world) for c in fitted.candidates),
         error(found.ct_to_world),
@@ -115,8 +120,8 @@ def main() -> None:
     for what, how in (("mean", np.mean), ("median", np.median)):
         values = ", ".join(f"{n} {v:.2f}" for n, v in zip(names, how(numbers, axis=0), strict=True))
         print(f"\n{what}: {values}")
-    good = sum(row[10] < 2.0 for row in rows)
-    silent = sum(row[10] >= 2.0 and row[11] == "ok" for row in rows)
+    good = sum(row[12] < 2.0 for row in rows)
+    silent = sum(row[12] >= 2.0 and row[13] == "ok" for row in rows)
     print(f"\n{good} of {len(rows)} under 2 mm, {silent} silent failures")
 
 
