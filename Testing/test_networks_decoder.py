@@ -89,24 +89,23 @@ def test_it_learns_what_the_pictures_show_and_not_a_mean():
     def wanted(radius: float) -> torch.Tensor:
         return (points.norm(dim=-1) < radius).float()
 
-    radii = [10.0, 16.0, 22.0, 28.0]
+    radii = [8.0, 12.0, 16.0, 20.0, 24.0, 28.0]
     batch = stacked([scenes.rendered_batch(ball(r)) for r in radii])
     true = torch.stack([wanted(r) for r in radii])
     decoder.set_mean(0.01 * true.mean(0), true.mean(0))
     adam = torch.optim.Adam(decoder.parameters(), lr=5e-3)
-    for _ in range(60):
+    for _ in range(80):
         decoded = decoder(batch, still(len(radii)), UP)
         loss = functional.binary_cross_entropy_with_logits(decoded.inside, true)
         adam.zero_grad()
         loss.backward()
         adam.step()
     # Two that it has not seen.
-    for radius in (13.0, 25.0):
+    for radius in (10.0, 26.0):
         with torch.no_grad():
             decoded = decoder(scenes.rendered_batch(ball(radius)), still(), UP)
         ours = dice(decoded.inside[0] > 0.0, wanted(radius))
-        assert ours > 0.7, radius
-        assert ours > dice(true.mean(0) > 0.5, wanted(radius)) + 0.05, radius
+        assert ours > dice(true.mean(0) > 0.5, wanted(radius)) + 0.1, radius
 
 
 def test_the_order_of_views_does_not_matter_and_any_number_will_do():

@@ -38,7 +38,7 @@ def test_cmake_has_no_name_outside_its_lists(folder: str) -> None:
 
 
 def test_cmake_installs_the_weights() -> None:
-    for name in ("population", "landmarks"):
+    for name in ("population", "levels"):
         listed = cmake_lists.listed("RadGSRegLib")[cmake_lists.MODELS]
         assert f"{name}.safetensors" in listed
 

@@ -22,7 +22,6 @@ pytestmark = pytest.mark.usefixtures("brief_fit")
 
 MODELS = Path(__file__).resolve().parent.parent / "Resources" / "Models"
 SHIPPED = MODELS / "population.safetensors"
-LANDMARKS = MODELS / "landmarks.safetensors"
 TINY = {"model": {"recm": {"size_px": 32, "pixel_mm": 4.0}}}
 # The networks are the default ones; they are hardly changed from where they begin.
 STILL = {
@@ -49,12 +48,12 @@ STILL = {
 @pytest.mark.parametrize(
     ("arguments", "base", "said"),
     [
-        (["--stage", "3", "case.json"], LANDMARKS, f"went on from: {LANDMARKS}"),
+        (["--stage", "3", "case.json"], SHIPPED, f"went on from: {SHIPPED}"),
         (["--stage", "3", "case.json", "--no-landmarks"], SHIPPED, f"went on from: {SHIPPED}"),
         (["--stage", "3", "case.json", "--base", "none"], None, "began from scratch"),
         (["--stage", "3", "case.json", "--base", str(SHIPPED)], SHIPPED, f"from: {SHIPPED}"),
-        (["--stage", "3", "case.json", "--config", "tiny"], SHIPPED, f"went on from: {SHIPPED}"),
-        (["--stage", "3", "case.json", "--config", "still"], LANDMARKS, f"from: {LANDMARKS}"),
+        (["--stage", "3", "case.json", "--config", "tiny"], None, "began from scratch"),
+        (["--stage", "3", "case.json", "--config", "still"], SHIPPED, f"from: {SHIPPED}"),
         (["--stage", "1", "--phantoms", "1"], None, "began from scratch"),
         (
             ["--stage", "1", "--phantoms", "1", "--anchors", "grid", "--base", "none"],
@@ -82,11 +81,11 @@ def test_the_base_of_a_command(arguments, base, said, tmp_path, monkeypatch, cap
 
 
 def test_other_networks_do_not_go_on_from_the_shipped_weights(monkeypatch):
-    config = TrainingConfig()
+    config = TrainingConfig().for_patient().with_landmarks()
     assert shipped_base(config) == SHIPPED
     model = config.model
     # A patient's shape is known whatever the options say.
-    free = replace(model, recm=replace(model.recm, residual=False), modes=4)
+    free = replace(model, recm=replace(model.recm, residual=True), modes=4)
     assert shipped_base(replace(config, model=free)) == SHIPPED
     for other in (
         replace(model, recm=replace(model.recm, encoder="resnet50")),
@@ -95,23 +94,17 @@ def test_other_networks_do_not_go_on_from_the_shipped_weights(monkeypatch):
         replace(model, detector=None),
     ):
         assert shipped_base(replace(config, model=other)) is None
-    # A patient's landmarks go on from those of many vertebrae, and without these from the rest.
-    looking = config.for_patient().with_landmarks()
-    assert shipped_base(looking) == LANDMARKS
-    weights = {"landmarks": None, "population": SHIPPED}
-    monkeypatch.setattr("RadGSRegLib.training.patient.shipped_weights", weights.get)
-    assert shipped_base(looking) == SHIPPED
-    monkeypatch.setattr("RadGSRegLib.training.patient.shipped_weights", lambda name: None)
+    # Without landmarks detector and RegM go on all the same.
+    assert shipped_base(TrainingConfig()) == SHIPPED
+    monkeypatch.setattr("RadGSRegLib.training.patient.shipped_weights", lambda: None)
     assert shipped_base(config) is None
-    assert shipped_base(looking) is None
+    assert shipped_base(TrainingConfig()) is None
 
 
 def test_where_the_weights_stand(tmp_path, monkeypatch):
     assert shipped_weights() == SHIPPED
-    assert shipped_weights("landmarks") == LANDMARKS
     card = load_model(SHIPPED).card
     assert shipped_name(SHIPPED, card) == f"population, {card['date']}"
-    assert shipped_name(LANDMARKS, card) == f"landmarks, {card['date']}"
     assert len(card["date"]) == len("2026-01-01")
     assert shipped_name(tmp_path / SHIPPED.name, card) is None
     # As pip and a built extension install them; and where nobody did.
@@ -138,11 +131,12 @@ def test_a_patients_model_is_what_its_card_says(option, case_path, tmp_path):
     config.write_text(json.dumps(STILL))
     arguments = ["--out", str(out), "--config", str(config), *option]
     assert cli.main(["pretrain", "--stage", "3", str(case_path), *arguments]) == 0
-    model, base = load_model(out), load_model(LANDMARKS)
+    model, base = load_model(out), load_model(SHIPPED)
     named = model.card["training"]["went on from a model"]
-    assert named == (False if option else f"landmarks, {base.card['date']}")
+    assert named == (False if option else f"population, {base.card['date']}")
     ours, theirs = (dict(one.named_parameters()) for one in (model, base))
-    kept = [n for n in theirs if not n.startswith("recm.anchors.") and theirs[n].dim() > 1]
+    left = ("recm.anchors.", "decoder.")
+    kept = [n for n in theirs if not n.startswith(left) and theirs[n].dim() > 1]
     # Heads that nothing has trained are zero anywhere.
     names = [n for n in kept if theirs[n].any()]
     same = [torch.allclose(ours[name], theirs[name], atol=1e-4) for name in names]
@@ -151,4 +145,4 @@ def test_a_patients_model_is_what_its_card_says(option, case_path, tmp_path):
     assert all(same) is (not option)
     text = out.with_suffix(".md").read_text()
     assert "Resources" not in text
-    assert ("landmarks, 2" in text) is (not option)
+    assert ("population, 2" in text) is (not option)

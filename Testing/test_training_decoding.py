@@ -131,7 +131,8 @@ def _short(share: float) -> TrainingConfig:
     config = replace(
         scenes.SHORT_TRAINING, model=scenes.TELLS_SHAPES, decoding=decoding, steps=2, batch=2
     )
-    return replace(config, detection=replace(config.detection, share=0.0))
+    shapes = replace(config.shapes, modes=0)
+    return replace(config, shapes=shapes, detection=replace(config.detection, share=0.0))
 
 
 def test_a_killed_training_of_a_decoder_goes_on_to_the_same_model(tmp_path):

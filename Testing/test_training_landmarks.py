@@ -119,8 +119,7 @@ def test_what_a_base_knows_but_landmarks_is_kept(subject):
 def test_the_shipped_weights_are_gone_on_from_for_landmarks_too(tmp_path, monkeypatch):
     path = tmp_path / "population.safetensors"
     save_model(path, RadGSReg(RIGID.model, scenes.lopsided_cloud()), {})
-    weights = {"population": path}
-    monkeypatch.setattr(patient, "shipped_weights", weights.get)
+    monkeypatch.setattr(patient, "shipped_weights", lambda: path)
     assert shipped_base(RIGID) == path
     assert shipped_base(_landmarks(RIGID)) == path
     recm = replace(_landmarks(RIGID).model.recm, size_px=64)
@@ -159,11 +158,11 @@ def test_the_option_means_landmarks_on_the_base_that_comes_with_the_program(
     what, config = asked[0]
     recm = config.model.recm
     assert (recm.encoder, recm.landmarks, recm.residual) == ("unet", 64, False)
-    assert what.base == shipped_weights("landmarks")
+    assert what.base == shipped_weights()
     assert config.steps > 10**6
     assert cli.main([*words, "--landmarks", "--paper"]) == 2
     assert "--landmarks" in capfd.readouterr().err
-    known = str(shipped_weights("landmarks"))
+    known = str(shipped_weights())
     assert cli.main([*words, "--no-landmarks", "--base", known]) == 2
     assert "goes on from a model that looks for them" in capfd.readouterr().err
     # What a configuration opens is given what it learns from.

@@ -59,7 +59,6 @@ from .regm import move_volume as move_volume
 from .regm_heads import Displacements as Displacements
 from .rigid import geodesic_angle as geodesic_angle
 from .shapes import Shapes as Shapes
-from .shipped import LANDMARKS as LANDMARKS
 from .shipped import POPULATION as POPULATION
 from .shipped import shipped_name as shipped_name
 from .shipped import shipped_weights as shipped_weights

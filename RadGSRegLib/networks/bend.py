@@ -93,7 +93,7 @@ def bend(
     with torch.no_grad():
         shape, left = body.shape(*unknowns), misfit()
     fitted = shape.each(lambda t: t.to(effect.poses))
-    return Bent(replace(prediction, effect=fitted), left)
+    return Bent(replace(prediction, effect=fitted, fitted=True), left)
 
 
 class _Body:

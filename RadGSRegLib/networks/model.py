@@ -147,13 +147,22 @@ class RadGSReg(nn.Module):
         return replace(prediction, decoded=decoded)
 
     def clouds(self, prediction: Prediction) -> list[GaussianCloud]:
-        """Return what is seen as Gaussians, one cloud per case, in the box's frame."""
+        """Return what is seen as Gaussians, one cloud per case, in the box's frame: what was
+        decoded, or RecM's own where nothing was; both, each with its share of the density, where
+        RecM's were bent to the X-rays."""
         if prediction.decoded is None or self.decoder is None:
             return self.recm.clouds(prediction.effect)
-        cases = range(len(prediction.effect.poses))
-        parts = [prediction.case(n) for n in cases]
-        clouds = [decoded_cloud(p.decoded, self.decoder.config) for p in parts if p.decoded]
-        return placed(clouds, prediction.effect.poses)
+        config = self.decoder.config
+        parts = [prediction.case(n) for n in range(len(prediction.effect.poses))]
+        decoded = placed(
+            [decoded_cloud(part.decoded, config) for part in parts if part.decoded],
+            prediction.effect.poses,
+        )
+        if not prediction.fitted:
+            return decoded
+        share = bounds.BENT_SHARE
+        pairs = zip(self.recm.clouds(prediction.effect), decoded, strict=True)
+        return [_both(bent.detach(), cloud, share) for bent, cloud in pairs]
 
     def voxelize(self, clouds: list[GaussianCloud]) -> Tensor:
         """Voxelize clouds in the box's frame as RegM's cubes (B, K, J, I), 1/mm; differentiable."""
@@ -241,6 +250,16 @@ def placed(clouds: Sequence[GaussianCloud], clouds_to_box: Tensor) -> list[Gauss
     """Return clouds (B of them) in the box's frame, each where its pose (B, 4, 4) puts it."""
     pairs = zip(clouds, clouds_to_box, strict=True)
     return [cloud.to(pose.device).transformed(pose) for cloud, pose in pairs]
+
+
+def _both(a: GaussianCloud, b: GaussianCloud, share: float) -> GaussianCloud:
+    """Two clouds as one, the density of the first counting ``share``, that of the other the rest."""
+    return GaussianCloud.concatenate(
+        [
+            replace(a, densities=share * a.densities),
+            replace(b, densities=(1.0 - share) * b.densities),
+        ]
+    )
 
 
 def _where(first: Tensor, a: Prediction, b: Prediction) -> Prediction:

@@ -123,20 +123,24 @@ class Prediction:
     same object where the counterfactual is off). ``attention`` (B, V, M, h, w), mean one over each
     map, of the landmarks in the first pass where there are any. ``passes``: how the poses came
     about, where landmarks say them. ``decoded``: what a `Decoder` made of the pictures there, if it
-    was asked: then this, posed as the anchors are, is what is seen."""
+    was asked: then this, posed as the anchors are, is what is seen, unless the shape of ``effect``
+    was ``fitted`` to the X-rays."""
 
     effect: Deformation
     factual: Deformation
     attention: Tensor
     passes: tuple[Pass, ...] = ()
     decoded: Decoded | None = None
+    fitted: bool = False
 
     def case(self, number: int) -> Prediction:
         """Return the answer for one case of the batch, as a batch of one."""
         part = slice(number, number + 1)
         effect, factual = (side.each(lambda t: t[part]) for side in (self.effect, self.factual))
         decoded = self.decoded and Decoded(*(tensor[part] for tensor in self.decoded))
-        return Prediction(effect, factual, self.attention[part], decoded=decoded)
+        return Prediction(
+            effect, factual, self.attention[part], decoded=decoded, fitted=self.fitted
+        )
 
     def moved(self, step_box: Tensor) -> Prediction:
         """Return the same, the answer moved rigidly by ``step_box`` (4, 4) in the box's frame."""

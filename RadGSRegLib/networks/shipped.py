@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 POPULATION = "population"
-"""Weights that reconstruct a vertebra whose shape they are not told."""
-LANDMARKS = "landmarks"
-"""Weights that find vertebrae of known shapes by landmarks: what a patient's training goes on
-from."""
+"""Weights that reconstruct a vertebra whose shape they are not told, and that a patient's training
+goes on from."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -31,8 +29,7 @@ def shipped_name(path: Path, card: Mapping[str, Any]) -> str | None:
 
     None for all others: what users call their files may be somebody's name.
     """
-    for name in (POPULATION, LANDMARKS):
-        weights = shipped_weights(name)
-        if weights is not None and Path(path).resolve() == weights.resolve():
-            return f"{name}, {card.get('date', 'no date')}"
+    weights = shipped_weights()
+    if weights is not None and Path(path).resolve() == weights.resolve():
+        return f"{POPULATION}, {card.get('date', 'no date')}"
     return None

@@ -33,6 +33,7 @@ from .patient import refuse_base_alone, trained_centre
 from .recm import Prediction
 from .settle import FINELY, ROUGHLY, settle
 from .shapes import Shapes
+from .views import ViewBatch
 
 _Place = TypeVar("_Place", "Seen", Glimpse)
 
@@ -50,7 +51,7 @@ class Seen:
     from where the patient's CT has them the X-rays ask Gaussians to be, besides where the vertebra
     as a whole is (mean; None: nothing asked them); what is less than `bounds.LEAST_CHANGE_MM` is
     not shown. ``inside_world``: how much of each voxel is inside of the vertebra, [0, 1], where the
-    model has a decoder.
+    model has a decoder, and ``crop`` what that has looked at.
     """
 
     cloud_world: GaussianCloud
@@ -62,6 +63,7 @@ class Seen:
     alone: Prediction | None = None
     change_mm: float | None = None
     inside_world: Volume | None = None
+    crop: ViewBatch | None = None
 
     @property
     def changed(self) -> str:
@@ -286,6 +288,7 @@ def _as_predicted(glimpse: Glimpse, model: RadGSReg) -> Seen:
         glimpse.frame,
         alone=prediction,
         inside_world=_inside(prediction, glimpse.frame, model),
+        crop=None if model.decoder is None else glimpse.batch,
     )
 
 
@@ -317,7 +320,9 @@ def _bent(
     """
     anchors = model.recm.anchors
     bent = bend(seen.prediction, anchors, shapes, seen.frame, views, seen.signs, report)
-    return _with_answer(seen, model, bent.prediction)
+    if seen.crop is None:
+        return _with_answer(seen, model, bent.prediction)
+    return _with_answer(seen, model, model.decode(bent.prediction, seen.crop))
 
 
 def _changed(

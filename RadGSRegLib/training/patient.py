@@ -13,8 +13,6 @@ from ..errors import InputError
 from ..gaussians import GaussianCloud, voxelize
 from ..geometry import Volume
 from ..networks import (
-    LANDMARKS,
-    POPULATION,
     ModelConfig,
     RadGSReg,
     load_model,
@@ -41,18 +39,16 @@ def patient_source(case: CtCase) -> Source:
 def shipped_base(config: TrainingConfig) -> Path | None:
     """Find the shipped weights, if a patient's model can go on from them with the networks that
     ``config`` asks for (a base's shapes win, so other networks have to begin from scratch; what
-    is open in them, `_of_patient`, is no other network): for landmarks those that know some, or
-    else those from which detector and RegM can go on.
+    is open in them, `_of_patient`, is no other network). Where landmarks are known to only one of
+    both, detector and RegM go on.
 
     Raises InputError where they are damaged.
     """
-    for name in (LANDMARKS, POPULATION) if config.model.recm.landmarks else (POPULATION,):
-        weights = shipped_weights(name)
-        if weights is not None:
-            shapes = load_model(weights).config
-            if same_networks(_with_landmarks(shapes, config.model), config.model):
-                return weights
-    return None
+    weights = shipped_weights()
+    if weights is None:
+        return None
+    shapes = _with_landmarks(load_model(weights).config, config.model)
+    return weights if same_networks(shapes, config.model) else None
 
 
 def check_base(base: Path, config: TrainingConfig) -> None:
@@ -104,8 +100,8 @@ def patient_model(
 
 def go_on_from(base: RadGSReg, model: RadGSReg, but: tuple[str, ...] = ()) -> None:
     """Give a model the weights of a base, ``but`` those whose names begin so, and but RecM's where
-    that alone looks for landmarks."""
-    if model.recm.correspondence is not None and base.recm.correspondence is None:
+    only one of both looks for landmarks."""
+    if (model.recm.correspondence is None) != (base.recm.correspondence is None):
         but = ("recm.",)
     known = base.state_dict().items()
     left = {name: tensor for name, tensor in known if not name.startswith(but)} if but else known
@@ -123,8 +119,9 @@ def _shared_axes(subject: Subject, shared: GaussianCloud) -> Tensor:
 
 
 def _with_landmarks(shapes: ModelConfig, asked: ModelConfig) -> ModelConfig:
-    """A base's shapes, with the RecM that is asked for where that alone looks for landmarks."""
-    if asked.recm.landmarks and not shapes.recm.landmarks:
+    """A base's shapes, with the RecM that is asked for where only one of both looks for
+    landmarks."""
+    if (asked.recm.landmarks > 0) != (shapes.recm.landmarks > 0):
         return replace(shapes, recm=asked.recm)
     return shapes
 
