@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import torch
 
-from RadGSRegLib.networks import load_model
+from RadGSRegLib import cli
+from RadGSRegLib.cases import volume_from_itk
+from RadGSRegLib.measures import shape_dice
+from RadGSRegLib.networks import load_model, shipped_weights
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
+from RadGSRegLib.simulation import simulate_case, write_simulated_case
 from RadGSRegLib.training.losses import point_distance
 from RadGSRegLib.training.pool import stack_samples
 from RadGSRegLib.training.samples import SampleOptions, draw_sample
@@ -56,3 +62,22 @@ def test_they_know_something_of_a_spine_never_seen(path):
     error = point_distance(points, truth, found.effect.poses).mean()
     untrained = point_distance(points, truth, torch.eye(4).repeat(len(samples), 1, 1)).mean()
     assert error < 0.8 * untrained
+
+
+def test_a_vertebra_that_nobody_has_seen_is_shown_with_its_mask(tmp_path):
+    phantom = make_phantom(random_spine(987_655), 2.0, "L3")
+    simulated = simulate_case(phantom.ct, phantom.labels, LABELS["L3"], "realistic", 4)
+    case, out = write_simulated_case(simulated, tmp_path / "case"), tmp_path / "out"
+    words = ["reconstruct", str(case), "--out", str(out), "--method", "learned"]
+    for _ in range(2):  # what is written counts as a result, which may be replaced
+        assert cli.main([*words, "--model", str(shipped_weights())]) == 0
+    mask = volume_from_itk(sitk.ReadImage(str(out / "vertebra.nii.gz")))
+    volume = sitk.ReadImage(str(out / "reconstruction.nii.gz"))
+    assert mask.size == volume.GetSize()
+    assert set(np.unique(mask.array)) == {0, 1}
+    pose = np.asarray(simulated.truth["ct_to_world"])
+    inside = mask.with_array(mask.array.astype(np.float32))
+    assert shape_dice(inside, phantom.labels, LABELS["L3"], pose) > 0.75
+    true_ml = float((phantom.labels.array == LABELS["L3"]).sum()) * 8.0 / 1000.0
+    quality = json.loads((out / "reconstruction.json").read_text())["quality"]
+    assert quality["volume_ml"] == pytest.approx(true_ml, rel=0.25)

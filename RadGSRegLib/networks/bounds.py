@@ -151,7 +151,7 @@ DENSE_SHARE = 0.05
 INSIDE_LEAST = -0.7
 VOXEL_SIGMA = 0.45
 # Bent to the X-rays, the mean vertebra's Gaussians have this share of the density, those decoded
-# the rest. With weights that had not seen the CT, of 0, 0.3, 0.5, 0.7 and 1: SSIM 0.69, 0.69, 0.69, 0.68
-# and 0.64 on L2's four cases, 0.68, 0.70, 0.70, 0.70 and 0.69 on L3's; more is better on phantoms
+# the rest. With weights that had not seen the CT, of 0.3, 0.5, 0.7 and 1: SSIM 0.69, 0.69, 0.68
+# and 0.64 on L2's four cases; on L3 no difference; more is better on phantoms
 # (docs/experiments/decoder.md).
 BENT_SHARE = 0.7

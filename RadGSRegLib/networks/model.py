@@ -253,7 +253,7 @@ def placed(clouds: Sequence[GaussianCloud], clouds_to_box: Tensor) -> list[Gauss
 
 
 def _both(a: GaussianCloud, b: GaussianCloud, share: float) -> GaussianCloud:
-    """Two clouds as one, the density of the first counting ``share``, that of the other the rest."""
+    """Two clouds as one: the first with ``share`` of its density, the other with the rest of its."""
     return GaussianCloud.concatenate(
         [
             replace(a, densities=share * a.densities),
