@@ -253,7 +253,7 @@ def placed(clouds: Sequence[GaussianCloud], clouds_to_box: Tensor) -> list[Gauss
 
 
 def _both(a: GaussianCloud, b: GaussianCloud, share: float) -> GaussianCloud:
-    """Two clouds as one: the first with ``share`` of its density, the other with the rest of its."""
+    """Two clouds as one, ``share`` of the first one's density and the rest of the other's."""
     return GaussianCloud.concatenate(
         [
             replace(a, densities=share * a.densities),
