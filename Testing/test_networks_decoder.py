@@ -19,7 +19,9 @@ from RadGSRegLib.networks import (
     DecoderConfig,
     ModelConfig,
     RadGSReg,
+    Shapes,
     ViewBatch,
+    bounds,
     decoded_cloud,
     load_model,
     save_model,
@@ -207,6 +209,43 @@ def test_the_mask_is_moved_with_what_is_fitted():
         middle = seen.inside_world.physical_points(kji[:, ::-1].astype(float)).mean(axis=0)
         cloud = seen.cloud_world.means.mean(dim=0).numpy()
         assert np.linalg.norm(middle - cloud) < 6.0, fit
+
+
+def test_bent_and_decoded_are_shown_together_and_the_mask_is_decoded_anew():
+    model = decoding_model()
+    shapes = Shapes(2, len(model.recm.anchors))
+    shapes.modes[0, :, 0] = 0.3 * torch.sign(model.recm.anchors.means[:, 0])
+    shapes.modes[1, :, 2] = 0.2
+    model = model.with_shapes(shapes)
+    views = [replace(view, center_px=(487.5, 487.5)) for view in scenes.xrays()]
+    seen = see(views, model)
+    prediction = seen.prediction
+    assert prediction.fitted
+    bent = model.recm.clouds(prediction.effect)[0].detach()
+    decoded = decoded_cloud(prediction.decoded, model.decoder.config)
+    assert len(seen.cloud_world) == len(bent) + len(decoded)
+    share = bounds.BENT_SHARE
+    mass = share * bent.masses().sum() + (1.0 - share) * decoded.masses().sum()
+    assert float(seen.cloud_world.masses().sum()) == pytest.approx(float(mass), rel=1e-4)
+    again = model.decode(prediction, seen.crop).decoded
+    assert torch.allclose(again.inside, prediction.decoded.inside, atol=1e-4)
+
+
+def test_geometry_stays_exact_where_networks_are_reduced():
+    decoder = scenes.shaken(small_decoder()).eval()
+    batch = scenes.rendered_batch(scenes.lopsided_cloud())
+    pose = exp_se3(torch.tensor([[0.1, -0.05, 0.2, 3.0, -4.0, 6.0]]))
+    asked = []
+
+    def kept(turned, pixels, lateral):
+        asked.append(pixels)
+        return Decoder._lifted(decoder, turned, pixels, lateral)
+
+    decoder._lifted = kept
+    for reduced in (False, True):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+            decoder(batch, pose, UP)
+    assert torch.equal(*asked)
 
 
 def test_without_a_decoder_nothing_changes():

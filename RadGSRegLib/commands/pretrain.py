@@ -1,9 +1,12 @@
 """``radgsreg pretrain``: one of the three stages of training; a model and its card."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..choices import ANCHORS, ENCODERS
 from ..errors import InputError
@@ -11,6 +14,9 @@ from ..system import ExitStatus, Interrupt, Progress
 from .arguments import add_common, add_path, positive_minutes, whole
 from .command import Command, Outcome
 from .running import torch_device
+
+if TYPE_CHECKING:
+    from ..training.loop import History
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--landmarks",
         action=argparse.BooleanOptionalAction,
         help="let the reconstruction read its pose from landmarks, in several passes (default for "
-        "--stage 3, but with --paper or a --base that does not); in stages 1 and 2 every "
-        "vertebra's shape is known then (docs/learning.md)",
+        "--stage 3, but with --paper or a --base that does not); in stages 1 and 2 it is told "
+        "every vertebra's shape, and in stage 1 half of the time goes to a decoder, which shows "
+        "vertebrae that nobody has told it (docs/learning.md)",
     )
     parser.add_argument(
         "--levels",
@@ -221,11 +228,23 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         f"trained for {best['minutes']:.1f} minutes, {best['step']:.0f} steps",
         f"error on {measured_on(asked)}: reconstruction {_reconstruction(best)}, "
         f"registration {best['regm_mm']:.1f} mm (medians, before any refinement)",
+        *_of_decoder(history),
         "began from scratch" if base is None else f"went on from: {base}",
         f"model: {args.out} (its card: {args.out.with_suffix('.md')})",
         *(f"note: {note}" for note in history.notes),
     )
     return Outcome(ExitStatus.OK, summary, {"out": str(args.out), "notes": history.notes, **best})
+
+
+def _of_decoder(history: History) -> list[str]:
+    """One line on the decoder, where one was trained."""
+    if not history.decoding:
+        return []
+    last = history.decoding[-1]
+    return [
+        f"decoder: {last['step']:.0f} steps, Dice {last['dice']:.2f} on held-out simulated pairs, "
+        "told a pose beside the true one"
+    ]
 
 
 def _looks_for_landmarks(args: argparse.Namespace) -> bool:

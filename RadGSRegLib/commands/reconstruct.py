@@ -14,6 +14,7 @@ from ..system import ExitStatus, Interrupt, Progress, device_name
 from .arguments import add_common, add_out, add_path, check_model, explain_views
 from .command import Command, Outcome
 from .running import (
+    MASK,
     pipeline_options,
     reconstruction_options,
     registration_outcome,
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             if learned.inside_world is not None:
                 mask = mask_like(learned.inside_world, volume)
                 quality["volume_ml"] = mask_ml(mask)
-                write_segmentation(stage / "vertebra.nii.gz", mask)
+                write_segmentation(stage / MASK, mask)
         else:
             options = reconstruction_options(args.device, args.seed)
             done = pipeline.reconstruct(views, options=options, progress=part)

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from ..registration import Registration, RegistrationOptions
 
 
+MASK = "vertebra.nii.gz"
+
+
 @contextlib.contextmanager
 def results_folder(out: str, interrupt: Interrupt) -> Iterator[Path]:
     """Yield the staging folder for ``out``; moving it into place in the end is not interrupted.
 
-    InputError for a folder that holds anything but results of this program.
+    A mask of an earlier result goes where this one has none: it is of another volume. InputError
+    for a folder that holds anything but results of this program.
     """
     from ..cases import OutputFolder, refuse_strangers
 
@@ -31,6 +35,10 @@ def results_folder(out: str, interrupt: Interrupt) -> Iterator[Path]:
     with OutputFolder(out) as stage:
         yield stage
         interrupt.hold()
+        masked = (stage / MASK).exists()
+    if not masked:
+        with contextlib.suppress(OSError):
+            (Path(out) / MASK).unlink(missing_ok=True)
 
 
 def with_inputs(inputs: Mapping[str, str], *paths: Path | None) -> dict[str, str]:

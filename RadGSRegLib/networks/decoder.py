@@ -89,8 +89,8 @@ class Decoded(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Pictures and where the anchors are to `Decoded`. ``density`` (1/mm) and ``inside`` (share),
-    (K, J, I): the mean vertebra's, from which it begins (`set_mean`)."""
+    """Pictures and where the anchors are to `Decoded`. It is told the mean vertebra (`set_mean`),
+    and what is inside begins at that."""
 
     mean: Tensor
     prior: Tensor
@@ -101,7 +101,8 @@ class Decoder(nn.Module):
         self.config = config
         self.pictures = _Pyramid(_PICTURE_CHANNELS, _PICTURE_WIDTHS, dims=2)
         self.features = nn.Conv2d(_PICTURE_WIDTHS[0], config.features, 1)
-        # Of both kinds of view their features; how many views see the cell, its height; the mean.
+        # Of both kinds of view their features; the share of views in whose pictures the cell lies,
+        # its height; the mean.
         self.grid = _Pyramid(2 * config.features + 4, _GRID_WIDTHS, dims=3)
         # Of each of a cell's eight voxels density and inside.
         self.voxels = nn.Conv3d(_GRID_WIDTHS[0], 2 * 8, 3, padding=1)
@@ -111,7 +112,7 @@ class Decoder(nn.Module):
         self.register_buffer("prior", torch.zeros(config.shape))
 
     def set_mean(self, density: Tensor, inside: Tensor) -> None:
-        """Begin at a mean vertebra: density (1/mm) and share of vertebrae inside, (K, J, I)."""
+        """Tell of a mean vertebra: density (1/mm) and share of vertebrae inside, (K, J, I)."""
         both = torch.stack([density / UNIT, inside])[None].float()
         self.mean = functional.avg_pool3d(both, 2).to(self.mean)
         share = inside.float().clamp(_SURE, 1.0 - _SURE)
@@ -120,26 +121,25 @@ class Decoder(nn.Module):
     def forward(self, batch: ViewBatch, anchors_to_box: Tensor, up: Tensor) -> Decoded:
         """``batch``: pictures in which bone is bright; ``anchors_to_box`` (B, 4, 4), mm; ``up``
         (3,): the anchors' direction that pictures show upwards."""
-        turned = turn_towards(batch, anchors_to_box, up, self.config.field_mm)
-        lateral = is_lateral(turned.extrinsics)
-        shown = self._lifted(turned, anchors_to_box, lateral)
+        # In bfloat16 cells would project up to a millimetre beside their places.
+        with torch.autocast(self.mean.device.type, enabled=False):
+            turned = turn_towards(batch, anchors_to_box, up, self.config.field_mm)
+            cells = self.cells @ anchors_to_box[:, :3, :3].mT + anchors_to_box[:, None, :3, 3]
+            pixels = project(cells, turned.intrinsics, turned.extrinsics)
+        shown = self._lifted(turned, pixels, is_lateral(batch.extrinsics))
         mean = self.mean.expand(len(batch), -1, -1, -1, -1)
         raw = self.voxels(self.grid(torch.cat([shown, mean], 1)))
         density, inside = _finer(raw).unbind(1)
         inside = inside + self.prior
         return Decoded(UNIT * inside.sigmoid() * functional.softplus(density), inside)
 
-    def _lifted(self, turned: ViewBatch, anchors_to_box: Tensor, lateral: Tensor) -> Tensor:
-        """What the views show of cells (B, 2 * features + 2, K / 2, J / 2, I / 2)."""
+    def _lifted(self, turned: ViewBatch, pixels: Tensor, lateral: Tensor) -> Tensor:
+        """What the views show of cells (B, 2 * features + 2, K / 2, J / 2, I / 2), which project to
+        ``pixels`` (B, V, cells, 2)."""
         count, views = len(turned), turned.views
         kind = lateral.to(turned.valid)[..., None, None].expand_as(turned.valid)
         more = torch.stack([turned.valid, kind], 2)
         maps = self.features(self.pictures(torch.cat([turned.pictures, more], 2).flatten(0, 1)))
-        pixels = project(
-            applied(anchors_to_box[:, None], self.cells[None]),
-            turned.intrinsics,
-            turned.extrinsics,
-        )
         at = (2.0 * pixels + 1.0) / turned.size_px - 1.0
         sampled = functional.grid_sample(maps, at.flatten(0, 1)[:, :, None], align_corners=False)
         sampled = sampled[..., 0].unflatten(0, (count, views))
@@ -154,13 +154,13 @@ class Decoder(nn.Module):
 
 
 def decoded_cloud(decoded: Decoded, config: DecoderConfig) -> GaussianCloud:
-    """Return what a decoder says of one case (B = 1) as Gaussians in the anchors' axes: one for
-    each voxel that is dense enough, as wide as voxels are apart."""
-    density = decoded.density[0].detach()
-    dense = (density > bounds.DENSE_SHARE * UNIT) & (decoded.inside[0] > bounds.INSIDE_LEAST)
+    """Return what a decoder says of one case (B = 1) as Gaussians in the anchors' axes: a round one
+    for each voxel that is dense enough and may be inside, or for the densest alone."""
+    density, inside = decoded.density[0].detach().flatten(), decoded.inside[0].detach().flatten()
+    dense = (density > bounds.DENSE_SHARE * UNIT) & (inside > bounds.INSIDE_LEAST)
     if not dense.any():
         dense = density >= density.amax()
-    means = config.points().to(density)[dense]
+    means = config.points().to(density).flatten(0, 2)[dense]
     sigma = bounds.VOXEL_SIGMA * config.spacing_mm
     # Together they are as dense as the voxels were.
     peak = config.spacing_mm**3 / ((2.0 * math.pi) ** 1.5 * sigma**3)

@@ -128,6 +128,11 @@ class RadGSReg(nn.Module):
             self.decoder = Decoder(config).to(next(self.parameters()).device)
         return self
 
+    def without_decoder(self) -> RadGSReg:
+        """This model; without a decoder from now on."""
+        self.config, self.decoder = replace(self.config, decoder=None), None
+        return self
+
     @torch.no_grad()
     def decode(self, prediction: Prediction, batch: ViewBatch) -> Prediction:
         """RecM's answer with what the decoder makes of the pictures there, where the model has one.
@@ -306,7 +311,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> RadGSReg
         device: where its tensors go.
 
     Returns:
-        RecM, RegM and the detector (Shen et al., RadGS-Reg, 2025; docs/learning.md); the card is in
+        RecM, RegM, detector and decoder (Shen et al., RadGS-Reg, 2025; docs/learning.md); the card is in
         ``model.card``.
 
     Raises:

@@ -123,8 +123,8 @@ class Prediction:
     same object where the counterfactual is off). ``attention`` (B, V, M, h, w), mean one over each
     map, of the landmarks in the first pass where there are any. ``passes``: how the poses came
     about, where landmarks say them. ``decoded``: what a `Decoder` made of the pictures there, if it
-    was asked: then this, posed as the anchors are, is what is seen, unless the shape of ``effect``
-    was ``fitted`` to the X-rays."""
+    was asked: then this, posed as the anchors are, is what is seen, with ``effect`` beside it where
+    its shape was ``fitted`` to the X-rays."""
 
     effect: Deformation
     factual: Deformation

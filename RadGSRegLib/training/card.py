@@ -58,13 +58,7 @@ def model_card(
             "Gaussians": done.gaussians,
             "went on from a model": _base_name(asked, base),
         },
-        f"figures on {measured_on(asked)}{_told(asked, config)}": {
-            **_reconstruction_figure(last),
-            "RegM, the same (mm)": round(last.get("regm_mm", -1.0), 2),
-            "RecM, SSIM on the vertebra's box": round(quality["ssim"], 3),
-            "RecM, PSNR (dB)": round(quality["psnr_db"], 1),
-        }
-        | _decoding_figures(quality, history),
+        **_figures(asked, config, last, quality, history),
         **_detection_figures(history, asked),
         "limits": f"{known}; lumbar vertebrae; box within 13 "
         "mm of the vertebra's centre, the spine within 20 degrees about each axis.",
@@ -96,12 +90,38 @@ def _reconstruction_figure(last: Mapping[str, float]) -> dict[str, float]:
     return {"RecM, median L1 of the volume over the true one": round(last["recm_volume"], 3)}
 
 
-def _decoding_figures(quality: Mapping[str, float], history: History) -> dict[str, Any]:
-    """What the card says of the decoder, if there is one: SSIM and PSNR are of what it shows."""
+def _figures(
+    asked: Pretraining,
+    config: TrainingConfig,
+    last: Mapping[str, float],
+    quality: Mapping[str, float],
+    history: History,
+) -> dict[str, Any]:
+    """What the card says of how good the model is. With a decoder that is what it does when nobody
+    tells it a shape; what it was told in training comes after that."""
+    poses = {
+        **_reconstruction_figure(last),
+        "RegM, the same (mm)": round(last.get("regm_mm", -1.0), 2),
+    }
+    shown = {
+        "SSIM on the vertebra's box": round(quality["ssim"], 3),
+        "PSNR (dB)": round(quality["psnr_db"], 1),
+    }
+    heading = f"{measured_on(asked)}{_told(asked, config)}"
     if "dice" not in quality:
-        return {}
-    steps = int(history.decoding[-1]["step"]) if history.decoding else 0
-    return {"decoder, steps": steps, "decoder, Dice, told no shape": round(quality["dice"], 3)}
+        return {f"figures on {heading}": {**poses, **{f"RecM, {k}": v for k, v in shown.items()}}}
+    untold = {
+        "RecM, median distance of surface points (mm)": round(quality["recm_mm"], 2),
+        "RegM, the same (mm)": round(quality["regm_mm"], 2),
+        **{f"decoder, {name}": value for name, value in shown.items()},
+        "decoder, Dice": round(quality["dice"], 3),
+    }
+    if history.decoding:
+        untold["decoder, steps"] = int(history.decoding[-1]["step"])
+    return {
+        f"figures on {measured_on(asked)}, told nothing": untold,
+        f"poses on {heading}": poses,
+    }
 
 
 def _told(asked: Pretraining, config: TrainingConfig) -> str:

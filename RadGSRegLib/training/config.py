@@ -97,8 +97,9 @@ class DetectionOptions:
 @dataclass(frozen=True)
 class DecodingOptions(DetectionOptions):
     """How the decoder is trained, after the rest and on the same pairs, where the model has one: a
-    ``share`` of the minutes (1: nothing else is trained), or ``steps``; the rest as of the
-    detector. It begins at the mean of ``averaged`` vertebrae."""
+    ``share`` of the minutes (1: neither RecM, RegM nor the detector is trained; 0: there is no
+    decoder), or ``steps``; the rest as of the detector. It is told the mean of ``averaged``
+    vertebrae."""
 
     share: float = 0.5
     steps: int = 6000
@@ -110,8 +111,10 @@ class DecodingOptions(DetectionOptions):
 
     def __post_init__(self) -> None:
         _check_counts("decoding", self)
-        if not 0 <= self.share <= 1 or self.averaged < 1:
-            raise InputError("decoding", "share is not in [0, 1], or averaged not at least 1")
+        if not 0 <= self.share <= 1:
+            raise InputError("decoding", f"share is {self.share}, not in [0, 1]")
+        if self.averaged < 1:
+            raise InputError("decoding", f"averaged is {self.averaged}, not at least 1")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Training of the decoder: vertebrae of many shapes, where RecM takes them to be and beside."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Unpack
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..geometry import translation
+from ..measures import dice
 from ..networks import UNIT, Decoded, Decoder, DecoderConfig, RadGSReg, ViewBatch, sample_grid
-from ..tensors import applied, exp_se3
+from ..system import Progress
+from ..tensors import exp_se3
 from .affine_views import draw_affine, with_affine
 from .config import DecodingOptions
 from .loop import Around, Loop, falling
@@ -27,6 +30,8 @@ _LEAST = 0.25
 # The logarithm of how far single pairs are beyond that.
 _HEAVY = 0.4
 _INSIDE_WEIGHT = 0.3
+# So many vertebrae's targets are kept, half a megabyte each; others are made anew.
+_KEPT_TARGETS = 1000
 
 
 @dataclass(frozen=True)
@@ -65,15 +70,21 @@ class DecoderTrainer(Loop):
         self.optimizer = torch.optim.AdamW(
             self.decoder.parameters(), lr=options.rate, weight_decay=1e-4
         )
-        if not self.decoder.mean.any():
-            self._begin_at_the_mean()
 
-    def _begin_at_the_mean(self) -> None:
-        """Give the decoder the mean of some vertebrae, evenly chosen."""
+    def _step(self, share: float, report: Progress) -> None:
+        if not self.decoder.mean.any():
+            self._average(share, report)
+        super()._step(share, report)
+
+    def _average(self, share: float, report: Progress) -> None:
+        """Tell the decoder the mean of some vertebrae, evenly chosen."""
         count = len(self.pool.sources)
-        chosen = range(0, count, max(count // self.decoding.averaged, 1))
-        parts = [self._target(self.pool, number) for number in chosen]
-        density, inside = (torch.stack(part).float().mean(0) for part in zip(*parts, strict=True))
+        chosen = range(0, count, math.ceil(count / self.decoding.averaged))
+        density, inside = (torch.zeros(self.decoder.config.shape) for _ in range(2))
+        for number in chosen:
+            report(share, "averaging vertebrae")
+            for total, part in zip((density, inside), self._target(self.pool, number), strict=True):
+                total += part.float() / len(chosen)
         self.decoder.set_mean(density, inside)
 
     def _message(self, share: float) -> str:
@@ -90,7 +101,9 @@ class DecoderTrainer(Loop):
         self._descend(loss, self._warm() * self.options.rate * falling(share))
 
     def _make(self, step: int) -> Decodings:
-        numbers = numbers_of_step(self.pool.seed, step, self.options.batch, self._known(step))
+        known, options = self._known(step), self.decoding
+        numbers = numbers_of_step(self.pool.seed, step, options.batch, known)
+        self.pool.prefetch(range(known, min(known + options.batch, options.pairs)))
         generator = torch.Generator().manual_seed(self.pool.seed * 1_000_003 + step)
         return self._batch(self.pool, [int(n) for n in numbers], generator, True)
 
@@ -115,6 +128,8 @@ class DecoderTrainer(Loop):
         """Density and inside of a pair's vertebra, in half precision, made once."""
         key = (pool is self.pool, pool.source_of(number))
         if key not in self._targets:
+            while len(self._targets) >= _KEPT_TARGETS:
+                self._targets.pop(next(iter(self._targets)))
             density, inside = decoder_target(pool.subject(number), self.decoder.config)
             self._targets[key] = density.half(), inside.half()
         return self._targets[key]
@@ -131,8 +146,8 @@ class DecoderTrainer(Loop):
             part = numbers[first : first + self.options.batch]
             batch = self._batch(pool, part, generator, False)
             measured += measure_decoding(self.decoder, batch, self.up)
-        dice, off = np.mean(measured, axis=0)
-        self._note("decoding", {"dice": float(dice), "density_off": float(off)})
+        alike, off = np.mean(measured, axis=0)
+        self._note("decoding", {"dice": float(alike), "density_off": float(off)})
 
 
 def decoder_target(subject: Subject, config: DecoderConfig) -> tuple[Tensor, Tensor]:
@@ -170,7 +185,7 @@ def moved_targets(volumes: Tensor, beside: Tensor, linear: Tensor, config: Decod
     """Show volumes (B, C, K, J, I) of the decoder's grid, changed by ``linear`` (B, 3, 3), on the
     grid as it stands ``beside`` (B, 4, 4) them."""
     points = config.points().flatten(0, 2)
-    at = applied(beside[:, None], points[None])
+    at = points @ beside[:, :3, :3].mT + beside[:, None, :3, 3]
     at = torch.linalg.solve(linear, at.mT).mT
     half = 0.5 * config.spacing_mm * torch.tensor(config.size)
     at = (at - torch.tensor(config.middle_mm)) / half
@@ -219,7 +234,6 @@ def measure_decoding(decoder: Decoder, batch: Decodings, up: Tensor) -> list[tup
     density, said = decoded.density.cpu(), (decoded.inside > 0.0).cpu()
     measured = []
     for n, true in enumerate(batch.inside > 0.5):
-        dice = 2.0 * float((said[n] & true).sum()) / max(float(said[n].sum() + true.sum()), 1.0)
         off = float((density[n] - batch.density[n]).abs().sum() / batch.density[n].sum())
-        measured.append((dice, off))
+        measured.append((dice(said[n], true), off))
     return measured

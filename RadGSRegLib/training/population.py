@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..geometry import Volume
 from ..networks import RadGSReg, nearest_grid
 from ..system import Progress
@@ -66,6 +67,7 @@ def population_model(
     mean = _turned(config, data, work, progress) if posed or kind != "grid" else None
     looks = config.model.recm.landmarks > 0
     if base is not None and (base.recm.correspondence is not None or not looks):
+        _check_decoder(base, config, asked)
         model = base.with_detector(config.model.detector).with_decoder(config.model.decoder)
         model.train()
     elif mean is None or kind == "grid":
@@ -91,6 +93,17 @@ def population_model(
         )
         model = model if learned is None else model.with_shapes(learned)
     return model
+
+
+def _check_decoder(base: RadGSReg, config: TrainingConfig, asked: Pretraining) -> None:
+    """Raise InputError where a base has another decoder than is asked for, which it would keep."""
+    both = (base.config.decoder, config.model.decoder)
+    if None not in both and both[0] != both[1]:
+        raise InputError(
+            asked.base or "--base",
+            "has another decoder than is asked for",
+            "leave model.decoder out, or go on from a model without one",
+        )
 
 
 def _turned(config: TrainingConfig, data: TrainingData, work: Path, progress: Progress) -> Volume:

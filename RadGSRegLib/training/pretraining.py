@@ -60,7 +60,13 @@ class _Stage:
         """Train, measure, and write the model; returns what was measured on the way."""
         asked, work = self.asked, self.work
         base = None if asked.base is None else load_model(asked.base)
+        self.decoded_before = base is not None and base.decoder is not None
         torch.manual_seed(self.config.seed)
+        # Neither is one added that nothing would be trained, nor that of a base trained unasked.
+        if asked.stage != 1 or self.config.decoding.share == 0.0:
+            networks = replace(self.config.model, decoder=None)
+            self.config = replace(self.config, model=networks)
+        self.decodes = self.config.model.decoder is not None
         report(0.0, "preparing the data")
         data = training_data(asked, self.config, work)
         claim(work, identity(asked, self.config, data))
@@ -109,7 +115,8 @@ class _Stage:
             around: Around = {"compute": compute, "folder": self.work, "log": log}
             around["unseen"] = unseen
             trainer = Trainer(model, pool, config, **around)
-            share = 0.0 if detector is None else config.detection.share
+            rest = config.decoding.share if self.decodes else 0.0
+            share = 0.0 if detector is None or rest == 1.0 else config.detection.share
             detection = History()
             if detector is not None and share > 0:
                 options = whole_views(config.samples, detector.config)
@@ -121,9 +128,10 @@ class _Stage:
                 part = report.part(0.0, share)
                 detection = finder.run(part, minutes, asked.is_enough)
             state = None if detector is None else copy.deepcopy(detector.state_dict())
-            left, rest = self._left(), self._share_of_decoder(model)
+            left = self._left()
             part = report.part(share, 1.0 - (1.0 - share) * rest)
             first = None if left is None else (1.0 - rest) * left
+            first = 0.0 if rest == 1.0 else first
             history = trainer.run(part, first, asked.is_enough)
             history.detection = detection.entries
             history.notes = list(dict.fromkeys(detection.notes + history.notes))
@@ -134,14 +142,13 @@ class _Stage:
                 around["unseen"] = unseen
                 decoding = DecoderTrainer(model, pool, config.decoding, **around)
                 part = report.part(1.0 - (1.0 - share) * rest, 1.0)
-                history.decoding = decoding.run(part, self._left(), asked.is_enough).entries
+                decoded = decoding.run(part, self._left(), asked.is_enough)
+                history.decoding = decoded.entries
+                history.notes = list(dict.fromkeys(history.notes + decoded.notes))
+                if decoding.step == 0 and not self.decoded_before:
+                    # It was told to stop: what was never trained must not be trusted.
+                    model.without_decoder()
         return trainer, history
-
-    def _share_of_decoder(self, model: RadGSReg) -> float:
-        """How much of the time after the detector's is the decoder's: nothing without one, and in
-        stages whose vertebrae are few."""
-        trained = model.decoder is not None and self.asked.stage == 1
-        return self.config.decoding.share if trained else 0.0
 
     def _pools(
         self, data: TrainingData, options: SampleOptions, name: str, unseen: str

@@ -21,6 +21,8 @@ from .readers import ct_sources, folds, phantom_sources, real_sources
 # the held-out pairs show the vertebra as it is.
 _UNSEEN = 10**6
 _UNSEEN_BENDS = 4
+# What a training of a decoder that goes on must have in common with itself.
+_OF_DECODER = ("batch", "pairs", "first_pairs", "steps_per_pair", "rate", "averaged")
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,17 @@ def _of_population(asked: Pretraining, config: TrainingConfig, work: Path) -> Tr
 
 def identity(asked: Pretraining, config: TrainingConfig, data: TrainingData) -> dict[str, Any]:
     """Say what an interrupted training must have in common with the one that goes on."""
-    fixed = (
+    fixed: tuple[str, ...] = (
         *("model", "samples", "shapes", "gaussians", "seed", "batch", "extra", "rate"),
         *("halve_every", "rendered", "render_every", "joint_cases", "ct_pairs"),
     )
     values = asdict(config)
+    if config.model.decoder is None:
+        # As before there were any.
+        del values["model"]["decoder"]
+    else:
+        fixed = (*fixed, "decoding")
+        values["decoding"] = {name: values["decoding"][name] for name in _OF_DECODER}
     return {
         "data": [asked.stage, data.facts, [source.name for source in data.train]],
         "base": None if asked.base is None else sha256_of_file(asked.base),
