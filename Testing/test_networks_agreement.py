@@ -49,7 +49,7 @@ def test_the_error_is_read_off_the_card_that_a_training_writes() -> None:
     assert held_out_mm(CARD) == 1.5
     weights = shipped_weights()
     assert weights is not None
-    assert held_out_mm(load_model(weights).card) == 1.67
+    assert held_out_mm(load_model(weights).card) == 1.72
 
 
 @pytest.mark.parametrize(

@@ -193,11 +193,15 @@ def test_what_was_never_trained_is_not_kept(tmp_path):
     for name, share, extra in (("none", 0.0, {}), ("stopped", 0.5, {"stop": stop})):
 
         def ended(fraction: float, message: str) -> None:
-            if message.startswith("training reconstruction: step 1"):
+            if message.startswith("training"):
                 stop.touch()
 
         out = tmp_path / f"{name}.safetensors"
-        pretrain(Pretraining(1, out, phantoms=1, **extra), _short(share), Progress(ended))
+        pretrain(
+            Pretraining(1, out, phantoms=1, **extra),
+            _short(share),
+            Progress(ended if extra else None),
+        )
         assert load_model(out).decoder is None, name
 
 
@@ -212,7 +216,7 @@ def test_a_base_with_another_decoder_is_refused(tmp_path):
 
 
 def test_shares_beyond_all_are_refused():
-    with pytest.raises(InputError, match="share is not in"):
+    with pytest.raises(InputError, match=r"share is 1\.1, not in"):
         DecodingOptions(share=1.1)
     with pytest.raises(InputError, match="decoding: steps is 0"):
         DecodingOptions(steps=0)

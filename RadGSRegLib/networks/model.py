@@ -311,8 +311,8 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> RadGSReg
         device: where its tensors go.
 
     Returns:
-        RecM, RegM, detector and decoder (Shen et al., RadGS-Reg, 2025; docs/learning.md); the card is in
-        ``model.card``.
+        RecM, RegM, detector and decoder (Shen et al., RadGS-Reg, 2025; docs/learning.md); the card
+        is in ``model.card``.
 
     Raises:
         InputError: for a file that is missing, damaged, not a model of this program, or of another

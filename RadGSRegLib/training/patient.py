@@ -122,7 +122,7 @@ def _with_landmarks(shapes: ModelConfig, asked: ModelConfig) -> ModelConfig:
     """A base's shapes, with the RecM that is asked for where only one of both looks for
     landmarks."""
     if (asked.recm.landmarks > 0) != (shapes.recm.landmarks > 0):
-        return replace(shapes, recm=asked.recm)
+        return replace(shapes, recm=asked.recm, decoder=None)
     return shapes
 
 
