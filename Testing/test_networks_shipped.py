@@ -64,7 +64,7 @@ def test_they_know_something_of_a_spine_never_seen(path):
     assert error < 0.8 * untrained
 
 
-def test_a_vertebra_that_nobody_has_seen_is_shown_with_its_mask(tmp_path):
+def test_a_vertebra_never_seen_before_is_shown_with_its_mask(tmp_path):
     phantom = make_phantom(random_spine(987_655), 2.0, "L3")
     simulated = simulate_case(phantom.ct, phantom.labels, LABELS["L3"], "realistic", 4)
     case, out = write_simulated_case(simulated, tmp_path / "case"), tmp_path / "out"

@@ -31,7 +31,7 @@ from RadGSRegLib.training.decoding import (
     Decodings,
     decoder_target,
     decoding_loss,
-    draw_beside,
+    draw_guesses,
     moved_targets,
 )
 from RadGSRegLib.training.pretraining import pretrain
@@ -74,9 +74,11 @@ def test_targets_are_those_of_the_changed_vertebra_where_the_anchors_are():
     points = GRID.points()
     soft = torch.exp(-points.square().sum(-1) / (2.0 * 15.0**2))[None, None]
     linear = torch.diag(torch.tensor([1.2, 0.9, 1.0]))[None]
-    beside = exp_se3(torch.tensor([[0.1, 0.0, -0.2, 2.0, -3.0, 4.0]]))
-    ours = moved_targets(soft, beside, linear, GRID)[0, 0]
-    at = applied(beside, points.flatten(0, 2)).view_as(points) / torch.tensor([1.2, 0.9, 1.0])
+    guessed_to_anchors = exp_se3(torch.tensor([[0.1, 0.0, -0.2, 2.0, -3.0, 4.0]]))
+    ours = moved_targets(soft, guessed_to_anchors, linear, GRID)[0, 0]
+    at = applied(guessed_to_anchors, points.flatten(0, 2)).view_as(points) / torch.tensor(
+        [1.2, 0.9, 1.0]
+    )
     wanted = torch.exp(-at.square().sum(-1) / (2.0 * 15.0**2))
     inner = (slice(6, -6),) * 3
     assert float((ours - wanted)[inner].abs().max()) < 0.02
@@ -121,12 +123,12 @@ def test_the_loss_asks_for_the_density_and_for_what_is_inside():
         assert float(decoding_loss(decoded, batch)) > right + 0.2, name
 
 
-def test_anchors_stand_beside_as_recm_puts_them():
-    beside = draw_beside(4000, torch.Generator().manual_seed(3))
-    shifts = beside[:, :3, 3]
+def test_anchors_stand_guessed_to_anchors_as_recm_puts_them():
+    guessed_to_anchors = draw_guesses(4000, torch.Generator().manual_seed(3))
+    shifts = guessed_to_anchors[:, :3, 3]
     assert 1.0 < float(shifts.std()) < 2.0
     angles = torch.arccos(
-        ((beside[:, :3, :3].diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)
+        ((guessed_to_anchors[:, :3, :3].diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)
     )
     assert 0.03 < float(angles.median()) < 0.09
 
@@ -166,7 +168,7 @@ def test_a_killed_training_of_a_decoder_goes_on_to_the_same_model(tmp_path):
     assert heading.endswith("told nothing")
     assert models[0].card[heading]["decoder, steps"] == 4
     assert 0.0 <= models[0].card[heading]["decoder, Dice"] <= 1.0
-    # What the published order compares with is what RegM does when nobody tells it a shape.
+    # What the published order compares with is what RegM does when the model is told no shape.
     assert held_out_mm(models[0].card) == models[0].card[heading]["RegM, the same (mm)"]
 
 

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let the reconstruction read its pose from landmarks, in several passes (default for "
         "--stage 3, but with --paper or a --base that does not); in stages 1 and 2 it is told "
         "every vertebra's shape, and in stage 1 half of the time goes to a decoder, which shows "
-        "vertebrae that nobody has told it (docs/learning.md)",
+        "vertebrae whose shapes it is not told (docs/learning.md)",
     )
     parser.add_argument(
         "--levels",

@@ -1,4 +1,4 @@
-"""A vertebra that nobody has seen before: from what X-rays show along the rays, voxel by voxel.
+"""A vertebra that was in no training: from what X-rays show along the rays, voxel by voxel.
 
 RecM says where the anchors are. Here a grid stands in their axes; what each view shows where a cell
 projects is brought back along the rays, and a network in 3-D says of every cell how dense it is and

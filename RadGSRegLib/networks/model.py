@@ -40,7 +40,7 @@ class ModelConfig:
     shape modes of a population it knows. ``anchors``: "template" (a vertebra's Gaussians: a mean
     one's, or a patient's own) or "grid". ``patient``: whether the model is of one patient's
     vertebra (None, as in files that do not say: where nothing but the anchors' pose is open).
-    ``decoder``: of vertebrae that nobody has seen before, beside landmarks (None: there is none).
+    ``decoder``: of vertebrae whose shapes it is not told, beside landmarks (None: there is none).
     """
 
     recm: RecMConfig = field(default_factory=RecMConfig)

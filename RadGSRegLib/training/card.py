@@ -97,8 +97,8 @@ def _figures(
     quality: Mapping[str, float],
     history: History,
 ) -> dict[str, Any]:
-    """What the card says of how good the model is. With a decoder that is what it does when nobody
-    tells it a shape; what it was told in training comes after that."""
+    """What the card says of how good the model is. With a decoder that is what it does when it is
+    told no shape; poses with the shapes told, as in training, come after that."""
     poses = {
         **_reconstruction_figure(last),
         "RegM, the same (mm)": round(last.get("regm_mm", -1.0), 2),

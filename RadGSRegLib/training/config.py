@@ -272,8 +272,8 @@ class TrainingConfig:
         )
 
     def with_decoder(self) -> TrainingConfig:
-        """Return the same with a decoder, so that vertebrae can be shown that nobody has told the
-        model about."""
+        """Return the same with a decoder, so that vertebrae can be shown whose shapes the model is
+        not told."""
         return replace(self, model=replace(self.model, decoder=DecoderConfig()))
 
     def compute(self, device: torch.device | str) -> Compute:

@@ -22,12 +22,13 @@ from .losses import block_similarity
 from .pool import VALIDATION, SamplePool, numbers_of_step, stack_samples
 from .subjects import Subject
 
-# How far off RecM's pose may be: one standard deviation about and along each axis, radians and mm,
-# of the worst of the pairs; the others' is down to a quarter of that. On the two published CTs'
-# vertebrae, and on phantoms, that knows no shape it is off by 3.4 and 2.3 mm.
-_TURN, _SHIFT_MM = 0.055, 2.0
+# How far off RecM's pose is taken to be: one standard deviation about and along each axis, radians
+# and mm, times a factor between `_LEAST` and 1 that differs from pair to pair, and one whose
+# logarithm has the standard deviation `_HEAVY`. Told no shape, RecM is off by 1.4 mm (median) on
+# phantoms and by some 3 mm on the two published CTs. Neither these nor the weight of cross-entropy
+# were varied.
+_TURN_RAD, _SHIFT_MM = 0.055, 2.0
 _LEAST = 0.25
-# The logarithm of how far single pairs are beyond that.
 _HEAVY = 0.4
 _INSIDE_WEIGHT = 0.3
 # So many vertebrae's targets are kept, half a megabyte each; others are made anew.
@@ -36,12 +37,12 @@ _KEPT_TARGETS = 1000
 
 @dataclass(frozen=True)
 class Decodings:
-    """What a step works on: ``views``, bone bright; ``anchors_to_box`` (B, 4, 4), where the anchors
+    """What a step works on: ``views``, bone bright; ``guessed_to_box`` (B, 4, 4), where the anchors
     are taken to be; ``density`` (1/mm) and ``inside`` (share) of the true vertebra (B, K, J, I) on
     the decoder's grid there."""
 
     views: ViewBatch
-    anchors_to_box: Tensor
+    guessed_to_box: Tensor
     density: Tensor
     inside: Tensor
 
@@ -96,7 +97,7 @@ class DecoderTrainer(Loop):
         batch: Decodings = self._ahead.take(self.step)
         self.decoder.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.compute.reduced):
-            decoded = self.decoder(batch.views, batch.anchors_to_box, self.up.to(self.device))
+            decoded = self.decoder(batch.views, batch.guessed_to_box, self.up.to(self.device))
         loss = decoding_loss(Decoded(*(part.float() for part in decoded)), batch)
         self._descend(loss, self._warm() * self.options.rate * falling(share))
 
@@ -110,19 +111,21 @@ class DecoderTrainer(Loop):
     def _batch(
         self, pool: SamplePool, numbers: Sequence[int], generator: torch.Generator, changed: bool
     ) -> Decodings:
-        """Pairs with vertebrae as they are, or ``changed``, anchors beside where they should be."""
-        views, _, poses = stack_samples(pool.samples(numbers), self.pixel_mm, None)
+        """Pairs of vertebrae as they are, or ``changed``, and guesses of where anchors are."""
+        views, _, centred_to_box = stack_samples(pool.samples(numbers), self.pixel_mm, None)
         axes = [pool.subject(number).anchors_to_centred for number in numbers]
-        truth = poses @ torch.from_numpy(np.stack(axes)).to(poses)
+        anchors_to_box = centred_to_box @ torch.from_numpy(np.stack(axes)).to(centred_to_box)
         linear = torch.eye(3).expand(len(numbers), 3, 3)
         if changed:
             linear = draw_affine(len(numbers), generator)
-        views = with_affine(views, truth, linear.to(poses))
-        beside = draw_beside(len(numbers), generator)
+        views = with_affine(views, anchors_to_box, linear.to(anchors_to_box))
+        guessed_to_anchors = draw_guesses(len(numbers), generator)
         targets = [self._target(pool, number) for number in numbers]
         volumes = torch.stack([torch.stack(both).float() for both in targets])
-        density, inside = moved_targets(volumes, beside, linear, self.decoder.config).unbind(1)
-        return Decodings(views, truth @ beside.to(truth), density, inside.clamp(0.0, 1.0))
+        config = self.decoder.config
+        density, inside = moved_targets(volumes, guessed_to_anchors, linear, config).unbind(1)
+        guessed_to_box = anchors_to_box @ guessed_to_anchors.to(anchors_to_box)
+        return Decodings(views, guessed_to_box, density, inside.clamp(0.0, 1.0))
 
     def _target(self, pool: SamplePool, number: int) -> tuple[Tensor, Tensor]:
         """Density and inside of a pair's vertebra, in half precision, made once."""
@@ -167,25 +170,28 @@ def decoder_target(subject: Subject, config: DecoderConfig) -> tuple[Tensor, Ten
     return torch.from_numpy(density), torch.from_numpy(inside)
 
 
-def draw_beside(count: int, generator: torch.Generator) -> Tensor:
-    """Draw how far off RecM's poses may be, (count, 4, 4) in the anchors' axes."""
+def draw_guesses(count: int, generator: torch.Generator) -> Tensor:
+    """Draw how far off RecM's poses may be: guessed_to_anchors (count, 4, 4), mm."""
 
     def normal(columns: int) -> Tensor:
         return torch.randn(count, columns, generator=generator)
 
     far = torch.exp(_HEAVY * normal(1))
     far = far * (_LEAST + (1.0 - _LEAST) * torch.rand(count, 1, generator=generator))
-    turns, shifts = _TURN * far * normal(3), _SHIFT_MM * far * normal(3)
-    beside = exp_se3(torch.cat([turns, torch.zeros_like(turns)], 1))
-    beside[:, :3, 3] = shifts
-    return beside
+    turns, shifts = _TURN_RAD * far * normal(3), _SHIFT_MM * far * normal(3)
+    guessed_to_anchors = exp_se3(torch.cat([turns, torch.zeros_like(turns)], 1))
+    guessed_to_anchors[:, :3, 3] = shifts
+    return guessed_to_anchors
 
 
-def moved_targets(volumes: Tensor, beside: Tensor, linear: Tensor, config: DecoderConfig) -> Tensor:
-    """Show volumes (B, C, K, J, I) of the decoder's grid, changed by ``linear`` (B, 3, 3), on the
-    grid as it stands ``beside`` (B, 4, 4) them."""
+def moved_targets(
+    volumes: Tensor, guessed_to_anchors: Tensor, linear: Tensor, config: DecoderConfig
+) -> Tensor:
+    """Show volumes (B, C, K, J, I) of the decoder's grid in the anchors' axes, changed there by
+    ``linear`` (B, 3, 3), on the same grid in guessed axes; ``guessed_to_anchors`` (B, 4, 4), mm."""
     points = config.points().flatten(0, 2)
-    at = points @ beside[:, :3, :3].mT + beside[:, None, :3, 3]
+    turn, shift = guessed_to_anchors[:, :3, :3], guessed_to_anchors[:, None, :3, 3]
+    at = points @ turn.mT + shift
     at = torch.linalg.solve(linear, at.mT).mT
     half = 0.5 * config.spacing_mm * torch.tensor(config.size)
     at = (at - torch.tensor(config.middle_mm)) / half
@@ -230,7 +236,7 @@ def measure_decoding(decoder: Decoder, batch: Decodings, up: Tensor) -> list[tup
     densities are off."""
     decoder.eval()
     device = next(decoder.parameters()).device
-    decoded = decoder(batch.views.to(device), batch.anchors_to_box.to(device), up.to(device))
+    decoded = decoder(batch.views.to(device), batch.guessed_to_box.to(device), up.to(device))
     density, said = decoded.density.cpu(), (decoded.inside > 0.0).cpu()
     measured = []
     for n, true in enumerate(batch.inside > 0.5):

@@ -58,8 +58,8 @@ def reconstruction_figures(
         except ValueError:
             quality = {"ssim": 0.0, "psnr_db": 0.0}
         if prediction is not None and prediction.decoded is not None and model.decoder is not None:
-            pose = prediction.effect.poses[0].double().cpu().numpy()
-            inside = inside_volume(prediction.decoded, model.decoder.config, pose)
+            anchors_to_box = prediction.effect.poses[0].double().cpu().numpy()
+            inside = inside_volume(prediction.decoded, model.decoder.config, anchors_to_box)
             quality["dice"] = shape_dice(inside, subject.labels, subject.label, ct_to_box)
             quality |= _off(model, prediction, subject, poses)
         figures.append(quality)

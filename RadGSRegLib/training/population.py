@@ -78,7 +78,7 @@ def population_model(
         go_on_from(base, model)
     else:
         model = RadGSReg(networks, template_cloud(mean, config.gaussians))
-    # Modes are of vertebrae, not of a grid, and of those that nobody tells the model.
+    # Modes are of vertebrae, not of a grid, and of those that the model is not told.
     bendable = kind != "grid" and (not model.is_rigid or model.decoder is not None)
     if asked.stage == 1 and bendable and model.shapes is None:
         learned = shapes_of(

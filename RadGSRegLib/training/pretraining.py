@@ -91,7 +91,7 @@ class _Stage:
             held = trainer.unseen or trainer.pool
             with one_torch_thread():
                 count = min(config.validate, bounds.MEASURED_PAIRS)
-                # With a decoder the model is what nobody has to tell anything.
+                # With a decoder it need not be told shapes, and is measured so.
                 told = () if model.decoder is not None else (trainer.vertebrae,)
                 quality = reconstruction_figures(model, held, count, *told)
             gaussians = len(model.recm.anchors)
