@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .gaussians import GaussianCloud
     from .reconstruction import Reconstruction, ReconstructionOptions
     from .registration import Proposer, Registration, RegistrationOptions
+    from .tomography import BeamOptions
     from .views import ViewFilter
 
 
@@ -221,11 +222,12 @@ def reconstruct(
     options: ReconstructionOptions | None = None,
     progress: Progress | None = None,
     filters: Sequence[ViewFilter] = (),
+    beam: BeamOptions | None = None,
 ) -> Reconstruction:
     """Reconstruct Gaussians and a volume from X-rays (math.md section 5).
 
-    A prior is adjusted as far as the views agree. Without one a fresh cloud is fitted, in the
-    manner of R2-Gaussian (Zha et al., 2024), to any number of views in any pose.
+    A prior is adjusted as far as the views agree. Without one, three X-rays or more are explained
+    by all that their beams cross (`tomography.reconstruct_beam`), and two by what is in a box.
 
     Args:
         views: X-rays with their cameras.
@@ -234,6 +236,8 @@ def reconstruct(
         options: None: the defaults.
         progress: told of the share done; may cancel.
         filters: what makes the views better first.
+        beam: options for three X-rays or more without a prior; None: the defaults, with seed,
+            device, box and voxels of ``options``.
 
     Returns:
         The cloud (world mm), the volume (1/mm, world axes) and the quality of the fit.
@@ -255,6 +259,16 @@ def reconstruct(
     from .reconstruction import reconstruct_from_views
 
     centre = centre_of_views(views) if centre_world is None else np.asarray(centre_world)
+    if prior_cloud is None and len(views) > 2:
+        from .tomography import reconstruct_beam
+
+        return reconstruct_beam(
+            views,
+            centre_world=centre,
+            options=beam or _beam_of(options),
+            filters=filters,
+            progress=progress,
+        )
     return reconstruct_from_views(
         views,
         prior_cloud=prior_cloud,
@@ -291,6 +305,15 @@ def reconstruct_registered(
         progress=report.part(0.2, 1.0),
         filters=filters,
     )
+
+
+def _beam_of(options: ReconstructionOptions | None) -> BeamOptions:
+    from .tomography import BeamOptions
+
+    if options is None:
+        return BeamOptions()
+    beam = BeamOptions(seed=options.seed, device=options.device, spacing_mm=options.spacing_mm)
+    return beam if options.box_mm is None else replace(beam, box_mm=options.box_mm)
 
 
 def _device_of(options: ReconstructionOptions | None) -> str:

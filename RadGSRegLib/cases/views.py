@@ -187,31 +187,36 @@ def check_views(views: Sequence[View], source: Path) -> None:
     """InputError for fewer than two views, names used twice, equal views, one line of sight, or a
     patient who is not between source and detector.
 
-    Two views are equal where their directions are less than 5 degrees apart and so are their
-    sources, seen from the distance of the detector; or where they are the same picture.
+    Two of many may be taken from nearly the same place: what counts is the spread of all. A pair by
+    itself is equal where its directions are less than 5 degrees apart and so are its sources, seen
+    from the distance of the detector. The same picture twice is refused.
     """
     if len(views) < 2:
         raise InputError(source, f"holds {len(views)} view; at least two X-rays are needed")
     for a, b in combinations(views, 2):
-        pair = f'views "{a.name}" and "{b.name}"'
         if a.name.lower() == b.name.lower():
             raise InputError(source, f'two views are called "{a.name}"', "names must differ")
-        camera_a, camera_b = a.camera, b.camera
-        angle = sight_angle_deg(camera_a, camera_b)
-        apart = float(np.linalg.norm(camera_a.source_world - camera_b.source_world))
-        distance = abs(camera_a.intrinsic[0, 0]) * a.pixel_spacing_mm[0]
-        if angle < bounds.EQUAL_DEG and apart < np.radians(bounds.EQUAL_DEG) * distance:
-            raise InputError(
-                source,
-                f"{pair} are equal: taken from the same place, {angle:.1f} degrees apart",
-                "two X-rays must differ in direction",
-            )
         if a.pixels.shape == b.pixels.shape and np.array_equal(a.pixels, b.pixels):
-            raise InputError(source, f"{pair} are the same picture")
+            raise InputError(source, f'views "{a.name}" and "{b.name}" are the same picture')
+    if len(views) == 2:
+        _check_pair(views[0], views[1], source)
     lines = [sight_angle_deg(views[0].camera, v.camera) for v in views[1:]]
     if all(min(angle, 180 - angle) < bounds.EQUAL_DEG for angle in lines):
         raise InputError(source, "all views look along one line, so they do not show depth")
     check_standing(views, source)
+
+
+def _check_pair(a: View, b: View, source: Path) -> None:
+    angle = sight_angle_deg(a.camera, b.camera)
+    apart = float(np.linalg.norm(a.camera.source_world - b.camera.source_world))
+    distance = abs(a.camera.intrinsic[0, 0]) * a.pixel_spacing_mm[0]
+    if angle < bounds.EQUAL_DEG and apart < np.radians(bounds.EQUAL_DEG) * distance:
+        raise InputError(
+            source,
+            f'views "{a.name}" and "{b.name}" are equal: taken from the same place, '
+            f"{angle:.1f} degrees apart",
+            "two X-rays must differ in direction",
+        )
 
 
 def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:

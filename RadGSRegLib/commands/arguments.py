@@ -151,6 +151,17 @@ def positive_minutes(text: str) -> float:
     return value
 
 
+def positive_mm(text: str) -> float:
+    """Read a length of up to two metres."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value <= 2000.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a length in mm, above 0 and up to 2000")
+    return value
+
+
 def check_model(args: argparse.Namespace) -> None:
     """Raise InputError where ``--model`` names no file."""
     if args.model is not None and not args.model.is_file():

@@ -5,13 +5,23 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..choices import RECONSTRUCTION_METHODS
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress, device_name
-from .arguments import add_common, add_out, add_path, check_model, explain_views
+from .arguments import (
+    add_common,
+    add_out,
+    add_path,
+    check_model,
+    explain_views,
+    positive_minutes,
+    positive_mm,
+    whole,
+)
 from .command import Command, Outcome
 from .running import (
     MASK,
@@ -25,6 +35,8 @@ from .running import (
 
 if TYPE_CHECKING:
     from ..cases import Case, View
+    from ..gaussians import GaussianCloud
+    from ..geometry import Volume
     from ..registration import Registration
 
 
@@ -42,8 +54,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ct-prior", action="store_true", help="register first, start from the CT's Gaussians"
     )
     add_path(parser, "--start", "START.json", "an approximate ct_to_world for --ct-prior")
+    _add_without_ct(parser)
     add_common(parser)
     explain_views(parser)
+
+
+def _add_without_ct(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("X-rays alone (--method optimize without --ct-prior)")
+    group.add_argument(
+        "--minutes",
+        type=positive_minutes,
+        metavar="M",
+        help="stop after so long with the best so far",
+    )
+    group.add_argument(
+        "--hold-out",
+        type=whole(0, 999),
+        default=0,
+        metavar="K",
+        help="fit nothing to K X-rays; they choose the best and judge it (default 0)",
+    )
+    group.add_argument(
+        "--box-mm", type=positive_mm, metavar="MM", help="edge of the cube in detail (default 112)"
+    )
+    group.add_argument(
+        "--spacing", type=positive_mm, metavar="MM", help="voxels of the volume (default 1)"
+    )
+    group.add_argument(
+        "--gaussians", type=whole(500, 10**7), metavar="N", help="at most (default 60000)"
+    )
+    group.add_argument("--steps", type=whole(1), metavar="N", help="of the fit (default 600)")
 
 
 def check(args: argparse.Namespace) -> None:
@@ -53,8 +93,25 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--method learned", "and --model belong together")
     if args.method == "learned" and args.ct_prior:
         raise InputError("--ct-prior", "is of use only with --method optimize")
+    if args.method == "learned" or args.ct_prior:
+        for name, given in _without_ct(args).items():
+            option = "--" + name.replace("_", "-").replace("spacing-mm", "spacing")
+            raise InputError(option, f"is {given}, but is of use only with X-rays alone")
     if args.start and not args.ct_prior:
         raise InputError("--start", "is of use only with --ct-prior")
+
+
+def _without_ct(args: argparse.Namespace) -> dict[str, float]:
+    """The options of X-rays alone that were given, as `tomography.BeamOptions` calls them."""
+    values = {
+        "minutes": args.minutes,
+        "hold_out": args.hold_out or None,
+        "box_mm": args.box_mm,
+        "spacing_mm": args.spacing,
+        "gaussians": args.gaussians,
+        "steps": args.steps,
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
@@ -107,20 +164,21 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 quality["volume_ml"] = mask_ml(mask)
                 write_segmentation(stage / MASK, mask)
         else:
-            options = reconstruction_options(args.device, args.seed)
-            done = pipeline.reconstruct(views, options=options, progress=part)
-            cloud, volume, quality = done.cloud, done.volume, done.quality
+            cloud, volume, quality = _alone(args, views, part)
         if registration is None:
             timing_s = dict.fromkeys(("reconstruct", "total"), time.perf_counter() - began)
         write_volume_nifti(volume, stage / "reconstruction.nii.gz")
         write_ply(stage / "gaussians.ply", cloud)
+        status, reason = quality.pop("status", None), quality.pop("reason", None)
+        if registration is not None:
+            status, reason = registration.status, registration.reason
         record = {
             "schema": "radgsreg/reconstruction",
             "version": 1,
             "method": args.method,
             "prior": "ct" if args.ct_prior else "none",
-            "status": registration and registration.status,
-            "reason": registration and registration.reason,
+            "status": status,
+            "reason": reason,
             "ct_to_world": None if registration is None else registration.ct_to_world,
             "quality": quality,
             "timing_s": timing_s,
@@ -136,10 +194,45 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         write_json(record, stage / "reconstruction.json")
     first = f"reconstructed from {len(views)} views with {len(cloud)} Gaussians"
     if registration is None:
-        lines = (first, *(f"note: {note}" for note in notes), f"results: {args.out}")
-        return Outcome(ExitStatus.OK, lines, {"out": str(args.out)})
+        said = [f"status: {status}: {reason}"] if status else []
+        lines = (first, *said, *(f"note: {note}" for note in notes), f"results: {args.out}")
+        facts = {"out": str(args.out)} | ({"status": status, "reason": reason} if status else {})
+        trusted = status in (None, "ok")
+        return Outcome(ExitStatus.OK if trusted else ExitStatus.NOT_TRUSTED, lines, facts)
     outcome = registration_outcome(registration, args.out, notes)
     return Outcome(outcome.exit_status, (first, *outcome.summary), outcome.facts)
+
+
+def _alone(
+    args: argparse.Namespace, views: tuple[View, ...], progress: Progress
+) -> tuple[GaussianCloud, Volume, dict[str, Any]]:
+    """Reconstruct X-rays without a CT: cloud, volume, and quality with status and reason."""
+    from .. import pipeline
+    from ..tomography import BeamOptions
+
+    given = _without_ct(args)
+    if len(views) > 2:
+        plain = BeamOptions(seed=args.seed, device=torch_device(args.device))
+        beam = BeamOptions(**{**asdict(plain), **given})
+        done = pipeline.reconstruct(views, progress=progress, beam=beam)
+        return done.cloud, done.volume, dict(done.quality)
+    if "hold_out" in given:
+        raise InputError("--hold-out", "leaves nothing of two X-rays", "leave it out")
+    options = reconstruction_options(args.device, args.seed)
+    if "minutes" in given:
+        options = replace(options, time_limit_s=60.0 * given["minutes"])
+    if "gaussians" in given:
+        most = int(given["gaussians"])
+        options = replace(options, most=most, fresh_count=min(options.fresh_count, most))
+    options = replace(
+        options,
+        box_mm=given.get("box_mm"),
+        spacing_mm=given.get("spacing_mm", options.spacing_mm),
+        fresh_steps=int(given.get("steps", options.fresh_steps)),
+    )
+    done = pipeline.reconstruct(views, options=options, progress=progress)
+    reason = "2 X-rays do not show a volume; take more, or register a CT"
+    return done.cloud, done.volume, {**done.quality, "status": "uncertain", "reason": reason}
 
 
 def _read_views_or_case(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..choices import PATHS
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
 from ..vertebrae import LABEL_SCHEMES
@@ -16,6 +18,7 @@ from .arguments import (
     add_realism,
     add_seed,
     add_stack,
+    positive_mm,
     stack_place,
     whole,
 )
@@ -24,7 +27,7 @@ from .running import results_folder, torch_device
 
 if TYPE_CHECKING:
     from ..cases import CtCase
-    from ..simulation import SimulatedCase
+    from ..simulation import SimulatedCase, SimulationParameters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_out(parser)
     add_realism(parser)
+    parser.add_argument(
+        "--views",
+        metavar="N",
+        type=whole(2, 999),
+        help="how many X-rays (default 2: AP and lateral)",
+    )
+    parser.add_argument(
+        "--path",
+        choices=[path for path in PATHS if path != "biplanar"],
+        help="where --views are taken: circular (around the patient), arc (the orbit of 204 "
+        "degrees) or arbitrary (drawn from orbit and tilt; the default)",
+    )
+    parser.add_argument(
+        "--field-mm",
+        metavar="MM",
+        type=positive_mm,
+        help="what the detector sees at the isocentre (default 199)",
+    )
+    parser.add_argument(
+        "--pixels", metavar="P", type=whole(16, 4096), help="along its edges (default 488)"
+    )
     parser.add_argument("--count", type=whole(1), default=1, help="how many cases (default 1)")
     # Noise is drawn of what was rounded: a seed is to give the same case on every machine.
     add_device(parser, "what follows the rays; auto: CUDA where it works", default="cpu")
@@ -52,7 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse half a source of anatomy, and two."""
+    """Refuse half a source of anatomy, and two, and a path without a number of views."""
+    if args.path is not None and args.views is None:
+        raise InputError("--path", "is of use only with --views")
     volumes = {"--ct": args.ct, "--segmentation": args.segmentation}
     if args.case is not None and any((*volumes.values(), args.label, args.label_scheme)):
         raise InputError("--case", "cannot go with --ct, --segmentation, --label or --label-scheme")
@@ -89,20 +115,36 @@ def _simulate(
     from ..simulation import Prepared, simulate_case, simulate_phantom_case
 
     device = torch_device(args.device)
+    parameters = _parameters(args)
     if source is None:
         names = {str(number): name for name, number in LABELS.items()}
         target = names.get(args.label, args.label or "L3")
-        return simulate_phantom_case(seed, args.realism, target, progress=progress, device=device)
+        return simulate_phantom_case(seed, parameters, target, progress=progress, device=device)
     return simulate_case(
         source.ct,
         source.labels,
         source.label,
-        args.realism,
+        parameters,
         seed,
         label_names=source.label_names,
         prepared=Prepared(device=device),
         progress=progress,
     )
+
+
+def _parameters(args: argparse.Namespace) -> SimulationParameters:
+    """The preset that --realism names, with the views and the detector that were asked for."""
+    from ..simulation import SimulationParameters
+
+    parameters = SimulationParameters.preset(args.realism)
+    if args.views is not None:
+        path = args.path or "arbitrary"
+        parameters = replace(parameters, path=path, views=args.views)
+    if args.field_mm is None and args.pixels is None:
+        return parameters
+    seen_mm = parameters.size_px * parameters.pixel_mm
+    seen_mm *= parameters.source_isocentre_mm / parameters.source_detector_mm
+    return parameters.with_field(args.field_mm or seen_mm, args.pixels or parameters.size_px)
 
 
 def _read_source(args: argparse.Namespace) -> CtCase | None:

@@ -10,5 +10,6 @@ from .pictures import project_pictures as project_pictures
 from .pictures import project_pictures_with_jacobian as project_pictures_with_jacobian
 from .projector import project_volume as project_volume
 from .projector import project_volume_with_jacobian as project_volume_with_jacobian
+from .system_matrix import SystemMatrix as SystemMatrix
 from .voxels import Voxels as Voxels
 from .voxels import occupied_cells as occupied_cells

@@ -75,6 +75,17 @@ def project_pictures(voxels: Voxels, rays: PictureRays) -> Tensor:
     return torch.stack([project(values, m, ways, depths) for (values, ways, depths), m in scenes])
 
 
+def spread_pictures(sums: Tensor, shape: tuple[int, int, int], rays: PictureRays) -> Tensor:
+    """The transpose of `project_pictures`: numbers (V, P) along rays to one volume (K, J, I)."""
+    total = torch.zeros(shape, dtype=sums.dtype, device=sums.device)
+    with torch.enable_grad():
+        for n, directions in enumerate(rays.directions):
+            volume = torch.zeros_like(total, requires_grad=True)
+            line = project(volume, rays.camera_to_index[n], directions.T, rays.lattice(n))
+            total += torch.autograd.grad(line, volume, sums[n])[0]
+    return total
+
+
 @torch.no_grad()
 def project_pictures_with_moments(voxels: Voxels, rays: PictureRays, depths: Tensor) -> Tensor:
     """Sums (V, 7, P): `project`, then of grad mu and of (z - depth) grad mu, times the depth step.

@@ -92,13 +92,7 @@ class _Project(torch.autograd.Function):
         rays = PictureRays.of_one(camera_to_index, directions, ctx.lattice)
         by_volume = by_matrix = None
         if ctx.needs_input_grad[0]:
-            buffers = 1 if volume.is_cuda else worker_count()
-            spread = torch.zeros(
-                (buffers, *volume.shape), dtype=torch.float32, device=volume.device
-            )
-            weights = gradient.contiguous().float()
-            _launch(kernels.spread, list(spread), volume.shape, rays, weights)
-            by_volume = spread.sum(0)
+            by_volume = spread_pictures(gradient[None], tuple(volume.shape), rays)
         if ctx.needs_input_grad[1]:
             sums = _moments(volume, rays, None)[0]
             by_matrix = torch.zeros_like(camera_to_index)
@@ -124,6 +118,16 @@ def project_pictures(voxels: Voxels, rays: PictureRays) -> Tensor:
     kernel, occupied = kernels.project, voxels.occupied
     _launch(kernel, [values], values.shape, rays, sums, occupied=occupied)
     return sums.to(voxels.values.dtype)
+
+
+@torch.no_grad()
+def spread_pictures(sums: Tensor, shape: tuple[int, int, int], rays: PictureRays) -> Tensor:
+    """The transpose of `project_pictures`; see torch_backend."""
+    # Threads of the CPU would wait for each other's voxels: each has a volume of its own.
+    buffers = 1 if sums.is_cuda else worker_count()
+    volumes = torch.zeros((buffers, *shape), dtype=torch.float32, device=sums.device)
+    _launch(kernels.spread, list(volumes), shape, rays, sums.float().contiguous())
+    return volumes.sum(0).to(sums.dtype)
 
 
 @torch.no_grad()

@@ -14,10 +14,16 @@ RATES = (0.15, 0.03, 0.02, 0.06)
 class FreeCloud:
     """Means, log scales, quaternions and densities before softplus, with Adam's memory.
 
-    ``cloud`` is the start; standard deviations stay above ``narrowest_mm``.
+    ``cloud`` is the start; standard deviations stay above ``narrowest_mm``; ``rates`` as `RATES`.
     """
 
-    def __init__(self, cloud: GaussianCloud, narrowest_mm: float) -> None:
+    def __init__(
+        self,
+        cloud: GaussianCloud,
+        narrowest_mm: float,
+        rates: tuple[float, float, float, float] = RATES,
+    ) -> None:
+        self._rates_at_start = rates
         self._unit = float(cloud.densities.mean())
         self._narrowest = narrowest_mm
         self._length = float(cloud.scales.mean())
@@ -29,7 +35,7 @@ class FreeCloud:
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
 
     def _rates(self, decay: float) -> list[float]:
-        means, *others = RATES
+        means, *others = self._rates_at_start
         return [means * self._length * decay, *(rate * decay for rate in others)]
 
     def _raw(self, cloud: GaussianCloud) -> list[Tensor]:

@@ -9,6 +9,7 @@ from .case import simulate_case as simulate_case
 from .files import write_simulated_case as write_simulated_case
 from .parameters import PRESETS as PRESETS
 from .parameters import SimulationParameters as SimulationParameters
+from .paths import path_cameras as path_cameras
 from .phantom_case import simulate_phantom_case as simulate_phantom_case
 from .scene import Scene as Scene
 from .scene import centroid as centroid

@@ -1,4 +1,4 @@
-"""One simulated case: a CT, two X-rays of it on the operating table, and the truth."""
+"""One simulated case: a CT, X-rays of it on the operating table, and the truth."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,7 +73,7 @@ def simulate_case(
     prepared: Prepared | None = None,
     progress: ProgressCallable | None = None,
 ) -> SimulatedCase:
-    """Two X-rays of the CT (HU) with its spine moved, each vertebra also in itself.
+    """X-rays of the CT (HU) with its spine moved, each vertebra also in itself.
 
     ``parameters`` or the name of a preset; the same seed gives the same case. Rays are followed on
     the device of ``prepared``; what is random, and what is made of it, is the CPU's. Raises
@@ -99,7 +99,7 @@ def simulate_case(
 
     views, grey = [], {}
     for index, (name, camera) in enumerate(cameras.items()):
-        report(0.1 + 0.45 * index, f"projecting {name}")
+        report(0.1 + 0.9 * index / len(cameras), f"projecting {name}")
         soft, bone = line_integrals(parts, poses, camera)
         steel = np.zeros_like(soft)
         rays = _rays(camera)

@@ -12,6 +12,7 @@ from ..geometry import Array, Camera, Rigid, Volume
 from .geometry import AP, LATERAL, c_arm_camera, move_about, random_offset, random_turn
 from .imaging import DisplayCurve, random_display
 from .parameters import SimulationParameters
+from .paths import path_cameras
 from .scene import Scene, covers_body
 
 Framing = Callable[[dict[str, Camera], Array], dict[str, Camera]]
@@ -126,16 +127,7 @@ def draw_case(
     poses = _draw_poses(p, centroids, label, rng)
     kvp = float(rng.uniform(*p.kvp))
     filter_mm = float(rng.uniform(*p.filter_mm)) if p.polychromatic else None
-    cameras = {
-        name: c_arm_camera(
-            p,
-            name,
-            float(rng.uniform(-1, 1)) * p.primary_deg,
-            float(rng.uniform(-1, 1)) * p.secondary_deg,
-            rng.uniform(-1, 1, 2) * p.principal_px,
-        )
-        for name in (AP, LATERAL)
-    }
+    cameras = _draw_cameras(p, rng)
     at = Rigid(poses[label]).apply(centroids[label])
     if frame is not None:
         cameras = frame(cameras, at)
@@ -146,6 +138,21 @@ def draw_case(
     wires = _draw_wires(p, at, rng)
     finish = _draw_finish(p, rng)
     return Drawn(poses, cameras, at, kvp, filter_mm, trunk, gas, wires, finish)
+
+
+def _draw_cameras(p: SimulationParameters, rng: np.random.Generator) -> dict[str, Camera]:
+    if p.path != "biplanar":
+        return path_cameras(p, p.path, p.views, rng)
+    return {
+        name: c_arm_camera(
+            p,
+            name,
+            float(rng.uniform(-1, 1)) * p.primary_deg,
+            float(rng.uniform(-1, 1)) * p.secondary_deg,
+            rng.uniform(-1, 1, 2) * p.principal_px,
+        )
+        for name in (AP, LATERAL)
+    }
 
 
 def _draw_poses(

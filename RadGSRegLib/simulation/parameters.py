@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..choices import PATHS
 from ..errors import InputError
 
 Range = tuple[float, float]
@@ -13,8 +14,9 @@ Range = tuple[float, float]
 class SimulationParameters:
     """Ranges (low, high) are drawn from uniformly; a plus-minus value is a symmetric range.
 
-    Geometry in mm, degrees and pixels, as in the description of the shared cases: AP and lateral
-    views off by up to ``primary_deg`` and ``secondary_deg``, principal point off by
+    ``path``: where the C-arm stands: "biplanar" (AP and lateral, two ``views``), or one of
+    `path_cameras`. Geometry in mm, degrees and pixels, as in the description of the shared cases:
+    AP and lateral views off by up to ``primary_deg`` and ``secondary_deg``, principal point off by
     ``principal_px``; the whole spine turned and shifted by ``spine_deg`` and ``spine_mm`` about
     each axis; each vertebra in itself by ``vertebra_deg`` and ``vertebra_mm`` at most;
     ``center_px`` and the start off by ``center_px``, ``start_deg`` and ``start_mm`` per axis.
@@ -24,6 +26,8 @@ class SimulationParameters:
     """
 
     realism: str = "realistic"
+    path: str = "biplanar"
+    views: int = 2
     source_detector_mm: float = 1124.0
     source_isocentre_mm: float = 750.0
     size_px: int = 488
@@ -61,6 +65,16 @@ class SimulationParameters:
             raise InputError("simulation", "the detector needs 16 pixels or more, of positive size")
         if not 0 < self.source_isocentre_mm < self.source_detector_mm:
             raise InputError("simulation", "the isocentre must lie between source and detector")
+        if self.path not in PATHS:
+            raise InputError(
+                "simulation", f"no path named {self.path}", f"use one of {list(PATHS)}"
+            )
+        if self.views < 2 or (self.path == "biplanar" and self.views != 2):
+            raise InputError(
+                "simulation",
+                f"{self.views} views on a {self.path} path",
+                "biplanar has two, other paths two or more",
+            )
         unknown = set(self.collimator) - {"none", "round", "rectangle"}
         if unknown:
             raise InputError("simulation", f"no collimator named {sorted(unknown)[0]}")
@@ -73,6 +87,19 @@ class SimulationParameters:
                 "simulation", f"no realism named {realism}", f"use one of {list(PRESETS)}"
             )
         return PRESETS[realism]
+
+    def with_field(self, field_mm: float, size_px: int) -> SimulationParameters:
+        """Return them with another detector: ``size_px`` pixels along each edge that see
+        ``field_mm`` at the isocentre. What is off by pixels stays off by as many mm."""
+        pixel_mm = field_mm * self.source_detector_mm / self.source_isocentre_mm / size_px
+        narrower = self.pixel_mm / pixel_mm
+        return replace(
+            self,
+            size_px=size_px,
+            pixel_mm=pixel_mm,
+            principal_px=self.principal_px * narrower,
+            center_px=self.center_px * narrower,
+        )
 
 
 _REALISTIC = SimulationParameters()

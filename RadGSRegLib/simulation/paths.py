@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..choices import PATHS
 from ..errors import InputError
 from ..geometry import Camera
 from .geometry import AP, c_arm_camera
 from .parameters import SimulationParameters
 
+_PATHS = ("circular", "arc", "arbitrary")
 # How far a C-arm turns about the patient and tilts to head and feet, degrees to either side: the
 # orbit and the tilt of S. Jecklin et al., "IXGS", 2025 (section Dataset).
 ORBIT_DEG = 102.0
@@ -36,8 +36,8 @@ def path_cameras(
         >>> np.round(cameras["V03"].source_world).tolist()  # half way around
         [-0.0, -750.0, 0.0]
     """
-    if path not in PATHS:
-        raise InputError("path", f"there is none named {path}", f"use one of {list(PATHS)}")
+    if path not in _PATHS:
+        raise InputError("path", f"there is none named {path}", f"use one of {list(_PATHS)}")
     if count < 2:
         raise InputError("views", f"{count} is too few", "simulate two or more")
     tilts = np.zeros(count)

@@ -1,0 +1,5 @@
+"""Volumes from any number of X-rays taken anywhere, without a CT: the whole beam."""
+
+from .algebraic import solve as solve
+from .reconstruct import reconstruct_beam as reconstruct_beam
+from .types import BeamOptions as BeamOptions

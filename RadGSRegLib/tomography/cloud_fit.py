@@ -1,0 +1,165 @@
+"""Both clouds fitted to line integrals: L1, D-SSIM and total variation, anytime.
+
+R2-Gaussian's optimisation (R. Zha et al., 2024; S. Jecklin et al., "IXGS", 2025) with any poses:
+some views a step, densities positive, Gaussians of the inner cube split where their gradients are
+large and dropped where they carry nothing (`DensityControl`, which can be exchanged).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..gaussians import GaussianCloud, rasterize, voxelize
+from ..reconstruction import Box, FreeCloud, halves, image_losses
+from .beams import Beams
+from .types import BeamOptions
+
+# Adam's steps, as `FreeCloud`'s: smaller than a fresh cloud's, for these start from voxels.
+RATES = (0.05, 0.01, 0.01, 0.03)
+# At the end they are this share of the start's.
+_LAST_RATE = 0.03
+_VIEWS_PER_STEP = 2
+_CUTOFF = 3.5
+# The block of the inner cube whose variation a step looks at, voxels along an edge.
+_BLOCK = 32
+_VARIATION_SMOOTH = 1e-4
+# Gaussians are split and dropped every so many steps, between these shares of the fit.
+_CONTROL_EVERY = 60
+_CONTROL_WHEN = (0.1, 0.6)
+# How often the views held out are looked at.
+_LOOKS = 12
+
+
+class Control(Protocol):
+    """What decides which Gaussians stay and which are split: `reconstruction.DensityControl`."""
+
+    def keep(self, cloud: GaussianCloud, lower: np.ndarray, upper: np.ndarray) -> Tensor:
+        """Mask (N,) of the Gaussians that stay."""
+
+    def to_split(self, gradients: Tensor) -> Tensor:
+        """Indices (M,) of the Gaussians to split, by the length of their mean gradients (N,)."""
+
+
+@dataclass(frozen=True)
+class CloudFit:
+    """The best cloud, how many steps were taken, and at which it was the best."""
+
+    cloud: GaussianCloud
+    steps: int
+    best_step: int
+
+
+def render_view(cloud: GaussianCloud, beams: Beams, view: int) -> Tensor:
+    """The line integrals (rows, columns) of a cloud in one of the views."""
+    camera = beams.cameras[view]
+    return rasterize(cloud, camera.intrinsic, camera.world_to_camera, camera.size, cutoff=_CUTOFF)
+
+
+def fit_cloud(
+    cloud: GaussianCloud,
+    beams: Beams,
+    region: Box,
+    inner: Box,
+    options: BeamOptions,
+    control: Control,
+    *,
+    judge: Callable[[GaussianCloud], float] | None = None,
+    report: Callable[[float], None] | None = None,
+) -> CloudFit:
+    """Fit a cloud (world mm) to views whose values are line integrals.
+
+    ``judge`` (less is better) is asked now and then, and the best cloud is returned; without it the
+    last. ``report`` hears the share done, and may raise to cancel.
+    """
+    generator = np.random.default_rng(options.seed)
+    scale = float(torch.quantile(beams.values[beams.weight > 0][::7], 0.99).clamp_min(1e-6))
+    narrow = 0.25 * float(cloud.scales.min())
+    free = FreeCloud(cloud, narrow, RATES)
+    gathered = torch.zeros(len(cloud)).to(cloud.means)
+    began, steps = time.perf_counter(), 0
+    limit = None if options.minutes is None else 60.0 * options.minutes
+    best: tuple[float, GaussianCloud, int] | None = None
+    looks, order = 0, np.zeros(0, dtype=int)
+    while True:
+        done = steps / options.steps
+        if limit is not None:
+            done = max(done, (time.perf_counter() - began) / max(limit, 1e-6))
+        if judge is not None and (done >= 1.0 or done * _LOOKS >= looks):
+            looks += 1
+            now = free.cloud().detach()
+            value = judge(now)
+            if best is None or value < best[0]:
+                best = (value, now, steps)
+        if done >= 1.0:
+            break
+        if report is not None:
+            report(done)
+        if len(order) < _VIEWS_PER_STEP:
+            order = np.concatenate([order, generator.permutation(len(beams))])
+        chosen, order = order[:_VIEWS_PER_STEP], order[_VIEWS_PER_STEP:]
+        now = free.cloud()
+        loss = _misfit(now, beams, chosen.tolist(), scale, options.weight_dssim)
+        if options.weight_tv > 0.0:
+            loss = loss + options.weight_tv * _variation(now, inner, scale, generator)
+        gathered = gathered + free.step(loss, _LAST_RATE**done)
+        steps += 1
+        if steps % _CONTROL_EVERY == 0 and _CONTROL_WHEN[0] < done < _CONTROL_WHEN[1]:
+            gathered = _controlled(free, control, gathered, region, inner)
+    if best is None:
+        best = (0.0, free.cloud().detach(), steps)
+    return CloudFit(best[1], steps, best[2])
+
+
+def _misfit(
+    cloud: GaussianCloud, beams: Beams, views: Sequence[int], scale: float, weight_dssim: float
+) -> Tensor:
+    loss = torch.zeros(()).to(cloud.means)
+    for view in views:
+        image = render_view(cloud, beams, view)
+        l1, dssim = image_losses(image / scale, beams.values[view] / scale, beams.weight[view])
+        loss = loss + (l1 + weight_dssim * dssim) / len(views)
+    return loss
+
+
+def _variation(
+    cloud: GaussianCloud, inner: Box, scale: float, generator: np.random.Generator
+) -> Tensor:
+    """Total variation of a random block of the inner cube, in units of a tissue's attenuation."""
+    edge = float((inner.upper - inner.lower).max())
+    spacing = max(edge / 36.0, inner.spacing_mm)
+    room = np.maximum(inner.upper - inner.lower - _BLOCK * spacing, 0.0)
+    matrix = np.diag([spacing, spacing, spacing, 1.0])
+    matrix[:3, 3] = inner.lower + generator.random(3) * room
+    block = voxelize(cloud, matrix, (_BLOCK,) * 3, cutoff=3.0)
+    unit = 0.03
+    parts = [
+        ((block.diff(dim=axis) / unit).square() + _VARIATION_SMOOTH).sqrt().mean()
+        for axis in range(3)
+    ]
+    return torch.stack(parts).mean()
+
+
+@torch.no_grad()
+def _controlled(
+    free: FreeCloud, control: Control, gathered: Tensor, region: Box, inner: Box
+) -> Tensor:
+    """Drop and split; returns the gradients gathered so far, all zero, for the new number."""
+    cloud = free.cloud()
+    stays = control.keep(cloud, region.lower, region.upper)
+    low, high = (torch.as_tensor(edge).to(cloud.means) for edge in (inner.lower, inner.upper))
+    within = ((cloud.means > low) & (cloud.means < high)).all(1)
+    here = (stays & within).nonzero()[:, 0]
+    parents = here[control.to_split(gathered[here])] if len(here) else here
+    split = torch.zeros_like(stays)
+    split[parents] = True
+    kept = (stays & ~split).nonzero()[:, 0]
+    children = GaussianCloud.concatenate(halves(cloud.select(parents)))
+    free.keep(kept, children)
+    return torch.zeros(len(free.tensors[0])).to(gathered)

@@ -1,0 +1,164 @@
+"""From coarse to fine: the display of X-rays, and the voxels that Gaussians are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..drr import SystemMatrix
+from ..geometry import Array
+from ..reconstruction import Box, cube
+from ..system import Progress
+from . import bounds
+from .algebraic import Penalty, solve
+from .beams import Beams
+from .display import Display, fit_display, ranked
+
+_DISPLAY_STEPS, _DISPLAY_AGAIN = 300, 40
+_DISPLAY_RATE, _DISPLAY_RATE_AGAIN = 0.2, 0.05
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Voxels of ``voxel_mm`` from pictures thinned by ``factor``, in so many ``rounds``: voxels of
+    about two pixels (docs/experiments/beam.md)."""
+
+    voxel_mm: float
+    factor: int
+    rounds: int = 0
+
+
+_COARSEST = _Stage(16.0, 4)
+_COARSE = _Stage(8.0, 2, rounds=2)
+_FINE = _Stage(4.0, 1, rounds=3)
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """What is known before Gaussians are drawn.
+
+    ``display`` is None where all X-rays are line integrals; ``lines`` are the X-rays as such;
+    ``voxels`` (K, J, I) lie on ``grid``; ``sign`` (V,) says whether bone is bright.
+    """
+
+    display: Display | None
+    lines: Beams
+    voxels: Tensor
+    grid: Box
+    sign: Tensor
+
+
+def coarse_volume(beams: Beams, centre: Array, report: Progress) -> Coarse:
+    """Find the display curves, and all that the beams cross in voxels of 4 mm."""
+    device = beams.values.device
+    if bool(beams.known.all()):
+        grid = _region(centre, _COARSE.voxel_mm)
+        now = Coarse(None, beams, torch.zeros(_shape(grid), device=device), grid, beams.sign)
+    else:
+        now = _coarsest(beams, centre, report.part(0.0, 0.35))
+    for stage, part in ((_COARSE, report.part(0.35, 0.55)), (_FINE, report.part(0.55, 1.0))):
+        now = _refined(now, stage, centre, part)
+    return Coarse(
+        now.display,
+        as_lines(now.lines, now.display, _matrix(now.lines, now.grid).forward(now.voxels)),
+        now.voxels,
+        now.grid,
+        now.sign,
+    )
+
+
+def as_lines(beams: Beams, display: Display | None, rendered: Tensor) -> Beams:
+    """Return the X-rays as line integrals; ``rendered`` (V, rows, columns) says their scatter."""
+    if display is None:
+        return beams
+    lines = display.lines(beams.values, rendered, beams.pixel_mm)
+    return beams.with_values(torch.where(beams.known[:, None, None], beams.values, lines))
+
+
+def saying(report: Progress, message: str) -> Callable[[float], None]:
+    """Report shares with one message."""
+    return lambda share: report(share, message)
+
+
+def _refined(now: Coarse, stage: _Stage, centre: Array, report: Progress) -> Coarse:
+    """Finer voxels of the same views; the display once more where voxels are still coarse."""
+    said = saying(report, "a coarse volume")
+    few, display = now.lines.thinned(stage.factor), now.display
+    grid = _region(centre, stage.voxel_mm)
+    voxels = now.voxels
+    if tuple(voxels.shape) != _shape(grid):
+        finer = functional.interpolate(voxels[None, None], size=_shape(grid), mode="trilinear")
+        voxels = finer[0, 0].contiguous()
+    matrix = _matrix(few, grid)
+    # Fewer and wider pixels: as many times less data for the same penalties.
+    usual, fewer = Penalty(), stage.factor**2
+    penalty = Penalty(usual.tv / fewer, usual.pull / fewer)
+    for number in range(stage.rounds):
+        said(number / stage.rounds)
+        part = report.part(number / stage.rounds, (number + 1) / stage.rounds)
+        heard = saying(part, "a coarse volume")
+        lines = as_lines(few, display, matrix.forward(voxels))
+        voxels = solve(matrix, lines.values, few.weight, voxels, 2, penalty=penalty, report=heard)
+        if display is not None and stage is _COARSE:
+            display, voxels, _ = fit_display(
+                few,
+                matrix,
+                voxels,
+                display,
+                _DISPLAY_AGAIN,
+                rate=_DISPLAY_RATE_AGAIN,
+                report=heard,
+            )
+    return Coarse(display, now.lines, voxels, grid, now.sign)
+
+
+def _coarsest(beams: Beams, centre: Array, report: Progress) -> Coarse:
+    """Display and volume of the coarsest stage, with the polarity that fits better."""
+    grid = _region(centre, _COARSEST.voxel_mm)
+    guesses = (1, -1) if bool((beams.sign == 0).any()) else (1,)
+    best: tuple[float, Coarse] | None = None
+    for number, guess in enumerate(guesses):
+        part = report.part(number / len(guesses), (number + 1) / len(guesses))
+        sign = torch.where(beams.sign == 0, guess, beams.sign)
+        shown = ranked(beams, sign)
+        few = shown.thinned(_COARSEST.factor)
+        display, voxels, loss = fit_display(
+            few,
+            _matrix(few, grid),
+            _trunk(grid, beams.values.device),
+            Display.start(few),
+            _DISPLAY_STEPS,
+            rate=_DISPLAY_RATE,
+            report=saying(part, "the display curve"),
+        )
+        if best is None or loss < best[0]:
+            best = (loss, Coarse(display, shown, voxels, grid, sign))
+    assert best is not None
+    return best[1]
+
+
+def _region(centre: Array, spacing_mm: float) -> Box:
+    return cube(centre, bounds.REGION_MM, spacing_mm)
+
+
+def _shape(grid: Box) -> tuple[int, int, int]:
+    return grid.size[2], grid.size[1], grid.size[0]
+
+
+def _matrix(beams: Beams, grid: Box) -> SystemMatrix:
+    device = beams.values.device
+    return SystemMatrix(beams.cameras, grid.index_to_world, _shape(grid), device=device)
+
+
+def _trunk(grid: Box, device: torch.device) -> Tensor:
+    """Something to start from: an upright cylinder of soft tissue."""
+    axes = [grid.lower[a] + grid.spacing_mm * (np.arange(n) + 0.5) for a, n in enumerate(grid.size)]
+    x, y = axes[0] - grid.centre[0], axes[1] - grid.centre[1]
+    disc = x[None, :] ** 2 + y[:, None] ** 2 < (0.35 * bounds.REGION_MM) ** 2
+    full = np.broadcast_to(disc, _shape(grid)).astype(np.float32)
+    return torch.from_numpy(0.9 * bounds.TISSUE_MU * full).to(device)

@@ -1,0 +1,242 @@
+"""X-rays taken anywhere to Gaussians and their volume, without a CT (math.md section 5)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..cases import View
+from ..errors import InputError
+from ..gaussians import GaussianCloud
+from ..geometry import Array
+from ..reconstruction import DensityControl, Reconstruction, cube, image_losses
+from ..system import Progress, ProgressCallable, one_torch_thread
+from ..views import ViewFilter, prepare_views
+from .beams import Beams, whole_beams
+from .cloud_fit import fit_cloud, render_view
+from .coarse import as_lines, coarse_volume, saying
+from .display import Display, ranked
+from .drawing import draw_clouds
+from .types import BeamOptions
+from .verdict import agreement, odd_views, psnr_db, stacked, verdict, widest_gap_deg
+
+
+def reconstruct_beam(
+    views: Sequence[View],
+    *,
+    centre_world: ArrayLike,
+    options: BeamOptions | None = None,
+    filters: Sequence[ViewFilter] = (),
+    progress: Progress | ProgressCallable | None = None,
+) -> Reconstruction:
+    """Reconstruct what the beams cross: finely in a cube about ``centre_world``, coarsely around.
+
+    A coarse algebraic reconstruction, with it the display curves of X-rays that are not line
+    integrals, then Gaussians drawn from its voxels and fitted to all views (R. Zha et al.,
+    R2-Gaussian, 2024; S. Jecklin et al., IXGS, 2025).
+
+    Args:
+        views: three X-rays or more with their cameras, of any size, device and direction.
+        centre_world: (3,), world mm, the middle of the inner cube.
+        options: None: the defaults.
+        filters: what makes the views better first.
+        progress: told of the share done; may cancel.
+
+    Returns:
+        The cloud (world mm), the volume of the inner cube (1/mm, world axes) and JSON values:
+        "status" ("ok" or "uncertain") and "reason", "views" ({name: {"psnr_db", "ssim",
+        "agreement", "held_out"}}), "psnr_db", "ssim" and "held_out_psnr_db" over views,
+        "widest_gap_deg", "gaussians", "inner_gaussians", "steps", "best_step", "display".
+
+    Raises:
+        InputError: for fewer than three views left to fit, or one that does not show the place.
+        Cancelled: when ``progress`` says so.
+
+    Example:
+        >>> import numpy as np
+        >>> from RadGSRegLib.simulation import Prepared, SimulationParameters, path_cameras
+        >>> from RadGSRegLib.simulation import simulate_phantom_case
+        >>> from RadGSRegLib.tomography import BeamOptions, reconstruct_beam
+        >>> quick = BeamOptions(gaussians=2000, steps=4, pixels=32, spacing_mm=4.0)
+        >>> result = reconstruct_beam(case.views * 2, centre_world=np.zeros(3), options=quick)
+        >>> result.volume.array.shape
+        (28, 28, 28)
+        >>> result.quality["status"]  # two directions do not show a volume
+        'uncertain'
+    """
+    chosen = options or BeamOptions()
+    report = progress if isinstance(progress, Progress) else Progress(progress)
+    centre = np.asarray(centre_world, dtype=float)
+    if centre.shape != (3,) or not np.isfinite(centre).all():
+        raise InputError("centre_world", "is not a point of three finite numbers")
+    held = _held_out(len(views), chosen.hold_out)
+    if len(views) - len(held) < 3:
+        raise InputError(
+            "views",
+            f"{len(views) - len(held)} are left to fit",
+            "three or more are needed; hold fewer out",
+        )
+    with one_torch_thread():
+        report(0.0, "preparing the X-rays")
+        prepared = prepare_views(views, filters)
+        every = whole_beams(prepared, centre, chosen.pixels, chosen.device)
+        rest = [n for n in range(len(every)) if n not in held]
+        fitted = every.some(rest)
+        began = time.perf_counter()
+        coarse = coarse_volume(fitted, centre, report.part(0.02, 0.4))
+        spent = time.perf_counter() - began
+        inner = cube(centre, chosen.box_mm, chosen.spacing_mm)
+        cloud, inner_count = draw_clouds(coarse.voxels, coarse.grid, inner, chosen.gaussians)
+        judged = None
+        # The unknown polarity of a device is that of its views which were fitted.
+        shown = ranked(every, _signs(every, fitted, coarse.sign))
+        if held:
+            judged = _lines_of_held(shown.some(held), coarse.display, cloud)
+        control = DensityControl(chosen.gaussians - (len(cloud) - inner_count))
+        left = _with_minutes_left(chosen, spent)
+        part = report.part(0.4, 0.97)
+
+        def judge(now: GaussianCloud) -> float:
+            assert judged is not None
+            return _mean_l1(now, judged)
+
+        fit = fit_cloud(
+            cloud,
+            coarse.lines,
+            coarse.grid,
+            inner,
+            left,
+            control,
+            judge=None if judged is None else judge,
+            report=saying(part, f"fitting Gaussians to {len(fitted)} X-rays"),
+        )
+        report(0.97, "voxelizing")
+        volume = inner.voxelize(fit.cloud)
+        if held:
+            judged = _lines_of_held(shown.some(held), coarse.display, fit.cloud)
+        quality = _quality(fit.cloud, coarse.lines, judged, every, centre, fit.steps)
+    low, high = (torch.as_tensor(edge).to(fit.cloud.means) for edge in (inner.lower, inner.upper))
+    within = ((fit.cloud.means > low) & (fit.cloud.means < high)).all(1)
+    quality |= {
+        "prior": "none",
+        "beam": "whole",
+        "absolute_scale": bool(every.known.all()),
+        "gaussians": len(fit.cloud),
+        "inner_gaussians": int(within.sum()),
+        "steps": fit.steps,
+        "best_step": fit.best_step,
+        "pixel_mm": every.pixel_mm,
+        "display": _said_of(coarse.display, fitted),
+    }
+    report(1.0, "reconstructed")
+    return Reconstruction(fit.cloud, volume, quality)
+
+
+def _held_out(count: int, wanted: int) -> list[int]:
+    """Which views are held out: spread evenly over the list."""
+    return [int((n + 0.5) * count / wanted) for n in range(wanted)] if wanted else []
+
+
+def _with_minutes_left(options: BeamOptions, spent_s: float) -> BeamOptions:
+    if options.minutes is None:
+        return options
+    return replace(options, minutes=max(options.minutes - spent_s / 60.0, 0.0))
+
+
+def _signs(every: Beams, fitted: Beams, sign: Tensor) -> Tensor:
+    """The sign (V,) of every view, from those of the fitted ones of its device."""
+    out = every.sign.clone()
+    for n in range(len(every)):
+        if int(out[n]) == 0:
+            same = fitted.device == every.device[n]
+            out[n] = sign[same][0] if bool(same.any()) else 1
+    return out
+
+
+def _lines_of_held(held: Beams, display: Display | None, cloud: GaussianCloud) -> Beams:
+    """Views held out as line integrals: of a display, with the gain and offset that fit best."""
+    if display is None or bool(held.known.all()):
+        return held
+    with torch.no_grad():
+        rendered = stacked([render_view(cloud, held, n) for n in range(len(held))])
+    settled = display.settled(held.values, held.weight, rendered, held.device, held.pixel_mm)
+    return as_lines(held, settled, rendered)
+
+
+def _mean_l1(cloud: GaussianCloud, beams: Beams) -> float:
+    with torch.no_grad():
+        errors = [
+            float(
+                (beams.weight[n] * (render_view(cloud, beams, n) - beams.values[n]).abs()).sum()
+                / beams.weight[n].sum().clamp_min(1.0)
+            )
+            for n in range(len(beams))
+        ]
+    return float(np.mean(errors))
+
+
+@torch.no_grad()
+def _quality(
+    cloud: GaussianCloud,
+    lines: Beams,
+    held: Beams | None,
+    every: Beams,
+    centre: Array,
+    steps: int,
+) -> dict[str, Any]:
+    """The figures of the views, and the verdict."""
+    views: dict[str, Any] = {}
+    out: dict[str, Any] = {}
+    agreed: list[float] = []
+    for beams, is_held in ((lines, False), (held, True)):
+        if beams is None:
+            continue
+        rendered = stacked([render_view(cloud, beams, n) for n in range(len(beams))])
+        scores = agreement(rendered, beams.values, beams.weight)
+        decibels, likeness = [], []
+        for n, name in enumerate(beams.names):
+            mask, wanted = beams.weight[n], beams.values[n]
+            one = psnr_db(rendered[n : n + 1], wanted[None], mask[None])
+            peak = (mask * wanted).max().clamp_min(1e-6)
+            ssim = 1.0 - float(image_losses(rendered[n] / peak, wanted / peak, mask)[1])
+            views[name] = {
+                "psnr_db": one,
+                "ssim": ssim,
+                "agreement": scores[n],
+                "held_out": is_held,
+            }
+            decibels.append(one)
+            likeness.append(ssim)
+        key = "held_out_" if is_held else ""
+        out[f"{key}psnr_db"] = float(np.mean(decibels))
+        out[f"{key}ssim"] = float(np.mean(likeness))
+        if not is_held:
+            agreed = scores
+    gap = widest_gap_deg(lines.cameras, centre)
+    odd = odd_views(lines.names, agreed)
+    status, reason = verdict(len(lines), gap, odd, steps < 1)
+    return out | {
+        "status": status,
+        "reason": reason,
+        "odd_views": odd,
+        "widest_gap_deg": gap,
+        "views": {name: views[name] for name in every.names},
+    }
+
+
+def _said_of(display: Display | None, beams: Beams) -> dict[str, Any]:
+    """What is known of the display, as JSON values; nothing where there was none."""
+    if display is None:
+        return {}
+    return {
+        "near": display.near.tolist(),
+        "span": display.log_span.exp().tolist(),
+        "curves": display.curves().tolist()[: len(beams)],
+    }

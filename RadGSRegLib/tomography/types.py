@@ -1,0 +1,49 @@
+"""What a reconstruction of the whole beam is asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class BeamOptions:
+    """How to reconstruct; every value is a number or a string, so that JSON holds it.
+
+    ``seed`` and ``steps`` fix the result on one machine. ``minutes`` (None: no limit) ends the fit
+    with the best so far, and with it the learning rate follows the clock. ``box_mm``: edge of the
+    inner cube, where detail is wanted; ``spacing_mm``: its voxels. ``gaussians``: how many there
+    are at most in both clouds. ``pixels``: X-rays are thinned to so many along their longer edge.
+    ``hold_out`` views are fitted to nothing and judge the rest. Weights of the losses on images and
+    volumes scaled to about [0, 1]: L1 + ``weight_dssim`` (1 - SSIM) + ``weight_tv`` TV.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    minutes: float | None = None
+    box_mm: float = 112.0
+    spacing_mm: float = 1.0
+    gaussians: int = 60000
+    steps: int = 600
+    hold_out: int = 0
+    pixels: int = 128
+    weight_dssim: float = 0.1
+    weight_tv: float = 0.02
+
+    def __post_init__(self) -> None:
+        least = {"spacing_mm": 0.1, "gaussians": 500, "steps": 1, "hold_out": 0, "pixels": 32}
+        for name in (*least, "weight_dssim", "weight_tv"):
+            self._at_least(name, least.get(name, 0.0))
+        self._at_least("box_mm", 16.0 * self.spacing_mm)
+        if self.minutes is not None:
+            self._at_least("minutes", 0.0)
+
+    def _at_least(self, name: str, least: float) -> None:
+        value = getattr(self, name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < least:
+            raise InputError(
+                "reconstruction options", f"{name} is {value!r}, not a number of {least:g} or more"
+            )

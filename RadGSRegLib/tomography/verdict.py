@@ -1,0 +1,108 @@
+"""Whether a reconstruction without a CT is to be trusted, and which X-rays contradict the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..geometry import Array, Camera
+from . import bounds
+
+# Details: what is left of a picture blurred to 2 pixels without what is blurred to 8, pixels.
+_FINE_PX, _COARSE_PX = 1, 6
+
+
+def agreement(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
+    """How well the details of each view and of its rendering agree: correlations (V,).
+
+    All are (V, rows, columns). Only details: gain and offset say nothing of the geometry.
+    """
+    out = []
+    for image, target, mask in zip(rendered, wanted, weight, strict=True):
+        whole = _mean(mask, _COARSE_PX) > 0.999
+        a, b = (_details(picture)[whole] for picture in (image, target))
+        if len(a) < 16:
+            out.append(0.0)
+            continue
+        a, b = a - a.mean(), b - b.mean()
+        out.append(float((a @ b) / (a.norm() * b.norm()).clamp_min(1e-12)))
+    return out
+
+
+def _details(picture: Tensor) -> Tensor:
+    return _mean(picture, _FINE_PX) - _mean(picture, _COARSE_PX)
+
+
+def _mean(picture: Tensor, reach: int) -> Tensor:
+    """Means over squares of 2 ``reach`` + 1 pixels, with zeros beyond the rim."""
+    size = 2 * reach + 1
+    mean: Tensor = functional.avg_pool2d(picture[None, None], size, stride=1, padding=reach)[0, 0]
+    return mean
+
+
+def odd_views(names: Sequence[str], correlations: Sequence[float]) -> list[str]:
+    """Return the names of views that agree with the rest much less than most do."""
+    usual = float(np.median(correlations))
+    return [
+        name
+        for name, value in zip(names, correlations, strict=True)
+        if value < usual - bounds.BELOW_MEDIAN
+    ]
+
+
+def widest_gap_deg(cameras: Sequence[Camera], centre_world: Array) -> float:
+    """The widest angle without a view, degrees, in the plane that the directions span most.
+
+    A direction and its opposite show the same. 180 for fewer than two views.
+    """
+    if len(cameras) < 2:
+        return 180.0
+    ways = np.stack([centre_world - camera.source_world for camera in cameras])
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    plane = np.linalg.eigh(ways.T @ ways)[1][:, 1:]
+    flat = ways @ plane
+    angles = np.sort(np.degrees(np.arctan2(flat[:, 1], flat[:, 0])) % 180.0)
+    return float(np.max(np.diff(np.concatenate([angles, [angles[0] + 180.0]]))))
+
+
+def verdict(views: int, gap_deg: float, odd: Sequence[str], stopped_early: bool) -> tuple[str, str]:
+    """Return "ok" or "uncertain", and why in one sentence."""
+    if odd:
+        named = ", ".join(odd)
+        word = "contradicts" if len(odd) == 1 else "contradict"
+        return "uncertain", f"{named} {word} the other X-rays; check the geometry and the patient"
+    if views < bounds.LEAST_VIEWS:
+        return "uncertain", f"{views} X-rays do not show a volume; {bounds.LEAST_VIEWS} are needed"
+    if gap_deg > bounds.WIDEST_GAP_DEG:
+        return (
+            "uncertain",
+            f"no X-ray looks along {gap_deg:.0f} degrees; spread the directions",
+        )
+    if stopped_early:
+        return "uncertain", "the fit was stopped before it had begun; give it more minutes"
+    return (
+        "ok",
+        f"{views} X-rays agree, and no gap between them is wider than {gap_deg:.0f} degrees",
+    )
+
+
+def psnr_db(rendered: Tensor, wanted: Tensor, weight: Tensor) -> float:
+    """Peak signal to noise of pictures (V, rows, columns), dB, the mean over views.
+
+    The peak is the highest of each X-ray, as R2-Gaussian's code takes it.
+    """
+    out = []
+    for image, target, mask in zip(rendered, wanted, weight, strict=True):
+        error = float((mask * (image - target).square()).sum() / mask.sum().clamp_min(1.0))
+        peak = float((mask * target).max())
+        out.append(10.0 * np.log10(max(peak, 1e-12) ** 2 / max(error, 1e-20)))
+    return float(np.mean(out))
+
+
+def stacked(pictures: Sequence[Tensor]) -> Tensor:
+    """Pictures of one size as one tensor (V, rows, columns)."""
+    return torch.stack(list(pictures))
