@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,9 +27,9 @@ class Beams:
     """V X-rays of one size.
 
     ``values`` and ``weight`` (V, rows, columns) float32; the weight is 0 where a pixel says nothing
-    (padding, shutters, burnt-out air). ``known`` (V,): values are line integrals. ``sign`` (V,) +1,
-    -1 or 0, not known; ``device`` (V,) numbers those that share a display curve. ``pixel_mm``: the
-    pixel at the centre that is looked at.
+    (padding, shutters, burnt-out air). ``known`` (V,): values are line integrals. ``sign`` (V,) +1
+    where they grow with attenuation, 0 where that is not known; ``device`` (V,) numbers those that
+    share a display curve. ``pixel_mm``: the pixel at the centre that is looked at.
     """
 
     names: tuple[str, ...]
@@ -105,7 +106,7 @@ def whole_beams(
         depth = float(camera.world_to_camera[2, :3] @ centre_world + camera.world_to_camera[2, 3])
         if depth < bounds.LEAST_DEPTH_MM:
             raise InputError(view.name, "the patient lies at or behind the source", "check it")
-        if not view.valid.any():
+        if not _open(view).any():
             raise InputError(view.name, "no pixel shows the patient", "leave this X-ray out")
         scales.append((depth / camera.focal_px, max(camera.columns, camera.rows)))
     pixel_mm = max(mm * max(1.0, longest / pixels) for mm, longest in scales)
@@ -127,22 +128,39 @@ def whole_beams(
         torch.from_numpy(values).to(device),
         torch.from_numpy(weight).to(device),
         torch.tensor([view.gain_known and view.offset_known for view in views], device=device),
-        torch.tensor([view.sign for view in views], device=device),
+        torch.tensor([view.sign if view.gain_known else 0 for view in views], device=device),
         torch.tensor([devices.index(view.device) for view in views], device=device),
         pixel_mm,
     )
 
 
+def _open(view: PreparedView) -> NDArray[np.bool_]:
+    """Where (rows, columns) a picture shows what the beam crossed: not behind a shutter.
+
+    A shutter is a plateau of the lowest or the highest value. (`view.valid` also leaves out what is
+    nearly burnt out: of whole trunks on a curve that is steep at one end, most of the trunk.)
+    """
+    values = view.values
+    if view.gain_known and view.offset_known:
+        return np.ones(values.shape, dtype=bool)
+    shut = np.zeros(values.shape, dtype=bool)
+    for end in (values.min(), values.max()):
+        shut |= ndimage.binary_opening(values == end, iterations=bounds.PLATEAU_PX)
+    grown = ndimage.binary_dilation(shut, iterations=bounds.PLATEAU_PX + 1)
+    return np.asarray(~grown, dtype=bool)
+
+
 def _thin(view: PreparedView, step: float) -> tuple[NDArray[Any], NDArray[Any], Camera]:
     """The picture and what is valid of it (rows, columns) at pixels ``step`` as wide."""
     camera = view.camera
+    shown = _open(view)
     if step <= 1.0 + 1e-6:
-        return view.values, view.valid, camera
+        return view.values, shown, camera
     columns, rows = (max(int(n / step), 1) for n in camera.size)
     first = (step - 1.0) / 2.0
     smooth, share = blurred(
         view.values,
-        view.valid.astype(np.float32),
+        shown.astype(np.float32),
         bounds.THINNING_BLUR * step,
         bounds.BLUR_REACH,
         bounds.LEAST_SHARE,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from ..system import Progress
 from . import bounds
 from .algebraic import Penalty, solve
 from .beams import Beams
+from .consistency import contradictions
 from .display import Display, fit_display, ranked
 
-_DISPLAY_STEPS, _DISPLAY_AGAIN = 300, 40
+_DISPLAY_STEPS, _DISPLAY_AGAIN = 300, 20
 _DISPLAY_RATE, _DISPLAY_RATE_AGAIN = 0.2, 0.05
 
 
@@ -43,7 +44,9 @@ class Coarse:
     """What is known before Gaussians are drawn.
 
     ``display`` is None where all X-rays are line integrals; ``lines`` are the X-rays as such;
-    ``voxels`` (K, J, I) lie on ``grid``; ``sign`` (V,) says whether bone is bright.
+    ``voxels`` (K, J, I) lie on ``grid``; ``sign`` (V,) says whether bone is bright; ``agreement``
+    how well each X-ray is predicted from the others, and ``odd`` the names of those that contradict
+    the rest and are left out of all that follows (`contradictions`).
     """
 
     display: Display | None
@@ -51,6 +54,18 @@ class Coarse:
     voxels: Tensor
     grid: Box
     sign: Tensor
+    agreement: tuple[float, ...] = ()
+    odd: tuple[str, ...] = ()
+
+    def without(self, odd: Sequence[int]) -> Coarse:
+        """Return it without some X-rays, whose names are kept as ``odd``."""
+        if not odd:
+            return self
+        rest = [n for n in range(len(self.lines)) if n not in odd]
+        names = tuple(self.lines.names[n] for n in odd)
+        display = None if self.display is None else self.display.some(rest)
+        lines, sign = self.lines.some(rest), self.sign[rest]
+        return replace(self, display=display, lines=lines, sign=sign, odd=names)
 
 
 def coarse_volume(beams: Beams, centre: Array, report: Progress) -> Coarse:
@@ -61,15 +76,15 @@ def coarse_volume(beams: Beams, centre: Array, report: Progress) -> Coarse:
         now = Coarse(None, beams, torch.zeros(_shape(grid), device=device), grid, beams.sign)
     else:
         now = _coarsest(beams, centre, report.part(0.0, 0.35))
-    for stage, part in ((_COARSE, report.part(0.35, 0.55)), (_FINE, report.part(0.55, 1.0))):
-        now = _refined(now, stage, centre, part)
-    return Coarse(
-        now.display,
-        as_lines(now.lines, now.display, _matrix(now.lines, now.grid).forward(now.voxels)),
-        now.voxels,
-        now.grid,
-        now.sign,
-    )
+    now = _refined(now, _COARSE, centre, report.part(0.35, 0.5))
+    few = now.lines.thinned(_COARSE.factor)
+    few = as_lines(few, now.display, _matrix(few, now.grid).forward(now.voxels))
+    checking = saying(report.part(0.5, 0.65), "comparing the X-rays with each other")
+    agreed, odd = contradictions(few, now.grid, report=checking)
+    now = replace(now, agreement=tuple(agreed)).without(odd)
+    now = _refined(now, _FINE, centre, report.part(0.65, 1.0))
+    lines = as_lines(now.lines, now.display, _matrix(now.lines, now.grid).forward(now.voxels))
+    return replace(now, lines=lines)
 
 
 def as_lines(beams: Beams, display: Display | None, rendered: Tensor) -> Beams:
@@ -114,7 +129,7 @@ def _refined(now: Coarse, stage: _Stage, centre: Array, report: Progress) -> Coa
                 rate=_DISPLAY_RATE_AGAIN,
                 report=heard,
             )
-    return Coarse(display, now.lines, voxels, grid, now.sign)
+    return replace(now, display=display, voxels=voxels, grid=grid)
 
 
 def _coarsest(beams: Beams, centre: Array, report: Progress) -> Coarse:

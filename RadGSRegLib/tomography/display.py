@@ -37,7 +37,7 @@ from .beams import Beams
 _KNOTS = 12
 # Of the fit: weights of the penalties against a mean distance of ranks, and Adam's steps.
 _TISSUE, _VARIATION, _CENTRE = 0.1, 1e-3, 0.05
-_SMOOTH, _SCATTER, _SPAN, _NEAR = 3e-4, 0.01, 0.02, 3e-4
+_SMOOTH, _SCATTER, _SPAN, _NEAR = 1e-3, 0.01, 0.005, 3e-4
 _RATE_VOXELS = 0.05
 # Where it starts: the least attenuation behind a trunk, and the range of one picture.
 _NEAR_START, _SPAN_START = 2.5, 4.5
@@ -92,6 +92,13 @@ class Display:
         """Return one with other numbers, in the order of `tensors`."""
         near, log_span, log_scatter, knots = tensors
         return Display(near, log_span, log_scatter, knots, self.device)
+
+    def some(self, index: Sequence[int]) -> Display:
+        """Return that of some of the views."""
+        i = list(index)
+        return Display(
+            self.near[i], self.log_span[i], self.log_scatter[i], self.knots, self.device[i]
+        )
 
     def curves(self) -> Tensor:
         """Ranks (V, pieces + 1) at even steps of u from 0 to 1, of each view's device."""
@@ -220,7 +227,7 @@ def fit_display(
         with torch.no_grad():
             relative.clamp_(0.0, 4.0)
     done = display.holding([tensor.detach() for tensor in free])
-    return done, relative.detach() * unit, float(loss)
+    return done, relative.detach() * unit, float(loss.detach())
 
 
 def _penalty(relative: Tensor, display: Display) -> Tensor:

@@ -19,26 +19,49 @@ _WIDTH = 0.55
 _INNER_SHARE, _FOR_SPLITS = 0.45, 0.1
 # Voxels below this share of the strong ones hold nothing.
 _FAINT = 0.05
+_TRIES = 4
 
 
-def draw_clouds(voxels: Tensor, grid: Box, inner: Box, gaussians: int) -> tuple[GaussianCloud, int]:
+def draw_clouds(
+    voxels: Tensor, grid: Box, inner: Box, gaussians: int, finest_mm: float
+) -> tuple[GaussianCloud, int]:
     """Draw both clouds of voxels (K, J, I) on ``grid``, one after the other.
 
-    On even lattices: the inner one fills the cube ``inner``, the outer one the rest. Returns the
+    On even lattices, no finer than ``finest_mm``: the inner one fills the cube ``inner``, the outer
+    one the rest, both only where there is something. Returns the
     cloud (world mm) and how many of it, the first, are inner.
     """
     least = _FAINT * float(torch.quantile(voxels[voxels > 0], 0.95)) if voxels.any() else 0.0
     room = (1.0 - _FOR_SPLITS) * gaussians
     share = _INNER_SHARE * room
-    fine_mm = (float(np.prod(inner.upper - inner.lower)) / share) ** (1.0 / 3.0)
-    occupied = float((voxels > least).sum()) * grid.spacing_mm**3
-    rest = max(occupied - float(np.prod(inner.upper - inner.lower)), 1.0)
+    full = voxels > least
+    within = _inside(grid, inner).to(full.device)
+    volume_mm3 = grid.spacing_mm**3
+    fine_mm = max((float((full & within).sum()) * volume_mm3 / share) ** (1.0 / 3.0), finest_mm)
+    rest = float((full & ~within).sum()) * volume_mm3
     coarse_mm = max((rest / (room - share)) ** (1.0 / 3.0), fine_mm)
-    parts = [
-        _lattice(voxels, grid, inner, fine_mm, least, outside=False),
-        _lattice(voxels, grid, grid, coarse_mm, least, outside=True, hole=inner),
-    ]
-    return GaussianCloud.concatenate(tuple(parts)), len(parts[0])
+    for _ in range(_TRIES):
+        parts = (
+            _lattice(voxels, grid, inner, fine_mm, least),
+            _lattice(voxels, grid, grid, coarse_mm, least, hole=inner),
+        )
+        count = sum(len(part) for part in parts)
+        if count <= gaussians:
+            break
+        # What is half full at its rim takes more than its volume says.
+        wider = (count / room) ** (1.0 / 3.0)
+        fine_mm, coarse_mm = fine_mm * wider, coarse_mm * wider
+    return GaussianCloud.concatenate(parts), len(parts[0])
+
+
+def _inside(grid: Box, inner: Box) -> Tensor:
+    """Mask (K, J, I) of the voxels of a grid in a box."""
+    masks = []
+    for axis, count in enumerate(grid.size):
+        at = grid.lower[axis] + grid.spacing_mm * (np.arange(count) + 0.5)
+        masks.append(torch.from_numpy((at > inner.lower[axis]) & (at < inner.upper[axis])))
+    x, y, z = masks
+    return z[:, None, None] & y[None, :, None] & x[None, None, :]
 
 
 def _lattice(
@@ -47,8 +70,6 @@ def _lattice(
     over: Box,
     step_mm: float,
     least: float,
-    *,
-    outside: bool,
     hole: Box | None = None,
 ) -> GaussianCloud:
     lattice = cube(over.centre, float((over.upper - over.lower).max()), step_mm)

@@ -21,11 +21,11 @@ from ..system import Progress, ProgressCallable, one_torch_thread
 from ..views import ViewFilter, prepare_views
 from .beams import Beams, whole_beams
 from .cloud_fit import fit_cloud, render_view
-from .coarse import as_lines, coarse_volume, saying
+from .coarse import Coarse, as_lines, coarse_volume, saying
 from .display import Display, ranked
 from .drawing import draw_clouds
 from .types import BeamOptions
-from .verdict import agreement, odd_views, psnr_db, stacked, verdict, widest_gap_deg
+from .verdict import psnr_db, stacked, verdict, widest_gap_deg
 
 
 def reconstruct_beam(
@@ -33,6 +33,7 @@ def reconstruct_beam(
     *,
     centre_world: ArrayLike,
     options: BeamOptions | None = None,
+    judged_on: Sequence[View] = (),
     filters: Sequence[ViewFilter] = (),
     progress: Progress | ProgressCallable | None = None,
 ) -> Reconstruction:
@@ -46,14 +47,17 @@ def reconstruct_beam(
         views: three X-rays or more with their cameras, of any size, device and direction.
         centre_world: (3,), world mm, the middle of the inner cube.
         options: None: the defaults.
+        judged_on: more X-rays, held out beside those that the options hold out.
         filters: what makes the views better first.
         progress: told of the share done; may cancel.
 
     Returns:
         The cloud (world mm), the volume of the inner cube (1/mm, world axes) and JSON values:
         "status" ("ok" or "uncertain") and "reason", "views" ({name: {"psnr_db", "ssim",
-        "agreement", "held_out"}}), "psnr_db", "ssim" and "held_out_psnr_db" over views,
-        "widest_gap_deg", "gaussians", "inner_gaussians", "steps", "best_step", "display".
+        "held_out"}}), "psnr_db", "ssim", "held_out_psnr_db" and "held_out_ssim" over views,
+        "agreement" ({name: of details with what the other X-rays predict}), "odd_views" (which
+        contradict the rest and were left out), "widest_gap_deg", "gaussians", "inner_gaussians",
+        "steps", "best_step", "display".
 
     Raises:
         InputError: for fewer than three views left to fit, or one that does not show the place.
@@ -77,6 +81,8 @@ def reconstruct_beam(
     if centre.shape != (3,) or not np.isfinite(centre).all():
         raise InputError("centre_world", "is not a point of three finite numbers")
     held = _held_out(len(views), chosen.hold_out)
+    held += range(len(views), len(views) + len(judged_on))
+    views = [*views, *judged_on]
     if len(views) - len(held) < 3:
         raise InputError(
             "views",
@@ -93,7 +99,9 @@ def reconstruct_beam(
         coarse = coarse_volume(fitted, centre, report.part(0.02, 0.4))
         spent = time.perf_counter() - began
         inner = cube(centre, chosen.box_mm, chosen.spacing_mm)
-        cloud, inner_count = draw_clouds(coarse.voxels, coarse.grid, inner, chosen.gaussians)
+        cloud, inner_count = draw_clouds(
+            coarse.voxels, coarse.grid, inner, chosen.gaussians, every.pixel_mm
+        )
         judged = None
         # The unknown polarity of a device is that of its views which were fitted.
         shown = ranked(every, _signs(every, fitted, coarse.sign))
@@ -121,7 +129,7 @@ def reconstruct_beam(
         volume = inner.voxelize(fit.cloud)
         if held:
             judged = _lines_of_held(shown.some(held), coarse.display, fit.cloud)
-        quality = _quality(fit.cloud, coarse.lines, judged, every, centre, fit.steps)
+        quality = _quality(fit.cloud, coarse, judged, (every, fitted), centre, fit.steps)
     low, high = (torch.as_tensor(edge).to(fit.cloud.means) for edge in (inner.lower, inner.upper))
     within = ((fit.cloud.means > low) & (fit.cloud.means < high)).all(1)
     quality |= {
@@ -133,7 +141,7 @@ def reconstruct_beam(
         "steps": fit.steps,
         "best_step": fit.best_step,
         "pixel_mm": every.pixel_mm,
-        "display": _said_of(coarse.display, fitted),
+        "display": _said_of(coarse.display),
     }
     report(1.0, "reconstructed")
     return Reconstruction(fit.cloud, volume, quality)
@@ -185,58 +193,51 @@ def _mean_l1(cloud: GaussianCloud, beams: Beams) -> float:
 @torch.no_grad()
 def _quality(
     cloud: GaussianCloud,
-    lines: Beams,
+    coarse: Coarse,
     held: Beams | None,
-    every: Beams,
+    beams_of: tuple[Beams, Beams],
     centre: Array,
     steps: int,
 ) -> dict[str, Any]:
     """The figures of the views, and the verdict."""
     views: dict[str, Any] = {}
     out: dict[str, Any] = {}
-    agreed: list[float] = []
+    every, fitted = beams_of
+    lines = coarse.lines
     for beams, is_held in ((lines, False), (held, True)):
         if beams is None:
             continue
         rendered = stacked([render_view(cloud, beams, n) for n in range(len(beams))])
-        scores = agreement(rendered, beams.values, beams.weight)
         decibels, likeness = [], []
         for n, name in enumerate(beams.names):
             mask, wanted = beams.weight[n], beams.values[n]
             one = psnr_db(rendered[n : n + 1], wanted[None], mask[None])
             peak = (mask * wanted).max().clamp_min(1e-6)
             ssim = 1.0 - float(image_losses(rendered[n] / peak, wanted / peak, mask)[1])
-            views[name] = {
-                "psnr_db": one,
-                "ssim": ssim,
-                "agreement": scores[n],
-                "held_out": is_held,
-            }
+            views[name] = {"psnr_db": one, "ssim": ssim, "held_out": is_held}
             decibels.append(one)
             likeness.append(ssim)
         key = "held_out_" if is_held else ""
         out[f"{key}psnr_db"] = float(np.mean(decibels))
         out[f"{key}ssim"] = float(np.mean(likeness))
-        if not is_held:
-            agreed = scores
     gap = widest_gap_deg(lines.cameras, centre)
-    odd = odd_views(lines.names, agreed)
-    status, reason = verdict(len(lines), gap, odd, steps < 1)
+    status, reason = verdict(len(lines), gap, coarse.odd, steps < 1)
     return out | {
         "status": status,
         "reason": reason,
-        "odd_views": odd,
+        "odd_views": list(coarse.odd),
         "widest_gap_deg": gap,
-        "views": {name: views[name] for name in every.names},
+        "views": {name: views[name] for name in every.names if name in views},
+        "agreement": dict(zip(fitted.names, coarse.agreement, strict=True)),
     }
 
 
-def _said_of(display: Display | None, beams: Beams) -> dict[str, Any]:
+def _said_of(display: Display | None) -> dict[str, Any]:
     """What is known of the display, as JSON values; nothing where there was none."""
     if display is None:
         return {}
     return {
         "near": display.near.tolist(),
         "span": display.log_span.exp().tolist(),
-        "curves": display.curves().tolist()[: len(beams)],
+        "curves": display.curves().tolist(),
     }

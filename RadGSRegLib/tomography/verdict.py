@@ -7,51 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..geometry import Array, Camera
 from . import bounds
-
-# Details: what is left of a picture blurred to 2 pixels without what is blurred to 8, pixels.
-_FINE_PX, _COARSE_PX = 1, 6
-
-
-def agreement(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
-    """How well the details of each view and of its rendering agree: correlations (V,).
-
-    All are (V, rows, columns). Only details: gain and offset say nothing of the geometry.
-    """
-    out = []
-    for image, target, mask in zip(rendered, wanted, weight, strict=True):
-        whole = _mean(mask, _COARSE_PX) > 0.999
-        a, b = (_details(picture)[whole] for picture in (image, target))
-        if len(a) < 16:
-            out.append(0.0)
-            continue
-        a, b = a - a.mean(), b - b.mean()
-        out.append(float((a @ b) / (a.norm() * b.norm()).clamp_min(1e-12)))
-    return out
-
-
-def _details(picture: Tensor) -> Tensor:
-    return _mean(picture, _FINE_PX) - _mean(picture, _COARSE_PX)
-
-
-def _mean(picture: Tensor, reach: int) -> Tensor:
-    """Means over squares of 2 ``reach`` + 1 pixels, with zeros beyond the rim."""
-    size = 2 * reach + 1
-    mean: Tensor = functional.avg_pool2d(picture[None, None], size, stride=1, padding=reach)[0, 0]
-    return mean
-
-
-def odd_views(names: Sequence[str], correlations: Sequence[float]) -> list[str]:
-    """Return the names of views that agree with the rest much less than most do."""
-    usual = float(np.median(correlations))
-    return [
-        name
-        for name, value in zip(names, correlations, strict=True)
-        if value < usual - bounds.BELOW_MEDIAN
-    ]
 
 
 def widest_gap_deg(cameras: Sequence[Camera], centre_world: Array) -> float:

@@ -1,0 +1,351 @@
+"""Volumes from X-rays alone: the parts of the whole beam's reconstruction, and the whole of it."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from RadGSRegLib.cases import View
+from RadGSRegLib.drr import SystemMatrix
+from RadGSRegLib.errors import Cancelled, InputError
+from RadGSRegLib.gaussians import GaussianCloud, rasterize
+from RadGSRegLib.geometry import Camera
+from RadGSRegLib.reconstruction import cube
+from RadGSRegLib.simulation import SimulationParameters, path_cameras
+from RadGSRegLib.tomography import BeamOptions, reconstruct_beam, solve
+from RadGSRegLib.tomography.beams import whole_beams
+from RadGSRegLib.tomography.consistency import agreement
+from RadGSRegLib.tomography.display import Display, fit_display, ranked
+from RadGSRegLib.tomography.drawing import draw_clouds, values_at
+from RadGSRegLib.tomography.verdict import verdict, widest_gap_deg
+from RadGSRegLib.views import prepare_views
+
+CENTRE = np.array([3.0, -5.0, 8.0])
+PARAMETERS = SimulationParameters.preset("clean").with_field(180.0, 32)
+QUICK = BeamOptions(steps=6, gaussians=1500, pixels=32, spacing_mm=4.0, box_mm=80.0)
+
+
+def body() -> GaussianCloud:
+    """A trunk of wide Gaussians with small dense ones in it, world mm."""
+    generator = np.random.default_rng(3)
+    wide = generator.uniform(-60.0, 60.0, (60, 3)) * [1.2, 0.8, 1.0]
+    small = generator.uniform(-25.0, 25.0, (12, 3))
+    means = torch.from_numpy(np.concatenate([wide, small]) + CENTRE).float()
+    scales = torch.cat([torch.full((60, 3), 24.0), torch.full((12, 3), 6.0)])
+    densities = torch.cat([torch.full((60,), 0.006), torch.full((12,), 0.02)])
+    quaternions = torch.zeros(72, 4)
+    quaternions[:, 0] = 1.0
+    return GaussianCloud(means, scales, quaternions, densities)
+
+
+def about_centre(count: int, path: str = "arbitrary", pixels: int = 32) -> list[Camera]:
+    """Cameras of a path about `CENTRE`."""
+    parameters = PARAMETERS.with_field(180.0, pixels)
+    shift = np.eye(4)
+    shift[:3, 3] = -CENTRE
+    cameras = path_cameras(parameters, path, count, np.random.default_rng(0)).values()
+    return [Camera(c.intrinsic, c.world_to_camera @ shift, *c.size) for c in cameras]
+
+
+def exact(camera: Camera) -> np.ndarray:
+    """Line integrals (rows, columns) of the body."""
+    image = rasterize(body(), camera.intrinsic, camera.world_to_camera, camera.size)
+    return np.asarray(image.numpy(), dtype=np.float32)
+
+
+def shown(cameras: list[Camera], intensity: str = "attenuation") -> list[View]:
+    """X-rays of the body; on a display each with a window and a polarity of its own curve."""
+    out = []
+    generator = np.random.default_rng(5)
+    for number, camera in enumerate(cameras):
+        pixels = exact(camera)
+        if intensity == "display":
+            near = pixels.min() - generator.uniform(0.0, 0.3)
+            window = (pixels - near) / (pixels.max() + generator.uniform(0.0, 0.5) - near)
+            pixels = np.rint(4000.0 * (1.0 - window**0.8)).astype(np.float32)
+        spacing = (PARAMETERS.pixel_mm, PARAMETERS.pixel_mm)
+        out.append(View(f"V{number:02d}", pixels, camera, spacing, intensity))
+    return out
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
+def test_conjugate_gradients_find_what_the_lines_say(generator: torch.Generator) -> None:
+    cameras = about_centre(30)
+    grid = cube(CENTRE, 120.0, 12.0)
+    matrix = SystemMatrix(cameras, grid.index_to_world, (10, 10, 10))
+    true = torch.zeros(10, 10, 10)
+    true[3:7, 2:8, 3:6] = 0.02
+    lines = matrix.forward(true)
+    weight = torch.ones_like(lines)
+    rough = solve(matrix, lines, weight, torch.zeros_like(true), 1, inner=2)
+    fine = solve(matrix, lines, weight, torch.zeros_like(true), 6, inner=8)
+    errors = [float((x - true).norm() / true.norm()) for x in (rough, fine)]
+    assert errors[1] < 0.1 < errors[0]
+    assert float(fine.min()) >= 0.0
+
+
+def test_pixels_without_weight_say_nothing() -> None:
+    cameras = about_centre(12)
+    grid = cube(CENTRE, 120.0, 20.0)
+    matrix = SystemMatrix(cameras, grid.index_to_world, (6, 6, 6))
+    lines = matrix.forward(torch.full((6, 6, 6), 0.02))
+    weight = torch.ones_like(lines)
+    weight[:, :8] = 0.0
+    spoiled = torch.where(weight > 0, lines, torch.full_like(lines, 99.0))
+    start = torch.zeros(6, 6, 6)
+    right, still = (solve(matrix, x, weight, start, 2) for x in (lines, spoiled))
+    assert torch.equal(right, still)
+
+
+def test_whole_pictures_of_any_size_share_a_pixel() -> None:
+    cameras = about_centre(3)
+    views = shown(cameras)
+    wide = cameras[1].window(-8.0, -8.0, 96, 96, 0.5)
+    views[1] = replace(views[1], pixels=np.ones((96, 96), np.float32), camera=wide)
+    beams = whole_beams(prepare_views(views), CENTRE, 32)
+    assert beams.values.shape[0] == 3
+    assert beams.values.shape[1] % 4 == 0
+    for view, camera in zip(views, beams.cameras, strict=True):
+        at = camera.project(CENTRE[None])[0]
+        before = view.camera.project(CENTRE[None])[0]
+        assert beams.pixel_mm >= 180.0 / 32 - 0.1
+        assert np.isfinite(at).all()
+        assert np.isfinite(before).all()
+    thin = beams.thinned(2)
+    assert thin.values.shape[1:] == tuple(n // 2 for n in beams.values.shape[1:])
+    # A pixel of the thinned picture looks where the middle of its four did.
+    fine = beams.cameras[0].ray_directions(np.array([[4.5, 6.5]]))
+    coarse = thin.cameras[0].ray_directions(np.array([[2.0, 3.0]]))
+    assert np.allclose(fine, coarse, atol=1e-9)
+
+
+def test_a_shutter_is_left_out_and_a_dark_trunk_is_not() -> None:
+    views = shown(about_centre(3), "display")
+    pixels = views[0].pixels.copy()
+    pixels[:, :9] = pixels.max()
+    beams = whole_beams(prepare_views([replace(views[0], pixels=pixels), *views[1:]]), CENTRE, 32)
+    assert not beams.weight[0, :, :8].any()
+    assert beams.weight[0, :, 12:].mean() > 0.95
+    assert beams.weight[1:].mean() > 0.95
+
+
+def test_ranks_do_not_change_with_the_curve_and_turn_with_the_sign() -> None:
+    views = shown(about_centre(4), "display")
+    bent = [replace(v, pixels=np.sqrt(v.pixels)) for v in views]
+    straight, curved = (whole_beams(prepare_views(v), CENTRE, 32) for v in (views, bent))
+    one = torch.ones(4, dtype=torch.long)
+    a, b = ranked(straight, one).values, ranked(curved, one).values
+    assert torch.allclose(a, b, atol=1e-3)
+    assert torch.allclose(ranked(straight, -one).values, 1.0 - a, atol=1e-3)
+
+
+def test_a_display_undoes_what_it_shows() -> None:
+    views = shown(about_centre(4), "display")
+    beams = whole_beams(prepare_views(views), CENTRE, 32)
+    generator = torch.Generator().manual_seed(1)
+    lines = 2.0 + 4.0 * torch.rand((4, 32, 32), generator=generator)
+    display = Display.start(beams)
+    display.near.add_(torch.rand(4, generator=generator) - 0.8)
+    display.knots.add_(torch.rand(display.knots.shape, generator=generator))
+    ranks = display.ranks(lines, beams.pixel_mm)
+    inside = (ranks > 0.0) & (ranks < 1.0)
+    back = display.lines(ranks, lines, beams.pixel_mm)
+    assert float(inside.float().mean()) > 0.5
+    assert torch.allclose(back[inside], lines[inside], atol=0.02)
+
+
+def test_a_display_settles_on_views_that_were_not_fitted() -> None:
+    views = shown(about_centre(4), "display")
+    beams = whole_beams(prepare_views(views), CENTRE, 32)
+    lines = torch.from_numpy(np.stack([exact(v.camera) for v in views])) + 2.0
+    display = Display.start(beams)
+    display.near.copy_(torch.tensor([1.0, 1.4, 1.8, 2.2]))
+    ranks = display.ranks(lines, beams.pixel_mm)
+    inside = ((ranks > 0.02) & (ranks < 0.98)).float()
+    other = display.settled(ranks, inside, lines, beams.device, beams.pixel_mm)
+    assert torch.allclose(other.near, display.near, atol=0.1)
+    assert torch.allclose(other.log_span, display.log_span, atol=0.1)
+
+
+def test_the_fit_of_a_display_comes_nearer() -> None:
+    views = shown(about_centre(10), "display")
+    beams = whole_beams(prepare_views(views), CENTRE, 32)
+    shown_ = ranked(beams, -torch.ones(10, dtype=torch.long))
+    grid = cube(CENTRE, 400.0, 25.0)
+    matrix = SystemMatrix(beams.cameras, grid.index_to_world, (16, 16, 16))
+    start = torch.full((16, 16, 16), 0.01)
+    losses = [
+        fit_display(shown_, matrix, start, Display.start(beams), steps, rate=0.1)[2]
+        for steps in (1, 60)
+    ]
+    assert losses[1] < 0.6 * losses[0]
+
+
+def test_drawn_clouds_hold_what_the_voxels_held() -> None:
+    grid, inner = cube(CENTRE, 200.0, 8.0), cube(CENTRE, 80.0, 2.0)
+    voxels = torch.zeros(25, 25, 25)
+    voxels[6:19, 6:19, 6:19] = 0.02
+    cloud, count = draw_clouds(voxels, grid, inner, 4000, 2.0)
+    assert 0 < count < len(cloud) <= 4000
+    assert float(cloud.mass()) == pytest.approx(float(voxels.sum()) * 8.0**3, rel=0.1)
+    assert float(cloud.scales[:count].max()) < float(cloud.scales[count:].min())
+    inside = (cloud.means[:count].numpy() > inner.lower) & (
+        cloud.means[:count].numpy() < inner.upper
+    )
+    assert inside.all()
+
+
+def test_values_are_trilinear() -> None:
+    grid = cube(CENTRE, 40.0, 10.0)
+    voxels = torch.arange(64.0).view(4, 4, 4)
+    middle = grid.index_to_world @ [1.0, 2.0, 3.0, 1.0]
+    between = grid.index_to_world @ [1.5, 2.0, 3.0, 1.0]
+    values = values_at(voxels, grid, np.stack([middle[:3], between[:3]]))
+    assert values.tolist() == pytest.approx([57.0, 57.5])
+
+
+def test_more_views_show_more_of_a_trunk() -> None:
+    inner = cube(CENTRE, 80.0, 4.0)
+    true = inner.voxelize(body()).array
+    scores = []
+    for count in (4, 24):
+        result = reconstruct_beam(shown(about_centre(count)), centre_world=CENTRE, options=QUICK)
+        assert result.volume.array.shape == true.shape
+        scores.append(correlation(result.volume.array, true))
+    assert scores[1] > 0.85
+    assert scores[1] > scores[0]
+
+
+def test_an_unknown_display_of_either_polarity_is_undone() -> None:
+    views = shown(about_centre(20), "display")
+    turned = [replace(v, pixels=4000.0 - v.pixels) for v in views]
+    true = cube(CENTRE, 80.0, 4.0).voxelize(body()).array
+    volumes = [
+        reconstruct_beam(some, centre_world=CENTRE, options=QUICK).volume.array
+        for some in (views, turned)
+    ]
+    assert all(correlation(volume, true) > 0.6 for volume in volumes)
+    assert correlation(*volumes) > 0.95
+
+
+def test_views_held_out_judge_and_are_not_fitted() -> None:
+    views = shown(about_centre(12))
+    options = replace(QUICK, hold_out=3)
+    quality = reconstruct_beam(views, centre_world=CENTRE, options=options).quality
+    held = [name for name, of in quality["views"].items() if of["held_out"]]
+    assert len(held) == 3
+    assert quality["held_out_psnr_db"] > 15.0
+    spoiled = [replace(v, pixels=v.pixels * 0.0) if v.name in held else v for v in views]
+    again = reconstruct_beam(spoiled, centre_world=CENTRE, options=options).quality
+    for name, of in quality["views"].items():
+        if not of["held_out"] and quality["best_step"] == again["best_step"]:
+            assert again["views"][name]["psnr_db"] == pytest.approx(of["psnr_db"], abs=1e-3)
+
+
+def test_a_turned_view_is_named_and_nothing_is_ok() -> None:
+    views = shown(about_centre(20, pixels=96))
+    angle = np.radians(12.0)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    wrong = views[7].camera
+    moved = Camera(wrong.intrinsic, wrong.world_to_camera @ turn, *wrong.size)
+    views[7] = replace(views[7], camera=moved)
+    options = replace(QUICK, pixels=96)
+    quality = reconstruct_beam(views, centre_world=CENTRE, options=options).quality
+    assert quality["odd_views"] == ["V07"]
+    assert quality["status"] == "uncertain"
+    assert "V07 contradicts" in quality["reason"]
+
+
+def test_the_same_seed_gives_the_same_volume() -> None:
+    views = shown(about_centre(6))
+    first, second = (
+        reconstruct_beam(views, centre_world=CENTRE, options=QUICK).volume.array for _ in range(2)
+    )
+    assert np.array_equal(first, second)
+
+
+def test_no_minutes_still_give_a_volume() -> None:
+    options = replace(QUICK, minutes=0.0, steps=10**6)
+    result = reconstruct_beam(shown(about_centre(6)), centre_world=CENTRE, options=options)
+    assert result.quality["steps"] == 0
+    assert result.volume.array.max() > 0.0
+    assert result.quality["status"] == "uncertain"
+
+
+def test_it_stops_when_asked() -> None:
+    heard: list[float] = []
+
+    def stop(share: float, message: str) -> None:
+        heard.append(share)
+        if share > 0.5:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        reconstruct_beam(shown(about_centre(5)), centre_world=CENTRE, options=QUICK, progress=stop)
+    assert heard == sorted(heard)
+
+
+def test_agreement_sees_details_only() -> None:
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.rand((1, 48, 48), generator=generator)
+    weight = torch.ones_like(picture)
+    assert agreement(picture, 3.0 * picture + 7.0, weight) == pytest.approx([1.0], abs=1e-3)
+    other = torch.rand((1, 48, 48), generator=generator)
+    assert abs(agreement(picture, other, weight)[0]) < 0.3
+
+
+@pytest.mark.parametrize(("path", "count", "widest"), [("circular", 9, 20.0), ("arc", 35, 6.0)])
+def test_gaps_of_paths(path: str, count: int, widest: float) -> None:
+    gap = widest_gap_deg(about_centre(count, path), CENTRE)
+    assert 180.0 / count / 2.0 <= gap <= widest + 1e-6
+
+
+def test_the_verdict_says_what_is_wrong() -> None:
+    assert verdict(40, 10.0, [], False)[0] == "ok"
+    assert "V3 contradicts" in verdict(40, 10.0, ["V3"], False)[1]
+    assert "V3, V4 contradict" in verdict(40, 10.0, ["V3", "V4"], False)[1]
+    assert verdict(5, 10.0, [], False) == (
+        "uncertain",
+        "5 X-rays do not show a volume; 15 are needed",
+    )
+    assert "90 degrees" in verdict(40, 90.0, [], False)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "word"),
+    [
+        (replace(QUICK, hold_out=4), 6, "2 are left to fit"),
+        (QUICK, 2, "2 are left to fit"),
+    ],
+)
+def test_too_few_views_are_refused(options: BeamOptions, count: int, word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        reconstruct_beam(shown(about_centre(count)), centre_world=CENTRE, options=options)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"gaussians": 3},
+        {"steps": 0},
+        {"box_mm": 2.0},
+        {"minutes": -1.0},
+        {"spacing_mm": float("nan")},
+        {"weight_tv": True},
+    ],
+)
+def test_bad_options_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(bad))):
+        BeamOptions(**bad)
+
+
+def test_a_source_in_the_patient_is_refused() -> None:
+    views = shown(about_centre(3))
+    with pytest.raises(InputError, match="at or behind the source"):
+        reconstruct_beam(views, centre_world=views[1].camera.source_world, options=QUICK)
