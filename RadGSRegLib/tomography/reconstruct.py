@@ -20,7 +20,7 @@ from ..reconstruction import DensityControl, Reconstruction, cube, image_losses
 from ..system import Progress, ProgressCallable, one_torch_thread
 from ..views import ViewFilter, prepare_views
 from .beams import Beams, whole_beams
-from .cloud_fit import fit_cloud, render_view
+from .cloud_fit import CoarseVoxels, fit_cloud, render_view
 from .coarse import Coarse, as_lines, coarse_volume, saying
 from .display import Display, ranked
 from .drawing import draw_clouds
@@ -104,7 +104,7 @@ def reconstruct_beam(
         )
         judged = None
         # The unknown polarity of a device is that of its views which were fitted.
-        shown = ranked(every, _signs(every, fitted, coarse.sign))
+        shown = ranked(every, _signs(every, coarse))
         if held:
             judged = _lines_of_held(shown.some(held), coarse.display, cloud)
         control = DensityControl(chosen.gaussians - (len(cloud) - inner_count))
@@ -118,7 +118,7 @@ def reconstruct_beam(
         fit = fit_cloud(
             cloud,
             coarse.lines,
-            coarse.grid,
+            CoarseVoxels(coarse.voxels, coarse.grid),
             inner,
             left,
             control,
@@ -158,13 +158,13 @@ def _with_minutes_left(options: BeamOptions, spent_s: float) -> BeamOptions:
     return replace(options, minutes=max(options.minutes - spent_s / 60.0, 0.0))
 
 
-def _signs(every: Beams, fitted: Beams, sign: Tensor) -> Tensor:
+def _signs(every: Beams, coarse: Coarse) -> Tensor:
     """The sign (V,) of every view, from those of the fitted ones of its device."""
     out = every.sign.clone()
     for n in range(len(every)):
         if int(out[n]) == 0:
-            same = fitted.device == every.device[n]
-            out[n] = sign[same][0] if bool(same.any()) else 1
+            same = coarse.lines.device == every.device[n]
+            out[n] = coarse.sign[same][0] if bool(same.any()) else 1
     return out
 
 

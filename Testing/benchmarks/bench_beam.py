@@ -179,7 +179,7 @@ def held_out_figures(
     attenuation, bone = truth.scores(grid)
     q = done.quality
     return (
-        f"{q['status']} | {q['held_out_psnr_db']:.1f} | {q['held_out_ssim']:.3f} | "
+        f"{q['status']}{' '.join(['', *q['odd_views']])} | {q['held_out_psnr_db']:.1f} | {q['held_out_ssim']:.3f} | "
         f"{attenuation:.3f} | {bone:.3f}"
     )
 
