@@ -1,13 +1,18 @@
 """Volumes from X-rays alone: the parts of the whole beam's reconstruction, and the whole of it."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import torch
 
 from RadGSRegLib.cases import View
+from RadGSRegLib.cases.views import check_views
+from RadGSRegLib.cli import main
 from RadGSRegLib.drr import SystemMatrix
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.gaussians import GaussianCloud, rasterize
@@ -348,3 +353,77 @@ def test_a_source_in_the_patient_is_refused() -> None:
     views = shown(about_centre(3))
     with pytest.raises(InputError, match="at or behind the source"):
         reconstruct_beam(views, centre_world=views[1].camera.source_world, options=QUICK)
+
+
+def test_commands_simulate_and_reconstruct_many_views(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orbit, out = tmp_path / "orbit", tmp_path / "volume"
+    simulate = ["simulate", "--out", str(orbit), "--realism", "clean", "--views", "18"]
+    assert main([*simulate, "--path", "arc", "--field-mm", "150", "--pixels", "32"]) == 0
+    views = json.loads((orbit / "views.json").read_text())["views"]
+    assert [view["name"] for view in views][:2] == ["V01", "V02"]
+    assert len(views) == 18
+    assert views[0]["size"] == [32, 32]
+    sizes = ["--steps", "3", "--gaussians", "900", "--spacing", "4", "--box-mm", "72"]
+    command = ["reconstruct", str(orbit / "views.json"), "--out", str(out), "--hold-out", "2"]
+    code = main([*command, *sizes])
+    record = json.loads((out / "reconstruction.json").read_text())
+    assert code == (0 if record["status"] == "ok" else 3)
+    assert record["status"] in ("ok", "uncertain")
+    assert record["reason"] in capsys.readouterr().out
+    assert sum(view["held_out"] for view in record["quality"]["views"].values()) == 2
+    assert record["quality"]["steps"] == 3
+    assert sitk.ReadImage(str(out / "reconstruction.nii.gz")).GetSize() == (18, 18, 18)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--path", "arc"], "of use only with --views"),
+        (["--views", "1"], "not a whole number"),
+        (["--views", "3", "--field-mm", "-4"], "not a length"),
+    ],
+)
+def test_simulate_refuses_odd_paths(
+    options: list[str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", "--out", str(tmp_path / "x"), *options]) == 2
+    assert word in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("given", [["--ct-prior"], ["--method", "learned", "--model", "m"]])
+def test_sizes_go_with_xrays_alone(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m").write_bytes(b"")
+    given = [str(tmp_path / "m") if word == "m" else word for word in given]
+    command = ["reconstruct", str(tmp_path), "--out", str(tmp_path / "x"), "--spacing", "2"]
+    assert main([*command, *given]) == 2
+    assert "--spacing" in capsys.readouterr().err
+
+
+def test_views_close_together_are_welcome_among_many(tmp_path: Path) -> None:
+    near = about_centre(9, "arc")
+    near[4] = turned(near[3], 2.0)
+    views = shown(near)
+    check_views(views, tmp_path)
+    with pytest.raises(InputError, match="are equal"):
+        check_views(views[3:5], tmp_path)
+    with pytest.raises(InputError, match="same picture"):
+        check_views([*views, replace(views[0], name="again")], tmp_path)
+    close = shown([near[3], near[4], turned(near[3], -2.0)])
+    with pytest.raises(InputError, match="one line"):
+        check_views(close, tmp_path)
+
+
+def turned(camera: Camera, degrees: float) -> Camera:
+    """The camera as it stands after the patient has turned about the world's z through `CENTRE`."""
+    angle = np.radians(degrees)
+    there, back = np.eye(4), np.eye(4)
+    there[:3, 3], back[:3, 3] = CENTRE, -CENTRE
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    moved = camera.world_to_camera @ there @ turn @ back
+    return Camera(camera.intrinsic, moved, *camera.size)

@@ -179,8 +179,8 @@ def held_out_figures(
     attenuation, bone = truth.scores(grid)
     q = done.quality
     return (
-        f"{q['status']}{' '.join(['', *q['odd_views']])} | {q['held_out_psnr_db']:.1f} | {q['held_out_ssim']:.3f} | "
-        f"{attenuation:.3f} | {bone:.3f}"
+        f"{' '.join([q['status'], *q['odd_views']])} | {q['held_out_psnr_db']:.1f} | "
+        f"{q['held_out_ssim']:.3f} | {attenuation:.3f} | {bone:.3f}"
     )
 
 
