@@ -236,8 +236,8 @@ def reconstruct(
         options: None: the defaults.
         progress: told of the share done; may cancel.
         filters: what makes the views better first.
-        beam: options for three X-rays or more without a prior; None: the defaults, with seed,
-            device, box and voxels of ``options``.
+        beam: options for three X-rays or more without a prior, of no use otherwise; None: the
+            defaults, with seed, device, time, steps, box and voxels of ``options``.
 
     Returns:
         The cloud (world mm), the volume (1/mm, world axes) and the quality of the fit.
@@ -312,7 +312,15 @@ def _beam_of(options: ReconstructionOptions | None) -> BeamOptions:
 
     if options is None:
         return BeamOptions()
-    beam = BeamOptions(seed=options.seed, device=options.device, spacing_mm=options.spacing_mm)
+    minutes = None if options.time_limit_s is None else options.time_limit_s / 60.0
+    beam = BeamOptions(
+        seed=options.seed,
+        device=options.device,
+        minutes=minutes,
+        # As many times the usual steps as of a fit to two X-rays.
+        steps=max(round(2.0 * options.fresh_steps), 1),
+        spacing_mm=options.spacing_mm,
+    )
     return beam if options.box_mm is None else replace(beam, box_mm=options.box_mm)
 
 

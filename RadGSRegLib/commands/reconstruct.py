@@ -65,7 +65,7 @@ def _add_without_ct(parser: argparse.ArgumentParser) -> None:
         "--minutes",
         type=positive_minutes,
         metavar="M",
-        help="stop after so long with the best so far",
+        help="stop the fit after so long, with the best so far (see --hold-out)",
     )
     group.add_argument(
         "--hold-out",
@@ -187,6 +187,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "software": software_versions(),
             "parameters": {
                 "seed": args.seed,
+                **_without_ct(args),
                 "views": [view.name for view in views],
                 "notes": list(notes),
             },

@@ -5,7 +5,7 @@ the last x, and conjugate gradients take a few steps on
 
     1/2 |A x - t|^2_w + tv sum |grad x| + pull sum |x - class(x)|,
 
-class(x) being soft tissue or air, whichever is nearer. Conjugate gradients, because what is wide
+class(x) being soft tissue or air, whichever it resembles. Conjugate gradients, because what is wide
 (the trunk) is settled in few steps, where simultaneous updates take hundreds; measured on 40 whole
 trunks' X-rays (docs/experiments/beam.md).
 """
@@ -76,7 +76,7 @@ def solve(
 
 
 def tissue_or_air(voxels: Tensor) -> Tensor:
-    """Which of the two each voxel is nearer to, as its attenuation."""
+    """Which of the two each voxel resembles, as its attenuation."""
     tissue = voxels > bounds.TISSUE_SHARE * bounds.TISSUE_MU
     return bounds.TISSUE_MU * tissue.to(voxels.dtype)
 

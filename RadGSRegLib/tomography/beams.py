@@ -96,8 +96,8 @@ def whole_beams(
 ) -> Beams:
     """Thin whole pictures to at most ``pixels`` along an edge, and pad them to one size.
 
-    All get the pixel width at ``centre_world`` (3,) mm of the finest that any of them needs. Raises
-    InputError for a view whose source lies at or beyond the centre, and one without any pixel that
+    All get one pixel width at ``centre_world`` (3,) mm, the widest that any of them needs. Raises
+    InputError for a view whose source is nearer than 100 mm to the centre or beyond it, and one without any pixel that
     shows the patient.
     """
     scales = []
@@ -105,12 +105,16 @@ def whole_beams(
         camera = view.camera
         depth = float(camera.world_to_camera[2, :3] @ centre_world + camera.world_to_camera[2, 3])
         if depth < bounds.LEAST_DEPTH_MM:
-            raise InputError(view.name, "the patient lies at or behind the source", "check it")
+            raise InputError(
+                view.name, "the patient lies at or behind the source, or nearly", "check it"
+            )
         if not _open(view).any():
             raise InputError(view.name, "no pixel shows the patient", "leave this X-ray out")
         scales.append((depth / camera.focal_px, max(camera.columns, camera.rows)))
     pixel_mm = max(mm * max(1.0, longest / pixels) for mm, longest in scales)
-    devices = list(dict.fromkeys(view.device for view in views))
+    # Counts and grey values of one C-arm do not share a curve.
+    kinds = [(view.device, view.gain_known, view.offset_known) for view in views]
+    devices = list(dict.fromkeys(kinds))
     parts = [_thin(view, pixel_mm / mm) for view, (mm, _) in zip(views, scales, strict=True)]
     rows, columns = (
         -(-max(image.shape[axis] for image, _, _ in parts) // _MULTIPLE) * _MULTIPLE
@@ -129,7 +133,7 @@ def whole_beams(
         torch.from_numpy(weight).to(device),
         torch.tensor([view.gain_known and view.offset_known for view in views], device=device),
         torch.tensor([view.sign if view.gain_known else 0 for view in views], device=device),
-        torch.tensor([devices.index(view.device) for view in views], device=device),
+        torch.tensor([devices.index(kind) for kind in kinds], device=device),
         pixel_mm,
     )
 

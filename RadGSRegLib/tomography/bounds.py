@@ -14,8 +14,8 @@ BLUR_REACH = 3.0
 # A thinned pixel says something where at least this share of its neighbourhood does. No evidence.
 LEAST_SHARE = 0.25
 
-# A plateau of the lowest or highest value is a shutter where a square of twice this fits, and its
-# rim of one pixel more is left out, pixels. No evidence.
+# A plateau of the lowest or highest value is a shutter where a diamond of this radius fits, and it
+# is left out with a rim of one pixel, pixels. No evidence.
 PLATEAU_PX = 3
 
 # What fills the beam
@@ -25,8 +25,7 @@ PLATEAU_PX = 3
 REGION_MM = 400.0
 # Attenuation of soft tissue, 1/mm: of water at 60 keV.
 TISSUE_MU = 0.0206
-# What is above this share of tissue is pulled to it, the rest to air: half way, nearer to tissue as
-# lungs and fat are. No evidence.
+# What is above this share of tissue is pulled to it, the rest to air. No evidence.
 TISSUE_SHARE = 0.6
 
 # Display
@@ -53,6 +52,8 @@ HOLD, HOLD_VIEWS, HOLD_POWER = 0.2, 10.0, 3.0
 # less than those of the median view. (Of 40 X-rays of a trunk, median 0.86 to 0.94: right ones lie
 # up to 0.20 below; one turned by 10 degrees 0.27 to 0.32, swapped and others' 0.55 and more.)
 BELOW_MEDIAN = 0.25
+# Where the median view agrees less with the others, none is believed. (Right ones: see above.)
+LEAST_AGREEMENT = 0.5
 # Fewer views than this, or a wider gap between their directions, do not cover, degrees.
 LEAST_VIEWS = 15
 WIDEST_GAP_DEG = 45.0

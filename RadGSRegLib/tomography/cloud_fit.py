@@ -102,7 +102,8 @@ def fit_cloud(
     while True:
         done = steps / options.steps
         if limit is not None:
-            done = max(done, (time.perf_counter() - began) / max(limit, 1e-6))
+            spent = time.perf_counter() - began
+            done = 1.0 if limit <= 0.0 else max(done, spent / limit)
         if judge is not None and (done >= 1.0 or done * _LOOKS >= looks):
             looks += 1
             now = free.cloud().detach()

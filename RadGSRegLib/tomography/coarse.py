@@ -116,7 +116,9 @@ def _refined(now: Coarse, stage: _Stage, centre: Array, report: Progress) -> Coa
     for number in range(stage.rounds):
         said(number / stage.rounds)
         part = report.part(number / stage.rounds, (number + 1) / stage.rounds)
-        heard = saying(part, "a coarse volume")
+        heard, display_heard = (
+            saying(part.part(*share), "a coarse volume") for share in ((0.0, 0.6), (0.6, 1.0))
+        )
         lines = as_lines(few, display, matrix.forward(voxels))
         voxels = solve(matrix, lines.values, few.weight, voxels, 2, penalty=penalty, report=heard)
         if display is not None and stage is _COARSE:
@@ -127,7 +129,7 @@ def _refined(now: Coarse, stage: _Stage, centre: Array, report: Progress) -> Coa
                 display,
                 _DISPLAY_AGAIN,
                 rate=_DISPLAY_RATE_AGAIN,
-                report=heard,
+                report=display_heard,
             )
     return replace(now, display=display, voxels=voxels, grid=grid)
 

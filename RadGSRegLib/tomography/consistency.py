@@ -18,6 +18,8 @@ from .beams import Beams
 # Details: what is left of a picture's means over 3 pixels without those over 13.
 _FINE_PX, _COARSE_PX = 1, 6
 _FOLDS = 5
+# A picture that shows fewer pixels away from its rim is not judged.
+_LEAST_PIXELS = 16
 # A few views cannot outvote one; where a third is odd, nothing says which third is right.
 _LEAST_KEPT, _MOST_ODD = 6, 0.3
 
@@ -28,7 +30,9 @@ def predicted_agreement(
     """How well the details of each view agree with what the other views predict: correlations (V,).
 
     Views are left out in five turns, every fifth at a time, and voxels on ``grid`` are solved for
-    from the others. A view that was itself fitted would agree with whatever was bent to it.
+    from the others. A view that was itself fitted would agree with whatever was bent to it. NaN
+    for a view that shows too little. (Penalties are those of finer pixels: smoother voxels, with
+    which `bounds.BELOW_MEDIAN` was measured.)
     """
     out = [0.0] * len(lines)
     folds = min(_FOLDS, len(lines))
@@ -61,12 +65,19 @@ def contradictions(
     scores = predicted_agreement(lines, grid, report=report)
     kept, odd = list(range(len(lines))), list[int]()
     now = list(scores)
+
+    def again(_share: float) -> None:
+        if report is not None:
+            report(1.0)
+
     while len(kept) > _LEAST_KEPT and len(odd) < _MOST_ODD * len(lines):
-        worst = int(np.argmin(now))
-        if now[worst] >= float(np.median(now)) - bounds.BELOW_MEDIAN:
+        if np.isnan(now).all():
+            break
+        worst = int(np.nanargmin(now))
+        if now[worst] >= float(np.nanmedian(now)) - bounds.BELOW_MEDIAN:
             break
         odd.append(kept.pop(worst))
-        now = predicted_agreement(lines.some(kept), grid, report=report)
+        now = predicted_agreement(lines.some(kept), grid, report=again)
         for n, score in zip(kept, now, strict=True):
             scores[n] = score
     return scores, sorted(odd)
@@ -75,14 +86,14 @@ def contradictions(
 def agreement(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
     """How well the details of each view and of its rendering agree: correlations (V,).
 
-    All are (V, rows, columns). Only details: gain and offset say nothing of the geometry.
+    All are (V, rows, columns); NaN where too little is shown. Only details: gain and offset say nothing of the geometry.
     """
     out = []
     for image, target, mask in zip(rendered, wanted, weight, strict=True):
         whole = _mean(mask, _COARSE_PX) > 0.999
         a, b = (_details(picture)[whole] for picture in (image, target))
-        if len(a) < 16:
-            out.append(0.0)
+        if len(a) < _LEAST_PIXELS:
+            out.append(float("nan"))
             continue
         a, b = a - a.mean(), b - b.mean()
         out.append(float((a @ b) / (a.norm() * b.norm()).clamp_min(1e-12)))

@@ -14,7 +14,7 @@ The model goes from the volume to the grey values and is compared there, where t
 The other way, from grey values to line integrals, a fit can always do better by making everything
 fainter (measured: it does). What is wide is hardly in the data where all beams pass through a trunk
 that no picture shows whole; what decides it is that most of a body is soft tissue: the volume is
-pulled to tissue or air, whichever is nearer (measured: docs/experiments/beam.md).
+pulled to tissue or air, whichever it resembles (measured: docs/experiments/beam.md).
 """
 
 from __future__ import annotations
@@ -140,6 +140,8 @@ class Display:
         ``rendered`` (V, rows, columns) of each."""
         count = len(ranks)
         zeros = torch.zeros(count).to(ranks)
+        # Line integrals among them have no curve: any does.
+        device = device.clamp(max=len(self.knots) - 1)
         other = Display(zeros, zeros, zeros, self.knots, device)
         u = other.straightened(ranks)
         seen = -torch.log(
@@ -164,18 +166,24 @@ class Display:
         return -torch.log(torch.maximum(signal - self.scatter(rendered, pixel_mm), least))
 
 
-def ranked(beams: Beams, sign: Tensor) -> Beams:
+def ranked(beams: Beams, sign: Tensor, among: Beams | None = None) -> Beams:
     """Return the views with grey values as ranks in [0, 1] within their device, bone bright.
 
-    Line integrals that are known stay.
+    The ranks are those ``among`` other views of these devices, with the same ``sign``, where they
+    are given. Line integrals that are known stay.
     """
+    others = beams if among is None else among
     values = beams.values.clone()
     for number in range(int(beams.device.max()) + 1):
         mine = (beams.device == number) & ~beams.known
         if not bool(mine.any()):
             continue
         grey = (beams.values[mine] * sign[mine, None, None]).double()
-        inside = grey[beams.weight[mine] > 0]
+        asked = others.device == number
+        if not bool(asked.any()):
+            continue
+        pool = (others.values[asked] * sign[mine][0]).double()
+        inside = pool[others.weight[asked] > 0]
         levels, first = torch.unique(inside, return_inverse=True)
         counts = torch.bincount(first, minlength=len(levels)).double()
         middle = (counts.cumsum(0) - 0.5 * counts) / counts.sum()

@@ -19,7 +19,6 @@ _WIDTH = 0.55
 _INNER_SHARE, _FOR_SPLITS = 0.45, 0.1
 # Voxels below this share of the strong ones hold nothing.
 _FAINT = 0.05
-_TRIES = 4
 
 
 def draw_clouds(
@@ -39,8 +38,9 @@ def draw_clouds(
     volume_mm3 = grid.spacing_mm**3
     fine_mm = max((float((full & within).sum()) * volume_mm3 / share) ** (1.0 / 3.0), finest_mm)
     rest = float((full & ~within).sum()) * volume_mm3
-    coarse_mm = max((rest / (room - share)) ** (1.0 / 3.0), fine_mm)
-    for _ in range(_TRIES):
+    # No finer than the voxels: nothing more is known there.
+    coarse_mm = max((rest / (room - share)) ** (1.0 / 3.0), fine_mm, grid.spacing_mm)
+    while True:
         parts = (
             _lattice(voxels, grid, inner, fine_mm, least),
             _lattice(voxels, grid, grid, coarse_mm, least, hole=inner),

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from ..cases import View
 from ..errors import InputError
@@ -57,22 +56,25 @@ def reconstruct_beam(
         "held_out"}}), "psnr_db", "ssim", "held_out_psnr_db" and "held_out_ssim" over views,
         "agreement" ({name: of details with what the other X-rays predict}), "odd_views" (which
         contradict the rest and were left out), "widest_gap_deg", "gaussians", "inner_gaussians",
-        "steps", "best_step", "display".
+        "steps", "best_step", "pixel_mm" (of the thinned X-rays at the centre), "absolute_scale"
+        (whether all were line integrals), "prior", "beam" and "display" (windows and curves of the
+        X-rays that were fitted, {} for line integrals).
 
     Raises:
-        InputError: for fewer than three views left to fit, or one that does not show the place.
+        InputError: for fewer than three views left to fit, a source at the patient, or a picture
+            that is all shutter.
         Cancelled: when ``progress`` says so.
 
     Example:
-        >>> import numpy as np
-        >>> from RadGSRegLib.simulation import Prepared, SimulationParameters, path_cameras
-        >>> from RadGSRegLib.simulation import simulate_phantom_case
+        >>> from dataclasses import replace
         >>> from RadGSRegLib.tomography import BeamOptions, reconstruct_beam
         >>> quick = BeamOptions(gaussians=2000, steps=4, pixels=32, spacing_mm=4.0)
-        >>> result = reconstruct_beam(case.views * 2, centre_world=np.zeros(3), options=quick)
+        >>> frontal, lateral = case.views
+        >>> views = [frontal, lateral, replace(lateral, name="again")]
+        >>> result = reconstruct_beam(views, centre_world=(0.0, 0.0, 0.0), options=quick)
         >>> result.volume.array.shape
         (28, 28, 28)
-        >>> result.quality["status"]  # two directions do not show a volume
+        >>> result.quality["status"]
         'uncertain'
     """
     chosen = options or BeamOptions()
@@ -86,7 +88,7 @@ def reconstruct_beam(
     if len(views) - len(held) < 3:
         raise InputError(
             "views",
-            f"{len(views) - len(held)} are left to fit",
+            f"{max(len(views) - len(held), 0)} are left to fit",
             "three or more are needed; hold fewer out",
         )
     with one_torch_thread():
@@ -103,10 +105,9 @@ def reconstruct_beam(
             coarse.voxels, coarse.grid, inner, chosen.gaussians, every.pixel_mm
         )
         judged = None
-        # The unknown polarity of a device is that of its views which were fitted.
-        shown = ranked(every, _signs(every, coarse))
-        if held:
-            judged = _lines_of_held(shown.some(held), coarse.display, cloud)
+        asked = _judges(every.some(held), fitted, coarse)
+        if asked is not None:
+            judged = _lines_of_held(asked, coarse.display, cloud)
         control = DensityControl(chosen.gaussians - (len(cloud) - inner_count))
         left = _with_minutes_left(chosen, spent)
         part = report.part(0.4, 0.97)
@@ -127,8 +128,8 @@ def reconstruct_beam(
         )
         report(0.97, "voxelizing")
         volume = inner.voxelize(fit.cloud)
-        if held:
-            judged = _lines_of_held(shown.some(held), coarse.display, fit.cloud)
+        if asked is not None:
+            judged = _lines_of_held(asked, coarse.display, fit.cloud)
         quality = _quality(fit.cloud, coarse, judged, (every, fitted), centre, fit.steps)
     low, high = (torch.as_tensor(edge).to(fit.cloud.means) for edge in (inner.lower, inner.upper))
     within = ((fit.cloud.means > low) & (fit.cloud.means < high)).all(1)
@@ -158,14 +159,20 @@ def _with_minutes_left(options: BeamOptions, spent_s: float) -> BeamOptions:
     return replace(options, minutes=max(options.minutes - spent_s / 60.0, 0.0))
 
 
-def _signs(every: Beams, coarse: Coarse) -> Tensor:
-    """The sign (V,) of every view, from those of the fitted ones of its device."""
-    out = every.sign.clone()
-    for n in range(len(every)):
-        if int(out[n]) == 0:
-            same = coarse.lines.device == every.device[n]
-            out[n] = coarse.sign[same][0] if bool(same.any()) else 1
-    return out
+def _judges(held: Beams, fitted: Beams, coarse: Coarse) -> Beams | None:
+    """Views held out that can judge: line integrals, and those whose device was fitted, in ranks
+    among its fitted views and with its polarity."""
+    there = torch.isin(held.device, coarse.lines.device)
+    some = (held.known | there).nonzero()[:, 0].tolist()
+    if not some:
+        return None
+    kept = held.some(some)
+    sign = kept.sign.clone()
+    for n, device in enumerate(kept.device.tolist()):
+        same = coarse.lines.device == device
+        if int(sign[n]) == 0 and bool(same.any()):
+            sign[n] = coarse.sign[same][0]
+    return ranked(kept, sign, fitted)
 
 
 def _lines_of_held(held: Beams, display: Display | None, cloud: GaussianCloud) -> Beams:
@@ -221,15 +228,23 @@ def _quality(
         out[f"{key}psnr_db"] = float(np.mean(decibels))
         out[f"{key}ssim"] = float(np.mean(likeness))
     gap = widest_gap_deg(lines.cameras, centre)
-    status, reason = verdict(len(lines), gap, coarse.odd, steps < 1)
+    status, reason = verdict(len(lines), gap, _median(coarse.agreement), coarse.odd, steps < 1)
     return out | {
         "status": status,
         "reason": reason,
         "odd_views": list(coarse.odd),
         "widest_gap_deg": gap,
         "views": {name: views[name] for name in every.names if name in views},
-        "agreement": dict(zip(fitted.names, coarse.agreement, strict=True)),
+        "agreement": {
+            name: None if np.isnan(value) else value
+            for name, value in zip(fitted.names, coarse.agreement, strict=True)
+        },
     }
+
+
+def _median(values: Sequence[float]) -> float:
+    judged = [value for value in values if not np.isnan(value)]
+    return float(np.median(judged)) if judged else float("nan")
 
 
 def _said_of(display: Display | None) -> dict[str, Any]:

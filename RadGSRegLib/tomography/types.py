@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..errors import InputError
+from . import bounds
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class BeamOptions:
     """How to reconstruct; every value is a number or a string, so that JSON holds it.
 
     ``seed`` and ``steps`` fix the result on one machine. ``minutes`` (None: no limit) ends the fit
-    with the best so far, and with it the learning rate follows the clock. ``box_mm``: edge of the
+    early, with the best so far where views are held out; the learning rate then follows the clock.
+    The coarse volume is always finished. ``box_mm``: edge of the
     inner cube, where detail is wanted; ``spacing_mm``: its voxels. ``gaussians``: how many there
     are at most in both clouds. ``pixels``: X-rays are thinned to so many along their longer edge.
     ``hold_out`` views are fitted to nothing and judge the rest. Weights of the losses on images and
@@ -36,6 +38,14 @@ class BeamOptions:
         least = {"spacing_mm": 0.1, "gaussians": 500, "steps": 1, "hold_out": 0, "pixels": 32}
         for name in (*least, "weight_dssim", "weight_tv"):
             self._at_least(name, least.get(name, 0.0))
+        for name in ("seed", "gaussians", "steps", "hold_out", "pixels"):
+            if not isinstance(getattr(self, name), int):
+                raise InputError("reconstruction options", f"{name} is not a whole number")
+        if self.box_mm > bounds.REGION_MM:
+            raise InputError(
+                "reconstruction options",
+                f"box_mm is {self.box_mm:g}, more than the {bounds.REGION_MM:g} mm of the region",
+            )
         self._at_least("box_mm", 16.0 * self.spacing_mm)
         if self.minutes is not None:
             self._at_least("minutes", 0.0)

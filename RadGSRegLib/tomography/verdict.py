@@ -1,4 +1,4 @@
-"""Whether a reconstruction without a CT is to be trusted, and which X-rays contradict the rest."""
+"""Whether a reconstruction without a CT is to be trusted, and what says so."""
 
 from __future__ import annotations
 
@@ -27,8 +27,13 @@ def widest_gap_deg(cameras: Sequence[Camera], centre_world: Array) -> float:
     return float(np.max(np.diff(np.concatenate([angles, [angles[0] + 180.0]]))))
 
 
-def verdict(views: int, gap_deg: float, odd: Sequence[str], stopped_early: bool) -> tuple[str, str]:
-    """Return "ok" or "uncertain", and why in one sentence."""
+def verdict(
+    views: int, gap_deg: float, agreement: float, odd: Sequence[str], stopped_early: bool
+) -> tuple[str, str]:
+    """Return "ok" or "uncertain", and why in one sentence.
+
+    ``agreement``: the median of `consistency.predicted_agreement`, NaN where nothing is judged.
+    """
     if odd:
         named = ", ".join(odd)
         word = "contradicts" if len(odd) == 1 else "contradict"
@@ -40,6 +45,8 @@ def verdict(views: int, gap_deg: float, odd: Sequence[str], stopped_early: bool)
             "uncertain",
             f"no X-ray looks along {gap_deg:.0f} degrees; spread the directions",
         )
+    if not agreement >= bounds.LEAST_AGREEMENT:
+        return "uncertain", "the X-rays do not agree with each other; check the geometry"
     if stopped_early:
         return "uncertain", "the fit was stopped before it had begun; give it more minutes"
     return (
