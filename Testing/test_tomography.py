@@ -265,10 +265,8 @@ def test_swapped_views_are_named_and_nothing_is_ok() -> None:
 
 def test_all_geometry_wrong_is_never_ok() -> None:
     views = shown(about_centre(20, pixels=64))
-    pictures = [view.pixels for view in views]
-    shuffled = [
-        replace(v, pixels=p) for v, p in zip(views, pictures[7:] + pictures[:7], strict=True)
-    ]
+    pairs = zip(views, [*views[7:], *views[:7]], strict=True)
+    shuffled = [replace(view, pixels=other.pixels) for view, other in pairs]
     options = replace(QUICK, pixels=64)
     quality = reconstruct_beam(shuffled, centre_world=CENTRE, options=options).quality
     assert quality["status"] == "uncertain"

@@ -97,8 +97,8 @@ def whole_beams(
     """Thin whole pictures to at most ``pixels`` along an edge, and pad them to one size.
 
     All get one pixel width at ``centre_world`` (3,) mm, the widest that any of them needs. Raises
-    InputError for a view whose source is nearer than 100 mm to the centre or beyond it, and one without any pixel that
-    shows the patient.
+    InputError for a view whose source is nearer than 100 mm to the centre or beyond it, and one
+    without any pixel that shows the patient.
     """
     scales = []
     for view in views:

@@ -86,7 +86,8 @@ def contradictions(
 def agreement(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
     """How well the details of each view and of its rendering agree: correlations (V,).
 
-    All are (V, rows, columns); NaN where too little is shown. Only details: gain and offset say nothing of the geometry.
+    All are (V, rows, columns); NaN where too little is shown. Only details: gain and offset say
+    nothing of the geometry.
     """
     out = []
     for image, target, mask in zip(rendered, wanted, weight, strict=True):
