@@ -344,7 +344,7 @@ def test_the_verdict_says_what_is_wrong() -> None:
     assert "stopped" in verdict(40, 10.0, 0.9, [], True)[1]
     assert verdict(5, 10.0, 0.9, [], False) == (
         "uncertain",
-        "5 X-rays do not show a volume; 15 are needed",
+        "5 X-rays do not show a volume; 20 are needed",
     )
     assert "90 degrees" in verdict(40, 90.0, 0.9, [], False)[1]
 

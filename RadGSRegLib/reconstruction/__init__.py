@@ -4,7 +4,6 @@ from .box import FRESH_BOX_MM as FRESH_BOX_MM
 from .box import Box as Box
 from .box import box_of_cloud as box_of_cloud
 from .box import cube as cube
-from .deadline import Deadline as Deadline
 from .density_control import DensityControl as DensityControl
 from .density_control import halves as halves
 from .free_cloud import FreeCloud as FreeCloud
@@ -16,3 +15,4 @@ from .observation import observe as observe
 from .reconstruct import reconstruct_from_views as reconstruct_from_views
 from .types import Reconstruction as Reconstruction
 from .types import ReconstructionOptions as ReconstructionOptions
+from .types import check_at_least as check_at_least

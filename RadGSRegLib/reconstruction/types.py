@@ -9,6 +9,15 @@ from ..gaussians import GaussianCloud
 from ..geometry import Volume
 
 
+def check_at_least(name: str, value: Any, least: float) -> None:
+    """Raise InputError unless an option's value is a finite number of ``least`` or more."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < least:
+        raise InputError(
+            "reconstruction options", f"{name} is {value!r}, not a number of {least:g} or more"
+        )
+
+
 @dataclass(frozen=True)
 class ReconstructionOptions:
     """How to reconstruct; every value is a number or a string, so that JSON holds it.
@@ -66,12 +75,7 @@ class ReconstructionOptions:
             )
 
     def _at_least(self, name: str, least: float) -> None:
-        value = getattr(self, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < least:
-            raise InputError(
-                "reconstruction options", f"{name} is {value!r}, not a number of {least:g} or more"
-            )
+        check_at_least(name, getattr(self, name), least)
 
 
 @dataclass(frozen=True)

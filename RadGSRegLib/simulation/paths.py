@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..choices import PATHS
 from ..errors import InputError
 from ..geometry import Camera
 from .geometry import AP, c_arm_camera
 from .parameters import SimulationParameters
 
-_PATHS = ("circular", "arc", "arbitrary")
+_PATHS = tuple(path for path in PATHS if path != "biplanar")
 # How far a C-arm turns about the patient and tilts to head and feet, degrees to either side: the
 # orbit and the tilt of S. Jecklin et al., "IXGS", 2025 (section Dataset).
 ORBIT_DEG = 102.0

@@ -68,21 +68,21 @@ class Coarse:
         return replace(self, display=display, lines=lines, sign=sign, odd=names)
 
 
-def coarse_volume(beams: Beams, centre: Array, report: Progress) -> Coarse:
+def coarse_volume(beams: Beams, centre_world: Array, report: Progress) -> Coarse:
     """Find the display curves, and all that the beams cross in voxels of 4 mm."""
     device = beams.values.device
     if bool(beams.known.all()):
-        grid = _region(centre, _COARSE.voxel_mm)
+        grid = _region(centre_world, _COARSE.voxel_mm)
         now = Coarse(None, beams, torch.zeros(_shape(grid), device=device), grid, beams.sign)
     else:
-        now = _coarsest(beams, centre, report.part(0.0, 0.35))
-    now = _refined(now, _COARSE, centre, report.part(0.35, 0.5))
+        now = _coarsest(beams, centre_world, report.part(0.0, 0.35))
+    now = _refined(now, _COARSE, centre_world, report.part(0.35, 0.5))
     few = now.lines.thinned(_COARSE.factor)
     few = as_lines(few, now.display, _matrix(few, now.grid).forward(now.voxels))
     checking = saying(report.part(0.5, 0.65), "comparing the X-rays with each other")
     agreed, odd = contradictions(few, now.grid, report=checking)
     now = replace(now, agreement=tuple(agreed)).without(odd)
-    now = _refined(now, _FINE, centre, report.part(0.65, 1.0))
+    now = _refined(now, _FINE, centre_world, report.part(0.65, 1.0))
     lines = as_lines(now.lines, now.display, _matrix(now.lines, now.grid).forward(now.voxels))
     return replace(now, lines=lines)
 
@@ -100,11 +100,11 @@ def saying(report: Progress, message: str) -> Callable[[float], None]:
     return lambda share: report(share, message)
 
 
-def _refined(now: Coarse, stage: _Stage, centre: Array, report: Progress) -> Coarse:
+def _refined(now: Coarse, stage: _Stage, centre_world: Array, report: Progress) -> Coarse:
     """Finer voxels of the same views; the display once more where voxels are still coarse."""
     said = saying(report, "a coarse volume")
     few, display = now.lines.thinned(stage.factor), now.display
-    grid = _region(centre, stage.voxel_mm)
+    grid = _region(centre_world, stage.voxel_mm)
     voxels = now.voxels
     if tuple(voxels.shape) != _shape(grid):
         finer = functional.interpolate(voxels[None, None], size=_shape(grid), mode="trilinear")
@@ -134,9 +134,9 @@ def _refined(now: Coarse, stage: _Stage, centre: Array, report: Progress) -> Coa
     return replace(now, display=display, voxels=voxels, grid=grid)
 
 
-def _coarsest(beams: Beams, centre: Array, report: Progress) -> Coarse:
+def _coarsest(beams: Beams, centre_world: Array, report: Progress) -> Coarse:
     """Display and volume of the coarsest stage, with the polarity that fits better."""
-    grid = _region(centre, _COARSEST.voxel_mm)
+    grid = _region(centre_world, _COARSEST.voxel_mm)
     guesses = (1, -1) if bool((beams.sign == 0).any()) else (1,)
     best: tuple[float, Coarse] | None = None
     for number, guess in enumerate(guesses):
@@ -159,8 +159,8 @@ def _coarsest(beams: Beams, centre: Array, report: Progress) -> Coarse:
     return best[1]
 
 
-def _region(centre: Array, spacing_mm: float) -> Box:
-    return cube(centre, bounds.REGION_MM, spacing_mm)
+def _region(centre_world: Array, spacing_mm: float) -> Box:
+    return cube(centre_world, bounds.REGION_MM, spacing_mm)
 
 
 def _shape(grid: Box) -> tuple[int, int, int]:

@@ -11,8 +11,8 @@ from ..gaussians import GaussianCloud
 from ..geometry import Array
 from ..reconstruction import Box, cube
 
-# Standard deviations in steps of the lattice: less leaves gaps, more blurs. (White noise of a
-# lattice with 0.55 is flat to 3 %.)
+# Standard deviations in steps of the lattice: less leaves gaps, more blurs. (Equal Gaussians are
+# flat to 1.5 %: 2 exp(-2 pi^2 0.55^2) along each axis.)
 _WIDTH = 0.55
 # The share of the Gaussians that starts in the inner cube, and the share of all that splits may
 # still add there.
@@ -27,8 +27,8 @@ def draw_clouds(
     """Draw both clouds of voxels (K, J, I) on ``grid``, one after the other.
 
     On even lattices, no finer than ``finest_mm``: the inner one fills the cube ``inner``, the outer
-    one the rest, both only where there is something. Returns the
-    cloud (world mm) and how many of it, the first, are inner.
+    one the rest, both only where there is something. Returns the cloud (world mm) and how many of
+    it, the first, are inner.
     """
     least = _FAINT * float(torch.quantile(voxels[voxels > 0], 0.95)) if voxels.any() else 0.0
     room = (1.0 - _FOR_SPLITS) * gaussians

@@ -24,7 +24,7 @@ from .coarse import Coarse, as_lines, coarse_volume, saying
 from .display import Display, ranked
 from .drawing import draw_clouds
 from .types import BeamOptions
-from .verdict import psnr_db, stacked, verdict, widest_gap_deg
+from .verdict import psnr_db, verdict, widest_gap_deg
 
 
 def reconstruct_beam(
@@ -180,7 +180,7 @@ def _lines_of_held(held: Beams, display: Display | None, cloud: GaussianCloud) -
     if display is None or bool(held.known.all()):
         return held
     with torch.no_grad():
-        rendered = stacked([render_view(cloud, held, n) for n in range(len(held))])
+        rendered = torch.stack([render_view(cloud, held, n) for n in range(len(held))])
     settled = display.settled(held.values, held.weight, rendered, held.device, held.pixel_mm)
     return as_lines(held, settled, rendered)
 
@@ -203,7 +203,7 @@ def _quality(
     coarse: Coarse,
     held: Beams | None,
     beams_of: tuple[Beams, Beams],
-    centre: Array,
+    centre_world: Array,
     steps: int,
 ) -> dict[str, Any]:
     """The figures of the views, and the verdict."""
@@ -214,11 +214,11 @@ def _quality(
     for beams, is_held in ((lines, False), (held, True)):
         if beams is None:
             continue
-        rendered = stacked([render_view(cloud, beams, n) for n in range(len(beams))])
+        rendered = torch.stack([render_view(cloud, beams, n) for n in range(len(beams))])
         decibels, likeness = [], []
         for n, name in enumerate(beams.names):
             mask, wanted = beams.weight[n], beams.values[n]
-            one = psnr_db(rendered[n : n + 1], wanted[None], mask[None])
+            one = psnr_db(rendered[n], wanted, mask)
             peak = (mask * wanted).max().clamp_min(1e-6)
             ssim = 1.0 - float(image_losses(rendered[n] / peak, wanted / peak, mask)[1])
             views[name] = {"psnr_db": one, "ssim": ssim, "held_out": is_held}
@@ -227,7 +227,7 @@ def _quality(
         key = "held_out_" if is_held else ""
         out[f"{key}psnr_db"] = float(np.mean(decibels))
         out[f"{key}ssim"] = float(np.mean(likeness))
-    gap = widest_gap_deg(lines.cameras, centre)
+    gap = widest_gap_deg(lines.cameras, centre_world)
     status, reason = verdict(len(lines), gap, _median(coarse.agreement), coarse.odd, steps < 1)
     return out | {
         "status": status,

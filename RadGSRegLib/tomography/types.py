@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ..errors import InputError
+from ..reconstruction import check_at_least
 from . import bounds
 
 
@@ -15,9 +15,9 @@ class BeamOptions:
 
     ``seed`` and ``steps`` fix the result on one machine. ``minutes`` (None: no limit) ends the fit
     early, with the best so far where views are held out; the learning rate then follows the clock.
-    The coarse volume is always finished. ``box_mm``: edge of the
-    inner cube, where detail is wanted; ``spacing_mm``: its voxels. ``gaussians``: how many there
-    are at most in both clouds. ``pixels``: X-rays are thinned to so many along their longer edge.
+    The coarse volume is always finished. ``box_mm``: edge of the inner cube, where detail is
+    wanted; ``spacing_mm``: its voxels. ``gaussians``: how many there are at most in both clouds.
+    ``pixels``: X-rays are thinned to so many along their longer edge.
     ``hold_out`` views are fitted to nothing and judge the rest. Weights of the losses on images and
     volumes scaled to about [0, 1]: L1 + ``weight_dssim`` (1 - SSIM) + ``weight_tv`` TV.
     """
@@ -37,7 +37,7 @@ class BeamOptions:
     def __post_init__(self) -> None:
         least = {"spacing_mm": 0.1, "gaussians": 500, "steps": 1, "hold_out": 0, "pixels": 32}
         for name in (*least, "weight_dssim", "weight_tv"):
-            self._at_least(name, least.get(name, 0.0))
+            check_at_least(name, getattr(self, name), least.get(name, 0.0))
         for name in ("seed", "gaussians", "steps", "hold_out", "pixels"):
             if not isinstance(getattr(self, name), int):
                 raise InputError("reconstruction options", f"{name} is not a whole number")
@@ -46,14 +46,6 @@ class BeamOptions:
                 "reconstruction options",
                 f"box_mm is {self.box_mm:g}, more than the {bounds.REGION_MM:g} mm of the region",
             )
-        self._at_least("box_mm", 16.0 * self.spacing_mm)
+        check_at_least("box_mm", self.box_mm, 16.0 * self.spacing_mm)
         if self.minutes is not None:
-            self._at_least("minutes", 0.0)
-
-    def _at_least(self, name: str, least: float) -> None:
-        value = getattr(self, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < least:
-            raise InputError(
-                "reconstruction options", f"{name} is {value!r}, not a number of {least:g} or more"
-            )
+            check_at_least("minutes", self.minutes, 0.0)

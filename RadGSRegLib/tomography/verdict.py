@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..geometry import Array, Camera
@@ -56,18 +55,10 @@ def verdict(
 
 
 def psnr_db(rendered: Tensor, wanted: Tensor, weight: Tensor) -> float:
-    """Peak signal to noise of pictures (V, rows, columns), dB, the mean over views.
+    """Peak signal to noise of a picture (rows, columns), dB.
 
-    The peak is the highest of each X-ray, as R2-Gaussian's code takes it.
+    The peak is the highest of the X-ray, as R2-Gaussian's code takes it.
     """
-    out = []
-    for image, target, mask in zip(rendered, wanted, weight, strict=True):
-        error = float((mask * (image - target).square()).sum() / mask.sum().clamp_min(1.0))
-        peak = float((mask * target).max())
-        out.append(10.0 * np.log10(max(peak, 1e-12) ** 2 / max(error, 1e-20)))
-    return float(np.mean(out))
-
-
-def stacked(pictures: Sequence[Tensor]) -> Tensor:
-    """Pictures of one size as one tensor (V, rows, columns)."""
-    return torch.stack(list(pictures))
+    error = float((weight * (rendered - wanted).square()).sum() / weight.sum().clamp_min(1.0))
+    peak = float((weight * wanted).max())
+    return float(10.0 * np.log10(max(peak, 1e-12) ** 2 / max(error, 1e-20)))
