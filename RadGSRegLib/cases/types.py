@@ -22,7 +22,8 @@ class View:
     length is negative. ``pixel_spacing_mm`` (column step, row step) at the detector; ``center_px``
     (column, row) about where the vertebra's centre is, if anyone said so; ``nominal`` whether the
     geometry is only a guess from DICOM tags; ``device`` what took it: `display` views of one device
-    show bone alike, bright or dark.
+    show bone alike, bright or dark. ``bone_alone``: the line integrals are those of bone alone, as
+    `radgsreg standardize` writes them; what is negative is not shown.
     """
 
     name: str
@@ -33,6 +34,7 @@ class View:
     center_px: tuple[float, float] | None = None
     nominal: bool = False
     device: str = ""
+    bone_alone: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ _KEYS = {
     "size",
     "pixel_spacing_mm",
     "intensity",
+    "bone_alone",
     "center_px",
     "frame",
     "nominal",
@@ -120,12 +121,11 @@ def _centre(fields: Fields, camera: Camera) -> tuple[float, float] | None:
     return float(u), float(v)
 
 
-def _said_nominal(fields: Fields) -> bool:
-    if "nominal" not in fields:
-        return False
-    value = fields.data["nominal"]
+def _said(fields: Fields, name: str) -> bool:
+    """Whether an entry says true of something; what is not said is false."""
+    value = fields.data.get(name, False)
     if not isinstance(value, bool):
-        fields.refuse('"nominal" must be true or false')
+        fields.refuse(f'"{name}" must be true or false')
     return value
 
 
@@ -147,20 +147,25 @@ def _read_view(fields: Fields, ledger: Ledger) -> _Reading:
     _pixels(fields, image)
     spacing = _spacing(fields, image)
     camera, nominal, either_side = camera_of(ViewEntry(fields, image, spacing, ledger))
-    if not nominal and _said_nominal(fields):
+    if not nominal and _said(fields, "nominal"):
         nominal = True
         ledger.note(f"{name}: the geometry is said to be nominal, an uncalibrated guess")
     for note in image.notes:
         ledger.note(f"{name}: {path.name} {note}")
+    intensity = _intensity(fields) or image.intensity or "display"
+    bone_alone = _said(fields, "bone_alone")
+    if bone_alone and intensity != "attenuation":
+        fields.refuse('"bone_alone" is of line integrals', 'say "intensity": "attenuation"')
     view = View(
         name=name,
         pixels=image.pixels,
         camera=camera,
         pixel_spacing_mm=spacing or (1.0, 1.0),
-        intensity=_intensity(fields) or image.intensity or "display",
+        intensity=intensity,
         center_px=_centre(fields, camera),
         nominal=nominal,
         device=fields.text("device").strip() if "device" in fields else "",
+        bone_alone=bone_alone,
     )
     return _Reading(view, spacing is not None, either_side)
 
@@ -301,6 +306,8 @@ def view_to_json(view: View, image: str) -> dict[str, Any]:
         out["nominal"] = True
     if view.device:
         out["device"] = view.device
+    if view.bone_alone:
+        out["bone_alone"] = True
     return out
 
 

@@ -17,6 +17,7 @@ from . import (
     review_server,
     segment,
     simulate,
+    standardize,
 )
 from .command import Command, Outcome
 from .running import rendered_by
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Command] = {
         simulate,
         segment,
         levels,
+        standardize,
         evaluate,
         pretrain,
         reproduce,

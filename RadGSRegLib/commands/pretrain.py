@@ -16,6 +16,7 @@ from .command import Command, Outcome
 from .running import torch_device
 
 if TYPE_CHECKING:
+    from ..training import Pretraining
     from ..training.loop import History
 
 
@@ -56,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train the network that names levels in whole X-rays, and nothing else, for "
         "--stage 1 with --phantoms (docs/learning.md)",
+    )
+    parser.add_argument(
+        "--standard",
+        action="store_true",
+        help="train the standardisation of X-rays, and nothing else, for --stage 1 with --phantoms "
+        "(docs/learning.md)",
     )
     add_path(parser, "--config", "FILE", "options as JSON or YAML")
     parser.add_argument(
@@ -115,8 +122,11 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--deformed", "is of use only with --stage 1, or 3 without --paper")
     if args.anchors is not None and (args.stage == 3 or args.base not in (None, "none")):
         raise InputError("--anchors", "is of use only with --stage 1 or 2 and without --base")
-    if args.levels:
-        _check_levels(args)
+    for option in ("levels", "standard"):
+        if getattr(args, option):
+            _check_alone(args, f"--{option}")
+    if args.levels and args.standard:
+        raise InputError("--levels", "is a training of its own", "leave --standard out")
     if args.landmarks and args.paper:
         raise InputError("--landmarks", "is not of the published method", "leave --paper out")
     if args.landmarks and args.anchors == "grid":
@@ -127,10 +137,10 @@ def check(args: argparse.Namespace) -> None:
         )
 
 
-def _check_levels(args: argparse.Namespace) -> None:
-    """Refuse what a training of levels does not ask for."""
+def _check_alone(args: argparse.Namespace, option: str) -> None:
+    """Refuse what a training on phantoms alone, named by its ``option``, does not ask for."""
     if args.stage != 1:
-        raise InputError("--levels", "is of use only with --stage 1")
+        raise InputError(option, "is of use only with --stage 1")
     given = {
         "--cts": args.cts,
         "--verse": args.verse,
@@ -146,17 +156,13 @@ def _check_levels(args: argparse.Namespace) -> None:
     }
     for name, value in given.items():
         if value is not None:
-            raise InputError(name, "is of no use with --levels", "leave it out")
+            raise InputError(name, f"is of no use with {option}", "leave it out")
 
 
-def _run_levels(args: argparse.Namespace, device: str, progress: Progress) -> Outcome:
-    """Train the network of levels, and say how good it is on phantoms it was not trained on."""
-    from ..training import Pretraining, levels_config, pretrain_levels, read_config
+def _asked_alone(args: argparse.Namespace, device: str) -> Pretraining:
+    from ..training import Pretraining
 
-    config = replace(levels_config(), seed=args.seed)
-    if args.config is not None:
-        config = read_config(args.config, config)
-    asked = Pretraining(
+    return Pretraining(
         stage=1,
         out=args.out,
         phantoms=args.phantoms,
@@ -166,13 +172,47 @@ def _run_levels(args: argparse.Namespace, device: str, progress: Progress) -> Ou
         board=args.board,
         device=device,
     )
-    history = pretrain_levels(asked, config, progress)
+
+
+def _run_levels(args: argparse.Namespace, device: str, progress: Progress) -> Outcome:
+    """Train the network of levels, and say how good it is on phantoms it was not trained on."""
+    from ..training import levels_config, pretrain_levels, read_config
+
+    config = replace(levels_config(), seed=args.seed)
+    if args.config is not None:
+        config = read_config(args.config, config)
+    history = pretrain_levels(_asked_alone(args, device), config, progress)
+    last = history.entries[-1]
+    good = (
+        f"on single views of phantoms never trained on: {100.0 * last['right']:.0f} % of the "
+        f"levels right where the view tells them, {100.0 * last['untold']:.0f} % said to be "
+        "untold where it does not"
+    )
+    return _trained(args, history, good)
+
+
+def _run_standard(args: argparse.Namespace, device: str, progress: Progress) -> Outcome:
+    """Train the standardisation, and say how good it is on phantoms it was not trained on."""
+    from ..training import pretrain_standard, read_config, standard_config
+
+    config = replace(standard_config(), seed=args.seed)
+    if args.config is not None:
+        config = read_config(args.config, config)
+    history = pretrain_standard(_asked_alone(args, device), config, progress)
+    last = history.entries[-1]
+    good = (
+        "on single views of phantoms never trained on: the bones' line integrals are off by "
+        f"{last['l1']:.3f} (mean), {last['psnr_db']:.1f} dB, correlation "
+        f"{last['correlation']:.2f} (medians)"
+    )
+    return _trained(args, history, good)
+
+
+def _trained(args: argparse.Namespace, history: History, good: str) -> Outcome:
     last = history.entries[-1]
     summary = (
         f"trained for {last['step']:.0f} steps",
-        f"on single views of phantoms never trained on: {100.0 * last['right']:.0f} % of the "
-        f"levels right where the view tells them, {100.0 * last['untold']:.0f} % said to be "
-        "untold where it does not",
+        good,
         f"model: {args.out} (its card: {args.out.with_suffix('.md')})",
         *(f"note: {note}" for note in history.notes),
     )
@@ -184,6 +224,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     device = torch_device(args.device)
     if args.levels:
         return _run_levels(args, device, progress)
+    if args.standard:
+        return _run_standard(args, device, progress)
     from ..training import (
         Pretraining,
         TrainingConfig,

@@ -55,11 +55,20 @@ def with_inputs(inputs: Mapping[str, str], *paths: Path | None) -> dict[str, str
 def levels_weights(option: str) -> Path:
     """Return the weights of levels that come with the program; InputError, which names the option
     that needs them, where they were not installed."""
+    return _weights("levels", option)
+
+
+def standard_weights(option: str) -> Path:
+    """Return the weights of the standardisation that come with the program; InputError likewise."""
+    return _weights("standard", option)
+
+
+def _weights(name: str, option: str) -> Path:
     from ..networks import shipped_weights
 
-    path = shipped_weights("levels")
+    path = shipped_weights(name)
     if path is None:
-        raise InputError(option, "needs weights of levels, and none came with the program")
+        raise InputError(option, f"needs weights ({name}), and none came with the program")
     return path
 
 

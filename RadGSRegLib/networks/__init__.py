@@ -62,6 +62,14 @@ from .shapes import Shapes as Shapes
 from .shipped import POPULATION as POPULATION
 from .shipped import shipped_name as shipped_name
 from .shipped import shipped_weights as shipped_weights
+from .standard import StandardConfig as StandardConfig
+from .standard import Standardizer as Standardizer
+from .standard import load_standardizer as load_standardizer
+from .standard import save_standardizer as save_standardizer
+from .standardize import Familiarity as Familiarity
+from .standardize import Standardization as Standardization
+from .standardize import standard_record as standard_record
+from .standardize import unlike_views as unlike_views
 from .start import LearnedStart as LearnedStart
 from .start import Seen as Seen
 from .start import align_places as align_places

@@ -155,3 +155,14 @@ VOXEL_SIGMA = 0.45
 # and 0.64 on L2's four cases; on L3 no difference; more is better on phantoms
 # (docs/experiments/decoder.md).
 BENT_SHARE = 0.7
+
+# Standardisation
+
+# A source nearer to the patient is refused, mm. Acts on wrong geometry. No evidence.
+LEAST_DEPTH_MM = 100.0
+# A picture is blurred by this share of what its pixels grow by before it is thinned. No evidence: a
+# usual value.
+THINNING_BLUR = 0.5
+# Answers to the picture as it is, mirrored and inverted that differ by more than this share of what
+# they show are doubted.
+MOST_DOUBT = 0.3

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .results import write_results as write_results
     from .shadow import Shadow as Shadow
     from .shadow import cast_shadow as cast_shadow
+    from .standard import standard_png as standard_png
 
 _FILES = {
     "canvas": "bare blank_figure png_bytes",
@@ -37,6 +38,7 @@ _FILES = {
     "page": "ReportPictures report_html",
     "results": "draw_views write_reconstruction write_results",
     "shadow": "Shadow cast_shadow",
+    "standard": "standard_png",
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names.split()}
 

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from ..system import Backends, on_warp
+from .case import CLEAN_KEV
 from .drawing import Drawn, Framing, draw_case
+from .materials import mass_attenuation
 from .parameters import SimulationParameters
 from .voxels import SceneOnDevice
 
@@ -47,11 +49,12 @@ class Wanted:
 class Simulated:
     """N cases of V views: ``pictures`` (N, V, rows, columns) as stored, ``displayed`` (N,) which of
     them are display values and not line integrals, ``excess`` (N, V, rows, columns) the targets'
-    own line integrals, and what was ``drawn``."""
+    own line integrals, ``bone`` (N, V, rows, columns) those of all bone, and what was ``drawn``."""
 
     pictures: Tensor
     displayed: Tensor
     excess: Tensor
+    bone: Tensor
     drawn: list[Drawn]
 
 
@@ -88,4 +91,7 @@ def simulate_together(wanted: Sequence[Wanted]) -> Simulated:
     pictures = exposure.expose(lengths, chains)
     shape = (len(wanted), -1, *pictures.shape[-2:])
     displayed = torch.tensor([p.display for p in asked], device=device)
-    return Simulated(pictures.view(shape), displayed, lengths.excess.view(shape), drawn)
+    bone = float(mass_attenuation("bone", CLEAN_KEV)) * lengths.bone
+    return Simulated(
+        pictures.view(shape), displayed, lengths.excess.view(shape), bone.view(shape), drawn
+    )

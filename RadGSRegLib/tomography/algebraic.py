@@ -5,9 +5,9 @@ the last x, and conjugate gradients take a few steps on
 
     1/2 |A x - t|^2_w + tv sum |grad x| + pull sum |x - class(x)|,
 
-class(x) being soft tissue or air, whichever it resembles. Conjugate gradients, because what is wide
-(the trunk) is settled in few steps, where simultaneous updates take hundreds; measured on 40 whole
-trunks' X-rays (docs/experiments/beam.md).
+class(x) being soft tissue or air, whichever it resembles, or nothing where bone alone is shown.
+Conjugate gradients, because what is wide (the trunk) is settled in few steps, where simultaneous
+updates take hundreds; measured on 40 whole trunks' X-rays (docs/experiments/beam.md).
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ _FIRST = 2e-3
 @dataclass(frozen=True)
 class Penalty:
     """Weights of total variation and of the pull to tissue, in units of squared line integrals a
-    pixel times mm: per voxel; they fit X-rays of about 2 mm a pixel."""
+    pixel times mm: per voxel; they fit X-rays of about 2 mm a pixel. ``tissue``: there is soft
+    tissue."""
 
     tv: float = 3.0
     pull: float = 0.3
+    tissue: bool = True
 
 
 def solve(
@@ -58,7 +60,7 @@ def solve(
         tv = chosen.tv / (_slopes(voxels).square().sum(0) + _SMOOTH_BELOW**2).sqrt()
         if fresh:
             tv = torch.full_like(tv, chosen.tv / _FIRST)
-        nearest = tissue_or_air(voxels)
+        nearest = tissue_or_air(voxels) if chosen.tissue else torch.zeros_like(voxels)
         pull = chosen.pull / ((voxels - nearest).abs() + _NEAR)
         if fresh:
             pull = torch.zeros_like(pull)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ class Beams:
     ``values`` and ``weight`` (V, rows, columns) float32; the weight is 0 where a pixel says nothing
     (padding, shutters, burnt-out air). ``known`` (V,): values are line integrals. ``sign`` (V,) +1
     where they grow with attenuation, 0 where that is not known; ``device`` (V,) numbers those that
-    share a display curve. ``pixel_mm``: the pixel at the centre that is looked at.
+    share a display curve. ``pixel_mm``: the pixel at the centre that is looked at. ``bone_alone``:
+    all show bone alone, and soft tissue as nothing.
     """
 
     names: tuple[str, ...]
@@ -40,6 +41,7 @@ class Beams:
     sign: Tensor
     device: Tensor
     pixel_mm: float
+    bone_alone: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -47,29 +49,20 @@ class Beams:
     def some(self, index: Sequence[int]) -> Beams:
         """Return some of the views."""
         i = torch.as_tensor(list(index), dtype=torch.long, device=self.values.device)
-        return Beams(
-            tuple(self.names[n] for n in index),
-            tuple(self.cameras[n] for n in index),
-            self.values[i],
-            self.weight[i],
-            self.known[i],
-            self.sign[i],
-            self.device[i],
-            self.pixel_mm,
+        return replace(
+            self,
+            names=tuple(self.names[n] for n in index),
+            cameras=tuple(self.cameras[n] for n in index),
+            values=self.values[i],
+            weight=self.weight[i],
+            known=self.known[i],
+            sign=self.sign[i],
+            device=self.device[i],
         )
 
     def with_values(self, values: Tensor) -> Beams:
         """Return the same views with other pixels (V, rows, columns)."""
-        return Beams(
-            self.names,
-            self.cameras,
-            values,
-            self.weight,
-            self.known,
-            self.sign,
-            self.device,
-            self.pixel_mm,
-        )
+        return replace(self, values=values)
 
     def thinned(self, factor: int) -> Beams:
         """Return them with pixels ``factor`` times as wide, each the mean of what says anything."""
@@ -79,15 +72,13 @@ class Beams:
         mean = functional.avg_pool2d((self.values * self.weight)[:, None], factor)[:, 0]
         middle = (factor - 1) / 2.0
         rows, columns = share.shape[1:]
-        return Beams(
-            self.names,
-            tuple(c.window(middle, middle, columns, rows, float(factor)) for c in self.cameras),
-            mean / share.clamp_min(1e-6),
-            (share >= 0.5).float(),
-            self.known,
-            self.sign,
-            self.device,
-            self.pixel_mm * factor,
+        cameras = (c.window(middle, middle, columns, rows, float(factor)) for c in self.cameras)
+        return replace(
+            self,
+            cameras=tuple(cameras),
+            values=mean / share.clamp_min(1e-6),
+            weight=(share >= 0.5).float(),
+            pixel_mm=self.pixel_mm * factor,
         )
 
 
@@ -135,6 +126,7 @@ def whole_beams(
         torch.tensor([view.sign if view.gain_known else 0 for view in views], device=device),
         torch.tensor([devices.index(kind) for kind in kinds], device=device),
         pixel_mm,
+        all(view.bone_alone for view in views),
     )
 
 
@@ -145,6 +137,9 @@ def _open(view: PreparedView) -> NDArray[np.bool_]:
     nearly burnt out: of whole trunks on a curve that is steep at one end, most of the trunk.)
     """
     values = view.values
+    if view.bone_alone:
+        # What is behind a shutter was not looked at.
+        return view.valid
     if view.gain_known and view.offset_known:
         return np.ones(values.shape, dtype=bool)
     shut = np.zeros(values.shape, dtype=bool)

@@ -112,7 +112,7 @@ def _refined(now: Coarse, stage: _Stage, centre_world: Array, report: Progress) 
     matrix = _matrix(few, grid)
     # Fewer and wider pixels: as many times less data for the same penalties.
     usual, fewer = Penalty(), stage.factor**2
-    penalty = Penalty(usual.tv / fewer, usual.pull / fewer)
+    penalty = Penalty(usual.tv / fewer, usual.pull / fewer, not few.bone_alone)
     for number in range(stage.rounds):
         said(number / stage.rounds)
         part = report.part(number / stage.rounds, (number + 1) / stage.rounds)

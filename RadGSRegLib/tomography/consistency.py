@@ -12,7 +12,7 @@ from torch.nn import functional
 from ..drr import SystemMatrix
 from ..reconstruction import Box
 from . import bounds
-from .algebraic import solve
+from .algebraic import Penalty, solve
 from .beams import Beams
 
 # Details: what is left of a picture's means over 3 pixels without those over 13.
@@ -46,7 +46,8 @@ def predicted_agreement(
         device = lines.values.device
         known = SystemMatrix(rest.cameras, grid.index_to_world, shape, device=device)
         start = torch.zeros(shape, device=device)
-        voxels = solve(known, rest.values, rest.weight, start, 2)
+        penalty = Penalty(tissue=not lines.bone_alone)
+        voxels = solve(known, rest.values, rest.weight, start, 2, penalty=penalty)
         asked = SystemMatrix(here.cameras, grid.index_to_world, shape, device=device)
         scores = agreement(asked.forward(voxels), here.values, here.weight)
         for n, score in zip(left, scores, strict=True):

@@ -12,4 +12,6 @@ from .patient import shipped_base as shipped_base
 from .pretraining import pretrain as pretrain
 from .readers import held_out_names as held_out_names
 from .stages import Pretraining as Pretraining
+from .standard import pretrain_standard as pretrain_standard
+from .standard import standard_config as standard_config
 from .work import claim as claim

@@ -95,6 +95,32 @@ class DetectionOptions:
 
 
 @dataclass(frozen=True)
+class StandardOptions(DetectionOptions):
+    """How the standardisation is trained, alone: a batch is of single views, a pair of six.
+
+    ``l1``: how much the difference counts beside the discriminator's opinion (pix2pix: 100);
+    ``judged_after``: from this share of the run on the discriminator is asked (1: never).
+    """
+
+    steps: int = 8000
+    batch: int = 8
+    pairs: int = 1280
+    first_pairs: int = 320
+    steps_per_pair: float = 2.0
+    rate: float = 1e-3
+    validate: int = 96
+    validate_every: int = 400
+    checkpoint_every: int = 200
+    l1: float = 100.0
+    judged_after: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_counts("standardisation", self)
+        if not self.l1 > 0 or not 0 <= self.judged_after <= 1:
+            raise InputError("standardisation", "l1 is positive, judged_after in [0, 1]")
+
+
+@dataclass(frozen=True)
 class DecodingOptions(DetectionOptions):
     """How the decoder is trained, after the rest and on the same pairs, where the model has one: a
     ``share`` of the minutes (1: neither RecM, RegM nor the detector is trained; 0: there is no
@@ -151,6 +177,7 @@ class TrainingConfig:
     ct_pairs: CtPairs | None = None
     detection: DetectionOptions = field(default_factory=DetectionOptions)
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
+    standard: StandardOptions = field(default_factory=StandardOptions)
     shapes: ShapeOptions = field(default_factory=ShapeOptions)
     seed: int = 0
     steps: int = 4000
@@ -287,10 +314,16 @@ class TrainingConfig:
         """Return the same without an end by steps: the minutes decide."""
         detection = replace(self.detection, steps=_ENDLESS)
         decoding = replace(self.decoding, steps=_ENDLESS)
+        standard = replace(self.standard, steps=_ENDLESS)
         # As many halvings as before.
         halve_every = self.halve_every * _ENDLESS // self.steps
         return replace(
-            self, steps=_ENDLESS, halve_every=halve_every, detection=detection, decoding=decoding
+            self,
+            steps=_ENDLESS,
+            halve_every=halve_every,
+            detection=detection,
+            decoding=decoding,
+            standard=standard,
         )
 
 

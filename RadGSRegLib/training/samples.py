@@ -21,6 +21,7 @@ from ..simulation import (
     SimulationParameters,
     Wanted,
     batch_problem,
+    path_cameras,
     simulate_case,
     simulate_together,
 )
@@ -35,8 +36,8 @@ _TOGETHER = {"cpu": 8, "cuda": 64}
 @dataclass(frozen=True)
 class Sample:
     """``images`` (V, H, W) as displayed, ``valid`` (V, H, W) 1 where a pixel shows the patient,
-    ``targets`` (V, H, W) the line integrals of the vertebra alone (excess attenuation), all three
-    on the device of the training.
+    ``targets`` (V, H, W) the line integrals of the vertebra alone (excess attenuation), or of all
+    bone where views are taken from anywhere, all three on the device of the training.
 
     On the CPU: ``intrinsics`` (V, 3, 3) and ``extrinsics`` (V, 4, 4) box_to_camera;
     ``centred_to_box`` (4, 4) the vertebra's true pose from CT axes about its centre; ``centres``
@@ -84,13 +85,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """What is drawn for a sample. ``realism`` is a preset of the simulation or "mixed".
+    """What is drawn for a sample. ``realism``: a preset of the simulation, "mixed" or "displayed".
 
     ``centre_mm``: how far the middle of the box may lie from the vertebra (clicks and detectors
     err); ``rotation_deg``, ``primary_deg`` and ``secondary_deg``: the spine's turn about each axis
     and the views' about the nominal AP and lateral (math.md 3: 20 and 15 degrees). ``along_mm``:
     how far it may lie off along the patient's axis besides. ``whole``: whole views, not crops; the
-    subjects are wide ones.
+    subjects are wide ones. ``anywhere``: so many views, as a surgeon may take them, instead of a
+    pair (0), upright about the middle of the box, whose axes are the world's.
     """
 
     realism: str = "mixed"
@@ -102,6 +104,7 @@ class SampleOptions:
     pixel_mm: float = PIXEL_MM
     along_mm: float = 0.0
     whole: bool = False
+    anywhere: int = 0
 
     def wider(self, factor: float) -> SampleOptions:
         """Return the same with all angles drawn from so many times as wide ranges."""
@@ -116,7 +119,10 @@ class SampleOptions:
 def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters:
     """Choose the simulation's ranges for one sample, its detector as coarse as the crops."""
     realism = options.realism
-    if realism == "mixed":
+    if realism == "displayed":
+        # What a C-arm shows, never line integrals; as often at its worst as usual.
+        realism = ("realistic", "hard")[seed % 2]
+    elif realism == "mixed":
         # Whole views differ more between the realisms than crops do.
         last = ("realistic", "clean")[options.whole]
         mix = ("realistic", "realistic", last, "hard", "realistic", "realistic", "clean", "hard")
@@ -124,8 +130,14 @@ def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters
     base = PRESETS.get(realism)
     if base is None:
         raise InputError(
-            "samples", f"there is no realism {realism!r}", "clean, realistic, hard, mixed"
+            "samples",
+            f"there is no realism {realism!r}",
+            f"{', '.join(PRESETS)}, mixed or displayed",
         )
+    collimator = base.collimator
+    if not options.anywhere:
+        # A whole detector's collimator seldom reaches into a crop.
+        collimator = ("none", "none", "none", "round") if realism == "hard" else ("none",)
     magnification = base.source_detector_mm / base.source_isocentre_mm
     pixel = options.pixel_mm * magnification
     more = (pixel / base.pixel_mm) ** 2
@@ -139,8 +151,7 @@ def sample_parameters(options: SampleOptions, seed: int) -> SimulationParameters
         spine_deg=options.rotation_deg,
         primary_deg=options.primary_deg,
         secondary_deg=options.secondary_deg,
-        # A whole detector's collimator seldom reaches into a crop.
-        collimator=("none", "none", "none", "round") if realism == "hard" else ("none",),
+        collimator=collimator,
         # A CT may end where the body does not, or the picture may show little of the rest.
         trunk=base.trunk and not (options.whole and seed % 3 == 0),
     )
@@ -167,6 +178,8 @@ def draw_samples(
     (`RadGSRegLib.simulation.simulate_together`).
     """
     if batch_problem():
+        if options.anywhere:
+            raise InputError("X-rays of all bone", f"are simulated by warp ({batch_problem()})")
         pairs = zip(subjects, seeds, strict=True)
         return [simulate_fully(subject, options, seed).to(device) for subject, seed in pairs]
     framings = [_Framing(options, seed) for seed in seeds]
@@ -209,8 +222,9 @@ def _drawn_together(
     shape = (count, views, *images.shape[1:])
     images, valid = images.view(shape), valid.view(shape)
     own = [drawn.ct_to_world for drawn in done.drawn]
+    targets = done.bone if framings[0].options.anywhere else done.excess
     return [
-        _sample(images[n], valid[n], done.excess[n], subject, framing.frame, own[n])
+        _sample(images[n], valid[n], targets[n], subject, framing.frame, own[n])
         for n, (subject, framing) in enumerate(zip(subjects, framings, strict=True))
     ]
 
@@ -251,10 +265,12 @@ class _Framing:
     frame: Frame
 
     def __init__(self, options: SampleOptions, seed: int) -> None:
-        self.options = options
+        self.options, self.seed = options, seed
         self.offset_mm = draw_offset(options, np.random.default_rng([seed, 77]))
 
     def __call__(self, cameras: dict[str, Camera], centre_world: Array) -> dict[str, Camera]:
+        if self.options.anywhere:
+            return self._anywhere(centre_world + self.offset_mm)
         self.frame = make_frame(
             list(cameras.values()),
             centre_world + self.offset_mm,
@@ -266,6 +282,17 @@ class _Framing:
             name: replace(virtual, world_to_camera=virtual.world_to_camera @ to_box)
             for name, virtual in zip(cameras, self.frame.cameras, strict=True)
         }
+
+    def _anywhere(self, middle_world: Array) -> dict[str, Camera]:
+        box = translation(middle_world)
+        drawn = path_cameras(
+            sample_parameters(self.options, self.seed),
+            "arbitrary",
+            self.options.anywhere,
+            np.random.default_rng([self.seed, 83]),
+        )
+        self.frame = Frame(box, tuple(drawn.values()))
+        return dict(zip(drawn, self.frame.cameras_world(), strict=True))
 
 
 def _sample(

@@ -19,7 +19,7 @@ SACRUM = _NUMBERS["S1"]
 # is all of it.
 _S1_MM = np.array([[0.0, 6.0, -14.0]])
 # Ribs and pedicles are the least that tells levels.
-_SPACING_MM = 3.0
+SPACING_MM = 3.0
 # How high a vertebra above T12 is, disc included.
 _ABOVE_MM = 32.0
 # Shares of trunks that begin with T12, with T11 (whose upper half alone is in some), T10 and T9:
@@ -32,30 +32,39 @@ _LEAST_SLICES = 30
 
 
 def spine_sources(
-    count: int, seed: int, *, cuts: int = 8, pairs: int = 6, folder: Path | None = None
+    count: int,
+    seed: int,
+    *,
+    cuts: int = 8,
+    pairs: int = 6,
+    folder: Path | None = None,
+    spacing_mm: float = SPACING_MM,
 ) -> list[Source]:
     """List ``count`` random trunks, each ``cuts`` times: whole, or cut above and below within the
-    spine, about one of its vertebrae. ``folder`` keeps the CTs.
+    spine, about one of its vertebrae. ``folder`` keeps the CTs, whose voxels are ``spacing_mm``.
 
     Each is listed ``pairs`` times, one after the other, so that its pairs can be made in a row:
     taking it apart takes longer than a pair.
     """
     return [
-        Simulated(f"spine {number}, cut {cut}", partial(_of_any_width, number, cut, folder))
+        Simulated(
+            f"spine {number}, cut {cut}", partial(_of_any_width, (number, spacing_mm), cut, folder)
+        )
         for cut in range(cuts)
         for number in range(seed, seed + count)
         for _ in range(pairs)
     ]
 
 
-def _of_any_width(number: int, cut: int, folder: Path | None, wide: bool) -> Subject:
-    return _spine_subject(number, cut, folder)
+def _of_any_width(trunk: tuple[int, float], cut: int, folder: Path | None, wide: bool) -> Subject:
+    return _spine_subject(trunk, cut, folder)
 
 
 @lru_cache(maxsize=1)
-def _spine_subject(number: int, cut: int, folder: Path | None) -> Subject:
-    """A vertebra of a trunk with what is around it: always a wide one."""
-    ct, labels, s1_to_ct = _trunk(number, folder)
+def _spine_subject(trunk: tuple[int, float], cut: int, folder: Path | None) -> Subject:
+    """A vertebra of a trunk (its number and voxels) with what is around it: always a wide one."""
+    number, spacing_mm = trunk
+    ct, labels, s1_to_ct = _trunk(number, spacing_mm, folder)
     rng = np.random.default_rng([number, cut, 92])
     ct, labels = _cut(ct, labels, rng)
     there = [int(n) for n in np.unique(labels.array) if n not in (0, SACRUM)]
@@ -67,7 +76,9 @@ def _spine_subject(number: int, cut: int, folder: Path | None) -> Subject:
     return replace(subject, centroids=centroids)
 
 
-def _trunk(number: int, folder: Path | None) -> tuple[Volume, Volume, np.ndarray]:
+def _trunk(
+    number: int, spacing_mm: float, folder: Path | None
+) -> tuple[Volume, Volume, np.ndarray]:
     """CT, labels and the sacrum's frame in the CT of a trunk."""
     path = None if folder is None else folder / f"trunk-{number}.npz"
     kept = None if path is None else read_kept(path)
@@ -79,7 +90,7 @@ def _trunk(number: int, folder: Path | None) -> tuple[Volume, Volume, np.ndarray
     lower, upper = region_box(spine, "trunk")
     thoracic = int(rng.choice(len(_THORACIC), p=_THORACIC))
     upper = upper + np.array([0.0, 0.0, _ABOVE_MM * max(thoracic - 1, 0)])
-    made = make_phantom(spine, _SPACING_MM, (lower, upper), thoracic=thoracic)
+    made = make_phantom(spine, spacing_mm, (lower, upper), thoracic=thoracic)
     if path is not None:
         arrays = {
             "ct": made.ct.array,

@@ -97,7 +97,7 @@ def disguised(
     if generator is not None:
         valid = valid * _fields(len(images), samples, config, size_px, generator)
         images = _erased(images, generator)
-        images = _shaded(images, generator)
+        images = shaded(images, generator, _SHADE)
         signs = torch.from_numpy(np.where(generator.random(samples) < 0.5, -1.0, 1.0)).float()
         signs = signs.repeat_interleave(len(images) // samples)
         images = images * signs[:, None, None]
@@ -168,12 +168,13 @@ def _erased(images: Tensor, rng: np.random.Generator) -> Tensor:
     return out
 
 
-def _shaded(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """The pictures with smooth shades over them, about as strong as what they show themselves."""
-    coarse = torch.from_numpy(rng.standard_normal((len(images), 1, 4, 4))).float()
+def shaded(images: Tensor, rng: np.random.Generator, most: float, cells: int = 4) -> Tensor:
+    """Lay smooth shades over pictures (N, H, W), up to ``most`` times as strong as what they show
+    themselves, ``cells`` knots along each axis."""
+    coarse = torch.from_numpy(rng.standard_normal((len(images), 1, cells, cells))).float()
     size = list(images.shape[-2:])
     shade = functional.interpolate(coarse, size=size, mode="bicubic", align_corners=True)[:, 0]
-    strength = torch.from_numpy(rng.uniform(0.0, _SHADE, (len(images), 1, 1))).float()
+    strength = torch.from_numpy(rng.uniform(0.0, most, (len(images), 1, 1))).float()
     return images + strength * images.std((-2, -1), keepdim=True) * shade
 
 

@@ -18,16 +18,25 @@ from .types import Mask, Pixels, PreparedView
 def clean(view: View) -> PreparedView:
     """Bring an X-ray's pixels to the common form; the display curve itself stays unknown.
 
-    Line integrals stay as they are; transmissions become line integrals up to an offset (the
+    Line integrals stay as they are, but for negative ones of bone alone, which were not looked at
+    and are not valid; transmissions become line integrals up to an offset (the
     brightest pixel is 0); display values stay, of unknown curve and sign. Not valid: large areas
     stuck at the lowest or highest value (the collimator, burnt-out air), and 3 mm around them at
     the detector. Raises InputError for a transmission without any counts.
     """
     pixels = np.asarray(view.pixels, dtype=np.float32)
     if view.intensity == "attenuation":
-        whole = np.ones(pixels.shape, dtype=bool)
+        shown = pixels >= 0.0 if view.bone_alone else np.ones(pixels.shape, dtype=bool)
         return PreparedView(
-            view.name, view.camera, pixels, whole, 1, True, True, device=view.device
+            view.name,
+            view.camera,
+            np.maximum(pixels, 0.0) if view.bone_alone else pixels,
+            shown,
+            1,
+            True,
+            True,
+            device=view.device,
+            bone_alone=view.bone_alone,
         )
     grow = max(round(STUCK_MARGIN_MM / view.pixel_spacing_mm[0]), STUCK_MARGIN_PX)
     valid = _not_stuck(pixels, grow)
