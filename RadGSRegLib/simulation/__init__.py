@@ -7,6 +7,7 @@ from .case import Prepared as Prepared
 from .case import SimulatedCase as SimulatedCase
 from .case import simulate_case as simulate_case
 from .files import write_simulated_case as write_simulated_case
+from .materials import SOFT_LIMIT_HU as SOFT_LIMIT_HU
 from .parameters import PRESETS as PRESETS
 from .parameters import SimulationParameters as SimulationParameters
 from .paths import path_cameras as path_cameras

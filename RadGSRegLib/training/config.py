@@ -104,7 +104,7 @@ class StandardOptions(DetectionOptions):
 
     steps: int = 8000
     batch: int = 8
-    pairs: int = 1280
+    pairs: int = 960
     first_pairs: int = 320
     steps_per_pair: float = 2.0
     rate: float = 1e-3
@@ -112,7 +112,7 @@ class StandardOptions(DetectionOptions):
     validate_every: int = 400
     checkpoint_every: int = 200
     l1: float = 100.0
-    judged_after: float = 0.5
+    judged_after: float = 0.85
 
     def __post_init__(self) -> None:
         _check_counts("standardisation", self)

@@ -1,13 +1,15 @@
 """Whole spines of phantoms to learn levels on: with ribs above, the pelvis below, cut or not."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..geometry import Volume, transform_points
 from ..phantom import make_phantom, random_spine, region_box
+from ..simulation import SOFT_LIMIT_HU
 from ..vertebrae import LABEL_SCHEMES
 from .kept import keep, read_kept
 from .pool import Simulated, Source
@@ -29,6 +31,11 @@ _THORACIC = (0.2, 0.1, 0.3, 0.4)
 _CUT = 0.45
 _CUT_AT_AN_END = 0.6
 _LEAST_SLICES = 30
+# Of varied trunks: how dense bone is, in densities of the phantom's, and shades of up to so many HU
+# by their width, mm. The published CT of a trunk has about 0.7 of the phantoms' bone in its X-rays.
+_DENSITY = (0.5, 1.1)
+_SHADES_HU = {8.0: 30.0, 20.0: 40.0, 50.0: 30.0}
+_AIR_HU = -300.0
 
 
 def spine_sources(
@@ -39,16 +46,19 @@ def spine_sources(
     pairs: int = 6,
     folder: Path | None = None,
     spacing_mm: float = SPACING_MM,
+    varied: bool = False,
 ) -> list[Source]:
     """List ``count`` random trunks, each ``cuts`` times: whole, or cut above and below within the
     spine, about one of its vertebrae. ``folder`` keeps the CTs, whose voxels are ``spacing_mm``.
+    ``varied``: bone is as dense as it may be, and soft tissue uneven (`_varied`).
 
     Each is listed ``pairs`` times, one after the other, so that its pairs can be made in a row:
     taking it apart takes longer than a pair.
     """
     return [
         Simulated(
-            f"spine {number}, cut {cut}", partial(_of_any_width, (number, spacing_mm), cut, folder)
+            f"spine {number}, cut {cut}",
+            partial(_of_any_width, _Trunk(number, spacing_mm, varied), cut, folder),
         )
         for cut in range(cuts)
         for number in range(seed, seed + count)
@@ -56,15 +66,24 @@ def spine_sources(
     ]
 
 
-def _of_any_width(trunk: tuple[int, float], cut: int, folder: Path | None, wide: bool) -> Subject:
+@dataclass(frozen=True)
+class _Trunk:
+    number: int
+    spacing_mm: float
+    varied: bool
+
+
+def _of_any_width(trunk: _Trunk, cut: int, folder: Path | None, wide: bool) -> Subject:
     return _spine_subject(trunk, cut, folder)
 
 
 @lru_cache(maxsize=1)
-def _spine_subject(trunk: tuple[int, float], cut: int, folder: Path | None) -> Subject:
-    """A vertebra of a trunk (its number and voxels) with what is around it: always a wide one."""
-    number, spacing_mm = trunk
-    ct, labels, s1_to_ct = _trunk(number, spacing_mm, folder)
+def _spine_subject(trunk: _Trunk, cut: int, folder: Path | None) -> Subject:
+    """A vertebra of a trunk with what is around it: always a wide one."""
+    number = trunk.number
+    ct, labels, s1_to_ct = _trunk(number, trunk.spacing_mm, folder)
+    if trunk.varied:
+        ct = _varied(ct, np.random.default_rng([number, cut, 93]))
     rng = np.random.default_rng([number, cut, 92])
     ct, labels = _cut(ct, labels, rng)
     there = [int(n) for n in np.unique(labels.array) if n not in (0, SACRUM)]
@@ -74,6 +93,25 @@ def _spine_subject(trunk: tuple[int, float], cut: int, folder: Path | None) -> S
     if SACRUM in centroids:
         centroids[SACRUM] = transform_points(s1_to_ct, _S1_MM)[0]
     return replace(subject, centroids=centroids)
+
+
+def _varied(ct: Volume, rng: np.random.Generator) -> Volume:
+    """The CT with bone of another density, and with shades in what is not air."""
+    hu = ct.array.astype(np.float32)
+    for width_mm, most_hu in _SHADES_HU.items():
+        cells = [max(int(n * ct.spacing.min() / width_mm), 2) for n in hu.shape]
+        coarse = rng.standard_normal(cells).astype(np.float32)
+        strength = rng.uniform(0.0, most_hu)
+        fine = torch.nn.functional.interpolate(
+            torch.from_numpy(coarse)[None, None], size=hu.shape, mode="trilinear"
+        )
+        hu += np.where(hu > _AIR_HU, strength * fine[0, 0].numpy(), 0.0)
+    bone = ct.array > SOFT_LIMIT_HU
+    factor = rng.uniform(*_DENSITY)
+    hu[bone] = SOFT_LIMIT_HU + factor * np.maximum(hu[bone] - SOFT_LIMIT_HU, 0.0)
+    # What was soft stays so: shades are no bone.
+    hu[~bone] = np.minimum(hu[~bone], SOFT_LIMIT_HU)
+    return ct.with_array(hu)
 
 
 def _trunk(

@@ -197,7 +197,8 @@ def pretrain_standard(
 ) -> History:
     """Train a standardisation on ``asked_for.phantoms`` whole spines and write it with its card.
 
-    ``config``: `standard_config`, with what is to be otherwise. Where ``asked_for.minutes`` are given the clock ends the training.
+    ``config``: `standard_config`, with what is to be otherwise. Where ``asked_for.minutes`` are
+    given the clock ends the training.
 
     Raises InputError for what `Pretraining.check` refuses and without phantoms; Cancelled when
     ``progress`` says so (nothing is written then, but a ``work`` folder keeps what is needed to go
@@ -238,7 +239,7 @@ def _train(
     seed, device = config.seed, asked_for.device
     train = spine_sources(asked_for.phantoms, seed, cuts=2, pairs=_IN_A_ROW, spacing_mm=_VOXEL_MM)
     held = spine_sources(
-        _UNSEEN_SPINES, seed + 2 * 10**6, cuts=1, pairs=_IN_A_ROW, spacing_mm=_VOXEL_MM
+        _UNSEEN_SPINES, seed + 2 * 10**6, cuts=1, pairs=_IN_A_ROW, spacing_mm=_VOXEL_MM, varied=True
     )
     pool = SamplePool(train, samples, seed, work / "views", device=device)
     unseen = SamplePool(held, samples, seed + 1, work / "unseen-views", device=device)
