@@ -193,3 +193,15 @@ def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def add_standardize(parser: argparse._ActionsContainer, why: str) -> None:
+    """Let X-rays be standardised first, by the program's weights or by others."""
+    parser.add_argument(
+        "--standardize",
+        nargs="?",
+        const=True,
+        type=Path,
+        metavar="M",
+        help=f"{why}; with the weights that come with the program, or those of a file",
+    )

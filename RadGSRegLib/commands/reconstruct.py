@@ -16,6 +16,7 @@ from .arguments import (
     add_common,
     add_out,
     add_path,
+    add_standardize,
     check_model,
     explain_views,
     positive_minutes,
@@ -25,6 +26,7 @@ from .arguments import (
 from .command import Command, Outcome
 from .running import (
     MASK,
+    asked_standard,
     pipeline_options,
     reconstruction_options,
     registration_outcome,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from ..cases import Case, View
     from ..gaussians import GaussianCloud
     from ..geometry import Volume
+    from ..networks import Standardization
     from ..registration import Registration
 
 
@@ -84,6 +87,7 @@ def _add_without_ct(parser: argparse.ArgumentParser) -> None:
         "--gaussians", type=whole(500, 10**7), metavar="N", help="at most (default 60000)"
     )
     group.add_argument("--steps", type=whole(1), metavar="N", help="of the fit (default 600)")
+    add_standardize(group, "reconstruct the bones alone, as a network draws them of each X-ray")
 
 
 def check(args: argparse.Namespace) -> None:
@@ -94,6 +98,8 @@ def check(args: argparse.Namespace) -> None:
     if args.method == "learned" and args.ct_prior:
         raise InputError("--ct-prior", "is of use only with --method optimize")
     if args.method == "learned" or args.ct_prior:
+        if args.standardize is not None:
+            raise InputError("--standardize", "is of use only with X-rays alone", "leave it out")
         for name, given in _without_ct(args).items():
             option = "--" + name.replace("_", "-").replace("spacing-mm", "spacing")
             raise InputError(option, f"is {given}, but is of use only with X-rays alone")
@@ -129,7 +135,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     if args.ct_prior and case is None:
         raise InputError(args.input, "holds no CT, which --ct-prior needs", "give a case.json")
     start = None if args.start is None else read_start(args.start)
-    inputs = with_inputs(inputs, args.start, args.model)
+    standard = asked_standard(args.standardize)
+    inputs = with_inputs(inputs, args.start, args.model, standard)
     with results_folder(args.out, interrupt) as stage:
         from .. import pipeline
         from ..gaussians import write_ply
@@ -164,7 +171,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 quality["volume_ml"] = mask_ml(mask)
                 write_segmentation(stage / MASK, mask)
         else:
-            cloud, volume, quality = _alone(args, views, part)
+            bones = _standardization(standard, views, torch_device(args.device))
+            cloud, volume, quality = _alone(args, views, bones, part)
         if registration is None:
             timing_s = dict.fromkeys(("reconstruct", "total"), time.perf_counter() - began)
         write_volume_nifti(volume, stage / "reconstruction.nii.gz")
@@ -188,6 +196,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "parameters": {
                 "seed": args.seed,
                 **_without_ct(args),
+                **({"standardize": True} if standard is not None else {}),
                 "views": [view.name for view in views],
                 "notes": list(notes),
             },
@@ -205,18 +214,22 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
 
 def _alone(
-    args: argparse.Namespace, views: tuple[View, ...], progress: Progress
+    args: argparse.Namespace,
+    views: tuple[View, ...],
+    bones: Standardization | None,
+    progress: Progress,
 ) -> tuple[GaussianCloud, Volume, dict[str, Any]]:
     """Reconstruct X-rays without a CT: cloud, volume, and quality with status and reason."""
     from .. import pipeline
     from ..tomography import BeamOptions
 
     given = _without_ct(args)
+    filters = [] if bones is None else [bones]
     if len(views) > 2:
         plain = BeamOptions(seed=args.seed, device=torch_device(args.device))
         beam = BeamOptions(**{**asdict(plain), **given})
-        done = pipeline.reconstruct(views, progress=progress, beam=beam)
-        return done.cloud, done.volume, dict(done.quality)
+        done = pipeline.reconstruct(views, progress=progress, beam=beam, filters=filters)
+        return done.cloud, done.volume, _with_standard(done.quality, bones)
     if "hold_out" in given:
         raise InputError("--hold-out", "leaves nothing of two X-rays", "leave it out")
     options = reconstruction_options(args.device, args.seed)
@@ -231,9 +244,41 @@ def _alone(
         spacing_mm=given.get("spacing_mm", options.spacing_mm),
         fresh_steps=int(given.get("steps", options.fresh_steps)),
     )
-    done = pipeline.reconstruct(views, options=options, progress=progress)
+    done = pipeline.reconstruct(views, options=options, progress=progress, filters=filters)
     reason = "2 X-rays do not show a volume; take more, or register a CT"
-    return done.cloud, done.volume, {**done.quality, "status": "uncertain", "reason": reason}
+    quality = {**done.quality, "status": "uncertain", "reason": reason}
+    return done.cloud, done.volume, _with_standard(quality, bones)
+
+
+def _standardization(
+    weights: Path | None, views: tuple[View, ...], device: str
+) -> Standardization | None:
+    """What draws the bones of X-rays, where that is asked for."""
+    if weights is None:
+        return None
+    from .. import pipeline
+    from ..networks import Standardization, load_standardizer
+
+    return Standardization(load_standardizer(weights, device), pipeline.centre_of_views(views))
+
+
+def _with_standard(quality: Mapping[str, Any], bones: Standardization | None) -> dict[str, Any]:
+    """The quality with what is said of standardised X-rays; it is not ``ok`` where one is unlike
+    anything that the network knows."""
+    out = dict(quality)
+    if bones is None:
+        return out
+    from ..networks import standard_record, unlike_views
+
+    out["standardised"] = standard_record(bones)
+    unlike = unlike_views([bones])
+    if unlike and out["status"] == "ok":
+        word = "is" if len(unlike) == 1 else "are"
+        out["status"] = "uncertain"
+        out["reason"] = (
+            f"{', '.join(unlike)} {word} unlike anything that the standardisation was trained on"
+        )
+    return out
 
 
 def _read_views_or_case(

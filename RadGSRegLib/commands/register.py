@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any
 from ..choices import REGISTRATION_METHODS
 from ..errors import InputError
 from ..system import Interrupt, Progress
-from .arguments import add_common, add_effort, add_out, add_path, check_model, explain_views
+from .arguments import (
+    add_common,
+    add_effort,
+    add_out,
+    add_path,
+    add_standardize,
+    check_model,
+    explain_views,
+)
 from .command import Command, Outcome
 from .register_methods import METHODS, Job, model_of
 from .running import (
+    asked_standard,
     levels_weights,
     pipeline_options,
     registration_outcome,
@@ -26,6 +35,10 @@ from .running import (
 if TYPE_CHECKING:
     from ..cases import Case
     from ..registration import RegistrationOptions
+
+
+# What a registration.json may say was asked for, beside its options.
+_SWITCHES = ("by_level", "standardize")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where nothing is clicked: begin where the X-rays name the level of the label, which "
         "they do only with the sacrum or the last rib in them (see radgsreg levels)",
     )
+    add_standardize(
+        parser, "look first where X-rays of the bones alone, drawn by a network, put the vertebra"
+    )
     add_effort(parser, "how much to search and refine (default normal, which is what was measured)")
     parser.add_argument(
         "--config",
@@ -74,6 +90,8 @@ def check(args: argparse.Namespace) -> None:
     check_model(args)
     if args.by_level and args.start is not None:
         raise InputError("--by-level", "is a start of its own", "leave --start out")
+    if args.standardize and args.method == "published":
+        raise InputError("--standardize", "is of use only with --method ours", "leave it out")
     if args.config is not None and args.effort is not None:
         raise InputError("--effort", "cannot go with --config, which sets the same options")
 
@@ -95,15 +113,18 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             progress(0.02, "looking for levels")
             case = _by_level(case, by_level, args.device)
         model = model_of(method, args.model)
+        standard = None if method == "published" else asked_standard(_standardizes(args))
         options = pipeline_options(args, registration)
-        case = replace(case, inputs=with_inputs(case.inputs, args.start, model, by_level))
+        case = replace(case, inputs=with_inputs(case.inputs, args.start, model, by_level, standard))
         part = progress.part(0.05, 0.9)
         with Drawing(case) as drawing:
-            job = Job(case, start, model, refine, options, stage, drawing.begin)
+            job = Job(case, start, model, refine, options, stage, drawing.begin, standard)
             result = METHODS[method](job, part)
             views = drawing.pictures(part)
-        if by_level is not None:
-            known = {**result.registration.parameters, "by_level": True}
+        chosen = {"by_level": by_level, "standardize": standard}
+        if any(chosen.values()):
+            more = {name: True for name, path in chosen.items() if path is not None}
+            known = {**result.registration.parameters, **more}
             result = replace(result, registration=replace(result.registration, parameters=known))
         # Not before: what draws takes a third of a second to import, which its thread has done.
         from ..report import write_results
@@ -125,6 +146,13 @@ def _begins_by_level(args: argparse.Namespace) -> bool:
     """Whether it begins where X-rays name the level: as is given, or as --config holds."""
     recorded = {} if args.config is None else _parameters_of(args.config)[0]
     return bool(args.by_level or (recorded.get("by_level") is True and args.start is None))
+
+
+def _standardizes(args: argparse.Namespace) -> Path | bool | None:
+    """What ``--standardize`` names, or whether --config holds that X-rays are standardised."""
+    if args.standardize is not None or args.config is None:
+        return args.standardize  # type: ignore[no-any-return]
+    return _parameters_of(args.config)[0].get("standardize") is True
 
 
 def _method(args: argparse.Namespace) -> tuple[str, bool]:
@@ -170,7 +198,17 @@ def read_parameters(path: Path, of_case: Collection[str] = ()) -> RegistrationOp
     from ..registration import RegistrationOptions, refuse_impossible
 
     values, whole = _parameters_of(path)
-    known = {"registration", "seed", "case", "notes", "method", "refine", "by_level", *of_case}
+    known = {
+        "registration",
+        "seed",
+        "case",
+        "notes",
+        "method",
+        "refine",
+        "by_level",
+        "standardize",
+        *of_case,
+    }
     for name in values:
         if name not in known:
             near = did_you_mean(str(name), known)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Job:
     """What a method is asked: a case, an approximate pose (4, 4) or None, the file of a model or
-    None, and whether networks' poses are refined.
+    None, and whether networks' poses are refined. ``standard``: weights that standardise the X-rays
+    for a start, or None.
 
     ``stage``: the folder that becomes the results; ``on_registered`` gets the registration as soon
     as there is one.
@@ -36,6 +37,7 @@ class Job:
     options: PipelineOptions
     stage: Path
     on_registered: Callable[[Registration], object]
+    standard: Path | None = None
 
 
 def model_of(method: str, given: Path | None) -> Path | None:
@@ -59,7 +61,9 @@ def run_ours(job: Job, progress: Progress) -> PipelineResult:
     """Search and refine, from a model's poses where there is one, then reconstruct with the CT."""
     from .. import pipeline
 
-    proposers, prior_ct, see_s = _learned(job, progress.part(0.0, 0.12))
+    learned, prior_ct, see_s = _learned(job, progress.part(0.0, 0.12))
+    standard, progress, standardised = _standardised(job, progress)
+    proposers = [*learned, *standard]
     result = pipeline.run(
         job.case,
         job.start,
@@ -69,7 +73,11 @@ def run_ours(job: Job, progress: Progress) -> PipelineResult:
         prior_ct,
         on_registered=job.on_registered,
     )
-    if not proposers:
+    if standardised:
+        registration = result.registration
+        quality = {**registration.quality, "standardised": standardised}
+        result = replace(result, registration=replace(registration, quality=quality))
+    if not learned:
         return result
     return replace(
         result,
@@ -97,6 +105,40 @@ def _learned(
     spent_s = time.perf_counter() - began
     proposer = learned.proposer(job.options.registration)
     return [proposer], patient_cloud(job.case, model), spent_s
+
+
+def _standardised(
+    job: Job, progress: Progress
+) -> tuple[Sequence[Proposer], Progress, dict[str, Any]]:
+    """Return what proposes the pose in standardised X-rays, the progress that is left, and what is
+    said of them; nothing where they are not asked for."""
+    if job.standard is None:
+        return (), progress, {}
+    from .. import pipeline
+    from ..networks import (
+        Standardization,
+        load_standardizer,
+        standard_record,
+        standardised_start,
+    )
+
+    network = load_standardizer(job.standard, job.options.device)
+    bones = Standardization(network, pipeline.centre_of_views(job.case.views))
+    proposer, registration = standardised_start(
+        job.case,
+        bones,
+        job.start,
+        job.options.registration,
+        progress.part(0.1, 0.5),
+        job.options.device,
+    )
+    said = {
+        "status": registration.status,
+        "ct_to_world": registration.ct_to_world.tolist(),
+        "seconds": registration.timing_s["total"],
+        "views": standard_record(bones),
+    }
+    return [proposer], progress.part(0.45, 1.0), said
 
 
 def run_published(job: Job, progress: Progress) -> PipelineResult:

@@ -63,6 +63,19 @@ def standard_weights(option: str) -> Path:
     return _weights("standard", option)
 
 
+def asked_standard(given: Path | bool | None) -> Path | None:
+    """Return the weights that ``--standardize`` names, the program's where it names none, or None
+    where it was not given. InputError for a file that is not there."""
+    if given is None or given is False:
+        return None
+    if given is True:
+        return standard_weights("--standardize")
+    path = Path(given)
+    if not path.is_file():
+        raise InputError(path, "does not exist", "name trained weights, or none for the program's")
+    return path
+
+
 def _weights(name: str, option: str) -> Path:
     from ..networks import shipped_weights
 

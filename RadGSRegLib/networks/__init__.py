@@ -66,6 +66,7 @@ from .standard import StandardConfig as StandardConfig
 from .standard import Standardizer as Standardizer
 from .standard import load_standardizer as load_standardizer
 from .standard import save_standardizer as save_standardizer
+from .standard_start import standardised_start as standardised_start
 from .standardize import Familiarity as Familiarity
 from .standardize import Standardization as Standardization
 from .standardize import standard_record as standard_record

@@ -163,6 +163,6 @@ LEAST_DEPTH_MM = 100.0
 # A picture is blurred by this share of what its pixels grow by before it is thinned. No evidence: a
 # usual value.
 THINNING_BLUR = 0.5
-# Answers to the picture as it is, mirrored and inverted that differ by more than this share of what
-# they show are doubted.
+# Answers to the picture as it is, and mirrored and inverted, that differ by more than this share of
+# what they show are doubted.
 MOST_DOUBT = 0.3

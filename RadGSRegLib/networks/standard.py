@@ -7,7 +7,6 @@ changes, of either polarity. `networks.standardize` applies it to views.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -56,8 +55,8 @@ class StandardConfig:
 class Standardizer(nn.Module):
     """X-rays to the line integrals of all bone, and to what each picture is like.
 
-    ``familiar``: what pictures of the training were like, as `learn_familiar` tells it; nothing
-    before.
+    ``mean``, ``whitening`` and ``limit`` say what pictures of the training were like, as
+    `learn_familiar` tells it; before that every picture is strange.
     """
 
     mean: Tensor
@@ -70,7 +69,7 @@ class Standardizer(nn.Module):
         self.generator = _generator(config)
         self.register_buffer("mean", torch.zeros(config.features))
         self.register_buffer("whitening", torch.zeros(config.features, config.features))
-        self.register_buffer("limit", torch.tensor(math.inf))
+        self.register_buffer("limit", torch.tensor(-1.0))
         self.card: dict[str, Any] = {}
         self.source: Path | str = "the model of standardisation"
 

@@ -22,7 +22,7 @@ class Familiarity:
     """How far a view lies from the pictures of the training, in their standard deviations, and
     where it counts as unlike them.
 
-    ``doubt``: how much the answers to the picture as it is, mirrored and inverted differ, as a
+    ``doubt``: how much the answers to the picture as it is, and mirrored and inverted, differ, as a
     share of what they show.
     """
 
@@ -101,19 +101,18 @@ class Standardization:
 
     @torch.no_grad()
     def _answers(self, picture: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """What is said (4, H, W) of the picture (H, W) as it is, inverted, mirrored and both,
-        turned back, and the features (4, F)."""
+        """What is said (2, H, W) of the picture (H, W) as it is, and mirrored and inverted, turned
+        back, and the features (2, F)."""
         device = next(self.network.parameters()).device
         rows, columns = picture.shape
         pad = (0, -columns % MULTIPLE, 0, -rows % MULTIPLE)
         shown = ranks_and_contrast(picture[None], valid[None], self.network.config.pixel_mm)
         shown, real = functional.pad(shown, pad), functional.pad(valid[None], pad)
-        both = torch.cat([shown, -shown])
-        pictures = torch.cat([both, both.flip(-1)]).to(device)
         bone, features = self.network(
-            pictures, torch.cat([real, real, *2 * [real.flip(-1)]]).to(device)
+            torch.cat([shown, -shown.flip(-1)]).to(device),
+            torch.cat([real, real.flip(-1)]).to(device),
         )
-        bone = torch.cat([bone[:2], bone[2:].flip(-1)])
+        bone = torch.stack([bone[0], bone[1].flip(-1)])
         return bone[:, :rows, :columns].float().cpu(), features.float().cpu()
 
     def _familiarity(self, answers: Tensor, features: Tensor, valid: Tensor) -> Familiarity:

@@ -22,9 +22,10 @@ from .beams import Beams, whole_beams
 from .cloud_fit import CoarseVoxels, fit_cloud, render_view
 from .coarse import Coarse, as_lines, coarse_volume, saying
 from .display import Display, ranked
+from .displayed import displayed_agreement
 from .drawing import draw_clouds
 from .types import BeamOptions
-from .verdict import psnr_db, verdict, widest_gap_deg
+from .verdict import of_standardised, psnr_db, verdict, widest_gap_deg
 
 
 def reconstruct_beam(
@@ -54,7 +55,8 @@ def reconstruct_beam(
         The cloud (world mm), the volume of the inner cube (1/mm, world axes) and JSON values:
         "status" ("ok" or "uncertain") and "reason", "views" ({name: {"psnr_db", "ssim",
         "held_out"}}), "psnr_db", "ssim", "held_out_psnr_db" and "held_out_ssim" over views,
-        "agreement" ({name: of details with what the other X-rays predict}), "odd_views" (which
+        "agreement" ({name: of details with what the other X-rays predict}), "displayed_agreement"
+        (of X-rays whose bones alone were fitted, `displayed_agreement`), "odd_views" (which
         contradict the rest and were left out), "widest_gap_deg", "gaussians", "inner_gaussians",
         "steps", "best_step", "pixel_mm" (of the thinned X-rays at the centre), "absolute_scale"
         (whether all were line integrals), "prior", "beam" and "display" (windows and curves of the
@@ -130,7 +132,10 @@ def reconstruct_beam(
         volume = inner.voxelize(fit.cloud)
         if asked is not None:
             judged = _lines_of_held(asked, coarse.display, fit.cloud)
-        quality = _quality(fit.cloud, coarse, judged, (every, fitted), centre, fit.steps)
+        shows = None
+        if every.bone_alone:
+            shows = displayed_agreement(fit.cloud, prepare_views(views), centre, chosen.pixels)
+        quality = _quality(fit.cloud, coarse, judged, (every, fitted), centre, fit.steps, shows)
     low, high = (torch.as_tensor(edge).to(fit.cloud.means) for edge in (inner.lower, inner.upper))
     within = ((fit.cloud.means > low) & (fit.cloud.means < high)).all(1)
     quality |= {
@@ -205,8 +210,10 @@ def _quality(
     beams_of: tuple[Beams, Beams],
     centre_world: Array,
     steps: int,
+    shows: float | None,
 ) -> dict[str, Any]:
-    """The figures of the views, and the verdict."""
+    """The figures of the views, and the verdict; ``shows``: how well X-rays as they are show the
+    bones, where these were standardised."""
     views: dict[str, Any] = {}
     out: dict[str, Any] = {}
     every, fitted = beams_of
@@ -229,6 +236,9 @@ def _quality(
         out[f"{key}ssim"] = float(np.mean(likeness))
     gap = widest_gap_deg(lines.cameras, centre_world)
     status, reason = verdict(len(lines), gap, _median(coarse.agreement), coarse.odd, steps < 1)
+    if shows is not None:
+        out["displayed_agreement"] = None if np.isnan(shows) else shows
+        status, reason = of_standardised(status, reason, shows)
     return out | {
         "status": status,
         "reason": reason,

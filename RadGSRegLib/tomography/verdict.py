@@ -54,6 +54,20 @@ def verdict(
     )
 
 
+def of_standardised(status: str, reason: str, displayed: float) -> tuple[str, str]:
+    """Return the verdict on X-rays that were standardised: never on the network's word alone.
+
+    ``displayed``: `displayed_agreement`, NaN where no X-ray is there as it was.
+    """
+    if status != "ok":
+        return status, reason
+    if np.isnan(displayed):
+        return "uncertain", "only standardised X-rays are there, and nothing else confirms them"
+    if displayed < bounds.LEAST_DISPLAYED:
+        return "uncertain", "the X-rays as they are do not show the bones that were drawn of them"
+    return status, f"{reason}, and the X-rays as they are show these bones"
+
+
 def psnr_db(rendered: Tensor, wanted: Tensor, weight: Tensor) -> float:
     """Peak signal to noise of a picture (rows, columns), dB.
 
