@@ -22,7 +22,8 @@ def endplate_up(mask: Volume, across: Array, start_up: Array) -> Array:
     Rays go up and down from the middle of the largest ball inside of the bone, which lies in the
     body; where they leave the bone, a line is laid through the places over front and back (repeated
     medians, Siegel 1982: rims and spurs count little). ``across`` (3,) is normal to the plane
-    of symmetry. Where no end plates are hit, it is ``start_up`` (3,) in that plane.
+    of symmetry. Where no end plates are hit, or they
+    are no such, it is ``start_up`` (3,) in that plane.
     """
     filled = np.pad(ndimage.binary_fill_holes(np.asarray(mask.array) != 0), 1)
     spacing_kji = mask.spacing[::-1]
@@ -55,7 +56,8 @@ def endplate_up(mask: Volume, across: Array, start_up: Array) -> Array:
             return _in_plane(start_up, across)
         tilt = float(np.mean(np.arctan(slopes)))
         up = np.cos(tilt) * up - np.sin(tilt) * back
-    return up
+    # Steeper than that, it would be nearer to the front or the back.
+    return up if up @ start_up > np.sqrt(0.5) else _in_plane(start_up, across)
 
 
 def _in_plane(direction: Array, normal: Array) -> Array:
