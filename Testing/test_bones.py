@@ -128,6 +128,14 @@ def test_what_cannot_be_bone_is_refused(options: dict[str, object], said: str) -
         bone_mask(volume, **options)  # type: ignore[arg-type]
 
 
+def test_a_percentile_of_an_empty_background_is_refused() -> None:
+    values = np.zeros((10, 10, 10))
+    values[0] = 1.0
+    with pytest.raises(InputError, match=r"empty in 80 %.*threshold"):
+        bone_mask(Volume(values, np.eye(4)))
+    assert bone_mask(Volume(values, np.eye(4)), 0.0).mask.array.sum() == 100
+
+
 def test_values_that_are_not_finite_are_refused() -> None:
     with pytest.raises(InputError, match="not finite"):
         bone_mask(Volume(np.full((3, 3, 3), np.nan), np.eye(4)))

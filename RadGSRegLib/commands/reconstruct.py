@@ -146,6 +146,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             result = pipeline.run(case, start, pipeline_options(args), part)
             registration = result.registration
             patient_axes = registration.ct_to_world[:3, :3]
+            inside = _moved_label(case, registration)
             cloud, volume = result.cloud_world, result.volume_world
             quality = result.reconstruction_quality
             timing_s, ran_on = result.timing_s, result.ran_on
@@ -214,6 +215,16 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         return Outcome(ExitStatus.OK if trusted else ExitStatus.NOT_TRUSTED, lines, facts)
     outcome = registration_outcome(registration, args.out, notes)
     return Outcome(outcome.exit_status, (first, *outcome.summary), outcome.facts)
+
+
+def _moved_label(case: Case, registration: Registration) -> Volume:
+    """The CT's vertebra where it was registered: 1 inside, else 0."""
+    labels = case.labels
+    return replace(
+        labels,
+        array=(labels.array == case.label).astype("float32"),
+        index_to_physical=registration.ct_to_world @ labels.index_to_physical,
+    )
 
 
 def _alone(

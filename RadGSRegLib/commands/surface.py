@@ -63,9 +63,13 @@ def _add_percentile(group: argparse._ActionsContainer) -> None:
 
 
 def check_surface(args: argparse.Namespace) -> None:
-    """Refuse ``--percentile`` without ``--surface``."""
-    if args.percentile is not None and args.surface is None:
+    """Refuse ``--percentile`` where it decides nothing."""
+    if args.percentile is None:
+        return
+    if args.surface is None:
         raise InputError("--percentile", "is of use only with --surface")
+    if args.method == "learned" or args.ct_prior:
+        raise InputError("--percentile", "is of use only with X-rays alone")
 
 
 def check(args: argparse.Namespace) -> None:
@@ -154,17 +158,17 @@ def write_reconstructed(
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Write the bone of a reconstruction where ``--surface`` asks for it: its figures and remarks.
 
-    ``inside``: how much of each voxel is inside of the vertebra, [0, 1], where a model says so; the
-    bone is then that. ``patient_to_world`` (3, 3), None where it is unknown. Where there is no
-    bone, a remark says so: what took minutes to reconstruct is written all the same.
+    ``inside``: how much of each voxel is inside of the vertebra, [0, 1], where a model or the CT's
+    label says so; the bone is then that. ``patient_to_world`` (3, 3), None where it is unknown.
+    Where there is no bone, a remark says so: what took minutes to reconstruct is written all the
+    same.
     """
     if args.surface is None:
         return None, []
+    if args.method == "learned" and inside is None:
+        return None, ["no surface: the model has no decoder, so nothing says what is bone"]
     from ..bones import bone_axes, bone_mask
 
-    remarks = []
-    if inside is not None and args.percentile is not None:
-        remarks.append("the bone is the model's mask, so --percentile was not looked at")
     try:
         if inside is None:
             bone = bone_mask(volume, _given(args.percentile))
@@ -174,8 +178,8 @@ def write_reconstructed(
         axes_to_world = bone_axes(bone.mask, patient_to_world)
         figures = write_bone(stage, args.surface, volume, bone, axes_to_world)
     except InputError as error:
-        return None, [*remarks, f"no surface: {error}"]
-    return {"threshold_per_mm": bone.threshold if inside is None else None, **figures}, remarks
+        return None, [f"no surface: {error}"]
+    return {"threshold_per_mm": bone.threshold if inside is None else None, **figures}, []
 
 
 def _on_grid(inside: Volume, like: Volume) -> Volume:
