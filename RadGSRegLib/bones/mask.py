@@ -29,6 +29,11 @@ class BoneMask:
     threshold: float
     volume_ml: float
 
+    @property
+    def is_one_vertebra(self) -> bool:
+        """Whether it is small enough to be a single vertebra, so that its axes mean something."""
+        return self.volume_ml <= bounds.MOST_ML
+
 
 def bone_mask(
     volume: Volume,
