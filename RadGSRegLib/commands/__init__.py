@@ -18,6 +18,7 @@ from . import (
     segment,
     simulate,
     standardize,
+    surface,
 )
 from .command import Command, Outcome
 from .running import rendered_by
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Command] = {
         reconstruct,
         simulate,
         segment,
+        surface,
         levels,
         standardize,
         evaluate,
