@@ -6,6 +6,7 @@ Simulates X-rays of a CT, all from one seed, reconstructs from the first N that 
 and compares: PSNR and SSIM of X-rays held out, and the correlation with the truth on a grid of 2 mm
 in a cube of 110 mm about the vertebra, of attenuation and of what bone has above 120 HU. Prints a
 table in Markdown. SART is RTK's own, on grey values scaled to [0, 1] where the display is unknown.
+``--standardize``: once more from standardised X-rays, whose own held-out ones judge.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from scipy.ndimage import map_coordinates, uniform_filter
 from RadGSRegLib.cases import View, read_ct, read_segmentation
 from RadGSRegLib.gaussians import voxelize
 from RadGSRegLib.geometry import Volume, transform_points
+from RadGSRegLib.networks import Standardization, load_standardizer, shipped_weights
 from RadGSRegLib.reconstruction import cube
 from RadGSRegLib.simulation import SimulationParameters, simulate_case
 from RadGSRegLib.tomography import BeamOptions, reconstruct_beam
+from RadGSRegLib.views import ViewFilter
 
 Array = NDArray[np.float32]
 _BOX_MM, _STEP_MM = 110.0, 2.0
@@ -126,6 +129,7 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=128)
     parser.add_argument("--seed", type=int, default=80000)
     parser.add_argument("--steps", type=int, default=BeamOptions().steps)
+    parser.add_argument("--standardize", nargs="?", const=shipped_weights("standard"), type=Path)
     args = parser.parse_args()
     counts = [int(n) for n in args.views.split(",")]
 
@@ -159,22 +163,35 @@ def main() -> None:
     for count in counts:
         few = spread(rest, count)
         began = time.perf_counter()
-        figures = held_out_figures(few, held, truth, args)
+        figures = held_out_figures(few, held, truth, args, ())
         ours = time.perf_counter() - began
         began = time.perf_counter()
         peer = truth.scores(sart(few, truth.box))
         seconds = time.perf_counter() - began
         print(
-            f"| {count} | {figures} | {ours:.0f} | {peer[0]:.3f} | {peer[1]:.3f} | {seconds:.0f} |"
+            f"| {count} | {figures} | {ours:.0f} | {peer[0]:.3f} | {peer[1]:.3f} | {seconds:.0f} |",
+            flush=True,
         )
+        if args.standardize is not None:
+            began = time.perf_counter()
+            bones = Standardization(load_standardizer(args.standardize), truth.centre)
+            figures = held_out_figures(few, held, truth, args, (bones,))
+            ours = time.perf_counter() - began
+            print(f"| {count}, standardised | {figures} | {ours:.0f} | | | |", flush=True)
 
 
 def held_out_figures(
-    fitted: Sequence[View], held: Sequence[View], truth: Truth, args: argparse.Namespace
+    fitted: Sequence[View],
+    held: Sequence[View],
+    truth: Truth,
+    args: argparse.Namespace,
+    filters: Sequence[ViewFilter],
 ) -> str:
     """Reconstruct from ``fitted`` alone; the cells of the table from status to bone."""
     options = BeamOptions(steps=args.steps, spacing_mm=2.0, seed=args.seed)
-    done = reconstruct_beam(fitted, centre_world=truth.centre, options=options, judged_on=held)
+    done = reconstruct_beam(
+        fitted, centre_world=truth.centre, options=options, judged_on=held, filters=filters
+    )
     grid = voxelize(done.cloud, truth.box.index_to_world, truth.box.size).cpu().numpy()
     attenuation, bone = truth.scores(grid)
     q = done.quality
