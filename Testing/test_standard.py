@@ -39,7 +39,7 @@ from RadGSRegLib.training.config import StandardOptions
 from RadGSRegLib.training.pool import SamplePool
 from RadGSRegLib.training.samples import SampleOptions, draw_samples
 from RadGSRegLib.training.spines import spine_sources
-from RadGSRegLib.training.standard import Rivals, StandardTrainer, asked, masked_l1
+from RadGSRegLib.training.standard import ConditionalGan, StandardTrainer, asked, masked_l1
 from RadGSRegLib.views import prepare_views
 
 CONFIG = StandardConfig(pixel_mm=3.0, width=8)
@@ -276,7 +276,7 @@ def test_it_runs_in_half_precision() -> None:
     )
     history = trainer.run()
     assert np.isfinite(history.entries[-1]["l1"])
-    assert isinstance(trainer.pair, Rivals)
+    assert isinstance(trainer.pair, ConditionalGan)
 
 
 # What trusts it

@@ -42,7 +42,7 @@ _IN_A_ROW = 8
 _KNOWN, _HELD, _FAMILIAR = 2048, 256, 0.99
 
 
-class Rivals(nn.Module):
+class ConditionalGan(nn.Module):
     """A standardisation and the discriminator that judges it while it is trained.
 
     The discriminator sees picture and bones together, MONAI's on patches.
@@ -59,8 +59,10 @@ class Rivals(nn.Module):
 
     def opinion(self, shown: BonesShown, bone: Tensor) -> Tensor:
         """Return logits, patch by patch, that the bones of the pictures are true."""
-        seen = torch.cat([shown.pictures, shown.valid[:, None], (shown.valid * bone)[:, None]], 1)
-        out: Tensor = self.judge(seen)[-1].float()
+        shown_with = torch.cat(
+            [shown.pictures, shown.valid[:, None], (shown.valid * bone)[:, None]], 1
+        )
+        out: Tensor = self.judge(shown_with)[-1].float()
         return out
 
 
@@ -78,7 +80,7 @@ class StandardTrainer(Loop):
         options: StandardOptions,
         **around: Unpack[Around],
     ) -> None:
-        self.pair, self.standard = Rivals(network), options
+        self.pair, self.standard = ConditionalGan(network), options
         super().__init__(self.pair, pool, options, **around)
         # Reduced, convolutions are twice as fast with the channels last.
         self.pair.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
