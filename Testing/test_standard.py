@@ -17,6 +17,7 @@ from RadGSRegLib import cli, pipeline
 from RadGSRegLib.cases import View, middle_of_views, read_views, write_views
 from RadGSRegLib.drr import project_volume
 from RadGSRegLib.errors import InputError
+from RadGSRegLib.gaussians import GaussianCloud, rasterize
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.networks import (
     StandardConfig,
@@ -27,12 +28,18 @@ from RadGSRegLib.networks import (
     shipped_weights,
     unlike_views,
 )
-from RadGSRegLib.simulation import SimulatedCase, simulate_phantom_case
+from RadGSRegLib.simulation import (
+    SimulatedCase,
+    SimulationParameters,
+    path_cameras,
+    simulate_phantom_case,
+)
 from RadGSRegLib.simulation.case import CLEAN_KEV
 from RadGSRegLib.simulation.materials import mass_attenuation, split_hu
 from RadGSRegLib.tomography.algebraic import Penalty, solve
 from RadGSRegLib.tomography.beams import whole_beams
-from RadGSRegLib.tomography.verdict import of_standardised
+from RadGSRegLib.tomography.displayed import displayed_agreement
+from RadGSRegLib.tomography.verdict import badly_drawn, of_standardised
 from RadGSRegLib.training.bone_views import SHOWN_PX, WIDE_PX, bone_views, show_bones
 from RadGSRegLib.training.compute import Compute
 from RadGSRegLib.training.config import StandardOptions
@@ -228,7 +235,7 @@ def test_pictures_are_disguised_alike_for_the_same_seed() -> None:
 
 def test_training_learns_and_the_judge_teaches_only_by_its_opinion(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    options = replace(BRIEF, steps=40, judged_after=0.5, rate=3e-3, validate_every=40)
+    options = replace(BRIEF, steps=16, batch=2, judged_after=0.5, rate=5e-3, validate_every=16)
     trainer = StandardTrainer(Standardizer(CONFIG), pool(), options, folder=tmp_path)
     shown = trainer.shown_of(pool(), 0, 4)
     before = float(masked_l1(asked(trainer.pair.network, shown)[0], shown))
@@ -285,14 +292,62 @@ def test_it_runs_in_half_precision() -> None:
 @pytest.mark.parametrize(
     ("status", "displayed", "expected"),
     [
-        ("ok", 0.9, "ok"),
-        ("ok", 0.05, "uncertain"),
-        ("ok", float("nan"), "uncertain"),
-        ("uncertain", 0.9, "uncertain"),
+        ("ok", {"A": 0.9, "B": 0.5}, "ok"),
+        ("ok", {"A": 0.05, "B": 0.1}, "uncertain"),
+        ("ok", {"A": float("nan")}, "uncertain"),
+        ("ok", {}, "uncertain"),
+        ("uncertain", {"A": 0.9}, "uncertain"),
     ],
 )
-def test_the_networks_word_alone_is_never_ok(status: str, displayed: float, expected: str) -> None:
+def test_the_networks_word_alone_is_never_ok(
+    status: str, displayed: dict[str, float], expected: str
+) -> None:
     assert of_standardised(status, "because", displayed)[0] == expected
+
+
+def test_a_bad_drawing_is_no_bad_geometry() -> None:
+    displayed = {"A": 0.6, "B": 0.05, "C": float("nan")}
+    assert badly_drawn(["A", "B", "C", "D"], displayed) == ["A"]
+    assert "left out: A" in of_standardised("ok", "because", {"A": 0.6}, ["A"])[1]
+
+
+def test_x_rays_as_they_are_tell_true_bones_from_others() -> None:
+    rng = np.random.default_rng(3)
+    count = 40
+    quaternions = torch.zeros(count, 4)
+    quaternions[:, 0] = 1.0
+    small, wide = (
+        GaussianCloud(
+            torch.from_numpy(rng.uniform(-reach, reach, (count, 3))).float(),
+            torch.full((count, 3), scale),
+            quaternions,
+            torch.full((count,), density),
+        )
+        for reach, scale, density in ((40.0, 4.0, 0.02), (60.0, 24.0, 0.006))
+    )
+    parameters = SimulationParameters.preset("clean").with_field(180.0, 64)
+    cameras = path_cameras(parameters, "arbitrary", 4, np.random.default_rng(0))
+    views = []
+    for name, camera in cameras.items():
+        lines = sum(
+            rasterize(each, camera.intrinsic, camera.world_to_camera, camera.size)
+            for each in (small, wide)
+        )
+        # Bone is dark on this display, which nothing says.
+        grey = np.rint(4000.0 * np.exp(-np.asarray(lines))).astype(np.float32)
+        views.append(View(name, grey, camera, (parameters.pixel_mm,) * 2))
+    prepared = prepare_views(views)
+    away = np.eye(4)
+    away[:3, 3] = (15.0, 10.0, 20.0)
+    right, wrong = (
+        displayed_agreement(each, prepared, np.zeros(3), 64)
+        for each in (small, small.transformed(away))
+    )
+    assert set(right) == set(cameras)
+    assert min(right.values()) > 0.5
+    assert max(wrong.values()) < 0.3
+    bones = [replace(view, bone_alone=True) for view in prepared]
+    assert displayed_agreement(small, bones, np.zeros(3), 64) == {}
 
 
 def test_bones_are_pulled_to_nothing_and_not_to_tissue() -> None:

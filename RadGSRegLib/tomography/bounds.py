@@ -60,6 +60,6 @@ LEAST_AGREEMENT = 0.5
 LEAST_VIEWS = 20
 # Nor do those with a wider gap between their directions, degrees. No evidence.
 WIDEST_GAP_DEG = 45.0
-# Of standardised X-rays, where details of the bones agree less with those of the X-rays as they
-# are, the network's word is all there is.
+# An X-ray shows bones that were drawn of it, and of the others, where details of both correlate by
+# this; below, the network's word is all there is.
 LEAST_DISPLAYED = 0.2

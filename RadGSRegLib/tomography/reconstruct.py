@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from .display import Display, ranked
 from .displayed import displayed_agreement
 from .drawing import draw_clouds
 from .types import BeamOptions
-from .verdict import of_standardised, psnr_db, verdict, widest_gap_deg
+from .verdict import badly_drawn, of_standardised, psnr_db, verdict, widest_gap_deg
 
 
 def reconstruct_beam(
@@ -55,8 +55,9 @@ def reconstruct_beam(
         The cloud (world mm), the volume of the inner cube (1/mm, world axes) and JSON values:
         "status" ("ok" or "uncertain") and "reason", "views" ({name: {"psnr_db", "ssim",
         "held_out"}}), "psnr_db", "ssim", "held_out_psnr_db" and "held_out_ssim" over views,
-        "agreement" ({name: of details with what the other X-rays predict}), "displayed_agreement"
-        (of X-rays whose bones alone were fitted, `displayed_agreement`), "odd_views" (which
+        "agreement" ({name: of details with what the other X-rays predict}), for
+        standardised X-rays "displayed_agreement" ({name: of the bones' details with those of the
+        X-ray as it is}) and "drawn_badly" (left out, and not for geometry), "odd_views" (which
         contradict the rest and were left out), "widest_gap_deg", "gaussians", "inner_gaussians",
         "steps", "best_step", "pixel_mm" (of the thinned X-rays at the centre), "absolute_scale"
         (whether all were line integrals), "prior", "beam" and "display" (windows and curves of the
@@ -210,7 +211,7 @@ def _quality(
     beams_of: tuple[Beams, Beams],
     centre_world: Array,
     steps: int,
-    shows: float | None,
+    shows: Mapping[str, float] | None,
 ) -> dict[str, Any]:
     """The figures of the views, and the verdict; ``shows``: how well X-rays as they are show the
     bones, where these were standardised."""
@@ -235,21 +236,26 @@ def _quality(
         out[f"{key}psnr_db"] = float(np.mean(decibels))
         out[f"{key}ssim"] = float(np.mean(likeness))
     gap = widest_gap_deg(lines.cameras, centre_world)
-    status, reason = verdict(len(lines), gap, _median(coarse.agreement), coarse.odd, steps < 1)
+    drawn_badly = [] if shows is None else badly_drawn(coarse.odd, shows)
+    odd = [name for name in coarse.odd if name not in drawn_badly]
+    status, reason = verdict(len(lines), gap, _median(coarse.agreement), odd, steps < 1)
     if shows is not None:
-        out["displayed_agreement"] = None if np.isnan(shows) else shows
-        status, reason = of_standardised(status, reason, shows)
+        out["displayed_agreement"] = _judged(shows)
+        out["drawn_badly"] = drawn_badly
+        status, reason = of_standardised(status, reason, shows, drawn_badly)
     return out | {
         "status": status,
         "reason": reason,
-        "odd_views": list(coarse.odd),
+        "odd_views": odd,
         "widest_gap_deg": gap,
         "views": {name: views[name] for name in every.names if name in views},
-        "agreement": {
-            name: None if np.isnan(value) else value
-            for name, value in zip(fitted.names, coarse.agreement, strict=True)
-        },
+        "agreement": _judged(dict(zip(fitted.names, coarse.agreement, strict=True))),
     }
+
+
+def _judged(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Values by name as JSON has them; what was not judged is null."""
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
 def _median(values: Sequence[float]) -> float:

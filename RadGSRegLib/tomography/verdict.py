@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -54,18 +54,30 @@ def verdict(
     )
 
 
-def of_standardised(status: str, reason: str, displayed: float) -> tuple[str, str]:
+def badly_drawn(odd: Sequence[str], displayed: Mapping[str, float]) -> list[str]:
+    """Name those of the ``odd`` views whose X-rays as they are show the bones of the others: what
+    contradicts is what the network drew, and neither geometry nor patient."""
+    return [name for name in odd if displayed.get(name, -1.0) >= bounds.LEAST_DISPLAYED]
+
+
+def of_standardised(
+    status: str, reason: str, displayed: Mapping[str, float], drawn_badly: Sequence[str] = ()
+) -> tuple[str, str]:
     """Return the verdict on X-rays that were standardised: never on the network's word alone.
 
-    ``displayed``: `displayed_agreement`, NaN where no X-ray is there as it was.
+    ``displayed``: `displayed_agreement`, empty where no X-ray is there as it was.
     """
     if status != "ok":
         return status, reason
-    if np.isnan(displayed):
+    judged = [value for value in displayed.values() if not np.isnan(value)]
+    if not judged:
         return "uncertain", "only standardised X-rays are there, and nothing else confirms them"
-    if displayed < bounds.LEAST_DISPLAYED:
+    if float(np.median(judged)) < bounds.LEAST_DISPLAYED:
         return "uncertain", "the X-rays as they are do not show the bones that were drawn of them"
-    return status, f"{reason}, and the X-rays as they are show these bones"
+    said = f"{reason}, and the X-rays as they are show these bones"
+    if drawn_badly:
+        said += f" (drawn otherwise by the network, and left out: {', '.join(drawn_badly)})"
+    return status, said
 
 
 def psnr_db(rendered: Tensor, wanted: Tensor, weight: Tensor) -> float:
