@@ -18,23 +18,23 @@ from .beams import Beams
 # Details: what is left of a picture's means over 3 pixels without those over 13.
 _FINE_PX, _COARSE_PX = 1, 6
 _FOLDS = 5
+# A prediction in its own place is compared with itself moved by more than the first and up to the
+# second, pixels of about 4 mm: a view turned by 10 degrees fits best 12 mm away.
+_NEAR_PX, _FAR_PX = 3, 6
 # A picture that shows fewer pixels away from its rim is not judged.
 _LEAST_PIXELS = 16
 # A few views cannot outvote one; where a third is odd, nothing says which third is right.
 _LEAST_KEPT, _MOST_ODD = 6, 0.3
 
 
-def predicted_agreement(
-    lines: Beams, grid: Box, *, report: Callable[[float], None] | None = None
-) -> list[float]:
-    """How well the details of each view agree with what the other views predict: correlations (V,).
+def predicted(lines: Beams, grid: Box, *, report: Callable[[float], None] | None = None) -> Tensor:
+    """Predict each view from the other views (V, rows, columns).
 
     Views are left out in five turns, every fifth at a time, and voxels on ``grid`` are solved for
-    from the others. A view that was itself fitted would agree with whatever was bent to it. NaN
-    for a view that shows too little. (Penalties are those of finer pixels: smoother voxels, with
-    which `bounds.BELOW_MEDIAN` was measured.)
+    from the others. A view that was itself fitted would agree with whatever was bent to it.
+    (Penalties are those of finer pixels: smoother voxels, with which the bounds were measured.)
     """
-    out = [0.0] * len(lines)
+    out = torch.zeros_like(lines.values)
     folds = min(_FOLDS, len(lines))
     for fold in range(folds):
         if report is not None:
@@ -49,39 +49,69 @@ def predicted_agreement(
         penalty = Penalty(tissue=not lines.bone_alone)
         voxels = solve(known, rest.values, rest.weight, start, 2, penalty=penalty)
         asked = SystemMatrix(here.cameras, grid.index_to_world, shape, device=device)
-        scores = agreement(asked.forward(voxels), here.values, here.weight)
-        for n, score in zip(left, scores, strict=True):
-            out[n] = score
+        out[left] = asked.forward(voxels)
     return out
 
 
 def contradictions(
     lines: Beams, grid: Box, *, report: Callable[[float], None] | None = None
 ) -> tuple[list[float], list[int]]:
-    """Return `predicted_agreement` (V,), and which views agree with the rest much less than most.
+    """Return how well the details of each view agree with what the others predict (V,), and which
+    views contradict the rest: what is predicted would fit as well, or better, somewhere else.
 
-    The worst is left out and the rest are looked at again, as long as there is one: a wrong view
-    also spoils what is predicted of its neighbours.
+    The one that fits elsewhere most is left out and the rest are looked at again, as long as there
+    is one: a wrong view also spoils what is predicted of its neighbours. How well a view agrees
+    says little by itself: a thick and noisy one agrees less, and in its own place all the same.
     """
-    scores = predicted_agreement(lines, grid, report=report)
     kept, odd = list(range(len(lines))), list[int]()
-    now = list(scores)
-
-    def again(_share: float) -> None:
-        if report is not None:
-            report(1.0)
-
-    while len(kept) > _LEAST_KEPT and len(odd) < _MOST_ODD * len(lines):
-        if np.isnan(now).all():
-            break
-        worst = int(np.nanargmin(now))
-        if now[worst] >= float(np.nanmedian(now)) - bounds.BELOW_MEDIAN:
-            break
-        odd.append(kept.pop(worst))
-        now = predicted_agreement(lines.some(kept), grid, report=again)
+    scores = [float("nan")] * len(lines)
+    heard = report
+    while True:
+        some = lines.some(kept)
+        images = predicted(some, grid, report=heard)
+        now = agreement(images, some.values, some.weight)
         for n, score in zip(kept, now, strict=True):
             scores[n] = score
+        ahead = leads(images, some.values, some.weight)
+        if len(kept) <= _LEAST_KEPT or len(odd) >= _MOST_ODD * len(lines):
+            break
+        if np.isnan(ahead).all() or float(np.nanmin(ahead)) >= bounds.LEAST_LEAD:
+            break
+        odd.append(kept.pop(int(np.nanargmin(ahead))))
+
+        def heard(_share: float) -> None:
+            if report is not None:
+                report(1.0)
+
     return scores, sorted(odd)
+
+
+def leads(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
+    """How much better the details of each view agree with its rendering in their own place than
+    moved by four to six pixels (V,): near 0 or below for a view taken from somewhere else.
+
+    Arguments as of `agreement`.
+    """
+    out = []
+    moves = [
+        (row, column)
+        for row in range(-_FAR_PX, _FAR_PX + 1)
+        for column in range(-_FAR_PX, _FAR_PX + 1)
+        if max(abs(row), abs(column)) > _NEAR_PX
+    ]
+    for image, target, mask in zip(rendered, wanted, weight, strict=True):
+        whole = _mean(mask, _COARSE_PX) > 0.999
+        inside = torch.zeros_like(whole)
+        inside[_FAR_PX:-_FAR_PX, _FAR_PX:-_FAR_PX] = True
+        drawn, there = _details(image), _details(target)
+        own = _correlation(drawn, there, whole & inside)
+        away = [
+            _correlation(drawn.roll(move, (0, 1)), there, whole & whole.roll(move, (0, 1)) & inside)
+            for move in moves
+        ]
+        judged = [value for value in away if not np.isnan(value)]
+        out.append(own - max(judged) if judged else float("nan"))
+    return out
 
 
 def agreement(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
@@ -93,13 +123,17 @@ def agreement(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
     out = []
     for image, target, mask in zip(rendered, wanted, weight, strict=True):
         whole = _mean(mask, _COARSE_PX) > 0.999
-        a, b = (_details(picture)[whole] for picture in (image, target))
-        if len(a) < _LEAST_PIXELS:
-            out.append(float("nan"))
-            continue
-        a, b = a - a.mean(), b - b.mean()
-        out.append(float((a @ b) / (a.norm() * b.norm()).clamp_min(1e-12)))
+        out.append(_correlation(_details(image), _details(target), whole))
     return out
+
+
+def _correlation(one: Tensor, other: Tensor, where: Tensor) -> float:
+    """Of two pictures (rows, columns) in some pixels; NaN for too few."""
+    a, b = one[where], other[where]
+    if len(a) < _LEAST_PIXELS:
+        return float("nan")
+    a, b = a - a.mean(), b - b.mean()
+    return float((a @ b) / (a.norm() * b.norm()).clamp_min(1e-12))
 
 
 def _details(picture: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def verdict(
 ) -> tuple[str, str]:
     """Return "ok" or "uncertain", and why in one sentence.
 
-    ``agreement``: the median of `consistency.predicted_agreement`, NaN where nothing is judged.
+    ``agreement``: the median that `consistency.contradictions` says, NaN where nothing is judged.
     """
     if odd:
         named = ", ".join(odd)
