@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
+from scipy.ndimage import gaussian_filter
 
 from RadGSRegLib.cases import View
 from RadGSRegLib.cases.views import check_views
@@ -21,7 +22,7 @@ from RadGSRegLib.reconstruction import cube
 from RadGSRegLib.simulation import SimulationParameters, path_cameras
 from RadGSRegLib.tomography import BeamOptions, reconstruct_beam, solve
 from RadGSRegLib.tomography.beams import whole_beams
-from RadGSRegLib.tomography.consistency import agreement
+from RadGSRegLib.tomography.consistency import agreement, contradictions, leads
 from RadGSRegLib.tomography.display import Display, fit_display, ranked
 from RadGSRegLib.tomography.drawing import draw_clouds, values_at
 from RadGSRegLib.tomography.verdict import verdict, widest_gap_deg
@@ -318,6 +319,41 @@ def test_it_stops_when_asked() -> None:
     with pytest.raises(Cancelled):
         reconstruct_beam(shown(about_centre(5)), centre_world=CENTRE, options=QUICK, progress=stop)
     assert heard == sorted(heard)
+
+
+def test_a_lead_tells_a_poor_picture_from_one_of_another_place() -> None:
+    rng = np.random.default_rng(0)
+    picture = torch.from_numpy(
+        gaussian_filter(rng.normal(size=(1, 64, 64)), (0, 2, 2)) * 10
+    ).float()
+    noise = torch.from_numpy(gaussian_filter(rng.normal(size=(1, 64, 64)), (0, 1, 1)) * 5).float()
+    weight = torch.ones_like(picture)
+    poor = picture + noise
+    assert agreement(poor, picture, weight)[0] < 0.8
+    assert leads(poor, picture, weight) == [float("inf")]
+    # A pixel off is what a coarse prediction may be; three are another place.
+    assert leads(picture.roll((0, 1), (1, 2)), picture, weight) == [float("inf")]
+    assert leads(picture.roll((3, 1), (1, 2)), picture, weight)[0] < 0.1
+    assert leads(picture.roll((5, 0), (1, 2)), picture, weight)[0] < 0.0
+    hidden = torch.zeros_like(picture)
+    assert np.isnan(leads(picture, picture, hidden)[0])
+
+
+def test_a_view_from_somewhere_else_is_named_and_right_ones_are_not() -> None:
+    views = shown(about_centre(16, pixels=64))
+    grid = cube(CENTRE, 200.0, 6.0)
+
+    def named(views: list[View]) -> list[str]:
+        beams = whole_beams(prepare_views(views), CENTRE, 64)
+        _, odd = contradictions(beams, grid)
+        return [beams.names[n] for n in odd]
+
+    assert named(views) == []
+    swapped = list(views)
+    swapped[3], swapped[9] = (
+        replace(views[a], pixels=views[b].pixels) for a, b in ((3, 9), (9, 3))
+    )
+    assert named(swapped) == ["V03", "V09"]
 
 
 def test_agreement_sees_details_only() -> None:

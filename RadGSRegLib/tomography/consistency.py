@@ -18,9 +18,10 @@ from .beams import Beams
 # Details: what is left of a picture's means over 3 pixels without those over 13.
 _FINE_PX, _COARSE_PX = 1, 6
 _FOLDS = 5
-# A prediction in its own place is compared with itself moved by more than the first and up to the
-# second, pixels of about 4 mm: a view turned by 10 degrees fits best 12 mm away.
-_NEAR_PX, _FAR_PX = 3, 6
+# Where a prediction fits best is looked for up to so many pixels of about 4 mm away; so far away it
+# is somewhere else, and from here on nothing of its own place is left. (A view turned by 10 degrees
+# fits best 8 to 12 mm away.)
+_FAR_PX, _OFF_PX, _FAR_FROM_PX = 6, 2, 4
 # A picture that shows fewer pixels away from its rim is not judged.
 _LEAST_PIXELS = 16
 # A few views cannot outvote one; where a third is odd, nothing says which third is right.
@@ -57,11 +58,12 @@ def contradictions(
     lines: Beams, grid: Box, *, report: Callable[[float], None] | None = None
 ) -> tuple[list[float], list[int]]:
     """Return how well the details of each view agree with what the others predict (V,), and which
-    views contradict the rest: what is predicted would fit as well, or better, somewhere else.
+    views contradict the rest: those that agree much less than most, and of which what is predicted
+    fits best somewhere else, and hardly better in its own place than farther away.
 
-    The one that fits elsewhere most is left out and the rest are looked at again, as long as there
-    is one: a wrong view also spoils what is predicted of its neighbours. How well a view agrees
-    says little by itself: a thick and noisy one agrees less, and in its own place all the same.
+    Of those the one that agrees least is left out and the rest are looked at again, as long as
+    there is one: a wrong view also spoils what is predicted of its neighbours. How well a view
+    agrees is not enough: a thick and noisy one agrees less, and in its own place all the same.
     """
     kept, odd = list(range(len(lines))), list[int]()
     scores = [float("nan")] * len(lines)
@@ -75,9 +77,16 @@ def contradictions(
         ahead = leads(images, some.values, some.weight)
         if len(kept) <= _LEAST_KEPT or len(odd) >= _MOST_ODD * len(lines):
             break
-        if np.isnan(ahead).all() or float(np.nanmin(ahead)) >= bounds.LEAST_LEAD:
+        least = float(np.nanmedian(now)) - bounds.BELOW_MEDIAN if not np.isnan(now).all() else 0.0
+        elsewhere = [
+            n
+            for n, (score, lead) in enumerate(zip(now, ahead, strict=True))
+            if score < least and lead < bounds.LEAST_LEAD
+        ]
+        if not elsewhere:
             break
-        odd.append(kept.pop(int(np.nanargmin(ahead))))
+        worst = elsewhere[int(np.argmin([now[n] for n in elsewhere]))]
+        odd.append(kept.pop(worst))
 
         def heard(_share: float) -> None:
             if report is not None:
@@ -88,29 +97,33 @@ def contradictions(
 
 def leads(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
     """How much better the details of each view agree with its rendering in their own place than
-    moved by four to six pixels (V,): near 0 or below for a view taken from somewhere else.
+    moved by four to six pixels (V,); infinite where they fit best within a pixel of it.
 
-    Arguments as of `agreement`.
+    Near 0 or below for a view taken from somewhere else. Arguments as of `agreement`.
     """
+    reach = range(-_FAR_PX, _FAR_PX + 1)
+    moves = [(row, column) for row in reach for column in reach]
+    far = torch.tensor([max(abs(row), abs(column)) for row, column in moves])
     out = []
-    moves = [
-        (row, column)
-        for row in range(-_FAR_PX, _FAR_PX + 1)
-        for column in range(-_FAR_PX, _FAR_PX + 1)
-        if max(abs(row), abs(column)) > _NEAR_PX
-    ]
     for image, target, mask in zip(rendered, wanted, weight, strict=True):
         whole = _mean(mask, _COARSE_PX) > 0.999
         inside = torch.zeros_like(whole)
         inside[_FAR_PX:-_FAR_PX, _FAR_PX:-_FAR_PX] = True
         drawn, there = _details(image), _details(target)
-        own = _correlation(drawn, there, whole & inside)
-        away = [
-            _correlation(drawn.roll(move, (0, 1)), there, whole & whole.roll(move, (0, 1)) & inside)
-            for move in moves
-        ]
-        judged = [value for value in away if not np.isnan(value)]
-        out.append(own - max(judged) if judged else float("nan"))
+        fits = torch.tensor(
+            [
+                _correlation(
+                    drawn.roll(move, (0, 1)), there, whole & whole.roll(move, (0, 1)) & inside
+                )
+                for move in moves
+            ]
+        )
+        if bool(fits.isnan().any()):
+            out.append(float("nan"))
+        elif int(far[int(fits.argmax())]) < _OFF_PX:
+            out.append(float("inf"))
+        else:
+            out.append(float(fits[far == 0] - fits[far >= _FAR_FROM_PX].max()))
     return out
 
 
