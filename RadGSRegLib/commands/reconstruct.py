@@ -23,6 +23,7 @@ from .arguments import (
     whole,
 )
 from .command import Command, Outcome
+from .previews import with_previews
 from .running import (
     MASK,
     pipeline_options,
@@ -164,7 +165,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 quality["volume_ml"] = mask_ml(mask)
                 write_segmentation(stage / MASK, mask)
         else:
-            cloud, volume, quality = _alone(args, views, part)
+            watched = with_previews(part, stage) if args.progress else part
+            cloud, volume, quality = _alone(args, views, watched)
         if registration is None:
             timing_s = dict.fromkeys(("reconstruct", "total"), time.perf_counter() - began)
         write_volume_nifti(volume, stage / "reconstruction.nii.gz")
