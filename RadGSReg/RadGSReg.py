@@ -223,6 +223,10 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     ) -> ReconstructionResult | CommandRun:
         """Reconstruct Gaussians and a volume from X-rays alone, or with the CT as a prior.
 
+        Any number of X-rays; from three on their result has a ``status`` and a ``reason``, and a
+        Cancel keeps what there is.
+
+        :param xrayNodes: X-rays with geometry (see `importXray`).
         :param options: those of `ReconstructRequest`.
         """
         return ReconstructRequest.of(xrayNodes, **options).run()
