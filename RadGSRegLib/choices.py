@@ -15,6 +15,7 @@ ViewPath = Literal["biplanar", "circular", "arbitrary", "arc"]
 Intensity = Literal["attenuation", "transmission", "display"]
 Encoder = Literal["small", "resnet50", "densenet121", "vit12"]
 Anchors = Literal["template", "grid"]
+MeshFormat = Literal["stl", "ply", "obj"]
 
 EFFORTS: tuple[str, ...] = get_args(Effort)
 DEVICES: tuple[str, ...] = get_args(Device)
@@ -26,3 +27,4 @@ PATHS: tuple[str, ...] = get_args(ViewPath)
 INTENSITIES: tuple[str, ...] = get_args(Intensity)
 ENCODERS: tuple[str, ...] = get_args(Encoder)
 ANCHORS: tuple[str, ...] = get_args(Anchors)
+MESH_FORMATS: tuple[str, ...] = get_args(MeshFormat)
