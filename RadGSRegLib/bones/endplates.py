@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
-from scipy.stats import theilslopes
+from scipy.stats import siegelslopes
 
 from ..geometry import Array, Volume
 from . import bounds
@@ -20,9 +20,10 @@ def endplate_up(mask: Volume, across: Array, start_up: Array) -> Array:
     """The direction (3,) midway between the normals of both end plates, in a plane.
 
     Rays go up and down from the middle of the largest ball inside of the bone, which lies in the
-    body; where they leave the bone, a line is laid through the places over front and back (median
-    of the slopes of all pairs: rims and spurs count little). ``across`` (3,) is normal to the plane of
-    symmetry. Where no end plates are hit, it is ``start_up`` (3,) in that plane.
+    body; where they leave the bone, a line is laid through the places over front and back (repeated
+    medians, Siegel 1982: rims and spurs count little). ``across`` (3,) is normal to the plane
+    of symmetry. Where no end plates are hit, or they
+    are no such, it is ``start_up`` (3,) in that plane.
     """
     filled = np.pad(ndimage.binary_fill_holes(np.asarray(mask.array) != 0), 1)
     spacing_kji = mask.spacing[::-1]
@@ -50,12 +51,13 @@ def endplate_up(mask: Volume, across: Array, start_up: Array) -> Array:
             if np.count_nonzero(left) < _LEAST_RAYS:
                 continue
             height_mm = sense * along_mm[outside.argmax(axis=1)]
-            slopes.append(float(theilslopes(height_mm[left], backwards_mm[left])[0]))
+            slopes.append(float(siegelslopes(height_mm[left], backwards_mm[left])[0]))
         if len(slopes) < 2:
             return _in_plane(start_up, across)
         tilt = float(np.mean(np.arctan(slopes)))
         up = np.cos(tilt) * up - np.sin(tilt) * back
-    return up
+    # Steeper than that, it would be nearer to the front or the back.
+    return up if up @ start_up > np.sqrt(0.5) else _in_plane(start_up, across)
 
 
 def _in_plane(direction: Array, normal: Array) -> Array:

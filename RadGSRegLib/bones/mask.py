@@ -57,7 +57,7 @@ def bone_mask(
     Raises:
         InputError: for a percentile outside 0 to 100, a threshold that is no number, a volume with
             values that are not finite, a box in which no voxel lies, and where nothing is above the
-            threshold.
+            threshold or the percentile is the value of an empty background.
 
     Example:
         >>> import numpy as np
@@ -93,7 +93,15 @@ def _threshold(values: NDArray[Any], percentile: float, threshold: float | None)
         return float(threshold)
     if not 0.0 <= percentile <= 100.0:
         raise InputError("the percentile", f"is {percentile:g}", "give one from 0 to 100")
-    return float(np.percentile(values, percentile))
+    level = float(np.percentile(values, percentile))
+    if percentile > 0.0 and level == values.min() < values.max():
+        raise InputError(
+            "the volume",
+            f"is empty in {percentile:g} % of its voxels or more, so that the percentile says "
+            "nothing of bone",
+            "give a threshold",
+        )
+    return level
 
 
 def _in_box(

@@ -35,8 +35,11 @@ def mirror_normal(mask: Volume, reference: Array) -> Array:
     around = points[:: max(1, len(points) // _SAMPLES)] - centre
     world_to_index = mask.physical_to_index
 
+    most = np.radians(bounds.MOST_TURNED_DEG)
+
     def normal(turn: Array) -> Array:
-        rotation = Rotation.from_rotvec([0.0, turn[0], turn[1]]).as_matrix()
+        about_y, about_z = np.clip(turn, -most, most)
+        rotation = Rotation.from_rotvec([0.0, about_y, about_z]).as_matrix()
         return np.asarray(reference @ rotation[:, 0])
 
     def agreement(turn: Array, offset_mm: float) -> float:
@@ -45,8 +48,7 @@ def mirror_normal(mask: Volume, reference: Array) -> Array:
         ijk = mirrored @ world_to_index[:3, :3].T + world_to_index[:3, 3]
         return float(ndimage.map_coordinates(soft, (ijk[:, ::-1] + pad).T, order=1).mean())
 
-    most = bounds.MOST_TURNED_DEG
-    steps = np.radians(np.linspace(-most, most, 1 + 2 * round(most / _STEP_DEG)))
+    steps = np.linspace(-most, most, 1 + 2 * round(bounds.MOST_TURNED_DEG / _STEP_DEG))
     # From the middle outwards, so that the reference decides where nothing else does.
     turns = sorted(product(steps, steps), key=lambda turn: turn[0] ** 2 + turn[1] ** 2)
     best = max(turns, key=lambda turn: agreement(np.array(turn), 0.0))

@@ -23,6 +23,7 @@ from .dicom_file import number_of_frames as number_of_frames
 from .dicom_geometry import nominal_extrinsic as nominal_extrinsic
 from .dicom_geometry import nominal_intrinsic as nominal_intrinsic
 from .itk_image import read_itk as read_itk
+from .itk_image import read_volume as read_volume
 from .itk_image import same_grid as same_grid
 from .itk_image import volume_from_itk as volume_from_itk
 from .itk_image import volume_to_itk as volume_to_itk
@@ -30,6 +31,7 @@ from .itk_image import write_itk as write_itk
 from .json_input import Fields as Fields
 from .json_input import did_you_mean as did_you_mean
 from .json_input import read_json_object as read_json_object
+from .labels import label_mask as label_mask
 from .labels import labels_on_ct as labels_on_ct
 from .labels import named_by_scheme as named_by_scheme
 from .labels import read_segmentation as read_segmentation

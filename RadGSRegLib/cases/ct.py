@@ -10,7 +10,7 @@ from . import bounds
 from .dicom_file import is_dicom_file
 from .dicom_series import read_dicom_series
 from .hounsfield import check_hounsfield
-from .itk_image import as_3d, check_axes, read_itk, volume_from_itk
+from .itk_image import read_volume
 from .ledger import Ledger
 from .tiff_stack import StackPlace, is_stack, no_stack, read_stack, without_place
 
@@ -39,12 +39,7 @@ def read_ct(
     elif path.is_dir() or (path.is_file() and is_dicom_file(path)):
         volume = read_dicom_series(path, ledger, series)
     elif path.is_file():
-        image = as_3d(read_itk(path, ledger, placed=True), path, "a CT")
-        if image.GetNumberOfComponentsPerPixel() != 1:
-            raise InputError(path, "is a colour or vector image, no CT")
-        volume = volume_from_itk(image)
-        check_axes(volume.index_to_physical, path)
-        ledger.add_file(path)
+        volume = read_volume(path, ledger, "a CT")
     else:
         raise InputError(path, "does not exist")
     array = volume.array.astype(np.float32)

@@ -180,6 +180,25 @@ def volume_from_itk(image: sitk.Image) -> Volume:
     return Volume(sitk.GetArrayFromImage(image), itk_index_to_physical(image))
 
 
+def read_volume(path: Path, ledger: Ledger | None = None, what: str = "a volume") -> Volume:
+    """A 3-D image of any unit from NIfTI, NRRD or MHA, on its own grid in LPS mm.
+
+    Raises InputError for what is missing, unreadable, not 3-D and scalar, sheared or without a
+    place.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "does not exist" if not path.exists() else "is a folder, not a file")
+    image = as_3d(read_itk(path, ledger, placed=True), path, what)
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(path, f"is a colour or vector image, not {what}")
+    volume = volume_from_itk(image)
+    check_axes(volume.index_to_physical, path)
+    if ledger is not None:
+        ledger.add_file(path)
+    return volume
+
+
 def volume_to_itk(volume: Volume) -> sitk.Image:
     """A Volume as an ITK image on the same grid."""
     array = volume.array

@@ -204,6 +204,18 @@ def _flatten(segmentation: Segmentation, chosen: Segment) -> tuple[Volume, int, 
     return Volume(out, matrix), number, names
 
 
+def label_mask(segmentation: Segmentation, label: int | str, path: Path) -> Volume:
+    """1 (uint8) in the segment that ``label`` (a number or a name) means, else 0, on its own grid.
+
+    Raises InputError where the label is not there.
+    """
+    chosen = find_segment(segmentation, label, path)
+    inside = segmentation.array[chosen.layer] == chosen.value
+    if not inside.any():
+        raise InputError(path, f'has no voxel of "{chosen.name}"')
+    return Volume(inside.astype(np.uint8), segmentation.index_to_physical)
+
+
 def labels_on_ct(
     segmentation: Segmentation,
     label: int | str,

@@ -17,6 +17,7 @@ from . import (
     review_server,
     segment,
     simulate,
+    surface,
 )
 from .command import Command, Outcome
 from .running import rendered_by
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Command] = {
         reconstruct,
         simulate,
         segment,
+        surface,
         levels,
         evaluate,
         pretrain,

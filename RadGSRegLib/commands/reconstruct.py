@@ -33,11 +33,12 @@ from .running import (
     torch_device,
     with_inputs,
 )
+from .surface import add_surface, check_surface, write_reconstructed
 
 if TYPE_CHECKING:
     from ..cases import Case, View
     from ..gaussians import GaussianCloud
-    from ..geometry import Volume
+    from ..geometry import Array, Volume
     from ..registration import Registration
 
 
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_path(parser, "--start", "START.json", "an approximate ct_to_world for --ct-prior")
     _add_without_ct(parser)
+    add_surface(parser)
     add_common(parser)
     explain_views(parser)
 
@@ -90,6 +92,7 @@ def _add_without_ct(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
     check_model(args)
+    check_surface(args)
     if (args.method == "learned") != (args.model is not None):
         raise InputError("--method learned", "and --model belong together")
     if args.method == "learned" and args.ct_prior:
@@ -126,7 +129,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     )
 
     progress(0.0, "reading the X-rays")
-    case, views, inputs, notes = _read_views_or_case(args.input)
+    case, views, patient_axes, inputs, notes = _read_views_or_case(args.input)
     if args.ct_prior and case is None:
         raise InputError(args.input, "holds no CT, which --ct-prior needs", "give a case.json")
     start = None if args.start is None else read_start(args.start)
@@ -136,12 +139,15 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         from ..gaussians import write_ply
 
         registration: Registration | None = None
+        inside: Volume | None = None
         ran_on = {"reconstruct": device_name(torch_device(args.device))}
         began = time.perf_counter()
         part = progress.part(0.05, 0.95)
         if case is not None and args.ct_prior:
             result = pipeline.run(case, start, pipeline_options(args), part)
             registration = result.registration
+            patient_axes = registration.ct_to_world[:3, :3]
+            inside = _moved_label(case, registration)
             cloud, volume = result.cloud_world, result.volume_world
             quality = result.reconstruction_quality
             timing_s, ran_on = result.timing_s, result.ran_on
@@ -160,8 +166,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 quality["change_mm"] = learned.change_mm
             if learned.changed:
                 notes = [*notes, learned.changed]
-            if learned.inside_world is not None:
-                mask = mask_like(learned.inside_world, volume)
+            inside = learned.inside_world
+            if inside is not None:
+                mask = mask_like(inside, volume)
                 quality["volume_ml"] = mask_ml(mask)
                 write_segmentation(stage / MASK, mask)
         else:
@@ -171,6 +178,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             timing_s = dict.fromkeys(("reconstruct", "total"), time.perf_counter() - began)
         write_volume_nifti(volume, stage / "reconstruction.nii.gz")
         write_ply(stage / "gaussians.ply", cloud)
+        bone, remarks = write_reconstructed(stage, args, volume, inside, patient_axes)
+        notes = [*notes, *remarks]
         status, reason = quality.pop("status", None), quality.pop("reason", None)
         if registration is not None:
             status, reason = registration.status, registration.reason
@@ -183,6 +192,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "reason": reason,
             "ct_to_world": None if registration is None else registration.ct_to_world,
             "quality": quality,
+            **({} if bone is None else {"bone": bone}),
             "timing_s": timing_s,
             "ran_on": ran_on,
             "inputs": inputs,
@@ -190,6 +200,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "parameters": {
                 "seed": args.seed,
                 **_without_ct(args),
+                **(
+                    {} if bone is None else {"surface": args.surface, "percentile": args.percentile}
+                ),
                 "views": [view.name for view in views],
                 "notes": list(notes),
             },
@@ -204,6 +217,16 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         return Outcome(ExitStatus.OK if trusted else ExitStatus.NOT_TRUSTED, lines, facts)
     outcome = registration_outcome(registration, args.out, notes)
     return Outcome(outcome.exit_status, (first, *outcome.summary), outcome.facts)
+
+
+def _moved_label(case: Case, registration: Registration) -> Volume:
+    """The CT's vertebra where it was registered: 1 inside, else 0."""
+    labels = case.labels
+    return replace(
+        labels,
+        array=(labels.array == case.label).astype("float32"),
+        index_to_physical=registration.ct_to_world @ labels.index_to_physical,
+    )
 
 
 def _alone(
@@ -240,16 +263,17 @@ def _alone(
 
 def _read_views_or_case(
     path: Path,
-) -> tuple[Case | None, tuple[View, ...], Mapping[str, str], Sequence[str]]:
-    """Read a case, if it is one, its views, the files' digests and the remarks."""
-    from ..cases import Ledger, is_views_file, read_case, read_views
+) -> tuple[Case | None, tuple[View, ...], Array | None, Mapping[str, str], Sequence[str]]:
+    """Read a case, if it is one, its views, how the patient lies, digests and remarks."""
+    from ..cases import Ledger, is_views_file, read_case, read_views_with_axes
 
     if path.is_dir() or not is_views_file(path):
         case = read_case(path)
-        return case, case.views, case.inputs, case.notes
+        return case, case.views, case.patient_axes, case.inputs, case.notes
     ledger = Ledger()
     ledger.add_file(path)
-    return None, read_views(path, ledger), ledger.inputs, ledger.notes
+    views, patient_axes = read_views_with_axes(path, ledger)
+    return None, views, patient_axes, ledger.inputs, ledger.notes
 
 
 COMMAND = Command("reconstruct", "X-rays to Gaussians and volume only", add_arguments, run, check)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..choices import MESH_FORMATS
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, preferring
 from .command import Outcome
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
 
 
 MASK = "vertebra.nii.gz"
+BONE, AXES = "bone.nii.gz", "axes.tfm"
+OF_ITS_VOLUME = (MASK, BONE, AXES, *(f"surface.{suffix}" for suffix in MESH_FORMATS))
 
 
 @contextlib.contextmanager
 def results_folder(out: str, interrupt: Interrupt) -> Iterator[Path]:
     """Yield the staging folder for ``out``; moving it into place in the end is not interrupted.
 
-    A mask of an earlier result goes where this one has none: it is of another volume. InputError
-    for a folder that holds anything but results of this program.
+    A mask or a surface of an earlier result goes where this one has none: it is of another volume.
+    InputError for a folder that holds anything but results of this program.
     """
     from ..cases import OutputFolder, refuse_strangers
 
@@ -35,10 +38,10 @@ def results_folder(out: str, interrupt: Interrupt) -> Iterator[Path]:
     with OutputFolder(out) as stage:
         yield stage
         interrupt.hold()
-        masked = (stage / MASK).exists()
-    if not masked:
+        earlier = [name for name in OF_ITS_VOLUME if not (stage / name).exists()]
+    for name in earlier:
         with contextlib.suppress(OSError):
-            (Path(out) / MASK).unlink(missing_ok=True)
+            (Path(out) / name).unlink(missing_ok=True)
 
 
 def with_inputs(inputs: Mapping[str, str], *paths: Path | None) -> dict[str, str]:

@@ -4,9 +4,9 @@
 
 Each phantom's vertebrae T12 to L5 are known by label and by the frame they were built in (z midway
 between the end plates, x across the plane of symmetry). Each mask is turned at random by
-up to 15 degrees about each axis, as a patient lies. Also tried: moments of the whole bone, the plane
-of symmetry with moments in it, the mask of a reconstruction (blurred by 2 mm, cut at a threshold
-that keeps its volume), and each number that decides times 0.8 and 1.2.
+up to 15 degrees about each axis, as a patient lies. Also tried: moments of the whole bone, the
+plane of symmetry with moments in it, the mask of a reconstruction (blurred by 2 mm, cut where
+its volume stays), and each number that decides times 0.8 and 1.2.
 """
 
 from __future__ import annotations
