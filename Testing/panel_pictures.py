@@ -27,7 +27,7 @@ from registration_scenes import simulated  # noqa: E402
 
 from RadGSRegLib.simulation import write_simulated_case  # noqa: E402
 
-STEPS = ("ct", "train", "xray", "start", "register", "review", "about")
+STEPS = ("ct", "train", "xray", "start", "register", "review", "volume", "about")
 WIDTH = 480
 
 

@@ -73,8 +73,7 @@ def boneSurface(
     values = np.asarray(voxels(volumeNode), dtype=np.float32)
     inside = True if options.roiNode is None else insideBox(volumeNode, options.roiNode)
     # A frame of voxels below the threshold closes what would be open at the volume's end.
-    below = np.nextafter(np.float32(threshold), np.float32(-np.inf))
-    low = np.float32(min(float(values.min()), below))
+    low = np.float32(min(float(values.min()), threshold))
     framed = np.pad(np.where(inside, values, low), 1, constant_values=low)
     if not (framed > threshold).any():
         raise InputError(
@@ -103,17 +102,20 @@ def boneSurface(
 def saveSurface(modelNode: vtkMRMLModelNode, path: str | os.PathLike[str]) -> Path:
     """Write a surface as STL, PLY or OBJ, as the ending says (LPS mm); returns the path.
 
-    A transform above the model is left out. Raises InputError where there is nothing to write, or
-    for a file that is there already or cannot be written.
+    With an OBJ goes a file of materials (.mtl). A transform above the model is left out. Raises
+    InputError where there is nothing to write, or for a file that is there already or cannot be
+    written.
     """
     target = Path(path)
     if target.suffix.lower() not in FORMATS:
         raise InputError(target, f"ends in none of {', '.join(FORMATS)}", "choose such a file")
+    target = target.with_suffix(target.suffix.lower())  # Slicer knows no other
     polyData = None if modelNode is None else modelNode.GetPolyData()
     if polyData is None or not polyData.GetNumberOfPoints():
         raise InputError("surface", "is empty", "make it first")
-    if target.exists():
-        raise InputError(target, "is there already", "name another file")
+    for file in [target] + [target.with_suffix(".mtl")] * (target.suffix == ".obj"):
+        if file.exists():
+            raise InputError(file, "is there already", "name another file")
     if not target.parent.is_dir():
         raise InputError(target.parent, "is no folder")
     # Outside the scene: the model must not point to the file, or Slicer would ask to save it there.
@@ -133,7 +135,8 @@ def _contour(framed: NDArray[np.float32], threshold: float, largest: bool) -> vt
     image.GetPointData().SetScalars(numpy_to_vtk(framed.ravel(), deep=True))
     edges = vtk.vtkFlyingEdges3D()
     edges.SetInputData(image)
-    edges.SetValue(0, threshold)
+    # Voxels at the threshold are not above it: many may have one value, as 0 outside of a body.
+    edges.SetValue(0, float(np.nextafter(np.float32(threshold), np.float32(np.inf))))
     edges.ComputeNormalsOff()
     edges.ComputeGradientsOff()
     edges.ComputeScalarsOff()
