@@ -8,6 +8,7 @@ import slicer
 import vtk
 from slicer import (
     vtkMRMLLinearTransformNode,
+    vtkMRMLMarkupsROINode,
     vtkMRMLModelNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
@@ -47,7 +48,8 @@ from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.process.runs import CommandRun
 from RadGSRegSlicer.review import views
 from RadGSRegSlicer.review.review import Review
-from RadGSRegSlicer.scene import levels, segments, xray
+from RadGSRegSlicer.scene import axes, bonesurface, levels, segments, xray
+from RadGSRegSlicer.scene.bonesurface import SurfaceOptions
 from RadGSRegSlicer.scene.parameters import RadGSRegParameterNode
 from RadGSRegSlicer.selftest import RadGSRegTest  # noqa: F401 (Slicer looks for it here)
 
@@ -230,6 +232,31 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         :param options: those of `ReconstructRequest`.
         """
         return ReconstructRequest.of(xrayNodes, **options).run()
+
+    def boneSurface(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        modelNode: vtkMRMLModelNode | None = None,
+        **options: Any,
+    ) -> vtkMRMLModelNode:
+        """The bone of a volume as a closed surface, in ``modelNode`` or a new model.
+
+        :param options: those of `SurfaceOptions`: ``percentile``, ``largest``, ``roiNode``.
+        """
+        return bonesurface.boneSurface(volumeNode, SurfaceOptions(**options), modelNode)
+
+    def boneAxes(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        percentile: float = bonesurface.PERCENTILE,
+        roiNode: vtkMRMLMarkupsROINode | None = None,
+        transformNode: vtkMRMLLinearTransformNode | None = None,
+    ) -> vtkMRMLLinearTransformNode:
+        """The own axes of the bone in a volume: a transform from its right, front and top to RAS.
+
+        :param roiNode: a box; only bone in it counts.
+        """
+        return axes.axesOfVolume(volumeNode, percentile, roiNode, transformNode=transformNode)
 
     def levelsInXrays(
         self, xrayNodes: Sequence[vtkMRMLScalarVolumeNode], **options: Any
