@@ -95,6 +95,8 @@ def test_it_grows_and_is_judged(panel: Any, library: Library) -> None:
     assert "is ok: as the test wants it" in ui.volumeStatusLabel.text
     assert ui.aloneProgressBar.isHidden()
     assert parameters.volumeRendered
+    qt_standin.processEvents(50)
+    assert parameters.ctVolume is None  # what was reconstructed is no CT
     arguments = json.loads(library.read("arguments"))
     for option, value in (("--minutes", "3"), ("--box-mm", "90"), ("--hold-out", "1")):
         assert arguments[arguments.index(option) + 1] == value

@@ -27,6 +27,8 @@ from RadGSRegSlicer.scene import axes, bonesurface, box, frames
 from RadGSRegSlicer.scene.bonesurface import SurfaceOptions
 from vtk.util.numpy_support import vtk_to_numpy
 
+import RadGSReg
+
 RADII = np.array([14.0, 10.0, 7.0])  # of the bone: R, A, S, mm
 CENTRE = np.array([12.0, -30.0, 45.0])  # RAS, mm
 SIZE = 48  # voxels along an edge
@@ -365,7 +367,7 @@ def test_a_preset_is_moved_to_the_volume_s_unit(scene: Any) -> None:
     rendering.render(volume, "CT-Bone", _Logic(preset))
     again = display.GetVolumePropertyNode().GetVolumeProperty()
     np.testing.assert_allclose([row[0] for row in _points(again.GetScalarOpacity(), 4)], places)
-    rendering.render(volume, "CT-MIP", _Logic(preset))
+    rendering.render(volume, "CT-Bones", _Logic(preset))
     assert _points(again.GetScalarOpacity(), 4)[-1][0] < 0.06
     rendering.hideRendering(volume)
     assert not display.GetVisibility()
@@ -420,6 +422,17 @@ def test_a_volume_alone_is_shown_whole(scene: Any) -> None:
         assert min(view.GetFieldOfView()[:2]) > SIZE
         offset = {"Red": CENTRE[2], "Yellow": CENTRE[0], "Green": CENTRE[1]}[name]
         assert abs(view.GetSliceOffset()) == pytest.approx(abs(offset))
+
+
+def test_the_console_calls_give_the_same(scene: Any) -> None:
+    volume, logic = _volume(scene), RadGSReg.RadGSRegLogic()
+    model = logic.boneSurface(volume, percentile=SHARE)
+    again = logic.boneSurface(volume, model, percentile=SHARE, largest=False)
+    assert again is model
+    assert _mass(model).GetVolume() == pytest.approx(4.0 / 3.0 * np.pi * RADII.prod(), rel=0.03)
+    node = logic.boneAxes(volume, SHARE)
+    assert logic.boneAxes(volume, SHARE, transformNode=node) is node
+    np.testing.assert_allclose(frames.transformMatrix(node)[:3, 3], CENTRE, atol=0.5)
 
 
 def test_the_library_and_the_panel_mean_the_same_bone(scene: Any) -> None:

@@ -15,7 +15,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, lps_to_ras
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
-from ..scene.record import ResultRecord, keepRecord
+from ..scene.record import RECONSTRUCTION, ResultRecord, keepRecord
 from .casefolder import ctFrameNote
 
 STATUS = "RadGSReg.Status"
@@ -280,6 +280,7 @@ def _loadVolume(
         node.SetAndObserveImageData(read.GetImageData())
         node.CopyOrientation(read)
     judge(node, "", "")  # what was there before is another volume
+    node.SetAttribute(RECONSTRUCTION, "true")
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     return node

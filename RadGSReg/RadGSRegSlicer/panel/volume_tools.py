@@ -42,8 +42,8 @@ class VolumeTools:
         presets = {
             "bone": _("bone"),
             "CT-Bone": _("CT-Bone, as Slicer's"),
+            "CT-Bones": _("CT-Bones, as Slicer's"),
             "CT-Soft-Tissue": _("CT-Soft-Tissue, as Slicer's"),
-            "CT-MIP": _("CT-MIP, as Slicer's"),
         }
         step.offer(ui.volumePresetComboBox, "volumePreset", presets, "bone")
         sources = {"volume": _("the volume's bone"), "segment": _("the CT's chosen vertebra")}

@@ -13,6 +13,7 @@ from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
 from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 
 from .frames import LPS_RAS, ijkToLps, transformMatrix
+from .record import RECONSTRUCTION
 
 
 def boxAround(
@@ -87,9 +88,10 @@ def croppedVolume(
     matrix = LPS_RAS @ ijkToLps(volumeNode)
     matrix[:3, 3] = transform_points(matrix, [first])[0]
     scene = volumeNode.GetScene()
-    node = scene.AddNewNodeByClass(
-        "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(f"{volumeNode.GetName()} cropped")
-    )
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetName(scene.GenerateUniqueName(f"{volumeNode.GetName()} cropped"))
+    node.SetAttribute(RECONSTRUCTION, volumeNode.GetAttribute(RECONSTRUCTION))
+    scene.AddNode(node)
     slicer.util.updateVolumeFromArray(node, values)
     node.SetIJKToRASMatrix(vtkMatrixFromArray(matrix))
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())

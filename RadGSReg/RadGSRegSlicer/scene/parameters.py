@@ -15,7 +15,7 @@ from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrappe
 
 COMPARISONS = ("xray", "blend", "checkerboard", "flicker", "rendering")
 """How an X-ray is held against a rendering of the CT."""
-PRESETS = ("bone", "CT-Bone", "CT-Soft-Tissue", "CT-MIP")
+PRESETS = ("bone", "CT-Bone", "CT-Bones", "CT-Soft-Tissue")
 """How a volume is rendered: by one preset of our own, for bone in 1/mm, and some of Slicer's."""
 
 
