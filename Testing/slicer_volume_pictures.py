@@ -1,6 +1,8 @@
 """Writes a picture of a volume without a CT: its surface cut open, and slices along its axes.
 
-    python Testing/slicer_volume_pictures.py RESULT_FOLDER OUT.jpg [PERCENTILE]
+    python Testing/slicer_volume_pictures.py RESULT_FOLDER OUT.jpg PERCENTILE R,A,S
+
+R,A,S is how large a box in the middle is, mm.
 
 RESULT_FOLDER is that of ``radgsreg reconstruct`` on X-rays alone. The views are drawn by Slicer's
 own displayable managers; the frame around them is ours.
@@ -20,14 +22,17 @@ from slicer_pictures import Stage, view_3d, view_slice
 SIZE_3D, SIZE = (640, 640), (318, 318)
 
 
-def main(results_folder: Path, out: Path, percentile: float) -> None:
+def main(results_folder: Path, out: Path, percentile: float, size_mm: list[float]) -> None:
     """Write the picture."""
     scene = slicer_startup.start()
     from RadGSRegSlicer.exchange import results
     from RadGSRegSlicer.review import rendering, views
-    from RadGSRegSlicer.scene import axes, bonesurface
+    from RadGSRegSlicer.review.display import showGaussians
+    from RadGSRegSlicer.scene import axes, bonesurface, box
 
-    volume = results.loadReconstruction(results_folder, scene).reconstructionNode
+    made = results.loadReconstruction(results_folder, scene)
+    volume = made.reconstructionNode
+    showGaussians(made.gaussiansNode, False)
     stage = Stage(scene)
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     views.showLayout(scene)
@@ -38,10 +43,12 @@ def main(results_folder: Path, out: Path, percentile: float) -> None:
     stage.build(sizes)
     rendering.plain(volume)
     views.showVolumeAlone(scene, volume)
-    options = bonesurface.SurfaceOptions(percentile)
+    inBox = box.boxAround(volume)
+    inBox.SetSize(*size_mm)
+    options = bonesurface.SurfaceOptions(percentile, roiNode=inBox)
     surface = bonesurface.boneSurface(volume, options)
     surface.GetDisplayNode().SetVisibility2D(True)
-    turned = axes.axesOfVolume(volume, percentile)
+    turned = axes.axesOfVolume(volume, percentile, inBox)
     axes.sliceAlong(scene, turned)
     rendering.clip([surface.GetDisplayNode()], [views.sliceNode(scene, "Yellow")])
     stage.build(sizes)
@@ -55,4 +62,5 @@ def main(results_folder: Path, out: Path, percentile: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3] if len(sys.argv) > 3 else 80.0))
+    size = [float(text) for text in sys.argv[4].split(",")]
+    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), size)

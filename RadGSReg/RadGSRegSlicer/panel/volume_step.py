@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ..exchange.results import REASON, STATUS, OutputNodes, ReconstructionResult
 from ..operations.reconstruction import LEAST_XRAYS, ReconstructRequest
 from ..review import rendering, views
+from ..review.display import showGaussians
 from .step import PanelContext, Step
 from .timing import ProgressDisplay
 from .volume_tools import VolumeTools
@@ -127,6 +128,7 @@ class VolumeStep(Step):
             parameters.reconstruction = result.reconstructionNode
             if result.gaussiansNode is not None:
                 parameters.gaussians = result.gaussiansNode
+                showGaussians(result.gaussiansNode, False)  # tens of thousands of points
         texts = {
             "ok": _("Reconstructed: {reason}."),
             "uncertain": _("Uncertain, look closely: {reason}."),
