@@ -1,8 +1,8 @@
 """Writes a picture of a volume without a CT: its surface cut open, and slices along its axes.
 
-    python Testing/slicer_volume_pictures.py RESULT_FOLDER OUT.jpg PERCENTILE R,A,S
+    python Testing/slicer_volume_pictures.py RESULT_FOLDER OUT.jpg PERCENTILE R,A,S,DR,DA,DS
 
-R,A,S is how large a box in the middle is, mm.
+The numbers are a box about one bone: its middle (RAS) and how large it is, mm.
 
 RESULT_FOLDER is that of ``radgsreg reconstruct`` on X-rays alone. The views are drawn by Slicer's
 own displayable managers; the frame around them is ours.
@@ -22,7 +22,7 @@ from slicer_pictures import Stage, view_3d, view_slice
 SIZE_3D, SIZE = (640, 640), (318, 318)
 
 
-def main(results_folder: Path, out: Path, percentile: float, size_mm: list[float]) -> None:
+def main(results_folder: Path, out: Path, percentile: float, limits: list[float]) -> None:
     """Write the picture."""
     scene = slicer_startup.start()
     from RadGSRegSlicer.exchange import results
@@ -44,8 +44,9 @@ def main(results_folder: Path, out: Path, percentile: float, size_mm: list[float
     rendering.plain(volume)
     views.showVolumeAlone(scene, volume)
     inBox = box.boxAround(volume)
-    inBox.SetSize(*size_mm)
-    options = bonesurface.SurfaceOptions(percentile, roiNode=inBox)
+    inBox.SetCenter(*limits[:3])
+    inBox.SetSize(*limits[3:])
+    options = bonesurface.SurfaceOptions(percentile)
     surface = bonesurface.boneSurface(volume, options)
     surface.GetDisplayNode().SetVisibility2D(True)
     turned = axes.axesOfVolume(volume, percentile, inBox)
@@ -62,5 +63,5 @@ def main(results_folder: Path, out: Path, percentile: float, size_mm: list[float
 
 
 if __name__ == "__main__":
-    size = [float(text) for text in sys.argv[4].split(",")]
-    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), size)
+    numbers = [float(text) for text in sys.argv[4].split(",")]
+    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), numbers)
