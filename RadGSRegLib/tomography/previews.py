@@ -15,7 +15,8 @@ from ..reconstruction import Box, cube
 from ..system import Progress
 from .drawing import values_at
 
-# Enough to see bone grow: 2 mm take an eighth of the time and the file of 1 mm.
+# Enough to see bone grow. A preview of 54,000 Gaussians took 0.4 s on one core of a machine with
+# two, and its file 0.1 s: with the pause between them no more than 3 % of the fit.
 _SPACING_MM = 2.0
 _EVERY_S = 20.0
 
