@@ -29,6 +29,8 @@ except ImportError:
     # Run from a checkout: there the library stands beside this folder, not in it.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+from RadGSRegLib.bones import PERCENTILE
+
 from RadGSRegSlicer.exchange import casefolder, results
 from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
 from RadGSRegSlicer.operations import sampledata
@@ -248,7 +250,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     def boneAxes(
         self,
         volumeNode: vtkMRMLScalarVolumeNode,
-        percentile: float = bonesurface.PERCENTILE,
+        percentile: float = PERCENTILE,
         roiNode: vtkMRMLMarkupsROINode | None = None,
         transformNode: vtkMRMLLinearTransformNode | None = None,
     ) -> vtkMRMLLinearTransformNode:

@@ -19,7 +19,13 @@ _TESTING = Path(__file__).resolve().parent
 sys.path[:0] = [str(_TESTING), str(_TESTING.parent)]
 
 THERE = {"numpy", "scipy", "SimpleITK", "pydicom", "PIL"}
-NAMES = {"pillow": "PIL", "python-gdcm": "gdcm", "PyYAML": "yaml", "warp-lang": "warp"}
+NAMES = {
+    "pillow": "PIL",
+    "python-gdcm": "gdcm",
+    "PyYAML": "yaml",
+    "scikit-image": "skimage",
+    "warp-lang": "warp",
+}
 
 
 class Nothing(importlib.abc.MetaPathFinder):

@@ -19,6 +19,11 @@ from RadGSRegLib.simulation import write_simulated_case
 pytestmark = pytest.mark.usefixtures("brief_fit")
 
 ENTRIES = [
+    "bones.bone_axes",
+    "bones.bone_mask",
+    "bones.bone_surface",
+    "bones.resliced",
+    "bones.write_mesh",
     "cases.read_case",
     "cases.read_views",
     "cases.write_case",

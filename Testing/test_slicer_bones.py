@@ -439,5 +439,5 @@ def test_the_library_and_the_panel_mean_the_same_bone(scene: Any) -> None:
     from RadGSRegLib.bones import bone_mask
 
     volume = _volume(scene)
-    mask = bone_mask(casefolder.volumeFromCt(volume), bonesurface.PERCENTILE)
+    mask = bone_mask(casefolder.volumeFromCt(volume))
     assert mask.threshold == pytest.approx(bonesurface.boneThreshold(volume), rel=1e-6)

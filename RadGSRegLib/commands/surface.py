@@ -105,6 +105,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         )
         progress(0.5, "axes and surface")
         axes_to_world = bone_axes(bone.mask if label is None else label)
+        notes = [*ledger.notes, *(remarks_on(bone) if label is None else [])]
         figures = write_bone(stage, args.format, volume, bone, axes_to_world)
         record = {
             "schema": "radgsreg/surface",
@@ -117,17 +118,27 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 "percentile": percentile if args.threshold is None else None,
                 "box_mm": args.box_mm,
                 "label": args.label,
-                "notes": ledger.notes,
+                "notes": notes,
             },
         }
         write_json(record, stage / "surface.json")
     lines = (
         f"bone of {bone.volume_ml:.1f} ml above {bone.threshold:.4g}",
-        *(f"note: {note}" for note in ledger.notes),
+        *(f"note: {note}" for note in notes),
         f"results: {args.out}",
     )
     facts = {"out": str(args.out), "threshold": bone.threshold, "bone_ml": bone.volume_ml}
     return Outcome(ExitStatus.OK, lines, facts)
+
+
+def remarks_on(bone: BoneMask) -> list[str]:
+    """What to know of the axes of a bone that no label gives."""
+    if bone.is_one_vertebra:
+        return []
+    return [
+        f"the bone of {bone.volume_ml:.0f} ml is more than one vertebra, so that its axes are no "
+        "vertebra's; cut one out (radgsreg surface --box-mm) or give a label (--labels, --label)"
+    ]
 
 
 def write_bone(
@@ -179,7 +190,9 @@ def write_reconstructed(
         figures = write_bone(stage, args.surface, volume, bone, axes_to_world)
     except InputError as error:
         return None, [f"no surface: {error}"]
-    return {"threshold_per_mm": bone.threshold if inside is None else None, **figures}, []
+    return {"threshold_per_mm": bone.threshold if inside is None else None, **figures}, remarks_on(
+        bone
+    )
 
 
 def _on_grid(inside: Volume, like: Volume) -> Volume:

@@ -11,6 +11,7 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
+from RadGSRegLib.bones import PERCENTILE
 from RadGSRegLib.errors import InputError
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLModelNode, vtkMRMLScalarVolumeNode
 from slicer.util import vtkMatrixFromArray
@@ -19,8 +20,6 @@ from vtk.util.numpy_support import numpy_to_vtk
 from .box import insideBox
 from .frames import LPS_RAS, ijkToLps
 
-PERCENTILE = 80.0
-"""What is brighter than this share of all voxels is taken for bone; the library's is the same."""
 FORMATS = (".stl", ".ply", ".obj")
 COLOR = (0.93, 0.86, 0.71)
 

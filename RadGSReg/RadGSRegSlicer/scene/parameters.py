@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from RadGSRegLib.bones import PERCENTILE
 from RadGSRegLib.choices import DEVICES, EFFORTS, RECONSTRUCTION_METHODS
 from slicer import (
     vtkMRMLLinearTransformNode,
@@ -72,7 +73,7 @@ class RadGSRegParameterNode:
     aloneMinutes: Annotated[int, WithinRange(0, 600)] = 0
     aloneBoxMm: Annotated[int, WithinRange(40, 400)] = 112
     aloneHoldOut: Annotated[int, WithinRange(0, 99)] = 0
-    volumePercentile: float = 80.0
+    volumePercentile: float = PERCENTILE
     volumeLargest: bool = True
     volumeBox: vtkMRMLMarkupsROINode
     volumeInBox: bool = False
