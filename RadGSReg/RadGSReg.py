@@ -8,7 +8,6 @@ import slicer
 import vtk
 from slicer import (
     vtkMRMLLinearTransformNode,
-    vtkMRMLMarkupsROINode,
     vtkMRMLModelNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
@@ -29,7 +28,6 @@ except ImportError:
     # Run from a checkout: there the library stands beside this folder, not in it.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from RadGSRegLib.bones import PERCENTILE
 
 from RadGSRegSlicer.exchange import casefolder, results
 from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
@@ -51,7 +49,6 @@ from RadGSRegSlicer.process.runs import CommandRun
 from RadGSRegSlicer.review import views
 from RadGSRegSlicer.review.review import Review
 from RadGSRegSlicer.scene import axes, bonesurface, levels, segments, xray
-from RadGSRegSlicer.scene.bonesurface import SurfaceOptions
 from RadGSRegSlicer.scene.parameters import RadGSRegParameterNode
 from RadGSRegSlicer.selftest import RadGSRegTest  # noqa: F401 (Slicer looks for it here)
 
@@ -227,38 +224,14 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     ) -> ReconstructionResult | CommandRun:
         """Reconstruct Gaussians and a volume from X-rays alone, or with the CT as a prior.
 
-        Any number of X-rays; from three on their result has a ``status`` and a ``reason``, and a
-        Cancel keeps what there is.
-
-        :param xrayNodes: X-rays with geometry (see `importXray`).
+        :param xrayNodes: X-rays with geometry; of three or more a Cancel keeps what there is.
         :param options: those of `ReconstructRequest`.
         """
         return ReconstructRequest.of(xrayNodes, **options).run()
 
-    def boneSurface(
-        self,
-        volumeNode: vtkMRMLScalarVolumeNode,
-        modelNode: vtkMRMLModelNode | None = None,
-        **options: Any,
-    ) -> vtkMRMLModelNode:
-        """The bone of a volume as a closed surface, in ``modelNode`` or a new model.
-
-        :param options: those of `SurfaceOptions`: ``percentile``, ``largest``, ``roiNode``.
-        """
-        return bonesurface.boneSurface(volumeNode, SurfaceOptions(**options), modelNode)
-
-    def boneAxes(
-        self,
-        volumeNode: vtkMRMLScalarVolumeNode,
-        percentile: float = PERCENTILE,
-        roiNode: vtkMRMLMarkupsROINode | None = None,
-        transformNode: vtkMRMLLinearTransformNode | None = None,
-    ) -> vtkMRMLLinearTransformNode:
-        """The own axes of the bone in a volume: a transform from its right, front and top to RAS.
-
-        :param roiNode: a box; only bone in it counts.
-        """
-        return axes.axesOfVolume(volumeNode, percentile, roiNode, transformNode=transformNode)
+    # The tools after it: a model, and a transform of the bone's right, front and top to RAS.
+    boneSurface = staticmethod(bonesurface.boneSurface)
+    boneAxes = staticmethod(axes.axesOfVolume)
 
     def levelsInXrays(
         self, xrayNodes: Sequence[vtkMRMLScalarVolumeNode], **options: Any

@@ -24,7 +24,6 @@ import panel_scene
 from RadGSRegSlicer.exchange import casefolder
 from RadGSRegSlicer.review import rendering, views
 from RadGSRegSlicer.scene import axes, bonesurface, box, frames
-from RadGSRegSlicer.scene.bonesurface import SurfaceOptions
 from vtk.util.numpy_support import vtk_to_numpy
 
 import RadGSReg
@@ -88,7 +87,7 @@ def _pieces(model: Any) -> int:
 @pytest.mark.parametrize("flip", [False, True])
 def test_the_surface_is_that_of_the_bone(scene: Any, flip: bool) -> None:
     volume = _volume(scene, flip)
-    model = bonesurface.boneSurface(volume, SurfaceOptions(SHARE))
+    model = bonesurface.boneSurface(volume, SHARE)
     assert _mass(model).GetVolume() == pytest.approx(4.0 / 3.0 * np.pi * RADII.prod(), rel=0.03)
     assert _open_edges(model) == 0
     points = vtk_to_numpy(model.GetPolyData().GetPoints().GetData())
@@ -105,15 +104,15 @@ def test_the_surface_is_that_of_the_bone(scene: Any, flip: bool) -> None:
 
 def test_only_the_largest_piece_and_the_same_model_again(scene: Any) -> None:
     volume = _volume(scene, second=True)
-    model = bonesurface.boneSurface(volume, SurfaceOptions(95.0, largest=False))
+    model = bonesurface.boneSurface(volume, 95.0, largest=False)
     assert _pieces(model) == 2
     small = model.GetPolyData().GetNumberOfCells()
-    again = bonesurface.boneSurface(volume, SurfaceOptions(95.0), model)
+    again = bonesurface.boneSurface(volume, 95.0, modelNode=model)
     assert again is model
     assert _pieces(model) == 1
     assert model.GetPolyData().GetNumberOfCells() < small
     before = _mass(model).GetVolume()
-    bonesurface.boneSurface(volume, SurfaceOptions(98.0), model)
+    bonesurface.boneSurface(volume, 98.0, modelNode=model)
     assert _mass(model).GetVolume() < before
 
 
@@ -122,7 +121,7 @@ def test_a_surface_is_closed_where_the_volume_ends(scene: Any) -> None:
     values = np.full((20, 20, 20), 0.05, np.float32)
     values[0, 0, 0] = 0.0
     slicer.util.updateVolumeFromArray(volume, values)
-    model = bonesurface.boneSurface(volume, SurfaceOptions(0.0))
+    model = bonesurface.boneSurface(volume, 0.0)
     assert _open_edges(model) == 0
     assert 19.0**3 < _mass(model).GetVolume() < 21.1**3
 
@@ -132,7 +131,7 @@ def test_voxels_at_the_threshold_are_not_above_it(scene: Any) -> None:
     values = np.zeros((20, 20, 20), np.float32)
     values[5:15, 5:15, 5:15] = 0.05
     slicer.util.updateVolumeFromArray(volume, values)
-    model = bonesurface.boneSurface(volume, SurfaceOptions(80.0))
+    model = bonesurface.boneSurface(volume, 80.0)
     assert bonesurface.boneThreshold(volume, 80.0) == 0.0
     assert _open_edges(model) == 0
     assert 1000.0 < _mass(model).GetVolume() < 12.0**3
@@ -142,16 +141,16 @@ def test_a_surface_goes_with_the_transform_of_its_volume(scene: Any) -> None:
     volume = _volume(scene)
     node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     volume.SetAndObserveTransformNodeID(node.GetID())
-    model = bonesurface.boneSurface(volume, SurfaceOptions(SHARE))
+    model = bonesurface.boneSurface(volume, SHARE)
     assert model.GetParentTransformNode() is node
 
 
 def test_what_cannot_be_a_surface_is_refused(scene: Any) -> None:
     volume = _volume(scene)
     with pytest.raises(InputError, match="percentile: is 101"):
-        bonesurface.boneSurface(volume, SurfaceOptions(101.0))
+        bonesurface.boneSurface(volume, 101.0)
     with pytest.raises(InputError, match="nothing above the threshold"):
-        bonesurface.boneSurface(volume, SurfaceOptions(100.0))
+        bonesurface.boneSurface(volume, 100.0)
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
     with pytest.raises(InputError, match="Empty: holds no image"):
         bonesurface.boneSurface(empty)
@@ -160,7 +159,7 @@ def test_what_cannot_be_a_surface_is_refused(scene: Any) -> None:
 
 @pytest.mark.parametrize("ending", [".stl", ".ply", ".OBJ"])
 def test_a_surface_is_saved_and_read_back(scene: Any, tmp_path: Path, ending: str) -> None:
-    model = bonesurface.boneSurface(_volume(scene), SurfaceOptions(SHARE))
+    model = bonesurface.boneSurface(_volume(scene), SHARE)
     path = bonesurface.saveSurface(model, tmp_path / f"bone{ending}")
     assert model.GetStorageNode() is None
     read = scene.AddNewNodeByClass("vtkMRMLModelNode")
@@ -176,7 +175,7 @@ def test_a_surface_is_saved_and_read_back(scene: Any, tmp_path: Path, ending: st
 
 
 def test_materials_are_not_written_over(scene: Any, tmp_path: Path) -> None:
-    model = bonesurface.boneSurface(_volume(scene), SurfaceOptions(SHARE))
+    model = bonesurface.boneSurface(_volume(scene), SHARE)
     (tmp_path / "bone.mtl").write_text("mine")
     with pytest.raises(InputError, match=r"bone\.mtl: is there already"):
         bonesurface.saveSurface(model, tmp_path / "bone.obj")
@@ -184,7 +183,7 @@ def test_materials_are_not_written_over(scene: Any, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_saved_is_refused(scene: Any, tmp_path: Path) -> None:
-    model = bonesurface.boneSurface(_volume(scene), SurfaceOptions(SHARE))
+    model = bonesurface.boneSurface(_volume(scene), SHARE)
     with pytest.raises(InputError, match="ends in none of"):
         bonesurface.saveSurface(model, tmp_path / "bone.doc")
     with pytest.raises(InputError, match="is no folder"):
@@ -247,7 +246,7 @@ def test_the_surface_in_a_box_is_closed(scene: Any) -> None:
     node = box.boxAround(volume)
     node.SetCenter(*(CENTRE + [14.0, 0.0, 0.0]))
     node.SetSize(28.0, 40.0, 40.0)
-    model = bonesurface.boneSurface(volume, SurfaceOptions(SHARE, roiNode=node))
+    model = bonesurface.boneSurface(volume, SHARE, roiNode=node)
     assert _open_edges(model) == 0
     half = 2.0 / 3.0 * np.pi * RADII.prod()
     assert _mass(model).GetVolume() == pytest.approx(half, rel=0.08)
@@ -383,7 +382,7 @@ def test_a_rendering_is_cropped_and_cut(scene: Any) -> None:
     assert not display.GetCroppingEnabled()
     red = _slice_views(scene)["Red"]
     red.SetSliceOffset(float(CENTRE[2]))
-    surface = bonesurface.boneSurface(volume, SurfaceOptions(SHARE)).GetDisplayNode()
+    surface = bonesurface.boneSurface(volume, SHARE).GetDisplayNode()
     inBox.SetSize(40.0, 40.0, 40.0)
     node = rendering.clip([surface, display, None], [red, inBox])
     for shown in (surface, display):
@@ -426,8 +425,8 @@ def test_a_volume_alone_is_shown_whole(scene: Any) -> None:
 
 def test_the_console_calls_give_the_same(scene: Any) -> None:
     volume, logic = _volume(scene), RadGSReg.RadGSRegLogic()
-    model = logic.boneSurface(volume, percentile=SHARE)
-    again = logic.boneSurface(volume, model, percentile=SHARE, largest=False)
+    model = logic.boneSurface(volume, SHARE)
+    again = logic.boneSurface(volume, SHARE, largest=False, modelNode=model)
     assert again is model
     assert _mass(model).GetVolume() == pytest.approx(4.0 / 3.0 * np.pi * RADII.prod(), rel=0.03)
     node = logic.boneAxes(volume, SHARE)

@@ -15,7 +15,6 @@ from ..process.timers import nextTurn
 from ..review import rendering
 from ..review.views import sliceNode
 from ..scene import axes, bonesurface, box
-from ..scene.bonesurface import SurfaceOptions
 from .step import Following, onPath
 
 if TYPE_CHECKING:
@@ -155,11 +154,12 @@ class VolumeTools:
         with self._step.attempt():
             parameters = self._parameters
             self._made = self._state()
-            options = SurfaceOptions(
-                parameters.volumePercentile, parameters.volumeLargest, self._box
-            )
             parameters.volumeSurface = bonesurface.boneSurface(
-                self._volume, options, parameters.volumeSurface
+                self._volume,
+                parameters.volumePercentile,
+                largest=parameters.volumeLargest,
+                roiNode=self._box,
+                modelNode=parameters.volumeSurface,
             )
 
     def _onBox(self, *args: Any) -> None:

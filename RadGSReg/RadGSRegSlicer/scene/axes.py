@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from RadGSRegLib.bones import PERCENTILE
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, Volume, lps_to_ras
 from slicer import (
@@ -28,12 +29,12 @@ ORIENTATIONS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
 
 def axesOfVolume(
     volumeNode: vtkMRMLScalarVolumeNode,
-    percentile: float,
+    percentile: float = PERCENTILE,
     roiNode: Any = None,
     patientAxes: ArrayLike | None = None,
     transformNode: vtkMRMLLinearTransformNode | None = None,
 ) -> vtkMRMLLinearTransformNode:
-    """The axes of the bone in a volume: of its largest piece above a percentile, within a box.
+    """The own axes of the bone in a volume: of its largest piece above a percentile, in a box.
 
     ``patientAxes`` (3, 3): the patient's in the world (LPS), None for parallel ones. The
     transform's origin is the bone's middle, R, A and S are the bone's own right, front and top.

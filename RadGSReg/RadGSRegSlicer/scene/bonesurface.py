@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,6 @@ from .frames import LPS_RAS, ijkToLps
 
 FORMATS = (".stl", ".ply", ".obj")
 COLOR = (0.93, 0.86, 0.71)
-
-
-@dataclass(frozen=True)
-class SurfaceOptions:
-    """What of a volume is drawn as a surface.
-
-    ``percentile``: the threshold, as one of all values of the volume. ``largest``: only the largest
-    piece. ``roiNode``: only what lies in this box.
-    """
-
-    percentile: float = PERCENTILE
-    largest: bool = True
-    roiNode: vtkMRMLMarkupsROINode | None = None
 
 
 def boneThreshold(volumeNode: vtkMRMLScalarVolumeNode, percentile: float = PERCENTILE) -> float:
@@ -58,19 +44,22 @@ def voxels(volumeNode: vtkMRMLScalarVolumeNode | None) -> NDArray[Any]:
 
 def boneSurface(
     volumeNode: vtkMRMLScalarVolumeNode,
-    options: SurfaceOptions | None = None,
+    percentile: float = PERCENTILE,
+    *,
+    largest: bool = True,
+    roiNode: vtkMRMLMarkupsROINode | None = None,
     modelNode: vtkMRMLModelNode | None = None,
 ) -> vtkMRMLModelNode:
     """The bone of a volume as a model node: ``modelNode``, or a new one.
 
-    The surface is closed also where the volume or the box ends, its normals point outwards, and it
-    is where the volume is (under the same transform). Raises InputError where nothing is above the
-    threshold.
+    ``percentile``: the threshold, as one of all values of the volume. ``largest``: only the largest
+    piece. ``roiNode``: only what lies in this box. The surface is closed also where the volume or
+    the box ends, its normals point outwards, and it is where the volume is (under the same
+    transform). Raises InputError where nothing is above the threshold.
     """
-    options = options or SurfaceOptions()
-    threshold = boneThreshold(volumeNode, options.percentile)
+    threshold = boneThreshold(volumeNode, percentile)
     values = np.asarray(voxels(volumeNode), dtype=np.float32)
-    inside = True if options.roiNode is None else insideBox(volumeNode, options.roiNode)
+    inside = True if roiNode is None else insideBox(volumeNode, roiNode)
     # A frame of voxels below the threshold closes what would be open at the volume's end.
     low = np.float32(min(float(values.min()), threshold))
     framed = np.pad(np.where(inside, values, low), 1, constant_values=low)
@@ -80,7 +69,7 @@ def boneSurface(
             f"has nothing above the threshold of {threshold:.4g}",
             "choose a lower percentile or a larger box",
         )
-    surface = _contour(framed, threshold, options.largest)
+    surface = _contour(framed, threshold, largest)
     polyData = _placed(surface, LPS_RAS @ ijkToLps(volumeNode))
     if modelNode is None or modelNode.GetScene() is None:
         scene = volumeNode.GetScene()
