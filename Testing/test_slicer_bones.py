@@ -435,8 +435,9 @@ def test_the_console_calls_give_the_same(scene: Any) -> None:
 
 
 def test_the_library_and_the_panel_mean_the_same_bone(scene: Any) -> None:
-    from RadGSRegLib.bones import bone_mask
+    from RadGSRegLib.bones import PERCENTILE, bone_mask
 
+    assert bonesurface.PERCENTILE == PERCENTILE
     volume = _volume(scene)
     mask = bone_mask(casefolder.volumeFromCt(volume))
     assert mask.threshold == pytest.approx(bonesurface.boneThreshold(volume), rel=1e-6)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from RadGSRegLib.bones import PERCENTILE
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, Volume, lps_to_ras
 from slicer import (
@@ -18,7 +17,7 @@ from slicer import (
 )
 from slicer.util import arrayFromVTKMatrix, updateTransformMatrixFromArray, vtkMatrixFromArray
 
-from .bonesurface import boneThreshold, voxels
+from .bonesurface import PERCENTILE, boneThreshold, voxels
 from .box import insideBox
 from .frames import ijkToLps, transformMatrix
 from .segments import findSegment, labelsOnCt

@@ -10,7 +10,6 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
-from RadGSRegLib.bones import PERCENTILE
 from RadGSRegLib.errors import InputError
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLModelNode, vtkMRMLScalarVolumeNode
 from slicer.util import vtkMatrixFromArray
@@ -19,6 +18,9 @@ from vtk.util.numpy_support import numpy_to_vtk
 from .box import insideBox
 from .frames import LPS_RAS, ijkToLps
 
+PERCENTILE = 80.0
+"""Bone is what is brighter than so many of a hundred voxels: the library's default (`bones`), which
+cannot be asked in a Slicer with nothing installed."""
 FORMATS = (".stl", ".ply", ".obj")
 COLOR = (0.93, 0.86, 0.71)
 

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from RadGSRegLib.bones import PERCENTILE
 from RadGSRegLib.choices import DEVICES, EFFORTS, RECONSTRUCTION_METHODS
 from slicer import (
     vtkMRMLLinearTransformNode,
@@ -13,6 +12,8 @@ from slicer import (
     vtkMRMLSegmentationNode,
 )
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
+
+from .bonesurface import PERCENTILE
 
 COMPARISONS = ("xray", "blend", "checkerboard", "flicker", "rendering")
 """How an X-ray is held against a rendering of the CT."""
