@@ -28,6 +28,7 @@ except ImportError:
     # Run from a checkout: there the library stands beside this folder, not in it.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+
 from RadGSRegSlicer.exchange import casefolder, results
 from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
 from RadGSRegSlicer.operations import sampledata
@@ -47,7 +48,7 @@ from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.process.runs import CommandRun
 from RadGSRegSlicer.review import views
 from RadGSRegSlicer.review.review import Review
-from RadGSRegSlicer.scene import levels, segments, xray
+from RadGSRegSlicer.scene import axes, bonesurface, levels, segments, xray
 from RadGSRegSlicer.scene.parameters import RadGSRegParameterNode
 from RadGSRegSlicer.selftest import RadGSRegTest  # noqa: F401 (Slicer looks for it here)
 
@@ -223,9 +224,14 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     ) -> ReconstructionResult | CommandRun:
         """Reconstruct Gaussians and a volume from X-rays alone, or with the CT as a prior.
 
+        :param xrayNodes: X-rays with geometry; of three or more a Cancel keeps what there is.
         :param options: those of `ReconstructRequest`.
         """
         return ReconstructRequest.of(xrayNodes, **options).run()
+
+    # The tools after it: a model, and a transform of the bone's right, front and top to RAS.
+    boneSurface = staticmethod(bonesurface.boneSurface)
+    boneAxes = staticmethod(axes.axesOfVolume)
 
     def levelsInXrays(
         self, xrayNodes: Sequence[vtkMRMLScalarVolumeNode], **options: Any

@@ -6,6 +6,7 @@ A small phantom is trained for and registered for it (some minutes of computing)
 shows what it shows in use.
 
     python Testing/panel_pictures.py --out DIR
+    python Testing/panel_pictures.py --out DIR --volume orbit/views.json  # that step alone
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from registration_scenes import simulated  # noqa: E402
 
 from RadGSRegLib.simulation import write_simulated_case  # noqa: E402
 
-STEPS = ("ct", "train", "xray", "start", "register", "review", "about")
+STEPS = ("ct", "train", "xray", "start", "register", "review", "volume", "about")
 WIDTH = 480
 
 
@@ -68,6 +69,30 @@ def train(widget: Any, out: Path) -> None:
     widget._parameterNode.method = "optimize"
 
 
+def without_ct(widget: Any, views: Path, minutes: int, out: Path) -> None:
+    """Pictures of a reconstruction of many X-rays alone, while it grows and with its tools."""
+    ui, parameters = widget.ui, widget._parameterNode
+    ui.viewsPathLineEdit.currentPath = str(views)
+    ui.importButton.click()
+    ui.viewsPathLineEdit.currentPath = "views.json"
+    parameters.aloneMinutes, parameters.aloneHoldOut = minutes, 2
+    show(widget, "register", out / "panel-register-ready.png")
+    ui.aloneButton.click()
+    step = widget.steps["volume"]
+    pictured = False
+    while step._run is not None:
+        qt_standin.processEvents(20)
+        if not pictured and step._run is not None and step._run.progress > 0.6:
+            pictured = True
+            show(widget, "volume", out / "panel-volume-growing.png")
+    parameters.volumePercentile = 93.0
+    ui.volumeSurfaceButton.click()
+    ui.volumeBoxButton.click()
+    for name in ("Surface", "Axes", "Rendering"):
+        getattr(ui, f"volume{name}GroupBox").collapsed = False
+    show(widget, "volume", out / "panel-volume.png")
+
+
 def show(widget: Any, step: str | None, path: Path) -> None:
     """A picture of one step alone, or of the whole panel with all steps folded."""
     for name in STEPS:
@@ -87,12 +112,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--no-training", action="store_true", help="leave its step empty")
     parser.add_argument("--no-registration", action="store_true", help="leave the last steps empty")
+    parser.add_argument("--volume", type=Path, help="only the volume without a CT, of a views.json")
+    parser.add_argument("--minutes", type=int, default=3, help="for that volume, at most")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     slicer_startup.start_panel()
     widget = slicer_startup.make_widget()
     widget.parent.show()
     show(widget, None, args.out / "panel-empty.png")
+    if args.volume is not None:
+        without_ct(widget, args.volume.resolve(), args.minutes, args.out)
+        widget.cleanup()
+        return
     with tempfile.TemporaryDirectory() as folder:
         fill(widget, Path(folder))
         if not args.no_training:

@@ -20,7 +20,7 @@ import slicer
 import slicer_startup
 
 # Tells of two poses, and before these of a volume where the published order is asked for; then does
-# what its file ``behaviour`` says.
+# what its file ``behaviour`` says. Without a CT it tells of two volumes that grow.
 PROGRAM = """
 import json, pathlib, subprocess, sys, time
 import numpy as np, SimpleITK as sitk
@@ -84,20 +84,52 @@ if args[0] == "levels":
     (out / "levels.json").write_text(here.with_name("record").read_text())
     say(1.0, "done")
     sys.exit(0)
+def volume(folder, size):
+    folder.mkdir(parents=True, exist_ok=True)
+    array = np.zeros(size[::-1], "f4")
+    array[1:-1, 1:-1, 1:-1] = 0.01 + 0.001 * np.arange(size[0] - 2)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(folder / "reconstruction.nii.gz"))
+def cloud(folder):
+    names = "x y z scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3 density".split()
+    header = "ply\\nformat binary_little_endian 1.0\\nelement vertex 1\\n"
+    header += "".join("property float %s\\n" % n for n in names) + "end_header\\n"
+    (folder / "gaussians.ply").write_bytes(header.encode() + np.ones(11, "<f4").tobytes())
+out = pathlib.Path(args[args.index("--out") + 1])
+if args[0] == "reconstruct":
+    views = json.loads(pathlib.Path(args[1]).read_text())
+    here.with_name("views").write_text(json.dumps(views))
+    early = out.with_name("stage")
+    say(0.3, "a coarse volume")
+    if behaviour == "mute":
+        time.sleep(120)
+    for share, size in ((0.4, (8, 9, 10)), (0.6, (9, 10, 11))):
+        volume(early, size)
+        say(share, "fitting Gaussians to X-rays", reconstruction=str(early))
+        time.sleep(0.3)
+    if behaviour == "bad":
+        print("radgsreg: views.json: the X-rays show nothing", file=sys.stderr)
+        sys.exit(2)
+    if behaviour == "hang":
+        time.sleep(120)
+    volume(out, (12, 13, 14))
+    cloud(out)
+    names = [view["name"] for view in views["views"]]
+    odd = names[:1] if behaviour == "uncertain" else []
+    record = {"status": behaviour, "reason": "as the test wants it",
+              "quality": {"odd_views": odd, "held_out_psnr_db": 31.5}}
+    (out / "reconstruction.json").write_text(json.dumps(record))
+    say(1.0, behaviour)
+    sys.exit(0 if behaviour == "ok" else 3)
 case = json.loads(pathlib.Path(args[1]).read_text())
 views = json.loads(pathlib.Path(args[1]).with_name(case["views"]).read_text())
 here.with_name("views").write_text(json.dumps(views))
-out = pathlib.Path(args[args.index("--out") + 1])
 def pose(x):
     return [[1, 0, 0, x], [0, 1, 0, 20], [0, 0, 1, 30], [0, 0, 0, 1]]
 def write_reconstruction(folder, size):
     folder.mkdir(parents=True)
     image = sitk.Image(*size, sitk.sitkFloat32) + 0.01
     sitk.WriteImage(image, str(folder / "reconstruction.nii.gz"))
-    names = "x y z scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3 density".split()
-    header = "ply\\nformat binary_little_endian 1.0\\nelement vertex 1\\n"
-    header += "".join("property float %s\\n" % n for n in names) + "end_header\\n"
-    (folder / "gaussians.ply").write_bytes(header.encode() + np.ones(11, "<f4").tobytes())
+    cloud(folder)
 say(0.1, "searching")
 if "published" in args:
     early = out.with_name("stage")
@@ -132,7 +164,7 @@ class Library:
         """``ok``, ``uncertain``, ``failed``, ``bad`` (unusable input) or ``hang``.
 
         A training that is to ``hang`` ends when it is told to stop; ``mute`` is one that hangs
-        before it has measured anything.
+        before it has measured anything, or a reconstruction before it tells of a volume.
         """
         (self.folder / "behaviour").write_text(how)
 
@@ -180,6 +212,26 @@ def load_nodes(folder: Path) -> tuple[Any, Any]:
     ct = slicer_startup.load_volume(folder / "ct.nii.gz")
     ct.CreateDefaultDisplayNodes()
     return ct, slicer_startup.load_segmentation(folder / "seg.nii.gz", {22: "L3"})
+
+
+def xray_nodes(count: int, size: int = 16) -> list[Any]:
+    """X-rays of nothing in the scene, as many as wanted, taken in a half circle."""
+    import numpy as np
+    from RadGSRegSlicer.scene import xray
+
+    from RadGSRegLib.geometry import Camera, exp_se3
+
+    nodes = []
+    for number in range(count):
+        pose = exp_se3([-np.pi / 2, 0, 0, 0, 0, 0])
+        pose = pose @ exp_se3([0, 0, np.pi * number / count, 0, 0, 0])
+        pose[:3, 3] = [0, 0, 750]
+        middle = (size - 1) / 2.0
+        intrinsic = np.array([[1800.0, 0, middle], [0, 1800.0, middle], [0, 0, 1]])
+        geometry = xray.XrayGeometry(Camera(intrinsic, pose, size, size), (0.6, 0.6))
+        pixels = np.random.default_rng(number).random((size, size)).astype(np.float32)
+        nodes.append(xray.createXrayNode(f"V{number + 1:02d}", pixels, geometry))
+    return nodes
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:

@@ -28,7 +28,7 @@ from RadGSRegSlicer.review.review import Review
 from RadGSRegSlicer.scene import xray
 from review_scene import ball_nodes
 
-STEPS = ("ct", "train", "xray", "start", "register", "review", "about")
+STEPS = ("ct", "train", "xray", "start", "register", "review", "volume", "about")
 WIDTH, HEIGHT = 400, 600
 """What a module gets of 1366 x 768: menus, tool bars and the data probe take the rest."""
 

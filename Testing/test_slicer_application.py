@@ -21,7 +21,7 @@ import slicer_startup
 
 slicer_startup.start_panel()
 
-from panel_scene import click_in_slice, load_nodes, wait_until, write_files
+from panel_scene import click_in_slice, load_nodes, wait_until, write_files, xray_nodes
 from RadGSRegSlicer.exchange import results
 from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.review import views
@@ -302,3 +302,39 @@ def test_the_best_pose_keeps_the_reconstruction(panel: Any, library: Any) -> Non
     assert result.status == "uncertain"
     assert (result.reconstructionNode, result.gaussiansNode) == (volume, cloud)
     assert panel.steps["review"].review.reconstruction is volume
+
+
+def test_a_volume_is_drawn_while_it_grows_and_turned_along_its_bone(
+    application: Any, library: Any
+) -> None:
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
+    widget = slicer_startup.make_widget()
+    parameters, step = widget._parameterNode, widget.steps["volume"]
+    parameters.xrays = xray_nodes(4)
+    timer = application.paintAlways()
+    bright: list[float] = []
+    grown = step.onGrown
+
+    def look(result: Any) -> None:
+        grown(result)
+        bright.extend(_bright(application, name) for name in views.SLICE_VIEWS)
+
+    step.onGrown = look
+    widget.ui.aloneButton.click()
+    wait_until(lambda: step._run is None)
+    qt_standin.processEvents(20)
+    assert len(bright) == 4
+    assert min(bright) > 60
+    for view in views.SLICE_VIEWS:
+        assert _bright(application, view) > 60
+        layers = views.compositeNode(slicer.mrmlScene, view)
+        assert layers.GetBackgroundVolumeID() == parameters.reconstruction.GetID()
+    widget.ui.volumeSurfaceButton.click()
+    widget.ui.volumeAxesButton.click()
+    widget.ui.volumeCutRedCheckBox.checked = True
+    qt_standin.processEvents(20)
+    assert step.problem == ""
+    assert parameters.volumeAxes is not None
+    assert _bright(application, "Red") > 60
+    timer.stop()
+    widget.cleanup()

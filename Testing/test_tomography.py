@@ -11,20 +11,22 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from scipy.ndimage import gaussian_filter
 
-from RadGSRegLib.cases import View
+from RadGSRegLib.cases import View, write_views
 from RadGSRegLib.cases.views import check_views
 from RadGSRegLib.cli import main
 from RadGSRegLib.drr import SystemMatrix
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.gaussians import GaussianCloud, rasterize
-from RadGSRegLib.geometry import Camera
+from RadGSRegLib.geometry import Camera, Volume
 from RadGSRegLib.reconstruction import cube
 from RadGSRegLib.simulation import SimulationParameters, path_cameras
+from RadGSRegLib.system import Progress
 from RadGSRegLib.tomography import BeamOptions, reconstruct_beam, solve
 from RadGSRegLib.tomography.beams import whole_beams
 from RadGSRegLib.tomography.consistency import agreement, contradictions, leads
 from RadGSRegLib.tomography.display import Display, fit_display, ranked
 from RadGSRegLib.tomography.drawing import draw_clouds, values_at
+from RadGSRegLib.tomography.previews import Previews
 from RadGSRegLib.tomography.verdict import verdict, widest_gap_deg
 from RadGSRegLib.views import prepare_views
 
@@ -356,6 +358,36 @@ def test_a_view_from_somewhere_else_is_named_and_right_ones_are_not() -> None:
     assert named(swapped) == ["V03", "V09"]
 
 
+def test_it_tells_of_the_volume_so_far() -> None:
+    """After the coarse voxels, and then as often as the clock says; it changes no result."""
+    views = shown(about_centre(6))
+    seen: list[Volume] = []
+    watched = Progress(None, on_volume=seen.append)
+    result = reconstruct_beam(views, centre_world=CENTRE, options=QUICK, progress=watched)
+    assert len(seen) == 1
+    plain = reconstruct_beam(views, centre_world=CENTRE, options=QUICK)
+    assert np.array_equal(plain.volume.array, result.volume.array)
+    assert seen[0].size == result.volume.size
+    np.testing.assert_allclose(seen[0].index_to_physical, result.volume.index_to_physical)
+    assert correlation(seen[0].array, result.volume.array) > 0.8
+
+
+def test_previews_come_now_and_then() -> None:
+    seen: list[Volume] = []
+    now = [0.0]
+    previews = Previews(
+        Progress(None, on_volume=seen.append).part(0.2, 0.4), CENTRE, 60.0, 1.0, lambda: now[0]
+    )
+    for second in range(0, 50, 5):
+        now[0] = float(second)
+        previews.cloud(body)
+    assert len(seen) == 2
+    assert seen[0].size == (30, 30, 30)
+    np.testing.assert_allclose(seen[0].spacing, 2.0)
+    silent = Previews(Progress(), CENTRE, 60.0, 1.0, lambda: 99.0 + len(seen))
+    silent.cloud(lambda: pytest.fail("made for nobody to see"))
+
+
 def test_agreement_sees_details_only() -> None:
     generator = torch.Generator().manual_seed(0)
     picture = torch.rand((1, 48, 48), generator=generator)
@@ -439,6 +471,39 @@ def test_commands_simulate_and_reconstruct_many_views(
     assert sum(view["held_out"] for view in record["quality"]["views"].values()) == 2
     assert record["quality"]["steps"] == 3
     assert sitk.ReadImage(str(out / "reconstruction.nii.gz")).GetSize() == (18, 18, 18)
+
+
+def test_the_command_tells_of_previews_and_leaves_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "orbit").mkdir()
+    write_views(tmp_path / "orbit", shown(about_centre(6)))
+    sizes = ["--steps", "3", "--gaussians", "900", "--spacing", "4", "--box-mm", "72"]
+    command = ["reconstruct", str(tmp_path / "orbit" / "views.json"), *sizes]
+    told: list[tuple[list[str], tuple[int, ...]]] = []
+    tell = Progress.reconstruction
+
+    def look(self: Progress, folder: Path) -> None:
+        size = sitk.ReadImage(str(folder / "reconstruction.nii.gz")).GetSize()
+        told.append((sorted(file.name for file in folder.iterdir()), size))
+        tell(self, folder)
+
+    monkeypatch.setattr(Progress, "reconstruction", look)
+    out = tmp_path / "out"
+    assert main([*command, "--out", str(out), "--progress"]) in (0, 3)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told == [(["reconstruction.nii.gz"], (18, 18, 18))]
+    assert len([line for line in lines if "reconstruction" in line]) == 1
+    names = {file.name for file in out.iterdir()}
+    assert names == {"reconstruction.nii.gz", "gaussians.ply", "reconstruction.json"}
+
+    def stop(self: Progress, folder: Path) -> None:
+        raise Cancelled
+
+    monkeypatch.setattr(Progress, "reconstruction", stop)
+    assert main([*command, "--out", str(tmp_path / "no"), "--progress"]) == 130
+    assert not (tmp_path / "no").exists()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["orbit", "out"]
 
 
 @pytest.mark.parametrize(

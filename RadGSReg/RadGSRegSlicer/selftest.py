@@ -45,6 +45,8 @@ class RadGSRegTest(ScriptedLoadableModuleTest):
         self.setUp()
         self.test_badInputIsRefused()
         self.setUp()
+        self.test_manyXraysToVolume()
+        self.setUp()
         self.test_phantomToTransform()
 
     def _xray(self, name: str):
@@ -78,6 +80,63 @@ class RadGSRegTest(ScriptedLoadableModuleTest):
             with self.assertRaises(InputError):
                 logic.exportCase(None, None, "L3", [node], target)
             self.assertFalse(target.exists())
+
+    def _ballsXray(self, name: str, degrees: float):
+        """Line integrals through balls of soft tissue and bone, seen from one side."""
+        turn = np.radians(degrees)
+        rotation = np.array(
+            [
+                [np.cos(turn), np.sin(turn), 0.0],
+                [0.0, 0.0, -1.0],
+                [-np.sin(turn), np.cos(turn), 0.0],
+            ]
+        )
+        world_to_camera = np.eye(4)
+        world_to_camera[:3, :3], world_to_camera[2, 3] = rotation, 800.0
+        intrinsic = np.array([[300.0, 0.0, 31.5], [0.0, 300.0, 31.5], [0.0, 0.0, 1.0]])
+        rows, columns = np.mgrid[0:64, 0:64] - 31.5
+        rays = np.stack([columns, rows, np.full((64, 64), 300.0)], axis=-1)
+        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+        pixels = np.zeros((64, 64))
+        for centre, radius, density in (
+            ((0.0, 0.0, 0.0), 60.0, 0.02),
+            ((0.0, 0.0, 0.0), 20.0, 0.03),
+            ((30.0, 20.0, 15.0), 8.0, 0.03),
+        ):
+            place = rotation @ centre + [0.0, 0.0, 800.0]
+            away2 = place @ place - (rays @ place) ** 2
+            pixels += 2.0 * density * np.sqrt(np.maximum(radius**2 - away2, 0.0))
+        camera = Camera(intrinsic, world_to_camera, 64, 64)
+        geometry = xray.XrayGeometry(camera, (3.6, 3.6), intensity="attenuation")
+        return xray.createXrayNode(name, pixels.astype(np.float32), geometry)
+
+    def test_manyXraysToVolume(self):
+        """Eight X-rays and no CT: a volume that grows, its bone's surface, its middle."""
+        if environment.missingPackages():
+            self.delayDisplay("Left out: packages are not installed")
+            return
+        self.delayDisplay("Reconstructing without a CT")
+        nodes = [self._ballsXray(f"V{n}", 180.0 / 8.0 * n) for n in range(8)]
+        grown = []
+        result = _logic().reconstruct(
+            nodes,
+            boxMm=96.0,
+            spacingMm=4.0,
+            gaussians=1000,
+            steps=5,
+            device="cpu",
+            previewCallback=grown.append,
+        )
+        self.assertGreater(len(grown), 0)
+        self.assertIn(result.status, ("ok", "uncertain"))
+        self.assertNotEqual(result.reason, "")
+        values = slicer.util.arrayFromVolume(result.reconstructionNode)
+        self.assertGreater(values[12, 12, 12], 1.5 * values[12, 12, 4])
+        model = _logic().boneSurface(result.reconstructionNode, percentile=97.0)
+        bounds = np.zeros(6)
+        model.GetRASBounds(bounds)
+        self.assertLess(np.abs(bounds[::2] + bounds[1::2]).max() / 2.0, 8.0)
+        self.assertLess(np.ptp(bounds.reshape(3, 2), axis=1).max(), 60.0)
 
     def test_phantomToTransform(self):
         """The tutorial without a window: phantom, registration, error against the truth."""

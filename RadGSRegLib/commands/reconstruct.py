@@ -24,6 +24,7 @@ from .arguments import (
     whole,
 )
 from .command import Command, Outcome
+from .previews import with_previews
 from .running import (
     MASK,
     asked_standard,
@@ -179,7 +180,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 write_segmentation(stage / MASK, mask)
         else:
             bones = _standardization(standard, views, torch_device(args.device))
-            cloud, volume, quality = _alone(args, views, bones, part)
+            watched = with_previews(part, stage) if args.progress else part
+            cloud, volume, quality = _alone(args, views, bones, watched)
         if registration is None:
             timing_s = dict.fromkeys(("reconstruct", "total"), time.perf_counter() - began)
         write_volume_nifti(volume, stage / "reconstruction.nii.gz")

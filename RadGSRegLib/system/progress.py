@@ -6,7 +6,7 @@ A *progress callable* takes ``(fraction, message)`` with the fraction in [0, 1] 
 A *pose callable* takes the best ct_to_world (4, 4) so far: what a registration would have to answer
 if it had to stop now. A *figures callable* takes what a training has measured of its best so far,
 by name. A *reconstruction callable* takes the folder that holds a reconstruction's files already
-while a registration goes on.
+while the work goes on. A *volume callable* takes the reconstruction so far (1/mm, world axes).
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ..geometry import Volume
+
 ProgressCallable = Callable[[float, str], bool | None]
 PoseCallable: TypeAlias = "Callable[[NDArray[np.float64]], object]"
 FiguresCallable = Callable[[dict[str, float]], object]
 ReconstructionCallable = Callable[[Path], object]
+VolumeCallable: TypeAlias = "Callable[[Volume], object]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,7 @@ class Progress:
     on_pose: PoseCallable | None = None
     on_figures: FiguresCallable | None = None
     on_reconstruction: ReconstructionCallable | None = None
+    on_volume: VolumeCallable | None = None
 
     def __call__(self, fraction: float, message: str) -> None:
         """Report ``fraction`` of this part of the work; raises `Cancelled` when asked to stop."""
@@ -63,6 +67,11 @@ class Progress:
         """Report the folder in which a reconstruction is whole, while the work goes on."""
         if self.on_reconstruction is not None:
             self.on_reconstruction(folder)
+
+    def volume(self, make: Callable[[], Volume]) -> None:
+        """Report the volume so far; it is made only where someone looks at it."""
+        if self.on_volume is not None:
+            self.on_volume(make())
 
     def part(self, start: float, stop: float) -> Progress:
         """A reporter for the stretch from ``start`` to ``stop`` of this one's range."""

@@ -82,12 +82,13 @@ def fit_cloud(
     control: Control,
     *,
     judge: Callable[[GaussianCloud], float] | None = None,
-    report: Callable[[float], None] | None = None,
+    report: Callable[[float, Callable[[], GaussianCloud]], None] | None = None,
 ) -> CloudFit:
     """Fit a cloud (world mm) to views whose values are line integrals.
 
     ``judge`` (less is better) is asked now and then, and the best cloud is returned; without it the
-    last. ``report`` hears the share done, and may raise to cancel.
+    last. ``report`` hears the share done, with a function that gives the best cloud so far, and
+    may raise to cancel.
     """
     generator = np.random.default_rng(options.seed)
     scale = float(torch.quantile(beams.values[beams.weight > 0][::7], 0.99).clamp_min(1e-6))
@@ -99,6 +100,10 @@ def fit_cloud(
     limit = None if options.minutes is None else 60.0 * options.minutes
     best: tuple[float, GaussianCloud, int] | None = None
     looks, order = 0, np.zeros(0, dtype=int)
+
+    def so_far() -> GaussianCloud:
+        return free.cloud().detach() if best is None else best[1]
+
     while True:
         done = steps / options.steps
         if limit is not None:
@@ -113,7 +118,7 @@ def fit_cloud(
         if done >= 1.0:
             break
         if report is not None:
-            report(done)
+            report(done, so_far)
         if len(order) < _VIEWS_PER_STEP:
             order = np.concatenate([order, generator.permutation(len(beams))])
         chosen, order = order[:_VIEWS_PER_STEP], order[_VIEWS_PER_STEP:]
@@ -124,9 +129,7 @@ def fit_cloud(
         steps += 1
         if steps % _CONTROL_EVERY == 0 and _CONTROL_WHEN[0] < done < _CONTROL_WHEN[1]:
             gathered = _controlled(free, control, gathered, coarse.grid, inner)
-    if best is None:
-        best = (0.0, free.cloud().detach(), steps)
-    return CloudFit(best[1], steps, best[2])
+    return CloudFit(so_far(), steps, steps if best is None else best[2])
 
 
 def _misfit(

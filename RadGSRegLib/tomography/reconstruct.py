@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +20,11 @@ from ..system import Progress, ProgressCallable, one_torch_thread
 from ..views import ViewFilter, prepare_views
 from .beams import Beams, whole_beams
 from .cloud_fit import CoarseVoxels, fit_cloud, render_view
-from .coarse import Coarse, as_lines, coarse_volume, saying
+from .coarse import Coarse, as_lines, coarse_volume
 from .display import Display, ranked
 from .displayed import displayed_agreement
 from .drawing import draw_clouds
+from .previews import Previews
 from .types import BeamOptions
 from .verdict import badly_drawn, of_standardised, psnr_db, verdict, widest_gap_deg
 
@@ -49,7 +50,8 @@ def reconstruct_beam(
         options: None: the defaults.
         judged_on: more X-rays, held out beside those that the options hold out.
         filters: what makes the views better first.
-        progress: told of the share done; may cancel.
+        progress: told of the share done and of the volume so far (`Progress.volume`), after the
+            coarse voxels and every 20 s of the fit; may cancel.
 
     Returns:
         The cloud (world mm), the volume of the inner cube (1/mm, world axes) and JSON values:
@@ -103,6 +105,8 @@ def reconstruct_beam(
         began = time.perf_counter()
         coarse = coarse_volume(fitted, centre, report.part(0.02, 0.4))
         spent = time.perf_counter() - began
+        previews = Previews(report, centre, chosen.box_mm, chosen.spacing_mm)
+        previews.voxels(coarse.voxels, coarse.grid)
         inner = cube(centre, chosen.box_mm, chosen.spacing_mm)
         cloud, inner_count = draw_clouds(
             coarse.voxels, coarse.grid, inner, chosen.gaussians, every.pixel_mm
@@ -114,6 +118,12 @@ def reconstruct_beam(
         control = DensityControl(chosen.gaussians - (len(cloud) - inner_count))
         left = _with_minutes_left(chosen, spent)
         part = report.part(0.4, 0.97)
+
+        fitting = f"fitting Gaussians to {len(fitted)} X-rays"
+
+        def told(share: float, so_far: Callable[[], GaussianCloud]) -> None:
+            part(share, fitting)
+            previews.cloud(so_far)
 
         def judge(now: GaussianCloud) -> float:
             assert judged is not None
@@ -127,7 +137,7 @@ def reconstruct_beam(
             left,
             control,
             judge=None if judged is None else judge,
-            report=saying(part, f"fitting Gaussians to {len(fitted)} X-rays"),
+            report=told,
         )
         report(0.97, "voxelizing")
         volume = inner.voxelize(fit.cloud)

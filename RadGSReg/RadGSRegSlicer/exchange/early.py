@@ -1,4 +1,4 @@
-"""A reconstruction that is there before its registration has ended."""
+"""A reconstruction that is there before the computation has ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import slicer
 import vtk
 
-from .results import OutputNodes, ReconstructionResult, loadReconstruction
+from .results import OutputNodes, ReconstructionResult, judge, loadReconstruction
+
+UNFINISHED = "it was not finished: this is a coarse volume of what was reconstructed until then"
 
 
 class EarlyReconstruction:
@@ -25,13 +27,28 @@ class EarlyReconstruction:
         self.outputs = outputs
 
     def load(self, folder: str | os.PathLike[str]) -> ReconstructionResult:
-        """Load it from a folder. Raises InputError where there is nothing, or it is unreadable."""
-        given = (self._given or OutputNodes()).present()
+        """Load it from a folder, into the same nodes each time.
+
+        Raises InputError where there is nothing, or it is unreadable.
+        """
+        given = (self.outputs or OutputNodes()).present()
         contents = _volumeContent(given.reconstructionNode), _modelContent(given.gaussiansNode)
         result = loadReconstruction(folder, self._scene, given)
         nodes = result.reconstructionNode, result.gaussiansNode
-        self._before = list(zip(nodes, contents, strict=True))
-        self.outputs = OutputNodes(given.transformNode, *nodes)
+        known = [node for node, _ in self._before]
+        self._before += [
+            (node, content)
+            for node, content in zip(nodes, contents, strict=True)
+            if node is not None and node not in known
+        ]
+        self.outputs = OutputNodes(given.transformNode, nodes[0], nodes[1] or given.gaussiansNode)
+        return result
+
+    def loadUnfinished(self, folder: str | os.PathLike[str]) -> ReconstructionResult:
+        """`load` what is still growing; its volume is marked as uncertain."""
+        result = self.load(folder)
+        result.status, result.reason, result.outputFolder = "uncertain", UNFINISHED, None
+        judge(result.reconstructionNode, result.status, result.reason)
         return result
 
     def takeBack(self) -> None:

@@ -15,19 +15,33 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, lps_to_ras
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
-from ..scene.record import ResultRecord, keepRecord
+from ..scene.record import RECONSTRUCTION, ResultRecord, keepRecord
 from .casefolder import ctFrameNote
 
 STATUS = "RadGSReg.Status"
+REASON = "RadGSReg.Reason"
 
 
 @dataclass
 class ReconstructionResult:
-    """The reconstructed volume (1/mm) and the Gaussians, both in the world."""
+    """The reconstructed volume (1/mm) and the Gaussians, both in the world.
+
+    ``status`` is the program's own judgement of a volume from X-rays alone, ``ok`` or
+    ``uncertain``, and ``reason`` says why; both are empty where nothing was judged. ``quality`` is
+    that of reconstruction.json.
+    """
 
     reconstructionNode: slicer.vtkMRMLScalarVolumeNode | None
     gaussiansNode: slicer.vtkMRMLModelNode | None
     outputFolder: Path | None = None
+    status: str = ""
+    reason: str = ""
+    quality: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def oddViews(self) -> list[str]:
+        """The X-rays that contradict the rest and were left out."""
+        return [str(name) for name in self.quality.get("odd_views", ())]
 
 
 @dataclass
@@ -212,19 +226,36 @@ def loadReconstruction(
 ) -> ReconstructionResult:
     """Bring the volume and the Gaussians of a result folder into a scene.
 
-    Raises InputError where neither is there or one cannot be read.
+    What the program thinks of the volume stays with its node, as attributes. Raises InputError
+    where neither is there or one cannot be read.
     """
+    from RadGSRegLib.cases import read_json_object
+
     folder = Path(folder)
     outputs = (outputs or OutputNodes()).present()
     cloud = _gaussians(folder / "gaussians.ply")
     volume = folder / "reconstruction.nii.gz"
     if cloud is None and not volume.is_file():
         raise InputError(folder, "holds no reconstruction")
-    return ReconstructionResult(
+    file = folder / "reconstruction.json"
+    record = read_json_object(file) if file.is_file() else {}
+    result = ReconstructionResult(
         _loadVolume(volume, scene, outputs.reconstructionNode),
         None if cloud is None else _model(cloud, scene, outputs.gaussiansNode),
         folder,
+        record.get("status") or "",
+        record.get("reason") or "",
+        record.get("quality") or {},
     )
+    judge(result.reconstructionNode, result.status, result.reason)
+    return result
+
+
+def judge(node: slicer.vtkMRMLScalarVolumeNode | None, status: str, reason: str) -> None:
+    """Keep with a volume what the program thinks of it; empty texts: nothing."""
+    if node is not None:
+        for name, text in ((STATUS, status), (REASON, reason)):
+            node.SetAttribute(name, text or None)
 
 
 def _loadVolume(
@@ -248,6 +279,8 @@ def _loadVolume(
     with slicer.util.NodeModify(node):
         node.SetAndObserveImageData(read.GetImageData())
         node.CopyOrientation(read)
+    judge(node, "", "")  # what was there before is another volume
+    node.SetAttribute(RECONSTRUCTION, "true")
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     return node

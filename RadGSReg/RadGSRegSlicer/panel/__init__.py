@@ -6,6 +6,16 @@ from .register_step import RegisterStep
 from .review_step import ReviewStep
 from .start_step import StartStep
 from .train_step import TrainStep
+from .volume_step import VolumeStep
 from .xray_step import XrayStep
 
-STEPS = (CtStep, TrainStep, XrayStep, StartStep, RegisterStep, ReviewStep, AboutStep)
+STEPS = (
+    CtStep,
+    TrainStep,
+    XrayStep,
+    StartStep,
+    RegisterStep,
+    ReviewStep,
+    VolumeStep,
+    AboutStep,
+)

@@ -11,6 +11,7 @@ from ..exchange.casefolder import volumeFromCt
 from ..operations import totalsegmentator
 from ..operations.clicked import clickInfo
 from ..scene import levels
+from ..scene.record import RECONSTRUCTION
 from ..scene.segments import findSegment, segmentIds
 from ..scene.starts import definedPoints, pointsInCt
 from ..scene.xray import isXray
@@ -265,7 +266,7 @@ class CtStep(Step):
 
 
 def _mayBeCt(node: Any) -> bool:
-    if isXray(node) or node.IsA("vtkMRMLLabelMapVolumeNode"):
+    if isXray(node) or node.IsA("vtkMRMLLabelMapVolumeNode") or node.GetAttribute(RECONSTRUCTION):
         return False
     try:
         volumeFromCt(node)

@@ -23,6 +23,7 @@ _IMPORT_NAMES = {
     "pillow": "PIL",
     "python-gdcm": "gdcm",
     "pyyaml": "yaml",
+    "scikit-image": "skimage",
     "simpleitk": "SimpleITK",
     "warp-lang": "warp",
 }

@@ -71,7 +71,8 @@ class CommandRun(Driver[Result]):
     ``arguments`` follow ``python -m RadGSRegLib``; ``load`` turns the results into nodes and runs
     on the thread that polls. `poseCallback` gets the best pose so far (4, 4), RAS, whenever the
     command tells of one, and `reconstructionCallback` the folder of a reconstruction that is there
-    before the end. After the end exactly one of `result` and `error` is set. The folder is
+    before the end. After a Cancel `keepCallback` may give what there is as the result (None: there
+    is nothing). After the end exactly one of `result` and `error` is set. The folder is
     the run's own: it is removed at the end, and where the run cannot be made (RuntimeError, no
     Python is found).
     """
@@ -90,6 +91,7 @@ class CommandRun(Driver[Result]):
         self._load = load
         self.poseCallback: PoseCallback | None = None
         self.reconstructionCallback: Callable[[Path], object] | None = None
+        self.keepCallback: Callable[[], Result | None] | None = None
         self._isLoaded = False
         self._removal: threading.Thread | None = None
         try:
@@ -144,7 +146,10 @@ class CommandRun(Driver[Result]):
         self._isLoaded = True
         try:
             self.error = self.error or self._failure()
-            if self.error is None:
+            if isinstance(self.error, Cancelled):
+                self.result = self._kept()
+                self.error = self.error if self.result is None else None
+            elif self.error is None:
                 self.result = self._load(self.folder.publish())
         except Exception as error:
             self.error = error
@@ -170,6 +175,9 @@ class CommandRun(Driver[Result]):
     def _onReconstruction(self, folder: str) -> None:
         if self.reconstructionCallback is not None:
             self.reconstructionCallback(Path(folder))
+
+    def _kept(self) -> Result | None:
+        return None if self.isDiscarded or self.keepCallback is None else self.keepCallback()
 
     def _failure(self) -> Exception | None:
         if self.isDiscarded:

@@ -233,11 +233,16 @@ def showVolumeRendering(
         if not visible:
             return None
         display = logic.CreateDefaultVolumeRenderingNodes(node)
-        bone = _boneRange(node)
-        if bone is not None:
-            _boneTransfer(display.GetVolumePropertyNode().GetVolumeProperty(), *bone)
+        boneTransfer(node, display.GetVolumePropertyNode().GetVolumeProperty())
     display.SetVisibility(visible)
     return display
+
+
+def boneTransfer(node: vtkMRMLScalarVolumeNode, volumeProperty: Any) -> None:
+    """Let a volume property show the bone of a reconstruction; nothing of an empty one."""
+    bone = _boneRange(node)
+    if bone is not None:
+        _boneTransfer(volumeProperty, *bone)
 
 
 def _boneRange(node: Any) -> tuple[float, float] | None:

@@ -281,6 +281,34 @@ def showReconstruction(scene: vtkMRMLScene, reconstruction: vtkMRMLScalarVolumeN
         view.JumpSliceByCentering(*(float(x) for x in (bounds[::2] + bounds[1::2]) / 2.0))
 
 
+def showVolumeAlone(scene: vtkMRMLScene, volume: vtkMRMLScalarVolumeNode) -> None:
+    """Show a volume alone and whole in the slice views, and in the middle of the 3-D view."""
+    bounds = np.zeros(6)
+    volume.GetRASBounds(bounds)
+    centre = (bounds[::2] + bounds[1::2]) / 2.0
+    size = max(float(np.ptp(bounds.reshape(3, 2), axis=1).max()), 1.0)
+    for name in (*SLICE_VIEWS, "Green"):
+        layers, view = compositeNode(scene, name), sliceNode(scene, name)
+        if layers is None or view is None:
+            continue
+        with slicer.util.NodeModify(layers):
+            layers.SetBackgroundVolumeID(volume.GetID())
+            layers.SetForegroundVolumeID(None)
+            layers.SetLabelVolumeID(None)
+        view.JumpSliceByCentering(*(float(x) for x in centre))
+        columns, rows = (max(int(n), 1) for n in view.GetDimensions()[:2])
+        step = 1.1 * size / min(columns, rows)
+        view.SetFieldOfView(step * columns, step * rows, max(view.GetFieldOfView()[2], 1.0))
+    camera = cameraNode(scene)
+    if camera is not None:
+        with slicer.util.NodeModify(camera):
+            camera.SetPosition(*(centre + size * np.array([0.6, 2.6, 0.6])))
+            camera.SetFocalPoint(*centre)
+            camera.SetViewUp(0.0, 0.0, 1.0)
+            camera.SetViewAngle(30.0)
+        camera.ResetClippingRange()
+
+
 def showSlices(
     scene: vtkMRMLScene,
     reconstruction: vtkMRMLScalarVolumeNode | None,

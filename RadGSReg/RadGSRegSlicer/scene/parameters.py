@@ -6,14 +6,19 @@ from RadGSRegLib.choices import DEVICES, EFFORTS, RECONSTRUCTION_METHODS
 from slicer import (
     vtkMRMLLinearTransformNode,
     vtkMRMLMarkupsFiducialNode,
+    vtkMRMLMarkupsROINode,
     vtkMRMLModelNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
 )
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
+from .bonesurface import PERCENTILE
+
 COMPARISONS = ("xray", "blend", "checkerboard", "flicker", "rendering")
 """How an X-ray is held against a rendering of the CT."""
+PRESETS = ("bone", "CT-Bone", "CT-Bones", "CT-Soft-Tissue")
+"""How a volume is rendered: by one preset of our own, for bone in 1/mm, and some of Slicer's."""
 
 
 @parameterNodeWrapper
@@ -24,7 +29,9 @@ class RadGSRegParameterNode:
     ``newLevel`` is what the vertebra around it is, "" for not chosen. ``trainPath`` is empty
     for a file beside the scene. ``startTransform`` is an approximate CT to world; ``ctLandmarks``
     are paired with ``worldLandmarks`` or with clicks in the X-rays (``landmarkSource``). Results go
-    into ``ctToWorld``, ``reconstruction`` and ``gaussians``.
+    into ``ctToWorld``, ``reconstruction`` and ``gaussians``. What begins with ``alone`` is of a
+    reconstruction without a CT (0 minutes: until it is done), what begins with ``volume`` of the
+    tools after it.
     """
 
     ctVolume: vtkMRMLScalarVolumeNode
@@ -64,3 +71,18 @@ class RadGSRegParameterNode:
     reviewStepMm: Annotated[float, WithinRange(0.1, 20.0)] = 1.0
     reviewStepDeg: Annotated[float, WithinRange(0.1, 20.0)] = 1.0
     reviewKeys: bool = True
+    aloneMinutes: Annotated[int, WithinRange(0, 600)] = 0
+    aloneBoxMm: Annotated[int, WithinRange(40, 400)] = 112
+    aloneHoldOut: Annotated[int, WithinRange(0, 99)] = 0
+    volumePercentile: float = PERCENTILE
+    volumeLargest: bool = True
+    volumeBox: vtkMRMLMarkupsROINode
+    volumeInBox: bool = False
+    volumeSurface: vtkMRMLModelNode
+    volumeAxesFrom: Annotated[str, Choice(["volume", "segment"])] = "volume"
+    volumeAxes: vtkMRMLLinearTransformNode
+    volumeRendered: bool = False
+    volumePreset: Annotated[str, Choice(list(PRESETS))] = "bone"
+    volumeCutRed: bool = False
+    volumeCutYellow: bool = False
+    volumeCutGreen: bool = False

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from RadGSRegLib.geometry import Array
 
+RECONSTRUCTION = "RadGSReg.Reconstruction"
+"""The attribute of a volume made of X-rays: it is no CT."""
 RESULT = "RadGSReg.Result"
 REPORT_ROLE = "RadGSReg.Report"
 ACCEPTED = "RadGSReg.Accepted"

@@ -1,0 +1,170 @@
+"""Beside step 4: a volume of the X-rays alone, whatever the CT is, and the tools after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+from RadGSRegLib.errors import Cancelled
+from slicer.i18n import tr as _
+
+from ..exchange.results import REASON, STATUS, OutputNodes, ReconstructionResult
+from ..operations.reconstruction import LEAST_XRAYS, ReconstructRequest
+from ..review import rendering, views
+from ..review.display import showGaussians
+from .step import PanelContext, Step
+from .timing import ProgressDisplay
+from .volume_tools import VolumeTools
+
+
+class VolumeStep(Step):
+    """Starts and cancels a reconstruction without a CT, and shows how it grows."""
+
+    name = "volume"
+
+    def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
+        super().__init__(ui, logic, context)
+        self.result: ReconstructionResult | None = None
+        self._growing: str = ""
+        self._progress = ProgressDisplay(ui.aloneProgressBar, ui.aloneLabel)
+        self._tools = VolumeTools(self)
+        ui.aloneButton.connect("clicked(bool)", self.onReconstruct)
+        ui.withoutCtButton.connect("clicked(bool)", self.onReconstruct)
+
+    def setParameterNode(self, parameters: Any) -> None:
+        super().setParameterNode(parameters)
+        self._tools.forget()
+        if parameters is None:
+            self.result, self._growing = None, ""
+            self.ui.aloneLabel.text = ""
+
+    def update(self) -> None:
+        self.showChoices()
+        self.ui.aloneProgressBar.visible = self._run is not None
+        for button in (self.ui.aloneButton, self.ui.withoutCtButton):
+            self.showRunButton(
+                button,
+                self._lacking(),
+                (_("Reconstruct without a CT"), _("A volume of the X-rays alone")),
+                _("Stop, and keep the volume so far"),
+            )
+        self._tools.update()
+
+    def missing(self) -> str:
+        if self._run is not None or self.parameters.reconstruction is not None:
+            return ""
+        return self._lacking()
+
+    def ready(self) -> str:
+        if self._run is not None:
+            return _("Computing")
+        volume = self.parameters.reconstruction
+        if volume is None:
+            count = len(self._xrays())
+            return _("Ready to reconstruct from {count} X-rays").format(count=count)
+        verdicts = {
+            "ok": _("{name} is ok: {reason}"),
+            "uncertain": _("{name} is uncertain: {reason}"),
+        }
+        text = verdicts.get(volume.GetAttribute(STATUS) or "", _("{name} has not been judged"))
+        return text.format(name=volume.GetName(), reason=volume.GetAttribute(REASON) or "")
+
+    def cancel(self) -> None:
+        """Stop what is being computed, if anything is, and keep the volume so far."""
+        if self._run is not None:
+            self.ui.aloneLabel.text = _("Stopping...")
+            self._run.cancel()
+
+    # Handlers
+
+    def onReconstruct(self, *args: Any) -> None:
+        if self._run is not None:
+            self.cancel()
+            return
+        self.ui.volumeCollapsibleButton.collapsed = False
+        with self.attempt():
+            self.installMissing()
+            request = self._makeRequest(
+                waitForCompletion=False,
+                progressCallback=self._progress.show,
+                previewCallback=self.onGrown,
+                completedCallback=self.onCompleted,
+            )
+            self._growing = ""
+            self._run = self.context.run = request.run()
+            self._progress.begin(_("preparing the files"))
+
+    def onGrown(self, result: ReconstructionResult) -> None:
+        """The volume has grown; the first time the views turn to it."""
+        node = result.reconstructionNode
+        if node is None or self.parameters is None:
+            return
+        if node.GetID() != self._growing:
+            self._growing = node.GetID()
+            rendering.plain(node)
+            views.showVolumeAlone(node.GetScene(), node)
+            self.parameters.volumeRendered = True
+        rendering.render(node, self.parameters.volumePreset)
+
+    def onCompleted(self, run: Any) -> None:
+        self._progress.end()
+        with self.attempt():
+            if run.isDiscarded:
+                pass  # the scene that it belonged to is gone
+            elif isinstance(run.error, Cancelled):
+                self.ui.aloneLabel.text = _("Cancelled before there was a volume")
+            elif run.error is not None:
+                raise run.error
+            else:
+                self._take(run.result)
+        self._run = self.context.run = None
+        self.context.update()
+
+    def _take(self, result: ReconstructionResult) -> None:
+        self.result = result
+        # While another module is shown the form is not bound, but the scene keeps the result.
+        parameters = self.parameters or self.logic.getParameterNode()
+        with slicer.util.NodeModify(parameters):
+            parameters.reconstruction = result.reconstructionNode
+            if result.gaussiansNode is not None:
+                parameters.gaussians = result.gaussiansNode
+                showGaussians(result.gaussiansNode, False)  # tens of thousands of points
+        texts = {
+            "ok": _("Reconstructed: {reason}."),
+            "uncertain": _("Uncertain, look closely: {reason}."),
+        }
+        lines = [texts.get(result.status, "{reason}").format(reason=result.reason)]
+        if result.oddViews:
+            names = ", ".join(result.oddViews)
+            lines.append(_("Left out of the volume: {names}.").format(names=names))
+        figure = result.quality.get("held_out_psnr_db")
+        if isinstance(figure, int | float):
+            lines.append(_("X-rays held out: {figure:.1f} dB.").format(figure=figure))
+        self.ui.aloneLabel.text = "\n".join(lines)
+
+    def _xrays(self) -> list[Any]:
+        return [node for node in self.parameters.xrays if node is not None]
+
+    def _lacking(self) -> str:
+        """What keeps a reconstruction from being started, one sentence; empty if nothing does."""
+        count = LEAST_XRAYS - len(self._xrays())
+        problem = self.context.steps["xray"].missing()
+        if count > 0:
+            problem = _("{count} more needed: three X-rays or more show a volume without a CT")
+            return _("Step 2: {problem}").format(problem=problem.format(count=count))
+        if problem:
+            return _("Step 2: {problem}").format(problem=problem)
+        return self._makeRequest().problem()
+
+    def _makeRequest(self, **options: Any) -> ReconstructRequest:
+        """What is chosen, as a request."""
+        parameters = self.parameters
+        return ReconstructRequest(
+            self._xrays(),
+            device=parameters.device,
+            minutes=parameters.aloneMinutes or None,
+            boxMm=float(parameters.aloneBoxMm),
+            holdOut=parameters.aloneHoldOut,
+            outputs=OutputNodes(None, parameters.reconstruction, parameters.gaussians),
+            **options,
+        )

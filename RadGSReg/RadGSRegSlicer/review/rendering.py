@@ -1,0 +1,136 @@
+"""A reconstruction as a volume in 3-D: Slicer's presets in its own unit, cropped and clipped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
+
+from ..scene.parameters import PRESETS
+from .display import boneTransfer
+
+OWN = PRESETS[0]
+
+
+def renderingLogic() -> Any:
+    """Slicer's volume rendering logic; None where the module is not there."""
+    module = getattr(slicer.modules, "volumerendering", None)
+    return None if module is None else module.logic()
+
+
+def renderingOf(node: vtkMRMLScalarVolumeNode | None, logic: Any = None) -> Any:
+    """The display node by which a volume is rendered; None where there is none."""
+    logic = logic or renderingLogic()
+    return None if node is None or logic is None else logic.GetFirstVolumeRenderingDisplayNode(node)
+
+
+def render(node: vtkMRMLScalarVolumeNode, preset: str = OWN, logic: Any = None) -> Any:
+    """Show a volume (1/mm) in 3-D with a preset; returns its display node.
+
+    A preset of Slicer's, which this installation may lack, is read in the volume's own unit
+    (`inUnitOf`). Returns None where Slicer cannot render volumes.
+    """
+    logic = logic or renderingLogic()
+    if logic is None:
+        return None
+    display = renderingOf(node, logic) or logic.CreateDefaultVolumeRenderingNodes(node)
+    properties = display.GetVolumePropertyNode()
+    wanted = None if preset == OWN else logic.GetPresetByName(preset)
+    with slicer.util.NodeModify(properties):
+        if wanted is None:
+            boneTransfer(node, properties.GetVolumeProperty())
+        else:
+            properties.Copy(wanted)
+            inUnitOf(node, properties.GetVolumeProperty())
+    display.SetVisibility(True)
+    return display
+
+
+def hideRendering(node: vtkMRMLScalarVolumeNode | None, logic: Any = None) -> None:
+    """Hide what `render` shows."""
+    display = renderingOf(node, logic)
+    if display is not None:
+        display.SetVisibility(False)
+
+
+def inUnitOf(node: vtkMRMLScalarVolumeNode, volumeProperty: Any) -> None:
+    """Move a property's functions from Hounsfield units to a volume's attenuation.
+
+    Air is 0 in both; water, at 0 HU, is taken to be as bright as the middle voxel of those that are
+    not air, for most of a body is soft tissue.
+    """
+    array = slicer.util.arrayFromVolume(node)
+    inside = array[array > 0]
+    water = float(np.median(inside)) if inside.size else 1.0
+    for function, offset, size in (
+        (volumeProperty.GetScalarOpacity(), water, 4),
+        (volumeProperty.GetRGBTransferFunction(), water, 6),
+        (volumeProperty.GetGradientOpacity(), 0.0, 4),
+    ):
+        values = [[0.0] * size for _ in range(function.GetSize())]
+        for n, row in enumerate(values):
+            function.GetNodeValue(n, row)
+        # Anew: a point that is moved past its neighbour would change places with it.
+        function.RemoveAllPoints()
+        for row in values:
+            place = offset + row[0] * water / 1000.0
+            if size == 4:
+                function.AddPoint(place, *row[1:])
+            else:
+                function.AddRGBPoint(place, *row[1:])
+
+
+def cropRendering(
+    node: vtkMRMLScalarVolumeNode, roiNode: vtkMRMLMarkupsROINode | None, logic: Any = None
+) -> None:
+    """Render only what lies in a box; None: everything."""
+    display = renderingOf(node, logic)
+    if display is not None:
+        display.SetAndObserveROINodeID(None if roiNode is None else roiNode.GetID())
+        display.SetCroppingEnabled(roiNode is not None)
+
+
+CLIP = "RadGSReg.Clip"
+"""The attribute of the node that cuts volume and surface open."""
+
+
+def clip(displays: list[Any], cutters: list[Any]) -> Any:
+    """Cut what is displayed open at slice views, and keep only what lies in a box.
+
+    ``displays``: of a surface or a rendering. ``cutters``: slice nodes, of which what lies on the
+    side of the viewer's (above, to the right or in front) is cut away, and boxes; empty: nothing is
+    cut. Returns the node that holds the cuts, one for a scene; None where this Slicer cannot clip.
+    """
+    shown = [display for display in displays if display is not None]
+    if not hasattr(slicer, "vtkMRMLClipNode") or not shown:
+        return None
+    scene = shown[0].GetScene()
+    nodes = slicer.util.getNodesByClass("vtkMRMLClipNode", scene)
+    node = next((node for node in nodes if node.GetAttribute(CLIP)), None)
+    if node is None:
+        node = scene.AddNewNodeByClass("vtkMRMLClipNode", "RadGSReg cuts")
+        node.SetAttribute(CLIP, "true")
+    node.RemoveAllClippingNodeIDs()
+    # What any of them cuts away is gone: of the parts cut away the union.
+    node.SetClipType(slicer.vtkMRMLClipNode.ClipUnion)
+    for cutter in cutters:
+        node.AddAndObserveClippingNodeID(cutter.GetID())
+        # What is kept: inside of a box, and behind a slice.
+        node.SetClippingNodeState(cutter, slicer.vtkMRMLClipNode.ClipNegativeSpace)
+    for display in shown:
+        display.SetAndObserveClipNodeID(node.GetID() if cutters else None)
+        display.SetClipping(bool(cutters))
+        if hasattr(display, "SetClippingCapSurface"):
+            display.SetClippingCapSurface(bool(cutters))
+    return node
+
+
+def plain(node: vtkMRMLScalarVolumeNode) -> None:
+    """Show a volume in grey in slices: all of it, at a window of its own."""
+    display = node.GetDisplayNode()
+    if display is not None:
+        display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+        display.ApplyThresholdOff()
+        display.SetAutoWindowLevel(True)

@@ -1,0 +1,109 @@
+"""A box that a person drags: what of a volume lies in it, and a volume of that alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import ArrayLike, NDArray
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import transform_points
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
+from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
+
+from .frames import LPS_RAS, ijkToLps, transformMatrix
+from .record import RECONSTRUCTION
+
+
+def boxAround(
+    volumeNode: vtkMRMLScalarVolumeNode, boundsRas: ArrayLike | None = None
+) -> vtkMRMLMarkupsROINode:
+    """A new box around a volume, or around bounds (6,), RAS mm of the scene.
+
+    Its name says of which volume it is; it can be dragged in the views.
+    """
+    limits = np.zeros(6)
+    if boundsRas is None:
+        volumeNode.GetRASBounds(limits)
+    else:
+        limits[:] = np.asarray(boundsRas, dtype=float)
+    low, high = limits[::2], limits[1::2]
+    if not (high > low).all():
+        raise InputError(volumeNode.GetName(), "holds no image")
+    scene = volumeNode.GetScene()
+    node = scene.AddNewNodeByClass(
+        "vtkMRMLMarkupsROINode", scene.GenerateUniqueName(f"{volumeNode.GetName()} box")
+    )
+    node.SetCenterWorld(*(float(x) for x in (low + high) / 2.0))
+    node.SetSizeWorld(*(float(x) for x in high - low))
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    if display is not None:
+        display.SetFillOpacity(0.05)
+        display.SetHandlesInteractive(True)
+    return node
+
+
+def insideBox(
+    volumeNode: vtkMRMLScalarVolumeNode, roiNode: vtkMRMLMarkupsROINode
+) -> NDArray[np.bool_]:
+    """Which voxels (K, J, I) of a volume have their centres in a box, however that is turned."""
+    columns, rows, slices = volumeNode.GetImageData().GetDimensions()
+    toBox = _ijkToBox(volumeNode, roiNode)
+    half = np.array(roiNode.GetSize()) / 2.0
+    i, j, k = np.arange(columns), np.arange(rows), np.arange(slices)
+    inside = np.ones((slices, rows, columns), dtype=bool)
+    for axis in range(3):
+        # A sum of three rows, so that no array of all positions is made for each axis.
+        place = (
+            toBox[axis, 0] * i[None, None, :]
+            + toBox[axis, 1] * j[None, :, None]
+            + toBox[axis, 2] * k[:, None, None]
+            + toBox[axis, 3]
+        )
+        inside &= np.abs(place) <= half[axis]
+    return inside
+
+
+def croppedVolume(
+    volumeNode: vtkMRMLScalarVolumeNode, roiNode: vtkMRMLMarkupsROINode
+) -> vtkMRMLScalarVolumeNode:
+    """A new volume of the voxels that a box holds, the voxels' own place kept.
+
+    Of a box that is turned it is the smallest block of voxels about all that is inside. Raises
+    InputError where the box holds none.
+    """
+    inside = insideBox(volumeNode, roiNode)
+    if not inside.any():
+        raise InputError(roiNode.GetName(), "holds no voxel of the volume", "move it")
+    spans = []
+    for axis in range(3):
+        others = tuple(n for n in range(3) if n != axis)
+        held = np.flatnonzero(inside.any(axis=others))
+        spans.append((int(held[0]), int(held[-1]) + 1))
+    block = tuple(slice(*span) for span in spans)
+    values = np.ascontiguousarray(slicer.util.arrayFromVolume(volumeNode)[block])
+    first = [span[0] for span in reversed(spans)]
+    matrix = LPS_RAS @ ijkToLps(volumeNode)
+    matrix[:3, 3] = transform_points(matrix, [first])[0]
+    scene = volumeNode.GetScene()
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetName(scene.GenerateUniqueName(f"{volumeNode.GetName()} cropped"))
+    node.SetAttribute(RECONSTRUCTION, volumeNode.GetAttribute(RECONSTRUCTION))
+    scene.AddNode(node)
+    slicer.util.updateVolumeFromArray(node, values)
+    node.SetIJKToRASMatrix(vtkMatrixFromArray(matrix))
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def _ijkToBox(volumeNode: Any, roiNode: Any) -> NDArray[Any]:
+    """From a volume's indices to a box's own axes (4, 4), whose middle is the origin."""
+    toWorld = LPS_RAS @ ijkToLps(volumeNode)
+    parent = volumeNode.GetParentTransformNode()
+    if parent is not None:
+        toWorld = transformMatrix(parent) @ toWorld
+    boxToWorld = arrayFromVTKMatrix(roiNode.GetObjectToWorldMatrix())
+    return np.asarray(np.linalg.inv(boxToWorld) @ toWorld)

@@ -1,0 +1,295 @@
+# ruff: noqa: E402 (the stand-in for Slicer's start must run before the module is imported)
+"""The panel's step for a volume without a CT: run, grow, cancel and keep; the tools after it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+pytest.importorskip("PySide6.QtWidgets", reason="PySide6 does not load here", exc_type=ImportError)
+
+import panel_scene
+import qt_standin
+import slicer_startup
+from panel_scene import Library, wait_until
+
+slicer_startup.start()
+
+from RadGSRegSlicer.exchange.results import REASON, STATUS
+from RadGSRegSlicer.review import rendering
+from RadGSRegSlicer.scene import axes, frames
+
+TEXT = "Reconstruct without a CT"
+
+
+@pytest.fixture
+def panel(widget: Any, library: Library) -> Any:
+    """The panel with five X-rays and nothing else."""
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
+    widget._parameterNode.xrays = panel_scene.xray_nodes(5)
+    return widget
+
+
+def _run(panel: Any) -> None:
+    assert panel.ui.aloneButton.enabled, panel.ui.aloneButton.toolTip
+    panel.ui.aloneButton.click()
+    wait_until(lambda: panel.ui.aloneButton.text == TEXT)
+
+
+def _shape(node: Any) -> tuple[int, ...]:
+    return tuple(slicer.util.arrayFromVolume(node).shape)
+
+
+def test_three_x_rays_are_needed_and_no_ct(widget: Any, library: Library) -> None:
+    ui, parameters = widget.ui, widget._parameterNode
+    assert not ui.aloneButton.enabled
+    assert not ui.withoutCtButton.enabled
+    nodes = panel_scene.xray_nodes(3)
+    parameters.xrays = nodes[:2]
+    assert ui.aloneButton.toolTip == (
+        "Step 2: 1 more needed: three X-rays or more show a volume without a CT"
+    )
+    assert ui.aloneButton.toolTip in ui.volumeStatusLabel.text
+    parameters.xrays = nodes
+    assert parameters.ctVolume is None
+    assert ui.aloneButton.enabled
+    assert ui.withoutCtButton.enabled
+    assert not ui.applyButton.enabled  # the registration needs more
+    assert "Ready to reconstruct from 3 X-rays" in ui.volumeStatusLabel.text
+    nodes[1].SetName(nodes[0].GetName())
+    widget.update()
+    assert "same name" in ui.aloneButton.toolTip
+    assert not ui.aloneButton.enabled
+
+
+def test_it_grows_and_is_judged(panel: Any, library: Library) -> None:
+    ui, parameters, step = panel.ui, panel._parameterNode, panel.steps["volume"]
+    parameters.aloneMinutes, parameters.aloneBoxMm, parameters.aloneHoldOut = 3, 90, 1
+    seen: list[tuple[int, ...]] = []
+    grown = step.onGrown
+
+    def look(result: Any) -> None:
+        grown(result)
+        node = result.reconstructionNode
+        seen.append(_shape(node))
+        assert rendering.renderingOf(node).GetVisibility()
+        assert not ui.aloneProgressBar.isHidden()
+
+    step.onGrown = look
+    ui.withoutCtButton.click()  # in the step of the registration
+    assert not ui.volumeCollapsibleButton.collapsed
+    assert ui.aloneButton.text == ui.withoutCtButton.text == "Cancel"
+    assert "Computing" in ui.volumeStatusLabel.text
+    assert not ui.applyButton.enabled
+    wait_until(lambda: ui.aloneButton.text == TEXT)
+    assert seen == [(10, 9, 8), (11, 10, 9)]
+    assert _shape(parameters.reconstruction) == (14, 13, 12)
+    assert not parameters.gaussians.GetDisplayNode().GetVisibility()
+    assert ui.aloneLabel.text == ("Reconstructed: as the test wants it.\nX-rays held out: 31.5 dB.")
+    assert "is ok: as the test wants it" in ui.volumeStatusLabel.text
+    assert ui.aloneProgressBar.isHidden()
+    assert parameters.volumeRendered
+    qt_standin.processEvents(50)
+    assert parameters.ctVolume is None  # what was reconstructed is no CT
+    arguments = json.loads(library.read("arguments"))
+    for option, value in (("--minutes", "3"), ("--box-mm", "90"), ("--hold-out", "1")):
+        assert arguments[arguments.index(option) + 1] == value
+    # A second run goes into the same nodes.
+    node = parameters.reconstruction
+    step.onGrown = grown
+    _run(panel)
+    assert parameters.reconstruction is node
+    wait_until(lambda: list(Path(tempfile.gettempdir()).glob("radgsreg-*")) == [])
+
+
+def test_odd_x_rays_are_named_in_the_panel(panel: Any, library: Library) -> None:
+    library.behave("uncertain")
+    _run(panel)
+    assert panel.ui.aloneLabel.text.splitlines()[:2] == [
+        "Uncertain, look closely: as the test wants it.",
+        "Left out of the volume: V01.",
+    ]
+    assert "is uncertain" in panel.ui.volumeStatusLabel.text
+
+
+def test_cancel_keeps_the_best(panel: Any, library: Library) -> None:
+    library.behave("hang")
+    ui, parameters = panel.ui, panel._parameterNode
+    ui.aloneButton.click()
+    wait_until(lambda: panel.steps["volume"]._run.progress >= 0.6)
+    ui.aloneButton.click()
+    assert ui.aloneLabel.text == "Stopping..."
+    wait_until(lambda: ui.aloneButton.text == TEXT)
+    assert _shape(parameters.reconstruction) == (11, 10, 9)
+    assert parameters.reconstruction.GetAttribute(STATUS) == "uncertain"
+    assert "not finished" in parameters.reconstruction.GetAttribute(REASON)
+    assert ui.aloneLabel.text.startswith("Uncertain, look closely: it was not finished")
+
+
+def test_cancel_before_a_volume_and_a_problem(panel: Any, library: Library) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    library.behave("mute")
+    ui.aloneButton.click()
+    wait_until(lambda: panel.steps["volume"]._run.progress >= 0.3)
+    ui.aloneButton.click()
+    wait_until(lambda: ui.aloneButton.text == TEXT)
+    assert ui.aloneLabel.text == "Cancelled before there was a volume"
+    assert parameters.reconstruction is None
+    library.behave("bad")
+    _run(panel)
+    assert "the X-rays show nothing" in ui.volumeStatusLabel.text
+    assert parameters.reconstruction is None
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 5
+
+
+def test_closing_the_scene_ends_it(panel: Any, library: Library) -> None:
+    library.behave("hang")
+    panel.ui.aloneButton.click()
+    wait_until(lambda: panel.steps["volume"]._run.progress >= 0.6)
+    slicer.mrmlScene.Clear()
+    wait_until(lambda: panel.steps["volume"]._run is None)
+    assert panel._parameterNode.reconstruction is None
+    assert panel.ui.aloneLabel.text == ""
+
+
+def _with_bone(panel: Any) -> Any:
+    """A volume with a bone, as if it had been reconstructed."""
+    z, y, x = np.indices((40, 40, 40)) - 19.5
+    radius = np.sqrt((x / 12.0) ** 2 + (y / 9.0) ** 2 + (z / 6.0) ** 2)
+    values = 0.02 + 0.03 / (1.0 + np.exp(8.0 * (radius - 1.0)))
+    values += 0.03 * (np.abs(x + 15.0) + np.abs(y - 14.0) + np.abs(z) < 4.0)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Volume")
+    slicer.util.updateVolumeFromArray(node, values.astype(np.float32))
+    node.CreateDefaultDisplayNodes()
+    panel._parameterNode.reconstruction = node
+    return node
+
+
+def _cells(panel: Any) -> int:
+    return int(panel._parameterNode.volumeSurface.GetPolyData().GetNumberOfCells())
+
+
+def test_the_surface_follows_the_slider(panel: Any, tmp_path: Path) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    assert not ui.volumeSurfaceButton.enabled
+    _with_bone(panel)
+    assert ui.volumePercentileSlider.value == 800
+    assert ui.volumeThresholdLabel.text == "80.0 % (0.0201 / mm)"
+    ui.volumePercentileSlider.value = 960
+    assert parameters.volumePercentile == 96.0
+    ui.volumeSurfaceButton.click()
+    model, cells = parameters.volumeSurface, _cells(panel)
+    assert cells > 100
+    parameters.volumePercentile = 100.0  # as from the console; the slider ends before
+    wait_until(lambda: "100.0" in ui.volumeThresholdLabel.text)
+    qt_standin.processEvents(50)
+    assert "nothing above the threshold" in ui.volumeStatusLabel.text
+    assert _cells(panel) == cells  # as it was
+    ui.volumePercentileSlider.value = 950
+    qt_standin.processEvents(50)
+    assert "nothing above" not in ui.volumeStatusLabel.text
+    assert parameters.volumeSurface is model
+    ui.volumeLargestCheckBox.checked = False
+    wait_until(lambda: _cells(panel) > cells)
+    # Saved, and not over what is there.
+    assert not ui.volumeSaveButton.enabled
+    ui.volumeSavePathLineEdit.currentPath = str(tmp_path / "bone.stl")
+    ui.volumeSaveButton.click()
+    assert (tmp_path / "bone.stl").stat().st_size > 1000
+    assert "Saved" in ui.aloneLabel.text
+    ui.volumeSaveButton.click()
+    assert "is there already" in ui.volumeStatusLabel.text
+
+
+def test_a_box_limits_surface_and_rendering(panel: Any) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    volume = _with_bone(panel)
+    assert not ui.volumeInBoxCheckBox.enabled
+    ui.volumePercentileSlider.value = 960
+    ui.volumeSurfaceButton.click()
+    whole = _cells(panel)
+    ui.volumeBoxButton.click()
+    box = parameters.volumeBox
+    assert parameters.volumeInBox
+    assert ui.volumeBoxSelector.currentNode() is box
+    np.testing.assert_allclose(box.GetSize(), [24.0, 18.0, 12.0], atol=1.5)
+    ui.volumeRenderedCheckBox.checked = True
+    display = rendering.renderingOf(volume)
+    assert display.GetVisibility()
+    assert display.GetROINode() is box
+    assert display.GetCroppingEnabled()
+    box.SetSize(10.0, 18.0, 12.0)  # as if it were dragged
+    wait_until(lambda: _cells(panel) < whole)
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    ui.volumeCropButton.click()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == count + 1
+    cropped = slicer.util.getNode("Volume cropped")
+    assert _shape(cropped)[2] == 10
+    ui.volumeInBoxCheckBox.checked = False
+    assert not display.GetCroppingEnabled()
+    wait_until(lambda: _cells(panel) == whole)
+    ui.volumeRenderedCheckBox.checked = False
+    assert not display.GetVisibility()
+
+
+def test_slices_turn_along_the_bone_and_back(panel: Any) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    _with_bone(panel)
+    parameters.volumePercentile = 96.0
+    ui.volumeAxesButton.click()
+    assert "slice views: are not there" in ui.volumeStatusLabel.text
+    red = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
+    red.SetLayoutName("Red")
+    red.SetOrientation("Axial")
+    ui.volumeAxesButton.click()
+    assert "are not there" not in ui.volumeStatusLabel.text
+    node = parameters.volumeAxes
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLLinearTransformNode") == 1
+    matrix = slicer.util.arrayFromVTKMatrix(red.GetSliceToRAS())
+    upright = slicer.util.arrayFromVTKMatrix(red.GetSliceOrientationPreset("Axial"))
+    turned = frames.transformMatrix(node)
+    np.testing.assert_allclose(matrix[:3, :3], turned[:3, :3] @ upright, atol=1e-6)
+    ui.volumeUprightButton.click()
+    assert red.GetOrientation() == "Axial"
+    choice = ui.volumeAxesComboBox
+    choice.setCurrentIndex(choice.findData("segment"))
+    ui.volumeAxesButton.click()
+    assert "segment: none is chosen" in ui.volumeStatusLabel.text
+    assert set(axes.ORIENTATIONS) == {"Red", "Yellow", "Green"}
+
+
+def test_volume_and_surface_are_cut_open(panel: Any) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    volume = _with_bone(panel)
+    parameters.volumePercentile = 96.0
+    ui.volumeSurfaceButton.click()
+    red = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
+    red.SetLayoutName("Red")
+    ui.volumeRenderedCheckBox.checked = True
+    ui.volumeCutRedCheckBox.checked = True
+    displays = [parameters.volumeSurface.GetDisplayNode(), rendering.renderingOf(volume)]
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLClipNode")
+    assert all(display.GetClipping() and display.GetClipNode() is node for display in displays)
+    assert node.GetNthClippingNode(0) is red
+    ui.volumeCutRedCheckBox.checked = False
+    assert not any(display.GetClipping() for display in displays)
+
+
+def test_thirty_x_rays_come_from_one_file(widget: Any, tmp_path: Path, library: Library) -> None:
+    from RadGSRegSlicer.exchange import casefolder
+
+    casefolder.writeViews(panel_scene.xray_nodes(30), tmp_path / "views")
+    slicer.mrmlScene.Clear()
+    ui = widget.ui
+    ui.viewsPathLineEdit.currentPath = str(tmp_path / "views" / "views.json")
+    ui.importButton.click()
+    assert ui.xrayTable.rowCount == 30
+    assert len(widget._parameterNode.xrays) == 30
+    _run(widget)
+    assert len(json.loads(library.read("views"))["views"]) == 30

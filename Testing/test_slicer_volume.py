@@ -1,0 +1,163 @@
+# ruff: noqa: E402 (the stand-in for Slicer's start must run before the module is imported)
+"""``RadGSRegLogic.reconstruct`` from many X-rays alone: it grows, is judged, and can be kept."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+
+import panel_scene
+import slicer_startup
+from panel_scene import Library
+
+from RadGSRegLib.errors import Cancelled, InputError
+
+slicer_startup.start()
+
+from RadGSRegSlicer.exchange.early import UNFINISHED
+from RadGSRegSlicer.exchange.results import REASON, STATUS, OutputNodes
+from RadGSRegSlicer.process.driver import TaskError
+
+import RadGSReg
+
+SIZES = [(10, 9, 8), (11, 10, 9)]  # of the library's volumes so far, as numpy says them
+
+
+@pytest.fixture(autouse=True)
+def scene() -> Any:
+    return slicer_startup.start()
+
+
+def _shape(node: Any) -> tuple[int, ...]:
+    return tuple(slicer.util.arrayFromVolume(node).shape)
+
+
+def _volumes() -> int:
+    return int(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"))
+
+
+def test_thirty_x_rays_become_a_judged_volume(library: Library) -> None:
+    xrays = panel_scene.xray_nodes(30)
+    seen: list[tuple[Any, tuple[int, ...], str]] = []
+
+    def grown(result: Any) -> None:
+        node = result.reconstructionNode
+        seen.append((node, _shape(node), node.GetAttribute(STATUS)))
+
+    result = RadGSReg.RadGSRegLogic().reconstruct(
+        xrays, minutes=2.5, boxMm=90.0, spacingMm=1.5, holdOut=3, previewCallback=grown
+    )
+    assert [(shape, status) for _, shape, status in seen] == [(s, "uncertain") for s in SIZES]
+    assert {node.GetID() for node, _, _ in seen} == {result.reconstructionNode.GetID()}
+    assert _shape(result.reconstructionNode) == (14, 13, 12)
+    assert (result.status, result.reason) == ("ok", "as the test wants it")
+    assert result.reconstructionNode.GetAttribute(STATUS) == "ok"
+    assert result.quality["held_out_psnr_db"] == 31.5
+    assert result.oddViews == []
+    assert result.gaussiansNode is not None
+    assert _volumes() == 31
+    arguments = json.loads(library.read("arguments"))
+    for option, value in (("minutes", "2.5"), ("box-mm", "90"), ("spacing", "1.5")):
+        assert arguments[arguments.index(f"--{option}") + 1] == value
+    assert arguments[arguments.index("--hold-out") + 1] == "3"
+    views = json.loads(library.read("views"))["views"]
+    assert [view["name"] for view in views] == [node.GetName() for node in xrays]
+
+
+def test_odd_x_rays_are_named(library: Library) -> None:
+    library.behave("uncertain")
+    result = RadGSReg.RadGSRegLogic().reconstruct(panel_scene.xray_nodes(4))
+    assert result.status == "uncertain"
+    assert result.oddViews == ["V01"]
+    assert result.reconstructionNode.GetAttribute(REASON) == "as the test wants it"
+
+
+def test_cancel_keeps_the_last_volume(library: Library, tmp_path: Path) -> None:
+    library.behave("hang")
+    xrays, seen = panel_scene.xray_nodes(5), []
+    task = RadGSReg.RadGSRegLogic().reconstruct(
+        xrays,
+        previewCallback=seen.append,
+        outputFolder=tmp_path / "out",
+        waitForCompletion=False,
+    )
+    deadline = time.monotonic() + 30.0
+    while len(seen) < 2 and time.monotonic() < deadline:
+        task.poll()
+        time.sleep(0.02)
+    task.cancel()
+    result = task.wait()
+    assert task.error is None
+    assert (result.status, result.reason) == ("uncertain", UNFINISHED)
+    assert _shape(result.reconstructionNode) == SIZES[1]
+    assert result.reconstructionNode.GetAttribute(STATUS) == "uncertain"
+    assert result.gaussiansNode is None
+    assert result.outputFolder is None
+    assert not (tmp_path / "out").exists()
+    assert list(Path(tempfile.gettempdir()).glob("radgsreg-*")) == []
+
+
+def test_cancel_before_there_is_a_volume_leaves_the_scene(library: Library) -> None:
+    library.behave("mute")
+    xrays = panel_scene.xray_nodes(3)
+
+    def stop(share: float, message: str) -> bool:
+        return share < 0.3
+
+    with pytest.raises(Cancelled):
+        RadGSReg.RadGSRegLogic().reconstruct(xrays, progressCallback=stop)
+    assert _volumes() == 3
+
+
+def test_a_failure_takes_the_volumes_so_far_back(library: Library) -> None:
+    library.behave("bad")
+    xrays = panel_scene.xray_nodes(3)
+    logic = RadGSReg.RadGSRegLogic()
+    with pytest.raises(TaskError, match="show nothing"):
+        logic.reconstruct(xrays)
+    assert _volumes() == 3
+    before = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine")
+    slicer.util.updateVolumeFromArray(before, np.full((2, 3, 4), 7.0))
+    with pytest.raises(TaskError):
+        logic.reconstruct(xrays, outputs=OutputNodes(reconstructionNode=before))
+    assert _shape(before) == (2, 3, 4)
+
+
+def test_a_discarded_run_keeps_nothing(library: Library) -> None:
+    library.behave("hang")
+    task = RadGSReg.RadGSRegLogic().reconstruct(panel_scene.xray_nodes(3), waitForCompletion=False)
+    deadline = time.monotonic() + 30.0
+    while task.progress < 0.6 and time.monotonic() < deadline:
+        task.poll()
+        time.sleep(0.02)
+    task.discard()
+    with pytest.raises(Cancelled):
+        task.wait()
+    assert task.result is None
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"holdOut": 2}, "holdOut: leaves 2 X-rays to fit; hold out fewer"),
+        ({"holdOut": -1}, "holdOut: is -1; give a number above 0"),
+        ({"minutes": 0}, "minutes: is 0; give a number above 0"),
+        ({"boxMm": float("nan")}, "boxMm: is nan; give a number above 0"),
+        (
+            {"minutes": 3, "method": "learned", "model": "m"},
+            "minutes: is of use only with X-rays alone; leave it out",
+        ),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        RadGSReg.RadGSRegLogic().reconstruct(panel_scene.xray_nodes(4), **options)
+    assert str(caught.value) == sentence
