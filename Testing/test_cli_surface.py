@@ -166,9 +166,13 @@ def test_a_known_shape_is_the_bone_whatever_the_volume_shows(tmp_path: Path) -> 
     k, j, i = np.indices((24, 24, 24))
     volume = Volume(np.random.default_rng(0).random((24, 24, 24)), np.eye(4))
     inside = Volume((np.abs([k - 12, j - 11, i - 10]).max(axis=0) < 5).astype(float), np.eye(4))
-    bone, remarks = write_reconstructed(tmp_path, asked(method="learned"), volume, inside, None)
+    bone, remarks = write_reconstructed(
+        tmp_path, asked(method="learned"), volume, inside, np.eye(3)
+    )
     assert bone is not None
     assert remarks == []
+    _, told = write_reconstructed(tmp_path, asked(method="learned"), volume, inside, None)
+    assert "nothing says how the patient lies" in told[0]
     assert bone["threshold_per_mm"] is None
     assert bone["bone_ml"] == pytest.approx(0.729)
     assert (tmp_path / "surface.stl").exists()

@@ -28,6 +28,7 @@ from RadGSRegLib.networks import (
     shipped_weights,
     unlike_views,
 )
+from RadGSRegLib.registration import registration_options
 from RadGSRegLib.simulation import (
     SimulatedCase,
     SimulationParameters,
@@ -38,13 +39,13 @@ from RadGSRegLib.simulation.case import CLEAN_KEV
 from RadGSRegLib.simulation.materials import mass_attenuation, split_hu
 from RadGSRegLib.tomography.algebraic import Penalty, solve
 from RadGSRegLib.tomography.beams import whole_beams
-from RadGSRegLib.tomography.displayed import displayed_agreement
+from RadGSRegLib.tomography.displayed import Shown, displayed_agreement
 from RadGSRegLib.tomography.verdict import badly_drawn, of_standardised
 from RadGSRegLib.training.bone_views import SHOWN_PX, WIDE_PX, bone_views, show_bones
 from RadGSRegLib.training.compute import Compute
 from RadGSRegLib.training.config import StandardOptions
 from RadGSRegLib.training.pool import SamplePool
-from RadGSRegLib.training.samples import SampleOptions, draw_samples
+from RadGSRegLib.training.samples import draw_samples
 from RadGSRegLib.training.spines import spine_sources
 from RadGSRegLib.training.standard import ConditionalGan, StandardTrainer, asked, masked_l1
 from RadGSRegLib.views import prepare_views
@@ -70,7 +71,7 @@ def simulated() -> SimulatedCase:
 @lru_cache(maxsize=1)
 def pool() -> SamplePool:
     sources = spine_sources(1, 5000, cuts=1, pairs=4, spacing_mm=4.0, varied=True)
-    return SamplePool(sources, bone_views(SampleOptions(), CONFIG), 1, None)
+    return SamplePool(sources, bone_views(CONFIG), 1, None)
 
 
 def shipped() -> Standardizer:
@@ -194,9 +195,7 @@ def test_an_x_ray_at_the_patient_is_refused() -> None:
 
 
 def test_what_is_taught_is_all_bone_and_nothing_else() -> None:
-    options = replace(
-        bone_views(SampleOptions(), CONFIG), size_px=64, realism="clean", rotation_deg=0.0
-    )
+    options = replace(bone_views(CONFIG), size_px=64, realism="clean", rotation_deg=0.0)
     subject = pool().subject(0)
     (sample,) = draw_samples([subject], options, [7])
     bone = split_hu(subject.ct.array.astype(np.float32))[1]
@@ -235,13 +234,14 @@ def test_pictures_are_disguised_alike_for_the_same_seed() -> None:
 
 def test_training_learns_and_the_judge_teaches_only_by_its_opinion(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    options = replace(BRIEF, steps=16, batch=2, judged_after=0.5, rate=5e-3, validate_every=16)
+    options = replace(BRIEF, steps=24, batch=2, judged_after=0.5, rate=5e-3, validate_every=24)
     trainer = StandardTrainer(Standardizer(CONFIG), pool(), options, folder=tmp_path)
     shown = trainer.shown_of(pool(), 0, 4)
     before = float(masked_l1(asked(trainer.pair.network, shown)[0], shown))
     judge = [p.clone() for p in trainer.pair.judge.parameters()]
     trainer.run()
-    assert float(masked_l1(asked(trainer.pair.network, shown)[0], shown)) < 0.8 * before
+    after = float(masked_l1(asked(trainer.pair.network, shown)[0], shown))
+    assert after < 0.9 * before
     moved = [not torch.equal(a, b) for a, b in zip(judge, trainer.pair.judge.parameters())]  # noqa: B905
     assert any(moved)
 
@@ -249,31 +249,57 @@ def test_training_learns_and_the_judge_teaches_only_by_its_opinion(tmp_path: Pat
 def test_neither_of_the_two_is_moved_by_the_others_loss() -> None:
     torch.manual_seed(0)
     trainer = StandardTrainer(Standardizer(CONFIG), pool(), BRIEF)
-    shown = trainer.shown_of(pool(), 0, 2)
-    bone, _ = trainer.pair.network(shown.pictures, shown.valid)
-    told = trainer.pair.opinion(shown, bone.detach())
-    told.mean().backward()
-    assert all(p.grad is None for p in trainer.pair.network.parameters())
-    trainer.pair.zero_grad(set_to_none=True)
-    # Its own side is felt by the network too.
-    trainer._adversarial(bone, shown).backward()
-    assert any(p.grad is not None and p.grad.any() for p in trainer.pair.network.parameters())
-    assert all(p.requires_grad for p in trainer.pair.judge.parameters())
+    pair, shown = trainer.pair, trainer.shown_of(pool(), 0, 2)
+
+    def gradients(loss: torch.Tensor) -> tuple[list[torch.Tensor | None], ...]:
+        pair.zero_grad(set_to_none=True)
+        loss.backward()
+        of = [[p.grad for p in part.parameters()] for part in (pair.network, pair.judge)]
+        return tuple([None if g is None else g.clone() for g in some] for some in of)
+
+    bone, _ = pair.network(shown.pictures, shown.valid)
+    network_all, judge_all = gradients(trainer._adversarial(bone, shown))
+    soft = torch.nn.functional.softplus
+    true, drawn = pair.opinion(shown, shown.bone), pair.opinion(shown, bone.detach())
+    network_told, judge_told = gradients(0.5 * soft(-true).mean() + 0.5 * soft(drawn).mean())
+    # The judge learns from what it is told alone, the network from being judged alone.
+    assert all(g is None for g in network_told)
+    assert any(g is not None and bool(g.any()) for g in network_all)
+    for mine, told in zip(judge_all, judge_told, strict=True):
+        assert mine is not None
+        assert told is not None
+        assert torch.allclose(mine, told, atol=1e-6)
+    assert all(p.requires_grad for p in pair.judge.parameters())
+
+
+class _StoppedError(Exception):
+    """As a kill would."""
 
 
 def test_a_killed_training_goes_on(tmp_path: Path) -> None:
-    def trained(folder: Path, steps: int) -> Standardizer:
+    def trainer(folder: Path) -> StandardTrainer:
         torch.manual_seed(0)
-        options = replace(BRIEF, steps=steps)
-        trainer = StandardTrainer(Standardizer(CONFIG), pool(), options, folder=folder)
-        trainer.run()
-        return trainer.pair.network
+        options = replace(BRIEF, steps=4, checkpoint_every=2, validate_every=4)
+        return StandardTrainer(Standardizer(CONFIG), pool(), options, folder=folder)
 
-    once = trained(tmp_path / "once", 6)
-    # Rates follow from the share of the run: only a run of as many steps is the same.
-    again = trained(tmp_path / "once", 6)
-    for name, tensor in once.state_dict().items():
-        assert torch.equal(tensor, again.state_dict()[name]), name
+    whole = trainer(tmp_path / "whole")
+    whole.run()
+    killed = trainer(tmp_path / "killed")
+    learn = killed._learn
+
+    def learn_or_stop(share: float) -> None:
+        if killed.step == 3:
+            raise _StoppedError
+        learn(share)
+
+    killed._learn = learn_or_stop  # type: ignore[method-assign]
+    with pytest.raises(_StoppedError):
+        killed.run()
+    again = trainer(tmp_path / "killed")
+    again.run()
+    assert again.step == 4
+    for name, tensor in whole.pair.state_dict().items():
+        assert torch.equal(tensor, again.pair.state_dict()[name]), name
 
 
 def test_it_runs_in_half_precision() -> None:
@@ -290,25 +316,58 @@ def test_it_runs_in_half_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "displayed", "expected"),
+    ("status", "displayed", "unlike", "expected"),
     [
-        ("ok", {"A": 0.9, "B": 0.5}, "ok"),
-        ("ok", {"A": 0.05, "B": 0.1}, "uncertain"),
-        ("ok", {"A": float("nan")}, "uncertain"),
-        ("ok", {}, "uncertain"),
-        ("uncertain", {"A": 0.9}, "uncertain"),
+        ("ok", {"A": 0.9, "B": 0.5}, (), "ok"),
+        ("ok", {"A": 0.9, "B": 0.5}, ("B",), "uncertain"),
+        ("ok", {"A": 0.05, "B": 0.1}, (), "uncertain"),
+        ("ok", {"A": float("nan")}, (), "uncertain"),
+        ("ok", {}, (), "uncertain"),
+        ("uncertain", {"A": 0.9}, (), "uncertain"),
     ],
 )
 def test_the_networks_word_alone_is_never_ok(
-    status: str, displayed: dict[str, float], expected: str
+    status: str, displayed: dict[str, float], unlike: tuple[str, ...], expected: str
 ) -> None:
-    assert of_standardised(status, "because", displayed)[0] == expected
+    shows = {name: Shown(value, 0.5) for name, value in displayed.items()}
+    assert of_standardised(status, "because", shows, (), unlike)[0] == expected
 
 
 def test_a_bad_drawing_is_no_bad_geometry() -> None:
-    displayed = {"A": 0.6, "B": 0.05, "C": float("nan")}
-    assert badly_drawn(["A", "B", "C", "D"], displayed) == ["A"]
-    assert "left out: A" in of_standardised("ok", "because", {"A": 0.6}, ["A"])[1]
+    shows = {
+        "A": Shown(0.6, 0.3),
+        "B": Shown(0.05, 0.3),
+        "C": Shown(float("nan"), float("nan")),
+        "E": Shown(0.5, 0.0),  # it shows them, but as well elsewhere
+    }
+    assert badly_drawn(["A", "B", "C", "D", "E"], shows) == ["A"]
+    assert "left out: A" in of_standardised("ok", "because", shows, ["A"])[1]
+
+
+def test_a_registration_to_drawn_bones_alone_is_never_ok(tmp_path: Path) -> None:
+    case = simulate_phantom_case(81002, "clean", spacing_mm=3.0)
+    options = registration_options("fast")
+    plain = pipeline.register_case(case.case, None, options)
+    assert plain.status == "ok"
+    drawn = [replace(view, bone_alone=True) for view in case.case.views]
+    path = write_views(tmp_path, drawn)
+    again = pipeline.register_case(replace(case.case, views=read_views(path)), None, options)
+    assert again.status == "uncertain"
+    assert "as a network drew them" in again.reason
+
+
+def test_some_standardised_views_among_others_are_refused() -> None:
+    frontal, lateral = prepare_views(simulated().case.views)
+    with pytest.raises(InputError, match=f"{frontal.name}.*bone alone"):
+        whole_beams([replace(frontal, bone_alone=True), lateral], np.zeros(3), 32)
+
+
+def test_what_is_standardised_is_not_standardised_again() -> None:
+    views = simulated().case.views
+    bones = Standardization(network(), middle_of_views(views))
+    once = prepare_views(views, [bones])[0]
+    with pytest.raises(InputError, match="standardised already"):
+        bones(once)
 
 
 def test_x_rays_as_they_are_tell_true_bones_from_others() -> None:
@@ -323,9 +382,9 @@ def test_x_rays_as_they_are_tell_true_bones_from_others() -> None:
             quaternions,
             torch.full((count,), density),
         )
-        for reach, scale, density in ((40.0, 4.0, 0.02), (60.0, 24.0, 0.006))
+        for reach, scale, density in ((40.0, 4.0, 0.02), (60.0, 24.0, 0.001))
     )
-    parameters = SimulationParameters.preset("clean").with_field(180.0, 64)
+    parameters = SimulationParameters.preset("clean").with_field(180.0, 128)
     cameras = path_cameras(parameters, "arbitrary", 4, np.random.default_rng(0))
     views = []
     for name, camera in cameras.items():
@@ -340,14 +399,14 @@ def test_x_rays_as_they_are_tell_true_bones_from_others() -> None:
     away = np.eye(4)
     away[:3, 3] = (15.0, 10.0, 20.0)
     right, wrong = (
-        displayed_agreement(each, prepared, np.zeros(3), 64)
+        displayed_agreement(each, prepared, np.zeros(3), 128)
         for each in (small, small.transformed(away))
     )
     assert set(right) == set(cameras)
-    assert min(right.values()) > 0.35
-    assert max(wrong.values()) < 0.2
+    assert all(shown.agreement > 0.3 and shown.there for shown in right.values()), right
+    assert not any(shown.there for shown in wrong.values())
     bones = [replace(view, bone_alone=True) for view in prepared]
-    assert displayed_agreement(small, bones, np.zeros(3), 64) == {}
+    assert displayed_agreement(small, bones, np.zeros(3), 128) == {}
 
 
 def test_bones_are_pulled_to_nothing_and_not_to_tissue() -> None:
@@ -500,6 +559,8 @@ def test_a_pose_in_standardised_x_rays_is_only_proposed() -> None:
     proposer, alone = standardised_start(case, bones, None, options)
     assert proposer.name == "standardised"
     assert all(np.allclose(c.ct_to_world, alone.ct_to_world) for c in proposer.candidates)
+    assert alone.status != "ok"
     both = pipeline.register_case(case, None, options, proposers=[proposer])
+    assert "standardised" in both.timing_s
     error = mtre(np.asarray(truth["points_ct"]), both.ct_to_world, np.asarray(truth["ct_to_world"]))
     assert both.status != "ok" or error < 2.0

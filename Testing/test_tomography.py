@@ -332,13 +332,13 @@ def test_a_lead_tells_a_poor_picture_from_one_of_another_place() -> None:
     weight = torch.ones_like(picture)
     poor = picture + noise
     assert agreement(poor, picture, weight)[0] < 0.8
-    assert leads(poor, picture, weight) == [float("inf")]
+    assert leads(poor, picture, weight, 4.0) == [float("inf")]
     # A pixel off is what a coarse prediction may be; three are another place.
-    assert leads(picture.roll((0, 1), (1, 2)), picture, weight) == [float("inf")]
-    assert leads(picture.roll((3, 1), (1, 2)), picture, weight)[0] < 0.1
-    assert leads(picture.roll((5, 0), (1, 2)), picture, weight)[0] < 0.0
+    assert leads(picture.roll((0, 1), (1, 2)), picture, weight, 4.0) == [float("inf")]
+    assert leads(picture.roll((3, 1), (1, 2)), picture, weight, 4.0)[0] < 0.1
+    assert leads(picture.roll((5, 0), (1, 2)), picture, weight, 4.0)[0] < 0.0
     hidden = torch.zeros_like(picture)
-    assert np.isnan(leads(picture, picture, hidden)[0])
+    assert np.isnan(leads(picture, picture, hidden, 4.0)[0])
 
 
 def test_a_view_from_somewhere_else_is_named_and_right_ones_are_not() -> None:
@@ -356,36 +356,40 @@ def test_a_view_from_somewhere_else_is_named_and_right_ones_are_not() -> None:
         replace(views[a], pixels=views[b].pixels) for a, b in ((3, 9), (9, 3))
     )
     assert named(swapped) == ["V03", "V09"]
+    strange = list(views)
+    noise = gaussian_filter(np.random.default_rng(1).normal(size=views[5].pixels.shape), 3)
+    strange[5] = replace(views[5], pixels=(5.0 * noise / noise.std() + 5.0).astype(np.float32))
+    assert named(strange) == ["V05"]
 
 
 def test_it_tells_of_the_volume_so_far() -> None:
     """After the coarse voxels, and then as often as the clock says; it changes no result."""
     views = shown(about_centre(6))
-    seen: list[Volume] = []
-    watched = Progress(None, on_volume=seen.append)
+    told: list[Volume] = []
+    watched = Progress(None, on_volume=told.append)
     result = reconstruct_beam(views, centre_world=CENTRE, options=QUICK, progress=watched)
-    assert len(seen) == 1
+    assert len(told) == 1
     plain = reconstruct_beam(views, centre_world=CENTRE, options=QUICK)
     assert np.array_equal(plain.volume.array, result.volume.array)
-    assert seen[0].size == result.volume.size
-    np.testing.assert_allclose(seen[0].index_to_physical, result.volume.index_to_physical)
-    assert correlation(seen[0].array, result.volume.array) > 0.8
+    assert told[0].size == result.volume.size
+    np.testing.assert_allclose(told[0].index_to_physical, result.volume.index_to_physical)
+    assert correlation(told[0].array, result.volume.array) > 0.8
 
 
 def test_previews_come_now_and_then() -> None:
-    seen: list[Volume] = []
+    told: list[Volume] = []
     now = [0.0]
     previews = Previews(
-        Progress(None, on_volume=seen.append).part(0.2, 0.4), CENTRE, 60.0, 1.0, lambda: now[0]
+        Progress(None, on_volume=told.append).part(0.2, 0.4), CENTRE, 60.0, 1.0, lambda: now[0]
     )
     for second in range(0, 50, 5):
         now[0] = float(second)
         previews.cloud(body)
-    assert len(seen) == 2
-    assert seen[0].size == (30, 30, 30)
-    np.testing.assert_allclose(seen[0].spacing, 2.0)
-    silent = Previews(Progress(), CENTRE, 60.0, 1.0, lambda: 99.0 + len(seen))
-    silent.cloud(lambda: pytest.fail("made for nobody to see"))
+    assert len(told) == 2
+    assert told[0].size == (30, 30, 30)
+    np.testing.assert_allclose(told[0].spacing, 2.0)
+    silent = Previews(Progress(), CENTRE, 60.0, 1.0, lambda: 99.0 + len(told))
+    silent.cloud(lambda: pytest.fail("made though nothing watches"))
 
 
 def test_agreement_sees_details_only() -> None:

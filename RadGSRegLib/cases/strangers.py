@@ -7,13 +7,14 @@ from pathlib import Path
 
 from ..errors import InputError
 
+_STANDARDISED = "standardised.json"
 _RECORDS = {
     "registration.json": "radgsreg/registration",
     "reconstruction.json": "radgsreg/reconstruction",
     "evaluation.json": "radgsreg/evaluation",
     "paper.json": "radgsreg/paper",
     "levels.json": "radgsreg/levels",
-    "standardised.json": "radgsreg/standardised",
+    _STANDARDISED: "radgsreg/standardised",
     "surface.json": "radgsreg/surface",
 }
 """The files that say that a folder is one of results, and what they say."""
@@ -22,8 +23,10 @@ _RESULTS = re.compile(
     r"(reconstruction|vertebra|bone)\.nii\.gz|gaussians\.ply|axes\.tfm|"
     r"surface\.(json|stl|ply|obj)|report\.html|overlay_.+\.png|runs\.csv|"
     r"(errors|errors_by_case|times|error_against_start|reliability|convergence|reconstructions)"
-    r"\.png|table\d\.csv|(attention|reconstruction|registration|standard)_.+\.png|case|"
-    r"standardised\.json|views\.json|[A-Za-z0-9_-]+\.tif"
+    r"\.png|table\d\.csv|(attention|reconstruction|registration)_.+\.png|case"
+)
+_OF_STANDARDISED = re.compile(
+    r"standardised\.json|views\.json|standard_.+\.png|[A-Za-z0-9_-]+\.tif"
 )
 _REVIEW = {"review.json": "radgsreg/review"}
 _OF_A_REVIEW = re.compile(r"review\.json|reviewed")
@@ -50,6 +53,8 @@ def refuse_strangers(folder: str | os.PathLike[str], *, reviews: bool = False) -
     records = {**_RECORDS, **_REVIEW} if reviews else _RECORDS
     ours = any(_is_record(place / name, schema) for name, schema in records.items())
     known = [_RESULTS, _OF_A_REVIEW] if reviews else [_RESULTS]
+    if _is_record(place / _STANDARDISED, _RECORDS[_STANDARDISED]):
+        known.append(_OF_STANDARDISED)
     others = [name for name in names if not (ours and any(k.fullmatch(name) for k in known))]
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""

@@ -154,7 +154,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             result = pipeline.run(case, start, pipeline_options(args), part)
             registration = result.registration
             patient_axes = registration.ct_to_world[:3, :3]
-            inside = _moved_label(case, registration)
+            inside = None if args.surface is None else _moved_label(case, registration)
             cloud, volume = result.cloud_world, result.volume_world
             quality = result.reconstruction_quality
             timing_s, ran_on = result.timing_s, result.ran_on
@@ -209,9 +209,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 "seed": args.seed,
                 **_without_ct(args),
                 **({"standardize": True} if standard is not None else {}),
-                **(
-                    {} if bone is None else {"surface": args.surface, "percentile": args.percentile}
-                ),
+                **({} if bone is None else {"surface": args.surface}),
                 "views": [view.name for view in views],
                 "notes": list(notes),
             },
@@ -288,22 +286,12 @@ def _standardization(
 
 
 def _with_standard(quality: Mapping[str, Any], bones: Standardization | None) -> dict[str, Any]:
-    """The quality with what is said of standardised X-rays; it is not ``ok`` where one is unlike
-    anything that the network knows."""
-    out = dict(quality)
+    """The quality with what is said of standardised X-rays."""
     if bones is None:
-        return out
-    from ..networks import standard_record, unlike_views
+        return dict(quality)
+    from ..networks import standard_record
 
-    out["standardised"] = standard_record(bones)
-    unlike = unlike_views([bones])
-    if unlike and out["status"] == "ok":
-        word = "is" if len(unlike) == 1 else "are"
-        out["status"] = "uncertain"
-        out["reason"] = (
-            f"{', '.join(unlike)} {word} unlike anything that the standardisation was trained on"
-        )
-    return out
+    return {**quality, "standardised": standard_record(bones)}
 
 
 def _read_views_or_case(

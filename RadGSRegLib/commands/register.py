@@ -90,8 +90,6 @@ def check(args: argparse.Namespace) -> None:
     check_model(args)
     if args.by_level and args.start is not None:
         raise InputError("--by-level", "is a start of its own", "leave --start out")
-    if args.standardize and args.method == "published":
-        raise InputError("--standardize", "is of use only with --method ours", "leave it out")
     if args.config is not None and args.effort is not None:
         raise InputError("--effort", "cannot go with --config, which sets the same options")
 
@@ -113,7 +111,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             progress(0.02, "looking for levels")
             case = _by_level(case, by_level, args.device)
         model = model_of(method, args.model)
-        standard = None if method == "published" else asked_standard(_standardizes(args))
+        standard = asked_standard(_standardizes(args))
+        if standard is not None and method == "published":
+            raise InputError("--standardize", "is of use only with --method ours", "leave it out")
         options = pipeline_options(args, registration)
         case = replace(case, inputs=with_inputs(case.inputs, args.start, model, by_level, standard))
         part = progress.part(0.05, 0.9)
@@ -123,7 +123,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             views = drawing.pictures(part)
         chosen = {"by_level": by_level, "standardize": standard}
         if any(chosen.values()):
-            more = {name: True for name, path in chosen.items() if path is not None}
+            # Other weights than the program's are not taken up again by --config.
+            given = {"standardize": "named"} if isinstance(args.standardize, Path) else {}
+            more = {name: True for name, path in chosen.items() if path is not None} | given
             known = {**result.registration.parameters, **more}
             result = replace(result, registration=replace(result.registration, parameters=known))
         # Not before: what draws takes a third of a second to import, which its thread has done.
@@ -152,7 +154,12 @@ def _standardizes(args: argparse.Namespace) -> Path | bool | None:
     """What ``--standardize`` names, or whether --config holds that X-rays are standardised."""
     if args.standardize is not None or args.config is None:
         return args.standardize  # type: ignore[no-any-return]
-    return _parameters_of(args.config)[0].get("standardize") is True
+    recorded = _parameters_of(args.config)[0].get("standardize")
+    if recorded == "named":
+        raise InputError(
+            args.config, "was standardised with weights of your own", "name them: --standardize M"
+        )
+    return recorded is True
 
 
 def _method(args: argparse.Namespace) -> tuple[str, bool]:
@@ -198,17 +205,7 @@ def read_parameters(path: Path, of_case: Collection[str] = ()) -> RegistrationOp
     from ..registration import RegistrationOptions, refuse_impossible
 
     values, whole = _parameters_of(path)
-    known = {
-        "registration",
-        "seed",
-        "case",
-        "notes",
-        "method",
-        "refine",
-        "by_level",
-        "standardize",
-        *of_case,
-    }
+    known = {"registration", "seed", "case", "notes", "method", "refine", *_SWITCHES, *of_case}
     for name in values:
         if name not in known:
             near = did_you_mean(str(name), known)

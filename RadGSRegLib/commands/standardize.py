@@ -27,7 +27,6 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     """Standardise the X-rays, and write them as views of their own, with a picture of each."""
     from ..cases import (
         Ledger,
-        middle_of_views,
         read_views_with_axes,
         software_versions,
         views_path,
@@ -43,6 +42,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     with results_folder(args.out, interrupt) as stage:
         import numpy as np
 
+        from .. import pipeline
         from ..networks import Standardization, load_standardizer, standard_record, unlike_views
         from ..report import standard_png, unlike_stems
         from ..system import one_torch_thread
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
         network = load_standardizer(model, torch_device(args.device))
         began = time.perf_counter()
-        bones = Standardization(network, middle_of_views(views))
+        bones = Standardization(network, pipeline.centre_of_views(views))
         with one_torch_thread():
             done = []
             for number, view in enumerate(prepare_views(views)):

@@ -190,9 +190,18 @@ def write_reconstructed(
         figures = write_bone(stage, args.surface, volume, bone, axes_to_world)
     except InputError as error:
         return None, [f"no surface: {error}"]
-    return {"threshold_per_mm": bone.threshold if inside is None else None, **figures}, remarks_on(
-        bone
-    )
+    by_percentile = inside is None
+    said = {
+        "threshold_per_mm": bone.threshold if by_percentile else None,
+        "percentile": _given(args.percentile) if by_percentile else None,
+    }
+    remarks = remarks_on(bone)
+    if patient_to_world is None:
+        remarks.append(
+            "nothing says how the patient lies, so that the bone's axes are named by those of the "
+            "world that they are nearest to"
+        )
+    return {**said, **figures}, remarks
 
 
 def _on_grid(inside: Volume, like: Volume) -> Volume:

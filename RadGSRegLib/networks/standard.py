@@ -95,11 +95,12 @@ class Standardizer(nn.Module):
         The distance is Mahalanobis's, the covariance shrunk towards a multiple of the identity
         (O. Ledoit, M. Wolf, J. Multivar. Anal. 88, 2004).
         """
+        known, held = known.to(self.mean), held.to(self.mean)
         centred = known.double() - known.double().mean(0)
         count, size = centred.shape
         covariance = centred.T @ centred / count
         scale = covariance.diagonal().mean()
-        target = scale * torch.eye(size, dtype=torch.float64)
+        target = scale * torch.eye(size).to(covariance)
         spread = (centred.square().sum(1).square().mean() - covariance.square().sum()) / count
         away = (covariance - target).square().sum().clamp_min(1e-12)
         shrunk = float((spread / away).clamp(0.0, 1.0))
@@ -112,7 +113,7 @@ class Standardizer(nn.Module):
     def strangeness(self, features: Tensor) -> Tensor:
         """Return how far (N,) features (N, F) lie from those of the training, in its standard
         deviations (root mean square over directions)."""
-        white = (features.float() - self.mean) @ self.whitening.T
+        white = (features.to(self.mean) - self.mean) @ self.whitening.T
         return white.square().mean(1).sqrt()
 
 

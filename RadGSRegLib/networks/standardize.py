@@ -33,13 +33,15 @@ class Familiarity:
     @property
     def unlike(self) -> bool:
         """Whether the network was trained on nothing like it."""
-        return self.strangeness > self.limit or self.doubt > bounds.MOST_DOUBT
+        # What is not a number is not familiar either.
+        return not (self.strangeness <= self.limit and self.doubt <= bounds.MOST_DOUBT)
 
 
 class Standardization:
     """A `ViewFilter`: a realistic X-ray becomes the DRR of its bones alone.
 
-    The values are line integrals of what bone adds at 60 keV, without a unit, and never negative;
+    The values are line integrals of cortical bone at 60 keV, without a unit, and never negative
+    (math.md 2: what of a voxel is not bone is soft tissue, and is not shown);
     ``said`` tells, by the views' names, how familiar each was.
 
     Args:
@@ -69,8 +71,11 @@ class Standardization:
     def __call__(self, view: PreparedView) -> PreparedView:
         """Return the view with the line integrals of its bones.
 
-        Raises InputError for a view whose source lies at the patient, and one that shows nothing.
+        Raises InputError for a view whose source lies at the patient, one that shows nothing, and
+        one that shows bone alone already.
         """
+        if view.bone_alone:
+            raise InputError(view.name, "is standardised already", "take the X-ray as it was")
         step = self.network.config.pixel_mm / self._pixel_mm(view)
         picture, valid, rows, columns = _resampled(view, step)
         answers, features = self._answers(picture, valid)
@@ -84,6 +89,7 @@ class Standardization:
             gain_known=True,
             offset_known=True,
             bone_alone=True,
+            unlike=self.said[view.name].unlike,
         )
 
     def _pixel_mm(self, view: PreparedView) -> float:
@@ -117,10 +123,10 @@ class Standardization:
 
     def _familiarity(self, answers: Tensor, features: Tensor, valid: Tensor) -> Familiarity:
         network = self.network
-        strangeness = network.strangeness(features.to(network.mean.device)).min()
+        strangeness = network.strangeness(features).mean()
         mean = answers.mean(0).clamp_min(0.0)
-        spread = answers.clamp_min(0.0).std(0, unbiased=False)
-        doubt = (valid * spread).sum() / (valid * mean).sum().clamp_min(1e-6)
+        difference = (answers[0].clamp_min(0.0) - answers[1].clamp_min(0.0)).abs()
+        doubt = (valid * difference).sum() / (valid * mean).sum().clamp_min(1e-6)
         return Familiarity(float(strangeness), float(network.limit), float(doubt))
 
 

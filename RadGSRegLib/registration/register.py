@@ -45,7 +45,7 @@ from .stages import (
 )
 from .steps import Stepper, StretchedGaussNewton
 from .types import Registration
-from .verdict import judge, mistrust_nominal
+from .verdict import judge, mistrust_drawn, mistrust_nominal
 
 
 def register_case(
@@ -360,7 +360,8 @@ def registration_of(
 ) -> Registration:
     """Judge an outcome, and say all that is known of it."""
     best, evidence = outcome.fine[0], outcome.evidence
-    verdict = mistrust_nominal(judge(evidence), scene.nominal)
+    drawn = [view.name for view in scene.views if view.bone_alone]
+    verdict = mistrust_drawn(mistrust_nominal(judge(evidence), scene.nominal), drawn)
     scores = best.refined.evaluation.view_scores
     return Registration(
         status=verdict.status,

@@ -85,6 +85,18 @@ def judge(evidence: Evidence) -> Verdict:
     )
 
 
+def mistrust_drawn(verdict: Verdict, drawn: Sequence[str]) -> Verdict:
+    """Return no `ok` where views show only what a network drew of X-rays: it may have drawn what is
+    not there, and nothing else confirms it."""
+    if verdict.status != "ok" or not drawn:
+        return verdict
+    return Verdict(
+        "uncertain",
+        f"all views agree with the CT at this pose, but {', '.join(drawn)} show bones as a network "
+        "drew them; register to the X-rays themselves to be sure",
+    )
+
+
 def mistrust_nominal(verdict: Verdict, nominal: Sequence[str]) -> Verdict:
     """Return no `ok` where the geometry of some views is nominal: it may itself be off by more than
     2 mm, however well all fits."""

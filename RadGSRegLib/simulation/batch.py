@@ -49,7 +49,8 @@ class Wanted:
 class Simulated:
     """N cases of V views: ``pictures`` (N, V, rows, columns) as stored, ``displayed`` (N,) which of
     them are display values and not line integrals, ``excess`` (N, V, rows, columns) the targets'
-    own line integrals, ``bone`` (N, V, rows, columns) those of all bone, and what was ``drawn``."""
+    own line integrals, ``bone`` (N, V, rows, columns) those of all cortical bone, and what was
+    ``drawn``."""
 
     pictures: Tensor
     displayed: Tensor

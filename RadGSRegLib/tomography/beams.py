@@ -88,9 +88,16 @@ def whole_beams(
     """Thin whole pictures to at most ``pixels`` along an edge, and pad them to one size.
 
     All get one pixel width at ``centre_world`` (3,) mm, the widest that any of them needs. Raises
-    InputError for a view whose source is nearer than 100 mm to the centre or beyond it, and one
-    without any pixel that shows the patient.
+    InputError for a view whose source is nearer than 100 mm to the centre or beyond it, one without
+    any pixel that shows the patient, and where some show bone alone and others do not.
     """
+    drawn = [view.name for view in views if view.bone_alone]
+    if drawn and len(drawn) < len(views):
+        raise InputError(
+            ", ".join(drawn),
+            "shows bone alone, and other X-rays show all tissue",
+            "standardise all of them, or none",
+        )
     scales = []
     for view in views:
         camera = view.camera
@@ -126,7 +133,7 @@ def whole_beams(
         torch.tensor([view.sign if view.gain_known else 0 for view in views], device=device),
         torch.tensor([devices.index(kind) for kind in kinds], device=device),
         pixel_mm,
-        all(view.bone_alone for view in views),
+        bool(drawn),
     )
 
 

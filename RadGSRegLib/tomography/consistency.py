@@ -18,10 +18,6 @@ from .beams import Beams
 # Details: what is left of a picture's means over 3 pixels without those over 13.
 _FINE_PX, _COARSE_PX = 1, 6
 _FOLDS = 5
-# Where a prediction fits best is looked for up to so many pixels of about 4 mm away; so far away it
-# is somewhere else, and from here on nothing of its own place is left. (A view turned by 10 degrees
-# fits best 8 to 12 mm away.)
-_FAR_PX, _OFF_PX, _FAR_FROM_PX = 6, 2, 4
 # A picture that shows fewer pixels away from its rim is not judged.
 _LEAST_PIXELS = 16
 # A few views cannot outvote one; where a third is odd, nothing says which third is right.
@@ -58,8 +54,9 @@ def contradictions(
     lines: Beams, grid: Box, *, report: Callable[[float], None] | None = None
 ) -> tuple[list[float], list[int]]:
     """Return how well the details of each view agree with what the others predict (V,), and which
-    views contradict the rest: those that agree much less than most, and of which what is predicted
-    fits best somewhere else, and hardly better in its own place than farther away.
+    views contradict the rest: those that agree much less than most, and either not at all, or what
+    is predicted of them fits best somewhere else, and hardly better in its own place than farther
+    away.
 
     Of those the one that agrees least is left out and the rest are looked at again, as long as
     there is one: a wrong view also spoils what is predicted of its neighbours. How well a view
@@ -74,14 +71,17 @@ def contradictions(
         now = agreement(images, some.values, some.weight)
         for n, score in zip(kept, now, strict=True):
             scores[n] = score
-        ahead = leads(images, some.values, some.weight)
         if len(kept) <= _LEAST_KEPT or len(odd) >= _MOST_ODD * len(lines):
             break
-        least = float(np.nanmedian(now)) - bounds.BELOW_MEDIAN if not np.isnan(now).all() else 0.0
+        if np.isnan(now).all():
+            break
+        least = float(np.nanmedian(now)) - bounds.BELOW_MEDIAN
+        poor = [n for n, score in enumerate(now) if score < least]
+        ahead = leads(images[poor], some.values[poor], some.weight[poor], some.pixel_mm)
         elsewhere = [
             n
-            for n, (score, lead) in enumerate(zip(now, ahead, strict=True))
-            if score < least and lead < bounds.LEAST_LEAD
+            for n, lead in zip(poor, ahead, strict=True)
+            if now[n] < bounds.NO_AGREEMENT or not lead >= bounds.LEAST_LEAD
         ]
         if not elsewhere:
             break
@@ -95,20 +95,25 @@ def contradictions(
     return scores, sorted(odd)
 
 
-def leads(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
+def leads(rendered: Tensor, wanted: Tensor, weight: Tensor, pixel_mm: float) -> list[float]:
     """How much better the details of each view agree with its rendering in their own place than
-    moved by four to six pixels (V,); infinite where they fit best within a pixel of it.
+    farther away (V,); infinite where they fit best in or beside it, NaN where too little is shown.
 
-    Near 0 or below for a view taken from somewhere else. Arguments as of `agreement`.
+    Near 0 or below for a view taken from somewhere else. Arguments as of `agreement`; ``pixel_mm``
+    at the patient.
     """
-    reach = range(-_FAR_PX, _FAR_PX + 1)
+    beside, away, reach_px = (
+        max(round(mm / pixel_mm), 1)
+        for mm in (bounds.BESIDE_MM, bounds.AWAY_MM, bounds.FARTHEST_MM)
+    )
+    reach = range(-reach_px, reach_px + 1)
     moves = [(row, column) for row in reach for column in reach]
     far = torch.tensor([max(abs(row), abs(column)) for row, column in moves])
     out = []
     for image, target, mask in zip(rendered, wanted, weight, strict=True):
         whole = _mean(mask, _COARSE_PX) > 0.999
         inside = torch.zeros_like(whole)
-        inside[_FAR_PX:-_FAR_PX, _FAR_PX:-_FAR_PX] = True
+        inside[reach_px:-reach_px, reach_px:-reach_px] = True
         drawn, there = _details(image), _details(target)
         fits = torch.tensor(
             [
@@ -120,10 +125,10 @@ def leads(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
         )
         if bool(fits.isnan().any()):
             out.append(float("nan"))
-        elif int(far[int(fits.argmax())]) < _OFF_PX:
+        elif int(far[int(fits.argmax())]) <= beside:
             out.append(float("inf"))
         else:
-            out.append(float(fits[far == 0] - fits[far >= _FAR_FROM_PX].max()))
+            out.append(float(fits[far == 0] - fits[far >= away].max()))
     return out
 
 
@@ -140,9 +145,9 @@ def agreement(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
     return out
 
 
-def _correlation(one: Tensor, other: Tensor, where: Tensor) -> float:
+def _correlation(first: Tensor, second: Tensor, where: Tensor) -> float:
     """Of two pictures (rows, columns) in some pixels; NaN for too few."""
-    a, b = one[where], other[where]
+    a, b = first[where], second[where]
     if len(a) < _LEAST_PIXELS:
         return float("nan")
     a, b = a - a.mean(), b - b.mean()

@@ -22,7 +22,7 @@ from .beams import Beams, whole_beams
 from .cloud_fit import CoarseVoxels, fit_cloud, render_view
 from .coarse import Coarse, as_lines, coarse_volume
 from .display import Display, ranked
-from .displayed import displayed_agreement
+from .displayed import Shown, displayed_agreement
 from .drawing import draw_clouds
 from .previews import Previews
 from .types import BeamOptions
@@ -100,6 +100,8 @@ def reconstruct_beam(
         report(0.0, "preparing the X-rays")
         prepared = prepare_views(views, filters)
         every = whole_beams(prepared, centre, chosen.pixels, chosen.device)
+        if every.bone_alone and not bool(every.values.any()):
+            raise InputError("the X-rays", "show no bone once they are standardised", "check them")
         rest = [n for n in range(len(every)) if n not in held]
         fitted = every.some(rest)
         began = time.perf_counter()
@@ -143,16 +145,17 @@ def reconstruct_beam(
         volume = inner.voxelize(fit.cloud)
         if asked is not None:
             judged = _lines_of_held(asked, coarse.display, fit.cloud)
-        shows = None
+        quality = _quality(fit.cloud, coarse, judged, (every, fitted), centre, fit.steps)
         if every.bone_alone:
             shows = displayed_agreement(fit.cloud, prepare_views(views), centre, chosen.pixels)
-        quality = _quality(fit.cloud, coarse, judged, (every, fitted), centre, fit.steps, shows)
+            unlike = [view.name for view in prepared if view.unlike]
+            quality |= _of_standardised(coarse, quality, shows, unlike, fit.steps)
     low, high = (torch.as_tensor(edge).to(fit.cloud.means) for edge in (inner.lower, inner.upper))
     within = ((fit.cloud.means > low) & (fit.cloud.means < high)).all(1)
     quality |= {
         "prior": "none",
         "beam": "whole",
-        "absolute_scale": bool(every.known.all()),
+        "absolute_scale": bool(every.known.all()) and not every.bone_alone,
         "gaussians": len(fit.cloud),
         "inner_gaussians": int(within.sum()),
         "steps": fit.steps,
@@ -221,10 +224,8 @@ def _quality(
     beams_of: tuple[Beams, Beams],
     centre_world: Array,
     steps: int,
-    shows: Mapping[str, float] | None,
 ) -> dict[str, Any]:
-    """The figures of the views, and the verdict; ``shows``: how well X-rays as they are show the
-    bones, where these were standardised."""
+    """The figures of the views, and the verdict."""
     views: dict[str, Any] = {}
     out: dict[str, Any] = {}
     every, fitted = beams_of
@@ -246,26 +247,43 @@ def _quality(
         out[f"{key}psnr_db"] = float(np.mean(decibels))
         out[f"{key}ssim"] = float(np.mean(likeness))
     gap = widest_gap_deg(lines.cameras, centre_world)
-    drawn_badly = [] if shows is None else badly_drawn(coarse.odd, shows)
-    odd = [name for name in coarse.odd if name not in drawn_badly]
-    status, reason = verdict(len(lines), gap, _median(coarse.agreement), odd, steps < 1)
-    if shows is not None:
-        out["displayed_agreement"] = _judged(shows)
-        out["drawn_badly"] = drawn_badly
-        status, reason = of_standardised(status, reason, shows, drawn_badly)
+    status, reason = verdict(len(lines), gap, _median(coarse.agreement), coarse.odd, steps < 1)
     return out | {
         "status": status,
         "reason": reason,
-        "odd_views": odd,
+        "odd_views": list(coarse.odd),
         "widest_gap_deg": gap,
         "views": {name: views[name] for name in every.names if name in views},
-        "agreement": _judged(dict(zip(fitted.names, coarse.agreement, strict=True))),
+        "agreement": {
+            name: None if np.isnan(value) else value
+            for name, value in zip(fitted.names, coarse.agreement, strict=True)
+        },
     }
 
 
-def _judged(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Values by name as JSON has them; what was not judged is null."""
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
+def _of_standardised(
+    coarse: Coarse,
+    quality: Mapping[str, Any],
+    shows: Mapping[str, Shown],
+    unlike: Sequence[str],
+    steps: int,
+) -> dict[str, Any]:
+    """What X-rays as they are say of bones that a network drew of them, and the verdict with it."""
+    drawn_badly = badly_drawn(coarse.odd, shows)
+    odd = [name for name in coarse.odd if name not in drawn_badly]
+    agreed, gap = _median(coarse.agreement), float(quality["widest_gap_deg"])
+    plain = verdict(len(coarse.lines), gap, agreed, odd, steps < 1)
+    status, reason = of_standardised(*plain, shows, drawn_badly, unlike)
+    return {
+        "status": status,
+        "reason": reason,
+        "odd_views": odd,
+        "drawn_badly": drawn_badly,
+        "displayed_agreement": {
+            name: None if np.isnan(shown.agreement) else shown.agreement
+            for name, shown in shows.items()
+        },
+    }
 
 
 def _median(values: Sequence[float]) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..geometry import Array, Camera
 from . import bounds
+from .displayed import Shown
 
 
 def widest_gap_deg(cameras: Sequence[Camera], centre_world: Array) -> float:
@@ -54,26 +55,37 @@ def verdict(
     )
 
 
-def badly_drawn(odd: Sequence[str], displayed: Mapping[str, float]) -> list[str]:
-    """Name those of the ``odd`` views whose X-rays as they are show the bones of the others: what
-    contradicts is what the network drew, and neither geometry nor patient."""
-    return [name for name in odd if displayed.get(name, -1.0) >= bounds.LEAST_DISPLAYED]
+def badly_drawn(odd: Sequence[str], displayed: Mapping[str, Shown]) -> list[str]:
+    """Name those of the ``odd`` views whose X-rays as they are show the bones of the others, and in
+    their place: what contradicts is what the network drew, and neither geometry nor patient."""
+    return [name for name in odd if name in displayed and displayed[name].there]
 
 
 def of_standardised(
-    status: str, reason: str, displayed: Mapping[str, float], drawn_badly: Sequence[str] = ()
+    status: str,
+    reason: str,
+    displayed: Mapping[str, Shown],
+    drawn_badly: Sequence[str] = (),
+    unlike: Sequence[str] = (),
 ) -> tuple[str, str]:
     """Return the verdict on X-rays that were standardised: never on the network's word alone.
 
-    ``displayed``: `displayed_agreement`, empty where no X-ray is there as it was.
+    ``displayed``: `displayed_agreement`, empty where no X-ray is there as it was; ``unlike``: what
+    the network was trained on nothing like.
     """
     if status != "ok":
         return status, reason
-    judged = [value for value in displayed.values() if not np.isnan(value)]
+    judged = [shown.agreement for shown in displayed.values() if not np.isnan(shown.agreement)]
     if not judged:
         return "uncertain", "only standardised X-rays are there, and nothing else confirms them"
     if float(np.median(judged)) < bounds.LEAST_DISPLAYED:
         return "uncertain", "the X-rays as they are do not show the bones that were drawn of them"
+    if unlike:
+        word = "is" if len(unlike) == 1 else "are"
+        return (
+            "uncertain",
+            f"{', '.join(unlike)} {word} unlike anything that the standardisation was trained on",
+        )
     said = f"{reason}, and the X-rays as they are show these bones"
     if drawn_badly:
         said += f" (drawn otherwise by the network, and left out: {', '.join(drawn_badly)})"

@@ -33,8 +33,8 @@ _CUT_AT_AN_END = 0.6
 _LEAST_SLICES = 30
 # Of varied trunks: how dense bone is, in densities of the phantom's, and shades of up to so many HU
 # by their width, mm. The published CT of a trunk has about 0.7 of the phantoms' bone in its X-rays.
-_DENSITY = (0.5, 1.1)
-_SHADES_HU = {8.0: 30.0, 20.0: 40.0, 50.0: 30.0}
+_DENSITY = (0.4, 1.1)
+_SHADES_HU = {8.0: 50.0, 20.0: 70.0, 50.0: 50.0}
 _AIR_HU = -300.0
 
 
@@ -50,7 +50,7 @@ def spine_sources(
 ) -> list[Source]:
     """List ``count`` random trunks, each ``cuts`` times: whole, or cut above and below within the
     spine, about one of its vertebrae. ``folder`` keeps the CTs, whose voxels are ``spacing_mm``.
-    ``varied``: bone is as dense as it may be, and soft tissue uneven (`_varied`).
+    ``varied``: none is cut, bone is as dense as it may be, and soft tissue uneven (`_varied`).
 
     Each is listed ``pairs`` times, one after the other, so that its pairs can be made in a row:
     taking it apart takes longer than a pair.
@@ -82,10 +82,11 @@ def _spine_subject(trunk: _Trunk, cut: int, folder: Path | None) -> Subject:
     """A vertebra of a trunk with what is around it: always a wide one."""
     number = trunk.number
     ct, labels, s1_to_ct = _trunk(number, trunk.spacing_mm, folder)
+    rng = np.random.default_rng([number, cut, 92])
     if trunk.varied:
         ct = _varied(ct, np.random.default_rng([number, cut, 93]))
-    rng = np.random.default_rng([number, cut, 92])
-    ct, labels = _cut(ct, labels, rng)
+    else:
+        ct, labels = _cut(ct, labels, rng)
     there = [int(n) for n in np.unique(labels.array) if n not in (0, SACRUM)]
     label = int(rng.choice(there))
     subject = make_subject(ct, labels, label, f"spine {number}, cut {cut}", wide=True)
@@ -118,7 +119,7 @@ def _trunk(
     number: int, spacing_mm: float, folder: Path | None
 ) -> tuple[Volume, Volume, np.ndarray]:
     """CT, labels and the sacrum's frame in the CT of a trunk."""
-    path = None if folder is None else folder / f"trunk-{number}.npz"
+    path = None if folder is None else folder / f"trunk-{number}-{spacing_mm:g}.npz"
     kept = None if path is None else read_kept(path)
     if kept is not None:
         matrix = kept["index_to_physical"]

@@ -27,7 +27,6 @@ from .compute import Compute
 from .config import StandardOptions, TrainingConfig
 from .loop import Around, History, Loop, falling
 from .pool import VALIDATION, SamplePool, numbers_of_step
-from .samples import SampleOptions
 from .spines import spine_sources
 from .stages import Pretraining
 from .work import claim
@@ -220,6 +219,7 @@ def pretrain_standard(
         assert work is not None
         shape = StandardConfig()
         facts = {"seed": config.seed, "network": asdict(shape), "batch": config.standard.batch}
+        facts |= {"voxels": _VOXEL_MM, "pictures": asdict(bone_views(shape))}
         claim(work, {"data": ["standard", asked_for.phantoms], "options": facts})
         torch.manual_seed(config.seed)
         network = Standardizer(shape)
@@ -237,11 +237,14 @@ def _train(
     report: Progress,
 ) -> tuple[History, float]:
     """Train; returns what was measured, and the minutes of all runs in the work folder."""
-    samples = bone_views(SampleOptions(), network.config)
+    samples = bone_views(network.config)
     seed, device = config.seed, asked_for.device
-    train = spine_sources(asked_for.phantoms, seed, cuts=2, pairs=_IN_A_ROW, spacing_mm=_VOXEL_MM)
-    held = spine_sources(
-        _UNSEEN_SPINES, seed + 2 * 10**6, cuts=1, pairs=_IN_A_ROW, spacing_mm=_VOXEL_MM, varied=True
+    train, held = (
+        spine_sources(count, first, cuts=1, pairs=_IN_A_ROW, spacing_mm=_VOXEL_MM, varied=True)
+        for count, first in (
+            (asked_for.phantoms, seed),
+            (_UNSEEN_SPINES, seed + 2 * 10**6),
+        )
     )
     pool = SamplePool(train, samples, seed, work / "views", device=device)
     unseen = SamplePool(held, samples, seed + 1, work / "unseen-views", device=device)

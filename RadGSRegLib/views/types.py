@@ -28,7 +28,8 @@ class PreparedView:
     ``sign`` is +1 or -1 where it is known that bone is bright or dark, and 0 where it is not.
     Views of one ``device`` have the same sign.
     ``gain_known``: ``values`` are line integrals up to an offset; ``offset_known``: that is zero;
-    ``bone_alone``: they are those of what bone adds to soft tissue, which shows nothing.
+    ``bone_alone``: they are those of bone, soft tissue shows nothing, and a network drew them;
+    ``unlike``: it was trained on nothing like the X-ray.
     Arrays may be shared with the case and are never written to; `dataclasses.replace` makes a
     changed view, whose scale and noise follow.
     """
@@ -42,6 +43,7 @@ class PreparedView:
     offset_known: bool = False
     device: str = ""
     bone_alone: bool = False
+    unlike: bool = False
 
     def taken_by(self, name: str, camera: Camera) -> PreparedView:
         """Return the same picture as that of another camera, with its name."""
