@@ -34,6 +34,7 @@ from RadGSRegLib.simulation import (
     SimulationParameters,
     path_cameras,
     simulate_phantom_case,
+    write_simulated_case,
 )
 from RadGSRegLib.simulation.case import CLEAN_KEV
 from RadGSRegLib.simulation.materials import mass_attenuation, split_hu
@@ -432,6 +433,32 @@ def test_bones_are_pulled_to_nothing_and_not_to_tissue() -> None:
     assert float(alone.mean()) < 0.009
 
 
+@pytest.mark.slow
+def test_a_volume_of_standardised_x_rays_says_what_it_rests_on(tmp_path: Path) -> None:
+    parameters = replace(
+        SimulationParameters.preset("realistic").with_field(250.0, 64), path="arbitrary", views=5
+    )
+    views = simulate_phantom_case(81003, parameters, spacing_mm=3.0, field="trunk").case.views
+    model = tmp_path / "untrained.safetensors"
+    save_standardizer(model, network(), {})
+    path = write_views(_made(tmp_path, "in"), views)
+    out = tmp_path / "out"
+    quick = ["--steps", "2", "--gaussians", "600", "--spacing", "4", "--box-mm", "64"]
+    status = cli.main(
+        ["reconstruct", str(path), "--out", str(out), "--standardize", str(model), *quick]
+    )
+    record = json.loads((out / "reconstruction.json").read_text())
+    quality = record["quality"]
+    assert status == 3
+    assert record["status"] == "uncertain"
+    assert not quality["absolute_scale"]
+    assert set(quality["displayed_agreement"]) == {view.name for view in views}
+    assert quality["drawn_badly"] == []
+    assert all(said["unlike"] for said in quality["standardised"].values())
+    assert record["parameters"]["standardize"] is True
+    assert model.name in record["inputs"]
+
+
 def test_what_the_network_did_not_see_is_not_fitted(tmp_path: Path) -> None:
     frontal, lateral = simulated().case.views
     pixels = np.ones_like(frontal.pixels)
@@ -545,6 +572,32 @@ def test_standardise_is_of_no_use_with_a_ct_as_prior(
     )
     assert status == 2
     assert "--standardize" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_register_command_looks_at_standardised_x_rays_first(tmp_path: Path) -> None:
+    folder = write_simulated_case(simulated(), tmp_path / "case").parent
+    out = tmp_path / "out"
+    asked_for = ["register", str(folder / "case.json"), "--effort", "fast", "--out"]
+    status = cli.main([*asked_for, str(out), "--standardize"])
+    record = json.loads((out / "registration.json").read_text())
+    assert status == (0 if record["status"] == "ok" else 3)
+    said = record["quality"]["standardised"]
+    assert said["status"] != "ok"
+    assert set(said["views"]) == {"AP", "LA"}
+    assert record["timing_s"]["standardise"] == pytest.approx(said["seconds"])
+    assert record["timing_s"]["total"] > said["seconds"]
+    assert record["parameters"]["standardize"] is True
+    assert "standard.safetensors" in record["inputs"]
+    # Again as it was, from its own record; and not with what only its owner has.
+    again = ["register", str(folder / "case.json"), "--config", str(out / "registration.json")]
+    assert cli.main([*again, "--out", str(tmp_path / "again")]) == status
+    redone = json.loads((tmp_path / "again" / "registration.json").read_text())
+    assert redone["ct_to_world"] == record["ct_to_world"]
+    record["parameters"]["standardize"] = "named"
+    (tmp_path / "own.json").write_text(json.dumps(record))
+    again[3] = str(tmp_path / "own.json")
+    assert cli.main([*again, "--out", str(tmp_path / "third")]) == 2
 
 
 def test_a_pose_in_standardised_x_rays_is_only_proposed() -> None:
