@@ -24,6 +24,7 @@ slicer_startup.start()
 from RadGSRegSlicer.exchange.results import REASON, STATUS
 from RadGSRegSlicer.review import rendering
 from RadGSRegSlicer.scene import axes, frames
+from RadGSRegSlicer.scene.record import RECONSTRUCTION
 
 TEXT = "Reconstruct without a CT"
 
@@ -89,8 +90,8 @@ def test_it_grows_and_is_judged(panel: Any, library: Library) -> None:
     assert not ui.applyButton.enabled
     wait_until(lambda: ui.aloneButton.text == TEXT)
     assert seen == [(10, 9, 8), (11, 10, 9)]
-    assert _shape(parameters.reconstruction) == (14, 13, 12)
-    assert not parameters.gaussians.GetDisplayNode().GetVisibility()
+    assert _shape(parameters.aloneVolume) == (14, 13, 12)
+    assert not parameters.aloneGaussians.GetDisplayNode().GetVisibility()
     assert ui.aloneLabel.text == ("Reconstructed: as the test wants it.\nX-rays held out: 31.5 dB.")
     assert "is ok: as the test wants it" in ui.volumeStatusLabel.text
     assert ui.aloneProgressBar.isHidden()
@@ -101,10 +102,10 @@ def test_it_grows_and_is_judged(panel: Any, library: Library) -> None:
     for option, value in (("--minutes", "3"), ("--box-mm", "90"), ("--hold-out", "1")):
         assert arguments[arguments.index(option) + 1] == value
     # A second run goes into the same nodes.
-    node = parameters.reconstruction
+    node = parameters.aloneVolume
     step.onGrown = grown
     _run(panel)
-    assert parameters.reconstruction is node
+    assert parameters.aloneVolume is node
     wait_until(lambda: list(Path(tempfile.gettempdir()).glob("radgsreg-*")) == [])
 
 
@@ -126,10 +127,24 @@ def test_cancel_keeps_the_best(panel: Any, library: Library) -> None:
     ui.aloneButton.click()
     assert ui.aloneLabel.text == "Stopping..."
     wait_until(lambda: ui.aloneButton.text == TEXT)
-    assert _shape(parameters.reconstruction) == (11, 10, 9)
-    assert parameters.reconstruction.GetAttribute(STATUS) == "uncertain"
-    assert "not finished" in parameters.reconstruction.GetAttribute(REASON)
+    assert _shape(parameters.aloneVolume) == (11, 10, 9)
+    assert parameters.aloneVolume.GetAttribute(STATUS) == "uncertain"
+    assert "not finished" in parameters.aloneVolume.GetAttribute(REASON)
     assert ui.aloneLabel.text.startswith("Uncertain, look closely: it was not finished")
+
+
+def test_after_a_cancel_there_are_no_gaussians_of_another_run(panel: Any, library: Library) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    _run(panel)
+    volume = parameters.aloneVolume
+    assert parameters.aloneGaussians is not None
+    library.behave("hang")
+    ui.aloneButton.click()
+    wait_until(lambda: panel.steps["volume"]._run.progress >= 0.6)
+    ui.aloneButton.click()
+    wait_until(lambda: ui.aloneButton.text == TEXT)
+    assert parameters.aloneVolume is volume
+    assert parameters.aloneGaussians is None
 
 
 def test_cancel_before_a_volume_and_a_problem(panel: Any, library: Library) -> None:
@@ -140,12 +155,72 @@ def test_cancel_before_a_volume_and_a_problem(panel: Any, library: Library) -> N
     ui.aloneButton.click()
     wait_until(lambda: ui.aloneButton.text == TEXT)
     assert ui.aloneLabel.text == "Cancelled before there was a volume"
-    assert parameters.reconstruction is None
+    assert parameters.aloneVolume is None
     library.behave("bad")
     _run(panel)
     assert "the X-rays show nothing" in ui.volumeStatusLabel.text
-    assert parameters.reconstruction is None
+    assert parameters.aloneVolume is None
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 5
+
+
+def _block(name: str, size: tuple[int, int, int] = (5, 6, 7)) -> Any:
+    """A volume of the user's."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    slicer.util.updateVolumeFromArray(node, np.full(size, 7.0))
+    return node
+
+
+def test_no_other_volume_is_written_over(panel: Any, library: Library) -> None:
+    """Neither the CT nor a registration's volume nor what the tools work on."""
+    parameters = panel._parameterNode
+    ct, registered, other = _block("CT"), _block("Registered"), _block("Other")
+    registered.SetAttribute(RECONSTRUCTION, "true")
+    parameters.ctVolume, parameters.reconstruction = ct, registered
+    parameters.volumeNode = other
+    gaussians = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "Registered Gaussians")
+    parameters.gaussians = gaussians
+    for chosen in (None, ct, registered, other):
+        parameters.aloneVolume, parameters.aloneGaussians = chosen, gaussians
+        _run(panel)
+        assert all(_shape(node) == (5, 6, 7) for node in (ct, registered, other))
+        assert _shape(parameters.aloneVolume) == (14, 13, 12)
+        assert parameters.volumeNode is parameters.aloneVolume
+        assert gaussians.GetPolyData() is None
+    assert ct.GetAttribute(RECONSTRUCTION) is None
+    assert other.GetAttribute(RECONSTRUCTION) is None
+    assert parameters.reconstruction is registered
+    assert parameters.gaussians is gaussians
+    # Nor does a registration write over it.
+    alone = parameters.aloneVolume
+    parameters.reconstruction, parameters.gaussians = alone, parameters.aloneGaussians
+    outputs = panel.steps["register"]._makeRequest().outputs
+    assert outputs.reconstructionNode is None
+    assert outputs.gaussiansNode is None
+
+
+def test_the_volume_lies_in_the_world(panel: Any, library: Library) -> None:
+    parameters = panel._parameterNode
+    _run(panel)
+    node = parameters.aloneVolume
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    for each in (node, parameters.aloneGaussians):
+        each.SetAndObserveTransformNodeID(transform.GetID())
+    _run(panel)
+    assert parameters.aloneVolume is node
+    assert node.GetParentTransformNode() is None
+    assert parameters.aloneGaussians.GetParentTransformNode() is None
+
+
+def test_the_tools_work_on_any_volume(panel: Any, library: Library) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    other = _with_bone(panel)
+    _run(panel)
+    assert ui.volumeNodeSelector.currentNode() is parameters.aloneVolume
+    ui.volumeNodeSelector.setCurrentNode(other)
+    assert parameters.volumeNode is other
+    assert ui.volumeThresholdLabel.text == "80.0 % (0.0201 / mm)"
+    _run(panel)
+    assert _shape(other) == (40, 40, 40)
 
 
 def test_closing_the_scene_ends_it(panel: Any, library: Library) -> None:
@@ -154,7 +229,7 @@ def test_closing_the_scene_ends_it(panel: Any, library: Library) -> None:
     wait_until(lambda: panel.steps["volume"]._run.progress >= 0.6)
     slicer.mrmlScene.Clear()
     wait_until(lambda: panel.steps["volume"]._run is None)
-    assert panel._parameterNode.reconstruction is None
+    assert panel._parameterNode.aloneVolume is None
     assert panel.ui.aloneLabel.text == ""
 
 
@@ -167,7 +242,7 @@ def _with_bone(panel: Any) -> Any:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Volume")
     slicer.util.updateVolumeFromArray(node, values.astype(np.float32))
     node.CreateDefaultDisplayNodes()
-    panel._parameterNode.reconstruction = node
+    panel._parameterNode.volumeNode = node
     return node
 
 

@@ -279,6 +279,7 @@ def _loadVolume(
     with slicer.util.NodeModify(node):
         node.SetAndObserveImageData(read.GetImageData())
         node.CopyOrientation(read)
+        node.SetAndObserveTransformNodeID(None)  # it is in the world
     judge(node, "", "")  # what was there before is another volume
     node.SetAttribute(RECONSTRUCTION, "true")
     if node.GetDisplayNode() is None:
@@ -325,6 +326,7 @@ def _model(
             "vtkMRMLModelNode", scene.GenerateUniqueName("RadGSReg Gaussians")
         )
     node.SetAndObservePolyData(polyData)
+    node.SetAndObserveTransformNodeID(None)  # they are in the world
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()

@@ -12,6 +12,7 @@ from ..exchange.results import REASON, STATUS, OutputNodes, ReconstructionResult
 from ..operations.reconstruction import LEAST_XRAYS, ReconstructRequest
 from ..review import rendering, views
 from ..review.display import showGaussians
+from ..scene.record import RECONSTRUCTION
 from .step import PanelContext, Step
 from .timing import ProgressDisplay
 from .volume_tools import VolumeTools
@@ -51,14 +52,14 @@ class VolumeStep(Step):
         self._tools.update()
 
     def missing(self) -> str:
-        if self._run is not None or self.parameters.reconstruction is not None:
+        if self._run is not None or self.parameters.aloneVolume is not None:
             return ""
         return self._lacking()
 
     def ready(self) -> str:
         if self._run is not None:
             return _("Computing")
-        volume = self.parameters.reconstruction
+        volume = self.parameters.aloneVolume
         if volume is None:
             count = len(self._xrays())
             return _("Ready to reconstruct from {count} X-rays").format(count=count)
@@ -125,9 +126,10 @@ class VolumeStep(Step):
         # While another module is shown the form is not bound, but the scene keeps the result.
         parameters = self.parameters or self.logic.getParameterNode()
         with slicer.util.NodeModify(parameters):
-            parameters.reconstruction = result.reconstructionNode
+            parameters.aloneVolume = parameters.volumeNode = result.reconstructionNode
+            # After a Cancel there are none: those of an earlier run belong to another volume.
+            parameters.aloneGaussians = result.gaussiansNode
             if result.gaussiansNode is not None:
-                parameters.gaussians = result.gaussiansNode
                 showGaussians(result.gaussiansNode, False)  # tens of thousands of points
         texts = {
             "ok": _("Reconstructed: {reason}."),
@@ -165,6 +167,15 @@ class VolumeStep(Step):
             minutes=parameters.aloneMinutes or None,
             boxMm=float(parameters.aloneBoxMm),
             holdOut=parameters.aloneHoldOut,
-            outputs=OutputNodes(None, parameters.reconstruction, parameters.gaussians),
+            outputs=self._outputs(),
             **options,
         )
+
+    def _outputs(self) -> OutputNodes:
+        """The nodes of an earlier run, where they are nothing else by now; else new ones."""
+        parameters = self.parameters
+        volume, gaussians = parameters.aloneVolume, parameters.aloneGaussians
+        others = [parameters.ctVolume, parameters.reconstruction, *self._xrays()]
+        if volume in others or (volume is not None and not volume.GetAttribute(RECONSTRUCTION)):
+            volume = None
+        return OutputNodes(None, volume, None if gaussians is parameters.gaussians else gaussians)

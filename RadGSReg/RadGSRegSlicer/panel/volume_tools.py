@@ -63,7 +63,7 @@ class VolumeTools:
     @property
     def _volume(self) -> Any:
         """The volume, if it holds an image."""
-        node = None if self._parameters is None else self._parameters.reconstruction
+        node = None if self._parameters is None else self._parameters.volumeNode
         return None if node is None or node.GetImageData() is None else node
 
     @property
