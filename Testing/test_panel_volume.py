@@ -21,10 +21,9 @@ from panel_scene import Library, wait_until
 
 slicer_startup.start()
 
-from RadGSRegSlicer.exchange.results import REASON, STATUS
 from RadGSRegSlicer.review import rendering
 from RadGSRegSlicer.scene import axes, frames
-from RadGSRegSlicer.scene.record import RECONSTRUCTION
+from RadGSRegSlicer.scene.record import REASON, RECONSTRUCTION, STATUS
 
 TEXT = "Reconstruct without a CT"
 

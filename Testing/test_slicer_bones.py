@@ -21,9 +21,9 @@ slicer_startup.start()
 
 import ball
 import panel_scene
-from RadGSRegSlicer.exchange import casefolder
+from RadGSRegSlicer.exchange import casefolder, results
 from RadGSRegSlicer.review import rendering, views
-from RadGSRegSlicer.scene import axes, bonesurface, box, frames
+from RadGSRegSlicer.scene import axes, bonesurface, box, frames, record
 from vtk.util.numpy_support import vtk_to_numpy
 
 import RadGSReg
@@ -224,6 +224,20 @@ def test_a_box_holds_voxels_however_it_is_turned(scene: Any) -> None:
     np.testing.assert_allclose(
         (frames.ijkToLps(cropped) @ [0, 0, 0, 1]), frames.ijkToLps(volume) @ first
     )
+
+
+def test_a_crop_is_as_doubtful_as_its_volume(scene: Any) -> None:
+    volume = _volume(scene)
+    node = box.boxAround(volume)
+    results.judge(volume, "uncertain", "it was not finished")
+    volume.SetAttribute(record.RECONSTRUCTION, "true")
+    cropped = box.croppedVolume(volume, node)
+    assert cropped.GetAttribute(record.RECONSTRUCTION) == "true"
+    assert cropped.GetAttribute(record.STATUS) == "uncertain"
+    assert cropped.GetAttribute(record.REASON) == "cut from 'Volume': it was not finished"
+    plain = box.croppedVolume(_volume(scene), node)
+    assert plain.GetAttribute(record.RECONSTRUCTION) is None
+    assert plain.GetAttribute(record.STATUS) is None
 
 
 def test_a_box_moves_with_the_transforms(scene: Any) -> None:

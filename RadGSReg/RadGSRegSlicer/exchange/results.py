@@ -15,11 +15,8 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, lps_to_ras
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
-from ..scene.record import RECONSTRUCTION, ResultRecord, keepRecord
+from ..scene.record import REASON, RECONSTRUCTION, STATUS, ResultRecord, keepRecord
 from .casefolder import ctFrameNote
-
-STATUS = "RadGSReg.Status"
-REASON = "RadGSReg.Reason"
 
 
 @dataclass

@@ -8,11 +8,11 @@ import slicer
 from RadGSRegLib.errors import Cancelled
 from slicer.i18n import tr as _
 
-from ..exchange.results import REASON, STATUS, OutputNodes, ReconstructionResult
+from ..exchange.results import OutputNodes, ReconstructionResult
 from ..operations.reconstruction import LEAST_XRAYS, ReconstructRequest
 from ..review import rendering, views
 from ..review.display import showGaussians
-from ..scene.record import RECONSTRUCTION
+from ..scene.record import REASON, RECONSTRUCTION, STATUS
 from .step import PanelContext, Step
 from .timing import ProgressDisplay
 from .volume_tools import VolumeTools

@@ -13,7 +13,7 @@ from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
 from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 
 from .frames import LPS_RAS, ijkToLps, transformMatrix
-from .record import RECONSTRUCTION
+from .record import REASON, RECONSTRUCTION, STATUS
 
 
 def boxAround(
@@ -71,6 +71,8 @@ def croppedVolume(
 ) -> vtkMRMLScalarVolumeNode:
     """A new volume of the voxels that a box holds, the voxels' own place kept.
 
+    What the program thinks of the volume holds for it too, and it says what it was cut from.
+
     Of a box that is turned it is the smallest block of voxels about all that is inside. Raises
     InputError where the box holds none.
     """
@@ -90,7 +92,12 @@ def croppedVolume(
     scene = volumeNode.GetScene()
     node = slicer.vtkMRMLScalarVolumeNode()
     node.SetName(scene.GenerateUniqueName(f"{volumeNode.GetName()} cropped"))
-    node.SetAttribute(RECONSTRUCTION, volumeNode.GetAttribute(RECONSTRUCTION))
+    reason = f"cut from '{volumeNode.GetName()}'"
+    if volumeNode.GetAttribute(REASON):
+        reason = f"{reason}: {volumeNode.GetAttribute(REASON)}"
+    for name in (RECONSTRUCTION, STATUS):
+        node.SetAttribute(name, volumeNode.GetAttribute(name))
+    node.SetAttribute(REASON, reason)
     scene.AddNode(node)
     slicer.util.updateVolumeFromArray(node, values)
     node.SetIJKToRASMatrix(vtkMatrixFromArray(matrix))
