@@ -23,8 +23,10 @@ from RadGSRegLib.errors import Cancelled, InputError
 slicer_startup.start()
 
 from RadGSRegSlicer.exchange.early import UNFINISHED
-from RadGSRegSlicer.exchange.results import REASON, STATUS, OutputNodes
+from RadGSRegSlicer.exchange.results import OutputNodes
 from RadGSRegSlicer.process.driver import TaskError
+from RadGSRegSlicer.review import rendering
+from RadGSRegSlicer.scene.record import REASON, RECONSTRUCTION, STATUS
 
 import RadGSReg
 
@@ -129,6 +131,40 @@ def test_a_failure_takes_the_volumes_so_far_back(library: Library) -> None:
     with pytest.raises(TaskError):
         logic.reconstruct(xrays, outputs=OutputNodes(reconstructionNode=before))
     assert _shape(before) == (2, 3, 4)
+    assert _marks(before) == [None, None, None]
+
+
+def _marks(node: Any) -> list[str | None]:
+    return [node.GetAttribute(name) for name in (RECONSTRUCTION, STATUS, REASON)]
+
+
+def test_a_failed_second_run_leaves_the_scene_as_it_was(library: Library) -> None:
+    xrays, logic = panel_scene.xray_nodes(3), RadGSReg.RadGSRegLogic()
+
+    def show(result: Any) -> None:
+        node = result.reconstructionNode
+        rendering.plain(node)
+        assert rendering.render(node) is not None
+
+    node = logic.reconstruct(xrays).reconstructionNode
+    display = node.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(0.5, 0.25)
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeIron")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    count, marks = slicer.mrmlScene.GetNumberOfNodes(), _marks(node)
+    assert marks == ["true", "ok", "as the test wants it"]
+    library.behave("bad")
+    for outputs in (OutputNodes(reconstructionNode=node), None):
+        with pytest.raises(TaskError):
+            logic.reconstruct(xrays, outputs=outputs, previewCallback=show)
+        assert slicer.mrmlScene.GetNumberOfNodes() == count
+        assert _marks(node) == marks
+        assert _shape(node) == (14, 13, 12)
+        assert node.GetParentTransformNode() is transform
+        assert (display.GetWindow(), display.GetLevel()) == (0.5, 0.25)
+        assert display.GetColorNodeID() == "vtkMRMLColorTableNodeIron"
 
 
 def test_a_discarded_run_keeps_nothing(library: Library) -> None:
