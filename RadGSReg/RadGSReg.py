@@ -136,7 +136,8 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         self.initializeParameterNode()
-        self.steps["xray"].showOwed()
+        for step in self.steps.values():
+            step.showOwed()
 
     def exit(self) -> None:
         """Another module is opened: the form rests, a computation goes on."""

@@ -34,6 +34,7 @@ from RadGSRegSlicer.panel.timing import TimeLeft
 from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.process.jobs import JobState
 from RadGSRegSlicer.scene import frames, xray
+from RadGSRegSlicer.scene.record import STATUS
 
 
 @pytest.fixture

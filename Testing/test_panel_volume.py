@@ -21,6 +21,7 @@ from panel_scene import Library, wait_until
 
 slicer_startup.start()
 
+from RadGSRegSlicer.exchange.results import judge
 from RadGSRegSlicer.review import rendering
 from RadGSRegSlicer.scene import axes, frames
 from RadGSRegSlicer.scene.record import REASON, RECONSTRUCTION, STATUS
@@ -169,6 +170,163 @@ def _block(name: str, size: tuple[int, int, int] = (5, 6, 7)) -> Any:
     return node
 
 
+def _views(panel: Any) -> dict[str, tuple[Any, Any]]:
+    """Slice views, as the application has them: by name the slice and what it shows."""
+    nodes = {}
+    for name, orientation in axes.ORIENTATIONS.items():
+        view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", name)
+        layers = slicer.vtkMRMLSliceCompositeNode()
+        for node in (view, layers):
+            node.SetLayoutName(name)
+        view.SetOrientation(orientation)
+        nodes[name] = view, slicer.mrmlScene.AddNode(layers)
+    return nodes
+
+
+def _place(view: Any) -> Any:
+    return slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_failure_leaves_the_views_as_they_were(panel: Any, library: Library, again: bool) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    shown = _views(panel)
+    if again:
+        _run(panel)
+        ui.volumeRenderedCheckBox.checked = False
+    other = _block("Other")
+    for view, layers in shown.values():
+        layers.SetBackgroundVolumeID(other.GetID())
+        view.SetSliceOffset(4.0)
+        view.SetFieldOfView(33.0, 44.0, 1.0)
+    before = {name: _place(view) for name, (view, _) in shown.items()}
+    step = panel.steps["volume"]
+    library.behave("bad")
+    ui.aloneButton.click()
+    wait_until(lambda: step._run.progress >= 0.6)
+    growing = slicer.mrmlScene.GetNodeByID(step._growing)
+    assert shown["Red"][1].GetBackgroundVolumeID() == growing.GetID()
+    wait_until(lambda: ui.aloneButton.text == TEXT)
+    assert not parameters.volumeRendered
+    for name, (view, layers) in shown.items():
+        assert layers.GetBackgroundVolumeID() == other.GetID()
+        np.testing.assert_allclose(_place(view), before[name])
+        assert view.GetFieldOfView()[:2] == (33.0, 44.0)
+    display = rendering.renderingOf(parameters.aloneVolume)
+    assert display is None or not display.GetVisibility()
+
+
+def test_only_an_ok_volume_has_a_check_mark(panel: Any, library: Library) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    button, label = ui.volumeCollapsibleButton, ui.volumeStatusLabel
+    _run(panel)
+    assert "\N{CHECK MARK}" in button.text
+    for status, text in (
+        ("uncertain", "is uncertain: why"),
+        ("failed", "has failed: why"),
+        ("", "has not been judged"),
+    ):
+        judge(parameters.aloneVolume, status, "why")
+        panel.update()
+        assert "\N{CHECK MARK}" not in button.text
+        assert "\N{WARNING SIGN}" in button.text
+        assert text in label.text
+    parameters.xrays = parameters.xrays[:2]
+    assert "For another one: Step 2: 1 more needed" in label.text
+
+
+def test_while_another_module_is_open_the_views_are_its_own(panel: Any, library: Library) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    layers = _views(panel)["Red"][1]
+    ui.aloneButton.click()
+    qt_standin.unwrap(panel.parent).entered = False
+    panel.exit()
+    wait_until(lambda: panel.steps["volume"]._run is None)
+    assert layers.GetBackgroundVolumeID() is None
+    assert not parameters.volumeRendered
+    qt_standin.unwrap(panel.parent).entered = True
+    panel.enter()
+    parameters = panel._parameterNode
+    assert layers.GetBackgroundVolumeID() == parameters.aloneVolume.GetID()
+    assert parameters.volumeRendered
+    assert rendering.renderingOf(parameters.aloneVolume).GetVisibility()
+
+
+def test_a_volume_without_a_preview_is_shown_at_the_end(panel: Any, library: Library) -> None:
+    layers = _views(panel)["Red"][1]
+    panel.steps["volume"].onGrown = lambda result: None
+    _run(panel)
+    parameters = panel._parameterNode
+    assert layers.GetBackgroundVolumeID() == parameters.aloneVolume.GetID()
+    assert rendering.renderingOf(parameters.aloneVolume).GetVisibility()
+
+
+def test_the_rendering_can_be_hidden_while_it_grows(panel: Any, library: Library) -> None:
+    ui, step = panel.ui, panel.steps["volume"]
+    library.behave("hang")
+    ui.aloneButton.click()
+    wait_until(lambda: step.growing is not None)
+    display = rendering.renderingOf(step.growing)
+    assert display.GetVisibility()
+    ui.volumeRenderedCheckBox.checked = False
+    assert not display.GetVisibility()
+    wait_until(lambda: step._run.progress >= 0.6)
+    assert not display.GetVisibility()
+    ui.aloneButton.click()
+    wait_until(lambda: ui.aloneButton.text == TEXT)
+    assert not display.GetVisibility()
+
+
+def test_box_and_rendering_say_the_same(panel: Any, library: Library) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    volume = _with_bone(panel)
+    ui.volumeRenderedCheckBox.checked = True
+    display = rendering.renderingOf(volume)
+    # What is changed in Volume Rendering stays when the panel is opened again.
+    box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Mine")
+    display.SetAndObserveROINodeID(box.GetID())
+    opacity = display.GetVolumePropertyNode().GetVolumeProperty().GetScalarOpacity()
+    opacity.RemoveAllPoints()
+    opacity.AddPoint(0.5, 0.5)
+    panel.exit()
+    panel.enter()
+    parameters = panel._parameterNode
+    assert opacity.GetSize() == 1
+    assert display.GetROINode() is box
+    assert display.GetVisibility()
+    # Hidden elsewhere, it is not said to be shown.
+    display.SetVisibility(False)
+    panel.update()
+    assert not ui.volumeRenderedCheckBox.checked
+    # Another volume: that of the former goes.
+    ui.volumeRenderedCheckBox.checked = True
+    other = _with_bone(panel)
+    assert not display.GetVisibility()
+    assert rendering.renderingOf(other).GetVisibility()
+    # Step 5 has a box for the volume of a registration.
+    parameters.reconstruction = other
+    for here, there in (
+        (ui.volumeRenderedCheckBox, ui.reviewVolumeCheckBox),
+        (ui.reviewVolumeCheckBox, ui.volumeRenderedCheckBox),
+    ):
+        for wanted in (False, True):
+            here.checked = wanted
+            assert there.checked == wanted
+            assert rendering.renderingOf(other).GetVisibility() == wanted
+
+
+def test_a_saved_percentile_that_is_none_is_survived(panel: Any) -> None:
+    _with_bone(panel)
+    parameters = panel._parameterNode
+    with pytest.raises(ValueError, match="volumePercentile"):
+        parameters.volumePercentile = 101.0
+    parameters.parameterNode.SetParameter("volumePercentile", "101.0")
+    panel.update()
+    assert panel.ui.volumeThresholdLabel.text == "101.0 %"
+    panel.ui.volumeSurfaceButton.click()
+    assert "percentile: is 101" in panel.ui.volumeStatusLabel.text
+
+
 def test_no_other_volume_is_written_over(panel: Any, library: Library) -> None:
     """Neither the CT nor a registration's volume nor what the tools work on."""
     parameters = panel._parameterNode
@@ -262,12 +420,10 @@ def test_the_surface_follows_the_slider(panel: Any, tmp_path: Path) -> None:
     assert cells > 100
     parameters.volumePercentile = 100.0  # as from the console; the slider ends before
     wait_until(lambda: "100.0" in ui.volumeThresholdLabel.text)
-    qt_standin.processEvents(50)
-    assert "nothing above the threshold" in ui.volumeStatusLabel.text
+    wait_until(lambda: "nothing above the threshold" in ui.volumeStatusLabel.text)
     assert _cells(panel) == cells  # as it was
     ui.volumePercentileSlider.value = 950
-    qt_standin.processEvents(50)
-    assert "nothing above" not in ui.volumeStatusLabel.text
+    wait_until(lambda: "nothing above" not in ui.volumeStatusLabel.text)
     assert parameters.volumeSurface is model
     ui.volumeLargestCheckBox.checked = False
     wait_until(lambda: _cells(panel) > cells)
@@ -300,11 +456,19 @@ def test_a_box_limits_surface_and_rendering(panel: Any) -> None:
     assert display.GetCroppingEnabled()
     box.SetSize(10.0, 18.0, 12.0)  # as if it were dragged
     wait_until(lambda: _cells(panel) < whole)
+    ui.volumeBoxButton.click()
+    assert parameters.volumeBox is box
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode") == 1
+    box.SetSize(10.0, 18.0, 12.0)
+    layers = _views(panel)["Red"][1]
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     ui.volumeCropButton.click()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == count + 1
     cropped = slicer.util.getNode("Volume cropped")
     assert _shape(cropped)[2] == 10
+    assert layers.GetBackgroundVolumeID() == cropped.GetID()
+    assert "Volume cropped is in the slice views" in ui.aloneLabel.text
+    assert parameters.volumeNode is volume
     ui.volumeInBoxCheckBox.checked = False
     assert not display.GetCroppingEnabled()
     wait_until(lambda: _cells(panel) == whole)

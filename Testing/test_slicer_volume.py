@@ -180,6 +180,42 @@ def test_a_discarded_run_keeps_nothing(library: Library) -> None:
     assert task.result is None
 
 
+def _started(**options: Any) -> Any:
+    """A run whose child is at work."""
+    task = RadGSReg.RadGSRegLogic().reconstruct(
+        panel_scene.xray_nodes(3), waitForCompletion=False, **options
+    )
+    deadline = time.monotonic() + 30.0
+    while task.job.processId is None and time.monotonic() < deadline:
+        task.poll()
+    return task
+
+
+@pytest.mark.parametrize("status", ["ok", "uncertain"])
+def test_a_cancel_at_the_end_loses_nothing(library: Library, status: str) -> None:
+    library.behave(status)
+    task = _started()
+    task.job._process.wait(30.0)  # it has ended, and nothing has looked yet
+    task.cancel()
+    result = task.wait()
+    assert (result.status, result.reason) == (status, "as the test wants it")
+    assert _shape(result.reconstructionNode) == (14, 13, 12)
+
+
+def test_a_run_that_is_ended_leaves_the_scene_as_it_was(library: Library) -> None:
+    library.behave("hang")
+    task = _started()
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    deadline = time.monotonic() + 30.0
+    while task.progress < 0.6 and time.monotonic() < deadline:
+        task.poll()
+        time.sleep(0.02)
+    assert _volumes() == 4
+    task.end()
+    assert _volumes() == 3
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

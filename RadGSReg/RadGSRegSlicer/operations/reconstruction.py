@@ -109,6 +109,7 @@ class ReconstructRequest(CaseRequest):
         self._early = EarlyReconstruction(self._scene(), self.outputs)
         self._latest: ReconstructionResult | None = None
         run.reconstructionCallback = self._grown
+        run.takeBackCallback = self._early.takeBack
         run.keepCallback = self._keep
         return run
 

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ..exchange.results import OutputNodes, ReconstructionResult
 from ..operations.reconstruction import LEAST_XRAYS, ReconstructRequest
 from ..review import rendering, views
+from ..review.before import ViewsBefore
 from ..review.display import showGaussians
 from ..scene.record import REASON, RECONSTRUCTION, STATUS
 from .step import PanelContext, Step
@@ -26,7 +27,8 @@ class VolumeStep(Step):
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
         self.result: ReconstructionResult | None = None
-        self._growing: str = ""
+        self._growing = self._owed = ""  # IDs of nodes
+        self._before: tuple[ViewsBefore, bool] | None = None
         self._progress = ProgressDisplay(ui.aloneProgressBar, ui.aloneLabel)
         self._tools = VolumeTools(self)
         ui.aloneButton.connect("clicked(bool)", self.onReconstruct)
@@ -34,9 +36,10 @@ class VolumeStep(Step):
 
     def setParameterNode(self, parameters: Any) -> None:
         super().setParameterNode(parameters)
-        self._tools.forget()
+        self._tools.begin()
         if parameters is None:
-            self.result, self._growing = None, ""
+            self.result, self._growing, self._owed = None, "", ""
+            self._tools.forget()
             self.ui.aloneLabel.text = ""
 
     def update(self) -> None:
@@ -66,15 +69,37 @@ class VolumeStep(Step):
         verdicts = {
             "ok": _("{name} is ok: {reason}"),
             "uncertain": _("{name} is uncertain: {reason}"),
+            "failed": _("{name} has failed: {reason}"),
         }
         text = verdicts.get(volume.GetAttribute(STATUS) or "", _("{name} has not been judged"))
-        return text.format(name=volume.GetName(), reason=volume.GetAttribute(REASON) or "")
+        text = text.format(name=volume.GetName(), reason=volume.GetAttribute(REASON) or "")
+        lacking = self._lacking()
+        if lacking:
+            text += "\n" + _("For another one: {problem}").format(problem=lacking)
+        return text
+
+    def isDoubtful(self) -> bool:
+        volume = self.parameters.aloneVolume
+        return self._run is None and volume is not None and volume.GetAttribute(STATUS) != "ok"
+
+    @property
+    def growing(self) -> Any:
+        """The volume that is growing; None where none is."""
+        return slicer.mrmlScene.GetNodeByID(self._growing) if self._run and self._growing else None
 
     def cancel(self) -> None:
         """Stop what is being computed, if anything is, and keep the volume so far."""
         if self._run is not None:
             self.ui.aloneLabel.text = _("Stopping...")
             self._run.cancel()
+
+    def discard(self) -> None:
+        self._before = None
+        super().discard()
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        self._putBack()
 
     # Handlers
 
@@ -91,7 +116,8 @@ class VolumeStep(Step):
                 previewCallback=self.onGrown,
                 completedCallback=self.onCompleted,
             )
-            self._growing = ""
+            self._growing = self._owed = ""
+            self._before = None
             self._run = self.context.run = request.run()
             self._progress.begin(_("preparing the files"))
 
@@ -100,25 +126,45 @@ class VolumeStep(Step):
         node = result.reconstructionNode
         if node is None or self.parameters is None:
             return
-        if node.GetID() != self._growing:
-            self._growing = node.GetID()
-            rendering.plain(node)
-            views.showVolumeAlone(node.GetScene(), node)
-            self.parameters.volumeRendered = True
-        rendering.render(node, self.parameters.volumePreset)
+        if not self._growing:
+            self._owed = node.GetID()
+        self._growing = node.GetID()
+        self.showOwed()
+        if self.context.isShown():
+            self._tools.render()
+
+    def showOwed(self) -> None:
+        """Turn the views to a volume, once; while another module is open they are that one's."""
+        node = slicer.mrmlScene.GetNodeByID(self._owed) if self._owed else None
+        if node is None or self.parameters is None or not self.context.isShown():
+            return
+        self._owed = ""
+        self._before = ViewsBefore(node.GetScene()), self.parameters.volumeRendered
+        rendering.plain(node)
+        views.showVolumeAlone(node.GetScene(), node)
+        self.parameters.volumeRendered = True
+
+    def _putBack(self) -> None:
+        """Show what was shown before there was a volume, of which nothing is left."""
+        before, self._before, self._owed = self._before, None, ""
+        if before is not None:
+            before[0].restore(self._growing)
+            parameters = self.parameters or self.logic.getParameterNode()
+            parameters.volumeRendered = before[1]
 
     def onCompleted(self, run: Any) -> None:
         self._progress.end()
         with self.attempt():
             if run.isDiscarded:
                 pass  # the scene that it belonged to is gone
-            elif isinstance(run.error, Cancelled):
-                self.ui.aloneLabel.text = _("Cancelled before there was a volume")
             elif run.error is not None:
-                raise run.error
+                self._putBack()
+                if not isinstance(run.error, Cancelled):
+                    raise run.error
+                self.ui.aloneLabel.text = _("Cancelled before there was a volume")
             else:
                 self._take(run.result)
-        self._run = self.context.run = None
+        self._run = self.context.run = self._before = None
         self.context.update()
 
     def _take(self, result: ReconstructionResult) -> None:
@@ -131,6 +177,9 @@ class VolumeStep(Step):
             parameters.aloneGaussians = result.gaussiansNode
             if result.gaussiansNode is not None:
                 showGaussians(result.gaussiansNode, False)  # tens of thousands of points
+        if not self._growing and result.reconstructionNode is not None:
+            self._owed = result.reconstructionNode.GetID()  # nothing of it has been shown yet
+            self.showOwed()
         texts = {
             "ok": _("Reconstructed: {reason}."),
             "uncertain": _("Uncertain, look closely: {reason}."),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 from numpy.typing import ArrayLike, NDArray
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import transform_points
@@ -15,13 +16,19 @@ from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 from .frames import LPS_RAS, ijkToLps, transformMatrix
 from .record import REASON, RECONSTRUCTION, STATUS
 
+BOX = "RadGSReg.Box"
+"""The attribute of a box that `boxAround` has made: the volume's ID."""
+
 
 def boxAround(
-    volumeNode: vtkMRMLScalarVolumeNode, boundsRas: ArrayLike | None = None
+    volumeNode: vtkMRMLScalarVolumeNode,
+    boundsRas: ArrayLike | None = None,
+    roiNode: vtkMRMLMarkupsROINode | None = None,
 ) -> vtkMRMLMarkupsROINode:
-    """A new box around a volume, or around bounds (6,), RAS mm of the scene.
+    """A box around a volume, or around bounds (6,), RAS mm of the scene.
 
-    Its name says of which volume it is; it can be dragged in the views.
+    Its name says of which volume it is; it can be dragged in the views. ``roiNode``: the box of an
+    earlier call, which is taken again; one that was made elsewhere is left as it is.
     """
     limits = np.zeros(6)
     if boundsRas is None:
@@ -31,10 +38,16 @@ def boxAround(
     low, high = limits[::2], limits[1::2]
     if not (high > low).all():
         raise InputError(volumeNode.GetName(), "holds no image")
-    scene = volumeNode.GetScene()
-    node = scene.AddNewNodeByClass(
-        "vtkMRMLMarkupsROINode", scene.GenerateUniqueName(f"{volumeNode.GetName()} box")
-    )
+    scene, name = volumeNode.GetScene(), f"{volumeNode.GetName()} box"
+    if roiNode is not None and roiNode.GetScene() is scene and roiNode.GetAttribute(BOX):
+        node = roiNode
+        node.SetAndObserveTransformNodeID(None)
+        node.SetAndObserveObjectToNodeMatrix(vtk.vtkMatrix4x4())  # it may have been turned
+        if node.GetAttribute(BOX) != volumeNode.GetID():
+            node.SetName(scene.GenerateUniqueName(name))
+    else:
+        node = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", scene.GenerateUniqueName(name))
+    node.SetAttribute(BOX, volumeNode.GetID())
     node.SetCenterWorld(*(float(x) for x in (low + high) / 2.0))
     node.SetSizeWorld(*(float(x) for x in high - low))
     node.CreateDefaultDisplayNodes()
