@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ slicer_startup.start()
 
 from RadGSRegSlicer.exchange.results import judge
 from RadGSRegSlicer.review import rendering
-from RadGSRegSlicer.scene import axes, frames
+from RadGSRegSlicer.scene import axes, frames, xray
 from RadGSRegSlicer.scene.record import REASON, RECONSTRUCTION, STATUS
 
 TEXT = "Reconstruct without a CT"
@@ -353,6 +354,38 @@ def test_no_other_volume_is_written_over(panel: Any, library: Library) -> None:
     outputs = panel.steps["register"]._makeRequest().outputs
     assert outputs.reconstructionNode is None
     assert outputs.gaussiansNode is None
+
+
+def test_clicks_count_where_they_are_the_start(panel: Any, library: Library) -> None:
+    parameters = panel._parameterNode
+    for node in parameters.xrays:
+        xray.setCenterPx(node, (7.0, 8.0))
+    for mode in ("clicks", "transform"):
+        parameters.startMode = mode
+        _run(panel)
+        views = json.loads(library.read("views"))["views"]
+        assert all(("center_px" in view) == (mode == "clicks") for view in views)
+
+
+def test_axes_of_more_than_one_vertebra_are_said_to_be_none(panel: Any) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    volume = _with_bone(panel)
+    _views(panel)
+    parameters.volumePercentile = 96.0
+    ui.volumeAxesButton.click()
+    assert ui.aloneLabel.text == ""
+    assert axes.remarkOn(parameters.volumeAxes) == ""
+    volume.SetSpacing(4.0, 4.0, 4.0)
+    ui.volumeAxesButton.click()
+    assert "is more than one vertebra" in ui.aloneLabel.text
+    assert "is more than one vertebra" in axes.remarkOn(parameters.volumeAxes)
+    volume.SetSpacing(1.0, 1.0, 1.0)
+    for node in parameters.xrays:
+        geometry = xray.getGeometry(node)
+        xray.setGeometry(node, replace(geometry, patientAxes=None))
+    ui.volumeAxesButton.click()
+    assert axes.remarkOn(parameters.volumeAxes) == ""
+    assert "do not say how the patient lies" in ui.aloneLabel.text
 
 
 def test_the_volume_lies_in_the_world(panel: Any, library: Library) -> None:

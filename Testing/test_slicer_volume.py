@@ -22,10 +22,12 @@ from RadGSRegLib.errors import Cancelled, InputError
 
 slicer_startup.start()
 
+from RadGSRegSlicer.exchange import casefolder, staging
 from RadGSRegSlicer.exchange.early import UNFINISHED
 from RadGSRegSlicer.exchange.results import OutputNodes
 from RadGSRegSlicer.process.driver import TaskError
 from RadGSRegSlicer.review import rendering
+from RadGSRegSlicer.scene import xray
 from RadGSRegSlicer.scene.record import REASON, RECONSTRUCTION, STATUS
 
 import RadGSReg
@@ -189,6 +191,42 @@ def _started(**options: Any) -> Any:
     while task.job.processId is None and time.monotonic() < deadline:
         task.poll()
     return task
+
+
+def test_x_rays_are_written_while_a_window_lives(library: Library, tmp_path: Path) -> None:
+    xrays, folder = panel_scene.xray_nodes(6), tmp_path / "case"
+    folder.mkdir()
+    with pytest.raises(InputError):
+        staging.stageViews([*xrays, xrays[0]], folder)  # looked at before the first step
+    assert list(folder.iterdir()) == []
+    steps = staging.stageViews(xrays, folder)
+    assert list(folder.iterdir()) == []
+    for _ in steps:
+        pass
+    assert len(list(folder.glob("*.tif"))) == 6
+    # Stopped before the end: what is not written yet is left out.
+    many = staging._UntilStopped(casefolder.viewsFromXrays(xrays))
+    many.isStopped = True
+    with pytest.raises(Cancelled):
+        list(many)
+    with pytest.raises(Exception, match="none"):
+        list(staging.stageViews(xrays, tmp_path / "none"))
+
+
+def test_the_click_handler_writes_no_x_ray(library: Library) -> None:
+    task = RadGSReg.RadGSRegLogic().reconstruct(panel_scene.xray_nodes(4), waitForCompletion=False)
+    assert list(task.folder.inputs.iterdir()) == []
+    assert task.wait().status == "ok"
+
+
+def test_clicks_can_be_left_out(library: Library) -> None:
+    xrays = panel_scene.xray_nodes(4)
+    for node in xrays:
+        xray.setCenterPx(node, (7.0, 8.0))
+    for clicks in (True, False):
+        RadGSReg.RadGSRegLogic().reconstruct(xrays, clicks=clicks)
+        views = json.loads(library.read("views"))["views"]
+        assert all(("center_px" in view) == clicks for view in views)
 
 
 @pytest.mark.parametrize("status", ["ok", "uncertain"])

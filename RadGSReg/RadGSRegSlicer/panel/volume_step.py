@@ -212,6 +212,7 @@ class VolumeStep(Step):
         parameters = self.parameters
         return ReconstructRequest(
             self._xrays(),
+            clicks=self.context.steps["start"].usesClicks,
             device=parameters.device,
             minutes=parameters.aloneMinutes or None,
             boxMm=float(parameters.aloneBoxMm),

@@ -207,7 +207,7 @@ class VolumeTools:
 
     def _onAxes(self, *args: Any) -> None:
         with self._step.attempt():
-            parameters, node = self._parameters, self._parameters.volumeAxes
+            parameters, node, remarks = self._parameters, self._parameters.volumeAxes, []
             if parameters.volumeAxesFrom == "segment":
                 where = parameters.segmentation, parameters.segmentId, parameters.ctVolume
                 parameters.volumeAxes = axes.axesOfSegment(*where, transformNode=node)
@@ -216,6 +216,13 @@ class VolumeTools:
                 parameters.volumeAxes = axes.axesOfVolume(
                     self._volume, parameters.volumePercentile, self._box, patient, node
                 )
+                remarks.append(axes.remarkOn(parameters.volumeAxes))
+                if patient is None:
+                    text = _("the X-rays do not say how the patient lies: axes may be exchanged")
+                    remarks.append(text)
+            self._ui.aloneLabel.text = "\n".join(
+                _("Look closely: {remark}.").format(remark=remark) for remark in remarks if remark
+            )
             if not axes.sliceAlong(slicer.mrmlScene, parameters.volumeAxes):
                 raise InputError(_("slice views"), _("are not there"), _("choose another layout"))
 
