@@ -412,6 +412,38 @@ def test_a_rendering_is_cropped_and_cut(scene: Any) -> None:
     assert scene.GetNumberOfNodesByClass("vtkMRMLClipNode") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [("Red", (0.0, 0.0, 1.0)), ("Yellow", (-1.0, 0.0, 0.0)), ("Green", (0.0, 1.0, 0.0))],
+)
+def test_each_slice_cuts_away_what_its_tool_tip_says(
+    scene: Any, name: str, direction: tuple[float, float, float]
+) -> None:
+    """Above, to the left, in front: RAS."""
+    volume = _volume(scene)
+    view = _slice_views(scene)[name]
+    view.JumpSliceByCentering(*CENTRE)
+    kept = rendering.clip([rendering.render(volume)], [view]).GetImplicitFunctionWorld()
+    assert kept.FunctionValue(CENTRE - 5.0 * np.array(direction)) > 0.0
+    assert kept.FunctionValue(CENTRE + 5.0 * np.array(direction)) < 0.0
+
+
+def test_a_rendering_s_range_is_that_of_its_functions(scene: Any) -> None:
+    volume = _volume(scene)
+    preset = slicer.vtkMRMLVolumePropertyNode()
+    for place, alpha in ((-1000.0, 0.0), (1000.0, 0.9)):
+        preset.GetVolumeProperty().GetScalarOpacity().AddPoint(place, alpha)
+    preset.SetEffectiveRange(-1000.0, 1000.0)
+    edges = preset.GetVolumeProperty().GetGradientOpacity()
+    edges.RemoveAllPoints()
+    edges.AddPoint(0.0, 0.25)
+    for name, most in (("CT-Bone", 0.05), ("bone", 0.06)):
+        node = rendering.render(volume, name, _Logic(preset)).GetVolumePropertyNode()
+        low, high = node.GetEffectiveRange()
+        assert -0.05 < low < high < most
+    assert node.GetVolumeProperty().GetGradientOpacity().GetValue(0.01) == 1.0
+
+
 def test_without_the_module_nothing_is_rendered(scene: Any) -> None:
     volume = _volume(scene)
     del slicer.modules.volumerendering
@@ -433,8 +465,9 @@ def test_a_volume_alone_is_shown_whole(scene: Any) -> None:
         assert layers.GetBackgroundVolumeID() == volume.GetID()
         assert layers.GetForegroundVolumeID() is None
         assert min(view.GetFieldOfView()[:2]) > SIZE
-        offset = {"Red": CENTRE[2], "Yellow": CENTRE[0], "Green": CENTRE[1]}[name]
-        assert abs(view.GetSliceOffset()) == pytest.approx(abs(offset))
+        # Along the normals: up, to the left, to the front.
+        offset = {"Red": CENTRE[2], "Yellow": -CENTRE[0], "Green": CENTRE[1]}[name]
+        assert view.GetSliceOffset() == pytest.approx(offset)
 
 
 def test_the_console_calls_give_the_same(scene: Any) -> None:
