@@ -23,8 +23,9 @@ from panel_scene import Library, wait_until
 slicer_startup.start()
 
 from RadGSRegSlicer.exchange.results import judge
+from RadGSRegSlicer.panel import volume_tools
 from RadGSRegSlicer.review import rendering
-from RadGSRegSlicer.scene import axes, frames, xray
+from RadGSRegSlicer.scene import axes, bonesurface, frames, xray
 from RadGSRegSlicer.scene.record import REASON, RECONSTRUCTION, STATUS
 
 TEXT = "Reconstruct without a CT"
@@ -468,6 +469,44 @@ def test_the_surface_follows_the_slider(panel: Any, tmp_path: Path) -> None:
     assert "Saved" in ui.aloneLabel.text
     ui.volumeSaveButton.click()
     assert "is there already" in ui.volumeStatusLabel.text
+
+
+def test_the_surface_waits_for_the_slider_to_rest(
+    panel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    _with_bone(panel)
+    ui.volumePercentileSlider.value = 960
+    ui.volumeSurfaceButton.click()
+    cells, made = _cells(panel), []
+    make = bonesurface.boneSurface
+
+    def count(*args: Any, **options: Any) -> Any:
+        made.append(options["threshold"])
+        return make(*args, **options)
+
+    monkeypatch.setattr(bonesurface, "boneSurface", count)
+    for value in (970, 975, 980):
+        ui.volumePercentileSlider.value = value
+        qt_standin.processEvents(50)
+    assert made == []
+    wait_until(lambda: _cells(panel) < cells)
+    assert made == [bonesurface.boneThreshold(parameters.volumeNode, 98.0)]
+    qt_standin.processEvents(500)
+    assert len(made) == 1
+    # Of a large volume it does not follow by itself, and says so.
+    monkeypatch.setattr(volume_tools, "_LIVE_VOXELS", 40**3 - 1)
+    ui.volumePercentileSlider.value = 960
+    assert ui.volumeThresholdLabel.text == "96.0 %"
+    wait_until(lambda: "This is large" in ui.aloneLabel.text)
+    assert ui.volumeThresholdLabel.text.startswith("96.0 % (0.0")
+    assert len(made) == 1
+    ui.volumeSurfaceButton.click()
+    assert _cells(panel) == cells
+    # In a small box it follows.
+    ui.volumeBoxButton.click()
+    ui.volumePercentileSlider.value = 980
+    wait_until(lambda: _cells(panel) < cells)
 
 
 def test_a_box_limits_surface_and_rendering(panel: Any) -> None:

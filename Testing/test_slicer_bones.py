@@ -226,6 +226,30 @@ def test_a_box_holds_voxels_however_it_is_turned(scene: Any) -> None:
     )
 
 
+def test_a_block_holds_all_that_is_in_a_box(scene: Any) -> None:
+    volume = _volume(scene)
+    node = box.boxAround(volume)
+    matrix = frames.LPS_RAS @ frames.ijkToLps(volume)
+    ijk = np.indices((SIZE,) * 3).reshape(3, -1)[::-1].T
+    ras = ijk @ matrix[:3, :3].T + matrix[:3, 3]
+    for offset, degrees in (((0.0, 0.0, 0.0), 30.0), ((20.0, -18.0, 9.0), 70.0)):
+        node.SetCenter(*(CENTRE + offset))
+        node.SetSize(20.0, 30.0, 10.0)
+        _turned(node, degrees)
+        toBox = np.linalg.inv(slicer.util.arrayFromVTKMatrix(node.GetObjectToWorldMatrix()))
+        place = np.abs(ras @ toBox[:3, :3].T + toBox[:3, 3])
+        wanted = (place <= [10.0, 15.0, 5.0]).all(axis=1).reshape((SIZE,) * 3)
+        assert wanted.any()
+        assert np.array_equal(box.insideBox(volume, node), wanted)
+        block, inside = box.boxBlock(volume, node)
+        assert inside.size < SIZE**3 / 3
+        assert np.array_equal(inside, wanted[block])
+    node.SetCenter(500.0, 0.0, 0.0)
+    assert box.boxBlock(volume, node)[1].size == 0
+    with pytest.raises(InputError, match="nothing above"):
+        bonesurface.boneSurface(volume, SHARE, roiNode=node)
+
+
 def test_a_crop_is_as_doubtful_as_its_volume(scene: Any) -> None:
     volume = _volume(scene)
     node = box.boxAround(volume)

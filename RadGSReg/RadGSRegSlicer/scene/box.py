@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -62,11 +63,28 @@ def insideBox(
     volumeNode: vtkMRMLScalarVolumeNode, roiNode: vtkMRMLMarkupsROINode
 ) -> NDArray[np.bool_]:
     """Which voxels (K, J, I) of a volume have their centres in a box, however that is turned."""
-    columns, rows, slices = volumeNode.GetImageData().GetDimensions()
-    toBox = _ijkToBox(volumeNode, roiNode)
-    half = np.array(roiNode.GetSize()) / 2.0
-    i, j, k = np.arange(columns), np.arange(rows), np.arange(slices)
-    inside = np.ones((slices, rows, columns), dtype=bool)
+    block, inside = boxBlock(volumeNode, roiNode)
+    whole = np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], dtype=bool)
+    whole[block] = inside
+    return whole
+
+
+def boxBlock(
+    volumeNode: vtkMRMLScalarVolumeNode, roiNode: vtkMRMLMarkupsROINode
+) -> tuple[tuple[slice, slice, slice], NDArray[np.bool_]]:
+    """The block of voxels (K, J, I) about a box, and which of these have their centres in it.
+
+    The block is empty where the box holds none of the volume.
+    """
+    toBox, half = _ijkToBox(volumeNode, roiNode), np.array(roiNode.GetSize()) / 2.0
+    corners = transform_points(
+        np.linalg.inv(toBox), half * np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
+    )
+    size = np.array(volumeNode.GetImageData().GetDimensions())
+    low = np.clip(np.floor(corners.min(axis=0)), 0, size).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0)) + 1.0, low, size).astype(int)
+    i, j, k = (np.arange(*ends) for ends in zip(low, high, strict=True))
+    inside = np.ones((k.size, j.size, i.size), dtype=bool)
     for axis in range(3):
         # A sum of three rows, so that no array of all positions is made for each axis.
         place = (
@@ -76,7 +94,8 @@ def insideBox(
             + toBox[axis, 3]
         )
         inside &= np.abs(place) <= half[axis]
-    return inside
+    first, second, third = (slice(*ends) for ends in zip(low, high, strict=True))
+    return (third, second, first), inside
 
 
 def croppedVolume(
@@ -89,13 +108,13 @@ def croppedVolume(
     Of a box that is turned it is the smallest block of voxels about all that is inside. Raises
     InputError where the box holds none.
     """
-    inside = insideBox(volumeNode, roiNode)
+    around, inside = boxBlock(volumeNode, roiNode)
     if not inside.any():
         raise InputError(roiNode.GetName(), "holds no voxel of the volume", "move it")
     spans = []
     for axis in range(3):
         others = tuple(n for n in range(3) if n != axis)
-        held = np.flatnonzero(inside.any(axis=others))
+        held = np.flatnonzero(inside.any(axis=others)) + around[axis].start
         spans.append((int(held[0]), int(held[-1]) + 1))
     block = tuple(slice(*span) for span in spans)
     values = np.ascontiguousarray(slicer.util.arrayFromVolume(volumeNode)[block])
