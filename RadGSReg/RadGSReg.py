@@ -28,7 +28,6 @@ except ImportError:
     # Run from a checkout: there the library stands beside this folder, not in it.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-
 from RadGSRegSlicer.exchange import casefolder, results
 from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
 from RadGSRegSlicer.operations import sampledata
