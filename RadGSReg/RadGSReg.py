@@ -28,7 +28,6 @@ except ImportError:
     # Run from a checkout: there the library stands beside this folder, not in it.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-
 from RadGSRegSlicer.exchange import casefolder, results
 from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
 from RadGSRegSlicer.operations import sampledata
@@ -136,7 +135,8 @@ class RadGSRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         self.initializeParameterNode()
-        self.steps["xray"].showOwed()
+        for step in self.steps.values():
+            step.showOwed()
 
     def exit(self) -> None:
         """Another module is opened: the form rests, a computation goes on."""

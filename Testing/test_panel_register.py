@@ -30,11 +30,11 @@ from RadGSRegLib.geometry import lps_to_ras
 slicer_startup.start()
 
 from RadGSRegSlicer.exchange import staging
-from RadGSRegSlicer.exchange.results import STATUS
 from RadGSRegSlicer.panel.timing import TimeLeft
 from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.process.jobs import JobState
 from RadGSRegSlicer.scene import frames, xray
+from RadGSRegSlicer.scene.record import STATUS
 
 
 @pytest.fixture

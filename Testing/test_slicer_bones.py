@@ -21,9 +21,9 @@ slicer_startup.start()
 
 import ball
 import panel_scene
-from RadGSRegSlicer.exchange import casefolder
+from RadGSRegSlicer.exchange import casefolder, results
 from RadGSRegSlicer.review import rendering, views
-from RadGSRegSlicer.scene import axes, bonesurface, box, frames
+from RadGSRegSlicer.scene import axes, bonesurface, box, frames, record
 from vtk.util.numpy_support import vtk_to_numpy
 
 import RadGSReg
@@ -226,6 +226,44 @@ def test_a_box_holds_voxels_however_it_is_turned(scene: Any) -> None:
     )
 
 
+def test_a_block_holds_all_that_is_in_a_box(scene: Any) -> None:
+    volume = _volume(scene)
+    node = box.boxAround(volume)
+    matrix = frames.LPS_RAS @ frames.ijkToLps(volume)
+    ijk = np.indices((SIZE,) * 3).reshape(3, -1)[::-1].T
+    ras = ijk @ matrix[:3, :3].T + matrix[:3, 3]
+    for offset, degrees in (((0.0, 0.0, 0.0), 30.0), ((20.0, -18.0, 9.0), 70.0)):
+        node.SetCenter(*(CENTRE + offset))
+        node.SetSize(20.0, 30.0, 10.0)
+        _turned(node, degrees)
+        toBox = np.linalg.inv(slicer.util.arrayFromVTKMatrix(node.GetObjectToWorldMatrix()))
+        place = np.abs(ras @ toBox[:3, :3].T + toBox[:3, 3])
+        wanted = (place <= [10.0, 15.0, 5.0]).all(axis=1).reshape((SIZE,) * 3)
+        assert wanted.any()
+        assert np.array_equal(box.insideBox(volume, node), wanted)
+        block, inside = box.boxBlock(volume, node)
+        assert inside.size < SIZE**3 / 3
+        assert np.array_equal(inside, wanted[block])
+    node.SetCenter(500.0, 0.0, 0.0)
+    assert box.boxBlock(volume, node)[1].size == 0
+    with pytest.raises(InputError, match="nothing above"):
+        bonesurface.boneSurface(volume, SHARE, roiNode=node)
+
+
+def test_a_crop_is_as_doubtful_as_its_volume(scene: Any) -> None:
+    volume = _volume(scene)
+    node = box.boxAround(volume)
+    results.judge(volume, "uncertain", "it was not finished")
+    volume.SetAttribute(record.RECONSTRUCTION, "true")
+    cropped = box.croppedVolume(volume, node)
+    assert cropped.GetAttribute(record.RECONSTRUCTION) == "true"
+    assert cropped.GetAttribute(record.STATUS) == "uncertain"
+    assert cropped.GetAttribute(record.REASON) == "cut from 'Volume': it was not finished"
+    plain = box.croppedVolume(_volume(scene), node)
+    assert plain.GetAttribute(record.RECONSTRUCTION) is None
+    assert plain.GetAttribute(record.STATUS) is None
+
+
 def test_a_box_moves_with_the_transforms(scene: Any) -> None:
     volume = _volume(scene)
     node = box.boxAround(volume)
@@ -398,6 +436,38 @@ def test_a_rendering_is_cropped_and_cut(scene: Any) -> None:
     assert scene.GetNumberOfNodesByClass("vtkMRMLClipNode") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [("Red", (0.0, 0.0, 1.0)), ("Yellow", (-1.0, 0.0, 0.0)), ("Green", (0.0, 1.0, 0.0))],
+)
+def test_each_slice_cuts_away_what_its_tool_tip_says(
+    scene: Any, name: str, direction: tuple[float, float, float]
+) -> None:
+    """Above, to the left, in front: RAS."""
+    volume = _volume(scene)
+    view = _slice_views(scene)[name]
+    view.JumpSliceByCentering(*CENTRE)
+    kept = rendering.clip([rendering.render(volume)], [view]).GetImplicitFunctionWorld()
+    assert kept.FunctionValue(CENTRE - 5.0 * np.array(direction)) > 0.0
+    assert kept.FunctionValue(CENTRE + 5.0 * np.array(direction)) < 0.0
+
+
+def test_a_rendering_s_range_is_that_of_its_functions(scene: Any) -> None:
+    volume = _volume(scene)
+    preset = slicer.vtkMRMLVolumePropertyNode()
+    for place, alpha in ((-1000.0, 0.0), (1000.0, 0.9)):
+        preset.GetVolumeProperty().GetScalarOpacity().AddPoint(place, alpha)
+    preset.SetEffectiveRange(-1000.0, 1000.0)
+    edges = preset.GetVolumeProperty().GetGradientOpacity()
+    edges.RemoveAllPoints()
+    edges.AddPoint(0.0, 0.25)
+    for name, most in (("CT-Bone", 0.05), ("bone", 0.06)):
+        node = rendering.render(volume, name, _Logic(preset)).GetVolumePropertyNode()
+        low, high = node.GetEffectiveRange()
+        assert -0.05 < low < high < most
+    assert node.GetVolumeProperty().GetGradientOpacity().GetValue(0.01) == 1.0
+
+
 def test_without_the_module_nothing_is_rendered(scene: Any) -> None:
     volume = _volume(scene)
     del slicer.modules.volumerendering
@@ -419,8 +489,9 @@ def test_a_volume_alone_is_shown_whole(scene: Any) -> None:
         assert layers.GetBackgroundVolumeID() == volume.GetID()
         assert layers.GetForegroundVolumeID() is None
         assert min(view.GetFieldOfView()[:2]) > SIZE
-        offset = {"Red": CENTRE[2], "Yellow": CENTRE[0], "Green": CENTRE[1]}[name]
-        assert abs(view.GetSliceOffset()) == pytest.approx(abs(offset))
+        # Along the normals: up, to the left, to the front.
+        offset = {"Red": CENTRE[2], "Yellow": -CENTRE[0], "Green": CENTRE[1]}[name]
+        assert view.GetSliceOffset() == pytest.approx(offset)
 
 
 def test_the_console_calls_give_the_same(scene: Any) -> None:

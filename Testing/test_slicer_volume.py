@@ -22,9 +22,13 @@ from RadGSRegLib.errors import Cancelled, InputError
 
 slicer_startup.start()
 
+from RadGSRegSlicer.exchange import casefolder, staging
 from RadGSRegSlicer.exchange.early import UNFINISHED
-from RadGSRegSlicer.exchange.results import REASON, STATUS, OutputNodes
+from RadGSRegSlicer.exchange.results import OutputNodes
 from RadGSRegSlicer.process.driver import TaskError
+from RadGSRegSlicer.review import rendering
+from RadGSRegSlicer.scene import xray
+from RadGSRegSlicer.scene.record import REASON, RECONSTRUCTION, STATUS
 
 import RadGSReg
 
@@ -46,17 +50,17 @@ def _volumes() -> int:
 
 def test_thirty_x_rays_become_a_judged_volume(library: Library) -> None:
     xrays = panel_scene.xray_nodes(30)
-    seen: list[tuple[Any, tuple[int, ...], str]] = []
+    told: list[tuple[Any, tuple[int, ...], str]] = []
 
     def grown(result: Any) -> None:
         node = result.reconstructionNode
-        seen.append((node, _shape(node), node.GetAttribute(STATUS)))
+        told.append((node, _shape(node), node.GetAttribute(STATUS)))
 
     result = RadGSReg.RadGSRegLogic().reconstruct(
         xrays, minutes=2.5, boxMm=90.0, spacingMm=1.5, holdOut=3, previewCallback=grown
     )
-    assert [(shape, status) for _, shape, status in seen] == [(s, "uncertain") for s in SIZES]
-    assert {node.GetID() for node, _, _ in seen} == {result.reconstructionNode.GetID()}
+    assert [(shape, status) for _, shape, status in told] == [(s, "uncertain") for s in SIZES]
+    assert {node.GetID() for node, _, _ in told} == {result.reconstructionNode.GetID()}
     assert _shape(result.reconstructionNode) == (14, 13, 12)
     assert (result.status, result.reason) == ("ok", "as the test wants it")
     assert result.reconstructionNode.GetAttribute(STATUS) == "ok"
@@ -82,15 +86,15 @@ def test_odd_x_rays_are_named(library: Library) -> None:
 
 def test_cancel_keeps_the_last_volume(library: Library, tmp_path: Path) -> None:
     library.behave("hang")
-    xrays, seen = panel_scene.xray_nodes(5), []
+    xrays, told = panel_scene.xray_nodes(5), []
     task = RadGSReg.RadGSRegLogic().reconstruct(
         xrays,
-        previewCallback=seen.append,
+        previewCallback=told.append,
         outputFolder=tmp_path / "out",
         waitForCompletion=False,
     )
     deadline = time.monotonic() + 30.0
-    while len(seen) < 2 and time.monotonic() < deadline:
+    while len(told) < 2 and time.monotonic() < deadline:
         task.poll()
         time.sleep(0.02)
     task.cancel()
@@ -129,6 +133,40 @@ def test_a_failure_takes_the_volumes_so_far_back(library: Library) -> None:
     with pytest.raises(TaskError):
         logic.reconstruct(xrays, outputs=OutputNodes(reconstructionNode=before))
     assert _shape(before) == (2, 3, 4)
+    assert _marks(before) == [None, None, None]
+
+
+def _marks(node: Any) -> list[str | None]:
+    return [node.GetAttribute(name) for name in (RECONSTRUCTION, STATUS, REASON)]
+
+
+def test_a_failed_second_run_leaves_the_scene_as_it_was(library: Library) -> None:
+    xrays, logic = panel_scene.xray_nodes(3), RadGSReg.RadGSRegLogic()
+
+    def show(result: Any) -> None:
+        node = result.reconstructionNode
+        rendering.plain(node)
+        assert rendering.render(node) is not None
+
+    node = logic.reconstruct(xrays).reconstructionNode
+    display = node.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(0.5, 0.25)
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeIron")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    count, marks = slicer.mrmlScene.GetNumberOfNodes(), _marks(node)
+    assert marks == ["true", "ok", "as the test wants it"]
+    library.behave("bad")
+    for outputs in (OutputNodes(reconstructionNode=node), None):
+        with pytest.raises(TaskError):
+            logic.reconstruct(xrays, outputs=outputs, previewCallback=show)
+        assert slicer.mrmlScene.GetNumberOfNodes() == count
+        assert _marks(node) == marks
+        assert _shape(node) == (14, 13, 12)
+        assert node.GetParentTransformNode() is transform
+        assert (display.GetWindow(), display.GetLevel()) == (0.5, 0.25)
+        assert display.GetColorNodeID() == "vtkMRMLColorTableNodeIron"
 
 
 def test_a_discarded_run_keeps_nothing(library: Library) -> None:
@@ -142,6 +180,78 @@ def test_a_discarded_run_keeps_nothing(library: Library) -> None:
     with pytest.raises(Cancelled):
         task.wait()
     assert task.result is None
+
+
+def _started(**options: Any) -> Any:
+    """A run whose child is at work."""
+    task = RadGSReg.RadGSRegLogic().reconstruct(
+        panel_scene.xray_nodes(3), waitForCompletion=False, **options
+    )
+    deadline = time.monotonic() + 30.0
+    while task.job.processId is None and time.monotonic() < deadline:
+        task.poll()
+    return task
+
+
+def test_x_rays_are_written_while_a_window_lives(library: Library, tmp_path: Path) -> None:
+    xrays, folder = panel_scene.xray_nodes(6), tmp_path / "case"
+    folder.mkdir()
+    with pytest.raises(InputError):
+        staging.stageViews([*xrays, xrays[0]], folder)  # looked at before the first step
+    assert list(folder.iterdir()) == []
+    steps = staging.stageViews(xrays, folder)
+    assert list(folder.iterdir()) == []
+    for _ in steps:
+        pass
+    assert len(list(folder.glob("*.tif"))) == 6
+    # Stopped before the end: what is not written yet is left out.
+    many = staging._UntilStopped(casefolder.viewsFromXrays(xrays))
+    many.isStopped = True
+    with pytest.raises(Cancelled):
+        list(many)
+    with pytest.raises(OSError, match=r"v01\.tif"):
+        list(staging.stageViews(xrays, tmp_path / "none"))
+
+
+def test_the_click_handler_writes_no_x_ray(library: Library) -> None:
+    task = RadGSReg.RadGSRegLogic().reconstruct(panel_scene.xray_nodes(4), waitForCompletion=False)
+    assert list(task.folder.inputs.iterdir()) == []
+    assert task.wait().status == "ok"
+
+
+def test_clicks_can_be_left_out(library: Library) -> None:
+    xrays = panel_scene.xray_nodes(4)
+    for node in xrays:
+        xray.setCenterPx(node, (7.0, 8.0))
+    for clicks in (True, False):
+        RadGSReg.RadGSRegLogic().reconstruct(xrays, clicks=clicks)
+        views = json.loads(library.read("views"))["views"]
+        assert all(("center_px" in view) == clicks for view in views)
+
+
+@pytest.mark.parametrize("status", ["ok", "uncertain"])
+def test_a_cancel_at_the_end_loses_nothing(library: Library, status: str) -> None:
+    library.behave(status)
+    task = _started()
+    task.job._process.wait(30.0)  # it has ended, and nothing has looked yet
+    task.cancel()
+    result = task.wait()
+    assert (result.status, result.reason) == (status, "as the test wants it")
+    assert _shape(result.reconstructionNode) == (14, 13, 12)
+
+
+def test_a_run_that_is_ended_leaves_the_scene_as_it_was(library: Library) -> None:
+    library.behave("hang")
+    task = _started()
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    deadline = time.monotonic() + 30.0
+    while task.progress < 0.6 and time.monotonic() < deadline:
+        task.poll()
+        time.sleep(0.02)
+    assert _volumes() == 4
+    task.end()
+    assert _volumes() == 3
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import slicer
 import vtk
 
+from ..scene.record import REASON, RECONSTRUCTION, STATUS
 from .results import OutputNodes, ReconstructionResult, judge, loadReconstruction
 
 UNFINISHED = "it was not finished: this is a coarse volume of what was reconstructed until then"
@@ -32,13 +33,14 @@ class EarlyReconstruction:
         Raises InputError where there is nothing, or it is unreadable.
         """
         given = (self.outputs or OutputNodes()).present()
-        contents = _volumeContent(given.reconstructionNode), _modelContent(given.gaussiansNode)
+        places = given.reconstructionNode, given.gaussiansNode
+        known = [node for node, _ in self._before]
+        states = [None if n is None or n in known else _Before(n) for n in places]
         result = loadReconstruction(folder, self._scene, given)
         nodes = result.reconstructionNode, result.gaussiansNode
-        known = [node for node, _ in self._before]
         self._before += [
-            (node, content)
-            for node, content in zip(nodes, contents, strict=True)
+            (node, state)
+            for node, state in zip(nodes, states, strict=True)
             if node is not None and node not in known
         ]
         self.outputs = OutputNodes(given.transformNode, nodes[0], nodes[1] or given.gaussiansNode)
@@ -53,38 +55,77 @@ class EarlyReconstruction:
 
     def takeBack(self) -> None:
         """Leave the scene as it was."""
-        for node, content in self._before:
+        for node, before in self._before:
             if node is None or node.GetScene() is None:
                 continue
-            if content is None:
+            if before is None:
                 _remove(node)
-            elif node.IsA("vtkMRMLVolumeNode"):
-                image, ijkToRas = content
-                with slicer.util.NodeModify(node):
-                    node.SetAndObserveImageData(image)
-                    node.SetIJKToRASMatrix(ijkToRas)
             else:
-                node.SetAndObservePolyData(content)
+                before.restore(node)
         self._before = []
         self.outputs = self._given
 
 
-def _volumeContent(node: Any) -> tuple[Any, vtk.vtkMatrix4x4] | None:
-    if node is None:
-        return None
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    return node.GetImageData(), matrix
+class _Before:
+    """What a node was before: its content, its place, what is said of it, and how it looks."""
+
+    def __init__(self, node: Any) -> None:
+        self._matrix = vtk.vtkMatrix4x4()
+        if node.IsA("vtkMRMLVolumeNode"):
+            self._content = node.GetImageData()
+            node.GetIJKToRASMatrix(self._matrix)
+        else:
+            self._content = node.GetPolyData() or vtk.vtkPolyData()
+        self._transform = node.GetTransformNodeID()
+        self._marks = {name: node.GetAttribute(name) for name in (RECONSTRUCTION, STATUS, REASON)}
+        self._looks = {display.GetID(): _copy(display) for display in _displays(node)}
+
+    def restore(self, node: Any) -> None:
+        with slicer.util.NodeModify(node):
+            if node.IsA("vtkMRMLVolumeNode"):
+                node.SetAndObserveImageData(self._content)
+                node.SetIJKToRASMatrix(self._matrix)
+            else:
+                node.SetAndObservePolyData(self._content)
+            node.SetAndObserveTransformNodeID(self._transform)
+            for name, text in self._marks.items():
+                node.SetAttribute(name, text)
+        for display in _displays(node):
+            if display.GetID() in self._looks:
+                display.Copy(self._looks[display.GetID()])
+            else:
+                _removeDisplay(display)
 
 
-def _modelContent(node: Any) -> Any:
-    return None if node is None else node.GetPolyData() or vtk.vtkPolyData()
+def _copy(node: Any) -> Any:
+    copy = node.CreateNodeInstance()
+    copy.UnRegister(None)  # it is made with a reference of its own
+    copy.Copy(node)
+    return copy
+
+
+def _displays(node: Any) -> list[Any]:
+    every = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    return [display for display in every if display is not None]
 
 
 def _remove(node: Any) -> None:
     """Remove a node with what displays it."""
-    scene = node.GetScene()
-    displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
-    for each in (node, *displays):
-        if each is not None and each.GetScene() is not None:
-            scene.RemoveNode(each)
+    displays = _displays(node)
+    node.GetScene().RemoveNode(node)
+    for display in displays:
+        _removeDisplay(display)
+
+
+def _removeDisplay(display: Any) -> None:
+    """Remove a display node, and how a volume is rendered where that is all it was for."""
+    scene = display.GetScene()
+    if scene is None:
+        return
+    isRendering = display.IsA("vtkMRMLVolumeRenderingDisplayNode")
+    properties = display.GetVolumePropertyNode() if isRendering else None
+    scene.RemoveNode(display)
+    if properties is not None and properties.GetScene() is scene:
+        others = slicer.util.getNodesByClass("vtkMRMLVolumeRenderingDisplayNode", scene)
+        if all(other.GetVolumePropertyNode() is not properties for other in others):
+            scene.RemoveNode(properties)

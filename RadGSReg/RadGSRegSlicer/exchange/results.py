@@ -15,11 +15,8 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, lps_to_ras
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
-from ..scene.record import RECONSTRUCTION, ResultRecord, keepRecord
+from ..scene.record import REASON, RECONSTRUCTION, STATUS, ResultRecord, keepRecord
 from .casefolder import ctFrameNote
-
-STATUS = "RadGSReg.Status"
-REASON = "RadGSReg.Reason"
 
 
 @dataclass
@@ -279,6 +276,7 @@ def _loadVolume(
     with slicer.util.NodeModify(node):
         node.SetAndObserveImageData(read.GetImageData())
         node.CopyOrientation(read)
+        node.SetAndObserveTransformNodeID(None)  # it is in the world
     judge(node, "", "")  # what was there before is another volume
     node.SetAttribute(RECONSTRUCTION, "true")
     if node.GetDisplayNode() is None:
@@ -325,6 +323,7 @@ def _model(
             "vtkMRMLModelNode", scene.GenerateUniqueName("RadGSReg Gaussians")
         )
     node.SetAndObservePolyData(polyData)
+    node.SetAndObserveTransformNodeID(None)  # they are in the world
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from RadGSRegLib.errors import InputError
+from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, Volume
 
 from ..scene.segments import SegmentLabels, findSegment, labelsOnCt
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
 
 _PIECE = 2**20  # voxels
 CASE = "case.json"
+VIEWS = "views.json"
+_WAIT_S = 0.01  # how long a step may wait for a thread
+
+
+def stageViews(
+    xrayNodes: Sequence[vtkMRMLScalarVolumeNode], folder: Path, clicks: bool = True
+) -> Iterator[None]:
+    """Write X-rays into an existing folder, while the steps of the iterator returned are taken.
+
+    Without ``clicks`` the X-rays' centres are left out. What cannot be used raises InputError here,
+    before the first step.
+    """
+    return _writePictures(folder, *_pictures(xrayNodes, clicks))
 
 
 def stageCase(
@@ -46,16 +60,13 @@ def stageCase(
     if segmentationNode is None:
         raise InputError("segmentation", "none is chosen")
     segmentId = findSegment(segmentationNode, segment)
-    views = None if xrayNodes is None else viewsFromXrays(xrayNodes)
-    if views is not None and not clicks:
-        views = [replace(view, center_px=None) for view in views]
+    pictures = None if xrayNodes is None else _pictures(xrayNodes, clicks)
     start = None if startRas is None else startToLps(startRas)
     labels = labelsOnCt(segmentationNode, segmentId, ctNode)
     if name is not None:
         labels = replace(labels, names={labels.label: name})
     low, high = ctNode.GetImageData().GetScalarRange()
     whole = np.issubdtype(ct.array.dtype, np.integer) and low >= -(2**15) and high < 2**15
-    pictures = None if views is None else (views, patientAxes(xrayNodes or ()))
     return _write(folder, ct, np.int16 if whole else np.float32, labels, pictures, start)
 
 
@@ -67,7 +78,7 @@ def _write(
     pictures: tuple[list[View], Array | None] | None,
     start: Array | None,
 ) -> Iterator[None]:
-    from RadGSRegLib.cases import write_start, write_views
+    from RadGSRegLib.cases import write_start
 
     content: dict[str, object] = {
         "ct": "ct.nrrd",
@@ -75,8 +86,8 @@ def _write(
         "label": labels.label,
     }
     if pictures is not None:
-        write_views(folder, *pictures)
-        content["views"] = "views.json"
+        yield from _writePictures(folder, *pictures)
+        content["views"] = VIEWS
     yield
     yield from writeNrrd(folder / "ct.nrrd", ct, kind)
     with (folder / "seg.seg.nrrd").open("wb") as file:
@@ -85,6 +96,53 @@ def _write(
     if start is not None:
         write_start(folder / "start.json", start)
     (folder / CASE).write_text(json.dumps(content), encoding="utf-8")
+
+
+def _pictures(
+    xrayNodes: Sequence[vtkMRMLScalarVolumeNode], clicks: bool
+) -> tuple[list[View], Array | None]:
+    """X-rays as views, and how the patient lies in their world."""
+    views = viewsFromXrays(xrayNodes)
+    if not clicks:
+        views = [replace(view, center_px=None) for view in views]
+    return views, patientAxes(xrayNodes)
+
+
+class _UntilStopped(list["View"]):
+    """Views that end with an error where they are not waited for any longer."""
+
+    isStopped = False
+
+    def __iter__(self) -> Iterator[View]:
+        for view in super().__iter__():
+            if self.isStopped:
+                raise Cancelled("cancelled")
+            yield view
+
+
+def _writePictures(folder: Path, views: list[View], axes: Array | None) -> Iterator[None]:
+    """Write X-rays on a thread of their own: the views hold copies, so no node is touched there."""
+    from RadGSRegLib.cases import write_views
+
+    left, problems = _UntilStopped(views), []
+
+    def write() -> None:
+        try:
+            write_views(folder, left, axes)
+        except Exception as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_WAIT_S)
+            yield
+    finally:
+        left.isStopped = True
+        thread.join()
+    if problems:
+        raise problems[0]
 
 
 def writeNrrd(path: Path, volume: Volume, kind: type) -> Iterator[None]:

@@ -10,10 +10,9 @@ import slicer
 from RadGSRegLib.choices import RECONSTRUCTION_METHODS
 from RadGSRegLib.errors import InputError
 
-from ..exchange.casefolder import writeViews
 from ..exchange.early import EarlyReconstruction
 from ..exchange.results import ReconstructionResult, loadReconstruction
-from ..exchange.staging import CASE, stageCase
+from ..exchange.staging import CASE, VIEWS, stageCase, stageViews
 from ..process.jobs import Job
 from ..process.runs import CommandRun, WorkFolder
 from .requests import Argument, CaseRequest, choice
@@ -28,7 +27,7 @@ class ReconstructRequest(CaseRequest):
 
     ``ctNode``: with a segmentation and a segment: start from that vertebra of the CT. ``method``:
     "optimize" or "learned"; the latter needs a model and leaves the CT out. A start is of use only
-    with a CT.
+    with a CT. ``clicks``: whether the clicks in the X-rays say where the vertebra is.
 
     From three X-rays or more alone: ``minutes`` ends the fit with the best so far, ``holdOut``
     X-rays are fitted to nothing and judge the rest, ``boxMm`` is the edge of the cube in detail,
@@ -42,6 +41,7 @@ class ReconstructRequest(CaseRequest):
     ctNode: Any = None
     segmentationNode: Any = None
     segment: str | None = None
+    clicks: bool = True
     method: str = choice("optimize", RECONSTRUCTION_METHODS)
     minutes: float | None = None
     boxMm: float | None = None
@@ -91,24 +91,24 @@ class ReconstructRequest(CaseRequest):
         options = ["--method", self.method, *(["--ct-prior"] if self.hasPrior else [])]
         for option, value in self._sizes().values():
             options += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-        file = folder.inputs / (CASE if self.hasPrior else "views.json")
+        file = folder.inputs / (CASE if self.hasPrior else VIEWS)
         return ["reconstruct", file, *self._caseArguments(folder, options)]
 
     def _inputNodes(self) -> list[Any]:
         return [self.ctNode, *self.xrayNodes]
 
-    def _stage(self, folder: WorkFolder) -> Iterator[None] | None:
+    def _stage(self, folder: WorkFolder) -> Iterator[None]:
         if not self.hasPrior:
-            writeViews(self.xrayNodes, folder.inputs)
-            return None
+            return stageViews(self.xrayNodes, folder.inputs, self.clicks)
         nodes = self.ctNode, self.segmentationNode, self.segment or "", self.xrayNodes
-        return stageCase(*nodes, folder.inputs, self.start)
+        return stageCase(*nodes, folder.inputs, self.start, self.clicks)
 
     def driver(self) -> CommandRun[ReconstructionResult]:
         run: Any = super().driver()
         self._early = EarlyReconstruction(self._scene(), self.outputs)
         self._latest: ReconstructionResult | None = None
         run.reconstructionCallback = self._grown
+        run.takeBackCallback = self._early.takeBack
         run.keepCallback = self._keep
         return run
 

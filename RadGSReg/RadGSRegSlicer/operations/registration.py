@@ -67,6 +67,7 @@ class RegisterRequest(CaseRequest):
         run.poseCallback = self.poseCallback
         self._early = EarlyReconstruction(self.ctNode.GetScene(), self.outputs)
         run.reconstructionCallback = self._reconstructed
+        run.takeBackCallback = self._early.takeBack
         return run
 
     def _reconstructed(self, folder: Path) -> None:

@@ -289,10 +289,18 @@ class RegisterStep(Step):
             model=(parameters.modelPath or None) if self._takesModel else None,
             method="published" if parameters.method == "published" else "ours",
             refine=parameters.refine or parameters.method != "published",
-            outputs=OutputNodes(
-                parameters.ctToWorld, parameters.reconstruction, parameters.gaussians
-            ),
+            outputs=self._outputs(),
             **options,
+        )
+
+    def _outputs(self) -> OutputNodes:
+        """The nodes chosen for results; never a volume without a CT, which took minutes."""
+        parameters = self.parameters
+        volume, gaussians = parameters.reconstruction, parameters.gaussians
+        return OutputNodes(
+            parameters.ctToWorld,
+            None if volume is parameters.aloneVolume else volume,
+            None if gaussians is parameters.aloneGaussians else gaussians,
         )
 
     # The pose so far

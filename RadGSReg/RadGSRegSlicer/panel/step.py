@@ -97,6 +97,13 @@ class Step:
         """What to show when nothing is missing."""
         return _("Ready")
 
+    def isDoubtful(self) -> bool:
+        """Whether what is ready is to be looked at with care."""
+        return False
+
+    def showOwed(self) -> None:
+        """Show what could not be shown while another module was open."""
+
     def discard(self) -> None:
         """Stop what is being computed here and forget it: the scene is closing."""
         if self._run is not None:
@@ -111,6 +118,8 @@ class Step:
         """Say in the step's title and label what is missing, or what went wrong last."""
         missing = self.missing() if self.parameters is not None else ""
         mark = _OPEN if missing else _READY
+        if self.parameters is not None and not missing and self.isDoubtful():
+            mark = _PROBLEM
         self._button.text = f"{self._title}  {mark}" if self.parameters is not None else self._title
         text = f"{mark} {missing or self.ready()}" if self.parameters is not None else ""
         if self.problem:

@@ -8,10 +8,12 @@ import slicer
 from RadGSRegLib.errors import Cancelled
 from slicer.i18n import tr as _
 
-from ..exchange.results import REASON, STATUS, OutputNodes, ReconstructionResult
+from ..exchange.results import OutputNodes, ReconstructionResult
 from ..operations.reconstruction import LEAST_XRAYS, ReconstructRequest
 from ..review import rendering, views
+from ..review.before import ViewsBefore
 from ..review.display import showGaussians
+from ..scene.record import REASON, RECONSTRUCTION, STATUS
 from .step import PanelContext, Step
 from .timing import ProgressDisplay
 from .volume_tools import VolumeTools
@@ -25,7 +27,8 @@ class VolumeStep(Step):
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
         self.result: ReconstructionResult | None = None
-        self._growing: str = ""
+        self._growing = self._owed = ""  # IDs of nodes
+        self._before: tuple[ViewsBefore, bool] | None = None
         self._progress = ProgressDisplay(ui.aloneProgressBar, ui.aloneLabel)
         self._tools = VolumeTools(self)
         ui.aloneButton.connect("clicked(bool)", self.onReconstruct)
@@ -33,9 +36,10 @@ class VolumeStep(Step):
 
     def setParameterNode(self, parameters: Any) -> None:
         super().setParameterNode(parameters)
-        self._tools.forget()
+        self._tools.begin()
         if parameters is None:
-            self.result, self._growing = None, ""
+            self.result, self._growing, self._owed = None, "", ""
+            self._tools.forget()
             self.ui.aloneLabel.text = ""
 
     def update(self) -> None:
@@ -51,29 +55,51 @@ class VolumeStep(Step):
         self._tools.update()
 
     def missing(self) -> str:
-        if self._run is not None or self.parameters.reconstruction is not None:
+        if self._run is not None or self.parameters.aloneVolume is not None:
             return ""
         return self._lacking()
 
     def ready(self) -> str:
         if self._run is not None:
             return _("Computing")
-        volume = self.parameters.reconstruction
+        volume = self.parameters.aloneVolume
         if volume is None:
             count = len(self._xrays())
             return _("Ready to reconstruct from {count} X-rays").format(count=count)
         verdicts = {
             "ok": _("{name} is ok: {reason}"),
             "uncertain": _("{name} is uncertain: {reason}"),
+            "failed": _("{name} has failed: {reason}"),
         }
         text = verdicts.get(volume.GetAttribute(STATUS) or "", _("{name} has not been judged"))
-        return text.format(name=volume.GetName(), reason=volume.GetAttribute(REASON) or "")
+        text = text.format(name=volume.GetName(), reason=volume.GetAttribute(REASON) or "")
+        lacking = self._lacking()
+        if lacking:
+            text += "\n" + _("For another one: {problem}").format(problem=lacking)
+        return text
+
+    def isDoubtful(self) -> bool:
+        volume = self.parameters.aloneVolume
+        return self._run is None and volume is not None and volume.GetAttribute(STATUS) != "ok"
+
+    @property
+    def growing(self) -> Any:
+        """The volume that is growing; None where none is."""
+        return slicer.mrmlScene.GetNodeByID(self._growing) if self._run and self._growing else None
 
     def cancel(self) -> None:
         """Stop what is being computed, if anything is, and keep the volume so far."""
         if self._run is not None:
             self.ui.aloneLabel.text = _("Stopping...")
             self._run.cancel()
+
+    def discard(self) -> None:
+        self._before = None
+        super().discard()
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        self._putBack()
 
     # Handlers
 
@@ -90,7 +116,8 @@ class VolumeStep(Step):
                 previewCallback=self.onGrown,
                 completedCallback=self.onCompleted,
             )
-            self._growing = ""
+            self._growing = self._owed = ""
+            self._before = None
             self._run = self.context.run = request.run()
             self._progress.begin(_("preparing the files"))
 
@@ -99,25 +126,45 @@ class VolumeStep(Step):
         node = result.reconstructionNode
         if node is None or self.parameters is None:
             return
-        if node.GetID() != self._growing:
-            self._growing = node.GetID()
-            rendering.plain(node)
-            views.showVolumeAlone(node.GetScene(), node)
-            self.parameters.volumeRendered = True
-        rendering.render(node, self.parameters.volumePreset)
+        if not self._growing:
+            self._owed = node.GetID()
+        self._growing = node.GetID()
+        self.showOwed()
+        if self.context.isShown():
+            self._tools.render()
+
+    def showOwed(self) -> None:
+        """Turn the views to a volume, once; while another module is open they are that one's."""
+        node = slicer.mrmlScene.GetNodeByID(self._owed) if self._owed else None
+        if node is None or self.parameters is None or not self.context.isShown():
+            return
+        self._owed = ""
+        self._before = ViewsBefore(node.GetScene()), self.parameters.volumeRendered
+        rendering.plain(node)
+        views.showVolumeAlone(node.GetScene(), node)
+        self.parameters.volumeRendered = True
+
+    def _putBack(self) -> None:
+        """Show what was shown before there was a volume, of which nothing is left."""
+        before, self._before, self._owed = self._before, None, ""
+        if before is not None:
+            before[0].restore(self._growing)
+            parameters = self.parameters or self.logic.getParameterNode()
+            parameters.volumeRendered = before[1]
 
     def onCompleted(self, run: Any) -> None:
         self._progress.end()
         with self.attempt():
             if run.isDiscarded:
                 pass  # the scene that it belonged to is gone
-            elif isinstance(run.error, Cancelled):
-                self.ui.aloneLabel.text = _("Cancelled before there was a volume")
             elif run.error is not None:
-                raise run.error
+                self._putBack()
+                if not isinstance(run.error, Cancelled):
+                    raise run.error
+                self.ui.aloneLabel.text = _("Cancelled before there was a volume")
             else:
                 self._take(run.result)
-        self._run = self.context.run = None
+        self._run = self.context.run = self._before = None
         self.context.update()
 
     def _take(self, result: ReconstructionResult) -> None:
@@ -125,10 +172,14 @@ class VolumeStep(Step):
         # While another module is shown the form is not bound, but the scene keeps the result.
         parameters = self.parameters or self.logic.getParameterNode()
         with slicer.util.NodeModify(parameters):
-            parameters.reconstruction = result.reconstructionNode
+            parameters.aloneVolume = parameters.volumeNode = result.reconstructionNode
+            # After a Cancel there are none: those of an earlier run belong to another volume.
+            parameters.aloneGaussians = result.gaussiansNode
             if result.gaussiansNode is not None:
-                parameters.gaussians = result.gaussiansNode
                 showGaussians(result.gaussiansNode, False)  # tens of thousands of points
+        if not self._growing and result.reconstructionNode is not None:
+            self._owed = result.reconstructionNode.GetID()  # nothing of it has been shown yet
+            self.showOwed()
         texts = {
             "ok": _("Reconstructed: {reason}."),
             "uncertain": _("Uncertain, look closely: {reason}."),
@@ -161,10 +212,20 @@ class VolumeStep(Step):
         parameters = self.parameters
         return ReconstructRequest(
             self._xrays(),
+            clicks=self.context.steps["start"].usesClicks,
             device=parameters.device,
             minutes=parameters.aloneMinutes or None,
             boxMm=float(parameters.aloneBoxMm),
             holdOut=parameters.aloneHoldOut,
-            outputs=OutputNodes(None, parameters.reconstruction, parameters.gaussians),
+            outputs=self._outputs(),
             **options,
         )
+
+    def _outputs(self) -> OutputNodes:
+        """The nodes of an earlier run, where they are nothing else by now; else new ones."""
+        parameters = self.parameters
+        volume, gaussians = parameters.aloneVolume, parameters.aloneGaussians
+        others = [parameters.ctVolume, parameters.reconstruction, *self._xrays()]
+        if volume in others or (volume is not None and not volume.GetAttribute(RECONSTRUCTION)):
+            volume = None
+        return OutputNodes(None, volume, None if gaussians is parameters.gaussians else gaussians)

@@ -72,7 +72,8 @@ class CommandRun(Driver[Result]):
     on the thread that polls. `poseCallback` gets the best pose so far (4, 4), RAS, whenever the
     command tells of one, and `reconstructionCallback` the folder of a reconstruction that is there
     before the end. After a Cancel `keepCallback` may give what there is as the result (None: there
-    is nothing). After the end exactly one of `result` and `error` is set. The folder is
+    is nothing). `takeBackCallback` is told where `end` leaves nothing of what the other callbacks
+    brought. After the end exactly one of `result` and `error` is set. The folder is
     the run's own: it is removed at the end, and where the run cannot be made (RuntimeError, no
     Python is found).
     """
@@ -92,6 +93,7 @@ class CommandRun(Driver[Result]):
         self.poseCallback: PoseCallback | None = None
         self.reconstructionCallback: Callable[[Path], object] | None = None
         self.keepCallback: Callable[[], Result | None] | None = None
+        self.takeBackCallback: Callable[[], object] | None = None
         self._isLoaded = False
         self._removal: threading.Thread | None = None
         try:
@@ -129,6 +131,12 @@ class CommandRun(Driver[Result]):
         finally:
             if self._removal is not None:
                 self._removal.join()
+
+    def end(self) -> None:
+        isOver = self.isFinished or self.result is not None
+        super().end()
+        if not isOver and self.takeBackCallback is not None:
+            self.takeBackCallback()
 
     def _launch(self) -> None:
         try:
@@ -183,6 +191,9 @@ class CommandRun(Driver[Result]):
         if self.isDiscarded:
             return Cancelled("discarded")
         code = self.job.returnCode
+        # A Cancel may come when all is done: the job calls that cancelled, unless it ended with 0.
+        if code == ExitStatus.NOT_TRUSTED and self.folder.outputs.exists():
+            return None
         if self.job.state is JobState.CANCELLED or code == ExitStatus.CANCELLED:
             return Cancelled(self.job.message or "cancelled")
         if code in (ExitStatus.OK, ExitStatus.NOT_TRUSTED):

@@ -233,16 +233,16 @@ def showVolumeRendering(
         if not visible:
             return None
         display = logic.CreateDefaultVolumeRenderingNodes(node)
-        boneTransfer(node, display.GetVolumePropertyNode().GetVolumeProperty())
+        boneTransfer(node, display.GetVolumePropertyNode())
     display.SetVisibility(visible)
     return display
 
 
-def boneTransfer(node: vtkMRMLScalarVolumeNode, volumeProperty: Any) -> None:
-    """Let a volume property show the bone of a reconstruction; nothing of an empty one."""
+def boneTransfer(node: vtkMRMLScalarVolumeNode, properties: Any) -> None:
+    """Let a volume property node show the bone of a reconstruction; nothing of an empty one."""
     bone = _boneRange(node)
     if bone is not None:
-        _boneTransfer(volumeProperty, *bone)
+        _boneTransfer(properties, *bone)
 
 
 def _boneRange(node: Any) -> tuple[float, float] | None:
@@ -255,7 +255,7 @@ def _boneRange(node: Any) -> tuple[float, float] | None:
     return middle + 0.12 * (high - middle), max(high, middle + 1e-9)
 
 
-def _boneTransfer(volumeProperty: Any, low: float, high: float) -> None:
+def _boneTransfer(properties: Any, low: float, high: float) -> None:
     high = max(high, low + 1e-6)
     opacity, color = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
     for part, alpha, rgb in (
@@ -267,8 +267,15 @@ def _boneTransfer(volumeProperty: Any, low: float, high: float) -> None:
         value = low + part * (high - low)
         opacity.AddPoint(value, alpha)
         color.AddRGBPoint(value, *rgb)
-    volumeProperty.SetScalarOpacity(opacity)
-    volumeProperty.SetColor(color)
+    everywhere = vtk.vtkPiecewiseFunction()  # whatever a preset before had of edges
+    everywhere.AddPoint(0.0, 1.0)
+    everywhere.AddPoint(high, 1.0)
+    # Of the node, not of what it holds: the node observes its functions.
+    properties.SetScalarOpacity(opacity)
+    properties.SetGradientOpacity(everywhere)
+    properties.SetColor(color)
+    properties.CalculateEffectiveRange()
+    volumeProperty = properties.GetVolumeProperty()
     volumeProperty.ShadeOn()
     volumeProperty.SetAmbient(0.25)
     volumeProperty.SetDiffuse(0.8)

@@ -40,10 +40,11 @@ def render(node: vtkMRMLScalarVolumeNode, preset: str = OWN, logic: Any = None) 
     wanted = None if preset == OWN else logic.GetPresetByName(preset)
     with slicer.util.NodeModify(properties):
         if wanted is None:
-            boneTransfer(node, properties.GetVolumeProperty())
+            boneTransfer(node, properties)
         else:
             properties.Copy(wanted)
             inUnitOf(node, properties.GetVolumeProperty())
+            properties.CalculateEffectiveRange()  # the preset's own is in its unit
     display.SetVisibility(True)
     return display
 
@@ -99,9 +100,10 @@ CLIP = "RadGSReg.Clip"
 def clip(displays: list[Any], cutters: list[Any]) -> Any:
     """Cut what is displayed open at slice views, and keep only what lies in a box.
 
-    ``displays``: of a surface or a rendering. ``cutters``: slice nodes, of which what lies on the
-    side of the viewer's (above, to the right or in front) is cut away, and boxes; empty: nothing is
-    cut. Returns the node that holds the cuts, one for a scene; None where this Slicer cannot clip.
+    ``displays``: of a surface or a rendering. ``cutters``: slice nodes, of which what lies where
+    their normal points is cut away (above an axial one, to the patient's left of a sagittal one, in
+    front of a coronal one, as Slicer turns them), and boxes; empty: nothing is cut. Returns the
+    node that holds the cuts, one for a scene; None where this Slicer cannot clip.
     """
     shown = [display for display in displays if display is not None]
     if not hasattr(slicer, "vtkMRMLClipNode") or not shown:
@@ -117,7 +119,7 @@ def clip(displays: list[Any], cutters: list[Any]) -> Any:
     node.SetClipType(slicer.vtkMRMLClipNode.ClipUnion)
     for cutter in cutters:
         node.AddAndObserveClippingNodeID(cutter.GetID())
-        # What is kept: inside of a box, and behind a slice.
+        # What is kept: inside of a box, and where a slice's normal does not point.
         node.SetClippingNodeState(cutter, slicer.vtkMRMLClipNode.ClipNegativeSpace)
     for display in shown:
         display.SetAndObserveClipNodeID(node.GetID() if cutters else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from .box import insideBox
 from .frames import ijkToLps, transformMatrix
 from .segments import findSegment, labelsOnCt
 
+REMARK = "RadGSReg.Remark"
+"""The attribute of axes that are doubtful: why."""
 ORIENTATIONS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
 """What the slice views show unless they are turned."""
 
@@ -37,7 +40,8 @@ def axesOfVolume(
 
     ``patientAxes`` (3, 3): the patient's in the world (LPS), None for parallel ones. The
     transform's origin is the bone's middle, R, A and S are the bone's own right, front and top.
-    Raises InputError where there is no bone.
+    Where these are no vertebra's axes, `remarkOn` says so. Raises InputError where there is no
+    bone.
     """
     from RadGSRegLib.bones import bone_axes, bone_mask
 
@@ -47,8 +51,21 @@ def axesOfVolume(
         # The threshold is of the whole volume, as it is for the surface.
         values = np.where(insideBox(volumeNode, roiNode), values, values.min())
     volume = Volume(np.asarray(values), ijkToLps(volumeNode))
-    mask = bone_mask(volume, threshold=threshold).mask
-    return _node(volumeNode, bone_axes(mask, patientAxes), transformNode)
+    bone = bone_mask(volume, threshold=threshold)
+    node = _node(volumeNode, bone_axes(bone.mask, patientAxes), transformNode)
+    if not bone.is_one_vertebra:
+        remark = (
+            f"the bone of {bone.volume_ml:.0f} ml is more than one vertebra, so that its axes are "
+            "no vertebra's; put a box around one"
+        )
+        node.SetAttribute(REMARK, remark)
+        logging.warning("RadGSReg: %s", remark)
+    return node
+
+
+def remarkOn(transformNode: vtkMRMLLinearTransformNode) -> str:
+    """What to know of axes that were found; empty where there is nothing."""
+    return transformNode.GetAttribute(REMARK) or ""
 
 
 def axesOfSegment(
@@ -111,6 +128,7 @@ def _node(
             "vtkMRMLLinearTransformNode",
             scene.GenerateUniqueName(f"{imageNode.GetName()} bone axes-to-world"),
         )
+    node.SetAttribute(REMARK, None)
     node.SetAndObserveTransformNodeID(imageNode.GetTransformNodeID())
     updateTransformMatrixFromArray(node, lps_to_ras(axes_to_lps))
     return node

@@ -11,11 +11,12 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import transform_points
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLModelNode, vtkMRMLScalarVolumeNode
 from slicer.util import vtkMatrixFromArray
 from vtk.util.numpy_support import numpy_to_vtk
 
-from .box import insideBox
+from .box import boxBlock
 from .frames import LPS_RAS, ijkToLps
 
 PERCENTILE = 80.0
@@ -48,22 +49,28 @@ def boneSurface(
     volumeNode: vtkMRMLScalarVolumeNode,
     percentile: float = PERCENTILE,
     *,
+    threshold: float | None = None,
     largest: bool = True,
     roiNode: vtkMRMLMarkupsROINode | None = None,
     modelNode: vtkMRMLModelNode | None = None,
 ) -> vtkMRMLModelNode:
     """The bone of a volume as a model node: ``modelNode``, or a new one.
 
-    ``percentile``: the threshold, as one of all values of the volume. ``largest``: only the largest
+    ``percentile``: the threshold, as one of all values of the volume. ``threshold``: the threshold
+    itself, where that is known already. ``largest``: only the largest
     piece. ``roiNode``: only what lies in this box. The surface is closed also where the volume or
     the box ends, its normals point outwards, and it is where the volume is (under the same
     transform). Raises InputError where nothing is above the threshold.
     """
-    threshold = boneThreshold(volumeNode, percentile)
-    values = np.asarray(voxels(volumeNode), dtype=np.float32)
-    inside = True if roiNode is None else insideBox(volumeNode, roiNode)
+    if threshold is None:
+        threshold = boneThreshold(volumeNode, percentile)
+    values, inside, first = np.asarray(voxels(volumeNode)), True, (0, 0, 0)
+    if roiNode is not None:
+        block, inside = boxBlock(volumeNode, roiNode)
+        values, first = values[block], tuple(part.start for part in reversed(block))
+    values = values.astype(np.float32)
     # A frame of voxels below the threshold closes what would be open at the volume's end.
-    low = np.float32(min(float(values.min()), threshold))
+    low = np.float32(min(float(values.min(initial=threshold)), threshold))
     framed = np.pad(np.where(inside, values, low), 1, constant_values=low)
     if not (framed > threshold).any():
         raise InputError(
@@ -72,7 +79,9 @@ def boneSurface(
             "choose a lower percentile or a larger box",
         )
     surface = _contour(framed, threshold, largest)
-    polyData = _placed(surface, LPS_RAS @ ijkToLps(volumeNode))
+    ijkToRas = LPS_RAS @ ijkToLps(volumeNode)
+    ijkToRas[:3, 3] = transform_points(ijkToRas, [first])[0]
+    polyData = _placed(surface, ijkToRas)
     if modelNode is None or modelNode.GetScene() is None:
         scene = volumeNode.GetScene()
         modelNode = scene.AddNewNodeByClass(

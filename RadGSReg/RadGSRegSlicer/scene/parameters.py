@@ -28,10 +28,10 @@ class RadGSRegParameterNode:
     ``segmentId`` is the vertebra to register; of ``segmentPoint`` the last point counts, and
     ``newLevel`` is what the vertebra around it is, "" for not chosen. ``trainPath`` is empty
     for a file beside the scene. ``startTransform`` is an approximate CT to world; ``ctLandmarks``
-    are paired with ``worldLandmarks`` or with clicks in the X-rays (``landmarkSource``). Results go
-    into ``ctToWorld``, ``reconstruction`` and ``gaussians``. What begins with ``alone`` is of a
-    reconstruction without a CT (0 minutes: until it is done), what begins with ``volume`` of the
-    tools after it.
+    are paired with ``worldLandmarks`` or with clicks in the X-rays (``landmarkSource``). Results of
+    a registration go into ``ctToWorld``, ``reconstruction`` and ``gaussians``. What begins with
+    ``alone`` is of a reconstruction without a CT (0 minutes: until it is done) and its result, what
+    begins with ``volume`` of the tools after it, which work on ``volumeNode``, whichever that is.
     """
 
     ctVolume: vtkMRMLScalarVolumeNode
@@ -74,7 +74,10 @@ class RadGSRegParameterNode:
     aloneMinutes: Annotated[int, WithinRange(0, 600)] = 0
     aloneBoxMm: Annotated[int, WithinRange(40, 400)] = 112
     aloneHoldOut: Annotated[int, WithinRange(0, 99)] = 0
-    volumePercentile: float = PERCENTILE
+    aloneVolume: vtkMRMLScalarVolumeNode
+    aloneGaussians: vtkMRMLModelNode
+    volumeNode: vtkMRMLScalarVolumeNode
+    volumePercentile: Annotated[float, WithinRange(0.0, 100.0)] = PERCENTILE
     volumeLargest: bool = True
     volumeBox: vtkMRMLMarkupsROINode
     volumeInBox: bool = False

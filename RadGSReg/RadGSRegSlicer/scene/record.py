@@ -12,6 +12,10 @@ from RadGSRegLib.geometry import Array
 
 RECONSTRUCTION = "RadGSReg.Reconstruction"
 """The attribute of a volume made of X-rays: it is no CT."""
+STATUS = "RadGSReg.Status"
+"""The attribute of a result: what the program thinks of it."""
+REASON = "RadGSReg.Reason"
+"""The attribute that says why the status is what it is."""
 RESULT = "RadGSReg.Result"
 REPORT_ROLE = "RadGSReg.Report"
 ACCEPTED = "RadGSReg.Accepted"
