@@ -38,7 +38,7 @@ _UNSEEN_SPINES = 8
 _IN_A_ROW = 8
 # Pictures that say what is familiar: of the training, and of other patients; and the share of the
 # latter that are.
-_KNOWN, _HELD, _FAMILIAR = 2048, 256, 0.99
+_KNOWN, _HELD, _FAMILIAR = 2048, 256, 0.95
 
 
 class ConditionalGan(nn.Module):
