@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +76,8 @@ def main() -> None:
     options = registration_options(args.effort)
     for seed in range(args.first, args.first + args.cases):
         simulated = simulate_phantom_case(seed, args.realism, field=args.field)
-        # Nothing is clicked: the search begins where the views meet.
-        views = tuple(replace(view, center_px=None) for view in simulated.case.views)
-        case = replace(simulated.case, views=views)
+        case = simulated.case
+        views = case.views
         points, true = (np.asarray(simulated.truth[n]) for n in ("points_ct", "ct_to_world"))
         bones = Standardization(network, pipeline.centre_of_views(views))
         grey, drawn = zip(
