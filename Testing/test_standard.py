@@ -343,6 +343,9 @@ def test_a_bad_drawing_is_no_bad_geometry() -> None:
     }
     assert badly_drawn(["A", "B", "C", "D", "E"], shows) == ["A"]
     assert "left out: A" in of_standardised("ok", "because", shows, ["A"])[1]
+    status, reason = of_standardised("uncertain", "because", shows, ["A"], (), ["B", "E"])
+    assert status == "uncertain"
+    assert reason.startswith("B, E contradict the other X-rays, or the network drew them wrongly")
 
 
 def test_a_registration_to_drawn_bones_alone_is_never_ok(tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ def _of_standardised(
     odd = [name for name in coarse.odd if name not in drawn_badly]
     agreed, gap = _median(coarse.agreement), float(quality["widest_gap_deg"])
     plain = verdict(len(coarse.lines), gap, agreed, odd, steps < 1)
-    status, reason = of_standardised(*plain, shows, drawn_badly, unlike)
+    status, reason = of_standardised(*plain, shows, drawn_badly, unlike, odd)
     return {
         "status": status,
         "reason": reason,

@@ -67,12 +67,18 @@ def of_standardised(
     displayed: Mapping[str, Shown],
     drawn_badly: Sequence[str] = (),
     unlike: Sequence[str] = (),
+    odd: Sequence[str] = (),
 ) -> tuple[str, str]:
     """Return the verdict on X-rays that were standardised: never on the network's word alone.
 
     ``displayed``: `displayed_agreement`, empty where no X-ray is there as it was; ``unlike``: what
-    the network was trained on nothing like.
+    the network was trained on nothing like; ``odd``: what contradicts and is not ``drawn_badly``.
     """
+    if odd:
+        named = ", ".join(odd)
+        word = "contradicts" if len(odd) == 1 else "contradict"
+        why = "or the network drew them wrongly; check the geometry and the patient"
+        return "uncertain", f"{named} {word} the other X-rays, {why}"
     if status != "ok":
         return status, reason
     judged = [shown.agreement for shown in displayed.values() if not np.isnan(shown.agreement)]
