@@ -23,8 +23,8 @@ from RadGSRegLib.training.samples import SampleOptions, draw_sample
 from RadGSRegLib.training.subjects import make_subject
 
 FOLDER = Path(__file__).resolve().parent.parent / "Resources" / "Models"
-# That of levels is another network: test_levels.py.
-MODELS = sorted(p for p in FOLDER.glob("*.safetensors") if p.stem != "levels")
+# Those of levels and of the standardisation are other networks: test_levels.py, test_standard.py.
+MODELS = sorted(p for p in FOLDER.glob("*.safetensors") if p.stem not in ("levels", "standard"))
 
 
 def test_they_are_there_and_small():

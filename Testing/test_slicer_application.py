@@ -328,7 +328,7 @@ def test_a_volume_is_drawn_while_it_grows_and_turned_along_its_bone(
     for view in views.SLICE_VIEWS:
         assert _bright(application, view) > 60
         layers = views.compositeNode(slicer.mrmlScene, view)
-        assert layers.GetBackgroundVolumeID() == parameters.reconstruction.GetID()
+        assert layers.GetBackgroundVolumeID() == parameters.aloneVolume.GetID()
     widget.ui.volumeSurfaceButton.click()
     widget.ui.volumeAxesButton.click()
     widget.ui.volumeCutRedCheckBox.checked = True
