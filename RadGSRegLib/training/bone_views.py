@@ -24,8 +24,8 @@ _CUT = 0.3
 _FIELD = (0.55, 1.1)
 _FIELD_OFF = 0.08
 # Shades over the pictures, of their own deviation, by how many knots they have along each axis: a
-# display is not a function of attenuation alone. (Finer ones too, with 6 to 24 knots, made bones of
-# a real trunk worse: docs/experiments/standard.md.)
+# display is not a function of attenuation alone. (With those of 6 to 24 knots too, trunks cut and
+# more hard X-rays, bones of a real trunk got worse: docs/experiments/standard.md.)
 _SHADES = {4: 0.3, 8: 0.1}
 
 
