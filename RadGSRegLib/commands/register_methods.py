@@ -62,13 +62,13 @@ def run_ours(job: Job, progress: Progress) -> PipelineResult:
     from .. import pipeline
 
     learned, prior_ct, see_s = _learned(job, progress.part(0.0, 0.12))
-    standard, progress, standardised = _standardised(job, progress)
+    standard, rest, standardised = _standardised(job, progress.part(0.12, 1.0))
     proposers = [*learned, *standard]
     result = pipeline.run(
         job.case,
         job.start,
         job.options,
-        progress.part(0.12, 1.0),
+        rest,
         proposers,
         prior_ct,
         on_registered=job.on_registered,
@@ -132,7 +132,7 @@ def _standardised(
         bones,
         job.start,
         job.options.registration,
-        progress.part(0.1, 0.5),
+        progress.part(0.0, 0.45),
         job.options.device,
     )
     said = {

@@ -64,10 +64,14 @@ def contradictions(
     """
     kept, odd = list(range(len(lines))), list[int]()
     scores = [float("nan")] * len(lines)
-    heard = report
+
+    def again(_share: float) -> None:
+        if report is not None:
+            report(1.0)
+
     while True:
         some = lines.some(kept)
-        images = predicted(some, grid, report=heard)
+        images = predicted(some, grid, report=again if odd else report)
         now = agreement(images, some.values, some.weight)
         for n, score in zip(kept, now, strict=True):
             scores[n] = score
@@ -87,11 +91,6 @@ def contradictions(
             break
         worst = elsewhere[int(np.argmin([now[n] for n in elsewhere]))]
         odd.append(kept.pop(worst))
-
-        def heard(_share: float) -> None:
-            if report is not None:
-                report(1.0)
-
     return scores, sorted(odd)
 
 

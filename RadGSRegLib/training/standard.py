@@ -141,6 +141,13 @@ class StandardTrainer(Loop):
         samples = pool.samples([first + n for n in range(count)])
         return show_bones(samples, self.pair.network.config, rng)
 
+    def learn_familiar(self) -> None:
+        """Tell the network what pictures of the training are like, and how far others lie off."""
+        network = self.pair.network
+        known = self.shown_of(self.pool, 0, min(_KNOWN, self._known(self.step)))
+        other = self.shown_of(self.unseen or self.pool, VALIDATION, _HELD)
+        network.learn_familiar(asked(network, known)[1], asked(network, other)[1], _FAMILIAR)
+
 
 def masked_l1(bone: Tensor, shown: BonesShown) -> Tensor:
     """Return the mean absolute error of line integrals (N, H, W) where pictures are valid."""
@@ -253,9 +260,7 @@ def _train(
         around["unseen"] = unseen
         trainer = StandardTrainer(network, pool, config.standard, **around)
         history = trainer.run(report, asked_for.minutes, asked_for.is_enough)
-        known = trainer.shown_of(pool, 0, min(_KNOWN, trainer._known(trainer.step)))
-        other = trainer.shown_of(unseen, VALIDATION, _HELD)
-        network.learn_familiar(asked(network, known)[1], asked(network, other)[1], _FAMILIAR)
+        trainer.learn_familiar()
         return history, trainer.minutes
 
 
