@@ -71,7 +71,7 @@ def _add_without_ct(parser: argparse.ArgumentParser) -> None:
         "--minutes",
         type=positive_minutes,
         metavar="M",
-        help="stop the fit after so long, with the best so far (see --hold-out)",
+        help="stop after so long, with the best so far (see --hold-out)",
     )
     group.add_argument(
         "--hold-out",

@@ -4,6 +4,7 @@ from .box import FRESH_BOX_MM as FRESH_BOX_MM
 from .box import Box as Box
 from .box import box_of_cloud as box_of_cloud
 from .box import cube as cube
+from .deadline import Deadline as Deadline
 from .density_control import DensityControl as DensityControl
 from .density_control import halves as halves
 from .free_cloud import FreeCloud as FreeCloud

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..drr import SystemMatrix
 from . import bounds
+from .watch import Watch
 
 # Differences and distances count as in a square below these, 1/mm.
 _SMOOTH_BELOW = 5e-4
@@ -48,14 +49,17 @@ def solve(
     *,
     penalty: Penalty | None = None,
     inner: int = 6,
-    report: Callable[[float], None] | None = None,
+    report: Watch | None = None,
 ) -> Tensor:
     """Improve voxels (K, J, I) so that their line integrals approach ``targets`` (V, rows,
-    columns), which count by ``weight``; never negative, 1/mm. ``report`` hears the share done."""
+    columns), which count by ``weight``; never negative, 1/mm. ``report`` hears the share done, and
+    ends it early once it is late."""
     chosen = penalty or Penalty()
     for number in range(rounds):
         if report is not None:
             report(number / rounds)
+            if report.late:
+                break
         fresh = not bool(voxels.any())
         tv = chosen.tv / (_slopes(voxels).square().sum(0) + _SMOOTH_BELOW**2).sqrt()
         if fresh:
@@ -73,7 +77,7 @@ def solve(
             )
 
         residual = matrix.transpose(targets * weight) + pull * nearest - hessian(voxels)
-        voxels = _conjugate(hessian, residual, voxels, inner).clamp_min(0.0)
+        voxels = _conjugate(hessian, residual, voxels, inner, report).clamp_min(0.0)
     return voxels
 
 
@@ -84,12 +88,16 @@ def tissue_or_air(voxels: Tensor) -> Tensor:
 
 
 def _conjugate(
-    hessian: Callable[[Tensor], Tensor], residual: Tensor, start: Tensor, steps: int
+    hessian: Callable[[Tensor], Tensor],
+    residual: Tensor,
+    start: Tensor,
+    steps: int,
+    watch: Watch | None,
 ) -> Tensor:
     x, direction = start, residual
     power = (residual * residual).sum()
     for _ in range(steps):
-        if not float(power) > 0.0:
+        if not float(power) > 0.0 or (watch is not None and watch.late):
             break
         ahead = hessian(direction)
         length = power / (direction * ahead).sum()

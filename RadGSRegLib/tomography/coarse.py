@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,13 +12,14 @@ from torch.nn import functional
 
 from ..drr import SystemMatrix
 from ..geometry import Array
-from ..reconstruction import Box, cube
+from ..reconstruction import Box, Deadline, cube
 from ..system import Progress
 from . import bounds
 from .algebraic import Penalty, solve
 from .beams import Beams
 from .consistency import contradictions
 from .display import Display, fit_display, ranked
+from .watch import Watch
 
 _DISPLAY_STEPS, _DISPLAY_AGAIN = 300, 20
 _DISPLAY_RATE, _DISPLAY_RATE_AGAIN = 0.2, 0.05
@@ -46,7 +47,8 @@ class Coarse:
     ``display`` is None where all X-rays are line integrals; ``lines`` are the X-rays as such;
     ``voxels`` (K, J, I) lie on ``grid``; ``sign`` (V,) says whether bone is bright; ``agreement``
     how well each X-ray is predicted from the others, and ``odd`` the names of those that contradict
-    the rest and are left out of all that follows (`contradictions`).
+    the rest and are left out of all that follows (`contradictions`). ``finished``: nothing was left
+    out because time was up.
     """
 
     display: Display | None
@@ -56,6 +58,7 @@ class Coarse:
     sign: Tensor
     agreement: tuple[float, ...] = ()
     odd: tuple[str, ...] = ()
+    finished: bool = True
 
     def without(self, odd: Sequence[int]) -> Coarse:
         """Return it without some X-rays, whose names are kept as ``odd``."""
@@ -68,23 +71,30 @@ class Coarse:
         return replace(self, display=display, lines=lines, sign=sign, odd=names)
 
 
-def coarse_volume(beams: Beams, centre_world: Array, report: Progress) -> Coarse:
-    """Find the display curves, and all that the beams cross in voxels of 4 mm."""
+def coarse_volume(
+    beams: Beams, centre_world: Array, report: Progress, deadline: Deadline | None = None
+) -> Coarse:
+    """Find the display curves, and all that the beams cross in voxels of 4 mm.
+
+    Once ``deadline`` has passed, what is left of it is left out, the finest voxels first of all.
+    """
+    until = deadline or Deadline(None)
     device = beams.values.device
     if bool(beams.known.all()):
         grid = _region(centre_world, _COARSE.voxel_mm)
         now = Coarse(None, beams, torch.zeros(_shape(grid), device=device), grid, beams.sign)
     else:
-        now = _coarsest(beams, centre_world, report.part(0.0, 0.35))
-    now = _refined(now, _COARSE, centre_world, report.part(0.35, 0.5))
+        now = _coarsest(beams, centre_world, report.part(0.0, 0.35), until)
+    now = _refined(now, _COARSE, centre_world, report.part(0.35, 0.5), until)
     few = now.lines.thinned(_COARSE.factor)
     few = as_lines(few, now.display, _matrix(few, now.grid).forward(now.voxels))
-    checking = saying(report.part(0.5, 0.65), "comparing the X-rays with each other")
+    comparing = "comparing the X-rays with each other"
+    checking = Watch(report.part(0.5, 0.65), comparing, until)
     agreed, odd = contradictions(few, now.grid, report=checking)
     now = replace(now, agreement=tuple(agreed)).without(odd)
-    now = _refined(now, _FINE, centre_world, report.part(0.65, 1.0))
+    now = _refined(now, _FINE, centre_world, report.part(0.65, 1.0), until)
     lines = as_lines(now.lines, now.display, _matrix(now.lines, now.grid).forward(now.voxels))
-    return replace(now, lines=lines)
+    return replace(now, lines=lines, finished=now.finished and not until.struck)
 
 
 def as_lines(beams: Beams, display: Display | None, rendered: Tensor) -> Beams:
@@ -95,14 +105,13 @@ def as_lines(beams: Beams, display: Display | None, rendered: Tensor) -> Beams:
     return beams.with_values(torch.where(beams.known[:, None, None], beams.values, lines))
 
 
-def saying(report: Progress, message: str) -> Callable[[float], None]:
-    """Report shares with one message."""
-    return lambda share: report(share, message)
-
-
-def _refined(now: Coarse, stage: _Stage, centre_world: Array, report: Progress) -> Coarse:
+def _refined(
+    now: Coarse, stage: _Stage, centre_world: Array, report: Progress, until: Deadline
+) -> Coarse:
     """Finer voxels of the same views; the display once more where voxels are still coarse."""
-    said = saying(report, "a coarse volume")
+    watch = Watch(report, "a coarse volume", until)
+    if watch.late:
+        return now
     few, display = now.lines.thinned(stage.factor), now.display
     grid = _region(centre_world, stage.voxel_mm)
     voxels = now.voxels
@@ -114,13 +123,14 @@ def _refined(now: Coarse, stage: _Stage, centre_world: Array, report: Progress) 
     usual, fewer = Penalty(), stage.factor**2
     penalty = Penalty(usual.tv / fewer, usual.pull / fewer, not few.bone_alone)
     for number in range(stage.rounds):
-        said(number / stage.rounds)
-        part = report.part(number / stage.rounds, (number + 1) / stage.rounds)
-        heard, display_heard = (
-            saying(part.part(*share), "a coarse volume") for share in ((0.0, 0.6), (0.6, 1.0))
-        )
+        watch(number / stage.rounds)
+        part = watch.part(number / stage.rounds, (number + 1) / stage.rounds)
+        if part.late:
+            break
         lines = as_lines(few, display, matrix.forward(voxels))
-        voxels = solve(matrix, lines.values, few.weight, voxels, 2, penalty=penalty, report=heard)
+        voxels = solve(
+            matrix, lines.values, few.weight, voxels, 2, penalty=penalty, report=part.part(0.0, 0.6)
+        )
         if display is not None and stage is _COARSE:
             display, voxels, _ = fit_display(
                 few,
@@ -129,18 +139,24 @@ def _refined(now: Coarse, stage: _Stage, centre_world: Array, report: Progress) 
                 display,
                 _DISPLAY_AGAIN,
                 rate=_DISPLAY_RATE_AGAIN,
-                report=display_heard,
+                report=replace(part.part(0.6, 1.0), deadline=Deadline(until.left_s)),
             )
     return replace(now, display=display, voxels=voxels, grid=grid)
 
 
-def _coarsest(beams: Beams, centre_world: Array, report: Progress) -> Coarse:
-    """Display and volume of the coarsest stage, with the polarity that fits better."""
+def _coarsest(beams: Beams, centre_world: Array, report: Progress, until: Deadline) -> Coarse:
+    """Display and volume of the coarsest stage, with the polarity that fits better.
+
+    Where time is short each guess has its share of half of it.
+    """
     grid = _region(centre_world, _COARSEST.voxel_mm)
     guesses = (1, -1) if bool((beams.sign == 0).any()) else (1,)
+    each_s = None if until.left_s is None else 0.5 * until.left_s / len(guesses)
     best: tuple[float, Coarse] | None = None
+    finished = True
     for number, guess in enumerate(guesses):
         part = report.part(number / len(guesses), (number + 1) / len(guesses))
+        watch = Watch(part, "the display curve", Deadline(each_s))
         sign = torch.where(beams.sign == 0, guess, beams.sign)
         shown = ranked(beams, sign)
         few = shown.thinned(_COARSEST.factor)
@@ -151,12 +167,13 @@ def _coarsest(beams: Beams, centre_world: Array, report: Progress) -> Coarse:
             Display.start(few),
             _DISPLAY_STEPS,
             rate=_DISPLAY_RATE,
-            report=saying(part, "the display curve"),
+            report=watch,
         )
+        finished = finished and not watch.deadline.struck
         if best is None or loss < best[0]:
             best = (loss, Coarse(display, shown, voxels, grid, sign))
     assert best is not None
-    return best[1]
+    return replace(best[1], finished=finished)
 
 
 def _region(centre_world: Array, spacing_mm: float) -> Box:

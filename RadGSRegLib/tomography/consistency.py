@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +12,7 @@ from ..reconstruction import Box
 from . import bounds
 from .algebraic import Penalty, solve
 from .beams import Beams
+from .watch import Watch
 
 # Details: what is left of a picture's means over 3 pixels without those over 13.
 _FINE_PX, _COARSE_PX = 1, 6
@@ -24,18 +23,18 @@ _LEAST_PIXELS = 16
 _LEAST_KEPT, _MOST_ODD = 6, 0.3
 
 
-def predicted(lines: Beams, grid: Box, *, report: Callable[[float], None] | None = None) -> Tensor:
+def predicted(lines: Beams, grid: Box, *, report: Watch | None = None) -> Tensor | None:
     """Predict each view from the other views (V, rows, columns).
 
     Views are left out in five turns, every fifth at a time, and voxels on ``grid`` are solved for
     from the others. A view that was itself fitted would agree with whatever was bent to it.
     (Penalties are those of finer pixels: smoother voxels, with which the bounds were measured.)
+    None where ``report`` became late.
     """
     out = torch.zeros_like(lines.values)
     folds = min(_FOLDS, len(lines))
     for fold in range(folds):
-        if report is not None:
-            report(fold / folds)
+        part = None if report is None else report.part(fold / folds, (fold + 1) / folds)
         left = [n for n in range(len(lines)) if n % folds == fold]
         rest = lines.some([n for n in range(len(lines)) if n % folds != fold])
         here = lines.some(left)
@@ -44,14 +43,16 @@ def predicted(lines: Beams, grid: Box, *, report: Callable[[float], None] | None
         known = SystemMatrix(rest.cameras, grid.index_to_world, shape, device=device)
         start = torch.zeros(shape, device=device)
         penalty = Penalty(tissue=not lines.bone_alone)
-        voxels = solve(known, rest.values, rest.weight, start, 2, penalty=penalty)
+        voxels = solve(known, rest.values, rest.weight, start, 2, penalty=penalty, report=part)
+        if part is not None and part.late:
+            return None
         asked = SystemMatrix(here.cameras, grid.index_to_world, shape, device=device)
         out[left] = asked.forward(voxels)
     return out
 
 
 def contradictions(
-    lines: Beams, grid: Box, *, report: Callable[[float], None] | None = None
+    lines: Beams, grid: Box, *, report: Watch | None = None
 ) -> tuple[list[float], list[int]]:
     """Return how well the details of each view agree with what the others predict (V,), and which
     views contradict the rest: those that agree much less than most, and either not at all, or what
@@ -60,18 +61,17 @@ def contradictions(
 
     Of those the one that agrees least is left out and the rest are looked at again, as long as
     there is one: a wrong view also spoils what is predicted of its neighbours. How well a view
-    agrees is not enough: a thick and noisy one agrees less, and in its own place all the same.
+    agrees is not enough: a thick and noisy one agrees less, and in its own place all the same. Once
+    ``report`` is late what is known until then is returned, NaN for what is not.
     """
     kept, odd = list(range(len(lines))), list[int]()
     scores = [float("nan")] * len(lines)
-
-    def again(_share: float) -> None:
-        if report is not None:
-            report(1.0)
-
+    again = None if report is None else report.part(1.0, 1.0)
     while True:
         some = lines.some(kept)
         images = predicted(some, grid, report=again if odd else report)
+        if images is None:
+            break
         now = agreement(images, some.values, some.weight)
         for n, score in zip(kept, now, strict=True):
             scores[n] = score

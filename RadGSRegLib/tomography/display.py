@@ -19,7 +19,7 @@ pulled to tissue or air, whichever it resembles (measured: docs/experiments/beam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,7 @@ from ..drr import SystemMatrix
 from . import bounds
 from .algebraic import tissue_or_air
 from .beams import Beams
+from .watch import Watch
 
 _KNOTS = 12
 # Of the fit: weights of the penalties against a mean distance of ranks, and Adam's steps.
@@ -200,11 +201,12 @@ def fit_display(
     steps: int,
     *,
     rate: float,
-    report: Callable[[float], None] | None = None,
+    report: Watch | None = None,
 ) -> tuple[Display, Tensor, float]:
     """Fit a display and a coarse volume (K, J, I) to ranked views, by Adam.
 
-    ``rate``: of the display's numbers at the first step. Returns both, and the last loss.
+    ``rate``: of the display's numbers at the first step. ``report`` hears the share done; where it
+    has a deadline the rates follow the clock, and it ends then. Returns both, and the last loss.
     """
     unit = bounds.TISSUE_MU
     relative = (voxels / unit).clone().requires_grad_()
@@ -217,11 +219,15 @@ def fit_display(
     total = beams.weight.sum()
     span = beams.values[beams.known].std() if bool(beams.known.any()) else torch.tensor(1.0)
     known = beams.known[:, None, None]
-    loss = torch.zeros(())
+    loss = torch.tensor(torch.inf)
     for step in range(steps):
+        gone = step / steps
         if report is not None:
-            report(step / steps)
-        slower = 0.05 + 0.475 * (1.0 + np.cos(np.pi * step / steps))
+            report(gone)
+            if report.late:
+                break
+            gone = max(gone, report.deadline.share)
+        slower = 0.05 + 0.475 * (1.0 + np.cos(np.pi * gone))
         for group, full in zip(optimizer.param_groups, (_RATE_VOXELS, rate), strict=True):
             group["lr"] = full * slower
         lines = _Lines.apply(relative.clamp_min(0.0) * unit, matrix)

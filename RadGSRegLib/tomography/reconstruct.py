@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,7 @@ from ..cases import View
 from ..errors import InputError
 from ..gaussians import GaussianCloud
 from ..geometry import Array
-from ..reconstruction import DensityControl, Reconstruction, cube, image_losses
+from ..reconstruction import Deadline, DensityControl, Reconstruction, cube, image_losses
 from ..system import Progress, ProgressCallable, one_torch_thread
 from ..views import ViewFilter, prepare_views
 from .beams import Beams, whole_beams
@@ -57,7 +56,8 @@ def reconstruct_beam(
         The cloud (world mm), the volume of the inner cube (1/mm, world axes) and JSON values:
         "status" ("ok" or "uncertain") and "reason", "views" ({name: {"psnr_db", "ssim",
         "held_out"}}), "psnr_db", "ssim", "held_out_psnr_db" and "held_out_ssim" over views,
-        "agreement" ({name: of details with what the other X-rays predict}), for
+        "agreement" ({name: of details with what the other X-rays predict, None where that was not
+        judged}), "coarse_finished" (False where the minutes were over before), for
         standardised X-rays "displayed_agreement" ({name: of the bones' details with those of the
         X-ray as it is}) and "drawn_badly" (left out, and not for geometry), "odd_views" (which
         contradict the rest and were left out), "widest_gap_deg", "gaussians", "inner_gaussians",
@@ -98,15 +98,14 @@ def reconstruct_beam(
         )
     with one_torch_thread():
         report(0.0, "preparing the X-rays")
+        deadline = Deadline(None if chosen.minutes is None else 60.0 * chosen.minutes)
         prepared = prepare_views(views, filters)
         every = whole_beams(prepared, centre, chosen.pixels, chosen.device)
         if every.bone_alone and not bool(every.values.any()):
             raise InputError("the X-rays", "show no bone once they are standardised", "check them")
         rest = [n for n in range(len(every)) if n not in held]
         fitted = every.some(rest)
-        began = time.perf_counter()
-        coarse = coarse_volume(fitted, centre, report.part(0.02, 0.4))
-        spent = time.perf_counter() - began
+        coarse = coarse_volume(fitted, centre, report.part(0.02, 0.4), deadline)
         previews = Previews(report, centre, chosen.box_mm, chosen.spacing_mm)
         previews.voxels(coarse.voxels, coarse.grid)
         inner = cube(centre, chosen.box_mm, chosen.spacing_mm)
@@ -118,7 +117,7 @@ def reconstruct_beam(
         if asked is not None:
             judged = _lines_of_held(asked, coarse.display, cloud)
         control = DensityControl(chosen.gaussians - (len(cloud) - inner_count))
-        left = _with_minutes_left(chosen, spent)
+        left = _with_minutes_left(chosen, deadline)
         part = report.part(0.4, 0.97)
 
         fitting = f"fitting Gaussians to {len(fitted)} X-rays"
@@ -172,10 +171,8 @@ def _held_out(count: int, wanted: int) -> list[int]:
     return [int((n + 0.5) * count / wanted) for n in range(wanted)] if wanted else []
 
 
-def _with_minutes_left(options: BeamOptions, spent_s: float) -> BeamOptions:
-    if options.minutes is None:
-        return options
-    return replace(options, minutes=max(options.minutes - spent_s / 60.0, 0.0))
+def _with_minutes_left(options: BeamOptions, deadline: Deadline) -> BeamOptions:
+    return options if deadline.left_s is None else replace(options, minutes=deadline.left_s / 60.0)
 
 
 def _judges(held: Beams, fitted: Beams, coarse: Coarse) -> Beams | None:
@@ -247,11 +244,14 @@ def _quality(
         out[f"{key}psnr_db"] = float(np.mean(decibels))
         out[f"{key}ssim"] = float(np.mean(likeness))
     gap = widest_gap_deg(lines.cameras, centre_world)
-    status, reason = verdict(len(lines), gap, _median(coarse.agreement), coarse.odd, steps < 1)
+    status, reason = verdict(
+        len(lines), gap, _median(coarse.agreement), coarse.odd, steps < 1, not coarse.finished
+    )
     return out | {
         "status": status,
         "reason": reason,
         "odd_views": list(coarse.odd),
+        "coarse_finished": coarse.finished,
         "widest_gap_deg": gap,
         "views": {name: views[name] for name in every.names if name in views},
         "agreement": {
@@ -272,8 +272,10 @@ def _of_standardised(
     drawn_badly = badly_drawn(coarse.odd, shows)
     odd = [name for name in coarse.odd if name not in drawn_badly]
     agreed, gap = _median(coarse.agreement), float(quality["widest_gap_deg"])
-    plain = verdict(len(coarse.lines), gap, agreed, odd, steps < 1)
-    status, reason = of_standardised(*plain, shows, drawn_badly, unlike, odd)
+    unfinished = not coarse.finished
+    plain = verdict(len(coarse.lines), gap, agreed, odd, steps < 1, unfinished)
+    contradicting = [] if unfinished else odd
+    status, reason = of_standardised(*plain, shows, drawn_badly, unlike, contradicting)
     return {
         "status": status,
         "reason": reason,

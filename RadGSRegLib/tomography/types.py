@@ -15,9 +15,9 @@ class BeamOptions:
 
     ``seed`` and ``steps`` fix the result on one machine. ``minutes`` (None: no limit) ends the fit
     early, with the best so far where views are held out; the learning rate then follows the clock.
-    The coarse volume is always finished. ``box_mm``: edge of the inner cube, where detail is
-    wanted; ``spacing_mm``: its voxels. ``gaussians``: how many there are at most in both clouds.
-    ``pixels``: X-rays are thinned to so many along their longer edge.
+    They bound the coarse volume too: what is unfinished is never "ok". ``box_mm``: edge of the
+    inner cube, where detail is wanted; ``spacing_mm``: its voxels. ``gaussians``: how many there
+    are at most in both clouds. ``pixels``: X-rays are thinned to so many along their longer edge.
     ``hold_out`` views are fitted to nothing and judge the rest. Weights of the losses on images and
     volumes scaled to about [0, 1]: L1 + ``weight_dssim`` (1 - SSIM) + ``weight_tv`` TV.
     """

@@ -28,12 +28,24 @@ def widest_gap_deg(cameras: Sequence[Camera], centre_world: Array) -> float:
 
 
 def verdict(
-    views: int, gap_deg: float, agreement: float, odd: Sequence[str], stopped_early: bool
+    views: int,
+    gap_deg: float,
+    agreement: float,
+    odd: Sequence[str],
+    stopped_early: bool,
+    unfinished: bool = False,
 ) -> tuple[str, str]:
     """Return "ok" or "uncertain", and why in one sentence.
 
     ``agreement``: the median that `consistency.contradictions` says, NaN where nothing is judged.
+    ``stopped_early``: no step of the fit was taken; ``unfinished``: nor is the coarse volume whole,
+    so that what contradicts may only be unfinished.
     """
+    if unfinished:
+        return (
+            "uncertain",
+            "stopped early, before the coarse volume was finished; give more minutes",
+        )
     if odd:
         named = ", ".join(odd)
         word = "contradicts" if len(odd) == 1 else "contradict"
