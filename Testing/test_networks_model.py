@@ -12,7 +12,7 @@ import torch
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.networks import load_model, save_model
 from RadGSRegLib.networks.model import ModelConfig, RadGSReg
-from RadGSRegLib.networks.tensor_file import load_tensors, save_tensors
+from RadGSRegLib.tensors.tensor_file import load_tensors, save_tensors
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

@@ -19,7 +19,7 @@ from RadGSRegLib.networks import ENCODERS, load_model, save_model
 from RadGSRegLib.networks.model import ModelConfig, RadGSReg
 from RadGSRegLib.networks.regm import _OLD_NAMES, RegM, RegMConfig, move_volume
 from RadGSRegLib.networks.regm_heads import HEADS, Displacements, fit_rigid
-from RadGSRegLib.networks.tensor_file import load_tensors, save_tensors
+from RadGSRegLib.tensors.tensor_file import load_tensors, save_tensors
 from RadGSRegLib.training import bounds
 from RadGSRegLib.training.config import TrainingConfig
 from RadGSRegLib.training.ct_pairs import CtPairs

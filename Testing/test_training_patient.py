@@ -20,9 +20,9 @@ from RadGSRegLib.networks import (
     patient_cloud,
     save_model,
 )
-from RadGSRegLib.networks.tensor_file import load_tensors, save_tensors
 from RadGSRegLib.phantom import LABELS, make_phantom, random_spine
 from RadGSRegLib.simulation import simulate_case, write_simulated_case
+from RadGSRegLib.tensors.tensor_file import load_tensors, save_tensors
 from RadGSRegLib.training.config import TrainingConfig
 from RadGSRegLib.training.objective import Objective
 from RadGSRegLib.training.patient import finish_patient_model, patient_model

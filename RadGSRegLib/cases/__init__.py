@@ -73,4 +73,6 @@ from .views import read_views as read_views
 from .views import read_views_with_axes as read_views_with_axes
 from .views import view_name as view_name
 from .views import write_views as write_views
+from .work import claim as claim
+from .work import make_folder as make_folder
 from .xray import read_xray as read_xray

@@ -12,7 +12,7 @@ _MOST_BYTES = 100_000_000  # the format's own limit of a header
 
 
 def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the JSON values that `networks.tensor_file.save_tensors` put into a file's header.
+    """Read the JSON values that `tensors.save_tensors` put into a file's header.
 
     A safetensors file begins with the length of its header (8 bytes, little-endian) and the header
     itself, which is JSON. Raises InputError for a file that is missing, damaged or no model.

@@ -78,8 +78,6 @@ from .start import guess_of as guess_of
 from .start import learned_start as learned_start
 from .start import see as see
 from .start import see_places as see_places
-from .tensor_file import load_tensors as load_tensors
-from .tensor_file import save_tensors as save_tensors
 from .views import ViewBatch as ViewBatch
 from .views import make_batch as make_batch
 from .views import resample_views as resample_views

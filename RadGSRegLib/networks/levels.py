@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from ..cases import options_from, output_file
 from ..errors import InputError
+from ..tensors import load_tensors, save_tensors
 from .detector import Detector, DetectorConfig, maps_of_case
 from .model import card_text
-from .tensor_file import load_tensors, save_tensors
 
 LEVEL_CLASSES = ("above", "T12", "L1", "L2", "L3", "L4", "L5", "S1", "untold")
 """What a vertebra in a picture may be: one above T12, a level, or one whose level nothing tells."""

@@ -15,6 +15,7 @@ from ..cases import options_from, output_file
 from ..choices import ANCHORS
 from ..errors import InputError
 from ..gaussians import GaussianCloud, coarsen, rasterize, voxelize
+from ..tensors import load_tensors, save_tensors
 from ..views import local_contrast
 from . import bounds
 from .anchors import Anchors, grid_cloud
@@ -24,7 +25,6 @@ from .recm import Deformation, Prediction, RecM, RecMConfig
 from .regm import RegM, RegMConfig
 from .shapes import Shapes
 from .smooth import smooth_shapes
-from .tensor_file import load_tensors, save_tensors
 from .views import ViewBatch
 
 SCHEMA = "radgsreg/model"

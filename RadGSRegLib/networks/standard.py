@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from ..cases import options_from, output_file
 from ..errors import InputError
+from ..tensors import load_tensors, save_tensors
 from .model import card_text
-from .tensor_file import load_tensors, save_tensors
 
 SCHEMA = "radgsreg/standardizer"
 VERSION = 1

@@ -4,8 +4,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..cases import make_folder
 from ..system import Progress
-from ..training import Pretraining, make_folder, pretrain
+from ..training import Pretraining, pretrain
 from .design import Cell, Design
 
 

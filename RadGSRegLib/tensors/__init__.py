@@ -1,7 +1,7 @@
 """Geometry on tensors: batches of rigid transforms and of pictures' lenses, on any device.
 
 The same conventions as `geometry`, which is for one thing at a time on the CPU. Nothing here goes
-back to the host.
+back to the host but what `save_tensors` writes: tensors and JSON values in one file.
 """
 
 from .host import reads_are_free as reads_are_free
@@ -18,3 +18,5 @@ from .rigid import orthonormalized as orthonormalized
 from .rigid import rotation_vector as rotation_vector
 from .rigid import skew as skew
 from .rigid import twist_about as twist_about
+from .tensor_file import load_tensors as load_tensors
+from .tensor_file import save_tensors as save_tensors

@@ -4,7 +4,6 @@ from .card import measured_on as measured_on
 from .config import PhaseShares as PhaseShares
 from .config import TrainingConfig as TrainingConfig
 from .config import read_config as read_config
-from .kept import make_folder as make_folder
 from .levels import levels_config as levels_config
 from .levels import pretrain_levels as pretrain_levels
 from .patient import check_base as check_base

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..networks import load_tensors, save_tensors
+from ..tensors import load_tensors, save_tensors
 
 SCHEMA = "radgsreg/checkpoint"
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cases import output_file
+from ..cases import make_folder, output_file
 from ..errors import InputError
 
 Arrays = dict[str, NDArray[Any]]
@@ -35,14 +35,6 @@ def keep(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     make_folder(path.parent)
     with output_file(path) as part:
         np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder where it is missing. Raises InputError where it cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(folder, f"cannot be made ({error.strerror})") from error
 
 
 def read_kept(path: Path) -> Arrays | None:

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..gaussians import voxelize
-from ..networks import NUMBERS, Anchors, Shapes, load_tensors, save_tensors
+from ..networks import NUMBERS, Anchors, Shapes
 from ..system import Progress
+from ..tensors import load_tensors, save_tensors
 from . import bounds
 from .pool import Source
 from .readers import phantom_sources
