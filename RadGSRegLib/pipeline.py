@@ -7,12 +7,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .cases import Case, View, clicked_centre, middle_of_views
+from .errors import InputError
 from .geometry import Array, Volume, transform_points
 from .system import Progress, ProgressCallable, device_name
 
@@ -223,6 +225,7 @@ def reconstruct(
     progress: Progress | None = None,
     filters: Sequence[ViewFilter] = (),
     beam: BeamOptions | None = None,
+    work: Path | None = None,
 ) -> Reconstruction:
     """Reconstruct Gaussians and a volume from X-rays (math.md section 5).
 
@@ -238,12 +241,15 @@ def reconstruct(
         filters: what makes the views better first.
         beam: options for three X-rays or more without a prior, of no use otherwise; None: the
             defaults, with seed, device, time, steps, box and voxels of ``options``.
+        work: a folder that keeps what an interrupted reconstruction of three X-rays or more without
+            a prior needs to go on.
 
     Returns:
         The cloud (world mm), the volume (1/mm, world axes) and the quality of the fit.
 
     Raises:
-        InputError: for views that cannot show the place, or an empty prior.
+        InputError: for views that cannot show the place, an empty prior, or a work folder that is
+            of something else or of no use.
         Cancelled: when ``progress`` says so.
 
     Example:
@@ -268,7 +274,10 @@ def reconstruct(
             options=beam or _beam_of(options),
             filters=filters,
             progress=progress,
+            work=work,
         )
+    if work is not None:
+        raise InputError(work, "keeps nothing of two X-rays, or with a prior", "leave it out")
     return reconstruct_from_views(
         views,
         prior_cloud=prior_cloud,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..cases import StackPlace
 
 
-def add_path(parser: argparse.ArgumentParser, name: str, metavar: str, help: str) -> None:
+def add_path(parser: argparse._ActionsContainer, name: str, metavar: str, help: str) -> None:
     """Add a file or folder that is read or written; None where it is an option not given."""
     parser.add_argument(name, metavar=metavar, type=Path, help=help)
 

@@ -90,6 +90,7 @@ def _add_without_ct(parser: argparse.ArgumentParser) -> None:
         "--gaussians", type=whole(500, 10**7), metavar="N", help="at most (default 60000)"
     )
     group.add_argument("--steps", type=whole(1), metavar="N", help="of the fit (default 600)")
+    add_path(group, "--work", "DIR", "what is kept here lets an interrupted run go on")
     add_standardize(group, "reconstruct the bones alone, as a network draws them of each X-ray")
 
 
@@ -102,11 +103,14 @@ def check(args: argparse.Namespace) -> None:
     if args.method == "learned" and args.ct_prior:
         raise InputError("--ct-prior", "is of use only with --method optimize")
     if args.method == "learned" or args.ct_prior:
-        if args.standardize is not None:
-            raise InputError("--standardize", "is of use only with X-rays alone", "leave it out")
+        for option, asked in (("--standardize", args.standardize), ("--work", args.work)):
+            if asked is not None:
+                raise InputError(option, "is of use only with X-rays alone", "leave it out")
         for name, given in _without_ct(args).items():
             option = "--" + name.replace("_", "-").replace("spacing-mm", "spacing")
             raise InputError(option, f"is {given}, but is of use only with X-rays alone")
+    if args.work is not None and args.work.resolve() == Path(args.out).resolve():
+        raise InputError("--work", "is the folder of the results", "name another one")
     if args.start and not args.ct_prior:
         raise InputError("--start", "is of use only with --ct-prior")
 
@@ -251,8 +255,12 @@ def _alone(
     if len(views) > 2:
         plain = BeamOptions(seed=args.seed, device=torch_device(args.device))
         beam = BeamOptions(**{**asdict(plain), **given})
-        done = pipeline.reconstruct(views, progress=progress, beam=beam, filters=filters)
+        done = pipeline.reconstruct(
+            views, progress=progress, filters=filters, beam=beam, work=args.work
+        )
         return done.cloud, done.volume, _with_standard(done.quality, bones)
+    if args.work is not None:
+        raise InputError("--work", "keeps nothing of two X-rays", "leave it out")
     if "hold_out" in given:
         raise InputError("--hold-out", "leaves nothing of two X-rays", "leave it out")
     options = reconstruction_options(args.device, args.seed)

@@ -67,6 +67,39 @@ class FreeCloud:
         length: Tensor = gradient.norm(dim=1)
         return length
 
+    def state(self) -> dict[str, Tensor]:
+        """All numbers by name, those of Adam's memory among them."""
+        state = {}
+        for number, tensor in enumerate(self.tensors):
+            state[f"{number}"] = tensor.detach()
+            for name, value in self.optimizer.state.get(tensor, {}).items():
+                state[f"{number}.{name}"] = torch.as_tensor(value)
+        return state
+
+    def take_up(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` returned, of any number of Gaussians.
+
+        Raises KeyError or ValueError where it is not that.
+        """
+        tensors = []
+        count = len(state["0"])
+        for number, (old, group) in enumerate(
+            zip(self.tensors, self.optimizer.param_groups, strict=True)
+        ):
+            tensor = state[f"{number}"].to(old).clone().requires_grad_()
+            if tensor.shape != (count, *old.shape[1:]):
+                raise ValueError(f"{tuple(tensor.shape)} is not the shape of {count} Gaussians")
+            self.optimizer.state.pop(old, None)
+            if f"{number}.step" in state:
+                memory = {
+                    n: state[f"{number}.{n}"].to(old).clone() for n in ("exp_avg", "exp_avg_sq")
+                }
+                step = state[f"{number}.step"].clone()
+                self.optimizer.state[tensor] = {"step": step, **memory}
+            group["params"] = [tensor]
+            tensors.append(tensor)
+        self.tensors = tensors
+
     def keep(self, index: Tensor, added: GaussianCloud) -> None:
         """Only the Gaussians of ``index``, with their memory, and new ones without any."""
         tensors = []

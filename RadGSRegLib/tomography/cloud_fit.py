@@ -21,7 +21,9 @@ from ..reconstruction import Box, FreeCloud, halves, image_losses
 from . import bounds
 from .beams import Beams
 from .drawing import values_at
+from .fit_state import fresh_state
 from .types import BeamOptions
+from .work import BeamWork
 
 # Adam's steps, as `FreeCloud`'s: smaller than a fresh cloud's, for these start from voxels.
 RATES = (0.05, 0.01, 0.01, 0.03)
@@ -52,10 +54,12 @@ class Control(Protocol):
 
 @dataclass(frozen=True)
 class CoarseVoxels:
-    """Voxels (K, J, I) on a grid, which few views do not allow to leave far behind."""
+    """Voxels (K, J, I) on a grid, which few views do not allow to leave far behind, and the cube
+    within it where detail is wanted."""
 
     voxels: Tensor
     grid: Box
+    inner: Box
 
 
 @dataclass(frozen=True)
@@ -77,59 +81,62 @@ def fit_cloud(
     cloud: GaussianCloud,
     beams: Beams,
     coarse: CoarseVoxels,
-    inner: Box,
     options: BeamOptions,
     control: Control,
     *,
     judge: Callable[[GaussianCloud], float] | None = None,
     report: Callable[[float, Callable[[], GaussianCloud]], None] | None = None,
+    work: BeamWork | None = None,
 ) -> CloudFit:
     """Fit a cloud (world mm) to views whose values are line integrals.
 
     ``judge`` (less is better) is asked now and then, and the best cloud is returned; without it the
     last. ``report`` hears the share done, with a function that gives the best cloud so far, and
-    may raise to cancel.
+    may raise to cancel. ``work`` keeps the state now and then and at the end, and a fit goes on
+    from the state that it holds.
     """
-    generator = np.random.default_rng(options.seed)
     scale = float(torch.quantile(beams.values[beams.weight > 0][::7], 0.99).clamp_min(1e-6))
     hold = bounds.HOLD * (bounds.HOLD_VIEWS / len(beams)) ** bounds.HOLD_POWER
     narrow = 0.25 * float(cloud.scales.min())
-    free = FreeCloud(cloud, narrow, RATES)
-    gathered = torch.zeros(len(cloud)).to(cloud.means)
-    began, steps = time.perf_counter(), 0
+    state = fresh_state(cloud, narrow, RATES, options.seed)
+    if work is not None:
+        with work.fit() as kept:
+            if kept is not None:
+                state.take_up(*kept)
+        # More steps than before: views held out are looked at as often as of a fit of so many.
+        state.looks = min(state.looks, int(np.ceil(_LOOKS * state.steps / options.steps)))
+    began = time.perf_counter()
     limit = None if options.minutes is None else 60.0 * options.minutes
-    best: tuple[float, GaussianCloud, int] | None = None
-    looks, order = 0, np.zeros(0, dtype=int)
-
-    def so_far() -> GaussianCloud:
-        return free.cloud().detach() if best is None else best[1]
-
     while True:
-        done = steps / options.steps
+        done = state.steps / options.steps
         if limit is not None:
             spent = time.perf_counter() - began
             done = 1.0 if limit <= 0.0 else max(done, spent / limit)
-        if judge is not None and (done >= 1.0 or done * _LOOKS >= looks):
-            looks += 1
-            now = free.cloud().detach()
+        if judge is not None and (done >= 1.0 or done * _LOOKS >= state.looks):
+            state.looks += 1
+            now = state.free.cloud().detach()
             value = judge(now)
-            if best is None or value < best[0]:
-                best = (value, now, steps)
+            if state.best is None or value < state.best[0]:
+                state.best = (value, now, state.steps)
+        if work is not None and (work.due or (done >= 1.0 and state.steps > 0)):
+            work.keep_fit(*state.kept())
         if done >= 1.0:
             break
         if report is not None:
-            report(done, so_far)
-        if len(order) < _VIEWS_PER_STEP:
-            order = np.concatenate([order, generator.permutation(len(beams))])
-        chosen, order = order[:_VIEWS_PER_STEP], order[_VIEWS_PER_STEP:]
-        now = free.cloud()
+            report(done, state.cloud)
+        if len(state.order) < _VIEWS_PER_STEP:
+            more = state.generator.permutation(len(beams))
+            state.order = np.concatenate([state.order, more])
+        chosen, state.order = state.order[:_VIEWS_PER_STEP], state.order[_VIEWS_PER_STEP:]
+        now = state.free.cloud()
         loss = _misfit(now, beams, chosen.tolist(), scale, options.weight_dssim)
-        loss = loss + _unlikely(now, inner, coarse, options.weight_tv, hold, generator)
-        gathered = gathered + free.step(loss, _LAST_RATE**done)
-        steps += 1
-        if steps % _CONTROL_EVERY == 0 and _CONTROL_WHEN[0] < done < _CONTROL_WHEN[1]:
-            gathered = _controlled(free, control, gathered, coarse.grid, inner)
-    return CloudFit(so_far(), steps, steps if best is None else best[2])
+        loss = loss + _unlikely(now, coarse, options.weight_tv, hold, state.generator)
+        state.gathered = state.gathered + state.free.step(loss, _LAST_RATE**done)
+        state.steps += 1
+        if state.steps % _CONTROL_EVERY == 0 and _CONTROL_WHEN[0] < done < _CONTROL_WHEN[1]:
+            state.gathered = _controlled(state.free, control, state.gathered, coarse)
+    best_step = state.steps if state.best is None else state.best[2]
+    return CloudFit(state.cloud(), state.steps, best_step)
 
 
 def _misfit(
@@ -145,7 +152,6 @@ def _misfit(
 
 def _unlikely(
     cloud: GaussianCloud,
-    inner: Box,
     coarse: CoarseVoxels,
     weight_tv: float,
     hold: float,
@@ -153,6 +159,7 @@ def _unlikely(
 ) -> Tensor:
     """What is unlikely of a random block of the inner cube, in units of a tissue's attenuation:
     variation, and by ``hold`` whatever differs from the coarse voxels."""
+    inner = coarse.inner
     edge = float((inner.upper - inner.lower).max())
     spacing = max(edge / _BLOCKS, inner.spacing_mm)
     room = np.maximum(inner.upper - inner.lower - _BLOCK * spacing, 0.0)
@@ -168,10 +175,11 @@ def _unlikely(
 
 @torch.no_grad()
 def _controlled(
-    free: FreeCloud, control: Control, gathered: Tensor, region: Box, inner: Box
+    free: FreeCloud, control: Control, gathered: Tensor, coarse: CoarseVoxels
 ) -> Tensor:
     """Drop and split; returns the gradients gathered so far, all zero, for the new number."""
     cloud = free.cloud()
+    region, inner = coarse.grid, coarse.inner
     stays = control.keep(cloud, region.lower, region.upper)
     low, high = (torch.as_tensor(edge).to(cloud.means) for edge in (inner.lower, inner.upper))
     within = ((cloud.means > low) & (cloud.means < high)).all(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from .drawing import draw_clouds
 from .previews import Previews
 from .types import BeamOptions
 from .verdict import badly_drawn, of_standardised, psnr_db, verdict, widest_gap_deg
+from .work import BeamWork
 
 
 def reconstruct_beam(
@@ -36,6 +38,7 @@ def reconstruct_beam(
     judged_on: Sequence[View] = (),
     filters: Sequence[ViewFilter] = (),
     progress: Progress | ProgressCallable | None = None,
+    work: Path | None = None,
 ) -> Reconstruction:
     """Reconstruct what the beams cross: finely in a cube about ``centre_world``, coarsely around.
 
@@ -51,6 +54,9 @@ def reconstruct_beam(
         filters: what makes the views better first.
         progress: told of the share done and of the volume so far (`Progress.volume`), after the
             coarse voxels and every 20 s of the fit; may cancel.
+        work: a folder that keeps the coarse volume, and every 20 s and at the end the state of the
+            fit. The same X-rays and options (but minutes, steps and device) go on from there; where
+            steps alone end a fit, it ends as if it had not been interrupted.
 
     Returns:
         The cloud (world mm), the volume of the inner cube (1/mm, world axes) and JSON values:
@@ -67,7 +73,7 @@ def reconstruct_beam(
 
     Raises:
         InputError: for fewer than three views left to fit, a source at the patient, or a picture
-            that is all shutter.
+            that is all shutter, and a work folder of another reconstruction or with damaged files.
         Cancelled: when ``progress`` says so.
 
     Example:
@@ -105,7 +111,12 @@ def reconstruct_beam(
             raise InputError("the X-rays", "show no bone once they are standardised", "check them")
         rest = [n for n in range(len(every)) if n not in held]
         fitted = every.some(rest)
-        coarse = coarse_volume(fitted, centre, report.part(0.02, 0.4), deadline)
+        keeps = None if work is None else BeamWork(work, prepared, held, centre, chosen)
+        coarse = None if keeps is None else keeps.coarse(fitted)
+        if coarse is None:
+            coarse = coarse_volume(fitted, centre, report.part(0.02, 0.4), deadline)
+            if keeps is not None and coarse.finished:
+                keeps.keep_coarse(coarse, fitted)
         previews = Previews(report, centre, chosen.box_mm, chosen.spacing_mm)
         previews.voxels(coarse.voxels, coarse.grid)
         inner = cube(centre, chosen.box_mm, chosen.spacing_mm)
@@ -133,12 +144,12 @@ def reconstruct_beam(
         fit = fit_cloud(
             cloud,
             coarse.lines,
-            CoarseVoxels(coarse.voxels, coarse.grid),
-            inner,
+            CoarseVoxels(coarse.voxels, coarse.grid, inner),
             left,
             control,
             judge=None if judged is None else judge,
             report=told,
+            work=keeps if coarse.finished else None,
         )
         report(0.97, "voxelizing")
         volume = inner.voxelize(fit.cloud)
