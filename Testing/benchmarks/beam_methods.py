@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from beam_scene import Scene, on_box
-from beam_voxels import fit_voxels
+from beam_scene import Array, Scene, on_box
+from beam_voxels import fit_voxels, grey_lines
 from torch import Tensor
 
 from RadGSRegLib import pipeline
@@ -91,25 +91,22 @@ def _rtk(work: Work, scene: Scene) -> tuple[Volume, dict[str, Any]]:
     import beam_rtk
 
     reconstruct = beam_rtk.sart if work.method == "sart" else beam_rtk.fdk
-    return reconstruct(_given(work, scene), scene.truth.centre), {}
+    return reconstruct(work.views, _lines(work, scene), scene.truth.centre), {}
 
 
 def _voxels(work: Work, scene: Scene) -> tuple[Volume, dict[str, Any]]:
-    volume = fit_voxels(
-        _given(work, scene),
-        scene.truth.centre,
-        steps=work.voxel_steps,
-        seed=work.seed,
-        logarithm=work.method == "voxels-log",
-    )
-    return volume, {}
+    cameras, lines = [view.camera for view in work.views], _lines(work, scene)
+    centre = scene.truth.centre
+    return fit_voxels(cameras, lines, centre, steps=work.voxel_steps, seed=work.seed), {}
 
 
-def _given(work: Work, scene: Scene) -> tuple[View, ...]:
-    """The pictures, standardised where that is asked for."""
-    if work.network is None:
-        return work.views
-    return standardised(work.views, Standardization(work.network, scene.truth.centre))
+def _lines(work: Work, scene: Scene) -> Array:
+    """What the others take for line integrals (V, rows, columns). They are told whether bone is
+    bright, which ours is not."""
+    views, logarithm = work.views, work.method == "voxels-log"
+    if work.network is not None:
+        views = standardised(views, Standardization(work.network, scene.truth.centre))
+    return np.stack([grey_lines(view, scene.bone_bright, logarithm) for view in views])
 
 
 def standardised(views: Sequence[View], bones: Standardization) -> tuple[View, ...]:

@@ -13,13 +13,13 @@ from typing import Any
 
 import itk
 import numpy as np
-from beam_voxels import grey_lines
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from RadGSRegLib.cases import View
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.reconstruction import Box, cube
 
+Array = NDArray[np.float32]
 _REGION_MM, _VOXEL_MM = 400.0, 4.0
 _SART_ROUNDS, _SART_STEP = 10, 0.3
 # Of a trunk wider than the pictures: rows go on smoothly by this share of their width.
@@ -32,11 +32,10 @@ _FDK = itk.FDKConeBeamReconstructionFilter[_KIND]
 _WORLD_TO_RTK = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
-def _projections(views: Sequence[View]) -> tuple[Any, Any]:
-    """Square views of one size as RTK's stack and geometry."""
+def _projections(views: Sequence[View], lines: Array) -> tuple[Any, Any]:
+    """Square views of one size, with their line integrals, as RTK's stack and geometry."""
     geometry = itk.RTK.ThreeDCircularProjectionGeometry.New()
     pixels, pitch = views[0].camera.columns, views[0].pixel_spacing_mm[0]
-    pictures = []
     for view in views:
         camera = view.camera
         right, down, ahead = camera.world_to_camera[:3, :3]
@@ -46,8 +45,7 @@ def _projections(views: Sequence[View]) -> tuple[Any, Any]:
         vectors = (_WORLD_TO_RTK @ v for v in (camera.source_world, detector, right, -down))
         if not geometry.AddProjection(*([float(x) for x in v] for v in vectors)):
             raise ValueError("RTK refuses this geometry")
-        pictures.append(grey_lines(view)[::-1])
-    stack = itk.image_from_array(np.ascontiguousarray(np.stack(pictures)))
+    stack = itk.image_from_array(np.ascontiguousarray(lines[:, ::-1], np.float32))
     stack.SetSpacing([pitch, pitch, 1.0])
     edge = -(pixels - 1) / 2.0 * pitch
     stack.SetOrigin([edge, edge, 0.0])
@@ -70,9 +68,9 @@ def _in_world(image: Any, region: Box) -> Volume:
     return Volume(voxels, back @ region.index_to_world)
 
 
-def sart(views: Sequence[View], centre_world: ArrayLike) -> Volume:
-    """RTK's SART, never negative, in the world."""
-    stack, geometry = _projections(views)
+def sart(views: Sequence[View], lines: Array, centre_world: ArrayLike) -> Volume:
+    """RTK's SART of line integrals (V, rows, columns), never negative, in the world."""
+    stack, geometry = _projections(views, lines)
     start, region = _empty(centre_world)
     method = _SART.New()
     method.SetInput(0, start)
@@ -85,9 +83,9 @@ def sart(views: Sequence[View], centre_world: ArrayLike) -> Volume:
     return _in_world(method.GetOutput(), region)
 
 
-def fdk(views: Sequence[View], centre_world: ArrayLike) -> Volume:
-    """RTK's FDK, in the world."""
-    stack, geometry = _projections(views)
+def fdk(views: Sequence[View], lines: Array, centre_world: ArrayLike) -> Volume:
+    """RTK's FDK of line integrals (V, rows, columns), in the world."""
+    stack, geometry = _projections(views, lines)
     start, region = _empty(centre_world)
     method = _FDK.New()
     method.SetInput(0, start)

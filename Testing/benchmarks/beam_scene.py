@@ -58,6 +58,7 @@ class Truth:
     """The CT in the world, in the cube about its vertebra."""
 
     def __init__(self, ct: Volume, ct_to_world: NDArray[np.float64], pivot_ct: Sequence[float]):
+        self.ct_to_world = ct_to_world
         self.centre = transform_points(ct_to_world, np.array([pivot_ct]))[0]
         self.box = cube(self.centre, _BOX_MM, _STEP_MM)
         fine = cube(self.centre, _BOX_MM, _STEP_MM / 2.0)
@@ -87,6 +88,14 @@ class Scene:
     truth: Truth
     tissue: Tensor
     bone: Tensor
+
+    @property
+    def bone_bright(self) -> bool:
+        """Whether the pictures grow brighter with what the beam meets, as whoever looks at them
+        sees."""
+        both = zip(self.held, self.tissue.numpy(), strict=True)
+        ways = [np.corrcoef(view.pixels.ravel(), lines.ravel())[0, 1] for view, lines in both]
+        return bool(np.median(ways) > 0.0)
 
     def spread(self, count: int) -> list[View]:
         """So many of the views, spread over their list."""

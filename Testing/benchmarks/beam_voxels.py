@@ -20,9 +20,10 @@ from torch.autograd.function import once_differentiable
 
 from RadGSRegLib.cases import View
 from RadGSRegLib.drr import SystemMatrix
-from RadGSRegLib.geometry import Volume
+from RadGSRegLib.geometry import Camera, Volume
 from RadGSRegLib.reconstruction import cube
 
+Array = NDArray[np.float32]
 _REGION_MM, _VOXEL_MM = 400.0, 3.0
 _VIEWS_PER_STEP = 4
 _RATE, _LAST_RATE = 0.1, 0.03
@@ -46,9 +47,9 @@ class _Lines(torch.autograd.Function):
         return matrix.transpose(gradient.contiguous(), some), None, None
 
 
-def grey_lines(view: View, logarithm: bool = False) -> NDArray[np.float32]:
+def grey_lines(view: View, bone_bright: bool = True, logarithm: bool = False) -> Array:
     """A picture (rows, columns) as line integrals, in some unit: those that it shows, or of a
-    display its grey values in [0, 1], bone bright where the rim is darker than the whole.
+    display its grey values in [0, 1], turned where bone is dark.
 
     ``logarithm``: minus the logarithm of what such grey values leave to the full signal.
     """
@@ -56,27 +57,26 @@ def grey_lines(view: View, logarithm: bool = False) -> NDArray[np.float32]:
     if view.intensity == "attenuation":
         return picture
     picture = picture / max(float(picture.max()), 1e-6)
-    rim = np.concatenate([picture[:4].ravel(), picture[-4:].ravel()])
-    picture = picture if np.median(picture) >= np.median(rim) else 1.0 - picture
+    picture = picture if bone_bright else 1.0 - picture
     if logarithm:
         picture = -np.log(np.maximum(1.0 - picture, _LEAST_SIGNAL))
     return picture
 
 
 def fit_voxels(
-    views: Sequence[View],
+    cameras: Sequence[Camera],
+    lines: Array,
     centre_world: ArrayLike,
     *,
     steps: int,
     seed: int,
-    logarithm: bool = False,
     variation: float = _VARIATION,
 ) -> Volume:
-    """Fit voxels (1/mm where the views are line integrals, in the world) to views of one size."""
+    """Fit voxels (in the world) to line integrals (V, rows, columns) of cameras of one size."""
     grid = cube(centre_world, _REGION_MM, _VOXEL_MM)
     shape = grid.size[::-1]
-    matrix = SystemMatrix([view.camera for view in views], grid.index_to_world, shape)
-    wanted = torch.from_numpy(np.stack([grey_lines(view, logarithm) for view in views]))
+    matrix = SystemMatrix(cameras, grid.index_to_world, shape)
+    wanted = torch.from_numpy(np.asarray(lines, np.float32))
     level = wanted.mean().clamp_min(1e-6)
     unit = level / matrix.forward(torch.ones(shape)).mean()
     relative = torch.ones(shape, requires_grad=True)
@@ -85,10 +85,10 @@ def fit_voxels(
     order = np.zeros(0, dtype=int)
     for step in range(steps):
         if len(order) < _VIEWS_PER_STEP:
-            order = np.concatenate([order, generator.permutation(len(views))])
+            order = np.concatenate([order, generator.permutation(len(cameras))])
         some, order = torch.from_numpy(order[:_VIEWS_PER_STEP]), order[_VIEWS_PER_STEP:]
-        lines = _Lines.apply(relative * unit, matrix, some)
-        misfit = (lines - wanted[some]).abs().mean() / level
+        rendered = _Lines.apply(relative * unit, matrix, some)
+        misfit = (rendered - wanted[some]).abs().mean() / level
         slopes = [relative.diff(dim=axis).abs().mean() for axis in range(3)]
         loss = misfit + variation * torch.stack(slopes).mean()
         optimizer.param_groups[0]["lr"] = _RATE * _LAST_RATE ** (step / steps)

@@ -75,7 +75,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", "--seed", default="80000")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--steps", type=int, help="of our fit; as the command's unless given")
-    parser.add_argument("--voxel-steps", type=int, default=300, help="of the plain voxel fit")
+    parser.add_argument("--voxel-steps", type=int, default=150, help="of the plain voxel fit")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep rows as lines of JSON")
     parser.add_argument(
         "--table", type=Path, nargs="+", metavar="FILE", help="print tables of files and end"
