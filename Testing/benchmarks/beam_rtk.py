@@ -19,6 +19,9 @@ from RadGSRegLib.cases import View
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.reconstruction import Box, cube
 
+if not hasattr(itk, "SARTConeBeamReconstructionFilter"):
+    raise ImportError("this itk has no RTK")
+
 Array = NDArray[np.float32]
 _REGION_MM, _VOXEL_MM = 400.0, 4.0
 _SART_ROUNDS, _SART_STEP = 10, 0.3

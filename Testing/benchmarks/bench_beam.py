@@ -21,6 +21,7 @@ with medians over seeds.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import resource
@@ -144,6 +145,9 @@ def main(given: Sequence[str] | None = None) -> None:
     if args.table:
         print(beam_table.tables(list(beam_table.read(args.table).values())))
         return
+    if not _rtk_is_there() and {"sart", "fdk"} & {*args.methods}:
+        print("itk-rtk is not installed: neither SART nor FDK")
+        args.methods = [name for name in args.methods if name not in ("sart", "fdk")]
     there = {} if args.json is None else beam_table.read([args.json])
     rows = []
     patient: Patient | None = None
@@ -181,6 +185,14 @@ def main(given: Sequence[str] | None = None) -> None:
     print(beam_table.tables(rows))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MIB_OF_MAXRSS
     print(f"Peak resident memory of this process: {peak:.0f} MiB")
+
+
+def _rtk_is_there() -> bool:
+    try:
+        importlib.metadata.distribution("itk-rtk")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _short(value: Any) -> Any:
