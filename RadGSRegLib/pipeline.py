@@ -7,14 +7,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .cases import Case, View, clicked_centre, middle_of_views
-from .errors import InputError
 from .geometry import Array, Volume, transform_points
 from .system import Progress, ProgressCallable, device_name
 
@@ -224,8 +222,6 @@ def reconstruct(
     options: ReconstructionOptions | None = None,
     progress: Progress | None = None,
     filters: Sequence[ViewFilter] = (),
-    beam: BeamOptions | None = None,
-    work: Path | None = None,
 ) -> Reconstruction:
     """Reconstruct Gaussians and a volume from X-rays (math.md section 5).
 
@@ -239,17 +235,12 @@ def reconstruct(
         options: None: the defaults.
         progress: told of the share done; may cancel.
         filters: what makes the views better first.
-        beam: options for three X-rays or more without a prior, of no use otherwise; None: the
-            defaults, with seed, device, time, steps, box and voxels of ``options``.
-        work: a folder that keeps what an interrupted reconstruction of three X-rays or more without
-            a prior needs to go on.
 
     Returns:
         The cloud (world mm), the volume (1/mm, world axes) and the quality of the fit.
 
     Raises:
-        InputError: for views that cannot show the place, an empty prior, or a work folder that is
-            of something else or of no use.
+        InputError: for views that cannot show the place, and an empty prior.
         Cancelled: when ``progress`` says so.
 
     Example:
@@ -271,13 +262,10 @@ def reconstruct(
         return reconstruct_beam(
             views,
             centre_world=centre,
-            options=beam or _beam_of(options),
+            options=_beam_of(options),
             filters=filters,
             progress=progress,
-            work=work,
         )
-    if work is not None:
-        raise InputError(work, "keeps nothing of two X-rays, or with a prior", "leave it out")
     return reconstruct_from_views(
         views,
         prior_cloud=prior_cloud,

@@ -26,6 +26,7 @@ from .arguments import (
 from .command import Command, Outcome
 from .previews import with_previews
 from .running import (
+    BONE_DENSITY,
     MASK,
     asked_standard,
     pipeline_options,
@@ -39,9 +40,9 @@ from .surface import add_surface, check_surface, write_reconstructed
 
 if TYPE_CHECKING:
     from ..cases import Case, View
-    from ..gaussians import GaussianCloud
     from ..geometry import Array, Volume
     from ..networks import Standardization
+    from ..reconstruction import Reconstruction
     from ..registration import Registration
 
 
@@ -91,7 +92,10 @@ def _add_without_ct(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--steps", type=whole(1), metavar="N", help="of the fit (default 600)")
     add_path(group, "--work", "DIR", "what is kept here lets an interrupted run go on")
-    add_standardize(group, "reconstruct the bones alone, as a network draws them of each X-ray")
+    add_standardize(
+        group,
+        "tell bone from soft tissue by what a network draws of each X-ray: bone_density.nii.gz",
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -151,6 +155,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
         registration: Registration | None = None
         inside: Volume | None = None
+        shown: Volume | None = None
         ran_on = {"reconstruct": device_name(torch_device(args.device))}
         began = time.perf_counter()
         part = progress.part(0.05, 0.95)
@@ -185,12 +190,17 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         else:
             bones = _standardization(standard, views, torch_device(args.device))
             watched = with_previews(part, stage) if args.progress else part
-            cloud, volume, quality = _alone(args, views, bones, watched)
+            alone = _alone(args, views, bones, watched)
+            cloud, volume = alone.cloud, alone.volume
+            quality = _with_standard(alone.quality, bones)
+            if alone.bone is not None:
+                write_volume_nifti(alone.bone, stage / BONE_DENSITY)
+                shown = alone.bone
         if registration is None:
             timing_s = dict.fromkeys(("reconstruct", "total"), time.perf_counter() - began)
         write_volume_nifti(volume, stage / "reconstruction.nii.gz")
         write_ply(stage / "gaussians.ply", cloud)
-        bone, remarks = write_reconstructed(stage, args, volume, inside, patient_axes)
+        bone, remarks = write_reconstructed(stage, args, shown or volume, inside, patient_axes)
         notes = [*notes, *remarks]
         status, reason = quality.pop("status", None), quality.pop("reason", None)
         if registration is not None:
@@ -245,20 +255,24 @@ def _alone(
     views: tuple[View, ...],
     bones: Standardization | None,
     progress: Progress,
-) -> tuple[GaussianCloud, Volume, dict[str, Any]]:
-    """Reconstruct X-rays without a CT: cloud, volume, and quality with status and reason."""
+) -> Reconstruction:
+    """Reconstruct X-rays without a CT, with status and reason in the quality."""
     from .. import pipeline
-    from ..tomography import BeamOptions
+    from ..tomography import BeamOptions, reconstruct_beam
 
     given = _without_ct(args)
-    filters = [] if bones is None else [bones]
     if len(views) > 2:
         plain = BeamOptions(seed=args.seed, device=torch_device(args.device))
-        beam = BeamOptions(**{**asdict(plain), **given})
-        done = pipeline.reconstruct(
-            views, progress=progress, filters=filters, beam=beam, work=args.work
+        return reconstruct_beam(
+            views,
+            centre_world=pipeline.centre_of_views(views),
+            options=BeamOptions(**{**asdict(plain), **given}),
+            bones=bones,
+            progress=progress,
+            work=args.work,
         )
-        return done.cloud, done.volume, _with_standard(done.quality, bones)
+    if bones is not None:
+        raise InputError("--standardize", "needs three X-rays or more", "leave it out")
     if args.work is not None:
         raise InputError("--work", "keeps nothing of two X-rays", "leave it out")
     if "hold_out" in given:
@@ -275,10 +289,10 @@ def _alone(
         spacing_mm=given.get("spacing_mm", options.spacing_mm),
         fresh_steps=int(given.get("steps", options.fresh_steps)),
     )
-    done = pipeline.reconstruct(views, options=options, progress=progress, filters=filters)
+    done = pipeline.reconstruct(views, options=options, progress=progress)
     reason = "2 X-rays do not show a volume; take more, or register a CT"
     quality = {**done.quality, "status": "uncertain", "reason": reason}
-    return done.cloud, done.volume, _with_standard(quality, bones)
+    return replace(done, quality=quality)
 
 
 def _standardization(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 MASK = "vertebra.nii.gz"
-BONE, AXES = "bone.nii.gz", "axes.tfm"
-OF_ITS_VOLUME = (MASK, BONE, AXES, *(f"surface.{suffix}" for suffix in MESH_FORMATS))
+BONE, BONE_DENSITY, AXES = "bone.nii.gz", "bone_density.nii.gz", "axes.tfm"
+OF_ITS_VOLUME = (MASK, BONE, BONE_DENSITY, AXES, *(f"surface.{suffix}" for suffix in MESH_FORMATS))
 
 
 @contextlib.contextmanager

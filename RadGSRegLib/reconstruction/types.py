@@ -84,9 +84,11 @@ class Reconstruction:
 
     ``quality`` holds JSON values: "prior", "steps", "stopped_early", "views" ({name: {"l1",
     "ssim"}} of the rendering against the calibrated X-ray), "absolute_scale" (whether the numbers
-    are really 1/mm) and, with a prior, how far it was changed and why.
+    are really 1/mm) and, with a prior, how far it was changed and why. ``bone``: by how much bone
+    exceeds soft tissue, 1/mm, on the grid of ``volume``, where it was told from it.
     """
 
     cloud: GaussianCloud
     volume: Volume
     quality: dict[str, Any]
+    bone: Volume | None = None

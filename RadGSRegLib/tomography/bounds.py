@@ -47,6 +47,14 @@ MOST_SCATTER = 0.9
 # trunk: attenuation 0.54 without, 0.66 with; their voxels 0.67. Other numbers were not tried.)
 HOLD, HOLD_VIEWS, HOLD_POWER = 0.2, 10.0, 3.0
 
+# Bone
+
+# Bone exceeds soft tissue by this factor: 120 HU. BONE_FIGURES
+BONE_ABOVE_TISSUE = 1.12
+# What exceeds it counts wholly where so many times as much bone was drawn as is usual where there
+# is bone. BONE_FIGURES
+WHOLLY_BONE = 3.0
+
 # The verdict
 
 # A view contradicts the rest where the details predicted of it correlate with its own by so much
@@ -69,7 +77,6 @@ LEAST_AGREEMENT = 0.5
 LEAST_VIEWS = 20
 # Nor do those with a wider gap between their directions, degrees. No evidence.
 WIDEST_GAP_DEG = 45.0
-# An X-ray shows bones that were drawn of it, and of the others, where details of both correlate by
-# this; below, the network's word is all there is. (24 X-rays of a phantom: 0.08 to 0.47, median
-# 0.26; wrong volumes were not measured: docs/experiments/standard.md.)
-LEAST_DISPLAYED = 0.2
+# Bones that a network drew are believed where they correlate so much with what is dense in the
+# volume of all tissue. BONE_FIGURES
+LEAST_BONE_AGREEMENT = 0.3

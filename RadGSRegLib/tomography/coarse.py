@@ -38,6 +38,8 @@ class _Stage:
 _COARSEST = _Stage(16.0, 4)
 _COARSE = _Stage(8.0, 2, rounds=2)
 _FINE = _Stage(4.0, 1, rounds=3)
+# Of drawn bones no detail is asked for.
+_BONES = _Stage(4.0, 2, rounds=3)
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,8 @@ def coarse_volume(
     Once ``deadline`` has passed, what is left of it is left out, the finest voxels first of all.
     """
     until = deadline or Deadline(None)
-    device = beams.values.device
     if bool(beams.known.all()):
-        grid = _region(centre_world, _COARSE.voxel_mm)
-        now = Coarse(None, beams, torch.zeros(_shape(grid), device=device), grid, beams.sign)
+        now = _empty(beams, centre_world)
     else:
         now = _coarsest(beams, centre_world, report.part(0.0, 0.35), until)
     now = _refined(now, _COARSE, centre_world, report.part(0.35, 0.5), until)
@@ -95,6 +95,21 @@ def coarse_volume(
     now = _refined(now, _FINE, centre_world, report.part(0.65, 1.0), until)
     lines = as_lines(now.lines, now.display, _matrix(now.lines, now.grid).forward(now.voxels))
     return replace(now, lines=lines, finished=now.finished and not until.struck)
+
+
+def coarse_bones(beams: Beams, centre_world: Array, report: Progress, until: Deadline) -> Coarse:
+    """Find voxels of 4 mm of bones, from X-rays that show the line integrals of bone alone."""
+    now = _empty(beams, centre_world)
+    for stage, share in ((_COARSE, (0.0, 0.3)), (_BONES, (0.3, 1.0))):
+        now = _refined(now, stage, centre_world, report.part(*share), until)
+    return replace(now, finished=not until.struck)
+
+
+def _empty(beams: Beams, centre_world: Array) -> Coarse:
+    """Nothing yet, of X-rays that are line integrals."""
+    grid = _region(centre_world, _COARSE.voxel_mm)
+    voxels = torch.zeros(_shape(grid), device=beams.values.device)
+    return Coarse(None, beams, voxels, grid, beams.sign)
 
 
 def as_lines(beams: Beams, display: Display | None, rendered: Tensor) -> Beams:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from ..reconstruction import Deadline, DensityControl, Reconstruction, cube, ima
 from ..system import Progress, ProgressCallable, one_torch_thread
 from ..views import ViewFilter, prepare_views
 from .beams import Beams, whole_beams
+from .bone import bone_of, drawn_bones
 from .cloud_fit import CoarseVoxels, fit_cloud, render_view
 from .coarse import Coarse, as_lines, coarse_volume
 from .display import Display, ranked
-from .displayed import Shown, displayed_agreement
 from .drawing import draw_clouds
 from .previews import Previews
 from .types import BeamOptions
-from .verdict import badly_drawn, of_standardised, psnr_db, verdict, widest_gap_deg
+from .verdict import psnr_db, verdict, widest_gap_deg, with_bone
 from .work import BeamWork
 
 
@@ -37,6 +37,7 @@ def reconstruct_beam(
     options: BeamOptions | None = None,
     judged_on: Sequence[View] = (),
     filters: Sequence[ViewFilter] = (),
+    bones: ViewFilter | None = None,
     progress: Progress | ProgressCallable | None = None,
     work: Path | None = None,
 ) -> Reconstruction:
@@ -52,6 +53,8 @@ def reconstruct_beam(
         options: None: the defaults.
         judged_on: more X-rays, held out beside those that the options hold out.
         filters: what makes the views better first.
+        bones: what draws the bones of a view (`networks.Standardization`): bone is told from soft
+            tissue with it, and a volume of bone is returned too.
         progress: told of the share done and of the volume so far (`Progress.volume`), after the
             coarse voxels and every 20 s of the fit; may cancel.
         work: a folder that keeps the coarse volume, and every 20 s and at the end the state of the
@@ -63,9 +66,9 @@ def reconstruct_beam(
         "status" ("ok" or "uncertain") and "reason", "views" ({name: {"psnr_db", "ssim",
         "held_out"}}), "psnr_db", "ssim", "held_out_psnr_db" and "held_out_ssim" over views,
         "agreement" ({name: of details with what the other X-rays predict, None where that was not
-        judged}), "coarse_finished" (False where the minutes were over before), for
-        standardised X-rays "displayed_agreement" ({name: of the bones' details with those of the
-        X-ray as it is}) and "drawn_badly" (left out, and not for geometry), "odd_views" (which
+        judged}), "coarse_finished" (False where the minutes were over before),
+        with ``bones`` "bone" ({"agreement": of what is dense with what was drawn, "tissue_per_mm",
+        "left_out": views unlike all that it knows}), "odd_views" (which
         contradict the rest and were left out), "widest_gap_deg", "gaussians", "inner_gaussians",
         "steps", "best_step", "pixel_mm" (of the thinned X-rays at the centre), "absolute_scale"
         (whether all were line integrals), "prior", "beam" and "display" (windows and curves of the
@@ -114,9 +117,14 @@ def reconstruct_beam(
         keeps = None if work is None else BeamWork(work, prepared, held, centre, chosen)
         coarse = None if keeps is None else keeps.coarse(fitted)
         if coarse is None:
-            coarse = coarse_volume(fitted, centre, report.part(0.02, 0.4), deadline)
+            coarse = coarse_volume(fitted, centre, report.part(0.02, 0.35), deadline)
             if keeps is not None and coarse.finished:
                 keeps.keep_coarse(coarse, fitted)
+        drawn = None
+        if bones is not None:
+            asked_of = [prepared[n] for n in rest if prepared[n].name not in coarse.odd]
+            part = report.part(0.35, 0.4)
+            drawn = drawn_bones(asked_of, bones, centre, chosen, part, deadline)
         previews = Previews(report, centre, chosen.box_mm, chosen.spacing_mm)
         previews.voxels(coarse.voxels, coarse.grid)
         inner = cube(centre, chosen.box_mm, chosen.spacing_mm)
@@ -156,10 +164,11 @@ def reconstruct_beam(
         if asked is not None:
             judged = _lines_of_held(asked, coarse.display, fit.cloud)
         quality = _quality(fit.cloud, coarse, judged, (every, fitted), centre, fit.steps)
-        if every.bone_alone:
-            shows = displayed_agreement(fit.cloud, prepare_views(views), centre, chosen.pixels)
-            unlike = [view.name for view in prepared if view.unlike]
-            quality |= _of_standardised(coarse, quality, shows, unlike, fit.steps)
+        bone = None if drawn is None else bone_of(volume, drawn)
+        if drawn is not None and bone is not None:
+            judged_so = with_bone(quality["status"], quality["reason"], drawn, bone)
+            quality |= dict(zip(("status", "reason"), judged_so, strict=True))
+            quality["bone"] = bone.said() | {"left_out": list(drawn.left_out)}
     low, high = (torch.as_tensor(edge).to(fit.cloud.means) for edge in (inner.lower, inner.upper))
     within = ((fit.cloud.means > low) & (fit.cloud.means < high)).all(1)
     quality |= {
@@ -174,7 +183,7 @@ def reconstruct_beam(
         "display": _said_of(coarse.display),
     }
     report(1.0, "reconstructed")
-    return Reconstruction(fit.cloud, volume, quality)
+    return Reconstruction(fit.cloud, volume, quality, None if bone is None else bone.volume)
 
 
 def _held_out(count: int, wanted: int) -> list[int]:
@@ -258,6 +267,8 @@ def _quality(
     status, reason = verdict(
         len(lines), gap, _median(coarse.agreement), coarse.odd, steps < 1, not coarse.finished
     )
+    if lines.bone_alone and status == "ok":
+        status, reason = "uncertain", "a network drew these X-rays, and nothing confirms them"
     return out | {
         "status": status,
         "reason": reason,
@@ -268,33 +279,6 @@ def _quality(
         "agreement": {
             name: None if np.isnan(value) else value
             for name, value in zip(fitted.names, coarse.agreement, strict=True)
-        },
-    }
-
-
-def _of_standardised(
-    coarse: Coarse,
-    quality: Mapping[str, Any],
-    shows: Mapping[str, Shown],
-    unlike: Sequence[str],
-    steps: int,
-) -> dict[str, Any]:
-    """What X-rays as they are say of bones that a network drew of them, and the verdict with it."""
-    drawn_badly = badly_drawn(coarse.odd, shows)
-    odd = [name for name in coarse.odd if name not in drawn_badly]
-    agreed, gap = _median(coarse.agreement), float(quality["widest_gap_deg"])
-    unfinished = not coarse.finished
-    plain = verdict(len(coarse.lines), gap, agreed, odd, steps < 1, unfinished)
-    contradicting = [] if unfinished else odd
-    status, reason = of_standardised(*plain, shows, drawn_badly, unlike, contradicting)
-    return {
-        "status": status,
-        "reason": reason,
-        "odd_views": odd,
-        "drawn_badly": drawn_badly,
-        "displayed_agreement": {
-            name: None if np.isnan(shown.agreement) else shown.agreement
-            for name, shown in shows.items()
         },
     }
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
 from ..geometry import Array, Camera
 from . import bounds
-from .displayed import Shown
+from .bone import Bone, DrawnBones
 
 
 def widest_gap_deg(cameras: Sequence[Camera], centre_world: Array) -> float:
@@ -67,47 +67,21 @@ def verdict(
     )
 
 
-def badly_drawn(odd: Sequence[str], displayed: Mapping[str, Shown]) -> list[str]:
-    """Name those of the ``odd`` views whose X-rays as they are show the bones of the others, and in
-    their place: what contradicts is what the network drew, and neither geometry nor patient."""
-    return [name for name in odd if name in displayed and displayed[name].there]
-
-
-def of_standardised(
-    status: str,
-    reason: str,
-    displayed: Mapping[str, Shown],
-    drawn_badly: Sequence[str] = (),
-    unlike: Sequence[str] = (),
-    odd: Sequence[str] = (),
-) -> tuple[str, str]:
-    """Return the verdict on X-rays that were standardised: never on the network's word alone.
-
-    ``displayed``: `displayed_agreement`, empty where no X-ray is there as it was; ``unlike``: what
-    the network was trained on nothing like; ``odd``: what contradicts and is not ``drawn_badly``.
-    """
-    if odd:
-        named = ", ".join(odd)
-        word = "contradicts" if len(odd) == 1 else "contradict"
-        why = "or the network drew them wrongly; check the geometry and the patient"
-        return "uncertain", f"{named} {word} the other X-rays, {why}"
+def with_bone(status: str, reason: str, drawn: DrawnBones, bone: Bone) -> tuple[str, str]:
+    """Return the verdict where bone was told from soft tissue too: bones that a network drew are
+    held against what the X-rays as they are show."""
     if status != "ok":
         return status, reason
-    judged = [shown.agreement for shown in displayed.values() if not np.isnan(shown.agreement)]
-    if not judged:
-        return "uncertain", "only standardised X-rays are there, and nothing else confirms them"
-    if float(np.median(judged)) < bounds.LEAST_DISPLAYED:
-        return "uncertain", "the X-rays as they are do not show the bones that were drawn of them"
-    if unlike:
-        word = "is" if len(unlike) == 1 else "are"
+    if not drawn.enough:
+        count = len(drawn.left_out)
+        word = "X-ray is" if count == 1 else "X-rays are"
         return (
             "uncertain",
-            f"{', '.join(unlike)} {word} unlike anything that the standardisation was trained on",
+            f"{count} {word} unlike anything that the standardisation was trained on",
         )
-    said = f"{reason}, and the X-rays as they are show these bones"
-    if drawn_badly:
-        said += f" (drawn otherwise by the network, and left out: {', '.join(drawn_badly)})"
-    return status, said
+    if not bone.agreement >= bounds.LEAST_BONE_AGREEMENT:
+        return "uncertain", "the X-rays as they are do not show the bones that were drawn of them"
+    return status, f"{reason}, and show the bones that were drawn of them"
 
 
 def psnr_db(rendered: Tensor, wanted: Tensor, weight: Tensor) -> float:

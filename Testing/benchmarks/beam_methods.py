@@ -16,16 +16,22 @@ from torch import Tensor
 from RadGSRegLib import pipeline
 from RadGSRegLib.cases import View
 from RadGSRegLib.drr import SystemMatrix
+from RadGSRegLib.errors import InputError
 from RadGSRegLib.gaussians import GaussianCloud, rasterize, voxelize
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.networks import Standardization, Standardizer
-from RadGSRegLib.reconstruction import ReconstructionOptions, image_losses
-from RadGSRegLib.tomography import BeamOptions
-from RadGSRegLib.tomography.verdict import psnr_db
+from RadGSRegLib.reconstruction import Deadline, ReconstructionOptions, cube, image_losses
+from RadGSRegLib.system import Progress
+from RadGSRegLib.tomography import BeamOptions, reconstruct_beam
+from RadGSRegLib.tomography.bone import bone_of, drawn_bones
+from RadGSRegLib.tomography.bounds import REGION_MM
+from RadGSRegLib.tomography.verdict import psnr_db, with_bone
 from RadGSRegLib.views import prepare_views
 
 # As `tomography` renders its Gaussians.
 _CUTOFF = 3.5
+# Voxels of bone where X-rays held out are compared.
+_BONE_MM = 3.0
 METHODS = ("ours", "voxels", "voxels-log", "sart", "fdk")
 
 
@@ -44,60 +50,114 @@ class Work:
     network: Standardizer | None = None
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a method made: a volume or Gaussians of all that it was shown, and where bone was told
+    from soft tissue that ``bone``, 1/mm, in voxels of the box and of all that the beams cross."""
+
+    whole: Volume | GaussianCloud
+    said: dict[str, Any]
+    bone: tuple[Volume, Volume] | None = None
+
+
 def run(work: Work, scene: Scene) -> dict[str, Any]:
     """Reconstruct from the views and judge the result on those held out: a row's figures."""
     reconstruct = {"ours": _ours, "sart": _rtk, "fdk": _rtk}.get(work.method, _voxels)
     if reconstruct is _rtk:
         import beam_rtk  # noqa: F401 - its libraries are not loaded on the clock
     began, used = time.perf_counter(), time.process_time()
-    done, said = reconstruct(work, scene)
-    seconds, processor_s = time.perf_counter() - began, time.process_time() - used
+    made = reconstruct(work, scene)
+    clocks = {
+        "seconds": time.perf_counter() - began,
+        "processor_s": time.process_time() - used,
+    }
+    for name, seconds in clocks.items():
+        # What was made for the row before is on its clock.
+        clocks[name] = seconds + made.said.pop(name, 0.0)
+    attenuation, bone = scene.truth.scores(_in_box(made.whole, scene))
+    drawn = work.network is not None
+    pictures = held_out_figures(rendered_of(made.whole, scene.held), scene, drawn and not made.bone)
+    if made.bone is not None:
+        of_box, of_all = made.bone
+        bone = scene.truth.scores(of_box.array)[1]
+        alone = held_out_figures(rendered_of(of_all, scene.held), scene, True)
+        pictures |= {name: value for name, value in alone.items() if name.startswith("bone_")}
+    return {**made.said, **clocks, "attenuation": attenuation, "bone": bone, **pictures}
+
+
+def _in_box(done: Volume | GaussianCloud, scene: Scene) -> Array:
     box = scene.truth.box
     if isinstance(done, Volume):
-        volume = on_box(done, box)
-    else:
-        volume = voxelize(done, box.index_to_world, box.size).cpu().numpy()
-    attenuation, bone = scene.truth.scores(volume)
-    pictures = held_out_figures(rendered_of(done, scene.held), scene, work.network is not None)
-    return {
-        **said,
-        "seconds": seconds,
-        "processor_s": processor_s,
-        "attenuation": attenuation,
-        "bone": bone,
-        **pictures,
-    }
+        return on_box(done, box)
+    return np.asarray(voxelize(done, box.index_to_world, box.size).cpu().numpy())
 
 
-def _ours(work: Work, scene: Scene) -> tuple[GaussianCloud, dict[str, Any]]:
-    """As `radgsreg reconstruct` does it: of two X-rays what is in a box, of more the whole beam.
+def _ours(work: Work, scene: Scene) -> Made:
+    """As `radgsreg reconstruct` does it: of two X-rays what is in a box, of more the whole beam;
+    with a network bone is told from soft tissue in that same volume.
 
     X-rays held out choose nothing here: every method is judged on what it was never shown.
     """
+    if work.network is not None and len(work.views) < 3:
+        raise InputError("--standardize", "needs three X-rays or more")
     centre = scene.truth.centre
-    filters = [] if work.network is None else [Standardization(work.network, centre)]
-    beam, two = BeamOptions(seed=work.seed, spacing_mm=2.0), ReconstructionOptions(seed=work.seed)
-    if work.steps is not None:
-        beam, two = replace(beam, steps=work.steps), replace(two, fresh_steps=work.steps)
-    done = pipeline.reconstruct(
-        work.views, centre_world=centre, options=two, beam=beam, filters=filters
-    )
+    made = _of_all_tissue(work, scene)
+    if work.network is None:
+        return made
+    assert isinstance(made.whole, GaussianCloud)
+    views = [view for view in prepare_views(work.views) if view.name not in made.said["odd_views"]]
+    network, options = Standardization(work.network, centre), BeamOptions(seed=work.seed)
+    drawn = drawn_bones(views, network, centre, options, Progress(), Deadline(None))
+    boxes = (scene.truth.box, cube(centre, REGION_MM, _BONE_MM))
+    of_box, of_all = (bone_of(box.voxelize(made.whole), drawn) for box in boxes)
+    status = with_bone(made.said["status"], "", drawn, of_box)[0]
+    said = made.said | {"status": status, "bone_agreement": of_box.agreement}
+    return replace(made, said=said, bone=(of_box.volume, of_all.volume))
+
+
+_last: dict[Any, Made] = {}
+
+
+def _of_all_tissue(work: Work, scene: Scene) -> Made:
+    """Ours without a network; what was made last is kept, since bone is told in it."""
+    which = (tuple(view.name for view in work.views), work.seed, work.steps, id(scene))
+    if which in _last:
+        return _last[which]
+    began, used = time.perf_counter(), time.process_time()
+    centre = scene.truth.centre
+    if len(work.views) > 2:
+        beam = BeamOptions(seed=work.seed, spacing_mm=2.0)
+        if work.steps is not None:
+            beam = replace(beam, steps=work.steps)
+        done = reconstruct_beam(work.views, centre_world=centre, options=beam)
+    else:
+        two = ReconstructionOptions(seed=work.seed)
+        if work.steps is not None:
+            two = replace(two, fresh_steps=work.steps)
+        done = pipeline.reconstruct(work.views, centre_world=centre, options=two)
     # The command trusts two X-rays never.
     status = done.quality.get("status", "uncertain")
-    return done.cloud, {"status": status, "odd_views": done.quality.get("odd_views", [])}
+    said = {"status": status, "odd_views": done.quality.get("odd_views", [])}
+    clocks = {
+        "seconds": time.perf_counter() - began,
+        "processor_s": time.process_time() - used,
+    }
+    _last.clear()
+    _last[which] = Made(done.cloud, said | clocks)
+    return Made(done.cloud, said)
 
 
-def _rtk(work: Work, scene: Scene) -> tuple[Volume, dict[str, Any]]:
+def _rtk(work: Work, scene: Scene) -> Made:
     import beam_rtk
 
     reconstruct = beam_rtk.sart if work.method == "sart" else beam_rtk.fdk
-    return reconstruct(work.views, _lines(work, scene), scene.truth.centre), {}
+    return Made(reconstruct(work.views, _lines(work, scene), scene.truth.centre), {})
 
 
-def _voxels(work: Work, scene: Scene) -> tuple[Volume, dict[str, Any]]:
+def _voxels(work: Work, scene: Scene) -> Made:
     cameras, lines = [view.camera for view in work.views], _lines(work, scene)
     centre = scene.truth.centre
-    return fit_voxels(cameras, lines, centre, steps=work.voxel_steps, seed=work.seed), {}
+    return Made(fit_voxels(cameras, lines, centre, steps=work.voxel_steps, seed=work.seed), {})
 
 
 def _lines(work: Work, scene: Scene) -> Array:
