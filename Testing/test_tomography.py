@@ -474,6 +474,7 @@ def test_commands_simulate_and_reconstruct_many_views(
     assert record["reason"] in capsys.readouterr().out
     assert sum(view["held_out"] for view in record["quality"]["views"].values()) == 2
     assert record["quality"]["steps"] == 3
+    assert 50.0 < record["peak_memory_mb"] < 100_000.0
     assert sitk.ReadImage(str(out / "reconstruction.nii.gz")).GetSize() == (18, 18, 18)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..choices import RECONSTRUCTION_METHODS
 from ..errors import InputError
-from ..system import ExitStatus, Interrupt, Progress, device_name
+from ..system import ExitStatus, Interrupt, Progress, device_name, peak_memory_mb
 from .arguments import (
     add_common,
     add_out,
@@ -217,6 +217,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             **({} if bone is None else {"bone": bone}),
             "timing_s": timing_s,
             "ran_on": ran_on,
+            "peak_memory_mb": peak_memory_mb(),
             "inputs": inputs,
             "software": software_versions(),
             "parameters": {

@@ -12,6 +12,7 @@ from .backends import preferring as preferring
 from .devices import device_name as device_name
 from .exit_status import ExitStatus as ExitStatus
 from .interrupt import Interrupt as Interrupt
+from .memory import peak_memory_mb as peak_memory_mb
 from .parallel import core_count as core_count
 from .parallel import side_by_side as side_by_side
 from .parallel import side_by_side_reporting as side_by_side_reporting

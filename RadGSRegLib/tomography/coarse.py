@@ -73,6 +73,16 @@ class Coarse:
         return replace(self, display=display, lines=lines, sign=sign, odd=names)
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """What came of one guess of polarities: the ``loss``, and by how much each view's ranks are
+    missed (V,)."""
+
+    loss: float
+    misfit: Tensor
+    coarse: Coarse
+
+
 def coarse_volume(
     beams: Beams, centre_world: Array, report: Progress, deadline: Deadline | None = None
 ) -> Coarse:
@@ -160,35 +170,56 @@ def _refined(
 
 
 def _coarsest(beams: Beams, centre_world: Array, report: Progress, until: Deadline) -> Coarse:
-    """Display and volume of the coarsest stage, with the polarity that fits better.
+    """Display and volume of the coarsest stage, with the polarities that fit best.
 
-    Where time is short each guess has its share of half of it.
+    All devices whose polarity is unknown are guessed alike, either way; where they do not all fit
+    better the same way, a third fit gives each its own. Where time is short each fit has its share
+    of half of it.
     """
     grid = _region(centre_world, _COARSEST.voxel_mm)
-    guesses = (1, -1) if bool((beams.sign == 0).any()) else (1,)
-    each_s = None if until.left_s is None else 0.5 * until.left_s / len(guesses)
-    best: tuple[float, Coarse] | None = None
-    finished = True
-    for number, guess in enumerate(guesses):
-        part = report.part(number / len(guesses), (number + 1) / len(guesses))
+    unknown = beams.sign == 0
+    several = len(torch.unique(beams.device[unknown])) > 1
+    alike = [torch.where(unknown, guess, beams.sign) for guess in (1, -1)]
+    guesses = alike if bool(unknown.any()) else [beams.sign]
+    most = len(guesses) + several
+    each_s = None if until.left_s is None else 0.5 * until.left_s / most
+    tried: list[_Tried] = []
+    for number in range(most):
+        if number == len(guesses):
+            mixed = _each_its_own(beams, tried)
+            if any(torch.equal(mixed, sign) for sign in guesses):
+                break
+            guesses.append(mixed)
+        part = report.part(number / most, (number + 1) / most)
         watch = Watch(part, "the display curve", Deadline(each_s))
-        sign = torch.where(beams.sign == 0, guess, beams.sign)
-        shown = ranked(beams, sign)
+        shown = ranked(beams, guesses[number])
         few = shown.thinned(_COARSEST.factor)
+        matrix = _matrix(few, grid)
         display, voxels, loss = fit_display(
             few,
-            _matrix(few, grid),
+            matrix,
             _trunk(grid, beams.values.device),
             Display.start(few),
             _DISPLAY_STEPS,
             rate=_DISPLAY_RATE,
             report=watch,
         )
-        finished = finished and not watch.deadline.struck
-        if best is None or loss < best[0]:
-            best = (loss, Coarse(display, shown, voxels, grid, sign))
-    assert best is not None
-    return replace(best[1], finished=finished)
+        off = (display.ranks(matrix.forward(voxels), few.pixel_mm) - few.values).abs()
+        now = Coarse(display, shown, voxels, grid, guesses[number])
+        now = replace(now, finished=not watch.deadline.struck)
+        tried.append(_Tried(loss, (few.weight * off).sum((1, 2)), now))
+    finished = all(fit.coarse.finished for fit in tried)
+    return replace(min(tried, key=lambda fit: fit.loss).coarse, finished=finished)
+
+
+def _each_its_own(beams: Beams, tried: Sequence[_Tried]) -> Tensor:
+    """Signs (V,): for each device those of the fit that explains its views best."""
+    sign = beams.sign.clone()
+    for device in torch.unique(beams.device[beams.sign == 0]).tolist():
+        mine = (beams.device == device) & (beams.sign == 0)
+        best = min(tried, key=lambda fit: float(fit.misfit[mine].sum()))
+        sign[mine] = best.coarse.sign[mine]
+    return sign
 
 
 def _region(centre_world: Array, spacing_mm: float) -> Box:
