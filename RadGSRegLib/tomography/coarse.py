@@ -17,6 +17,7 @@ from ..system import Progress
 from . import bounds
 from .algebraic import Penalty, solve
 from .beams import Beams
+from .bend import bend_display
 from .consistency import contradictions
 from .display import Display, fit_display, ranked
 from .watch import Watch
@@ -94,17 +95,35 @@ def coarse_volume(
     if bool(beams.known.all()):
         now = _empty(beams, centre_world)
     else:
-        now = _coarsest(beams, centre_world, report.part(0.0, 0.35), until)
-    now = _refined(now, _COARSE, centre_world, report.part(0.35, 0.5), until)
+        now = _coarsest(beams, centre_world, report.part(0.0, 0.3), until)
+    now = _refined(now, _COARSE, centre_world, report.part(0.3, 0.4), until)
+    now = _bent(now, report.part(0.4, 0.55), until)
     few = now.lines.thinned(_COARSE.factor)
     few = as_lines(few, now.display, _matrix(few, now.grid).forward(now.voxels))
     comparing = "comparing the X-rays with each other"
-    checking = Watch(report.part(0.5, 0.65), comparing, until)
+    checking = Watch(report.part(0.55, 0.65), comparing, until)
     agreed, odd = contradictions(few, now.grid, report=checking)
     now = replace(now, agreement=tuple(agreed)).without(odd)
     now = _refined(now, _FINE, centre_world, report.part(0.65, 1.0), until)
     lines = as_lines(now.lines, now.display, _matrix(now.lines, now.grid).forward(now.voxels))
     return replace(now, lines=lines, finished=now.finished and not until.struck)
+
+
+def _bent(now: Coarse, report: Progress, until: Deadline) -> Coarse:
+    """The curves of the display bent as the X-rays say."""
+    if now.display is None:
+        return now
+    few = now.lines.thinned(_COARSE.factor)
+    watch = Watch(report, "the bend of the display curve", until)
+    matrix, penalty = _matrix(few, now.grid), _penalty(few, _COARSE)
+    display, voxels = bend_display(few, matrix, now.voxels, now.display, penalty, watch)
+    return replace(now, display=display, voxels=voxels)
+
+
+def _penalty(beams: Beams, stage: _Stage) -> Penalty:
+    """Fewer and wider pixels: as many times less data for the same penalties."""
+    usual, fewer = Penalty(), stage.factor**2
+    return Penalty(usual.tv / fewer, usual.pull / fewer, not beams.bone_alone)
 
 
 def coarse_bones(beams: Beams, centre_world: Array, report: Progress, until: Deadline) -> Coarse:
@@ -144,9 +163,7 @@ def _refined(
         finer = functional.interpolate(voxels[None, None], size=_shape(grid), mode="trilinear")
         voxels = finer[0, 0].contiguous()
     matrix = _matrix(few, grid)
-    # Fewer and wider pixels: as many times less data for the same penalties.
-    usual, fewer = Penalty(), stage.factor**2
-    penalty = Penalty(usual.tv / fewer, usual.pull / fewer, not few.bone_alone)
+    penalty = _penalty(few, stage)
     for number in range(stage.rounds):
         watch(number / stage.rounds)
         part = watch.part(number / stage.rounds, (number + 1) / stage.rounds)

@@ -106,10 +106,37 @@ class Display:
         rising = functional.softmax(self.knots, 1).cumsum(1)
         return functional.pad(rising, (1, 0))[self.device]
 
+    def bent(self, device: int, bend: float) -> Display:
+        """Return one whose curve of a device is that of u + bend u (1 - u): with a bend above 0,
+        up to 1, low values stand for more, and what is high is pressed together."""
+        u = torch.linspace(0.0, 1.0, _KNOTS + 1, dtype=torch.float64)
+        if bend != 0.0:
+            root = ((1.0 + bend) ** 2 - 4.0 * bend * u).clamp_min(0.0).sqrt()
+            u = (1.0 + bend - root) / (2.0 * bend)
+        rising = functional.pad(
+            functional.softmax(self.knots[device].double(), 0).cumsum(0), (1, 0)
+        )
+        place = (u.to(rising) * _KNOTS).clamp(0.0, _KNOTS)
+        low = place.floor().clamp(0, _KNOTS - 1).long()
+        curve = rising[low] + (place - low) * (rising[low + 1] - rising[low])
+        knots = self.knots.clone()
+        knots[device] = curve.diff().clamp_min(1e-6).log().to(knots)
+        return Display(self.near, self.log_span, self.log_scatter, knots, self.device)
+
+    @torch.no_grad()
+    def rewindowed(
+        self, ranks: Tensor, weight: Tensor, rendered: Tensor, pixel_mm: float
+    ) -> Display:
+        """Return one with the windows that fit best what is ``rendered`` of its own views, no wider
+        on average than they were: nothing else says how much all of a patient attenuates."""
+        seen = self._seen(rendered, pixel_mm)
+        usual = float(self.log_span.exp().mean())
+        near, span = _windows(self.straightened(ranks), seen, weight, usual)
+        return self.holding([near, span.log(), self.log_scatter, self.knots])
+
     def ranks(self, lines: Tensor, pixel_mm: float) -> Tensor:
         """Return what is shown (V, rows, columns) of line integrals; straight beyond the ends."""
-        signal = torch.exp(-lines) + self.scatter(lines, pixel_mm)
-        seen = -torch.log(signal.clamp_min(1e-6))
+        seen = self._seen(lines, pixel_mm)
         u = (seen - self.near[:, None, None]) / self.log_span.exp()[:, None, None]
         curve, place = self.curves(), (u * _KNOTS).flatten(1)
         piece = place.detach().floor().clamp(0, _KNOTS - 1).long()
@@ -145,17 +172,13 @@ class Display:
         device = device.clamp(max=len(self.knots) - 1)
         other = Display(zeros, zeros, zeros, self.knots, device)
         u = other.straightened(ranks)
-        seen = -torch.log(
-            (torch.exp(-rendered) + other.scatter(rendered, pixel_mm)).clamp_min(1e-6)
-        )
-        total = weight.sum((1, 2)).clamp_min(1.0)
-        mean_u, mean_seen = ((weight * x).sum((1, 2)) / total for x in (u, seen))
-        off_u, off_seen = (
-            weight * (x - mean[:, None, None]) for x, mean in ((u, mean_u), (seen, mean_seen))
-        )
-        power = (off_u * off_u).sum((1, 2)).clamp_min(1e-9)
-        span = ((off_u * off_seen).sum((1, 2)) / power).clamp_min(1e-2)
-        return Display(mean_seen - span * mean_u, span.log(), zeros, self.knots, device)
+        near, span = _windows(u, other._seen(rendered, pixel_mm), weight)
+        return Display(near, span.log(), zeros, self.knots, device)
+
+    def _seen(self, lines: Tensor, pixel_mm: float) -> Tensor:
+        """What line integrals (V, rows, columns) and their scatter leave of the beam: minus its
+        logarithm."""
+        return -torch.log((torch.exp(-lines) + self.scatter(lines, pixel_mm)).clamp_min(1e-6))
 
     @torch.no_grad()
     def lines(self, ranks: Tensor, rendered: Tensor, pixel_mm: float) -> Tensor:
@@ -165,6 +188,23 @@ class Display:
         signal = torch.exp(-seen)
         least = (1.0 - bounds.MOST_SCATTER) * signal
         return -torch.log(torch.maximum(signal - self.scatter(rendered, pixel_mm), least))
+
+
+def _windows(
+    u: Tensor, seen: Tensor, weight: Tensor, mean_span: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """The ``near`` and span (V,) of each view that fit best, by least squares; ``mean_span``: what
+    the spans have on average."""
+    total = weight.sum((1, 2)).clamp_min(1.0)
+    mean_u, mean_seen = ((weight * x).sum((1, 2)) / total for x in (u, seen))
+    off_u, off_seen = (
+        weight * (x - mean[:, None, None]) for x, mean in ((u, mean_u), (seen, mean_seen))
+    )
+    power = (off_u * off_u).sum((1, 2)).clamp_min(1e-9)
+    span = ((off_u * off_seen).sum((1, 2)) / power).clamp_min(1e-2)
+    if mean_span is not None:
+        span = span * mean_span / span.mean()
+    return mean_seen - span * mean_u, span
 
 
 def ranked(beams: Beams, sign: Tensor, among: Beams | None = None) -> Beams:
