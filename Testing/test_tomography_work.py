@@ -12,9 +12,12 @@ from test_tomography import CENTRE, QUICK, about_centre, body, shown
 from RadGSRegLib.cases import View, write_views
 from RadGSRegLib.cli import main
 from RadGSRegLib.errors import Cancelled, InputError
-from RadGSRegLib.reconstruction import Reconstruction
+from RadGSRegLib.reconstruction import DensityControl, Reconstruction, cube
 from RadGSRegLib.tomography import BeamOptions, reconstruct_beam, work
+from RadGSRegLib.tomography.beams import whole_beams
+from RadGSRegLib.tomography.cloud_fit import CoarseVoxels, fit_cloud
 from RadGSRegLib.tomography.fit_state import fresh_state
+from RadGSRegLib.views import prepare_views
 
 # 14 steps: the views held out are looked at in between.
 OPTIONS = replace(QUICK, steps=14, hold_out=2, gaussians=900)
@@ -168,6 +171,21 @@ def test_gaussians_that_were_split_are_taken_up() -> None:
     tensors, facts = first.kept()
     with pytest.raises(ValueError, match="number"):
         second.take_up({**tensors, "gathered": torch.zeros(3)}, facts)
+
+
+def test_the_best_cloud_stays_as_it_was_judged() -> None:
+    """Steps that come later do not move it; the first of these is the best."""
+    lines = whole_beams(prepare_views(shown(about_centre(4))), CENTRE, 32)
+    grid, inner = cube(CENTRE, 200.0, 20.0), cube(CENTRE, 80.0, 4.0)
+    coarse = CoarseVoxels(torch.zeros(10, 10, 10), grid, inner)
+    values = iter(range(100))
+    options = BeamOptions(steps=3, gaussians=500)
+    fit = fit_cloud(
+        body(), lines, coarse, options, DensityControl(500), judge=lambda _: float(next(values))
+    )
+    assert (fit.steps, fit.best_step) == (3, 0)
+    for tensor, true in zip(fit.cloud.tensors, body().tensors, strict=True):
+        torch.testing.assert_close(tensor, true)
 
 
 def test_the_command_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,7 +117,9 @@ def fit_cloud(
             now = state.free.cloud().detach()
             value = judge(now)
             if state.best is None or value < state.best[0]:
-                state.best = (value, now, state.steps)
+                # Some of its tensors are those that the steps to come write into.
+                still = GaussianCloud(*(tensor.clone() for tensor in now.tensors))
+                state.best = (value, still, state.steps)
         if work is not None and (work.due or (done >= 1.0 and state.steps > 0)):
             work.keep_fit(*state.kept())
         if done >= 1.0:

@@ -113,6 +113,7 @@ class BeamWork:
         """Give the state of the fit, or None; InputError where it is damaged, or turns out to be
         while it is taken up."""
         path = self.folder / FIT
+        self._last = self._clock()
         with _undamaged(path):
             yield load_tensors(path) if path.is_file() else None
 
