@@ -17,7 +17,6 @@ from RadGSRegLib import cli, pipeline
 from RadGSRegLib.cases import View, middle_of_views, read_views, write_views
 from RadGSRegLib.drr import project_volume
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.gaussians import GaussianCloud, rasterize
 from RadGSRegLib.geometry import Volume
 from RadGSRegLib.networks import (
     StandardConfig,
@@ -32,7 +31,6 @@ from RadGSRegLib.registration import registration_options
 from RadGSRegLib.simulation import (
     SimulatedCase,
     SimulationParameters,
-    path_cameras,
     simulate_phantom_case,
     write_simulated_case,
 )
@@ -40,8 +38,6 @@ from RadGSRegLib.simulation.case import CLEAN_KEV
 from RadGSRegLib.simulation.materials import mass_attenuation, split_hu
 from RadGSRegLib.tomography.algebraic import Penalty, solve
 from RadGSRegLib.tomography.beams import whole_beams
-from RadGSRegLib.tomography.displayed import Shown, displayed_agreement
-from RadGSRegLib.tomography.verdict import badly_drawn, of_standardised
 from RadGSRegLib.training.bone_views import SHOWN_PX, WIDE_PX, bone_views, show_bones
 from RadGSRegLib.training.compute import Compute
 from RadGSRegLib.training.config import StandardOptions
@@ -316,38 +312,6 @@ def test_it_runs_in_half_precision() -> None:
 # What trusts it
 
 
-@pytest.mark.parametrize(
-    ("status", "displayed", "unlike", "expected"),
-    [
-        ("ok", {"A": 0.9, "B": 0.5}, (), "ok"),
-        ("ok", {"A": 0.9, "B": 0.5}, ("B",), "uncertain"),
-        ("ok", {"A": 0.05, "B": 0.1}, (), "uncertain"),
-        ("ok", {"A": float("nan")}, (), "uncertain"),
-        ("ok", {}, (), "uncertain"),
-        ("uncertain", {"A": 0.9}, (), "uncertain"),
-    ],
-)
-def test_the_networks_word_alone_is_never_ok(
-    status: str, displayed: dict[str, float], unlike: tuple[str, ...], expected: str
-) -> None:
-    shows = {name: Shown(value, 0.5) for name, value in displayed.items()}
-    assert of_standardised(status, "because", shows, (), unlike)[0] == expected
-
-
-def test_a_bad_drawing_is_no_bad_geometry() -> None:
-    shows = {
-        "A": Shown(0.6, 0.3),
-        "B": Shown(0.05, 0.3),
-        "C": Shown(float("nan"), float("nan")),
-        "E": Shown(0.5, 0.0),  # it shows them, but as well elsewhere
-    }
-    assert badly_drawn(["A", "B", "C", "D", "E"], shows) == ["A"]
-    assert "left out: A" in of_standardised("ok", "because", shows, ["A"])[1]
-    status, reason = of_standardised("uncertain", "because", shows, ["A"], (), ["B", "E"])
-    assert status == "uncertain"
-    assert reason.startswith("B, E contradict the other X-rays, or the network drew them wrongly")
-
-
 def test_a_registration_to_drawn_bones_alone_is_never_ok(tmp_path: Path) -> None:
     case = simulate_phantom_case(81002, "clean", spacing_mm=3.0)
     options = registration_options("fast")
@@ -372,45 +336,6 @@ def test_what_is_standardised_is_not_standardised_again() -> None:
     once = prepare_views(views, [bones])[0]
     with pytest.raises(InputError, match="standardised already"):
         bones(once)
-
-
-def test_x_rays_as_they_are_tell_true_bones_from_others() -> None:
-    rng = np.random.default_rng(3)
-    count = 40
-    quaternions = torch.zeros(count, 4)
-    quaternions[:, 0] = 1.0
-    small, wide = (
-        GaussianCloud(
-            torch.from_numpy(rng.uniform(-reach, reach, (count, 3))).float(),
-            torch.full((count, 3), scale),
-            quaternions,
-            torch.full((count,), density),
-        )
-        for reach, scale, density in ((40.0, 4.0, 0.02), (60.0, 24.0, 0.001))
-    )
-    parameters = SimulationParameters.preset("clean").with_field(180.0, 128)
-    cameras = path_cameras(parameters, "arbitrary", 4, np.random.default_rng(0))
-    views = []
-    for name, camera in cameras.items():
-        lines = sum(
-            rasterize(each, camera.intrinsic, camera.world_to_camera, camera.size)
-            for each in (small, wide)
-        )
-        # Bone is dark on this display, which nothing says.
-        grey = np.rint(4000.0 * np.exp(-np.asarray(lines))).astype(np.float32)
-        views.append(View(name, grey, camera, (parameters.pixel_mm,) * 2))
-    prepared = prepare_views(views)
-    away = np.eye(4)
-    away[:3, 3] = (15.0, 10.0, 20.0)
-    right, wrong = (
-        displayed_agreement(each, prepared, np.zeros(3), 128)
-        for each in (small, small.transformed(away))
-    )
-    assert set(right) == set(cameras)
-    assert all(shown.agreement > 0.3 and shown.there for shown in right.values()), right
-    assert not any(shown.there for shown in wrong.values())
-    bones = [replace(view, bone_alone=True) for view in prepared]
-    assert displayed_agreement(small, bones, np.zeros(3), 128) == {}
 
 
 def test_bones_are_pulled_to_nothing_and_not_to_tissue() -> None:
