@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -362,7 +363,9 @@ def test_bones_are_pulled_to_nothing_and_not_to_tissue() -> None:
 
 
 @pytest.mark.slow
-def test_a_volume_of_standardised_x_rays_says_what_it_rests_on(tmp_path: Path) -> None:
+def test_bone_of_a_volume_says_what_it_rests_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     parameters = replace(
         SimulationParameters.preset("realistic").with_field(250.0, 64), path="arbitrary", views=5
     )
@@ -379,12 +382,20 @@ def test_a_volume_of_standardised_x_rays_says_what_it_rests_on(tmp_path: Path) -
     quality = record["quality"]
     assert status == 3
     assert record["status"] == "uncertain"
-    assert not quality["absolute_scale"]
-    assert set(quality["displayed_agreement"]) == {view.name for view in views}
-    assert quality["drawn_badly"] == []
+    assert set(quality["bone"]["left_out"]) == {view.name for view in views}
+    volume, bone = (
+        sitk.ReadImage(str(out / name)) for name in ("reconstruction.nii.gz", "bone_density.nii.gz")
+    )
+    assert volume.GetSize() == bone.GetSize()
+    assert np.allclose(volume.GetOrigin(), bone.GetOrigin())
     assert all(said["unlike"] for said in quality["standardised"].values())
     assert record["parameters"]["standardize"] is True
     assert model.name in record["inputs"]
+    two = write_views(_made(tmp_path, "two"), views[:2])
+    more = ["--standardize", str(model)]
+    assert cli.main(["reconstruct", str(two), "--out", str(tmp_path / "none"), *more]) == 2
+    assert "three X-rays" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_the_network_did_not_see_is_not_fitted(tmp_path: Path) -> None:
