@@ -24,7 +24,12 @@ from RadGSRegLib.reconstruction import Deadline, ReconstructionOptions, cube, im
 from RadGSRegLib.system import Progress
 from RadGSRegLib.tomography import BeamOptions, reconstruct_beam
 from RadGSRegLib.tomography.bone import bone_of, drawn_bones
-from RadGSRegLib.tomography.bounds import REGION_MM
+from RadGSRegLib.tomography.bounds import (
+    BONE_ABOVE_TISSUE,
+    REGION_MM,
+    TISSUE_MU,
+    TISSUE_SHARE,
+)
 from RadGSRegLib.tomography.verdict import psnr_db, with_bone
 from RadGSRegLib.views import prepare_views
 
@@ -74,7 +79,10 @@ def run(work: Work, scene: Scene) -> dict[str, Any]:
     for name, seconds in clocks.items():
         # What was made for the row before is on its clock.
         clocks[name] = seconds + made.said.pop(name, 0.0)
-    attenuation, bone = scene.truth.scores(_in_box(made.whole, scene))
+    volume = _in_box(made.whole, scene)
+    attenuation, bone = scene.truth.scores(volume)
+    if work.method == "ours":
+        made.said["excess"] = scene.truth.scores(_excess(volume))[1]
     drawn = work.network is not None
     pictures = held_out_figures(rendered_of(made.whole, scene.held), scene, drawn and not made.bone)
     if made.bone is not None:
@@ -90,6 +98,13 @@ def _in_box(done: Volume | GaussianCloud, scene: Scene) -> Array:
     if isinstance(done, Volume):
         return on_box(done, box)
     return np.asarray(voxelize(done, box.index_to_world, box.size).cpu().numpy())
+
+
+def _excess(volume: Array) -> Array:
+    """What is denser than soft tissue in a volume (1/mm), with nobody's word where bone may be."""
+    inside = volume[volume > TISSUE_SHARE * TISSUE_MU]
+    level = float(np.median(inside)) if inside.size else TISSUE_MU
+    return np.maximum(volume - BONE_ABOVE_TISSUE * level, 0.0)
 
 
 def _ours(work: Work, scene: Scene) -> Made:
