@@ -76,6 +76,7 @@ def without_ct(widget: Any, views: Path, minutes: int, out: Path) -> None:
     ui.importButton.click()
     ui.viewsPathLineEdit.currentPath = "views.json"
     parameters.aloneMinutes, parameters.aloneHoldOut = minutes, 2
+    parameters.aloneStandardize = True
     show(widget, "register", out / "panel-register-ready.png")
     ui.aloneButton.click()
     step = widget.steps["volume"]

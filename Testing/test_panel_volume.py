@@ -111,6 +111,69 @@ def test_it_grows_and_is_judged(panel: Any, library: Library) -> None:
     wait_until(lambda: list(Path(tempfile.gettempdir()).glob("radgsreg-*")) == [])
 
 
+def test_bone_is_what_the_tools_work_on(panel: Any, library: Library) -> None:
+    ui, parameters = panel.ui, panel._parameterNode
+    box = ui.aloneStandardizeCheckBox
+    assert not box.checked
+    xrays = parameters.xrays
+    parameters.xrays = xrays[:2]
+    assert not box.enabled
+    parameters.xrays = xrays
+    assert box.enabled
+    box.checked = True
+    assert parameters.aloneStandardize
+    layers = _views(panel)["Red"][1]
+    _run(panel)
+    assert "--standardize" in json.loads(library.read("arguments"))
+    volume, bone = parameters.aloneVolume, parameters.aloneBone
+    assert bone is not volume
+    assert ui.volumeNodeSelector.currentNode() is parameters.volumeNode is bone
+    assert "Bone told from soft tissue: RadGSReg bone." in ui.aloneLabel.text
+    assert "is ok: as the test wants it" in ui.volumeStatusLabel.text
+    # In 3D the bone, in the slices all tissue; the tools are of the bone.
+    assert rendering.renderingOf(bone).GetVisibility()
+    assert not rendering.renderingOf(volume).GetVisibility()
+    assert layers.GetBackgroundVolumeID() == volume.GetID()
+    parameters.volumePercentile = 90.0
+    value = bonesurface.boneThreshold(bone, 90.0)
+    assert ui.volumeThresholdLabel.text == f"90.0 % ({value:.4f} / mm)"
+    assert parameters.ctVolume is None  # nor is bone a CT
+    # A second run goes into the same nodes; after a Cancel and without the tick there is no bone.
+    _run(panel)
+    assert (parameters.aloneVolume, parameters.aloneBone) == (volume, bone)
+    library.behave("hang")
+    ui.aloneButton.click()
+    wait_until(lambda: panel.steps["volume"]._run.progress >= 0.6)
+    ui.aloneButton.click()
+    wait_until(lambda: ui.aloneButton.text == TEXT)
+    assert parameters.aloneBone is None
+    assert parameters.volumeNode is volume
+    library.behave("ok")
+    box.checked = False
+    _run(panel)
+    assert "--standardize" not in json.loads(library.read("arguments"))
+    assert parameters.aloneBone is None
+    assert "Bone" not in ui.aloneLabel.text
+    assert _shape(bone) == (14, 13, 12)  # that of the run before is still there
+
+
+def test_no_other_volume_takes_the_bone(panel: Any, library: Library) -> None:
+    parameters = panel._parameterNode
+    ct, mine = _block("CT"), _block("Mine")
+    ct.SetAttribute(RECONSTRUCTION, "true")
+    parameters.ctVolume, parameters.aloneStandardize = ct, True
+    for chosen in (ct, mine):
+        parameters.aloneBone = chosen
+        _run(panel)
+        assert _shape(ct) == _shape(mine) == (5, 6, 7)
+        assert _shape(parameters.aloneBone) == (14, 13, 12)
+    parameters.aloneBone = parameters.aloneVolume
+    _run(panel)
+    assert parameters.aloneBone is not parameters.aloneVolume
+    parameters.reconstruction = parameters.aloneBone
+    assert panel.steps["register"]._makeRequest().outputs.reconstructionNode is None
+
+
 def test_odd_x_rays_are_named_in_the_panel(panel: Any, library: Library) -> None:
     library.behave("uncertain")
     _run(panel)

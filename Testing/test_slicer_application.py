@@ -22,7 +22,7 @@ import slicer_startup
 slicer_startup.start_panel()
 
 from panel_scene import click_in_slice, load_nodes, wait_until, write_files, xray_nodes
-from RadGSRegSlicer.exchange import results
+from RadGSRegSlicer.exchange import volumes
 from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.review import views
 from RadGSRegSlicer.review.review import Review
@@ -214,7 +214,7 @@ def test_a_second_result_leaves_no_view_without_an_image(application: Any, tmp_p
     path = tmp_path / "reconstruction.nii.gz"
     sitk.WriteImage(sitk.Image(4, 5, 6, sitk.sitkFloat32), str(path))
     scene = slicer.mrmlScene
-    node = results._loadVolume(path, scene, None)
+    node = volumes.placeVolume(volumes.readVolume(path), scene, None)
     layers = views.compositeNode(scene, "Red")
     layers.SetBackgroundVolumeID(node.GetID())
     views.layoutNode(scene)
@@ -225,7 +225,7 @@ def test_a_second_result_leaves_no_view_without_an_image(application: Any, tmp_p
     node.AddObserver(event, lambda *args: without.append(node.GetImageData() is None))
     with logged(tmp_path) as lines:
         sitk.WriteImage(sitk.Image(7, 5, 6, sitk.sitkFloat32), str(path))
-        assert results._loadVolume(path, scene, node) is node
+        assert volumes.placeVolume(volumes.readVolume(path), scene, node) is node
         view_slice(application.stage.sliceLogics["Red"], SIZES["Red"])
     assert node.GetImageData().GetDimensions() == (7, 5, 6)
     assert without

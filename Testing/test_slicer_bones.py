@@ -468,6 +468,29 @@ def test_a_rendering_s_range_is_that_of_its_functions(scene: Any) -> None:
     assert node.GetVolumeProperty().GetGradientOpacity().GetValue(0.01) == 1.0
 
 
+def test_of_bone_alone_nothing_but_bone_is_rendered(scene: Any) -> None:
+    volume = _volume(scene)
+    values = slicer.util.arrayFromVolume(volume)
+    values[:] = np.maximum(values - 0.0224, 0.0)
+    values[values < 1e-4] = 0.0
+    values[:, :, : SIZE // 2] += np.float32(2e-4)  # faint, as where hardly any bone was drawn
+    volume.SetAttribute(record.TISSUE, "0.02")
+    preset = slicer.vtkMRMLVolumePropertyNode()
+    opacity = preset.GetVolumeProperty().GetScalarOpacity()
+    opacity.RemoveAllPoints()
+    for place, alpha in ((-1000.0, 0.0), (0.0, 0.2), (1000.0, 0.9)):
+        opacity.AddPoint(place, alpha)
+    for name in ("bone", "CT-Bone"):
+        shown = rendering.render(volume, name, _Logic(preset)).GetVolumePropertyNode()
+        shown = shown.GetVolumeProperty().GetScalarOpacity()
+        assert shown.GetValue(0.0) == 0.0
+        assert shown.GetValue(0.002) < 0.1
+        assert shown.GetValue(0.0276) > 0.85  # the middle of the bone
+    assert shown.GetValue(0.02) == pytest.approx(0.9)  # 1000 HU above soft tissue
+    cropped = box.croppedVolume(volume, box.boxAround(volume))
+    assert cropped.GetAttribute(record.TISSUE) == "0.02"
+
+
 def test_without_the_module_nothing_is_rendered(scene: Any) -> None:
     volume = _volume(scene)
     del slicer.modules.volumerendering

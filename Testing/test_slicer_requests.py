@@ -61,6 +61,7 @@ def test_each_request_is_a_command_that_the_library_takes(
         RegisterRequest(ct, None, "L3", [], method="published", refine=False),
         ReconstructRequest([], method="learned", model="m.safetensors"),
         ReconstructRequest([], ctNode=ct, startTransform=np.eye(4)),
+        ReconstructRequest([ct] * 3, standardize=True),
         ClickRequest(ct, [-1.0, -2.0, 3.0]),
         SimulateRequest(realism="hard", seed=3),
         SimulateRequest(ct, ct, "L3"),
@@ -74,13 +75,14 @@ def test_each_request_is_a_command_that_the_library_takes(
     asked = said.pop(1)
     assert (asked.command, asked.method, asked.refine) == ("register", "published", False)
     assert said[0].method is None
-    names = "register reconstruct reconstruct segment simulate simulate pretrain"
+    names = "register reconstruct reconstruct reconstruct segment simulate simulate pretrain"
     assert [args.command for args in said] == names.split()
     assert said[0].effort == "fast"
     assert Path(said[0].start) == folder.inputs / "start.json"
     assert said[2].ct_prior
-    assert said[4].realism == "hard"
-    assert Path(said[5].case) == folder.inputs / "case.json"
+    assert [args.standardize for args in said[1:4]] == [None, None, True]
+    assert said[5].realism == "hard"
+    assert Path(said[6].case) == folder.inputs / "case.json"
     batch = BatchRequest(["case"], outputFolder=tmp_path, effort="careful")
     args = parser.parse_args([str(a) for a in batch.argumentsFor(tmp_path / "case.json", folder)])
     assert (args.command, args.effort) == ("register", "careful")
@@ -107,6 +109,12 @@ def test_a_request_refuses_an_input_for_a_result() -> None:
     outputs = OutputNodes(reconstructionNode=ct)
     problem = RegisterRequest(ct, None, "L3", [], outputs=outputs).problem()
     assert problem == "CT: is an input and cannot take the reconstruction"
+    problem = RegisterRequest(ct, None, "L3", [], outputs=OutputNodes(boneNode=ct)).problem()
+    assert problem == "CT: is an input and cannot take the bone"
+    other = _volume("Other")
+    outputs = OutputNodes(reconstructionNode=other, boneNode=other)
+    problem = ReconstructRequest([ct] * 3, outputs=outputs).problem()
+    assert problem == "Other: cannot take reconstruction and bone both"
 
 
 def test_an_option_that_is_none_is_refused() -> None:

@@ -22,13 +22,15 @@ from RadGSRegLib.errors import Cancelled, InputError
 
 slicer_startup.start()
 
-from RadGSRegSlicer.exchange import casefolder, staging
+from RadGSRegSlicer.exchange import casefolder, results, staging
 from RadGSRegSlicer.exchange.early import UNFINISHED
 from RadGSRegSlicer.exchange.results import OutputNodes
+from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.process.driver import TaskError
+from RadGSRegSlicer.process.environment import MissingPackagesError
 from RadGSRegSlicer.review import rendering
 from RadGSRegSlicer.scene import xray
-from RadGSRegSlicer.scene.record import REASON, RECONSTRUCTION, STATUS
+from RadGSRegSlicer.scene.record import REASON, RECONSTRUCTION, STATUS, TISSUE
 
 import RadGSReg
 
@@ -74,6 +76,74 @@ def test_thirty_x_rays_become_a_judged_volume(library: Library) -> None:
     assert arguments[arguments.index("--hold-out") + 1] == "3"
     views = json.loads(library.read("views"))["views"]
     assert [view["name"] for view in views] == [node.GetName() for node in xrays]
+
+
+def test_bone_is_a_volume_of_its_own(library: Library) -> None:
+    xrays, logic = panel_scene.xray_nodes(4), RadGSReg.RadGSRegLogic()
+    result = logic.reconstruct(xrays, standardize=True)
+    node, bone = result.reconstructionNode, result.boneNode
+    assert json.loads(library.read("arguments")).count("--standardize") == 1
+    assert bone.GetName() == "RadGSReg bone"
+    assert _shape(bone) == _shape(node) == (14, 13, 12)
+    values = slicer.util.arrayFromVolume(bone)
+    assert values.max() == pytest.approx(slicer.util.arrayFromVolume(node).max() - 0.01)
+    assert _marks(bone) == ["true", "ok", "as the test wants it"]
+    assert (bone.GetAttribute(TISSUE), node.GetAttribute(TISSUE)) == ("0.02", None)
+    assert result.quality["bone"]["agreement"] == 0.6
+    # Again into the same nodes; without it there is none, and nothing is asked for.
+    outputs = OutputNodes(None, node, result.gaussiansNode, bone)
+    again = logic.reconstruct(xrays, standardize=True, outputs=outputs)
+    assert (again.reconstructionNode, again.boneNode) == (node, bone)
+    assert _volumes() == 6
+    plain = logic.reconstruct(xrays, outputs=OutputNodes(None, bone))
+    assert plain.boneNode is None
+    assert bone.GetAttribute(TISSUE) is None  # it has become one of all tissue
+    assert "--standardize" not in json.loads(library.read("arguments"))
+
+
+def test_a_failure_leaves_the_bone_of_a_former_run(library: Library) -> None:
+    xrays, logic = panel_scene.xray_nodes(3), RadGSReg.RadGSRegLogic()
+    made = logic.reconstruct(xrays, standardize=True)
+    before = slicer.util.arrayFromVolume(made.boneNode).copy()
+    library.behave("bad")
+    outputs = OutputNodes(None, made.reconstructionNode, made.gaussiansNode, made.boneNode)
+    with pytest.raises(TaskError):
+        logic.reconstruct(xrays, standardize=True, outputs=outputs)
+    assert np.array_equal(slicer.util.arrayFromVolume(made.boneNode), before)
+    assert made.boneNode.GetAttribute(TISSUE) == "0.02"
+    assert _volumes() == 5
+
+
+def test_a_folder_that_is_not_whole_leaves_the_scene(library: Library, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    xrays = panel_scene.xray_nodes(3)
+    RadGSReg.RadGSRegLogic().reconstruct(xrays, standardize=True, outputFolder=out)
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    assert results.loadReconstruction(out, slicer.mrmlScene).boneNode is not None
+    assert slicer.mrmlScene.GetNumberOfNodes() > count
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    record = json.loads((out / "reconstruction.json").read_text())
+    del record["quality"]["bone"]
+    (out / "reconstruction.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="does not say how dense soft tissue is"):
+        results.loadReconstruction(out, slicer.mrmlScene)
+    (out / "bone_density.nii.gz").write_bytes(b"no volume")
+    with pytest.raises(InputError, match="cannot be read as a volume"):
+        results.loadReconstruction(out, slicer.mrmlScene)
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
+
+
+def test_without_monai_it_says_what_to_install(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = environment.importlib.util.find_spec
+    monkeypatch.setattr(
+        environment.importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "monai" else look(name, *rest),
+    )
+    with pytest.raises(MissingPackagesError, match="not installed: monai; press 'Install what"):
+        RadGSReg.RadGSRegLogic().reconstruct(panel_scene.xray_nodes(3), standardize=True)
 
 
 def test_odd_x_rays_are_named(library: Library) -> None:
@@ -265,9 +335,25 @@ def test_a_run_that_is_ended_leaves_the_scene_as_it_was(library: Library) -> Non
             {"minutes": 3, "method": "learned", "model": "m"},
             "minutes: is of use only with X-rays alone; leave it out",
         ),
+        (
+            {"standardize": True, "method": "learned", "model": "m"},
+            "standardize: is of use only with X-rays alone; leave it out",
+        ),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError) as caught:
         RadGSReg.RadGSRegLogic().reconstruct(panel_scene.xray_nodes(4), **options)
     assert str(caught.value) == sentence
+
+
+def test_bone_is_told_from_soft_tissue_in_x_rays_alone_and_in_three() -> None:
+    xrays, ct = (
+        panel_scene.xray_nodes(3),
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT"),
+    )
+    logic = RadGSReg.RadGSRegLogic()
+    with pytest.raises(InputError, match=r"^standardize: is of use only with X-rays alone"):
+        logic.reconstruct(xrays, ctNode=ct, standardize=True)
+    with pytest.raises(InputError, match=r"^standardize: needs three X-rays or more; leave it out"):
+        logic.reconstruct(xrays[:2], standardize=True)

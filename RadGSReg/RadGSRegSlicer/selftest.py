@@ -111,7 +111,7 @@ class RadGSRegTest(ScriptedLoadableModuleTest):
         return xray.createXrayNode(name, pixels.astype(np.float32), geometry)
 
     def test_manyXraysToVolume(self):
-        """Eight X-rays and no CT: a volume that grows, its bone's surface, its middle."""
+        """Eight X-rays and no CT: a volume that grows, bone told from the rest, its surface."""
         if environment.missingPackages():
             self.delayDisplay("Left out: packages are not installed")
             return
@@ -124,6 +124,7 @@ class RadGSRegTest(ScriptedLoadableModuleTest):
             spacingMm=4.0,
             gaussians=1000,
             steps=5,
+            standardize=True,
             device="cpu",
             previewCallback=grown.append,
         )
@@ -132,6 +133,10 @@ class RadGSRegTest(ScriptedLoadableModuleTest):
         self.assertNotEqual(result.reason, "")
         values = slicer.util.arrayFromVolume(result.reconstructionNode)
         self.assertGreater(values[12, 12, 12], 1.5 * values[12, 12, 4])
+        bone = slicer.util.arrayFromVolume(result.boneNode)
+        self.assertEqual(bone.shape, values.shape)
+        self.assertEqual(bone.min(), 0.0)
+        self.assertLess(bone.max(), values.max())
         model = _logic().boneSurface(result.reconstructionNode, percentile=97.0)
         bounds = np.zeros(6)
         model.GetRASBounds(bounds)

@@ -8,8 +8,9 @@ from typing import Any
 import slicer
 import vtk
 
-from ..scene.record import REASON, RECONSTRUCTION, STATUS
-from .results import OutputNodes, ReconstructionResult, judge, loadReconstruction
+from ..scene.record import REASON, RECONSTRUCTION, STATUS, TISSUE
+from .results import OutputNodes, ReconstructionResult, loadReconstruction
+from .volumes import judge
 
 UNFINISHED = "it was not finished: this is a coarse volume of what was reconstructed until then"
 
@@ -33,17 +34,19 @@ class EarlyReconstruction:
         Raises InputError where there is nothing, or it is unreadable.
         """
         given = (self.outputs or OutputNodes()).present()
-        places = given.reconstructionNode, given.gaussiansNode
+        places = given.reconstructionNode, given.gaussiansNode, given.boneNode
         known = [node for node, _ in self._before]
         states = [None if n is None or n in known else _Before(n) for n in places]
         result = loadReconstruction(folder, self._scene, given)
-        nodes = result.reconstructionNode, result.gaussiansNode
+        nodes = result.reconstructionNode, result.gaussiansNode, result.boneNode
         self._before += [
             (node, state)
             for node, state in zip(nodes, states, strict=True)
             if node is not None and node not in known
         ]
-        self.outputs = OutputNodes(given.transformNode, nodes[0], nodes[1] or given.gaussiansNode)
+        # Of what is still growing there is a volume alone.
+        rest = nodes[1] or given.gaussiansNode, nodes[2] or given.boneNode
+        self.outputs = OutputNodes(given.transformNode, nodes[0], *rest)
         return result
 
     def loadUnfinished(self, folder: str | os.PathLike[str]) -> ReconstructionResult:
@@ -77,7 +80,8 @@ class _Before:
         else:
             self._content = node.GetPolyData() or vtk.vtkPolyData()
         self._transform = node.GetTransformNodeID()
-        self._marks = {name: node.GetAttribute(name) for name in (RECONSTRUCTION, STATUS, REASON)}
+        names = (RECONSTRUCTION, STATUS, REASON, TISSUE)
+        self._marks = {name: node.GetAttribute(name) for name in names}
         self._looks = {display.GetID(): _copy(display) for display in _displays(node)}
 
     def restore(self, node: Any) -> None:

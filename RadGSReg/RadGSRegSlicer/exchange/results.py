@@ -15,8 +15,9 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, lps_to_ras
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
-from ..scene.record import REASON, RECONSTRUCTION, STATUS, ResultRecord, keepRecord
+from ..scene.record import STATUS, TISSUE, ResultRecord, keepRecord
 from .casefolder import ctFrameNote
+from .volumes import BONE, VOLUME, judge, placeVolume, readVolume
 
 
 @dataclass
@@ -25,7 +26,8 @@ class ReconstructionResult:
 
     ``status`` is the program's own judgement of a volume from X-rays alone, ``ok`` or
     ``uncertain``, and ``reason`` says why; both are empty where nothing was judged. ``quality`` is
-    that of reconstruction.json.
+    that of reconstruction.json. ``boneNode``: by how much bone exceeds soft tissue (1/mm), 0
+    elsewhere, where bone was told from it.
     """
 
     reconstructionNode: slicer.vtkMRMLScalarVolumeNode | None
@@ -34,6 +36,7 @@ class ReconstructionResult:
     status: str = ""
     reason: str = ""
     quality: dict[str, Any] = field(default_factory=dict)
+    boneNode: slicer.vtkMRMLScalarVolumeNode | None = None
 
     @property
     def oddViews(self) -> list[str]:
@@ -69,10 +72,11 @@ class OutputNodes:
     transformNode: slicer.vtkMRMLLinearTransformNode | None = None
     reconstructionNode: slicer.vtkMRMLScalarVolumeNode | None = None
     gaussiansNode: slicer.vtkMRMLModelNode | None = None
+    boneNode: slicer.vtkMRMLScalarVolumeNode | None = None
 
     def present(self) -> OutputNodes:
         """Those of them that are still in a scene: a computation takes long enough to lose one."""
-        nodes = (self.transformNode, self.reconstructionNode, self.gaussiansNode)
+        nodes = (self.transformNode, self.reconstructionNode, self.gaussiansNode, self.boneNode)
         return OutputNodes(*(_present(node) for node in nodes))
 
 
@@ -119,9 +123,9 @@ def loadRegistration(
     record = read_registration_json(folder / "registration.json")
     # Read before anything is added: an unreadable file leaves the scene as it was.
     cloud = _gaussians(folder / "gaussians.ply")
-    volume = folder / "reconstruction.nii.gz"
+    read = readVolume(folder / VOLUME)
 
-    reconstructionNode = _loadVolume(volume, scene, outputs.reconstructionNode)
+    reconstructionNode = read and placeVolume(read, scene, outputs.reconstructionNode)
     gaussiansNode = None if cloud is None else _model(cloud, scene, outputs.gaussiansNode)
     ctToWorld, status = lps_to_ras(record.ct_to_world), record.status
     target = outputs.transformNode
@@ -221,67 +225,45 @@ def loadReconstruction(
     scene: slicer.vtkMRMLScene,
     outputs: OutputNodes | None = None,
 ) -> ReconstructionResult:
-    """Bring the volume and the Gaussians of a result folder into a scene.
+    """Bring the volumes and the Gaussians of a result folder into a scene.
 
-    What the program thinks of the volume stays with its node, as attributes. Raises InputError
-    where neither is there or one cannot be read.
+    What the program thinks of a volume stays with its node, as attributes. Raises InputError
+    where nothing is there or something cannot be read; the scene is then as it was.
     """
     from RadGSRegLib.cases import read_json_object
 
     folder = Path(folder)
     outputs = (outputs or OutputNodes()).present()
     cloud = _gaussians(folder / "gaussians.ply")
-    volume = folder / "reconstruction.nii.gz"
-    if cloud is None and not volume.is_file():
+    volume, bone = readVolume(folder / VOLUME), readVolume(folder / BONE)
+    if cloud is None and volume is None:
         raise InputError(folder, "holds no reconstruction")
     file = folder / "reconstruction.json"
     record = read_json_object(file) if file.is_file() else {}
+    quality = record.get("quality") or {}
+    tissue = None if bone is None else _tissue(quality, file)
     result = ReconstructionResult(
-        _loadVolume(volume, scene, outputs.reconstructionNode),
+        volume and placeVolume(volume, scene, outputs.reconstructionNode),
         None if cloud is None else _model(cloud, scene, outputs.gaussiansNode),
         folder,
         record.get("status") or "",
         record.get("reason") or "",
-        record.get("quality") or {},
+        quality,
+        bone and placeVolume(bone, scene, outputs.boneNode, "RadGSReg bone"),
     )
-    judge(result.reconstructionNode, result.status, result.reason)
+    for node in (result.reconstructionNode, result.boneNode):
+        judge(node, result.status, result.reason)
+    if result.boneNode is not None:
+        result.boneNode.SetAttribute(TISSUE, f"{tissue:g}")
     return result
 
 
-def judge(node: slicer.vtkMRMLScalarVolumeNode | None, status: str, reason: str) -> None:
-    """Keep with a volume what the program thinks of it; empty texts: nothing."""
-    if node is not None:
-        for name, text in ((STATUS, status), (REASON, reason)):
-            node.SetAttribute(name, text or None)
-
-
-def _loadVolume(
-    path: Path, scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode | None
-) -> slicer.vtkMRMLScalarVolumeNode | None:
-    if not path.is_file():
-        return None
-    # The storage node stays outside the scene: the node must not point to a temporary file, or
-    # Slicer would believe that it is saved already.
-    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-    storage.SetFileName(str(path))
-    # Read into a node of its own: while it reads, a node has no image, and a view that shows it
-    # would have nothing to reslice.
-    read = slicer.vtkMRMLScalarVolumeNode()
-    if not storage.ReadData(read):
-        raise InputError(path, "cannot be read as a volume")
-    if node is None:
-        node = scene.AddNewNodeByClass(
-            "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("RadGSReg reconstruction")
-        )
-    with slicer.util.NodeModify(node):
-        node.SetAndObserveImageData(read.GetImageData())
-        node.CopyOrientation(read)
-        node.SetAndObserveTransformNodeID(None)  # it is in the world
-    judge(node, "", "")  # what was there before is another volume
-    node.SetAttribute(RECONSTRUCTION, "true")
-    if node.GetDisplayNode() is None:
-        node.CreateDefaultDisplayNodes()
-    return node
+def _tissue(quality: dict[str, Any], file: Path) -> float:
+    """How dense soft tissue is (1/mm) beside a volume of bone."""
+    try:
+        return float(quality["bone"]["tissue_per_mm"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(file, "does not say how dense soft tissue is") from None
 
 
 def _gaussians(path: Path) -> vtk.vtkPolyData | None:

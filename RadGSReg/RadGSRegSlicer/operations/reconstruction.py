@@ -32,8 +32,10 @@ class ReconstructRequest(CaseRequest):
     From three X-rays or more alone: ``minutes`` ends the fit with the best so far, ``holdOut``
     X-rays are fitted to nothing and judge the rest, ``boxMm`` is the edge of the cube in detail,
     ``spacingMm`` its voxels, ``gaussians`` how many there are at most and ``steps`` how long the
-    fit is; None: the default. ``previewCallback`` gets a `ReconstructionResult` whenever the volume
-    has grown. A Cancel then keeps the last of them, as an uncertain result.
+    fit is; None: the default. ``standardize``: also tell bone from soft tissue, by what a network
+    draws of each X-ray (`ReconstructionResult.boneNode`). ``previewCallback`` gets a
+    `ReconstructionResult` whenever the volume has grown. A Cancel then keeps the last of them, as
+    an uncertain result.
     """
 
     xrayNodes: Sequence[Any]
@@ -49,6 +51,7 @@ class ReconstructRequest(CaseRequest):
     gaussians: int | None = None
     steps: int | None = None
     holdOut: int = 0
+    standardize: bool = False
     previewCallback: Callable[[ReconstructionResult], object] | None = None
 
     @property
@@ -69,6 +72,10 @@ class ReconstructRequest(CaseRequest):
                 raise InputError(name, "is of use only with X-rays alone", "leave it out")
             if not value > 0:
                 raise InputError(name, f"is {value}", "give a number above 0")
+        if self.standardize and (self.hasPrior or self.method == "learned"):
+            raise InputError("standardize", "is of use only with X-rays alone", "leave it out")
+        if self.standardize and len(self.xrayNodes) < LEAST_XRAYS:
+            raise InputError("standardize", "needs three X-rays or more", "leave it out")
         if self.holdOut and len(self.xrayNodes) - self.holdOut < LEAST_XRAYS:
             left = max(len(self.xrayNodes) - self.holdOut, 0)
             raise InputError("holdOut", f"leaves {left} X-rays to fit", "hold out fewer")
@@ -91,6 +98,7 @@ class ReconstructRequest(CaseRequest):
         options = ["--method", self.method, *(["--ct-prior"] if self.hasPrior else [])]
         for option, value in self._sizes().values():
             options += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+        options += ["--standardize"] if self.standardize else []
         file = folder.inputs / (CASE if self.hasPrior else VIEWS)
         return ["reconstruct", file, *self._caseArguments(folder, options)]
 

@@ -145,10 +145,15 @@ class CaseRequest(Request):
         super().check()
         if self.startNode is not None and self.startTransform is not None:
             raise InputError("start", "is given both as a node and as a matrix")
-        target = None if self.outputs is None else self.outputs.reconstructionNode
-        for node in self._inputNodes():
-            if node is not None and target is not None and node.GetID() == target.GetID():
-                raise InputError(node.GetName(), "is an input and cannot take the reconstruction")
+        outputs = self.outputs or OutputNodes()
+        targets = {"reconstruction": outputs.reconstructionNode, "bone": outputs.boneNode}
+        inputs = [node.GetID() for node in self._inputNodes() if node is not None]
+        for name, node in targets.items():
+            if node is not None and node.GetID() in inputs:
+                raise InputError(node.GetName(), f"is an input and cannot take the {name}")
+        bone = outputs.boneNode
+        if bone is not None and bone is outputs.reconstructionNode:
+            raise InputError(bone.GetName(), "cannot take reconstruction and bone both")
 
     def _inputNodes(self) -> list[Any]:
         raise NotImplementedError

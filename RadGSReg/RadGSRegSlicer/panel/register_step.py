@@ -299,7 +299,7 @@ class RegisterStep(Step):
         volume, gaussians = parameters.reconstruction, parameters.gaussians
         return OutputNodes(
             parameters.ctToWorld,
-            None if volume is parameters.aloneVolume else volume,
+            None if volume in (parameters.aloneVolume, parameters.aloneBone) else volume,
             None if gaussians is parameters.aloneGaussians else gaussians,
         )
 

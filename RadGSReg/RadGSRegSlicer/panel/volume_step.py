@@ -44,6 +44,7 @@ class VolumeStep(Step):
 
     def update(self) -> None:
         self.showChoices()
+        self.ui.aloneStandardizeCheckBox.enabled = len(self._xrays()) >= LEAST_XRAYS
         self.ui.aloneProgressBar.visible = self._run is not None
         for button in (self.ui.aloneButton, self.ui.withoutCtButton):
             self.showRunButton(
@@ -172,9 +173,11 @@ class VolumeStep(Step):
         # While another module is shown the form is not bound, but the scene keeps the result.
         parameters = self.parameters or self.logic.getParameterNode()
         with slicer.util.NodeModify(parameters):
-            parameters.aloneVolume = parameters.volumeNode = result.reconstructionNode
+            parameters.aloneVolume = result.reconstructionNode
             # After a Cancel there are none: those of an earlier run belong to another volume.
             parameters.aloneGaussians = result.gaussiansNode
+            parameters.aloneBone = result.boneNode
+            parameters.volumeNode = result.boneNode or result.reconstructionNode
             if result.gaussiansNode is not None:
                 showGaussians(result.gaussiansNode, False)  # tens of thousands of points
         if not self._growing and result.reconstructionNode is not None:
@@ -188,6 +191,14 @@ class VolumeStep(Step):
         if result.oddViews:
             names = ", ".join(result.oddViews)
             lines.append(_("Left out of the volume: {names}.").format(names=names))
+        if result.boneNode is not None:
+            name, bone = result.boneNode.GetName(), result.quality["bone"]
+            lines.append(_("Bone told from soft tissue: {name}.").format(name=name))
+            if bone.get("left_out"):
+                names = ", ".join(bone["left_out"])
+                lines.append(
+                    _("Unlike what the network learned from: {names}.").format(names=names)
+                )
         figure = result.quality.get("held_out_psnr_db")
         if isinstance(figure, int | float):
             lines.append(_("X-rays held out: {figure:.1f} dB.").format(figure=figure))
@@ -217,6 +228,7 @@ class VolumeStep(Step):
             minutes=parameters.aloneMinutes or None,
             boxMm=float(parameters.aloneBoxMm),
             holdOut=parameters.aloneHoldOut,
+            standardize=parameters.aloneStandardize,
             outputs=self._outputs(),
             **options,
         )
@@ -224,8 +236,12 @@ class VolumeStep(Step):
     def _outputs(self) -> OutputNodes:
         """The nodes of an earlier run, where they are nothing else by now; else new ones."""
         parameters = self.parameters
-        volume, gaussians = parameters.aloneVolume, parameters.aloneGaussians
+        gaussians = parameters.aloneGaussians
         others = [parameters.ctVolume, parameters.reconstruction, *self._xrays()]
-        if volume in others or (volume is not None and not volume.GetAttribute(RECONSTRUCTION)):
-            volume = None
-        return OutputNodes(None, volume, None if gaussians is parameters.gaussians else gaussians)
+        volumes = []
+        for node in (parameters.aloneVolume, parameters.aloneBone):
+            isOurs = node is not None and node not in others and node.GetAttribute(RECONSTRUCTION)
+            volumes.append(node if isOurs else None)
+            others.append(node)
+        gaussians = None if gaussians is parameters.gaussians else gaussians
+        return OutputNodes(None, volumes[0], gaussians, volumes[1])

@@ -15,6 +15,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from ..scene import xray
 from ..scene.drawing import helperNode, lineModel, pixelsToRas, removeHelper
 from ..scene.meshes import moved, polyLines
+from ..scene.record import TISSUE
 from ..scene.segments import findSegment
 from .outline import Outline
 from .views import SLICE_VIEWS, THREE_D_VIEW, XRAY_VIEWS, sliceNode, viewByName
@@ -27,6 +28,10 @@ OUTLINE_COLOR = (0.13, 0.83, 0.93)
 FOLDS_COLOR = (0.98, 0.75, 0.14)
 AFTER_COLOR = (0.93, 0.86, 0.71)
 BEFORE_COLOR = (0.62, 0.65, 0.7)
+_CLEAR = 0.4
+"""How far below the faintest bone, as a share of its range, a rendering is clear."""
+_BRIGHT_BONE = 98.0
+"""Of a volume of bone alone, the percentile of what is not 0 that is rendered brightest."""
 
 
 class ReviewDisplay:
@@ -251,6 +256,10 @@ def _boneRange(node: Any) -> tuple[float, float] | None:
     inside = array[array > 0]
     if not inside.size:
         return None
+    if node.GetAttribute(TISSUE):
+        # Of bone alone nothing else is to be hidden: what is not 0 begins to be seen.
+        high = float(np.percentile(inside, _BRIGHT_BONE))
+        return _CLEAR * high / (1.0 + _CLEAR), high
     middle, high = (float(x) for x in np.percentile(inside, [50.0, 99.8]))
     return middle + 0.12 * (high - middle), max(high, middle + 1e-9)
 
@@ -259,7 +268,7 @@ def _boneTransfer(properties: Any, low: float, high: float) -> None:
     high = max(high, low + 1e-6)
     opacity, color = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
     for part, alpha, rgb in (
-        (-0.4, 0.0, (0.35, 0.15, 0.1)),
+        (-_CLEAR, 0.0, (0.35, 0.15, 0.1)),
         (0.0, 0.05, (0.55, 0.3, 0.2)),
         (0.35, 0.45, (0.85, 0.68, 0.5)),
         (1.0, 0.95, (1.0, 0.97, 0.9)),

@@ -9,6 +9,7 @@ import slicer
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
 
 from ..scene.parameters import PRESETS
+from ..scene.record import TISSUE
 from .display import boneTransfer
 
 OWN = PRESETS[0]
@@ -60,19 +61,20 @@ def inUnitOf(node: vtkMRMLScalarVolumeNode, volumeProperty: Any) -> None:
     """Move a property's functions from Hounsfield units to a volume's attenuation.
 
     Air is 0 in both; water, at 0 HU, is taken to be as bright as the middle voxel of those that are
-    not air, for most of a body is soft tissue.
+    not air, for most of a body is soft tissue. Of a volume of bone alone 0 is soft tissue (0 HU)
+    and all that is no bone, and stays clear whatever the preset shows of it.
     """
+    tissue = float(node.GetAttribute(TISSUE) or 0.0)
     array = slicer.util.arrayFromVolume(node)
     inside = array[array > 0]
-    water = float(np.median(inside)) if inside.size else 1.0
+    water = tissue or (float(np.median(inside)) if inside.size else 1.0)
+    zero = 0.0 if tissue else water  # of what is at 0 HU
     for function, offset, size in (
-        (volumeProperty.GetScalarOpacity(), water, 4),
-        (volumeProperty.GetRGBTransferFunction(), water, 6),
+        (volumeProperty.GetScalarOpacity(), zero, 4),
+        (volumeProperty.GetRGBTransferFunction(), zero, 6),
         (volumeProperty.GetGradientOpacity(), 0.0, 4),
     ):
-        values = [[0.0] * size for _ in range(function.GetSize())]
-        for n, row in enumerate(values):
-            function.GetNodeValue(n, row)
+        values = _rows(function, size)
         # Anew: a point that is moved past its neighbour would change places with it.
         function.RemoveAllPoints()
         for row in values:
@@ -81,6 +83,20 @@ def inUnitOf(node: vtkMRMLScalarVolumeNode, volumeProperty: Any) -> None:
                 function.AddPoint(place, *row[1:])
             else:
                 function.AddRGBPoint(place, *row[1:])
+    if tissue:
+        opacity = volumeProperty.GetScalarOpacity()
+        bone = [row for row in _rows(opacity, 4) if row[0] > 0.0]
+        opacity.RemoveAllPoints()
+        for row in ([0.0, 0.0, 0.5, 0.0], *bone):
+            opacity.AddPoint(*row)
+
+
+def _rows(function: Any, size: int) -> list[list[float]]:
+    """The points of a transfer function, ``size`` numbers each."""
+    values = [[0.0] * size for _ in range(function.GetSize())]
+    for n, row in enumerate(values):
+        function.GetNodeValue(n, row)
+    return values
 
 
 def cropRendering(

@@ -15,7 +15,7 @@ from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
 from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 
 from .frames import LPS_RAS, ijkToLps, transformMatrix
-from .record import REASON, RECONSTRUCTION, STATUS
+from .record import REASON, RECONSTRUCTION, STATUS, TISSUE
 
 BOX = "RadGSReg.Box"
 """The attribute of a box that `boxAround` has made: the volume's ID."""
@@ -127,7 +127,7 @@ def croppedVolume(
     reason = f"cut from '{volumeNode.GetName()}'"
     if volumeNode.GetAttribute(REASON):
         reason = f"{reason}: {volumeNode.GetAttribute(REASON)}"
-    for name in (RECONSTRUCTION, STATUS):
+    for name in (RECONSTRUCTION, STATUS, TISSUE):
         node.SetAttribute(name, volumeNode.GetAttribute(name))
     node.SetAttribute(REASON, reason)
     scene.AddNode(node)

@@ -74,8 +74,10 @@ class RadGSRegParameterNode:
     aloneMinutes: Annotated[int, WithinRange(0, 600)] = 0
     aloneBoxMm: Annotated[int, WithinRange(40, 400)] = 112
     aloneHoldOut: Annotated[int, WithinRange(0, 99)] = 0
+    aloneStandardize: bool = False
     aloneVolume: vtkMRMLScalarVolumeNode
     aloneGaussians: vtkMRMLModelNode
+    aloneBone: vtkMRMLScalarVolumeNode
     volumeNode: vtkMRMLScalarVolumeNode
     volumePercentile: Annotated[float, WithinRange(0.0, 100.0)] = PERCENTILE
     volumeLargest: bool = True
