@@ -47,6 +47,30 @@ MOST_SCATTER = 0.9
 # trunk: attenuation 0.54 without, 0.66 with; their voxels 0.67. Other numbers were not tried.)
 HOLD, HOLD_VIEWS, HOLD_POWER = 0.2, 10.0, 3.0
 
+# A guide's shape (docs/experiments/beam.md, "Shape guided")
+
+# Nodes of the splines that bend a guide lie so far apart over the cube that holds all there is, mm,
+# within these numbers along an edge. (17 nodes along 400 mm: no better than 12.)
+NODE_MM, LEAST_NODES, MOST_NODES = 16.0, 6, 12
+# Against the misfit of line integrals over their root mean square, each squared: log sizes and
+# stretches; second differences of the nodes and displacements, mm^2; log gains.
+PLACE_WEIGHT, BEND_WEIGHT, MOVE_WEIGHT, GAIN_WEIGHT = 0.6, 3e-3, 3e-4, 0.03
+# A shift counts as a change of size by e over this, mm.
+SHIFT_MM = 150.0
+# Details are what is left without means over so much, mm. They count by these weights: a trunk's
+# soft tissue hides its bones while it is placed (without: 117 mm off along the spine).
+DETAIL_MM, DETAIL_PLACING, DETAIL_BENDING = 40.0, 0.3, 0.03
+# The voxels are pulled to a bent guide by this weight (as `algebraic.Penalty.pull`); of voxels
+# finer than so many mm both penalties fall with the third power of their size.
+SHAPE_PULL, USUAL_VOXEL_MM = 1.0, 4.0
+# A guide is used where with it X-rays are predicted from the others so much better, dB.
+LEAST_GAIN_DB = 0.5
+# Line integrals below this are air: 2 mm of soft tissue. No evidence.
+AIR_LINES = 0.05
+# Where more than this share of a picture's rim shows something, there is more beyond. (L3 by itself
+# in a field of 125 mm: up to 0.07; trunks: nearly all.)
+MOST_OF_RIM = 0.25
+
 # The verdict
 
 # A view contradicts the rest where the details predicted of it correlate with its own by so much

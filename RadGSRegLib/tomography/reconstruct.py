@@ -24,7 +24,9 @@ from .coarse import Coarse, as_lines, coarse_volume
 from .display import Display, ranked
 from .displayed import Shown, displayed_agreement
 from .drawing import draw_clouds
+from .guided import shape_guided
 from .previews import Previews
+from .shape_guide import ShapeGuide
 from .types import BeamOptions
 from .verdict import badly_drawn, of_standardised, psnr_db, verdict, widest_gap_deg
 
@@ -37,6 +39,7 @@ def reconstruct_beam(
     judged_on: Sequence[View] = (),
     filters: Sequence[ViewFilter] = (),
     progress: Progress | ProgressCallable | None = None,
+    shape: ShapeGuide | None = None,
 ) -> Reconstruction:
     """Reconstruct what the beams cross: finely in a cube about ``centre_world``, coarsely around.
 
@@ -105,7 +108,12 @@ def reconstruct_beam(
         rest = [n for n in range(len(every)) if n not in held]
         fitted = every.some(rest)
         began = time.perf_counter()
-        coarse = coarse_volume(fitted, centre, report.part(0.02, 0.4))
+        until = 0.4 if shape is None else 0.2
+        coarse = coarse_volume(fitted, centre, report.part(0.02, until))
+        guided = None
+        if shape is not None:
+            guided = shape_guided(coarse, shape, centre, chosen.box_mm, report.part(until, 0.4))
+            coarse = guided.coarse
         spent = time.perf_counter() - began
         previews = Previews(report, centre, chosen.box_mm, chosen.spacing_mm)
         previews.voxels(coarse.voxels, coarse.grid)
@@ -146,14 +154,16 @@ def reconstruct_beam(
         if asked is not None:
             judged = _lines_of_held(asked, coarse.display, fit.cloud)
         quality = _quality(fit.cloud, coarse, judged, (every, fitted), centre, fit.steps)
+        quality["prior"] = "none"
         if every.bone_alone:
             shows = displayed_agreement(fit.cloud, prepare_views(views), centre, chosen.pixels)
             unlike = [view.name for view in prepared if view.unlike]
             quality |= _of_standardised(coarse, quality, shows, unlike, fit.steps)
     low, high = (torch.as_tensor(edge).to(fit.cloud.means) for edge in (inner.lower, inner.upper))
     within = ((fit.cloud.means > low) & (fit.cloud.means < high)).all(1)
+    if guided is not None:
+        quality |= guided.said(quality)
     quality |= {
-        "prior": "none",
         "beam": "whole",
         "absolute_scale": bool(every.known.all()) and not every.bone_alone,
         "gaussians": len(fit.cloud),
