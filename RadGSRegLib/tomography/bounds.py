@@ -60,11 +60,12 @@ SHIFT_MM = 150.0
 # Details are what is left without means over so much, mm. They count by these weights: a trunk's
 # soft tissue hides its bones while it is placed (without: 117 mm off along the spine).
 DETAIL_MM, DETAIL_PLACING, DETAIL_BENDING = 40.0, 0.3, 0.03
-# The voxels are pulled to a bent guide by this weight (as `algebraic.Penalty.pull`); of voxels
-# finer than so many mm both penalties fall with the third power of their size.
-SHAPE_PULL, USUAL_VOXEL_MM = 1.0, 4.0
-# A guide is used where with it X-rays are predicted from the others so much better, dB.
-LEAST_GAIN_DB = 0.5
+# The voxels of a trunk are pulled to a bent guide by this weight (as `algebraic.Penalty.pull`).
+SHAPE_PULL = 1.0
+# A guide is used where with it X-rays are predicted from the others so much better, dB, and where
+# it is bent by no more than so much (95 % of what there is of it), mm.
+LEAST_GAIN_DB = 1.0
+MOST_BENT_MM = 10.0
 # Line integrals below this are air: 2 mm of soft tissue. No evidence.
 AIR_LINES = 0.05
 # Where more than this share of a picture's rim shows something, there is more beyond. (L3 by itself

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 from scipy.ndimage import binary_erosion
 from scipy.spatial.transform import Rotation
 from torch import Tensor
+from torch.nn import functional
 
 from ..drr import SystemMatrix
+from ..errors import InputError
 from ..geometry import Array
 from ..reconstruction import Box, cube
 from ..system import Progress
@@ -26,8 +29,10 @@ from .verdict import psnr_db
 
 # Voxels along an edge while a guide is placed, bent, and when it is done.
 _PLACING, _BENDING, _DONE = 25, 50, 100
-_PLACE_STEPS, _AGAIN_STEPS, _AFFINE_STEPS, _BEND_STEPS = 40, 40, 40, 80
-_FOLDS, _ROUNDS = 5, 3
+_PLACE_STEPS, _BEND_STEPS = 40, 80
+# Views are predicted in so many turns. Rounds of conjugate gradients from a bent guide, and from
+# nothing, which is farther away.
+_FOLDS, _ROUNDS, _ROUNDS_ALONE = 5, 3, 6
 # Where it starts: upright, turned about each axis, and along the spine.
 _START_DEG, _START_MM = 25.0, 40.0
 
@@ -55,64 +60,62 @@ def shape_guided(
     """Let a guide's shape, bent to the X-rays, start and hold the voxels, where it predicts X-rays
     that it was not bent to better than voxels alone do.
 
-    ``box_mm``: the edge of the cube that is wanted about ``centre_world``.
+    ``box_mm``: the edge of the cube that is wanted about ``centre_world``. Raises InputError for
+    standardised X-rays, which show bone alone.
     """
-    lines, device = coarse.lines, coarse.voxels.device
-    over = cube(centre_world, _edge_mm(coarse, centre_world, box_mm), bounds.REGION_MM / _DONE)
-    edge = float((over.upper - over.lower).max())
-    report(0.0, "placing the shape")
-    placed = _placed(coarse, guide, over, edge, report.part(0.0, 0.3))
-    middle = cube(centre_world, edge, edge / _BENDING)
-    few = lines.thinned(2)
-    with_shape, without = _predictions(guide, placed, middle, few, report.part(0.3, 0.6))
+    lines = coarse.lines
+    if lines.bone_alone:
+        raise InputError("the shape", "does not go with standardised X-rays", "leave one out")
+    edge = _edge_mm(coarse, centre_world, box_mm)
+    middle, few = cube(centre_world, edge, edge / _BENDING), lines.thinned(2)
+    bending = _placed(guide, middle, lines, report.part(0.0, 0.3))
+    with_shape, without = _predictions(guide, bending, middle, few, report.part(0.3, 0.7))
     quality: dict[str, Any] = {
-        "used": with_shape > without + bounds.LEAST_GAIN_DB,
+        "used": False,
         "predicts_db": with_shape,
         "predicts_without_db": without,
     }
-    if not quality["used"]:
-        remark = (
-            "the shape was left out: with it, X-rays are predicted by "
-            f"{with_shape:.1f} dB from the others, without it by {without:.1f} dB"
-        )
-        return Guided(coarse, quality, remark)
-    report(0.6, "bending the shape")
-    bent = Bent(guide, middle, device)
-    bent.fit(placed, few, _BEND_STEPS, "bend")
-    report(0.8, "voxels held to the shape")
-    spacing = max(edge / _DONE, 1.5 * lines.pixel_mm)
-    grid = cube(centre_world, edge, spacing)
-    fine = Bent(guide, grid, device)
-    towards = fine.voxels(placed)
-    matrix = _matrix(lines, grid)
-    alone = matrix.forward(towards)
-    voxels = _held(matrix, lines, towards, report.part(0.8, 1.0))
-    quality |= _how_bent(placed, fine, towards)
+    if with_shape < without + bounds.LEAST_GAIN_DB:
+        why = f"with it X-rays are predicted by {with_shape:.1f} dB, without it by {without:.1f} dB"
+        return Guided(coarse, quality, f"the shape was left out: {why}")
+    report(0.7, "bending the shape")
+    bent = Bent(guide, middle, lines.values.device)
+    bent.fit(bending, few, _BEND_STEPS, "bend")
+    grid = cube(centre_world, edge, max(edge / _DONE, 1.5 * lines.pixel_mm))
+    fine = Bent(guide, grid, lines.values.device)
+    towards = fine.voxels(bending)
+    alone = _matrix(lines, grid).forward(towards)
+    quality |= _how_bent(bending, grid, towards)
     quality |= {"alone_db": _mean_db(alone, lines), "share_explained": _explained(alone, lines)}
-    return Guided(replace(coarse, voxels=voxels, grid=grid), quality, None)
+    p95 = quality["bent_mm"]["p95"]
+    if p95 > bounds.MOST_BENT_MM:
+        why = f"it would have to be bent by {p95:.0f} mm"
+        return Guided(coarse, quality, f"the shape was left out: {why}")
+    report(0.85, "voxels held to the shape")
+    wide = bent.voxels(bending)
+    changed = _held(_matrix(few, middle), few, wide, wide) - wide
+    size = (grid.size[2], grid.size[1], grid.size[0])
+    changed = functional.interpolate(changed[None, None], size=size, mode="trilinear")[0, 0]
+    voxels = _held(_matrix(lines, grid), lines, towards, (towards + changed).clamp_min(0.0))
+    return Guided(replace(coarse, voxels=voxels, grid=grid), quality | {"used": True}, None)
 
 
-def _placed(coarse: Coarse, guide: ShapeGuide, over: Box, edge: float, report: Progress) -> Bending:
-    """The best of some starts, by similarity, then affine."""
-    lines, device = coarse.lines, coarse.voxels.device
-    wide = cube(over.centre, edge, edge / _PLACING)
-    few = lines.thinned(4)
-    bent = Bent(guide, wide, device)
-    best: tuple[float, Bending] | None = None
-    starts = _starts(guide, over.centre)
+def _placed(guide: ShapeGuide, middle: Box, lines: Beams, report: Progress) -> Bending:
+    """The best of some starts by similarity, then affine; on wide voxels, then on ``middle``."""
+    device = lines.values.device
+    edge = middle.spacing_mm * middle.size[0]
+    wide = Bent(guide, cube(middle.centre, edge, edge / _PLACING), device)
+    few, trials = lines.thinned(4), list[tuple[float, Bending]]()
+    starts = _starts(guide, middle.centre)
     for number, (turn, shift) in enumerate(starts):
         report(0.6 * number / len(starts), "placing the shape")
-        one = Bending.start(over, turn, shift, device)
-        misfit = bent.fit(one, few, _PLACE_STEPS, "similarity")
-        if best is None or misfit < best[0]:
-            best = (misfit, one)
-    assert best is not None
-    placed, few = best[1], lines.thinned(2)
-    middle = cube(over.centre, edge, edge / _BENDING)
+        bending = Bending.start(middle, turn, shift, device)
+        trials.append((wide.fit(bending, few, _PLACE_STEPS, "similarity"), bending))
+    placed, few = min(trials, key=itemgetter(0))[1], lines.thinned(2)
     bent = Bent(guide, middle, device)
     for number, stage in enumerate(("similarity", "affine")):
         report(0.6 + 0.2 * number, "placing the shape")
-        bent.fit(placed, few, _AFFINE_STEPS, stage)
+        bent.fit(placed, few, _PLACE_STEPS, stage)
     return placed
 
 
@@ -147,32 +150,25 @@ def _predictions(
         matrix, asked = _matrix(rest, grid), _matrix(left, grid)
         trial = placed.copy()
         bent.fit(trial, rest, _BEND_STEPS // 2, "bend")
-        for of, towards in zip(decibels, (bent.voxels(trial), None), strict=True):
-            voxels = _held(matrix, rest, towards, None)
+        shaped = bent.voxels(trial)
+        for of, towards in zip(decibels, (shaped, None), strict=True):
+            start = torch.zeros_like(shaped) if towards is None else towards
+            voxels = _held(matrix, rest, towards, start)
             of.append(_mean_db(asked.forward(voxels), left))
     with_shape, without = (float(np.mean(of)) for of in decibels)
     return with_shape, without
 
 
-def _held(
-    matrix: SystemMatrix, lines: Beams, towards: Tensor | None, report: Progress | None
-) -> Tensor:
-    """Voxels of line integrals, held to a bent guide, or from nothing."""
-    spacing = float(np.linalg.norm(matrix.index_to_world[:3, 0]))
-    finer = min(spacing / bounds.USUAL_VOXEL_MM, 1.0) ** 3
+def _held(matrix: SystemMatrix, lines: Beams, towards: Tensor | None, start: Tensor) -> Tensor:
+    """Voxels of line integrals, held to a bent guide, or to tissue and air without one."""
+    edge = matrix.index_to_world[0, 0] * matrix.shape[2]
+    finer = (edge / bounds.REGION_MM) ** 3
     usual = Penalty()
-    if towards is None:
-        start = torch.zeros(matrix.shape, device=lines.values.device)
-        penalty = Penalty(finer * usual.tv, finer * usual.pull, not lines.bone_alone)
-    else:
-        start = towards
-        penalty = Penalty(finer * usual.tv, finer * bounds.SHAPE_PULL, towards=towards)
-
-    def heard(share: float) -> None:
-        if report is not None:
-            report(share, "voxels held to the shape")
-
-    return solve(matrix, lines.values, lines.weight, start, _ROUNDS, penalty=penalty, report=heard)
+    penalty, rounds = Penalty(finer * usual.tv, finer * usual.pull), _ROUNDS_ALONE
+    if towards is not None:
+        penalty = replace(penalty, pull=finer * bounds.SHAPE_PULL, towards=towards)
+        rounds = _ROUNDS
+    return solve(matrix, lines.values, lines.weight, start, rounds, penalty=penalty)
 
 
 def _edge_mm(coarse: Coarse, centre_world: Array, box_mm: float) -> float:
@@ -219,11 +215,10 @@ def _explained(rendered: Tensor, lines: Beams) -> float:
     return float(1.0 - left / (lines.weight * (lines.values - mean).square()).sum().clamp_min(1e-9))
 
 
-def _how_bent(bending: Bending, fine: Bent, voxels: Tensor) -> dict[str, Any]:
+def _how_bent(bending: Bending, grid: Box, voxels: Tensor) -> dict[str, Any]:
     """How far the guide was turned, scaled and bent, where there is something of it."""
-    moves: Sequence[float] = (
-        bending.field(fine.grid)[:3].norm(dim=0)[voxels > 0.1 * bounds.TISSUE_MU].cpu().numpy()
-    )
+    there = voxels > 0.5 * bounds.TISSUE_MU
+    moves = bending.field(grid)[:3].norm(dim=0)[there].cpu().numpy()
     linear = bending.linear().cpu().double().numpy()
     u, sizes, v = np.linalg.svd(linear)
     turned = Rotation.from_matrix(u @ v).magnitude()

@@ -55,6 +55,8 @@ def reconstruct_beam(
         filters: what makes the views better first.
         progress: told of the share done and of the volume so far (`Progress.volume`), after the
             coarse voxels and every 20 s of the fit; may cancel.
+        shape: another CT that resembles what the X-rays show: it starts and holds voxels and
+            cloud where X-rays are predicted better with it, and is left out otherwise.
 
     Returns:
         The cloud (world mm), the volume of the inner cube (1/mm, world axes) and JSON values:
@@ -66,7 +68,10 @@ def reconstruct_beam(
         contradict the rest and were left out), "widest_gap_deg", "gaussians", "inner_gaussians",
         "steps", "best_step", "pixel_mm" (of the thinned X-rays at the centre), "absolute_scale"
         (whether all were line integrals), "prior", "beam" and "display" (windows and curves of the
-        X-rays that were fitted, {} for line integrals).
+        X-rays that were fitted, {} for line integrals). With ``shape`` also "shape": "used",
+        "predicts_db" and "predicts_without_db" (X-rays from the others, coarsely), "bent_mm"
+        ({"median", "p95"}), "turned_deg", "scales" (times as long), "gain", "alone_db" and
+        "share_explained" (of the fitted X-rays by the bent shape alone).
 
     Raises:
         InputError: for fewer than three views left to fit, a source at the patient, or a picture
