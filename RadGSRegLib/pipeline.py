@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .gaussians import GaussianCloud
     from .reconstruction import Reconstruction, ReconstructionOptions
     from .registration import Proposer, Registration, RegistrationOptions
-    from .tomography import BeamOptions
+    from .tomography import BeamOptions, ShapeGuide
     from .views import ViewFilter
 
 
@@ -223,6 +223,7 @@ def reconstruct(
     progress: Progress | None = None,
     filters: Sequence[ViewFilter] = (),
     beam: BeamOptions | None = None,
+    shape: ShapeGuide | None = None,
 ) -> Reconstruction:
     """Reconstruct Gaussians and a volume from X-rays (math.md section 5).
 
@@ -238,6 +239,7 @@ def reconstruct(
         filters: what makes the views better first.
         beam: options for three X-rays or more without a prior, of no use otherwise; None: the
             defaults, with seed, device, time, steps, box and voxels of ``options``.
+        shape: another CT whose shape guides three X-rays or more without a prior.
 
     Returns:
         The cloud (world mm), the volume (1/mm, world axes) and the quality of the fit.
@@ -268,6 +270,7 @@ def reconstruct(
             options=beam or _beam_of(options),
             filters=filters,
             progress=progress,
+            shape=shape,
         )
     return reconstruct_from_views(
         views,

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ..geometry import Array, Volume
     from ..networks import Standardization
     from ..registration import Registration
+    from ..tomography import ShapeGuide
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ct-prior", action="store_true", help="register first, start from the CT's Gaussians"
     )
-    add_path(parser, "--start", "START.json", "an approximate ct_to_world for --ct-prior")
+    where = "an approximate ct_to_world for --ct-prior or --shape"
+    add_path(parser, "--start", "START.json", where)
     _add_without_ct(parser)
     add_surface(parser)
     add_common(parser)
@@ -90,6 +92,12 @@ def _add_without_ct(parser: argparse.ArgumentParser) -> None:
         "--gaussians", type=whole(500, 10**7), metavar="N", help="at most (default 60000)"
     )
     group.add_argument("--steps", type=whole(1), metavar="N", help="of the fit (default 600)")
+    group.add_argument(
+        "--shape",
+        metavar="CT",
+        type=Path,
+        help="the CT of another patient or a phantom, whose shape guides few X-rays",
+    )
     add_standardize(group, "reconstruct the bones alone, as a network draws them of each X-ray")
 
 
@@ -104,11 +112,15 @@ def check(args: argparse.Namespace) -> None:
     if args.method == "learned" or args.ct_prior:
         if args.standardize is not None:
             raise InputError("--standardize", "is of use only with X-rays alone", "leave it out")
+        if args.shape is not None:
+            raise InputError("--shape", "is of use only with X-rays alone", "leave it out")
         for name, given in _without_ct(args).items():
             option = "--" + name.replace("_", "-").replace("spacing-mm", "spacing")
             raise InputError(option, f"is {given}, but is of use only with X-rays alone")
-    if args.start and not args.ct_prior:
-        raise InputError("--start", "is of use only with --ct-prior")
+    if args.shape is not None and args.standardize is not None:
+        raise InputError("--shape", "does not go with --standardize", "leave one out")
+    if args.start and not args.ct_prior and args.shape is None:
+        raise InputError("--start", "is of use only with --ct-prior or --shape")
 
 
 def _without_ct(args: argparse.Namespace) -> dict[str, float]:
@@ -140,6 +152,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         raise InputError(args.input, "holds no CT, which --ct-prior needs", "give a case.json")
     start = None if args.start is None else read_start(args.start)
     standard = asked_standard(args.standardize)
+    shape, more, remarks = _shape(args.shape, start, len(views))
+    inputs, notes = {**inputs, **more}, [*notes, *remarks]
     inputs = with_inputs(inputs, args.start, args.model, standard)
     with results_folder(args.out, interrupt) as stage:
         from .. import pipeline
@@ -181,7 +195,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         else:
             bones = _standardization(standard, views, torch_device(args.device))
             watched = with_previews(part, stage) if args.progress else part
-            cloud, volume, quality = _alone(args, views, bones, watched)
+            cloud, volume, quality = _alone(args, views, (bones, shape), watched)
         if registration is None:
             timing_s = dict.fromkeys(("reconstruct", "total"), time.perf_counter() - began)
         write_volume_nifti(volume, stage / "reconstruction.nii.gz")
@@ -195,7 +209,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "schema": "radgsreg/reconstruction",
             "version": 1,
             "method": args.method,
-            "prior": "ct" if args.ct_prior else "none",
+            "prior": "ct" if args.ct_prior else quality.get("prior", "none"),
             "status": status,
             "reason": reason,
             "ct_to_world": None if registration is None else registration.ct_to_world,
@@ -209,6 +223,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 "seed": args.seed,
                 **_without_ct(args),
                 **({"standardize": True} if standard is not None else {}),
+                **({"shape": True} if args.shape is not None else {}),
                 **({} if bone is None else {"surface": args.surface}),
                 "views": [view.name for view in views],
                 "notes": list(notes),
@@ -239,19 +254,25 @@ def _moved_label(case: Case, registration: Registration) -> Volume:
 def _alone(
     args: argparse.Namespace,
     views: tuple[View, ...],
-    bones: Standardization | None,
+    helped: tuple[Standardization | None, ShapeGuide | None],
     progress: Progress,
 ) -> tuple[GaussianCloud, Volume, dict[str, Any]]:
-    """Reconstruct X-rays without a CT: cloud, volume, and quality with status and reason."""
+    """Reconstruct X-rays without a CT: cloud, volume, and quality with status and reason.
+
+    ``helped``: by what draws bones, and by the shape of another CT.
+    """
     from .. import pipeline
     from ..tomography import BeamOptions
 
     given = _without_ct(args)
+    bones, shape = helped
     filters = [] if bones is None else [bones]
     if len(views) > 2:
         plain = BeamOptions(seed=args.seed, device=torch_device(args.device))
         beam = BeamOptions(**{**asdict(plain), **given})
-        done = pipeline.reconstruct(views, progress=progress, beam=beam, filters=filters)
+        done = pipeline.reconstruct(
+            views, progress=progress, beam=beam, filters=filters, shape=shape
+        )
         return done.cloud, done.volume, _with_standard(done.quality, bones)
     if "hold_out" in given:
         raise InputError("--hold-out", "leaves nothing of two X-rays", "leave it out")
@@ -271,6 +292,23 @@ def _alone(
     reason = "2 X-rays do not show a volume; take more, or register a CT"
     quality = {**done.quality, "status": "uncertain", "reason": reason}
     return done.cloud, done.volume, _with_standard(quality, bones)
+
+
+def _shape(
+    path: Path | None, start: Array | None, views: int
+) -> tuple[ShapeGuide | None, Mapping[str, str], Sequence[str]]:
+    """Read the CT whose shape guides, if there is one; with digests and remarks."""
+    if path is None:
+        return None, {}, ()
+    if views < 3:
+        raise InputError("--shape", f"guides three X-rays or more, not {views}", "leave it out")
+    from ..cases import Ledger, read_ct
+
+    ledger = Ledger()
+    ct = read_ct(path, ledger)
+    from ..tomography import ShapeGuide
+
+    return ShapeGuide(ct, start), ledger.inputs, ledger.notes
 
 
 def _standardization(

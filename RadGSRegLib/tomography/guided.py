@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..drr import SystemMatrix
-from ..errors import InputError
 from ..geometry import Array
 from ..reconstruction import Box, cube
 from ..system import Progress
@@ -60,12 +59,9 @@ def shape_guided(
     """Let a guide's shape, bent to the X-rays, start and hold the voxels, where it predicts X-rays
     that it was not bent to better than voxels alone do.
 
-    ``box_mm``: the edge of the cube that is wanted about ``centre_world``. Raises InputError for
-    standardised X-rays, which show bone alone.
+    ``box_mm``: the edge of the cube that is wanted about ``centre_world``.
     """
     lines = coarse.lines
-    if lines.bone_alone:
-        raise InputError("the shape", "does not go with standardised X-rays", "leave one out")
     edge = _edge_mm(coarse, centre_world, box_mm)
     middle, few = cube(centre_world, edge, edge / _BENDING), lines.thinned(2)
     bending = _placed(guide, middle, lines, report.part(0.0, 0.3))

@@ -74,8 +74,8 @@ def reconstruct_beam(
         "share_explained" (of the fitted X-rays by the bent shape alone).
 
     Raises:
-        InputError: for fewer than three views left to fit, a source at the patient, or a picture
-            that is all shutter.
+        InputError: for fewer than three views left to fit, a source at the patient, a picture
+            that is all shutter, or a shape with X-rays that show bone alone.
         Cancelled: when ``progress`` says so.
 
     Example:
@@ -110,6 +110,8 @@ def reconstruct_beam(
         every = whole_beams(prepared, centre, chosen.pixels, chosen.device)
         if every.bone_alone and not bool(every.values.any()):
             raise InputError("the X-rays", "show no bone once they are standardised", "check them")
+        if every.bone_alone and shape is not None:
+            raise InputError("the shape", "does not go with standardised X-rays", "leave one out")
         rest = [n for n in range(len(every)) if n not in held]
         fitted = every.some(rest)
         began = time.perf_counter()

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -48,10 +49,10 @@ class ShapeGuide:
     def middle_ct(self) -> Array:
         """The middle of all bone (3,), mm of the CT."""
         ijk = np.argwhere(self.ct.array > BONE_HU)[:, ::-1].mean(0)
-        return self.ct.physical_points([ijk])[0]
+        return np.asarray(self.ct.physical_points([ijk])[0])
 
     @cached_property
-    def _attenuation(self) -> Array:
+    def _attenuation(self) -> NDArray[np.float32]:
         return hu_to_attenuation(self.ct.array)
 
     def attenuation(self, voxel_mm: float) -> Tensor:

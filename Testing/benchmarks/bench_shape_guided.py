@@ -1,13 +1,13 @@
 """Volumes from few X-rays, from scratch and guided by the shape of another CT.
 
     python Testing/benchmarks/bench_shape_guided.py --views 5,10 --guide phantom:2
-    python Testing/benchmarks/bench_shape_guided.py --views 5 --only-label --label 22 --field-mm 125 \
+    python Testing/benchmarks/bench_shape_guided.py --only-label --label 22 --field-mm 125 \
         --ct ../shared/data/ct/l3_ct.nii.gz --labels ../shared/data/ct/l3_vertebrae.nii.gz \
         --guide phantom:2 --guide ../shared/data/ct/lumbar3mm:29 --guide phantom:2:over
 
-Simulates X-rays of a CT and compares with it, as bench_beam.py does, without a guide and with each of
-some: ``phantom:SEED``, a phantom's trunk, or L3 where ``--only-label``; or ``STEM:LABEL``, the files
-STEM_ct.nii.gz and STEM_vertebrae.nii.gz, of which that label is left where ``--only-label``.
+Simulates X-rays of a CT and compares with it, as bench_beam.py does, without a guide and with each
+of some: ``phantom:SEED``, a phantom's trunk, or L3 where ``--only-label``; or ``STEM:LABEL``, the
+files STEM_ct.nii.gz and STEM_vertebrae.nii.gz, of which that label is left where ``--only-label``.
 ``:over`` behind it turns it upside down, ``:whole`` and ``:bone`` take the trunk and the bone
 whatever the X-rays show. Prints a table in Markdown.
 """
