@@ -54,14 +54,15 @@ HOLD, HOLD_VIEWS, HOLD_POWER = 0.2, 10.0, 3.0
 NODE_MM, LEAST_NODES, MOST_NODES = 16.0, 6, 12
 # Against the misfit of line integrals over their root mean square, each squared: log sizes and
 # stretches; second differences of the nodes and displacements, mm^2; log gains.
-PLACE_WEIGHT, BEND_WEIGHT, MOVE_WEIGHT, GAIN_WEIGHT = 0.6, 3e-3, 3e-4, 0.03
+PLACE_WEIGHT = 0.6
+BEND_WEIGHT, MOVE_WEIGHT, GAIN_WEIGHT = 3e-3, 3e-4, 0.3
 # A shift counts as a change of size by e over this, mm.
 SHIFT_MM = 150.0
 # Details are what is left without means over so much, mm. They count by these weights: a trunk's
 # soft tissue hides its bones while it is placed (without: 117 mm off along the spine).
 DETAIL_MM, DETAIL_PLACING, DETAIL_BENDING = 40.0, 0.3, 0.03
 # The voxels of a trunk are pulled to a bent guide by this weight (as `algebraic.Penalty.pull`).
-SHAPE_PULL = 1.0
+SHAPE_PULL = 0.25
 # A guide is used where with it X-rays are predicted from the others so much better, dB, and where
 # it is bent by no more than so much (95 % of what there is of it), mm.
 LEAST_GAIN_DB = 1.0

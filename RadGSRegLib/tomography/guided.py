@@ -29,9 +29,8 @@ from .verdict import psnr_db
 # Voxels along an edge while a guide is placed, bent, and when it is done.
 _PLACING, _BENDING, _DONE = 25, 50, 100
 _PLACE_STEPS, _BEND_STEPS = 40, 80
-# Views are predicted in so many turns. Rounds of conjugate gradients from a bent guide, and from
-# nothing, which is farther away.
-_FOLDS, _ROUNDS, _ROUNDS_ALONE = 5, 3, 6
+# Views are predicted in so many turns, voxels solved for in so many rounds.
+_FOLDS, _ROUNDS = 5, 6
 # Where it starts: upright, turned about each axis, and along the spine.
 _START_DEG, _START_MM = 25.0, 40.0
 
@@ -160,11 +159,10 @@ def _held(matrix: SystemMatrix, lines: Beams, towards: Tensor | None, start: Ten
     edge = matrix.index_to_world[0, 0] * matrix.shape[2]
     finer = (edge / bounds.REGION_MM) ** 3
     usual = Penalty()
-    penalty, rounds = Penalty(finer * usual.tv, finer * usual.pull), _ROUNDS_ALONE
+    penalty = Penalty(finer * usual.tv, finer * usual.pull)
     if towards is not None:
         penalty = replace(penalty, pull=finer * bounds.SHAPE_PULL, towards=towards)
-        rounds = _ROUNDS
-    return solve(matrix, lines.values, lines.weight, start, rounds, penalty=penalty)
+    return solve(matrix, lines.values, lines.weight, start, _ROUNDS, penalty=penalty)
 
 
 def _edge_mm(coarse: Coarse, centre_world: Array, box_mm: float) -> float:
