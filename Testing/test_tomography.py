@@ -279,8 +279,10 @@ def test_line_integrals_and_two_displays_go_together() -> None:
     cameras = about_centre(12)
     known, grey = shown(cameras), shown(cameras, "display")
     views = [*known[:6], *grey[6:9], *(replace(v, device="other") for v in grey[9:])]
-    judges = [replace(grey[0], name="new", device="third"), replace(known[1], name="known")]
-    result = reconstruct_beam(views, centre_world=CENTRE, options=QUICK, judged_on=judges)
+    views.insert(3, replace(known[1], name="known"))
+    views.insert(10, replace(grey[0], name="new", device="third"))
+    options = replace(QUICK, hold_out=2)  # of 14 the fourth and the eleventh
+    result = reconstruct_beam(views, centre_world=CENTRE, options=options)
     true = cube(CENTRE, 80.0, 4.0).voxelize(body()).array
     assert correlation(result.volume.array, true) > 0.5
     assert result.quality["views"]["known"]["held_out"]

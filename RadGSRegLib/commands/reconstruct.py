@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ..networks import Standardization
     from ..reconstruction import Reconstruction
     from ..registration import Registration
+    from ..tomography import ShapeGuide
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ct-prior", action="store_true", help="register first, start from the CT's Gaussians"
     )
-    add_path(parser, "--start", "START.json", "an approximate ct_to_world for --ct-prior")
+    where = "an approximate ct_to_world for --ct-prior or --shape"
+    add_path(parser, "--start", "START.json", where)
     _add_without_ct(parser)
     add_surface(parser)
     add_common(parser)
@@ -92,6 +94,12 @@ def _add_without_ct(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--steps", type=whole(1), metavar="N", help="of the fit (default 600)")
     add_path(group, "--work", "DIR", "what is kept here lets an interrupted run go on")
+    group.add_argument(
+        "--shape",
+        metavar="CT",
+        type=Path,
+        help="the CT of another patient or a phantom, whose shape guides few X-rays",
+    )
     add_standardize(
         group,
         "tell bone from soft tissue by what a network draws of each X-ray: bone_density.nii.gz",
@@ -107,7 +115,11 @@ def check(args: argparse.Namespace) -> None:
     if args.method == "learned" and args.ct_prior:
         raise InputError("--ct-prior", "is of use only with --method optimize")
     if args.method == "learned" or args.ct_prior:
-        for option, asked in (("--standardize", args.standardize), ("--work", args.work)):
+        for option, asked in (
+            ("--standardize", args.standardize),
+            ("--shape", args.shape),
+            ("--work", args.work),
+        ):
             if asked is not None:
                 raise InputError(option, "is of use only with X-rays alone", "leave it out")
         for name, given in _without_ct(args).items():
@@ -115,8 +127,10 @@ def check(args: argparse.Namespace) -> None:
             raise InputError(option, f"is {given}, but is of use only with X-rays alone")
     if args.work is not None and args.work.resolve() == Path(args.out).resolve():
         raise InputError("--work", "is the folder of the results", "name another one")
-    if args.start and not args.ct_prior:
-        raise InputError("--start", "is of use only with --ct-prior")
+    if args.shape is not None and args.work is not None:
+        raise InputError("--work", "keeps nothing of a shape", "leave one out")
+    if args.start and not args.ct_prior and args.shape is None:
+        raise InputError("--start", "is of use only with --ct-prior or --shape")
 
 
 def _without_ct(args: argparse.Namespace) -> dict[str, float]:
@@ -148,6 +162,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         raise InputError(args.input, "holds no CT, which --ct-prior needs", "give a case.json")
     start = None if args.start is None else read_start(args.start)
     standard = asked_standard(args.standardize)
+    shape, more, remarks = _shape(args.shape, start, len(views))
+    inputs, notes = {**inputs, **more}, [*notes, *remarks]
     inputs = with_inputs(inputs, args.start, args.model, standard)
     with results_folder(args.out, interrupt) as stage:
         from .. import pipeline
@@ -190,7 +206,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         else:
             bones = _standardization(standard, views, torch_device(args.device))
             watched = with_previews(part, stage) if args.progress else part
-            alone = _alone(args, views, bones, watched)
+            alone = _alone(args, views, (bones, shape), watched)
             cloud, volume = alone.cloud, alone.volume
             quality = _with_standard(alone.quality, bones)
             if alone.bone is not None:
@@ -209,7 +225,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "schema": "radgsreg/reconstruction",
             "version": 1,
             "method": args.method,
-            "prior": "ct" if args.ct_prior else "none",
+            "prior": "ct" if args.ct_prior else quality.get("prior", "none"),
             "status": status,
             "reason": reason,
             "ct_to_world": None if registration is None else registration.ct_to_world,
@@ -224,6 +240,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 "seed": args.seed,
                 **_without_ct(args),
                 **({"standardize": True} if standard is not None else {}),
+                **({"shape": True} if args.shape is not None else {}),
                 **({} if bone is None else {"surface": args.surface}),
                 "views": [view.name for view in views],
                 "notes": list(notes),
@@ -254,14 +271,18 @@ def _moved_label(case: Case, registration: Registration) -> Volume:
 def _alone(
     args: argparse.Namespace,
     views: tuple[View, ...],
-    bones: Standardization | None,
+    helped: tuple[Standardization | None, ShapeGuide | None],
     progress: Progress,
 ) -> Reconstruction:
-    """Reconstruct X-rays without a CT, with status and reason in the quality."""
+    """Reconstruct X-rays without a CT, with status and reason in the quality.
+
+    ``helped``: by what draws bones, and by the shape of another CT.
+    """
     from .. import pipeline
     from ..tomography import BeamOptions, reconstruct_beam
 
     given = _without_ct(args)
+    bones, shape = helped
     if len(views) > 2:
         plain = BeamOptions(seed=args.seed, device=torch_device(args.device))
         return reconstruct_beam(
@@ -269,6 +290,7 @@ def _alone(
             centre_world=pipeline.centre_of_views(views),
             options=BeamOptions(**{**asdict(plain), **given}),
             bones=bones,
+            shape=shape,
             progress=progress,
             work=args.work,
         )
@@ -294,6 +316,23 @@ def _alone(
     reason = "2 X-rays do not show a volume; take more, or register a CT"
     quality = {**done.quality, "status": "uncertain", "reason": reason}
     return replace(done, quality=quality)
+
+
+def _shape(
+    path: Path | None, start: Array | None, views: int
+) -> tuple[ShapeGuide | None, Mapping[str, str], Sequence[str]]:
+    """Read the CT whose shape guides, if there is one; with digests and remarks."""
+    if path is None:
+        return None, {}, ()
+    if views < 3:
+        raise InputError("--shape", f"guides three X-rays or more, not {views}", "leave it out")
+    from ..cases import Ledger, read_ct
+
+    ledger = Ledger()
+    ct = read_ct(path, ledger)
+    from ..tomography import ShapeGuide
+
+    return ShapeGuide(ct, start), ledger.inputs, ledger.notes
 
 
 def _standardization(

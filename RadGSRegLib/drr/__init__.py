@@ -1,5 +1,6 @@
 """Volume to X-ray: attenuation from CT numbers, and the projector."""
 
+from .attenuation import BONE_HU as BONE_HU
 from .attenuation import SOFT_TISSUE_HU as SOFT_TISSUE_HU
 from .attenuation import bone_attenuation as bone_attenuation
 from .attenuation import excess_attenuation as excess_attenuation

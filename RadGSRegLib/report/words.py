@@ -56,7 +56,12 @@ _RECONSTRUCTION = {
     "stopped_early": "stopped early, for lack of time",
 }
 _VALUES = {
-    "prior": {"ct": "the bone in the CT", "none": "the X-rays alone", "model": "a trained model"},
+    "prior": {
+        "ct": "the bone in the CT",
+        "none": "the X-rays alone",
+        "model": "a trained model",
+        "shape": "another CT's shape",
+    },
     "absolute_scale": {"no": "no, up to a factor"},
     "background": {"none": "not modelled", "smooth": "smooth, modelled"},
 }

@@ -5,7 +5,8 @@ the last x, and conjugate gradients take a few steps on
 
     1/2 |A x - t|^2_w + tv sum |grad x| + pull sum |x - class(x)|,
 
-class(x) being soft tissue or air, whichever it resembles, or nothing where bone alone is shown.
+class(x) being soft tissue or air, whichever it resembles, or nothing where bone alone is shown; or
+what they are known to resemble, if anything is.
 Conjugate gradients, because what is wide (the trunk) is settled in few steps, where simultaneous
 updates take hundreds; measured on 40 whole trunks' X-rays (docs/experiments/beam.md).
 """
@@ -33,11 +34,12 @@ _FIRST = 2e-3
 class Penalty:
     """Weights of total variation and of the pull to tissue, in units of squared line integrals a
     pixel times mm: per voxel; they fit X-rays of about 2 mm a pixel. ``tissue``: there is soft
-    tissue."""
+    tissue. ``towards`` (K, J, I): what the voxels resemble, instead of tissue or air."""
 
     tv: float = 3.0
     pull: float = 0.3
     tissue: bool = True
+    towards: Tensor | None = None
 
 
 def solve(
@@ -64,7 +66,7 @@ def solve(
         tv = chosen.tv / (_slopes(voxels).square().sum(0) + _SMOOTH_BELOW**2).sqrt()
         if fresh:
             tv = torch.full_like(tv, chosen.tv / _FIRST)
-        nearest = tissue_or_air(voxels) if chosen.tissue else torch.zeros_like(voxels)
+        nearest = _resembled(voxels, chosen)
         pull = chosen.pull / ((voxels - nearest).abs() + _NEAR)
         if fresh:
             pull = torch.zeros_like(pull)
@@ -79,6 +81,12 @@ def solve(
         residual = matrix.transpose(targets * weight) + pull * nearest - hessian(voxels)
         voxels = _conjugate(hessian, residual, voxels, inner, report).clamp_min(0.0)
     return voxels
+
+
+def _resembled(voxels: Tensor, penalty: Penalty) -> Tensor:
+    if penalty.towards is not None:
+        return penalty.towards
+    return tissue_or_air(voxels) if penalty.tissue else torch.zeros_like(voxels)
 
 
 def tissue_or_air(voxels: Tensor) -> Tensor:

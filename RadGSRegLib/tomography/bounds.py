@@ -49,12 +49,38 @@ HOLD, HOLD_VIEWS, HOLD_POWER = 0.2, 10.0, 3.0
 
 # Bone
 
-# Bone exceeds soft tissue by this factor: 120 HU. (Bone of a trunk from 40 X-rays correlates by 0.82
-# with 1.0, by 0.83 with 1.12, by 0.78 with 1.2: docs/experiments/standard.md, "Volumes".)
+# Bone exceeds soft tissue by this factor: 120 HU. (Bone of a trunk from 40 X-rays correlates by
+# 0.82 with 1.0, by 0.83 with 1.12, by 0.78 with 1.2: docs/experiments/standard.md, "Volumes".)
 BONE_ABOVE_TISSUE = 1.12
 # What exceeds it counts wholly where so many times as much bone was drawn as is usual where there
 # is bone. (Once 0.83, twice 0.83, thrice 0.82; where the volume was worse 0.72, 0.75, 0.76.)
 WHOLLY_BONE = 3.0
+
+# A guide's shape (docs/experiments/beam.md, "Shape guided")
+
+# Nodes of the splines that bend a guide lie so far apart over the cube that holds all there is, mm,
+# within these numbers along an edge. (17 nodes along 400 mm: no better than 12.)
+NODE_MM, LEAST_NODES, MOST_NODES = 16.0, 6, 12
+# Against the misfit of line integrals over their root mean square, each squared: log sizes and
+# stretches; second differences of the nodes and displacements, mm^2; log gains.
+PLACE_WEIGHT = 0.6
+BEND_WEIGHT, MOVE_WEIGHT, GAIN_WEIGHT = 3e-3, 3e-4, 0.3
+# A shift counts as a change of size by e over this, mm.
+SHIFT_MM = 150.0
+# Details are what is left without means over so much, mm. They count by these weights: a trunk's
+# soft tissue hides its bones while it is placed (without: 117 mm off along the spine).
+DETAIL_MM, DETAIL_PLACING, DETAIL_BENDING = 40.0, 0.3, 0.03
+# The voxels of a trunk are pulled to a bent guide by this weight (as `algebraic.Penalty.pull`).
+SHAPE_PULL = 0.25
+# A guide is used where with it X-rays are predicted from the others so much better, dB, and where
+# it is bent by no more than so much (95 % of what there is of it), mm.
+LEAST_GAIN_DB = 1.0
+MOST_BENT_MM = 10.0
+# Line integrals below this are air: 2 mm of soft tissue. No evidence.
+AIR_LINES = 0.05
+# Where more than this share of a picture's rim shows something, there is more beyond. (L3 by itself
+# in a field of 125 mm: up to 0.07; trunks: nearly all.)
+MOST_OF_RIM = 0.25
 
 # The verdict
 

@@ -44,7 +44,7 @@ _RATE_VOXELS = 0.05
 _NEAR_START, _SPAN_START = 2.5, 4.5
 
 
-class _Lines(torch.autograd.Function):
+class Lines(torch.autograd.Function):
     """Voxels to line integrals, with the transpose for the gradient."""
 
     @staticmethod
@@ -270,7 +270,7 @@ def fit_display(
         slower = 0.05 + 0.475 * (1.0 + np.cos(np.pi * gone))
         for group, full in zip(optimizer.param_groups, (_RATE_VOXELS, rate), strict=True):
             group["lr"] = full * slower
-        lines = _Lines.apply(relative.clamp_min(0.0) * unit, matrix)
+        lines = Lines.apply(relative.clamp_min(0.0) * unit, matrix)
         shown = torch.where(known, lines / span, fitted.ranks(lines, beams.pixel_mm))
         wanted = torch.where(known, beams.values / span, beams.values)
         misfit = ((shown - wanted).square() + 1e-5).sqrt()

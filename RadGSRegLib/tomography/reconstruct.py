@@ -24,7 +24,9 @@ from .cloud_fit import CoarseVoxels, fit_cloud, render_view
 from .coarse import Coarse, as_lines, coarse_volume
 from .display import Display, ranked
 from .drawing import draw_clouds
+from .guided import shape_guided
 from .previews import Previews
+from .shape_guide import ShapeGuide
 from .types import BeamOptions
 from .verdict import psnr_db, verdict, widest_gap_deg, with_bone
 from .work import BeamWork
@@ -35,9 +37,9 @@ def reconstruct_beam(
     *,
     centre_world: ArrayLike,
     options: BeamOptions | None = None,
-    judged_on: Sequence[View] = (),
     filters: Sequence[ViewFilter] = (),
     bones: ViewFilter | None = None,
+    shape: ShapeGuide | None = None,
     progress: Progress | ProgressCallable | None = None,
     work: Path | None = None,
 ) -> Reconstruction:
@@ -51,12 +53,13 @@ def reconstruct_beam(
         views: three X-rays or more with their cameras, of any size, device and direction.
         centre_world: (3,), world mm, the middle of the inner cube.
         options: None: the defaults.
-        judged_on: more X-rays, held out beside those that the options hold out.
         filters: what makes the views better first.
         bones: what draws the bones of a view (`networks.Standardization`): bone is told from soft
             tissue with it, and a volume of bone is returned too.
         progress: told of the share done and of the volume so far (`Progress.volume`), after the
             coarse voxels and every 20 s of the fit; may cancel.
+        shape: another CT that resembles what the X-rays show: it starts and holds voxels and
+            cloud where X-rays are predicted better with it, and is left out otherwise.
         work: a folder that keeps the coarse volume, and every 20 s and at the end the state of the
             fit. The same X-rays and options (but minutes, steps and device) go on from there; where
             steps alone end a fit, it ends as if it had not been interrupted.
@@ -72,11 +75,15 @@ def reconstruct_beam(
         contradict the rest and were left out), "widest_gap_deg", "gaussians", "inner_gaussians",
         "steps", "best_step", "pixel_mm" (of the thinned X-rays at the centre), "absolute_scale"
         (whether all were line integrals), "prior", "beam" and "display" (windows and curves of the
-        X-rays that were fitted, {} for line integrals).
+        X-rays that were fitted, {} for line integrals). With ``shape`` also "shape": "used",
+        "predicts_db" and "predicts_without_db" (X-rays from the others, coarsely), "bent_mm"
+        ({"median", "p95"}), "turned_deg", "scales" (times as long), "gain", "alone_db" and
+        "share_explained" (of the fitted X-rays by the bent shape alone).
 
     Raises:
-        InputError: for fewer than three views left to fit, a source at the patient, or a picture
-            that is all shutter, and a work folder of another reconstruction or with damaged files.
+        InputError: for fewer than three views left to fit, a source at the patient, a picture that
+            is all shutter, a shape with X-rays that show bone alone or with a work folder, and a
+            work folder of another reconstruction or with damaged files.
         Cancelled: when ``progress`` says so.
 
     Example:
@@ -97,8 +104,8 @@ def reconstruct_beam(
     if centre.shape != (3,) or not np.isfinite(centre).all():
         raise InputError("centre_world", "is not a point of three finite numbers")
     held = _held_out(len(views), chosen.hold_out)
-    held += range(len(views), len(views) + len(judged_on))
-    views = [*views, *judged_on]
+    if shape is not None and work is not None:
+        raise InputError(work, "keeps nothing of a shape", "leave one out")
     if len(views) - len(held) < 3:
         raise InputError(
             "views",
@@ -112,14 +119,21 @@ def reconstruct_beam(
         every = whole_beams(prepared, centre, chosen.pixels, chosen.device)
         if every.bone_alone and not bool(every.values.any()):
             raise InputError("the X-rays", "show no bone once they are standardised", "check them")
+        if every.bone_alone and shape is not None:
+            raise InputError("the shape", "does not go with standardised X-rays", "leave one out")
         rest = [n for n in range(len(every)) if n not in held]
         fitted = every.some(rest)
         keeps = None if work is None else BeamWork(work, prepared, held, centre, chosen)
         coarse = None if keeps is None else keeps.coarse(fitted)
+        until = 0.35 if shape is None else 0.2
         if coarse is None:
-            coarse = coarse_volume(fitted, centre, report.part(0.02, 0.35), deadline)
+            coarse = coarse_volume(fitted, centre, report.part(0.02, until), deadline)
             if keeps is not None and coarse.finished:
                 keeps.keep_coarse(coarse, fitted)
+        guided = None
+        if shape is not None and coarse.finished:
+            guided = shape_guided(coarse, shape, centre, chosen.box_mm, report.part(until, 0.35))
+            coarse = guided.coarse
         drawn = None
         if bones is not None:
             asked_of = [prepared[n] for n in rest if prepared[n].name not in coarse.odd]
@@ -164,6 +178,9 @@ def reconstruct_beam(
         if asked is not None:
             judged = _lines_of_held(asked, coarse.display, fit.cloud)
         quality = _quality(fit.cloud, coarse, judged, (every, fitted), centre, fit.steps)
+        quality["prior"] = "none"
+        if guided is not None:
+            quality |= guided.said(quality)
         bone = None if drawn is None else bone_of(volume, drawn)
         if drawn is not None and bone is not None:
             judged_so = with_bone(quality["status"], quality["reason"], drawn, bone)
@@ -172,7 +189,6 @@ def reconstruct_beam(
     low, high = (torch.as_tensor(edge).to(fit.cloud.means) for edge in (inner.lower, inner.upper))
     within = ((fit.cloud.means > low) & (fit.cloud.means < high)).all(1)
     quality |= {
-        "prior": "none",
         "beam": "whole",
         "absolute_scale": bool(every.known.all()) and not every.bone_alone,
         "gaussians": len(fit.cloud),

@@ -40,7 +40,7 @@ from RadGSRegLib.errors import InputError
 from RadGSRegLib.networks import Standardizer, load_standardizer, shipped_weights
 from RadGSRegLib.simulation import PRESETS, SimulationParameters
 
-_DATA = Path(os.environ.get("RADGSREG_DATA", "../shared/data"))
+DATA = Path(os.environ.get("RADGSREGDATA", "../shared/data"))
 _STANDARDISED = "+standardised"
 _MIB_OF_MAXRSS = 2**20 if sys.platform == "darwin" else 2**10
 
@@ -50,8 +50,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--ct", type=Path, default=_DATA / "ct/lumbar3mm_ct.nii.gz")
-    parser.add_argument("--labels", type=Path, default=_DATA / "ct/lumbar3mm_vertebrae.nii.gz")
+    parser.add_argument("--ct", type=Path, default=DATA / "ct/lumbar3mm_ct.nii.gz")
+    parser.add_argument("--labels", type=Path, default=DATA / "ct/lumbar3mm_vertebrae.nii.gz")
     parser.add_argument("--label", type=int, default=29)
     parser.add_argument("--only-label", action="store_true", help="the vertebra by itself, in air")
     parser.add_argument(
