@@ -6,10 +6,10 @@
         --guide phantom:2 --guide ../shared/data/ct/lumbar3mm:29 --guide phantom:2:over
 
 Simulates X-rays of a CT and compares with it, as bench_beam.py does (X-rays held out choose
-nothing), without a guide and with each of some: ``phantom:SEED``, a phantom's trunk, or L3 where ``--only-label``; or ``STEM:LABEL``, the
-files STEM_ct.nii.gz and STEM_vertebrae.nii.gz, of which that label is left where ``--only-label``.
-``:over`` behind it turns it upside down, ``:whole`` and ``:bone`` take the trunk and the bone
-whatever the X-rays show. Prints a table in Markdown.
+nothing), without a guide and with each of some: ``phantom:SEED``, a phantom's trunk, or L3 where
+``--only-label``; or ``STEM:LABEL``, the files STEM_ct.nii.gz and STEM_vertebrae.nii.gz, of which
+that label is left where ``--only-label``. ``:over`` behind it turns it upside down, ``:whole`` and
+``:bone`` take the trunk and the bone whatever the X-rays show. Prints a table in Markdown.
 """
 
 from __future__ import annotations
