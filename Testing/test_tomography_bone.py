@@ -75,13 +75,13 @@ def test_bone_is_what_both_volumes_say() -> None:
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.floats(1e-3, 1e3), st.floats(0.3, 3.0))
+@given(st.floats(1e-3, 1e3), st.floats(0.7, 1.5))
 def test_units_do_not_change_what_is_bone(of_drawn: float, of_tissue: float) -> None:
     mask = block(GRID, (12.0, 12.0, 34.0))
     plain, bones = bone_of(tissue(), drawn(mask)), drawn(mask)
     scaled = tissue()
     # Soft tissue is told from air by an absolute attenuation, so that a volume may not be far off.
-    scaled = scaled.with_array(scaled.array * np.clip(of_tissue, 0.7, 1.5).astype(np.float32))
+    scaled = scaled.with_array(scaled.array * np.float32(of_tissue))
     other = bone_of(scaled, replace(bones, voxels=bones.voxels * of_drawn))
     factor = other.tissue_per_mm / plain.tissue_per_mm
     np.testing.assert_allclose(
@@ -99,6 +99,9 @@ def test_nothing_drawn_is_no_bone() -> None:
     status, reason = with_bone("ok", "20 X-rays agree", nothing, bone)
     assert status == "uncertain"
     assert "do not show the bones" in reason
+    status, reason = with_bone("uncertain", "too few X-rays", nothing, bone)
+    assert status == "uncertain"
+    assert reason.startswith("too few X-rays; the X-rays as they are do not show the bones")
 
 
 def test_bones_elsewhere_do_not_agree() -> None:
@@ -116,6 +119,7 @@ def test_bones_elsewhere_do_not_agree() -> None:
         ("ok", (), 0.05, "uncertain"),
         ("ok", (), float("nan"), "uncertain"),
         ("uncertain", (), 0.9, "uncertain"),
+        ("uncertain", (), 0.05, "uncertain"),
     ],
 )
 def test_the_networks_word_alone_is_never_ok(
@@ -125,7 +129,7 @@ def test_the_networks_word_alone_is_never_ok(
     bone = Bone(tissue(), TISSUE, agreement)
     said, reason = with_bone(status, "because", bones, bone)
     assert said == expected
-    assert (status == said == "uncertain") == (reason == "because")
+    assert reason.startswith("because") == (status == "uncertain" or said == "ok")
 
 
 # X-rays of known voxels on a display

@@ -228,7 +228,7 @@ def test_the_command_takes_a_shape(
     [
         (["--shape", "nowhere.nii.gz"], "nowhere.nii.gz"),
         (["--shape", "x.nii.gz", "--ct-prior"], "--shape"),
-        (["--shape", "x.nii.gz", "--standardize"], "--standardize"),
+        (["--shape", "x.nii.gz", "--work", "w"], "--work"),
         (["--start", "s.json"], "--shape"),
     ],
 )

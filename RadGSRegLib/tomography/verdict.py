@@ -70,18 +70,17 @@ def verdict(
 def with_bone(status: str, reason: str, drawn: DrawnBones, bone: Bone) -> tuple[str, str]:
     """Return the verdict where bone was told from soft tissue too: bones that a network drew are
     held against what the X-rays as they are show."""
-    if status != "ok":
-        return status, reason
     if not drawn.enough:
         count = len(drawn.left_out)
         word = "X-ray is" if count == 1 else "X-rays are"
-        return (
-            "uncertain",
-            f"{count} {word} unlike anything that the standardisation was trained on",
-        )
-    if not bone.agreement >= bounds.LEAST_BONE_AGREEMENT:
-        return "uncertain", "the X-rays as they are do not show the bones that were drawn of them"
-    return status, f"{reason}, and show the bones that were drawn of them"
+        why = f"{count} {word} unlike anything that the standardisation was trained on"
+    elif not bone.agreement >= bounds.LEAST_BONE_AGREEMENT:
+        why = "the X-rays as they are do not show the bones that were drawn of them"
+    elif status == "ok":
+        return status, f"{reason}, and show the bones that were drawn of them"
+    else:
+        return status, reason
+    return "uncertain", why if status == "ok" else f"{reason}; {why}"
 
 
 def psnr_db(rendered: Tensor, wanted: Tensor, weight: Tensor) -> float:

@@ -18,6 +18,7 @@ _NAMES = {
     "sart": "SART",
     "fdk": "FDK",
 }
+_VOLUME = ("attenuation", "bone")
 _SECONDS = ("seconds", "processor_s")
 _WHICH = ("settings", "case", "views", "seed", "method")
 
@@ -66,7 +67,7 @@ def _of_case(rows: Sequence[Row], case: str) -> list[str]:
     here = [row["method"] for row in rows]
     methods = [name for name in _NAMES if name in here]
     figures = [
-        ("volume: attenuation / bone", ("attenuation", "bone"), None),
+        ("volume: attenuation / bone", _VOLUME, None),
         ("held out, all tissue", ("tissue_psnr_db", "tissue_ssim"), "tissue_flat"),
         (
             "held out, all tissue, best gain and offset",
@@ -89,6 +90,9 @@ def _of_case(rows: Sequence[Row], case: str) -> list[str]:
             title, header = f"{title}: PSNR dB / SSIM", [*header, "one grey"]
         if names == _SECONDS:
             header.append("ours `ok`")
+        excess = names == _VOLUME and any("excess" in row for row in rows)
+        if excess:
+            header.append("ours: excess")
         lines = []
         for views in sorted({row["views"] for row in rows}):
             some = [row for row in rows if row["views"] == views]
@@ -98,6 +102,8 @@ def _of_case(rows: Sequence[Row], case: str) -> list[str]:
             if flat:
                 whole = [row for row in some if "error" not in row]
                 line.append(_cell(whole, (f"{flat}_psnr_db", f"{flat}_ssim")))
+            if excess:
+                line.append(_cell([row for row in some if row["method"] == "ours"], ("excess",)))
             if names == _SECONDS:
                 ours = [row for row in some if row["method"] == "ours"]
                 trusted = sum(row.get("status") == "ok" for row in ours)

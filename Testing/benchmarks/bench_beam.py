@@ -108,6 +108,7 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     """What all rows of a table have in common, as JSON values."""
     names = ("label", "only_label", "path", "pool", "held_out", "field_mm", "pixels", "steps")
     weights = args.standardize or shipped_weights("standard")
+    assert weights is not None, "the program's own weights are missing"
     return {
         "ct": args.ct.name,
         **{name: getattr(args, name) for name in (*names, "voxel_steps")},
