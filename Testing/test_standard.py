@@ -391,6 +391,9 @@ def test_bone_of_a_volume_says_what_it_rests_on(
     assert all(said["unlike"] for said in quality["standardised"].values())
     assert record["parameters"]["standardize"] is True
     assert model.name in record["inputs"]
+    # Once more without a network: the bone of before is no result of it.
+    assert cli.main(["reconstruct", str(path), "--out", str(out), *quick]) == 3
+    assert not (out / "bone_density.nii.gz").exists()
     two = write_views(_made(tmp_path, "two"), views[:2])
     more = ["--standardize", str(model)]
     assert cli.main(["reconstruct", str(two), "--out", str(tmp_path / "none"), *more]) == 2

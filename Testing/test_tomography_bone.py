@@ -132,6 +132,13 @@ def test_the_networks_word_alone_is_never_ok(
     assert reason.startswith("because") == (status == "uncertain" or said == "ok")
 
 
+def test_unfinished_bones_are_not_believed() -> None:
+    bones = replace(drawn(block(GRID, (8.0, 8.0, 30.0))), finished=False)
+    said, reason = with_bone("ok", "because", bones, Bone(tissue(), TISSUE, 0.9))
+    assert said == "uncertain"
+    assert "stopped early" in reason
+
+
 # X-rays of known voxels on a display
 
 CENTRE = np.zeros(3)
@@ -204,6 +211,23 @@ def test_the_bend_of_a_curve_is_found(bend: float) -> None:
     # Voxels of 8 mm explain a little of an edge by a bend.
     assert after > 0.996
     assert 1.0 - after < 0.5 * (1.0 - before) or not bend
+
+
+def test_line_integrals_beside_a_display_leave_its_windows() -> None:
+    views, _, _ = lines_of(6)
+    shown, start = displayed(views, 0.6)
+    exact = torch.from_numpy(np.stack([view.pixels for view in views]))
+    which = torch.tensor([True, True, True, False, False, False])
+    # Those that are known hold line integrals where the others hold ranks.
+    ranks = torch.where(which[:, None, None], shown.values, exact)
+    arguments = (shown.weight, exact, shown.pixel_mm)
+    mixed = start.rewindowed(ranks, *arguments, which)
+    by_themselves = start.some([0, 1, 2]).rewindowed(
+        ranks[:3], *(each[:3] for each in arguments[:2]), shown.pixel_mm, which[:3]
+    )
+    assert torch.allclose(mixed.log_span[:3], by_themselves.log_span, atol=1e-6)
+    assert torch.equal(mixed.log_span[3:], start.log_span[3:])
+    assert torch.equal(mixed.near[3:], start.near[3:])
 
 
 def test_no_time_leaves_the_display_as_it_is() -> None:

@@ -196,7 +196,7 @@ def test_the_command_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for steps in ("2", "4"):
         assert main([*command, "--steps", steps, *kept, "--out", str(tmp_path / steps)]) in (0, 3)
     assert main([*command, "--steps", "2", *kept, "--out", str(tmp_path / "kept")]) == 2
-    assert "--work: is the folder of the results" in capsys.readouterr().err
+    assert "--work: and --out lie in each other" in capsys.readouterr().err
     assert main([*command, "--seed", "3", *kept, "--out", str(tmp_path / "no")]) == 2
     assert "holds another reconstruction, with other options" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()

@@ -20,7 +20,7 @@ _RECORDS = {
 """The files that say that a folder is one of results, and what they say."""
 _RESULTS = re.compile(
     r"(registration|reconstruction|evaluation|paper|spine|levels)\.(json|md|csv)|ct_to_world\.tfm|"
-    r"(reconstruction|vertebra|bone)\.nii\.gz|gaussians\.ply|axes\.tfm|"
+    r"(reconstruction|vertebra|bone|bone_density)\.nii\.gz|gaussians\.ply|axes\.tfm|"
     r"surface\.(json|stl|ply|obj)|report\.html|overlay_.+\.png|runs\.csv|"
     r"(errors|errors_by_case|times|error_against_start|reliability|convergence|reconstructions)"
     r"\.png|table\d\.csv|(attention|reconstruction|registration)_.+\.png|case"

@@ -125,8 +125,10 @@ def check(args: argparse.Namespace) -> None:
         for name, given in _without_ct(args).items():
             option = "--" + name.replace("_", "-").replace("spacing-mm", "spacing")
             raise InputError(option, f"is {given}, but is of use only with X-rays alone")
-    if args.work is not None and args.work.resolve() == Path(args.out).resolve():
-        raise InputError("--work", "is the folder of the results", "name another one")
+    if args.work is not None:
+        work, out = args.work.resolve(), Path(args.out).resolve()
+        if work.is_relative_to(out) or out.is_relative_to(work):
+            raise InputError("--work", "and --out lie in each other", "name folders side by side")
     if args.shape is not None and args.work is not None:
         raise InputError("--work", "keeps nothing of a shape", "leave one out")
     if args.start and not args.ct_prior and args.shape is None:

@@ -10,7 +10,7 @@ class Deadline:
         self._limit_s = limit_s
         self._began = time.perf_counter()
         self.struck = False
-        """Whether anybody was told that it had passed."""
+        """Whether it was asked after its end."""
 
     @property
     def passed(self) -> bool:

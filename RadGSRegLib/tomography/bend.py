@@ -46,23 +46,27 @@ class _Curve:
     start: _Fit
     device: int
 
-    def bent(self, bend: float) -> _Fit:
-        """Fit voxels and windows with the curve bent, in turn."""
+    def bent(self, bend: float, watch: Watch) -> _Fit:
+        """Fit voxels and the device's windows with the curve bent, in turn."""
         display, voxels, beams = (
             self.start.display.bent(self.device, bend),
             self.start.voxels,
             self.beams,
         )
         asked = ~beams.known
+        mine = asked & (beams.device == self.device)
         rendered = self.matrix.forward(voxels)
-        for _ in range(_ROUNDS):
+        for number in range(_ROUNDS):
+            part = watch.part(number / _ROUNDS, (number + 1) / _ROUNDS)
             lines = display.lines(beams.values, rendered, beams.pixel_mm)
             targets = torch.where(asked[:, None, None], lines, beams.values)
-            voxels = solve(self.matrix, targets, beams.weight, voxels, 2, penalty=self.penalty)
+            voxels = solve(
+                self.matrix, targets, beams.weight, voxels, 2, penalty=self.penalty, report=part
+            )
             rendered = self.matrix.forward(voxels)
-            display = display.rewindowed(beams.values, beams.weight, rendered, beams.pixel_mm)
-        lines = display.lines(beams.values, rendered, beams.pixel_mm)[asked]
-        weight, left = beams.weight[asked], (rendered[asked] - lines).square()
+            display = display.rewindowed(beams.values, beams.weight, rendered, beams.pixel_mm, mine)
+        lines = display.lines(beams.values, rendered, beams.pixel_mm)[mine]
+        weight, left = beams.weight[mine], (rendered[mine] - lines).square()
         total = weight.sum((1, 2)).clamp_min(1.0)
         middle = ((weight * lines).sum((1, 2)) / total)[:, None, None]
         shown = (weight * (lines - middle).square()).sum((1, 2)).clamp_min(1e-9)
@@ -95,8 +99,7 @@ def _search(curve: _Curve, watch: Watch) -> _Fit:
     known: dict[float, _Fit] = {}
 
     def tried(bend: float, share: float) -> float:
-        watch(share)
-        known[bend] = curve.bent(bend)
+        known[bend] = curve.bent(bend, watch.part(share, share + 0.1))
         return known[bend].unexplained
 
     for bend, share in ((0.0, 0.0), (_STEP, 0.2)):
@@ -107,11 +110,11 @@ def _search(curve: _Curve, watch: Watch) -> _Fit:
     at = max(way, 0.0)
     while abs(at + way) < _MOST and not watch.late:
         ahead = round(at + way, 6)
-        if tried(ahead, 0.2 + 0.6 * abs(ahead)) >= known[at].unexplained:
+        if tried(ahead, 0.35 + 0.45 * abs(ahead)) >= known[at].unexplained:
             break
         at = ahead
     low, high = round(at - _STEP, 6), round(at + _STEP, 6)
     if low in known and high in known and not watch.late:
         below, here, above = (known[n].unexplained for n in (low, at, high))
-        tried(at + 0.5 * _STEP * (below - above) / max(below - 2.0 * here + above, 1e-12), 0.8)
+        tried(at + 0.5 * _STEP * (below - above) / max(below - 2.0 * here + above, 1e-12), 0.9)
     return min(known.values(), key=lambda fit: fit.unexplained)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..geometry import Array, Volume
-from ..reconstruction import Box, Deadline
+from ..reconstruction import Box, Deadline, cube
 from ..system import Progress
 from ..views import PreparedView, ViewFilter
 from . import bounds
@@ -36,13 +37,14 @@ class DrawnBones:
     """How much bone was drawn: ``voxels`` (K, J, I) on ``grid``, in any one unit.
 
     ``drawn`` and ``left_out`` name the views whose bones these are, and those that are unlike all
-    that the network knows.
+    that the network knows. ``finished``: nothing was left out because time was up.
     """
 
     voxels: Tensor
     grid: Box
     drawn: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    finished: bool = True
 
     @property
     def enough(self) -> bool:
@@ -84,12 +86,15 @@ def drawn_bones(
     for number, view in enumerate(views):
         report(0.4 * number / len(views), "drawing the bones")
         standard.append(bones(view))
-    familiar = [view for view in standard if not view.unlike]
-    left_out = tuple(view.name for view in standard if view.unlike)
-    shown = whole_beams(familiar or standard, centre_world, options.pixels, options.device)
-    coarse = coarse_bones(shown, centre_world, report.part(0.4, 1.0), until)
+    familiar = [view for view in standard if not view.unlike and view.valid.any()]
     drawn = tuple(view.name for view in familiar)
-    return DrawnBones(coarse.voxels, coarse.grid, drawn, left_out)
+    left_out = tuple(view.name for view in standard if view.name not in drawn)
+    if not familiar:
+        grid = cube(centre_world, bounds.REGION_MM, bounds.REGION_MM / 2.0)
+        return DrawnBones(torch.zeros(2, 2, 2), grid, drawn, left_out)
+    shown = whole_beams(familiar, centre_world, options.pixels, options.device)
+    coarse = coarse_bones(shown, centre_world, report.part(0.4, 1.0), until)
+    return DrawnBones(coarse.voxels, coarse.grid, drawn, left_out, coarse.finished)
 
 
 def bone_of(tissue: Volume, drawn: DrawnBones) -> Bone:

@@ -125,19 +125,22 @@ class Display:
 
     @torch.no_grad()
     def rewindowed(
-        self, ranks: Tensor, weight: Tensor, rendered: Tensor, pixel_mm: float
+        self, ranks: Tensor, weight: Tensor, rendered: Tensor, pixel_mm: float, which: Tensor
     ) -> Display:
-        """Return one with the windows that fit best what is ``rendered`` of its own views, no wider
-        on average than they were: nothing else says how much all of a patient attenuates."""
-        seen = self._seen(rendered, pixel_mm)
-        usual = float(self.log_span.exp().mean())
-        near, span = _windows(self.straightened(ranks), seen, weight, usual)
-        return self.holding([near, span.log(), self.log_scatter, self.knots])
+        """Return one with the windows that fit best what is ``rendered`` of its own views, of
+        those that ``which`` (V,) says, no wider on average than they were: nothing else says how
+        much all of a patient attenuates."""
+        left = self._behind(rendered, pixel_mm)[which]
+        usual = float(self.log_span[which].exp().mean())
+        windows = _windows(self.straightened(ranks)[which], left, weight[which], usual)
+        near, log_span = self.near.clone(), self.log_span.clone()
+        near[which], log_span[which] = windows[0], windows[1].log()
+        return self.holding([near, log_span, self.log_scatter, self.knots])
 
     def ranks(self, lines: Tensor, pixel_mm: float) -> Tensor:
         """Return what is shown (V, rows, columns) of line integrals; straight beyond the ends."""
-        seen = self._seen(lines, pixel_mm)
-        u = (seen - self.near[:, None, None]) / self.log_span.exp()[:, None, None]
+        behind = self._behind(lines, pixel_mm)
+        u = (behind - self.near[:, None, None]) / self.log_span.exp()[:, None, None]
         curve, place = self.curves(), (u * _KNOTS).flatten(1)
         piece = place.detach().floor().clamp(0, _KNOTS - 1).long()
         low, high = curve.gather(1, piece), curve.gather(1, piece + 1)
@@ -172,10 +175,10 @@ class Display:
         device = device.clamp(max=len(self.knots) - 1)
         other = Display(zeros, zeros, zeros, self.knots, device)
         u = other.straightened(ranks)
-        near, span = _windows(u, other._seen(rendered, pixel_mm), weight)
+        near, span = _windows(u, other._behind(rendered, pixel_mm), weight)
         return Display(near, span.log(), zeros, self.knots, device)
 
-    def _seen(self, lines: Tensor, pixel_mm: float) -> Tensor:
+    def _behind(self, lines: Tensor, pixel_mm: float) -> Tensor:
         """What line integrals (V, rows, columns) and their scatter leave of the beam: minus its
         logarithm."""
         return -torch.log((torch.exp(-lines) + self.scatter(lines, pixel_mm)).clamp_min(1e-6))
@@ -191,20 +194,20 @@ class Display:
 
 
 def _windows(
-    u: Tensor, seen: Tensor, weight: Tensor, mean_span: float | None = None
+    u: Tensor, behind: Tensor, weight: Tensor, mean_span: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """The ``near`` and span (V,) of each view that fit best, by least squares; ``mean_span``: what
     the spans have on average."""
     total = weight.sum((1, 2)).clamp_min(1.0)
-    mean_u, mean_seen = ((weight * x).sum((1, 2)) / total for x in (u, seen))
-    off_u, off_seen = (
-        weight * (x - mean[:, None, None]) for x, mean in ((u, mean_u), (seen, mean_seen))
+    mean_u, mean_behind = ((weight * x).sum((1, 2)) / total for x in (u, behind))
+    off_u, off_behind = (
+        weight * (x - mean[:, None, None]) for x, mean in ((u, mean_u), (behind, mean_behind))
     )
     power = (off_u * off_u).sum((1, 2)).clamp_min(1e-9)
-    span = ((off_u * off_seen).sum((1, 2)) / power).clamp_min(1e-2)
+    span = ((off_u * off_behind).sum((1, 2)) / power).clamp_min(1e-2)
     if mean_span is not None:
         span = span * mean_span / span.mean()
-    return mean_seen - span * mean_u, span
+    return mean_behind - span * mean_u, span
 
 
 def ranked(beams: Beams, sign: Tensor, among: Beams | None = None) -> Beams:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ..drr import SystemMatrix
 from ..geometry import Array
-from ..reconstruction import Box, cube
+from ..reconstruction import Box, Deadline, cube
 from ..system import Progress
 from . import bounds
 from .algebraic import Penalty, solve
@@ -53,13 +53,22 @@ class Guided:
 
 
 def shape_guided(
-    coarse: Coarse, guide: ShapeGuide, centre_world: Array, box_mm: float, report: Progress
+    coarse: Coarse,
+    guide: ShapeGuide,
+    centre_world: Array,
+    box_mm: float,
+    report: Progress,
+    until: Deadline,
 ) -> Guided:
     """Let a guide's shape, bent to the X-rays, start and hold the voxels, where it predicts X-rays
     that it was not bent to better than voxels alone do.
 
-    ``box_mm``: the edge of the cube that is wanted about ``centre_world``.
+    ``box_mm``: the edge of the cube that is wanted about ``centre_world``. The shape is left out
+    where ``until`` has passed before it is placed, or before it is bent.
     """
+    late = Guided(coarse, {"used": False}, "the shape was left out: the minutes were over")
+    if not coarse.finished or until.passed:
+        return late
     lines = coarse.lines
     edge = _edge_mm(coarse, centre_world, box_mm)
     middle, few = cube(centre_world, edge, edge / _BENDING), lines.thinned(2)
@@ -73,6 +82,8 @@ def shape_guided(
     if with_shape < without + bounds.LEAST_GAIN_DB:
         why = f"with it X-rays are predicted by {with_shape:.1f} dB, without it by {without:.1f} dB"
         return Guided(coarse, quality, f"the shape was left out: {why}")
+    if until.passed:
+        return late
     report(0.7, "bending the shape")
     bent = Bent(guide, middle, lines.values.device)
     bent.fit(bending, few, _BEND_STEPS, "bend")
@@ -83,7 +94,7 @@ def shape_guided(
     quality |= _how_bent(bending, grid, towards)
     quality |= {"alone_db": _mean_db(alone, lines), "share_explained": _explained(alone, lines)}
     p95 = quality["bent_mm"]["p95"]
-    if p95 > bounds.MOST_BENT_MM:
+    if not p95 <= bounds.MOST_BENT_MM:
         why = f"it would have to be bent by {p95:.0f} mm"
         return Guided(coarse, quality, f"the shape was left out: {why}")
     report(0.85, "voxels held to the shape")
@@ -178,11 +189,11 @@ def _edge_mm(coarse: Coarse, centre_world: Array, box_mm: float) -> float:
     looked = torch.zeros_like(coarse.voxels)
     empty = torch.zeros_like(coarse.voxels, dtype=torch.bool)
     for n in range(len(lines)):
-        one = lines.some([n])
-        matrix = _matrix(one, grid)
-        seen = matrix.transpose(one.weight)
-        empty |= matrix.transpose(one.weight * full[[n]]) < 0.5 * seen
-        looked += (seen > 0).to(looked)
+        single = lines.some([n])
+        matrix = _matrix(single, grid)
+        crossed = matrix.transpose(single.weight)
+        empty |= matrix.transpose(single.weight * full[[n]]) < 0.5 * crossed
+        looked += (crossed > 0).to(looked)
     there = ((2.0 * looked > len(lines)) & ~empty).nonzero().cpu().numpy()[:, ::-1]
     if not len(there):
         return bounds.REGION_MM
@@ -213,6 +224,8 @@ def _how_bent(bending: Bending, grid: Box, voxels: Tensor) -> dict[str, Any]:
     """How far the guide was turned, scaled and bent, where there is something of it."""
     there = voxels > 0.5 * bounds.TISSUE_MU
     moves = bending.field(grid)[:3].norm(dim=0)[there].cpu().numpy()
+    # A shape that was shrunk to nothing says nothing.
+    moves = moves if moves.size else np.array([np.inf])
     linear = bending.linear().cpu().double().numpy()
     u, sizes, v = np.linalg.svd(linear)
     turned = Rotation.from_matrix(u @ v).magnitude()

@@ -119,6 +119,8 @@ def reconstruct_beam(
         every = whole_beams(prepared, centre, chosen.pixels, chosen.device)
         if every.bone_alone and not bool(every.values.any()):
             raise InputError("the X-rays", "show no bone once they are standardised", "check them")
+        if bones is not None and any(view.bone_alone for view in prepared):
+            raise InputError("the X-rays", "are standardised already", "take them as they were")
         if every.bone_alone and shape is not None:
             raise InputError("the shape", "does not go with standardised X-rays", "leave one out")
         rest = [n for n in range(len(every)) if n not in held]
@@ -131,8 +133,9 @@ def reconstruct_beam(
             if keeps is not None and coarse.finished:
                 keeps.keep_coarse(coarse, fitted)
         guided = None
-        if shape is not None and coarse.finished:
-            guided = shape_guided(coarse, shape, centre, chosen.box_mm, report.part(until, 0.35))
+        if shape is not None:
+            part = report.part(until, 0.35)
+            guided = shape_guided(coarse, shape, centre, chosen.box_mm, part, deadline)
             coarse = guided.coarse
         drawn = None
         if bones is not None:
@@ -179,13 +182,13 @@ def reconstruct_beam(
             judged = _lines_of_held(asked, coarse.display, fit.cloud)
         quality = _quality(fit.cloud, coarse, judged, (every, fitted), centre, fit.steps)
         quality["prior"] = "none"
-        if guided is not None:
-            quality |= guided.said(quality)
         bone = None if drawn is None else bone_of(volume, drawn)
         if drawn is not None and bone is not None:
             judged_so = with_bone(quality["status"], quality["reason"], drawn, bone)
             quality |= dict(zip(("status", "reason"), judged_so, strict=True))
             quality["bone"] = bone.said() | {"left_out": list(drawn.left_out)}
+        if guided is not None:
+            quality |= guided.said(quality)
     low, high = (torch.as_tensor(edge).to(fit.cloud.means) for edge in (inner.lower, inner.upper))
     within = ((fit.cloud.means > low) & (fit.cloud.means < high)).all(1)
     quality |= {
@@ -270,11 +273,11 @@ def _quality(
         decibels, likeness = [], []
         for n, name in enumerate(beams.names):
             mask, wanted = beams.weight[n], beams.values[n]
-            one = psnr_db(rendered[n], wanted, mask)
+            decibels_here = psnr_db(rendered[n], wanted, mask)
             peak = (mask * wanted).max().clamp_min(1e-6)
             ssim = 1.0 - float(image_losses(rendered[n] / peak, wanted / peak, mask)[1])
-            views[name] = {"psnr_db": one, "ssim": ssim, "held_out": is_held}
-            decibels.append(one)
+            views[name] = {"psnr_db": decibels_here, "ssim": ssim, "held_out": is_held}
+            decibels.append(decibels_here)
             likeness.append(ssim)
         key = "held_out_" if is_held else ""
         out[f"{key}psnr_db"] = float(np.mean(decibels))

@@ -74,6 +74,8 @@ def with_bone(status: str, reason: str, drawn: DrawnBones, bone: Bone) -> tuple[
         count = len(drawn.left_out)
         word = "X-ray is" if count == 1 else "X-rays are"
         why = f"{count} {word} unlike anything that the standardisation was trained on"
+    elif not drawn.finished:
+        why = "stopped early, before the drawn bones were finished; give more minutes"
     elif not bone.agreement >= bounds.LEAST_BONE_AGREEMENT:
         why = "the X-rays as they are do not show the bones that were drawn of them"
     elif status == "ok":

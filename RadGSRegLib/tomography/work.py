@@ -30,6 +30,8 @@ OWNER, COARSE, FIT = "beam.json", "coarse.safetensors", "fit.safetensors"
 _DISPLAY = ("near", "log_span", "log_scatter", "knots")
 # Seconds of the fit after which its state is written again.
 EVERY_S = 20.0
+# Raised whenever the coarse volume or the fit of the same X-rays becomes another.
+_WAY = 1
 # What may differ between the runs that a folder serves.
 _FREE = ("minutes", "steps", "device")
 
@@ -60,6 +62,7 @@ class BeamWork:
             {
                 "X-rays": [*map(_digest, views), *held],
                 "place": centre_world.tolist(),
+                "way of computing": _WAY,
                 "options": fixed,
             },
         )
@@ -122,6 +125,8 @@ class BeamWork:
 def _undamaged(path: Path) -> Iterator[None]:
     try:
         yield
+    except torch.cuda.OutOfMemoryError:
+        raise
     except (InputError, KeyError, IndexError, TypeError, ValueError, RuntimeError):
         problem, remedy = "is damaged", "remove the work folder, or name another --work"
         raise InputError(path, problem, remedy) from None
