@@ -191,11 +191,11 @@ def displayed(views: list[View], bend: float) -> tuple[Beams, Display]:
 
 @pytest.mark.parametrize("bend", [-0.6, 0.0, 0.6])
 def test_the_bend_of_a_curve_is_found(bend: float) -> None:
-    views, matrix, _ = lines_of(16)
+    views, matrix, grid = lines_of(16)
     shown, start = displayed(views, bend)
     watch = Watch(Progress(), "bending")
     voxels = torch.zeros(matrix.shape)
-    straight, _ = bend_display(shown, matrix, voxels, start, Penalty(0.75, 0.075), watch)
+    straight, _ = bend_display(shown, grid, voxels, start, Penalty(0.75, 0.075), watch)
     exact = torch.from_numpy(np.stack([view.pixels for view in views]))
     before, after = (
         np.median(
@@ -231,11 +231,11 @@ def test_line_integrals_beside_a_display_leave_its_windows() -> None:
 
 
 def test_no_time_leaves_the_display_as_it_is() -> None:
-    views, matrix, _ = lines_of(4)
+    views, matrix, grid = lines_of(4)
     shown, start = displayed(views, 0.6)
     late = Watch(Progress(), "bending", Deadline(0.0))
     voxels = torch.zeros(matrix.shape)
-    same, _ = bend_display(shown, matrix, voxels, start, Penalty(0.75, 0.075), late)
+    same, _ = bend_display(shown, grid, voxels, start, Penalty(0.75, 0.075), late)
     assert same is start
 
 

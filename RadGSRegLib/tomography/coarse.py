@@ -115,8 +115,8 @@ def _bent(now: Coarse, report: Progress, until: Deadline) -> Coarse:
         return now
     few = now.lines.thinned(_COARSE.factor)
     watch = Watch(report, "the bend of the display curve", until)
-    matrix, penalty = _matrix(few, now.grid), _penalty(few, _COARSE)
-    display, voxels = bend_display(few, matrix, now.voxels, now.display, penalty, watch)
+    penalty = _penalty(few, _COARSE)
+    display, voxels = bend_display(few, now.grid, now.voxels, now.display, penalty, watch)
     return replace(now, display=display, voxels=voxels)
 
 
