@@ -62,18 +62,21 @@ WHOLLY_BONE = 3.0
 # within these numbers along an edge. (17 nodes along 400 mm: no better than 12.)
 NODE_MM, LEAST_NODES, MOST_NODES = 16.0, 6, 12
 # Against the misfit of line integrals over their root mean square, each squared: log sizes and
-# stretches; second differences of the nodes and displacements, mm^2; log gains.
+# stretches; second differences of the nodes and displacements, mm^2; log gains (0.03: brightness
+# took the place of shape).
 PLACE_WEIGHT = 0.6
 BEND_WEIGHT, MOVE_WEIGHT, GAIN_WEIGHT = 3e-3, 3e-4, 0.3
 # A shift counts as a change of size by e over this, mm.
 SHIFT_MM = 150.0
 # Details are what is left without means over so much, mm. They count by these weights: a trunk's
-# soft tissue hides its bones while it is placed (without: 117 mm off along the spine).
+# soft tissue hides its bones while it is placed (without: 116 mm off along the spine).
 DETAIL_MM, DETAIL_PLACING, DETAIL_BENDING = 40.0, 0.3, 0.03
-# The voxels of a trunk are pulled to a bent guide by this weight (as `algebraic.Penalty.pull`).
+# The voxels of a trunk are pulled to a bent guide by this weight (as `algebraic.Penalty.pull`). (1
+# instead: a trunk 0.3 to 0.4 dB worse. Of smaller cubes both penalties fall with their volume.)
 SHAPE_PULL = 0.25
-# A guide is used where with it X-rays are predicted from the others so much better, dB, and where
-# it is bent by no more than so much (95 % of what there is of it), mm.
+# A guide is used where with it X-rays are predicted from the others so much better, dB (right ones
+# 2.1 to 6.3, one -0.5; wrong ones -1.6 and -0.5), and where it is bent by no more than so much
+# (95 % of what there is of it), mm (right ones up to 7.3; L3 upside down 12.5 and 12.7).
 LEAST_GAIN_DB = 1.0
 MOST_BENT_MM = 10.0
 # Line integrals below this are air: 2 mm of soft tissue. No evidence.
