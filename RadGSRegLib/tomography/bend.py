@@ -4,8 +4,9 @@ The fit of `display` hardly tells it: voxels of 16 mm explain the ranks almost a
 lower half of a curve is drawn out and the upper half pressed together. Line integrals are then off
 by a curve that all views share, and bone and soft tissue of different depths contradict each other.
 So a few bends are tried on finer voxels, each with the windows that go with it, and the one is
-taken whose details are predicted best (`consistency.predicted`). How much of the X-rays stays
-unexplained is not enough: few views fit any bend (measured: docs/experiments/beam.md, "The bend").
+taken with which X-rays are predicted best from the others (`consistency.predicted`). How much of
+the X-rays that were fitted stays unexplained is not enough: few views fit any bend (measured:
+docs/experiments/beam.md, "The bend").
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from torch import Tensor
 
 from ..drr import SystemMatrix
 from ..reconstruction import Box
+from . import bounds
 from .algebraic import Penalty, solve
 from .beams import Beams
-from .consistency import agreement, predicted
+from .consistency import predicted
 from .display import Display
 from .watch import Watch
 
@@ -31,11 +33,12 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class _Fit:
-    """A display and voxels (K, J, I), and how well the details of its views are predicted."""
+    """A display and voxels (K, J, I), and what share of its views' variation is not predicted from
+    the others (of the median view)."""
 
     display: Display
     voxels: Tensor
-    agreement: float = float("-inf")
+    missed: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,12 @@ class _Curve:
         images = predicted(known, self.grid, report=watch.part(0.5, 1.0))
         if images is None:
             return _Fit(display, voxels)
-        scores = torch.tensor(agreement(images, known.values, known.weight))[mine.cpu()]
-        return _Fit(display, voxels, float(scores.nan_to_num(-1.0).median()))
+        weight, wanted = beams.weight[mine], known.values[mine]
+        total = weight.sum((1, 2)).clamp_min(1.0)
+        middle = ((weight * wanted).sum((1, 2)) / total)[:, None, None]
+        shown = (weight * (wanted - middle).square()).sum((1, 2)).clamp_min(1e-9)
+        missed = (weight * (images[mine] - wanted).square()).sum((1, 2)) / shown
+        return _Fit(display, voxels, float(missed.median()))
 
 
 def bend_display(
@@ -101,28 +108,29 @@ def bend_display(
 
 
 def _search(curve: _Curve, watch: Watch) -> _Fit:
-    """Walk uphill from no bend, and end at the highest point of a parabola through the last three;
-    the start where no time is left to compare."""
+    """Walk downhill from no bend, and end at the lowest point of a parabola through the last three;
+    the start where no time is left to compare, and where no bend gains enough."""
     known: dict[float, _Fit] = {}
 
     def tried(bend: float, share: float) -> float:
         known[bend] = curve.bent(bend, watch.part(share, share + 0.15))
-        return known[bend].agreement
+        return known[bend].missed
 
     for number, bend in enumerate((0.0, _STEP, -_STEP)):
         if watch.late:
             return curve.start
         tried(bend, 0.2 * number)
-    at = max(known, key=lambda bend: known[bend].agreement)
+    at = min(known, key=lambda bend: known[bend].missed)
     while at != 0.0 and abs(at) + _STEP < _MOST and not watch.late:
         ahead = round(at + np.copysign(_STEP, at), 6)
-        if tried(ahead, 0.35 + 0.4 * abs(ahead)) <= known[at].agreement:
+        if tried(ahead, 0.35 + 0.4 * abs(ahead)) >= known[at].missed:
             break
         at = ahead
     low, high = round(at - _STEP, 6), round(at + _STEP, 6)
     if low in known and high in known and not watch.late:
-        below, here, above = (known[n].agreement for n in (low, at, high))
-        curved = 2.0 * here - below - above
+        below, here, above = (known[n].missed for n in (low, at, high))
+        curved = below - 2.0 * here + above
         if curved > 0.0:
-            tried(at + 0.5 * _STEP * (above - below) / curved, 0.85)
-    return max(known.values(), key=lambda fit: fit.agreement)
+            tried(at + 0.5 * _STEP * (below - above) / curved, 0.85)
+    best = min(known.values(), key=lambda fit: fit.missed)
+    return best if best.missed < bounds.WORTH_BENDING * known[0.0].missed else curve.start

@@ -40,7 +40,7 @@ from RadGSRegLib.errors import InputError
 from RadGSRegLib.networks import Standardizer, load_standardizer, shipped_weights
 from RadGSRegLib.simulation import PRESETS, SimulationParameters
 
-DATA = Path(os.environ.get("RADGSREGDATA", "../shared/data"))
+DATA = Path(os.environ.get("RADGSREG_DATA", "../shared/data"))
 _STANDARDISED = "+standardised"
 _MIB_OF_MAXRSS = 2**20 if sys.platform == "darwin" else 2**10
 
