@@ -112,6 +112,6 @@ LEAST_VIEWS = 20
 # Nor do those with a wider gap between their directions, degrees. No evidence.
 WIDEST_GAP_DEG = 45.0
 # Bones that a network drew are believed where they correlate so much with what is dense in the
-# volume of all tissue. (Right ones 0.55 to 0.68, exchanged, moved and mirrored ones -0.10 to 0.36:
-# docs/experiments/standard.md, "Verdict".)
+# volume of all tissue. (Right ones of 40 or 50 X-rays 0.55 to 0.68, of 10 and 20 0.50 and 0.40;
+# exchanged, moved and mirrored ones -0.10 to 0.36: docs/experiments/standard.md, "Verdict".)
 LEAST_BONE_AGREEMENT = 0.42
