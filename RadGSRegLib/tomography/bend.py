@@ -47,6 +47,7 @@ class _Curve:
 
     beams: Beams
     grid: Box
+    matrix: SystemMatrix
     penalty: Penalty
     start: _Fit
     device: int
@@ -60,18 +61,15 @@ class _Curve:
         )
         asked = ~beams.known
         mine = asked & (beams.device == self.device)
-        shape = (self.grid.size[2], self.grid.size[1], self.grid.size[0])
-        at = beams.values.device
-        matrix = SystemMatrix(beams.cameras, self.grid.index_to_world, shape, device=at)
-        rendered = matrix.forward(voxels)
+        rendered = self.matrix.forward(voxels)
         for number in range(_ROUNDS):
             part = watch.part(number / (2 * _ROUNDS), (number + 1) / (2 * _ROUNDS))
             lines = display.lines(beams.values, rendered, beams.pixel_mm)
             targets = torch.where(asked[:, None, None], lines, beams.values)
             voxels = solve(
-                matrix, targets, beams.weight, voxels, 2, penalty=self.penalty, report=part
+                self.matrix, targets, beams.weight, voxels, 2, penalty=self.penalty, report=part
             )
-            rendered = matrix.forward(voxels)
+            rendered = self.matrix.forward(voxels)
             display = display.rewindowed(beams.values, beams.weight, rendered, beams.pixel_mm, mine)
         lines = display.lines(beams.values, rendered, beams.pixel_mm)
         known = beams.with_values(torch.where(asked[:, None, None], lines, beams.values))
@@ -100,10 +98,12 @@ def bend_display(
     ``beams`` hold ranks. One device after the other; once the watch is late, what is known by then.
     """
     now = _Fit(display, voxels)
+    shape = (grid.size[2], grid.size[1], grid.size[0])
+    matrix = SystemMatrix(beams.cameras, grid.index_to_world, shape, device=beams.values.device)
     devices = torch.unique(beams.device[~beams.known]).tolist()
     for number, device in enumerate(devices):
         part = watch.part(number / len(devices), (number + 1) / len(devices))
-        now = _search(_Curve(beams, grid, penalty, now, int(device)), part)
+        now = _search(_Curve(beams, grid, matrix, penalty, now, int(device)), part)
     return now.display, now.voxels
 
 
@@ -123,7 +123,7 @@ def _search(curve: _Curve, watch: Watch) -> _Fit:
     at = min(known, key=lambda bend: known[bend].missed)
     while at != 0.0 and abs(at) + _STEP < _MOST and not watch.late:
         ahead = round(at + np.copysign(_STEP, at), 6)
-        if tried(ahead, 0.35 + 0.4 * abs(ahead)) >= known[at].missed:
+        if tried(ahead, 0.35 + 0.35 * abs(ahead)) >= known[at].missed:
             break
         at = ahead
     low, high = round(at - _STEP, 6), round(at + _STEP, 6)

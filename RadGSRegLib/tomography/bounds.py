@@ -41,7 +41,8 @@ SCATTER_MM = 33.0
 MOST_SCATTER = 0.9
 
 # A curve is bent where this times as much of the X-rays is missed by a prediction from the others.
-# (Trunks: 0.855, 0.855, 0.88, and gained; a body of 20 X-rays of 32 pixels: 0.94, and lost.)
+# (Trunks: 0.855, 0.855, from one half 0.88, and gained; a body of 20 X-rays of 32 pixels: 0.94, and
+# lost.)
 WORTH_BENDING = 0.9
 
 # Gaussians

@@ -56,10 +56,10 @@ def reconstruct_beam(
         filters: what makes the views better first.
         bones: what draws the bones of a view (`networks.Standardization`): bone is told from soft
             tissue with it, and a volume of bone is returned too.
-        progress: told of the share done and of the volume so far (`Progress.volume`), after the
-            coarse voxels and every 20 s of the fit; may cancel.
         shape: another CT that resembles what the X-rays show: it starts and holds voxels and
             cloud where X-rays are predicted better with it, and is left out otherwise.
+        progress: told of the share done and of the volume so far (`Progress.volume`), after the
+            coarse voxels and every 20 s of the fit; may cancel.
         work: a folder that keeps the coarse volume, and every 20 s and at the end the state of the
             fit. The same X-rays and options (but minutes, steps and device) go on from there; where
             steps alone end a fit, it ends as if it had not been interrupted.
