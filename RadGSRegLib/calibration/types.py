@@ -1,0 +1,87 @@
+"""What the calibration of a C-arm hands from step to step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import Array, Camera
+
+
+@dataclass(frozen=True)
+class Beads:
+    """The beads of a calibration phantom, or of a patient with markers.
+
+    ``centres_mm`` (N, 3) and ``diameters_mm`` (N,); the frame of the centres becomes the world.
+    """
+
+    name: str
+    centres_mm: Array
+    diameters_mm: Array
+
+    def __len__(self) -> int:
+        return len(self.centres_mm)
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Round shadows in one X-ray.
+
+    ``centres_px`` (N, 2) as (column, row), pixel centres at integers; ``radii_px`` (N,);
+    ``score`` (N,) how clear each is, the clearest first.
+    """
+
+    centres_px: Array
+    radii_px: Array
+    score: Array
+
+    def __len__(self) -> int:
+        return len(self.centres_px)
+
+    def some(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Spots:
+        """Return some of them."""
+        return Spots(self.centres_px[index], self.radii_px[index], self.score[index])
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """How a picture deviates from a pinhole's: where a point is shown, of where it should be.
+
+    With r the distance from ``centre_px`` (column, row) over ``unit_px``, and x = (dx, dy) that
+    offset over ``unit_px``, a point is shown at
+
+        centre + unit ((1 + radial[0] r^2 + radial[1] r^4) R(spiral[0] r^2 + spiral[1] r^4) x),
+
+    R(a) the rotation by a radians: barrel or pincushion, and the S shape that the earth's magnetic
+    field gives an image intensifier (R. Fahrig et al., Med Phys 24, 1997).
+    """
+
+    centre_px: tuple[float, float]
+    unit_px: float
+    radial: tuple[float, float] = (0.0, 0.0)
+    spiral: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A view's camera, and what it rests on.
+
+    ``camera`` of the picture without distortion; ``covariance`` (9, 9) of its parameters in the
+    order rotation vector (camera axes, radians), source (world, mm), focal length, principal point
+    column and row (pixels). ``pairs`` (M, 2): numbers of bead and of spot that belong together;
+    ``residuals_px`` (M, 2) of shown minus predicted. ``distortion`` None where there is none.
+    """
+
+    name: str
+    camera: Camera
+    covariance: Array
+    pairs: NDArray[np.int64]
+    residuals_px: Array
+    distortion: Distortion | None = None
+
+    @property
+    def rms_px(self) -> float:
+        """The root mean square of the residuals' lengths."""
+        return float(np.sqrt(np.mean(np.sum(self.residuals_px**2, axis=1))))
