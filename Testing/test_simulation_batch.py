@@ -33,6 +33,7 @@ from RadGSRegLib.simulation.imaging import (
     collimator_mask,
     random_display,
 )
+from RadGSRegLib.simulation.pixels import pixel_rays
 from RadGSRegLib.simulation.shapes import cylinder_path, ellipsoid_path
 from RadGSRegLib.system import median_among, tail_quantile
 from RadGSRegLib.training import samples
@@ -78,7 +79,7 @@ def _full_lengths(scene: Scene, drawn: Drawn, camera: Camera) -> list[np.ndarray
     if drawn.trunk is not None:
         scene = replace(scene, rest=case._embed(scene.rest, drawn.ct_to_world[0], drawn.trunk))
     soft, bone = parts.line_integrals(parts.parts_on(scene, "cpu"), drawn.ct_to_world, camera)
-    directions, source = case._rays(camera), camera.source_world
+    directions, source = pixel_rays(camera), camera.source_world
     steel = np.zeros_like(soft)
     for centre, axes, radii, density in drawn.ellipsoids:
         soft += (ellipsoid_path(source, directions, centre, axes, radii) * density).astype("f4")

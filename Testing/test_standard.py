@@ -35,8 +35,8 @@ from RadGSRegLib.simulation import (
     simulate_phantom_case,
     write_simulated_case,
 )
-from RadGSRegLib.simulation.case import CLEAN_KEV
 from RadGSRegLib.simulation.materials import mass_attenuation, split_hu
+from RadGSRegLib.simulation.pixels import CLEAN_KEV
 from RadGSRegLib.tomography.algebraic import Penalty, solve
 from RadGSRegLib.tomography.beams import whole_beams
 from RadGSRegLib.training.bone_views import SHOWN_PX, WIDE_PX, bone_views, show_bones

@@ -67,6 +67,7 @@ from .types import Case as Case
 from .types import CtCase as CtCase
 from .types import Intensity as Intensity
 from .types import View as View
+from .views import check_schema as check_schema
 from .views import check_views as check_views
 from .views import file_stem as file_stem
 from .views import read_views as read_views

@@ -24,12 +24,12 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         from ..cases import read_case
         from ..measures import mtre
         from ..report import Drawing
-        from ..simulation import simulate_phantom_case, write_simulated_case
+        from ..simulation import Prepared, simulate_phantom_case, write_simulated_case
 
         progress(0.0, "building a spine and its X-rays")
         part = progress.part(0.0, 0.3)
         simulated = simulate_phantom_case(
-            args.seed, args.realism, progress=part, device=options.device
+            args.seed, args.realism, progress=part, prepared=Prepared(device=options.device)
         )
         path = write_simulated_case(simulated, stage / "case")
         case = replace(read_case(path), label_names=simulated.case.label_names)

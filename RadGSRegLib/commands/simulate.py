@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,9 @@ from .command import Command, Outcome
 from .running import results_folder, torch_device
 
 if TYPE_CHECKING:
+    from ..calibration import Beads
     from ..cases import CtCase
-    from ..simulation import SimulatedCase, SimulationParameters
+    from ..simulation import BeadPhantom, SimulatedCase, SimulationParameters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pixels", metavar="P", type=whole(16, 4096), help="along its edges (default 488)"
     )
+    _add_beads(parser)
     parser.add_argument("--count", type=whole(1), default=1, help="how many cases (default 1)")
     # Noise is drawn of what was rounded: a seed is to give the same case on every machine.
     add_device(parser, "what follows the rays; auto: CUDA where it works", default="cpu")
@@ -75,10 +78,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_stack(parser)
 
 
+def _add_beads(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("a phantom of beads, to calibrate the C-arm by")
+    group.add_argument(
+        "--beads",
+        metavar="FILE_OR_NAME",
+        help="steel beads near the isocentre: a phantom file, or two-plates or helix",
+    )
+    group.add_argument(
+        "--no-patient", action="store_true", help="X-rays of --beads alone: views.json, no case"
+    )
+    group.add_argument(
+        "--distortion-px",
+        metavar="X",
+        type=float,
+        default=0.0,
+        help="how far distortion moves the corners of a picture (default 0: none)",
+    )
+
+
 def check(args: argparse.Namespace) -> None:
     """Refuse half a source of anatomy, and two, and a path without a number of views."""
     if args.path is not None and args.views is None:
         raise InputError("--path", "is of use only with --views")
+    if args.no_patient and args.beads is None:
+        raise InputError("--no-patient", "shows nothing without --beads")
+    if args.no_patient and any((args.case, args.ct, args.segmentation, args.label)):
+        raise InputError("--no-patient", "cannot go with --case, --ct, --segmentation or --label")
+    if not 0.0 <= args.distortion_px < math.inf:
+        raise InputError("--distortion-px", "must be 0 or more pixels")
     volumes = {"--ct": args.ct, "--segmentation": args.segmentation}
     if args.case is not None and any((*volumes.values(), args.label, args.label_scheme)):
         raise InputError("--case", "cannot go with --ct, --segmentation, --label or --label-scheme")
@@ -93,33 +121,72 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Simulate ``--count`` cases, each in a folder of its own where there are several."""
-    source = _read_source(args)
+    beads = _read_beads(args)
+    source = None if args.no_patient else _read_source(args)
     with results_folder(args.out, interrupt) as stage:
-        from ..simulation import write_simulated_case
+        from ..calibration import write_beads
+        from ..simulation import simulate_beads, write_simulated_beads, write_simulated_case
 
         for number in range(args.count):
             seed = args.seed + number
             part = progress.part(number / args.count, (number + 1) / args.count)
             folder = stage if args.count == 1 else stage / f"{args.realism}-{seed}"
-            write_simulated_case(_simulate(args, source, seed, part), folder)
-    what = "a case" if args.count == 1 else f"{args.count} cases"
+            phantom = _phantom_of(beads)
+            if phantom is not None and args.no_patient:
+                made = simulate_beads(
+                    phantom,
+                    _parameters(args),
+                    seed,
+                    distortion_px=args.distortion_px,
+                    progress=part,
+                )
+                write_simulated_beads(made, folder)
+            else:
+                write_simulated_case(_simulate(args, source, phantom, seed, part), folder)
+            if beads is not None:
+                write_beads(folder / "beads.json", beads)
+    each = "phantom" if args.no_patient else "case"
+    what = f"a {each}" if args.count == 1 else f"{args.count} {each}s"
     notes = source.notes if source is not None else ()
     lines = (f"simulated {what}: {args.out}", *(f"note: {note}" for note in notes))
     return Outcome(ExitStatus.OK, lines, {"out": str(args.out), "notes": list(notes)})
 
 
+def _read_beads(args: argparse.Namespace) -> Beads | None:
+    from ..calibration import read_beads
+
+    return None if args.beads is None else read_beads(args.beads)
+
+
+def _phantom_of(beads: Beads | None) -> BeadPhantom | None:
+    """The beads, on their posts if no two stand over each other, and bare otherwise."""
+    from ..calibration import posts_under
+    from ..simulation import BeadPhantom
+
+    if beads is None:
+        return None
+    posts, radii = posts_under(beads) or (None, None)
+    return BeadPhantom(beads.name, beads.centres_mm, beads.diameters_mm, posts, radii)
+
+
 def _simulate(
-    args: argparse.Namespace, source: CtCase | None, seed: int, progress: Progress
+    args: argparse.Namespace,
+    source: CtCase | None,
+    phantom: BeadPhantom | None,
+    seed: int,
+    progress: Progress,
 ) -> SimulatedCase:
     from ..phantom import LABELS
     from ..simulation import Prepared, simulate_case, simulate_phantom_case
 
-    device = torch_device(args.device)
+    prepared = Prepared(
+        device=torch_device(args.device), beads=phantom, distortion_px=args.distortion_px
+    )
     parameters = _parameters(args)
     if source is None:
         names = {str(number): name for name, number in LABELS.items()}
         target = names.get(args.label, args.label or "L3")
-        return simulate_phantom_case(seed, parameters, target, progress=progress, device=device)
+        return simulate_phantom_case(seed, parameters, target, progress=progress, prepared=prepared)
     return simulate_case(
         source.ct,
         source.labels,
@@ -127,7 +194,7 @@ def _simulate(
         parameters,
         seed,
         label_names=source.label_names,
-        prepared=Prepared(device=device),
+        prepared=prepared,
         progress=progress,
     )
 

@@ -3,9 +3,13 @@
 from .batch import Wanted as Wanted
 from .batch import batch_problem as batch_problem
 from .batch import simulate_together as simulate_together
+from .bead_case import SimulatedBeads as SimulatedBeads
+from .bead_case import simulate_beads as simulate_beads
+from .beads import BeadPhantom as BeadPhantom
 from .case import Prepared as Prepared
 from .case import SimulatedCase as SimulatedCase
 from .case import simulate_case as simulate_case
+from .files import write_simulated_beads as write_simulated_beads
 from .files import write_simulated_case as write_simulated_case
 from .materials import SOFT_LIMIT_HU as SOFT_LIMIT_HU
 from .parameters import PRESETS as PRESETS

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from ..system import Backends, on_warp
-from .case import CLEAN_KEV
 from .drawing import Drawn, Framing, draw_case
 from .materials import mass_attenuation
 from .parameters import SimulationParameters
+from .pixels import CLEAN_KEV
 from .voxels import SceneOnDevice
 
 _RAYS = Backends("simulate pairs", on_warp(f"{__package__}.exposure"))

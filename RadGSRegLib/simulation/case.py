@@ -6,25 +6,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from ..cases import Case, View
-from ..geometry import Array, Camera, Volume, transform_points
+from ..geometry import Array, Volume, distort, transform_points
 from ..system import Progress, ProgressCallable
-from .drawing import Finish, Framing, Surroundings, Trunk, draw_case
+from .beads import BeadPhantom, distortion_truth, draw_distortions, place_beads
+from .drawing import Framing, Surroundings, Trunk, draw_case
 from .geometry import move_about
-from .imaging import SCATTER_MM, add_noise, add_scatter, collimator_mask
-from .materials import DENSITY, mass_attenuation
 from .parameters import SimulationParameters
-from .parts import line_integrals, parts_on
+from .parts import parts_on
+from .pixels import expose, mass_lengths_of, with_beads
 from .scene import Piece, Scene, draw_surface_points, fade_of, take_apart
-from .shapes import cylinder_path, ellipsoid_path
-from .spectrum import Spectrum, tungsten_spectrum
-
-Image = NDArray[np.float32]
-
-CLEAN_KEV = 60.0
+from .spectrum import tungsten_spectrum
 
 
 @dataclass(frozen=True)
@@ -33,7 +27,9 @@ class SimulatedCase:
 
     ``truth`` holds ``label``, ``ct_to_world`` and ``start_ct_to_world`` (4, 4), ``level`` (of
     realism), ``kvp``, ``points_ct`` (N, 3) on the mask's surface, ``pivot_ct`` (3,), its centroid,
-    ``neighbours`` (label to ct_to_world) and ``seed``. Millimetres, LPS. ``grey`` are the pictures
+    ``neighbours`` (label to ct_to_world) and ``seed``; with beads ``beads_to_world`` (4, 4) and
+    ``beads_px`` (view to (N, 2) pixels as shown), with distortion its numbers by view
+    (``distortion``). Millimetres, LPS. ``grey`` are the pictures
     as an X-ray device would store them (uint8 or uint16) where the case is a display one.
     """
 
@@ -54,12 +50,15 @@ class Prepared:
 
     ``scene`` None: `simulate_case` takes the CT apart. ``frame`` replaces the drawn cameras by
     others, such as windows of them: (cameras by name, target's centre (3,) world mm) to cameras
-    whose pixels are as wide as the parameters say.
+    whose pixels are as wide as the parameters say. ``beads`` stand near the isocentre in all
+    X-rays; ``distortion_px``: how far the pictures' corners are moved (`draw_distortions`).
     """
 
     scene: Scene | None = None
     frame: Framing | None = None
     device: torch.device | str = "cpu"
+    beads: BeadPhantom | None = None
+    distortion_px: float = 0.0
 
 
 def simulate_case(
@@ -96,27 +95,22 @@ def simulate_case(
     if drawn.trunk is not None:
         scene = replace(scene, rest=_embed(scene.rest, poses[0], drawn.trunk))
     parts = parts_on(scene, given.device)
+    distortions = draw_distortions(cameras, given.distortion_px, seed)
+    beads = None if given.beads is None else place_beads(given.beads, seed)
 
     views, grey = [], {}
     for index, (name, camera) in enumerate(cameras.items()):
         report(0.1 + 0.9 * index / len(cameras), f"projecting {name}")
-        soft, bone = line_integrals(parts, poses, camera)
-        steel = np.zeros_like(soft)
-        rays = _rays(camera)
-        source = camera.source_world
-        for centre, axes, radii, density in drawn.ellipsoids:
-            path = ellipsoid_path(source, rays, centre, axes, radii)
-            soft += (path * density).astype(np.float32)
-        for start, end, radius, hollow in drawn.wires:
-            path = cylinder_path(source, rays, start, end, radius, hollow)
-            steel += (path * DENSITY["iron"]).astype(np.float32)
-        # From (g/cm^3) mm to g/cm^2.
-        pixels, stored = _expose(
-            soft * 0.1, bone * 0.1, steel * 0.1, spectrum, p, camera, drawn.finish, rng
-        )
+        bent = distortions.get(name)
+        lengths = mass_lengths_of(parts, drawn, camera, bent)
+        if beads is not None:
+            lengths = with_beads(lengths, beads, camera, bent)
+        pixels, stored = expose(lengths, spectrum, p, drawn.finish, rng)
         if stored is not None:
             grey[name] = stored
-        centre = camera.project(drawn.centre_world[None])[0] + rng.uniform(-1, 1, 2) * p.center_px
+        shown = camera.project(drawn.centre_world[None])
+        shown = shown if bent is None else distort(shown, bent)
+        centre = shown[0] + rng.uniform(-1, 1, 2) * p.center_px
         views.append(
             View(
                 name=name,
@@ -144,6 +138,8 @@ def simulate_case(
         "neighbours": {str(n): poses[n].tolist() for n in scene.vertebrae if n != label},
         "spine_ct_to_world": poses[0].tolist(),
         "seed": int(seed),
+        **distortion_truth(distortions),
+        **({} if beads is None else beads.truth(cameras, distortions)),
     }
     case = Case(ct, labels, int(label), tuple(views), label_names=dict(label_names or {}))
     report(1.0, "simulated")
@@ -159,42 +155,3 @@ def _embed(rest: Piece, ct_to_world: Array, trunk: Trunk) -> Piece:
     fade = fade_of(rest.soft)
     soft = (rest.soft.array - base * np.float32(trunk.density)) * fade
     return Piece(rest.soft.with_array(soft), rest.bone.with_array(rest.bone.array * fade))
-
-
-def _rays(camera: Camera) -> Array:
-    """Unit directions (rows, cols, 3) of all pixels, world."""
-    v, u = np.mgrid[: camera.rows, : camera.columns]
-    pixels = np.stack([u.ravel(), v.ravel()], axis=-1)
-    return camera.ray_directions(pixels).reshape(camera.rows, camera.columns, 3)
-
-
-def _expose(
-    soft: Image,
-    bone: Image,
-    steel: Image,
-    spectrum: Spectrum | None,
-    p: SimulationParameters,
-    camera: Camera,
-    finish: Finish,
-    rng: np.random.Generator,
-) -> tuple[Image, NDArray[Any] | None]:
-    """The picture (float32) from mass lengths (g/cm^2), and as stored if it is a display one."""
-    if spectrum is None:
-        attenuation = soft * float(mass_attenuation("soft", CLEAN_KEV))
-        attenuation += bone * float(mass_attenuation("bone", CLEAN_KEV))
-        attenuation += steel * float(mass_attenuation("iron", CLEAN_KEV))
-        signal = np.exp(-attenuation).astype(np.float32)
-    else:
-        signal = spectrum.intensity(soft, bone, steel)
-    signal = add_scatter(signal, finish.scatter, SCATTER_MM / p.pixel_mm)
-    if finish.blur_mm > 0:
-        signal = gaussian_filter(signal, finish.blur_mm / p.pixel_mm)
-    signal = add_noise(signal, finish.photons, finish.electronic, rng)
-    if not p.display:
-        if finish.photons <= 0 and finish.blur_mm <= 0 and spectrum is None and not steel.any():
-            return np.maximum(attenuation, 0.0).astype(np.float32), None
-        return -np.log(np.maximum(signal, 1e-6)).astype(np.float32), None
-    mask = collimator_mask(finish.collimator, camera.rows, camera.columns, rng)
-    grey = finish.curve(signal, mask > 0.5)
-    grey = np.rint(grey * mask).astype(np.uint8 if finish.curve.bits <= 8 else np.uint16)
-    return grey.astype(np.float32), grey

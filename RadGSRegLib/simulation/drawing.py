@@ -127,7 +127,7 @@ def draw_case(
     poses = _draw_poses(p, centroids, label, rng)
     kvp = float(rng.uniform(*p.kvp))
     filter_mm = float(rng.uniform(*p.filter_mm)) if p.polychromatic else None
-    cameras = _draw_cameras(p, rng)
+    cameras = draw_cameras(p, rng)
     at = Rigid(poses[label]).apply(centroids[label])
     if frame is not None:
         cameras = frame(cameras, at)
@@ -136,11 +136,12 @@ def draw_case(
         trunk = surroundings.trunk(poses[0]) or _draw_trunk(at, surroundings.tissue, rng)
     gas = _draw_gas(p, at, trunk, rng)
     wires = _draw_wires(p, at, rng)
-    finish = _draw_finish(p, rng)
+    finish = draw_finish(p, rng)
     return Drawn(poses, cameras, at, kvp, filter_mm, trunk, gas, wires, finish)
 
 
-def _draw_cameras(p: SimulationParameters, rng: np.random.Generator) -> dict[str, Camera]:
+def draw_cameras(p: SimulationParameters, rng: np.random.Generator) -> dict[str, Camera]:
+    """Draw where the C-arm stands."""
     if p.path != "biplanar":
         return path_cameras(p, p.path, p.views, rng)
     return {
@@ -220,7 +221,8 @@ def _draw_wires(p: SimulationParameters, at: Array, rng: np.random.Generator) ->
     return out
 
 
-def _draw_finish(p: SimulationParameters, rng: np.random.Generator) -> Finish:
+def draw_finish(p: SimulationParameters, rng: np.random.Generator) -> Finish:
+    """Draw what the device does."""
     return Finish(
         float(rng.uniform(*p.scatter)),
         float(rng.uniform(*p.photons)),

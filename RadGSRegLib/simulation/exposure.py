@@ -17,11 +17,11 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from ..system import median_among, tail_quantile
-from .case import CLEAN_KEV
 from .drawing import Drawn
 from .imaging import SCATTER_MM, collimator_mask
 from .materials import mass_attenuation
 from .parameters import SimulationParameters
+from .pixels import CLEAN_KEV
 from .rays import MassLengths, detect
 from .rays import mass_lengths as mass_lengths
 from .spectrum import FIRST_KEV, STEP_KEV, tungsten_spectrum

@@ -1,13 +1,17 @@
 """Simulated cases as folders in the form of the contract, with ``truth.json`` beside."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
 
-from ..cases import OutputFolder, file_stem, write_case, write_itk, write_json
+from ..cases import OutputFolder, View, file_stem, write_case, write_itk, write_json, write_views
 from ..vertebrae import vertebra_level
+from .bead_case import SimulatedBeads
 from .case import SimulatedCase
 
 
@@ -30,11 +34,26 @@ def write_simulated_case(simulated: SimulatedCase, folder: str | os.PathLike[str
             {n: name for n, name in case.label_names.items() if vertebra_level(name)},
             start_ct_to_world=simulated.start_ct_to_world,
         )
-        for view in case.views:
-            if view.name in simulated.grey:
-                image = sitk.GetImageFromArray(np.ascontiguousarray(simulated.grey[view.name]))
-                image.SetSpacing([float(s) for s in view.pixel_spacing_mm])
-                path = stage / f"{file_stem(view.name).lower()}.tif"
-                write_itk(image, path, compressed=False)
+        _write_stored(stage, case.views, simulated.grey)
         write_json(simulated.truth, stage / "truth.json")
     return Path(folder) / "case.json"
+
+
+def write_simulated_beads(simulated: SimulatedBeads, folder: str | os.PathLike[str]) -> Path:
+    """Write X-rays of beads alone: ``views.json``, pictures as `write_simulated_case` stores them,
+    ``truth.json``; whole or not at all. Returns the path of ``views.json``. Raises InputError
+    where the folder cannot be written."""
+    with OutputFolder(folder) as stage:
+        write_views(stage, simulated.views)
+        _write_stored(stage, simulated.views, simulated.grey)
+        write_json(simulated.truth, stage / "truth.json")
+    return Path(folder) / "views.json"
+
+
+def _write_stored(stage: Path, views: Sequence[View], grey: Mapping[str, NDArray[Any]]) -> None:
+    """Write pictures as an X-ray device stores them, in place of their float32."""
+    for view in views:
+        if view.name in grey:
+            image = sitk.GetImageFromArray(np.ascontiguousarray(grey[view.name]))
+            image.SetSpacing([float(s) for s in view.pixel_spacing_mm])
+            write_itk(image, stage / f"{file_stem(view.name).lower()}.tif", compressed=False)

@@ -1,7 +1,6 @@
 """A simulated case on the built-in phantom: no download, no patient."""
 
 import numpy as np
-import torch
 
 from ..errors import InputError
 from ..phantom import LABELS, MOBILE_LEVELS, SpineParameters, make_phantom, random_spine, region_box
@@ -20,7 +19,7 @@ def simulate_phantom_case(
     field: str = "crop",
     spine: SpineParameters | None = None,
     progress: ProgressCallable | None = None,
-    device: torch.device | str = "cpu",
+    prepared: Prepared | None = None,
 ) -> SimulatedCase:
     """Simulate a case on the built-in phantom: a random anatomy, its CT, and two X-rays of it.
 
@@ -35,7 +34,8 @@ def simulate_phantom_case(
             vertebrae around.
         spine: the anatomy, instead of one drawn by ``seed``.
         progress: told of the share done; may cancel.
-        device: where the rays of the X-rays are followed.
+        prepared: the device that follows the rays of the X-rays, and what else is in them (beads,
+            distortion); its ``scene`` is of no use here.
 
     Returns:
         The case and its truth (``truth["ct_to_world"]`` and more), mm, LPS.
@@ -73,6 +73,6 @@ def simulate_phantom_case(
         parameters,
         seed,
         label_names=phantom.label_names,
-        prepared=Prepared(device=device),
+        prepared=prepared,
         progress=report.part(0.4, 1.0),
     )

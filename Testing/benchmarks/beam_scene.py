@@ -20,10 +20,11 @@ from RadGSRegLib.simulation import (
     simulate_case,
     take_apart,
 )
-from RadGSRegLib.simulation.case import _embed, _rays
+from RadGSRegLib.simulation.case import _embed
 from RadGSRegLib.simulation.drawing import Surroundings, draw_case
 from RadGSRegLib.simulation.materials import mass_attenuation
 from RadGSRegLib.simulation.parts import line_integrals, parts_on
+from RadGSRegLib.simulation.pixels import pixel_rays
 from RadGSRegLib.simulation.scene import draw_surface_points
 from RadGSRegLib.simulation.shapes import ellipsoid_path
 
@@ -152,7 +153,7 @@ def true_lines(
             raise ValueError("this camera is not of the case that was drawn")
         soft, bone = line_integrals(parts, drawn.ct_to_world, camera)
         for *shape, density in drawn.ellipsoids:
-            path = ellipsoid_path(camera.source_world, _rays(camera), *shape)
+            path = ellipsoid_path(camera.source_world, pixel_rays(camera), *shape)
             soft += (path * density).astype(np.float32)
         tissue.append(np.maximum(soft * of_soft + bone * of_bone, 0.0))
         bones.append(bone * of_bone)
