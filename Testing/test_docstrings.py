@@ -24,6 +24,10 @@ ENTRIES = [
     "bones.bone_surface",
     "bones.resliced",
     "bones.write_mesh",
+    "calibration.find_ct_beads",
+    "calibration.holder",
+    "calibration.read_beads",
+    "calibration.write_beads",
     "cases.read_case",
     "cases.read_views",
     "cases.write_case",
@@ -50,6 +54,7 @@ ENTRIES = [
     "registration.judge_case",
     "registration.register",
     "segmentation.segment_vertebra",
+    "simulation.simulate_beads",
     "simulation.simulate_phantom_case",
     "tensors.Lenses",
 ]

@@ -173,15 +173,20 @@ def test_beads_are_added_to_a_patient_and_change_nothing_else() -> None:
             assert np.abs(shown - places[number]).max() < 0.1
 
 
-def test_a_distorted_patient_is_the_plain_one_seen_elsewhere() -> None:
-    plain, bent = _with(None), _with(Prepared(distortion_px=6.0))
+@pytest.mark.parametrize("tools", [0, 2])
+def test_a_distorted_patient_is_the_plain_one_seen_elsewhere(tools: int) -> None:
+    # A narrow field, so that what is in it lies near the edges too.
+    close = replace(CLEAN.with_field(60.0, 244), wires=(tools, tools), gas=(tools, tools))
+    plain, bent = _with(None, close), _with(Prepared(distortion_px=6.0), close)
     for shown, pinhole in zip(bent.case.views, plain.case.views, strict=True):
         bend = Distortion(**bent.truth["distortion"][shown.name])
         v, u = np.mgrid[:244, :244]
         places = undistort(np.stack([u.ravel(), v.ravel()], axis=1), bend)
-        expected = map_coordinates(pinhole.pixels, places.T[::-1].reshape(2, 244, 244), order=3)
-        assert np.abs(shown.pixels - expected).max() < 0.02 * pinhole.pixels.max()
-        assert np.abs(shown.pixels - pinhole.pixels).max() > 0.1 * pinhole.pixels.max()
+        expected = map_coordinates(
+            pinhole.pixels, places.T[::-1].reshape(2, 244, 244), order=1, mode="nearest"
+        )
+        off = np.abs(shown.pixels - expected)[8:-8, 8:-8].mean()
+        assert off < 0.1 * np.abs(shown.pixels - pinhole.pixels)[8:-8, 8:-8].mean()
         moved = np.subtract(shown.center_px, pinhole.center_px)
         at = _true_centre(plain, pinhole.camera)
         assert moved == pytest.approx((distort(at, bend) - at)[0])
@@ -190,21 +195,6 @@ def test_a_distorted_patient_is_the_plain_one_seen_elsewhere() -> None:
 def _true_centre(done: SimulatedCase, camera: Camera) -> np.ndarray:
     pivot = np.array(done.truth["pivot_ct"])[None]
     return camera.project(transform_points(np.array(done.truth["ct_to_world"]), pivot))
-
-
-def test_wires_of_a_distorted_case_bend() -> None:
-    hard = replace(
-        CLEAN, wires=(2, 2), photons=(0.0, 0.0), display=False, gas=(3, 3), primary_deg=0.0
-    )
-    plain, bent = _with(None, hard), _with(Prepared(distortion_px=10.0), hard)
-    for shown, pinhole in zip(bent.case.views, plain.case.views, strict=True):
-        bend = Distortion(**bent.truth["distortion"][shown.name])
-        dark = np.argwhere(pinhole.pixels > np.quantile(pinhole.pixels, 0.995))[:, ::-1]
-        at = np.rint(distort(dark, bend)).astype(int)
-        inside = ((at >= 0) & (at < 244)).all(axis=1)
-        there = shown.pixels[at[inside, 1], at[inside, 0]]
-        stayed = shown.pixels[dark[:, 1], dark[:, 0]]
-        assert there.mean() > 1.1 * stayed.mean()
 
 
 def _run(*args: str) -> int:

@@ -159,7 +159,7 @@ def _surface(centres: Array, radii: Array, clearance_mm: float, step_mm: float) 
     low = low + 0.013 * step_mm
     grid = _Grid(low, step_mm, np.full(tuple(size), 1.0, dtype=np.float32))
     _add_base(grid, centres, widest)
-    for start, end in _neighbours(centres[:, :2]):
+    for start, end in _neighbours(centres):
         _add_wall(grid, centres[start], centres[end], min(tops[start], tops[end]))
     for centre, radius, top in zip(centres, _top_radius(radii, clearance_mm), tops, strict=True):
         _add_post(grid, centre, radius, top)
@@ -169,9 +169,11 @@ def _surface(centres: Array, radii: Array, clearance_mm: float, step_mm: float) 
     return Mesh(points.astype(float) * step_mm + low, triangles.astype(np.int64))
 
 
-def _neighbours(plan: Array) -> list[tuple[int, int]]:
-    """Pairs of posts with a wall between them: the shortest net that joins all."""
-    tree = minimum_spanning_tree(squareform(pdist(plan))).tocoo()
+def _neighbours(centres: Array) -> list[tuple[int, int]]:
+    """Pairs of posts with a wall between them: the shortest net that joins all, where high posts
+    rather go with high ones, whose wall holds both."""
+    plan, height = centres[:, :2], centres[:, 2:]
+    tree = minimum_spanning_tree(squareform(pdist(plan) + 2.0 * pdist(height))).tocoo()
     return sorted((int(a), int(b)) for a, b in zip(tree.row, tree.col, strict=True))
 
 
