@@ -72,7 +72,7 @@ def _flat(content: dict[str, Any]) -> None:
         (lambda c: c["beads"][2].update(at_mm=[1.0, 2.0]), 'bead 2: "at_mm" must hold 3 numbers'),
         (lambda c: c["beads"][2].update(at_mm=[1.0, 2.0, 1e400]), "not finite"),
         (lambda c: c["beads"][4].pop("diameter_mm"), 'bead 4: has no "diameter_mm"'),
-        (lambda c: c["beads"][4].update(diameter_mm="3"), '"diameter_mm" must'),
+        (lambda c: c["beads"][4].update(diameter_mm="3"), '"diameter_mm" must be a number'),
         (lambda c: c["beads"][4].update(diameter_mm=0.003), "0.3 to 25 mm wide"),
         (lambda c: c["beads"][4].update(diameter_mm=-3.0), "bead 4 has a diameter of -3 mm"),
         (lambda c: c.update(beads=c["beads"][:5]), "holds 5 beads; a camera needs 6 or more"),

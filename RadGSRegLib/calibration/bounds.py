@@ -19,6 +19,15 @@ STEEL_HU = 2000.0
 """From here a voxel is metal: above cortical bone (1,600) and below what bone plates, screws and
 steel beads have (3,000 and more, where the scanner does not cut off)."""
 
+BLUR_MM = 1.0
+"""How far around its voxels of metal a bead is blurred: what is within counts for its centre, and
+what is as far outside again is its surroundings. Blur of 0.35 mm (one standard deviation) was
+tried in Testing/test_calibration_ct_beads.py."""
+
+FAINT = 0.05
+"""Share of a bead's brightness below which a voxel counts nothing: noise of the surroundings adds
+up over many. No evidence for the exact value."""
+
 ROUND = 0.2
 """How much the longest and shortest axes of a bead's bright voxels may differ, as a share of its
 diameter, beyond what the voxels' own size does. No evidence for the exact value."""

@@ -11,8 +11,7 @@ from ..geometry import Array, Volume
 from . import bounds
 from .types import Beads
 
-_BLUR_MM = 1.0
-_NOISE = 0.05
+# Parts of a voxel's edge in which a bead's volume is counted.
 _FINER = 4
 
 _Box = tuple[slice, slice, slice]
@@ -47,7 +46,7 @@ def find_ct_beads(ct: Volume, name: str = "CT", threshold_hu: float = bounds.STE
         >>> hu = 8000.0 * np.clip((1.5 - ball) / 0.5 + 0.5, 0.0, 1.0)
         >>> beads = find_ct_beads(Volume(hu, np.diag([0.5, 0.5, 0.5, 1.0])))
         >>> beads.centres_mm.round(1), beads.diameters_mm.round(1)
-        (array([[7.3, 5. , 6.1]]), array([3.]))
+        (array([[7.3, 5. , 6.1]]), array([2.9]))
     """
     metal = np.asarray(ct.array > threshold_hu)
     # Corners join too: small balls in large voxels have few of them.
@@ -81,7 +80,7 @@ def _measured(
 ) -> tuple[float, ...] | None:
     """Centre (x, y, z) mm and diameter of a lump; None where it is not a ball."""
     # What blur leaves around a lump, and as much again for its surroundings.
-    blur_mm = max(_BLUR_MM, float(ct.spacing.max()))
+    blur_mm = max(bounds.BLUR_MM, float(ct.spacing.max()))
     margin = int(np.ceil(2.0 * blur_mm / ct.spacing.min())) + 1
     wider = tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in box)
     hu = np.asarray(ct.array[wider], dtype=float)
@@ -96,7 +95,7 @@ def _measured(
     top = float(np.quantile(hu[mine], 0.9)) if mine.sum() >= 10 else float(hu[mine].max())
     weight = np.where(near, np.clip((hu - around) / (top - around), 0.0, 1.0), 0.0)
     # Noise of the surroundings adds up over many voxels.
-    weight[weight < _NOISE] = 0.0
+    weight[weight < bounds.FAINT] = 0.0
     start = np.array([s.start for s in wider])[::-1]
     places = ct.physical_points(np.argwhere(weight > 0)[:, ::-1] + start)
     weights = weight[weight > 0]

@@ -59,7 +59,7 @@ def read_beads(file_or_name: str | os.PathLike[str]) -> Beads:
             fields.refuse(f"bead {number} must be an object")
         bead = Fields(path, entry, f"bead {number}")
         centres.append(bead.numbers("at_mm", (3,)))
-        diameters.append(float(bead.numbers("diameter_mm", ())))
+        diameters.append(bead.number("diameter_mm"))
     name = fields.text("name").strip() if "name" in fields else path.stem
     beads = Beads(name, np.array(centres).reshape(-1, 3), np.array(diameters))
     problem = beads_problem(beads)

@@ -110,6 +110,12 @@ class Fields:
             self.refuse(f'"{key}" must be a whole number')
         return int(value)
 
+    def number(self, key: str) -> float:
+        """A finite number."""
+        if not _is_number(self.need(key)):
+            self.refuse(f'"{key}" must be a number')
+        return float(self.numbers(key, ()))
+
     def numbers(self, key: str, shape: tuple[int, ...]) -> Array:
         """An array of finite numbers of a given shape."""
         value = self.need(key)

@@ -25,8 +25,8 @@ MassLengths = tuple[Image, Image, Image]
 
 CLEAN_KEV = 60.0
 PLASTIC = 0.55
-"""g/cm^3, of a post of 8 mm in PLA (1.24) with walls of 0.8 mm around an infill of 15 %; as an X-ray
-sees it, soft tissue of this density."""
+"""g/cm^3, of a post of 8 mm in PLA (1.24) with walls of 0.8 mm around an infill of 15 %; to an
+X-ray soft tissue of this density."""
 
 
 def mass_lengths_of(
