@@ -53,6 +53,12 @@ def with_bodies(
     for other in others:
         share = np.maximum(share, other)
     plastic = np.where(np.indices(share.shape)[1] < share.shape[1] * 2 // 3, 120.0, AIR)
+    for *centre, diameter in balls[: len(balls) // 2]:
+        # These stand out of a surface by half.
+        kji = np.indices(ct.array.shape).reshape(3, -1).T
+        offset = ct.physical_points(kji[:, ::-1]) - centre
+        out = (offset[:, 2] > 0) & (np.linalg.norm(offset, axis=1) < diameter + 3.0)
+        plastic[out.reshape(plastic.shape)] = AIR
     hu = share * STEEL + (1.0 - share) * plastic
     hu = ndimage.gaussian_filter(hu, 0.35 / ct.spacing[::-1])
     hu += np.random.default_rng(seed).normal(0.0, 25.0, hu.shape)
@@ -76,10 +82,13 @@ def test_centres_are_right_to_a_tenth_of_a_millimetre(
     ct = grid(spacing, thick=thick)
     balls = placed(ct, seed)
     balls = balls[np.argsort(balls[:, 2])]
-    for cut, off_mm in ((CUT, 0.8), (20000.0, 0.4)):
+    for cut, off_mm in ((CUT, 0.8), (20000.0, 0.5)):
         beads = find_ct_beads(with_bodies(ct, balls, cut=cut, seed=seed))
         assert len(beads) == len(balls)
-        assert np.linalg.norm(beads.centres_mm - balls[:, :3], axis=1).max() < 0.1
+        off = np.linalg.norm(beads.centres_mm - balls[:, :3], axis=1)
+        assert off[2:].max() < 0.1
+        # Half in plastic, half in air; where steel is cut off, the sides look unlike.
+        assert off[:2].max() < (0.2 if cut == CUT else 0.1)
         assert np.abs(beads.diameters_mm - balls[:, 3]).max() < off_mm
 
 

@@ -23,8 +23,9 @@ def find_ct_beads(ct: Volume, name: str = "CT", threshold_hu: float = bounds.STE
     A bead is a round lump of voxels above the threshold. Its centre is that of what its voxels have
     above their surroundings; its diameter is that of a ball as large as what is brighter than half
     way from the surroundings to its middle. Where the scanner cuts steel off (at 3,071 HU), half
-    way lies further out, and diameters come out up to 0.8 mm too large. Screws, plates, fillings
-    and whatever else is not round are left out.
+    way lies further out, and diameters come out up to 0.8 mm too large, centres of balls that stand
+    half out of plastic up to 0.2 mm too deep. Screws, plates, fillings and whatever else is not
+    round are left out.
 
     Args:
         ct: HU, voxels not wider than the beads.
@@ -91,7 +92,8 @@ def _measured(
     shell = ~near & ~metal
     if not shell.any() or (near & metal).any():
         return None
-    around = float(np.median(hu[shell]))
+    # Of plastic and air around a bead the denser: its weight would pull the centre.
+    around = float(np.quantile(hu[shell], bounds.DENSER))
     top = float(np.quantile(hu[mine], 0.9)) if mine.sum() >= 10 else float(hu[mine].max())
     weight = np.where(near, np.clip((hu - around) / (top - around), 0.0, 1.0), 0.0)
     # Noise of the surroundings adds up over many voxels.
