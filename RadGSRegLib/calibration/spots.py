@@ -1,0 +1,60 @@
+"""The round shadows of metal beads in an X-ray."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from ..geometry import Array
+from .bounds import CANDIDATES, IN_PICTURE, LEAST_SCORE, RADIUS_MARGIN, SAME_SHARE, SOFTEST
+from .spot_candidates import candidates
+from .spot_fit import Fitted, fitted
+from .types import Spots
+
+
+def find_spots(
+    picture: NDArray[np.float32],
+    radius_px: tuple[float, float],
+    *,
+    polarity: int | None = None,
+    most: int = 150,
+) -> tuple[Spots, int]:
+    """Find the round shadows of beads in an X-ray."""
+    signs = (polarity,) if polarity in (1, -1) else (1, -1)
+    image = np.ascontiguousarray(picture, dtype=np.float32)
+    chosen: dict[int, tuple[Fitted, Array]] = {}
+    for sign, where in candidates(image, radius_px, signs, CANDIDATES * most).items():
+        chosen[sign] = _judged(fitted(image, where.centres_px, where.radii_px), sign, radius_px)
+    sign = max(chosen, key=lambda s: float(np.sum(chosen[s][1][:20])))
+    spots, score = chosen[sign]
+    return (
+        Spots(spots.centres_px[:most], spots.radii_px[:most], score[:most], spots.sigma_px[:most]),
+        sign,
+    )
+
+
+def _judged(spots: Fitted, sign: int, radius_px: tuple[float, float]) -> tuple[Fitted, Array]:
+    """Those that are round, sharp and of the polarity, each once, the clearest first."""
+    score = sign * spots.heights / np.maximum(spots.left, 1e-9 + 1e-3 * np.abs(spots.heights))
+    margin = 1.0 + RADIUS_MARGIN
+    good = (score > LEAST_SCORE) & (spots.soft_px < SOFTEST * spots.radii_px)
+    good &= (spots.radii_px > radius_px[0] / margin) & (spots.radii_px < radius_px[1] * margin)
+    good &= spots.within > IN_PICTURE
+    index = np.nonzero(good)[0]
+    index = index[np.argsort(-score[index], kind="stable")]
+    index = index[_apart(spots.centres_px[index], spots.radii_px[index])]
+    return spots.some(index), score[index]
+
+
+def _apart(centres: Array, radii: Array) -> NDArray[np.int64]:
+    """Of those that are nearly the same, the first."""
+    if not len(centres):
+        return np.zeros(0, dtype=np.int64)
+    keep = np.ones(len(centres), dtype=bool)
+    tree = cKDTree(centres)
+    for first, second in sorted(tree.query_pairs(2.0 * float(radii.max()))):
+        distance = float(np.hypot(*(centres[first] - centres[second])))
+        if keep[first] and distance < SAME_SHARE * max(radii[first], radii[second]):
+            keep[second] = False
+    return np.nonzero(keep)[0]
