@@ -10,6 +10,9 @@ Each stands here once: its value, its unit, and what it was measured on.
 SCALE_STEP = 1.4
 # A candidate's curvature exceeds the mean about it by this factor.
 CLEAR_CURVATURE = 5.0
+FAINT = 0.05
+STRONG = 0.9999
+SAME_PLACE = 0.7
 # How far "about it" reaches, in radii: some beads of a phantom beside it, and more of what is none.
 ABOUT_RADII = 8.0
 # So many times as many candidates are fitted as spots are wanted.

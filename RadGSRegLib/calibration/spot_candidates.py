@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, maximum_filter, uniform_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.spatial import cKDTree
 
 from ..geometry import Array
-from .bounds import ABOUT_RADII, CLEAR_CURVATURE, SCALE_STEP
+from .bounds import ABOUT_RADII, CLEAR_CURVATURE, FAINT, SAME_PLACE, SCALE_STEP, STRONG
 
 Image = NDArray[np.float32]
 
@@ -43,21 +44,25 @@ def candidates(
         # Of a disc of radius r, the scale r / sqrt(2) has the strongest curvature in its centre.
         sigma = float(radius / np.sqrt(2.0))
         step = max(1, int(sigma / 2.0))
-        for sign, curvature in _curvatures(picture, sigma, step, signs).items():
-            pieces[sign].append(_peaks(curvature, float(radius), step, most))
-    chosen = {}
-    for sign, parts in pieces.items():
-        every = np.concatenate(parts)
-        every = every[np.argsort(-every[:, 3], kind="stable")][:most]
-        chosen[sign] = Candidates(every[:, :2], every[:, 2], every[:, 3])
-    return chosen
+        smooth = _smooth(picture, sigma, step)
+        for sign, curvature in _curvatures(smooth, signs).items():
+            pieces[sign].append(_peaks(curvature * np.float32(sigma / step) ** 2, radius, step, most))
+    return {sign: _chosen(np.concatenate(parts), most) for sign, parts in pieces.items()}
 
 
-def _curvatures(
-    picture: Image, sigma: float, step: int, signs: tuple[int, ...]
-) -> dict[int, Image]:
-    """The weaker principal curvature (rows, columns) of each polarity, on every ``step``-th pixel."""
-    smooth = gaussian_filter(picture, sigma, mode="nearest", truncate=3.0)[::step, ::step]
+def _smooth(picture: Image, sigma: float, step: int) -> Image:
+    """The picture blurred by ``sigma``, in squares of ``step`` pixels."""
+    if step > 1:
+        height, width = (n // step * step for n in picture.shape)
+        squares = picture[:height, :width].reshape(height // step, step, width // step, step)
+        picture = squares.mean(axis=(1, 3))
+        # A square blurs too.
+        sigma = np.sqrt(sigma**2 - (step**2 - 1.0) / 12.0) / step
+    return np.asarray(gaussian_filter(picture, sigma, mode="nearest", truncate=3.0))
+
+
+def _curvatures(smooth: Image, signs: tuple[int, ...]) -> dict[int, Image]:
+    """The weaker principal curvature (rows, columns) of each polarity, 0 where a side bends up."""
     padded = np.pad(smooth, 1, mode="edge")
     middle = 2.0 * smooth
     across = padded[1:-1, 2:] + padded[1:-1, :-2] - middle
@@ -69,15 +74,41 @@ def _curvatures(
 
 
 def _peaks(curvature: Image, radius: float, step: int, most: int) -> Array:
-    """The clearest peaks (N, 4) of a scale: column, row, radius, clarity."""
-    size = 2 * max(1, round(0.5 * radius / step)) + 1
+    """The clearest peaks (N, 5) of a scale: column, row, radius, clarity, curvature."""
     about = uniform_filter(curvature, 2 * round(ABOUT_RADII * radius / step) + 1, mode="reflect")
-    # Where nothing is but a plateau, rounding would stand out: a floor.
-    floor = 0.1 * float(about.mean()) + 1e-12
+    # On a plateau the least noise would be clear: a floor, a share of what the strongest have.
+    floor = FAINT * float(np.quantile(curvature[::2, ::2], STRONG)) + 1e-30
     clarity = curvature / (about + floor)
-    peak = (curvature == maximum_filter(curvature, size)) & (clarity > CLEAR_CURVATURE)
-    rows, columns = np.nonzero(peak)
+    rows, columns = np.nonzero(clarity > CLEAR_CURVATURE)
+    padded = np.pad(curvature, 1, mode="constant")
+    around = [padded[rows + i, columns + j] for i in range(3) for j in range(3)]
+    peak = curvature[rows, columns] >= np.max(around, axis=0, initial=0.0)
+    rows, columns = rows[peak], columns[peak]
     order = np.argsort(-clarity[rows, columns], kind="stable")[:most]
     rows, columns = rows[order], columns[order]
+    middle = 0.5 * (step - 1)
+    columns_px, rows_px = columns * step + middle, rows * step + middle
     full = np.full(len(rows), radius)
-    return np.column_stack([columns * step, rows * step, full, clarity[rows, columns]]).astype(float)
+    values = clarity[rows, columns], curvature[rows, columns]
+    return np.column_stack([columns_px, rows_px, full, *values]).astype(float)
+
+
+def _chosen(peaks: Array, most: int) -> Candidates:
+    """The clearest of all scales (N, 5), each place at its strongest scale."""
+    peaks = peaks[np.argsort(-peaks[:, 4], kind="stable")]
+    keep = distinct(peaks[:, :2], peaks[:, 2], SAME_PLACE)
+    peaks = peaks[keep]
+    peaks = peaks[np.argsort(-peaks[:, 3], kind="stable")][:most]
+    return Candidates(peaks[:, :2], peaks[:, 2], peaks[:, 3])
+
+
+def distinct(centres: Array, radii: Array, share: float) -> NDArray[np.int64]:
+    """Of places nearer than a share of the larger radius the first (numbers, rising)."""
+    keep = np.ones(len(centres), dtype=bool)
+    if len(centres):
+        pairs = cKDTree(centres).query_pairs(share * float(radii.max()), output_type="ndarray")
+        apart = np.hypot(*(centres[pairs[:, 0]] - centres[pairs[:, 1]]).T)
+        near = apart < share * np.maximum(radii[pairs[:, 0]], radii[pairs[:, 1]])
+        for first, second in sorted(map(tuple, np.sort(pairs[near], axis=1))):
+            keep[second] &= not keep[first]
+    return np.nonzero(keep)[0]

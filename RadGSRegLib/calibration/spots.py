@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from ..geometry import Array
 from .bounds import CANDIDATES, IN_PICTURE, LEAST_SCORE, RADIUS_MARGIN, SAME_SHARE, SOFTEST
-from .spot_candidates import candidates
+from .spot_candidates import candidates, distinct
 from .spot_fit import Fitted, fitted
 from .types import Spots
 
@@ -43,18 +42,5 @@ def _judged(spots: Fitted, sign: int, radius_px: tuple[float, float]) -> tuple[F
     good &= spots.within > IN_PICTURE
     index = np.nonzero(good)[0]
     index = index[np.argsort(-score[index], kind="stable")]
-    index = index[_apart(spots.centres_px[index], spots.radii_px[index])]
+    index = index[distinct(spots.centres_px[index], spots.radii_px[index], SAME_SHARE)]
     return spots.some(index), score[index]
-
-
-def _apart(centres: Array, radii: Array) -> NDArray[np.int64]:
-    """Of those that are nearly the same, the first."""
-    if not len(centres):
-        return np.zeros(0, dtype=np.int64)
-    keep = np.ones(len(centres), dtype=bool)
-    tree = cKDTree(centres)
-    for first, second in sorted(tree.query_pairs(2.0 * float(radii.max()))):
-        distance = float(np.hypot(*(centres[first] - centres[second])))
-        if keep[first] and distance < SAME_SHARE * max(radii[first], radii[second]):
-            keep[second] = False
-    return np.nonzero(keep)[0]
