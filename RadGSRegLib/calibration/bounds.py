@@ -18,7 +18,7 @@ ABOUT_RADII = 8.0
 # So many times as many candidates are fitted as spots are wanted.
 CANDIDATES = 3
 # A fit takes the pixels within so many radii and pixels of the candidate.
-REACH_RADII = 1.7
+REACH_RADII = 1.4
 REACH_PX = 3.0
 # Steps of the fit.
 FIT_STEPS = 20
