@@ -22,6 +22,9 @@ REACH_RADII = 1.4
 REACH_PX = 3.0
 # Steps of the fit.
 FIT_STEPS = 20
+FIRST_STEPS = 8
+OUTLINE = 1.1
+SIZE_STEP = 0.15
 # Residuals above so many robust standard deviations lose weight.
 OUTLYING = 2.5
 # A spot exceeds what its fit leaves by this factor.

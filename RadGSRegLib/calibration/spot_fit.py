@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Array
-from .bounds import FIT_STEPS, IN_PICTURE, OUTLYING, REACH_PX, REACH_RADII
+from .bounds import FIT_STEPS, OUTLYING, REACH_PX, REACH_RADII, SIZE_STEP
 
 Image = NDArray[np.float32]
 
@@ -51,20 +51,22 @@ def joined(parts: list[Fitted]) -> Fitted:
     return Fitted(*(np.concatenate([getattr(part, n) for part in parts]) for n in names))
 
 
-def fitted(picture: Image, centres_px: Array, radii_px: Array) -> Fitted:
+def fitted(picture: Image, centres_px: Array, radii_px: Array, steps: int = FIT_STEPS) -> Fitted:
     """Fit a spot to each candidate (N, 2), (N,); in the candidates' order."""
+    # Those of about the same size are fitted at once, over as many pixels.
+    size = np.exp(np.rint(np.log(np.maximum(radii_px, 0.5)) / SIZE_STEP) * SIZE_STEP)
     order, parts = [], []
-    for radius in np.unique(radii_px):
-        index = np.nonzero(radii_px == radius)[0]
+    for radius in np.unique(size):
+        index = np.nonzero(size == radius)[0]
         order.append(index)
-        parts.append(_fitted_alike(picture, centres_px[index], float(radius)))
+        parts.append(_fitted_alike(picture, centres_px[index], float(radius), steps))
     if not parts:
         none = np.zeros(0)
         return Fitted(np.zeros((0, 2)), none, none, none, none, none, none)
     return joined(parts).some(np.argsort(np.concatenate(order), kind="stable"))
 
 
-def _fitted_alike(picture: Image, centres_px: Array, radius: float) -> Fitted:
+def _fitted_alike(picture: Image, centres_px: Array, radius: float, steps: int) -> Fitted:
     """`fitted` for candidates of about the same radius."""
     reach = REACH_RADII * radius + REACH_PX
     side = np.arange(-int(np.ceil(reach)), int(np.ceil(reach)) + 1)
@@ -77,7 +79,7 @@ def _fitted_alike(picture: Image, centres_px: Array, radius: float) -> Fitted:
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     grey = picture[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)].astype(float)
     fit = _Fit(dx, dy, grey, inside.astype(float), radius)
-    for _ in range(FIT_STEPS):
+    for _ in range(steps):
         fit.step()
     return fit.result(corner.astype(float))
 

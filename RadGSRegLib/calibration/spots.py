@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Array
-from .bounds import CANDIDATES, IN_PICTURE, LEAST_SCORE, RADIUS_MARGIN, SAME_SHARE, SOFTEST
+from .bounds import CANDIDATES, FIRST_STEPS, OUTLINE, IN_PICTURE, LEAST_SCORE, RADIUS_MARGIN, SAME_SHARE, SOFTEST
 from .spot_candidates import candidates, distinct
 from .spot_fit import Fitted, fitted
 from .types import Spots
@@ -24,7 +24,11 @@ def find_spots(
     image = np.ascontiguousarray(picture, dtype=np.float32)
     chosen: dict[int, tuple[Fitted, Array]] = {}
     for sign, where in candidates(image, radius_px, signs, CANDIDATES * most).items():
-        chosen[sign] = _judged(fitted(image, where.centres_px, where.radii_px), sign, radius_px)
+        first = fitted(image, where.centres_px, where.radii_px, FIRST_STEPS)
+        index = _plausible(first, sign, radius_px)
+        again = fitted(image, first.centres_px[index], OUTLINE * first.radii_px[index])
+        index = _plausible(again, sign, radius_px)
+        chosen[sign] = again.some(index), _score(again.some(index), sign)
     sign = max(chosen, key=lambda s: float(np.sum(chosen[s][1][:20])))
     spots, score = chosen[sign]
     return (
@@ -33,14 +37,19 @@ def find_spots(
     )
 
 
-def _judged(spots: Fitted, sign: int, radius_px: tuple[float, float]) -> tuple[Fitted, Array]:
+def _score(spots: Fitted, sign: int) -> Array:
+    """How far each exceeds what its fit leaves; what is fitted to a thousandth is as clear as any."""
+    least = 1e-9 + 1e-3 * np.abs(spots.heights)
+    return np.asarray(sign * spots.heights / np.maximum(spots.left, least))
+
+
+def _plausible(spots: Fitted, sign: int, radius_px: tuple[float, float]) -> NDArray[np.int64]:
     """Those that are round, sharp and of the polarity, each once, the clearest first."""
-    score = sign * spots.heights / np.maximum(spots.left, 1e-9 + 1e-3 * np.abs(spots.heights))
+    score = _score(spots, sign)
     margin = 1.0 + RADIUS_MARGIN
     good = (score > LEAST_SCORE) & (spots.soft_px < SOFTEST * spots.radii_px)
     good &= (spots.radii_px > radius_px[0] / margin) & (spots.radii_px < radius_px[1] * margin)
     good &= spots.within > IN_PICTURE
     index = np.nonzero(good)[0]
     index = index[np.argsort(-score[index], kind="stable")]
-    index = index[distinct(spots.centres_px[index], spots.radii_px[index], SAME_SHARE)]
-    return spots.some(index), score[index]
+    return index[distinct(spots.centres_px[index], spots.radii_px[index], SAME_SHARE)]
