@@ -37,3 +37,6 @@ RADIUS_MARGIN = 0.3
 SAME_SHARE = 0.7
 # A share of the pixels about a spot that lie in the picture.
 IN_PICTURE = 0.6
+
+# Spots of several views are of one bead where its radius would differ by no more than this factor.
+SAME_SIZE = 1.5
