@@ -56,12 +56,18 @@ def anatomy(side: int, rng: np.random.Generator) -> Array:
         cu, cv, angle = rng.uniform(-0.3, 0.3), rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5)
         a = (u - cu) * np.cos(angle) + (v - cv) * np.sin(angle)
         b = -(u - cu) * np.sin(angle) + (v - cv) * np.cos(angle)
-        radius = (np.abs(a / rng.uniform(0.08, 0.14)) ** 4 + np.abs(b / rng.uniform(0.05, 0.1)) ** 4) ** 0.25
-        total += 0.25 * (1 - np.tanh((radius - 1) * 20)) + 0.25 * np.exp(-(((radius - 1) / 0.05) ** 2))
+        radius = (
+            np.abs(a / rng.uniform(0.08, 0.14)) ** 4 + np.abs(b / rng.uniform(0.05, 0.1)) ** 4
+        ) ** 0.25
+        total += 0.25 * (1 - np.tanh((radius - 1) * 20)) + 0.25 * np.exp(
+            -(((radius - 1) / 0.05) ** 2)
+        )
     for _ in range(6):  # ribs: bands of two edges along an arc
         cu, cv, r = rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0.5, 1.2)
         t = (np.hypot(u - cu, v - cv) - r) / 0.02
-        total += 0.3 * (np.exp(-((t - 1) ** 2) * 4) + np.exp(-((t + 1) ** 2) * 4)) + 0.25 * (np.abs(t) < 1)
+        total += 0.3 * (np.exp(-((t - 1) ** 2) * 4) + np.exp(-((t + 1) ** 2) * 4)) + 0.25 * (
+            np.abs(t) < 1
+        )
     for size, share in ((1.5, 0.03), (4.0, 0.06), (12.0, 0.12)):  # trabeculae, vessels, gas
         noise = gaussian_filter(rng.standard_normal((side, side)), size)
         total += share * noise / noise.std()
@@ -150,11 +156,15 @@ def scored(found_px: Array, found_radii: Array, centres: Array, radii: Array) ->
             used.add(spot)
             errors.append(distance[spot, bead])
             ratios.append(found_radii[spot] / radius)
-    return Score(len(radii), len(errors), len(found_px) - len(errors), np.array(errors), np.array(ratios))
+    return Score(
+        len(radii), len(errors), len(found_px) - len(errors), np.array(errors), np.array(ratios)
+    )
 
 
 def together(scores: list[Score]) -> Score:
     """Several as one."""
     add: Any = lambda name: sum(getattr(s, name) for s in scores)  # noqa: E731
-    both = (np.concatenate([getattr(s, name) for s in scores]) for name in ("errors_px", "of_radius"))
+    both = (
+        np.concatenate([getattr(s, name) for s in scores]) for name in ("errors_px", "of_radius")
+    )
     return Score(add("beads"), add("met"), add("wrong"), *both)

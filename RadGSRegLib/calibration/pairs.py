@@ -139,9 +139,7 @@ def _row(
     return tuple(row)
 
 
-def _point(
-    spots: list[Spots], cameras: list[Camera], row: tuple[int, ...]
-) -> tuple[Array, float]:
+def _point(spots: list[Spots], cameras: list[Camera], row: tuple[int, ...]) -> tuple[Array, float]:
     """The point of a row of spots, and its distance from their rays (mm)."""
     views = [view for view, spot in enumerate(row) if spot >= 0]
     pixels = np.array([spots[view].centres_px[row[view]] for view in views])

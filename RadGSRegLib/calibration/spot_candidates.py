@@ -46,7 +46,9 @@ def candidates(
         step = max(1, int(sigma / 2.0))
         smooth = _smooth(picture, sigma, step)
         for sign, curvature in _curvatures(smooth, signs).items():
-            pieces[sign].append(_peaks(curvature * np.float32(sigma / step) ** 2, radius, step, most))
+            pieces[sign].append(
+                _peaks(curvature * np.float32(sigma / step) ** 2, radius, step, most)
+            )
     return {sign: _chosen(np.concatenate(parts), most) for sign, parts in pieces.items()}
 
 

@@ -6,10 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Array
-from .bounds import CANDIDATES, FIRST_STEPS, OUTLINE, IN_PICTURE, LEAST_SCORE, RADIUS_MARGIN, SAME_SHARE, SOFTEST
+from .bounds import (
+    CANDIDATES,
+    FIRST_STEPS,
+    IN_PICTURE,
+    LEAST_SCORE,
+    OUTLINE,
+    RADIUS_MARGIN,
+    SAME_SHARE,
+    SOFTEST,
+)
 from .spot_candidates import candidates, distinct
 from .spot_fit import Fitted, fitted
 from .types import Spots
+
+# So many of the clearest say which polarity it is.
+_VOTERS = 20
 
 
 def find_spots(
@@ -19,26 +31,63 @@ def find_spots(
     polarity: int | None = None,
     most: int = 150,
 ) -> tuple[Spots, int]:
-    """Find the round shadows of beads in an X-ray."""
-    signs = (polarity,) if polarity in (1, -1) else (1, -1)
+    """Find the round shadows of beads in an X-ray.
+
+    Peaks that bend in every direction are candidates (the weaker principal curvature, at several
+    scales; T. Lindeberg, Int J Comput Vis 30, 1998); a disc with a soft edge on a plane of grey
+    values is fitted to each. Any display will do, also one that clips. Beads over bones, over one
+    another or cut by the picture's edge are fitted to what is left of them, with a larger
+    `Spots.sigma_px`. Some spots are none: what is round and dense in a body.
+
+    Args:
+        picture: (rows, columns), finite grey values.
+        radius_px: the least and the largest radius of a bead's shadow, pixels.
+        polarity: -1 where metal is darker than what is about it, +1 where it is brighter; None
+            takes what has the clearer spots.
+        most: no more spots than this, the clearest.
+
+    Returns:
+        The spots, the clearest first, and the polarity. ``radii_px`` are those at half the
+        height: 0.75 to 0.9 of the outline's, the more the fewer grey values the display leaves to
+        metal. ``score`` is the height over what the fit leaves (noise, and what is not round).
+        ``sigma_px`` knows noise alone: over bones errors are two to three times as large.
+
+    Raises:
+        ValueError: for a picture that is not two-dimensional or not finite, for radii that are no
+            range above 0, or another polarity.
+
+    Example:
+        >>> import numpy as np
+        >>> from RadGSRegLib.calibration import find_spots
+        >>> row, column = np.mgrid[:64, :64]
+        >>> chord = np.sqrt(np.maximum(25.0 - (column - 30.3) ** 2 - (row - 20.8) ** 2, 0.0))
+        >>> spots, polarity = find_spots((200.0 - 8.0 * chord).astype(np.float32), (3.0, 8.0))
+        >>> spots.centres_px.round(1), polarity
+        (array([[30.3, 20.8]]), -1)
+    """
     image = np.ascontiguousarray(picture, dtype=np.float32)
+    if image.ndim != 2 or not np.isfinite(image).all():
+        raise ValueError("a picture has two dimensions and finite grey values")
+    if not 0.0 < radius_px[0] <= radius_px[1] < np.inf:
+        raise ValueError("the radii are a range above 0, the least first")
+    if polarity not in (1, -1, None):
+        raise ValueError("a polarity is +1 (metal is bright) or -1 (metal is dark)")
+    signs = (1, -1) if polarity is None else (polarity,)
     chosen: dict[int, tuple[Fitted, Array]] = {}
     for sign, where in candidates(image, radius_px, signs, CANDIDATES * most).items():
         first = fitted(image, where.centres_px, where.radii_px, FIRST_STEPS)
         index = _plausible(first, sign, radius_px)
         again = fitted(image, first.centres_px[index], OUTLINE * first.radii_px[index])
-        index = _plausible(again, sign, radius_px)
-        chosen[sign] = again.some(index), _score(again.some(index), sign)
-    sign = max(chosen, key=lambda s: float(np.sum(chosen[s][1][:20])))
-    spots, score = chosen[sign]
-    return (
-        Spots(spots.centres_px[:most], spots.radii_px[:most], score[:most], spots.sigma_px[:most]),
-        sign,
-    )
+        again = again.some(_plausible(again, sign, radius_px))
+        chosen[sign] = again, _score(again, sign)
+    sign = max(chosen, key=lambda s: float(np.sum(chosen[s][1][:_VOTERS])))
+    fit, score = chosen[sign]
+    spots = Spots(fit.centres_px, fit.radii_px, score, fit.sigma_px)
+    return spots.some(np.arange(min(most, len(spots)))), sign
 
 
 def _score(spots: Fitted, sign: int) -> Array:
-    """How far each exceeds what its fit leaves; what is fitted to a thousandth is as clear as any."""
+    """How far each exceeds what its fit leaves: up to a thousand, so that no rounding decides."""
     least = 1e-9 + 1e-3 * np.abs(spots.heights)
     return np.asarray(sign * spots.heights / np.maximum(spots.left, least))
 
@@ -52,4 +101,7 @@ def _plausible(spots: Fitted, sign: int, radius_px: tuple[float, float]) -> NDAr
     good &= spots.within > IN_PICTURE
     index = np.nonzero(good)[0]
     index = index[np.argsort(-score[index], kind="stable")]
-    return index[distinct(spots.centres_px[index], spots.radii_px[index], SAME_SHARE)]
+    return np.asarray(
+        index[distinct(spots.centres_px[index], spots.radii_px[index], SAME_SHARE)],
+        dtype=np.int64,
+    )
