@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a picture is made: ``photons`` a pixel in the open beam (0: no noise); ``clutter`` 0 to 1;
-    ``curve`` of the display; ``dark_metal`` its polarity."""
+    """How a picture is made: ``photons`` a pixel in the open beam (0: no noise); ``clutter`` 0
+    to 1; ``curve`` of the display; ``dark_metal`` its polarity."""
 
     side: int = 512
     beads: int = 30
@@ -31,7 +31,7 @@ class Drawing:
 
 
 def chords(side: int, centres: Array, radii: Array, fine: int = 5) -> Array:
-    """The lengths of steel (side, side) in pixels, each bead on ``fine`` x ``fine`` points a pixel."""
+    """Lengths of steel (side, side), pixels, of ``fine`` x ``fine`` points a pixel."""
     total = np.zeros((side, side))
     offsets = (np.arange(fine) + 0.5) / fine - 0.5
     for (u, v), radius in zip(centres, radii, strict=True):
@@ -49,7 +49,7 @@ def chords(side: int, centres: Array, radii: Array, fine: int = 5) -> Array:
 
 
 def anatomy(side: int, rng: np.random.Generator) -> Array:
-    """Line integrals (side, side) like a trunk's: a body, bones with edges and rims, ribs, texture."""
+    """Line integrals (side, side) like a trunk's: body, bones with dense rims, ribs, texture."""
     v, u = np.mgrid[:side, :side] / side - 0.5
     total = 2.5 * np.exp(-((u / rng.uniform(0.35, 0.6)) ** 2) - (v / 1.2) ** 2)
     for _ in range(6):  # vertebrae: boxes of rounded corners with a dense rim

@@ -3,8 +3,10 @@
 Each stands here once: its value, its unit, and what it was measured on.
 """
 
-# Spots. "Drawn" are the pictures of Testing/bead_pictures.py, whose figures docs/experiments/calibration.md
-# has; "the wrist" is the one real pair, which was looked at and not tuned to.
+# Spots
+
+# "Drawn" are the pictures of Testing/bead_pictures.py (docs/experiments/calibration.md has the
+# figures); "the wrist" is a real pair, which was looked at and not tuned to.
 
 # Scales of the search are so much apart, a factor of the radius. (Drawn: 98 to 100 % of the beads
 # are candidates. Other factors were not tried.)

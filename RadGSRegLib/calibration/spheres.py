@@ -27,7 +27,7 @@ def sphere_shift_px(camera: Camera, centres_world: ArrayLike, diameters_mm: Arra
         (N, 2) in pixels as (column, row), to be added to the projection of the centres.
 
     Raises:
-        ValueError: where a sphere reaches the plane of the source, so that its outline is no ellipse.
+        ValueError: where a sphere reaches the plane of the source: its outline is no ellipse.
 
     Example:
         >>> from RadGSRegLib.calibration import sphere_shift_px

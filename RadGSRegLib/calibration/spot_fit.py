@@ -72,13 +72,13 @@ def _fitted_alike(picture: Image, centres_px: Array, radius: float, steps: int) 
     side = np.arange(-int(np.ceil(reach)), int(np.ceil(reach)) + 1)
     dy, dx = (g.ravel() for g in np.meshgrid(side, side, indexing="ij"))
     near = np.hypot(dx, dy) <= reach
-    dx, dy = dx[near].astype(float), dy[near].astype(float)
+    dx, dy = dx[near], dy[near]
     corner = np.rint(centres_px).astype(np.int64)
-    columns, rows = corner[:, :1] + dx.astype(int), corner[:, 1:] + dy.astype(int)
+    columns, rows = corner[:, :1] + dx, corner[:, 1:] + dy
     height, width = picture.shape
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     grey = picture[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)].astype(float)
-    fit = _Fit(dx, dy, grey, inside.astype(float), radius)
+    fit = _Fit(dx.astype(float), dy.astype(float), grey, inside.astype(float), radius)
     for _ in range(steps):
         fit.step()
     return fit.result(corner.astype(float))
@@ -196,7 +196,7 @@ def _solved(basis: Array, weights: Array, grey: Array) -> Array:
 
 
 def _robust(residual: Array, inside: Array) -> Array:
-    """Weights (N, P), 1 for small residuals, less beyond `OUTLYING` deviations (Geman-McClure's)."""
+    """Weights (N, P), 1 for small residuals, less beyond `OUTLYING` deviations (Geman, McClure)."""
     size = np.where(inside > 0, np.abs(residual), np.nan)
     scale = 1.4826 * np.nanmedian(size, axis=1)[:, None] + 1e-9
     return np.asarray(1.0 / (1.0 + (residual / (OUTLYING * scale)) ** 2) ** 2)

@@ -76,8 +76,9 @@ def find_spots(
     chosen: dict[int, tuple[Fitted, Array]] = {}
     for sign, where in candidates(image, radius_px, signs, CANDIDATES * most).items():
         first = fitted(image, where.centres_px, where.radii_px, FIRST_STEPS)
-        index = _plausible(first, sign, radius_px)
-        again = fitted(image, first.centres_px[index], OUTLINE * first.radii_px[index])
+        first = first.some(_distinct(first, _score(first, sign), first.within > IN_PICTURE))
+        size = np.clip(OUTLINE * first.radii_px, *radius_px)
+        again = fitted(image, first.centres_px, size)
         again = again.some(_plausible(again, sign, radius_px))
         chosen[sign] = again, _score(again, sign)
     sign = max(chosen, key=lambda s: float(np.sum(chosen[s][1][:_VOTERS])))
@@ -93,13 +94,16 @@ def _score(spots: Fitted, sign: int) -> Array:
 
 
 def _plausible(spots: Fitted, sign: int, radius_px: tuple[float, float]) -> NDArray[np.int64]:
-    """Those that are round, sharp and of the polarity, each once, the clearest first."""
-    score = _score(spots, sign)
+    """Those that are sharp too and of the size that is searched, each once, the clearest first."""
     margin = 1.0 + RADIUS_MARGIN
-    good = (score > LEAST_SCORE) & (spots.soft_px < SOFTEST * spots.radii_px)
+    good = (spots.soft_px < SOFTEST * spots.radii_px) & (spots.within > IN_PICTURE)
     good &= (spots.radii_px > radius_px[0] / margin) & (spots.radii_px < radius_px[1] * margin)
-    good &= spots.within > IN_PICTURE
-    index = np.nonzero(good)[0]
+    return _distinct(spots, _score(spots, sign), good)
+
+
+def _distinct(spots: Fitted, score: Array, good: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The good and clear ones, each once, the clearest first."""
+    index = np.nonzero(good & (score > LEAST_SCORE))[0]
     index = index[np.argsort(-score[index], kind="stable")]
     return np.asarray(
         index[distinct(spots.centres_px[index], spots.radii_px[index], SAME_SHARE)],
