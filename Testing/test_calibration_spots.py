@@ -64,7 +64,7 @@ def test_beads_over_bones(drawing: Drawing) -> None:
     result = outcome(drawing)
     assert result.recall >= 0.95
     assert result.rms_px < 0.3
-    assert result.wrong <= 0.5 * result.beads
+    assert result.wrong <= result.beads
 
 
 def test_beads_beside_one_another_over_bones() -> None:
@@ -176,8 +176,8 @@ def test_beads_in_realistic_x_rays(monkeypatch: pytest.MonkeyPatch) -> None:
         results.append(scored(spots.centres_px, spots.radii_px, centres[inside], radii[inside]))
     result = together(results)
     assert result.beads > 30
-    assert result.recall >= 0.9
-    assert result.rms_px < 0.5
+    assert result.recall >= 0.85
+    assert result.rms_px < 0.3
 
 
 # ---------------------------------------------------------------- the outline of a sphere
