@@ -53,6 +53,9 @@ SOFTEST = 0.8
 RADIUS_MARGIN = 0.3
 # Two spots nearer than this share of the larger radius are the same. No evidence.
 SAME_SHARE = 0.7
+# So many of the clearest spots say which polarity a picture has, by the sum of their scores. (Right
+# in all that were drawn and simulated, and on the wrist. Other numbers were not tried.)
+VOTERS = 20
 # The share of a spot that lies in the picture. No evidence.
 IN_PICTURE = 0.6
 # Spots of several views are of one bead where its radius would differ by no more than this factor.

@@ -15,13 +15,11 @@ from .bounds import (
     RADIUS_MARGIN,
     SAME_SHARE,
     SOFTEST,
+    VOTERS,
 )
 from .spot_candidates import candidates, distinct
 from .spot_fit import Fitted, fitted
 from .types import Spots
-
-# So many of the clearest say which polarity it is.
-_VOTERS = 20
 
 
 def find_spots(
@@ -81,7 +79,7 @@ def find_spots(
         again = fitted(image, first.centres_px, size)
         again = again.some(_plausible(again, sign, radius_px))
         chosen[sign] = again, _score(again, sign)
-    sign = max(chosen, key=lambda s: float(np.sum(chosen[s][1][:_VOTERS])))
+    sign = max(chosen, key=lambda s: float(np.sum(chosen[s][1][:VOTERS])))
     fit, score = chosen[sign]
     spots = Spots(fit.centres_px, fit.radii_px, score, fit.sigma_px)
     return spots.some(np.arange(min(most, len(spots)))), sign
