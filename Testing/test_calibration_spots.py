@@ -292,8 +292,8 @@ def test_triangulation_wants_two_views() -> None:
 # ---------------------------------------------------------------- a real pair
 
 
-# About where the beads in the forearm are in the two pictures, as they were read off by eye
-# (column, row), of one bead each; and those at the hand, in no order.
+# About where the beads in the forearm are in the two pictures, counted by eye, their places
+# (column, row) as first found and then looked at; pairs of one bead each. At the hand, in no order.
 FOREARM = [
     [(769, 1316), (900, 1378)],
     [(796, 1336), (881, 1397)],
