@@ -12,14 +12,12 @@ Each stands here once: its value, its unit, and what it was measured on.
 # Scales of the search are so much apart, a factor of the radius. (Drawn: 98 to 100 % of the beads
 # are candidates. Other factors were not tried.)
 SCALE_STEP = 1.4
-# A candidate's curvature exceeds the mean about it by this factor. No evidence; what noise has
-# exceeds the mean of its own by five at the most.
+# A candidate's curvature exceeds the mean about it by this factor. No evidence.
 CLEAR_CURVATURE = 5.0
 # To that mean this share of the strongest curvature is added, that of the strongest ten thousandth
-# of the pixels. (Four realistic simulated X-rays: 0.02 meets 91 % of the beads, 0.03 90 %, 0.05 79 %; others
-# with 0.03 only 69 %;
-# drawn, clutter of few photons: 65 and 7 wrong spots beside 50 beads. Without, clipped plateaus
-# fill the list: a bead of the wrist was lost.)
+# of the pixels. (Four realistic simulated X-rays: 0.02 meets 91 % of the beads, 0.03 90 %, 0.05
+# 79 %; four others with 0.03 only 69 %. Drawn, bones of few photons: 65, 29 and 7 wrong spots
+# beside 50 beads. Without, clipped plateaus fill the list: a bead of the wrist was lost.)
 FAINT = 0.03
 STRONG = 0.9999
 # How far "about it" reaches, radii. No evidence.
