@@ -97,7 +97,7 @@ def _measured(
     top = float(np.quantile(hu[mine], 0.9)) if mine.sum() >= 10 else float(hu[mine].max())
     weight = np.where(near, np.clip((hu - around) / (top - around), 0.0, 1.0), 0.0)
     # Noise of the surroundings adds up over many voxels.
-    weight[weight < bounds.FAINT] = 0.0
+    weight[weight < bounds.FAINT_SHARE] = 0.0
     start = np.array([s.start for s in wider])[::-1]
     places = ct.physical_points(np.argwhere(weight > 0)[:, ::-1] + start)
     weights = weight[weight > 0]

@@ -31,19 +31,22 @@ class Spots:
     """Round shadows in one X-ray.
 
     ``centres_px`` (N, 2) as (column, row), pixel centres at integers; ``radii_px`` (N,);
-    ``score`` (N,) how clear each is, the clearest first.
+    ``score`` (N,) how clear each is, the clearest first; ``sigma_px`` (N,) standard deviation of
+    a centre along an axis as the noise about it has it, None where that is not known.
     """
 
     centres_px: Array
     radii_px: Array
     score: Array
+    sigma_px: Array | None = None
 
     def __len__(self) -> int:
         return len(self.centres_px)
 
     def some(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Spots:
         """Return some of them."""
-        return Spots(self.centres_px[index], self.radii_px[index], self.score[index])
+        sigma = None if self.sigma_px is None else self.sigma_px[index]
+        return Spots(self.centres_px[index], self.radii_px[index], self.score[index], sigma)
 
 
 @dataclass(frozen=True)
