@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Array, Camera
+from ..geometry import Distortion as Distortion
 
 
 @dataclass(frozen=True)
@@ -43,25 +44,6 @@ class Spots:
     def some(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Spots:
         """Return some of them."""
         return Spots(self.centres_px[index], self.radii_px[index], self.score[index])
-
-
-@dataclass(frozen=True)
-class Distortion:
-    """How a picture deviates from a pinhole's: where a point is shown, of where it should be.
-
-    With r the distance from ``centre_px`` (column, row) over ``unit_px``, and x = (dx, dy) that
-    offset over ``unit_px``, a point is shown at
-
-        centre + unit ((1 + radial[0] r^2 + radial[1] r^4) R(spiral[0] r^2 + spiral[1] r^4) x),
-
-    R(a) the rotation by a radians: barrel or pincushion, and the S shape that the earth's magnetic
-    field gives an image intensifier (R. Fahrig et al., Med Phys 24, 1997).
-    """
-
-    centre_px: tuple[float, float]
-    unit_px: float
-    radial: tuple[float, float] = (0.0, 0.0)
-    spiral: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)

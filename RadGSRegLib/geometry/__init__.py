@@ -1,4 +1,4 @@
-"""Rigid poses, cameras, C-arm angles, image grids, masks, and LPS/RAS."""
+"""Rigid poses, cameras, C-arm angles, distortion, image grids, masks, and LPS/RAS."""
 
 from .arrays import Array as Array
 from .camera import Camera as Camera
@@ -12,6 +12,9 @@ from .carm import carm_angles as carm_angles
 from .carm import carm_camera as carm_camera
 from .carm import carm_rotation as carm_rotation
 from .carm import room_to_patient as room_to_patient
+from .distortion import Distortion as Distortion
+from .distortion import distort as distort
+from .distortion import undistort as undistort
 from .mask import centroid as centroid
 from .mask import cut as cut
 from .mask import mask_box as mask_box
