@@ -17,6 +17,8 @@ from .types import Beads, Spots
 
 _GATES = (1.0, 0.6, 0.35, 0.2)
 _STEPS = 3
+_AGAIN = 4
+_Settled = tuple[Camera, NDArray[np.int64], float] | None
 # Pairs from which a projection matrix of eleven numbers is worth more than a camera of nine.
 _MATRIX_PAIRS = 9
 
@@ -68,12 +70,16 @@ def _step(camera: Camera, points: Array, pixels: Array, start: Camera, noise_px:
     jacobian[:, :, 6] = flat * scale / camera.focal_px
     jacobian[:, 0, 7] = jacobian[:, 1, 8] = 1.0
     residual = pixels - (flat * scale + k[:2, 2])
+    length = np.linalg.norm(residual, axis=1)
+    limit = 1.5 * max(float(np.median(length)), noise_px)
+    weight = np.sqrt(np.minimum(1.0, limit / length.clip(1e-12))) / noise_px
     sigma = np.array(
         [bounds.FOCAL_DOUBT * start.focal_px, *[bounds.MIDDLE_DOUBT * max(camera.size)] * 2]
     )
     away = np.array([start.focal_px - camera.focal_px, *(start.intrinsic[:2, 2] - k[:2, 2])])
-    rows = np.concatenate([jacobian.reshape(-1, 9) / noise_px, np.eye(9)[6:] / sigma[:, None]])
-    right = np.concatenate([residual.ravel() / noise_px, away / sigma])
+    data = (jacobian * weight[:, None, None]).reshape(-1, 9)
+    rows = np.concatenate([data, np.eye(9)[6:] / sigma[:, None]])
+    right = np.concatenate([(residual * weight[:, None]).ravel(), away / sigma])
     column = np.linalg.norm(rows, axis=0).clip(1e-12)
     x = np.linalg.lstsq(rows / column, right, rcond=1e-10)[0] / column
     size = float(np.linalg.norm(x[:3]))
@@ -123,27 +129,41 @@ def _refit(
     return camera
 
 
-def refined_guess(start: Camera, beads: Beads, spots: Spots, coarse_px: float) -> Guess | None:
-    """The pairs and the camera that a rough one leads to; None where these become too few."""
-    camera = start
+def _settled(camera: Camera, beads: Beads, spots: Spots, start: Camera, gates: Array) -> _Settled:
+    """The camera and pairs after each gate in turn; None where pairs become too few."""
     pairs = np.zeros((0, 2), dtype=np.int64)
-    for share in (*_GATES, 0.0):
-        fine = share == 0.0
-        gate = _fine_gate(camera, beads, spots, pairs) if fine else share * coarse_px
+    for gate in gates:
         pairs = assigned(camera.project(beads.centres_mm), spots.centres_px, gate)
         if len(pairs) < bounds.LEAST_PAIRS:
             return None
         camera = _refit(camera, beads, spots, pairs, start)
         if not np.isfinite(camera.world_to_camera).all():
             return None
-    gate = min(_fine_gate(camera, beads, spots, pairs), 0.5 * coarse_px)
+    gate = min(_fine_gate(camera, beads, spots, pairs), 0.5 * float(gates[0]))
     pairs = assigned(camera.project(beads.centres_mm), spots.centres_px, gate)
+    return (camera, pairs, gate) if len(pairs) >= bounds.LEAST_PAIRS else None
+
+
+def refined_guess(start: Camera, beads: Beads, spots: Spots, coarse_px: float) -> Guess | None:
+    """The pairs and the camera that a rough one leads to; None where these become too few.
+
+    Begun again from where it ended for as long as that brings more pairs: a pose from a spot beside
+    the right one settles on a part of the beads at first.
+    """
+    gates = coarse_px * np.array(_GATES)
+    settled = _settled(start, beads, spots, start, gates)
+    if settled is None:
+        return None
+    for _ in range(_AGAIN):
+        again = _settled(settled[0], beads, spots, start, gates[1:])
+        if again is None or len(again[1]) <= len(settled[1]):
+            break
+        settled = again
+    camera, pairs, gate = settled
     wider = _by_matrix(beads, spots, pairs, bounds.FINE_PX)
     if len(wider) > len(pairs):
         pairs, gate = wider, bounds.FINE_PX
         camera = _refit(camera, beads, spots, pairs, start)
-    if len(pairs) < bounds.LEAST_PAIRS:
-        return None
     return _guess(camera, beads, spots, pairs, gate)
 
 

@@ -30,6 +30,10 @@ from .types import Beads, Spots
 _FIRST, _ALL = 2, 8
 # Cells of the map across the coarse gate.
 _CELLS = 4
+# Triples of spots that are still tried after one that leaves many beads without a spot.
+_MORE = 3
+# Triples of a solution's own pairs tried.
+_AROUND = 30
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class _Pose:
 
 
 def _spot_triples(spots: Spots) -> Iterator[NDArray[np.int64]]:
-    """Triples of spots, at random (always the same ones), of the wider half."""
+    """Triples of spots, at random (always the same ones), without the narrowest third."""
     rng = np.random.default_rng(0)
     draws = rng.random((8 * bounds.TRIPLES, len(spots))).argsort(axis=1)[:, :3]
     draws = np.unique(np.sort(draws, axis=1), axis=0)
@@ -97,7 +101,7 @@ def _spot_triples(spots: Spots) -> Iterator[NDArray[np.int64]]:
     corners = spots.centres_px[draws]
     ab, ac = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = np.abs(ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0])
-    yield from draws[area >= np.median(area)][: bounds.TRIPLES]
+    yield from draws[area >= np.percentile(area, 35)][: bounds.TRIPLES]
 
 
 class _Search:
@@ -140,21 +144,40 @@ class _Search:
         """The best poses that put three beads on three spots, the best first."""
         out = []
         for intrinsic in self.rough.guesses():
-            uv = np.column_stack([self.spots.centres_px[triple], np.ones(3)])
-            rays = np.linalg.solve(intrinsic, uv.T).T
-            rays /= np.linalg.norm(rays, axis=1, keepdims=True)
             focal = float(np.sqrt(abs(np.linalg.det(intrinsic[:2, :2]))))
-            numbers = self._candidates(triple, focal, sizes)
-            rotation, move, _ = three_point_poses(self.beads.centres_mm[numbers], rays)
-            near, far = self.rough.depth_mm
-            middle = rotation[:, 2] @ self.beads.centres_mm.mean(0) + move[:, 2]
-            keep = (middle > max(near, 0.0)) & (middle < far)
-            rotation, move = rotation[keep], move[keep]
-            self.tried += len(move)
-            score = self._scores(intrinsic, rotation, move)
-            for k in np.argsort(-score)[:_ALL]:
-                out.append(_Pose(float(score[k]), intrinsic, rotation[k], move[k]))
+            out += self._posed(triple, self._candidates(triple, focal, sizes), intrinsic)
         return sorted(out, key=lambda pose: -pose.score)
+
+    def _posed(
+        self, triple: NDArray[np.int64], numbers: NDArray[np.int64], intrinsic: Array
+    ) -> list[_Pose]:
+        """The best poses that put one of bead triples (K, 3) on three spots."""
+        uv = np.column_stack([self.spots.centres_px[triple], np.ones(3)])
+        rays = np.linalg.solve(intrinsic, uv.T).T
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        rotation, move, _ = three_point_poses(self.beads.centres_mm[numbers], rays)
+        near, far = self.rough.depth_mm
+        middle = rotation[:, 2] @ self.beads.centres_mm.mean(0) + move[:, 2]
+        keep = (middle > max(near, 0.0)) & (middle < far)
+        keep &= np.linalg.det(rotation) > 0.5  # beads in a line have no pose
+        rotation, move = rotation[keep], move[keep]
+        self.tried += len(move)
+        score = self._scores(intrinsic, rotation, move)
+        best = np.argsort(-score)[:_ALL]
+        return [_Pose(float(score[k]), intrinsic, rotation[k], move[k]) for k in best]
+
+    def around(self, guess: Guess) -> list[_Pose]:
+        """The best poses from three of a solution's own pairs, the best first.
+
+        A solution that holds one plate of a phantom, tilted the wrong way, leads to the right one.
+        """
+        rng = np.random.default_rng(0)
+        out = []
+        for _ in range(_AROUND):
+            pairs = guess.pairs[rng.permutation(len(guess.pairs))[:3]]
+            for intrinsic in self.rough.guesses():
+                out += self._posed(pairs[:, 1], pairs[None, :, 0], intrinsic)
+        return sorted(out, key=lambda pose: -pose.score)[:_ALL]
 
     def _scores(self, intrinsic: Array, rotation: Array, move: Array) -> Array:
         """How many beads of each pose (K,) have a spot nearby, the nearer the more."""
@@ -170,13 +193,22 @@ class _Search:
 
     def refined(self, poses: list[_Pose]) -> list[Guess]:
         """Those that settle on enough pairs, the best supported first; alike ones once."""
-        out: list[Guess] = []
+        guesses = []
         for pose in poses:
             start = Camera(pose.intrinsic, affine(pose.rotation, pose.move), *self.rough.size)
             guess = refined_guess(start, self.beads, self.spots, self.coarse_px)
-            if guess is not None and not any(guess.alike(other) for other in out):
+            if guess is not None:
+                guesses.append(guess)
+        out: list[Guess] = []
+        for guess in sorted(guesses, key=lambda guess: (-guess.support, guess.rms_px)):
+            if not any(guess.alike(other) for other in out):
                 out.append(guess)
-        return sorted(out, key=lambda guess: (-guess.support, guess.rms_px))
+        return out
+
+    def whole(self, guess: Guess) -> bool:
+        """Whether a solution leaves little to look for."""
+        most = min(len(self.beads), len(self.spots))
+        return len(guess.pairs) >= bounds.WHOLE_SHARE * most
 
     def by_chance(self, guess: Guess) -> float:
         """How often, in all that was tried, chance alone would match as many beads."""
@@ -228,11 +260,23 @@ def match_beads(view: str, beads: Beads, spots: Spots, rough: RoughCamera) -> Ma
     usable = (spots.radii_px > 0).all() and np.isfinite(spots.radii_px).all()
     several = np.ptp(beads.diameters_mm) > 0
     for sizes in [True, False] if usable and several else [False]:
+        held: list[_Pose] = []
+        more = _MORE
         for triple in _spot_triples(spots):
             poses = search.poses(triple, sizes)
             best = search.refined(poses[:_FIRST])
             if best and search.by_chance(best[0]) < bounds.CHANCE:
-                return _settled(view, search, search.refined(poses))
+                held += poses
+                if search.whole(best[0]):
+                    break
+                held += search.around(best[0])
+                if search.whole(search.refined(held)[0]):
+                    break
+            more -= bool(held)
+            if not more:
+                break
+        if held:
+            return _settled(view, search.refined(held))
     raise InputError(
         view,
         f"shows {len(spots)} spots, and no camera puts enough of the {len(beads)} beads on them "
@@ -242,7 +286,7 @@ def match_beads(view: str, beads: Beads, spots: Spots, rough: RoughCamera) -> Ma
     )
 
 
-def _settled(view: str, search: _Search, guesses: list[Guess]) -> Match:
+def _settled(view: str, guesses: list[Guess]) -> Match:
     """The best of the solutions. InputError where another one is nearly as good."""
     first = guesses[0]
     share = guesses[1].support / first.support if len(guesses) > 1 else 0.0
