@@ -66,8 +66,14 @@ class Scene:
 
 
 def scene(
-    beads: Beads, camera: Camera, seed: int, noise_px: float = 0.2, *, missing: float = 0.25,
-    false: float = 0.35, radii: float = 0.1,
+    beads: Beads,
+    camera: Camera,
+    seed: int,
+    noise_px: float = 0.2,
+    *,
+    missing: float = 0.25,
+    false: float = 0.35,
+    radii: float = 0.1,
 ) -> Scene:
     """A picture of which a share of the beads is missing, and a share of the spots false."""
     rng = np.random.default_rng(seed)
@@ -85,6 +91,4 @@ def scene(
     pixels[: len(shown)] += rng.normal(0, noise_px, (len(shown), 2))
     sizes = sizes * (1 + rng.normal(0, radii, len(sizes)))
     order = rng.permutation(len(bead))
-    return Scene(
-        camera, beads, Spots(pixels[order], sizes[order], np.ones(len(bead))), bead[order]
-    )
+    return Scene(camera, beads, Spots(pixels[order], sizes[order], np.ones(len(bead))), bead[order])

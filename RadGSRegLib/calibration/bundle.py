@@ -105,8 +105,8 @@ def moved(state: State, x: Array) -> State:
         cameras.append(Camera(k, affine(turn, -turn @ source), *camera.size))
     fixtures = state.fixtures.copy()
     for number, step in enumerate(x[views + intrinsics + bends :].reshape(-1, 6), start=1):
-        fixtures[number, :3, :3] = Rotation.from_rotvec(step[:3]).as_matrix() @ (
-            fixtures[number, :3, :3]
+        fixtures[number, :3, :3] = (
+            Rotation.from_rotvec(step[:3]).as_matrix() @ (fixtures[number, :3, :3])
         )
         fixtures[number, :3, 3] += step[3:]
     distortions = state.distortions
