@@ -51,7 +51,7 @@ def assigned(places_px: Array, spots_px: Array, gate_px: float) -> NDArray[np.in
     cost = np.minimum(apart / gate_px, 1.0) ** 2
     rows, columns = linear_sum_assignment(cost)
     inside = apart[rows, columns] < gate_px
-    return np.column_stack([rows, columns])[inside]
+    return np.asarray(np.column_stack([rows, columns])[inside])
 
 
 def _step(camera: Camera, points: Array, pixels: Array, start: Camera, noise_px: float) -> Camera:

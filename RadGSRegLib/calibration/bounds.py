@@ -16,7 +16,7 @@ LEAST_PAIRS = 6
 CHANCE = 1e-3
 # A second solution with so much of the first one's pairs, or more, makes it ambiguous.
 SECOND_SHARE = 0.85
-# A solution with so much of the beads, or of the spots where these are fewer, ends the search at once.
+# A solution with so much of the beads, or of the spots where these are fewer, ends the search.
 WHOLE_SHARE = 0.6
 # Triples of spots tried before giving up; with 40 % of false spots a fifth of them are all true.
 TRIPLES = 40

@@ -331,7 +331,7 @@ class Problem:
             if min(len(b.pixels) for b in left.blocks) < bounds.LEAST_PAIRS:
                 raise ValueError(f"fewer than {bounds.LEAST_PAIRS} pairs fit one camera")
             solved = left._linear(state)
-            state, settled = solved.state, all((a == b).all() for a, b in zip(now, kept))
+            state, settled = solved.state, all(map(np.array_equal, now, kept))
             kept = now
             if settled:
                 break

@@ -26,6 +26,8 @@ from .assignment import Guess, refined_guess
 from .p3p import three_point_poses
 from .types import Beads, Spots
 
+Index = NDArray[np.int64]
+
 # Best poses refined for each triple of spots, and once one of them holds.
 _FIRST, _ALL = 2, 8
 # Cells of the map across the coarse gate.
@@ -78,7 +80,7 @@ class Match:
     ``second_share``: how much of its support the best other solution had, of 1.
     """
 
-    pairs: NDArray[np.int64]
+    pairs: Index
     camera: Camera
     rms_px: float
     second_share: float
@@ -92,7 +94,7 @@ class _Pose:
     move: Array
 
 
-def _spot_triples(spots: Spots) -> Iterator[NDArray[np.int64]]:
+def _spot_triples(spots: Spots) -> Iterator[Index]:
     """Triples of spots, at random (always the same ones), without the narrowest third."""
     rng = np.random.default_rng(0)
     draws = rng.random((8 * bounds.TRIPLES, len(spots))).argsort(axis=1)[:, :3]
@@ -128,7 +130,7 @@ class _Search:
         wide = height > 0.05 * np.ptp(beads.centres_mm, axis=0).max()
         self.triples, self.lengths = numbers[wide], lengths[wide]
 
-    def _candidates(self, triple: NDArray[np.int64], focal: float, sizes: bool) -> Array:
+    def _candidates(self, triple: Index, focal: float, sizes: bool) -> Index:
         """The bead triples (K, 3) that three spots may be."""
         uv = self.spots.centres_px[triple]
         apart = np.linalg.norm(uv[[1, 2, 2]] - uv[[0, 0, 1]], axis=1)
@@ -138,9 +140,9 @@ class _Search:
         if sizes:
             ratio = self.spots.radii_px[triple] / self.beads.diameters_mm[self.triples]
             may &= ratio.max(axis=1) <= bounds.SIZE_RATIO * ratio.min(axis=1)
-        return self.triples[may]
+        return np.asarray(self.triples[may])
 
-    def poses(self, triple: NDArray[np.int64], sizes: bool) -> list[_Pose]:
+    def poses(self, triple: Index, sizes: bool) -> list[_Pose]:
         """The best poses that put three beads on three spots, the best first."""
         out = []
         for intrinsic in self.rough.guesses():
@@ -148,12 +150,10 @@ class _Search:
             out += self._posed(triple, self._candidates(triple, focal, sizes), intrinsic)
         return sorted(out, key=lambda pose: -pose.score)
 
-    def _posed(
-        self, triple: NDArray[np.int64], numbers: NDArray[np.int64], intrinsic: Array
-    ) -> list[_Pose]:
+    def _posed(self, triple: Index, numbers: Index, intrinsic: Array) -> list[_Pose]:
         """The best poses that put one of bead triples (K, 3) on three spots."""
         uv = np.column_stack([self.spots.centres_px[triple], np.ones(3)])
-        rays = np.linalg.solve(intrinsic, uv.T).T
+        rays = np.asarray(np.linalg.solve(intrinsic, uv.T).T)
         rays /= np.linalg.norm(rays, axis=1, keepdims=True)
         rotation, move, _ = three_point_poses(self.beads.centres_mm[numbers], rays)
         near, far = self.rough.depth_mm

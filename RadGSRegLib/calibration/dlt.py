@@ -76,7 +76,7 @@ def robust_dlt(
     )
     subsets = np.random.default_rng(0).random((draws, count)).argsort(axis=1)[:, :LEAST]
     solutions = np.linalg.svd(rows[subsets].reshape(draws, 2 * LEAST, 12))[2][:, 11]
-    matrices = np.linalg.solve(picture, solutions.reshape(-1, 3, 4) @ world)
+    matrices = np.asarray(np.linalg.solve(picture, solutions.reshape(-1, 3, 4) @ world))
     apart = np.linalg.norm(projected(matrices, points) - uv, axis=-1)
     apart = np.where(np.isfinite(apart), apart, np.inf)
     best = int(np.minimum(apart / gate_px, 1.0).sum(axis=1).argmin())

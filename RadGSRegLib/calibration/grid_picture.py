@@ -122,7 +122,7 @@ def grid_distortion(view: str, spots: Spots, size: tuple[int, int]) -> tuple[Dis
         return replace(none, radial=(float(x[8]), float(x[9])), spiral=(float(x[10]), float(x[11])))
 
     def apart(x: Array, keep: Array) -> Array:
-        return (distort(_on_plane(x[:8], nodes[keep]), bent(x)) - pixels[keep]).ravel()
+        return np.ravel(distort(_on_plane(x[:8], nodes[keep]), bent(x)) - pixels[keep])
 
     x = np.concatenate([h0, np.zeros(4)])
     keep = np.ones(len(nodes), dtype=bool)

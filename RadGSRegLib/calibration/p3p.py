@@ -29,7 +29,7 @@ def _quartic_roots(coefficients: Array) -> Array:
     for sign in (1, -1):
         inner = np.sqrt(-(2 * p + 2 * m + sign * rest))
         roots += [(sign * w + inner) / 2, (sign * w - inner) / 2]
-    return np.stack(roots, axis=1) - b[:, None] / 4
+    return np.asarray(np.stack(roots, axis=1) - b[:, None] / 4)
 
 
 def three_point_poses(points: Array, rays: Array) -> tuple[Array, Array, Array]:

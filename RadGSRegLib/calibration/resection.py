@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -47,7 +47,7 @@ class Resection:
     """
 
     shared_intrinsics: bool = False
-    prior: Prior = Prior()
+    prior: Prior = field(default_factory=Prior)
     distortion: Distortion | Literal["fit"] | None = None
     sphere_shift: SphereShift | None = None
 
