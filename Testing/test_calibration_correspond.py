@@ -66,7 +66,7 @@ def test_random_spots_are_no_beads(seed: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("RadGSRegLib.calibration.bounds.TRIPLES", 8)
     rng = np.random.default_rng(seed + 999)  # the plates' own draws would be a picture of them
     spots = Spots(rng.uniform(200, 800, (25, 2)), rng.uniform(6, 10, 25), np.ones(25))
-    with pytest.raises(InputError, match="lateral.*chance"):
+    with pytest.raises(InputError, match=r"lateral.*chance"):
         match_beads("lateral", two_plates(seed), spots, ROUGH)
 
 
@@ -78,7 +78,7 @@ def test_a_phantom_with_symmetry_is_ambiguous() -> None:
     beads = Beads("twice", places, np.full(28, 3.0))
     camera = random_camera(1)
     spots = Spots(pixels_of(camera, places), np.full(28, 6.0), np.ones(28))
-    with pytest.raises(InputError, match="AP.*ambiguous"):
+    with pytest.raises(InputError, match=r"AP.*ambiguous"):
         match_beads("AP", beads, spots, ROUGH)
 
 

@@ -23,6 +23,8 @@ from . import bounds
 
 SphereShift = Callable[[Camera, Array, Array], Array]
 _ROUNDS = 8
+# Of 95 % efficiency where the noise is normal.
+_LOSS_SCALE = {"huber": 1.345, "cauchy": 2.385}
 _QUARTER = np.array([[0.0, -1.0], [1.0, 0.0]])
 
 
@@ -78,6 +80,11 @@ class State:
         """Numbers of views' parameters, of intrinsics', of distortions'; fixtures come last."""
         count = len(set(self.groups))
         return 6 * len(self.cameras), 3 * count, 4 * count if self.distortions else 0
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers a step has."""
+        return sum(self.sizes) + 6 * (len(self.fixtures) - 1)
 
 
 def _left(vector: Array) -> Array:
@@ -256,14 +263,15 @@ class Problem:
         pairs = zip(self.blocks, shifts, strict=True)
         return [block.pixels - predicted(state, block, shift) for block, shift in pairs]
 
-    def solve(self, start: State, robust: bool, noise: float) -> tuple[State, Array, Array]:
-        """The state of least squares (Huber's where ``robust``), and the Jacobians (data, prior).
+    def solve(self, start: State, loss: str, noise: float) -> tuple[State, Array, Array]:
+        """The state of least squares (or another of SciPy's losses), and the Jacobians.
+
+        These are of the data (E, P) and of the prior (Q, P).
 
         ``noise`` is what the spots' own standard deviations are multiplied by, which weighs them
         against the prior.
         """
-        views, intrinsics, bends = start.sizes
-        count = views + intrinsics + bends + 6 * (len(start.fixtures) - 1)
+        count = start.parameters
         shifts = self.shifts(start)
 
         def weighed(parts: list[Array]) -> Array:
@@ -290,20 +298,21 @@ class Problem:
             np.zeros(count),
             lambda x: np.concatenate([data_jacobian(start, x), prior]),
             x_scale="jac",
-            loss="huber" if robust else "linear",
-            f_scale=1.345,
+            loss=loss,
+            f_scale=_LOSS_SCALE.get(loss, 1.0),
             max_nfev=50,
         )
         state = moved(start, answer.x)
         return state, data_jacobian(state, np.zeros(count)), prior
 
-    def _noise(self, parts: list[Array], freedom: float | None) -> float:
-        """The standard deviation in units of the spots' own: robust without ``freedom``."""
+    def _noise(self, parts: list[Array], freedom: float, robust: bool = True) -> float:
+        """The standard deviation in units of the spots' own; ``freedom``: equations left over."""
         pairs = zip(parts, self.blocks, strict=True)
         scaled = np.concatenate([(p / b.sigma_px[:, None]).ravel() for p, b in pairs])
         own = float(np.median(np.concatenate([b.sigma_px for b in self.blocks])))
-        if freedom is None:
+        if robust:
             spread = float(np.median(np.abs(scaled))) / 0.6745
+            spread *= np.sqrt(len(scaled) / max(freedom, 1.0))
         else:
             spread = float(np.sqrt(np.sum(scaled**2) / max(freedom, 1.0)))
         return max(spread, bounds.LEAST_NOISE_PX / own)
@@ -314,11 +323,13 @@ class Problem:
         Raises ValueError where too few pairs are left, or these do not fix all parameters.
         """
         kept = [np.ones(len(block.pixels), dtype=bool) for block in self.blocks]
-        state, *_ = self.solve(start, True, self._noise(self._now(start), None))
-        state, *_ = self.solve(state, True, self._noise(self._now(state), None))
+        freedom = float(2 * sum(len(block.pixels) for block in self.blocks) - start.parameters)
+        state = start
+        for loss in ("huber", "huber", "cauchy", "cauchy"):
+            state, *_ = self.solve(state, loss, self._noise(self._now(state), freedom))
         for _ in range(_ROUNDS):
             parts = self._now(state)
-            limit = bounds.OUTLIER_SIGMAS * self._noise(parts, None)
+            limit = bounds.OUTLIER_SIGMAS * self._noise(parts, freedom)
             now = [
                 np.linalg.norm(p / b.sigma_px[:, None], axis=1) < limit * np.sqrt(2.0)
                 for p, b in zip(parts, self.blocks, strict=True)
@@ -343,11 +354,11 @@ class Problem:
     def _linear(self, state: State) -> Solved:
         """Least squares, the noise found along with it."""
         equations = 2 * sum(len(block.pixels) for block in self.blocks)
-        noise = self._noise(self._now(state), None)
-        freedom = float(equations)
+        freedom = float(equations - state.parameters)
+        noise = self._noise(self._now(state), freedom)
         covariance = np.zeros((0, 0))
         for _ in range(4):
-            state, data, prior = self.solve(state, False, noise)
+            state, data, prior = self.solve(state, "linear", noise)
             normal = data.T @ data + prior.T @ prior
             scale = 1.0 / np.sqrt(np.diag(normal).clip(1e-300))
             scaled = scale[:, None] * normal * scale
@@ -355,7 +366,7 @@ class Problem:
                 raise ValueError("the beads do not fix the camera (do they lie in one plane?)")
             covariance = scale[:, None] * np.linalg.inv(scaled) * scale
             freedom = equations - float(np.trace(covariance @ (data.T @ data)))
-            before, noise = noise, self._noise(self._now(state), freedom)
+            before, noise = noise, self._noise(self._now(state), freedom, False)
             if abs(noise - before) < 0.01 * before:
                 break
         return Solved(state, covariance, tuple(self._now(state)), noise, freedom, ())
