@@ -24,6 +24,8 @@ ENTRIES = [
     "bones.bone_surface",
     "bones.resliced",
     "bones.write_mesh",
+    "calibration.match_beads",
+    "calibration.resect",
     "cases.read_case",
     "cases.read_views",
     "cases.write_case",

@@ -325,11 +325,15 @@ class Problem:
         kept = [np.ones(len(block.pixels), dtype=bool) for block in self.blocks]
         freedom = float(2 * sum(len(block.pixels) for block in self.blocks) - start.parameters)
         state = start
+        least = 0.0
         for loss in ("huber", "huber", "cauchy", "cauchy"):
-            state, *_ = self.solve(state, loss, self._noise(self._now(state), freedom))
+            noise = self._noise(self._now(state), freedom)
+            # A loss that forgets outliers fits few pairs exactly, if it may, and forgets the rest.
+            least = 0.5 * noise if loss == "huber" else least
+            state, *_ = self.solve(state, loss, max(noise, least))
         for _ in range(_ROUNDS):
             parts = self._now(state)
-            limit = bounds.OUTLIER_SIGMAS * self._noise(parts, freedom)
+            limit = bounds.OUTLIER_SIGMAS * max(self._noise(parts, freedom), least)
             now = [
                 np.linalg.norm(p / b.sigma_px[:, None], axis=1) < limit * np.sqrt(2.0)
                 for p, b in zip(parts, self.blocks, strict=True)
@@ -343,7 +347,7 @@ class Problem:
                 raise ValueError(f"fewer than {bounds.LEAST_PAIRS} pairs fit one camera")
             solved = left._linear(state)
             state, settled = solved.state, all(map(np.array_equal, now, kept))
-            kept = now
+            kept, least = now, 0.0
             if settled:
                 break
         return replace(solved, kept=tuple(kept))

@@ -33,7 +33,7 @@ class Chained:
 
 
 def chained(sightings: Sequence[tuple[str, Sighting]], options: Resection | None = None) -> Chained:
-    """The cameras of all views in the world of the first fixture.
+    """Calibrate the cameras of all views in the world of the first fixture.
 
     From the first fixture outwards each view and each fixture is placed by the sightings that join
     them; then all are refined together, the poses of the fixtures too.

@@ -133,7 +133,7 @@ def _refuse_few(sightings: Sequence[Sighting], options: Resection) -> None:
 
 
 def resect(sightings: Sequence[Sighting], options: Resection | None = None) -> list[Calibrated]:
-    """The cameras of views of one fixture, whose frame is the world.
+    """Calibrate the cameras of views of one fixture, whose frame is the world.
 
     Each view has one focal length, the pixels' own ratio of sides (that of its start), a principal
     point and a pose; all of them, of least squares of the distances in the picture: Huber's first,
