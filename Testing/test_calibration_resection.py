@@ -217,6 +217,19 @@ def test_pairs_that_fix_nothing_are_refused() -> None:
     assert resect([]) == []
 
 
+def test_beads_in_one_plane_fix_no_camera() -> None:
+    beads = two_plates(1)
+    flat = replace(beads, centres_mm=beads.centres_mm * [1.0, 1.0, 0.0])
+    with pytest.raises(InputError, match=r"view 1.*one plane"):
+        resect([sighting(random_camera(1), flat, 1, 0.1)])
+
+
+def test_mirrored_views_share_nothing_with_others() -> None:
+    views = [sighting(random_camera(n, n == 1), two_plates(), n, 0.1) for n in range(2)]
+    with pytest.raises(InputError, match=r"view 0, view 1.*mirrored"):
+        resect(views, Resection(shared_intrinsics=True))
+
+
 def test_steps_move_pixels_as_the_jacobian_says() -> None:
     camera = random_camera(7)
     poses = np.stack([np.eye(4), exp_se3([0.1, 0.2, 0.3, 5, 6, 7])])

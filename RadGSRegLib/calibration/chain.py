@@ -15,8 +15,15 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import Array, Camera, Distortion, affine, invert_rigid, orthonormalize
-from .bundle import Problem, State
-from .resection import Resection, Sighting, block_of, calibrated_view, no_distortion
+from .bundle import Problem
+from .resection import (
+    Resection,
+    Sighting,
+    block_of,
+    calibrated_view,
+    refuse_few,
+    start_state,
+)
 from .types import Calibrated
 
 
@@ -57,19 +64,13 @@ def chained(sightings: Sequence[tuple[str, Sighting]], options: Resection | None
     views = list(dict.fromkeys(sighting.view for _, sighting in sightings))
     if len({(name, s.view) for name, s in sightings}) < len(sightings):
         raise InputError(sightings[0][1].view, "or another view gives a fixture's spots twice")
+    refuse_few([sighting for _, sighting in sightings], options)
     cameras, poses = _tree(sightings, fixtures, views)
     known = options.distortion if isinstance(options.distortion, Distortion) else None
     blocks = [
         block_of(s, views.index(s.view), fixtures.index(name), known) for name, s in sightings
     ]
-    groups = tuple(0 if options.shared_intrinsics else v for v in range(len(views)))
-    bent = None
-    if options.distortion == "fit":
-        bent = tuple(no_distortion(cameras[groups.index(g)].size) for g in sorted(set(groups)))
-    if options.shared_intrinsics:
-        middle = np.median([camera.intrinsic for camera in cameras], axis=0)
-        cameras = [Camera(middle, c.world_to_camera, *c.size) for c in cameras]
-    start = State(tuple(cameras), groups, np.stack(poses), bent)
+    start = start_state(views, cameras, np.stack(poses), options)
     try:
         solved = Problem(blocks, options.prior, options.sphere_shift).refined(start)
     except (ValueError, np.linalg.LinAlgError) as error:

@@ -96,28 +96,31 @@ def covariance_of(solved: Solved, view: int) -> Array:
     return np.asarray(solved.covariance[np.ix_(index, index)] * wider**2)
 
 
-def _start(sightings: Sequence[Sighting], options: Resection) -> State:
-    groups = tuple(0 if options.shared_intrinsics else v for v in range(len(sightings)))
-    cameras = tuple(s.camera for s in sightings)
+def start_state(
+    names: Sequence[str], cameras: Sequence[Camera], fixtures: Array, options: Resection
+) -> State:
+    """The state to begin with, of views (their names and cameras) and fixtures (F, 4, 4).
+
+    Raises InputError where views are to share intrinsics that differ in kind.
+    """
+    groups = tuple(0 if options.shared_intrinsics else v for v in range(len(cameras)))
     if options.shared_intrinsics:
-        signs = {bool(np.linalg.det(c.intrinsic[:2, :2]) < 0) for c in cameras}
-        if len(signs) > 1 or len({c.size for c in cameras}) > 1:
+        mirrored = {bool(np.linalg.det(c.intrinsic[:2, :2]) < 0) for c in cameras}
+        if len(mirrored) > 1 or len({c.size for c in cameras}) > 1:
             raise InputError(
-                sightings[0].view,
-                "and other views differ in size, or in whether they are mirrored",
-                "one device's pictures are alike: calibrate them without shared intrinsics",
+                ", ".join(names),
+                "differ in size, or in whether they are mirrored",
+                "one device's pictures are alike: calibrate these without shared intrinsics",
             )
         middle = np.median([c.intrinsic for c in cameras], axis=0)
-        cameras = tuple(replace(c, intrinsic=middle) for c in cameras)
-    distortions = None
+        cameras = [replace(c, intrinsic=middle) for c in cameras]
+    bent = None
     if options.distortion == "fit":
-        distortions = tuple(
-            no_distortion(cameras[groups.index(group)].size) for group in sorted(set(groups))
-        )
-    return State(cameras, groups, np.eye(4)[None], distortions)
+        bent = tuple(no_distortion(cameras[groups.index(g)].size) for g in sorted(set(groups)))
+    return State(tuple(cameras), groups, fixtures, bent)
 
 
-def _refuse_few(sightings: Sequence[Sighting], options: Resection) -> None:
+def refuse_few(sightings: Sequence[Sighting], options: Resection) -> None:
     """InputError where distortion is to be estimated from too few pairs."""
     if options.distortion != "fit":
         return
@@ -168,7 +171,7 @@ def resect(sightings: Sequence[Sighting], options: Resection | None = None) -> l
     options = options or Resection()
     if not sightings:
         return []
-    _refuse_few(sightings, options)
+    refuse_few(sightings, options)
     if not options.shared_intrinsics:
         return [_resected([sighting], options)[0] for sighting in sightings]
     return _resected(sightings, options)
@@ -177,13 +180,12 @@ def resect(sightings: Sequence[Sighting], options: Resection | None = None) -> l
 def _resected(sightings: Sequence[Sighting], options: Resection) -> list[Calibrated]:
     known = options.distortion if isinstance(options.distortion, Distortion) else None
     blocks = [block_of(sighting, v, 0, known) for v, sighting in enumerate(sightings)]
-    names = ", ".join(sighting.view for sighting in sightings)
+    names = [sighting.view for sighting in sightings]
+    start = start_state(names, [s.camera for s in sightings], np.eye(4)[None], options)
     try:
-        solved = Problem(blocks, options.prior, options.sphere_shift).refined(
-            _start(sightings, options)
-        )
+        solved = Problem(blocks, options.prior, options.sphere_shift).refined(start)
     except (ValueError, np.linalg.LinAlgError) as error:
-        raise InputError(names, f"cannot be calibrated: {error}") from error
+        raise InputError(", ".join(names), f"cannot be calibrated: {error}") from error
     return [calibrated_view(solved, v, [s], [v], known) for v, s in enumerate(sightings)]
 
 
