@@ -311,8 +311,9 @@ class Problem:
         scaled = np.concatenate([(p / b.sigma_px[:, None]).ravel() for p, b in pairs])
         own = float(np.median(np.concatenate([b.sigma_px for b in self.blocks])))
         if robust:
-            spread = float(np.median(np.abs(scaled))) / 0.6745
-            spread *= np.sqrt(len(scaled) / max(freedom, 1.0))
+            # As many equations as there are parameters may be met exactly: they say nothing.
+            met = min(max(round(len(scaled) - freedom) - 1, 0), len(scaled) - 1)
+            spread = float(np.median(np.sort(np.abs(scaled))[met:])) / 0.6745
         else:
             spread = float(np.sqrt(np.sum(scaled**2) / max(freedom, 1.0)))
         return max(spread, bounds.LEAST_NOISE_PX / own)
