@@ -31,6 +31,8 @@ ENTRIES = [
     "calibration.find_spots",
     "calibration.sphere_shift_px",
     "calibration.triangulated",
+    "calibration.match_beads",
+    "calibration.resect",
     "cases.read_case",
     "cases.read_views",
     "cases.write_case",

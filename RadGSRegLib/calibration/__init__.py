@@ -1,6 +1,19 @@
 """Cameras from X-rays of beads whose places are known."""
 
+from .bundle import Prior as Prior
+from .chain import Chained as Chained
+from .chain import chained as chained
+from .correspond import Match as Match
+from .correspond import RoughCamera as RoughCamera
+from .correspond import match_beads as match_beads
 from .ct_beads import find_ct_beads as find_ct_beads
+from .dlt import dlt as dlt
+from .export import rtk_parameters as rtk_parameters
+from .export import write_matrix as write_matrix
+from .export import write_mayacam as write_mayacam
+from .export import write_opencv as write_opencv
+from .export import write_rtk as write_rtk
+from .grid_picture import grid_distortion as grid_distortion
 from .layouts import LAYOUTS as LAYOUTS
 from .layouts import layout as layout
 from .pairs import triangulated as triangulated
@@ -11,6 +24,9 @@ from .printing import Holder as Holder
 from .printing import holder as holder
 from .printing import posts_under as posts_under
 from .printing import write_holder as write_holder
+from .resection import Resection as Resection
+from .resection import Sighting as Sighting
+from .resection import resect as resect
 from .spheres import sphere_shift_px as sphere_shift_px
 from .spots import find_spots as find_spots
 from .types import Beads as Beads

@@ -1,4 +1,4 @@
-"""Rigid poses, cameras, C-arm angles, image grids, masks, and LPS/RAS."""
+"""Rigid poses, cameras, C-arm angles, distortion, image grids, masks, and LPS/RAS."""
 
 from .arrays import Array as Array
 from .camera import Camera as Camera
