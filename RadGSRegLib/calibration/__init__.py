@@ -3,6 +3,7 @@
 from .bundle import Prior as Prior
 from .chain import Chained as Chained
 from .chain import chained as chained
+from .correction import corrected as corrected
 from .correspond import Match as Match
 from .correspond import RoughCamera as RoughCamera
 from .correspond import match_beads as match_beads
@@ -13,6 +14,11 @@ from .export import write_matrix as write_matrix
 from .export import write_mayacam as write_mayacam
 from .export import write_opencv as write_opencv
 from .export import write_rtk as write_rtk
+from .exposures import Calibrating as Calibrating
+from .exposures import Calibration as Calibration
+from .exposures import Exposure as Exposure
+from .exposures import calibrate as calibrate
+from .exposures import shadows_px as shadows_px
 from .grid_picture import grid_distortion as grid_distortion
 from .layouts import LAYOUTS as LAYOUTS
 from .layouts import layout as layout
@@ -24,6 +30,9 @@ from .printing import Holder as Holder
 from .printing import holder as holder
 from .printing import posts_under as posts_under
 from .printing import write_holder as write_holder
+from .quality import moved_camera as moved_camera
+from .quality import spread_mm as spread_mm
+from .quality import verdict as verdict
 from .resection import Resection as Resection
 from .resection import Sighting as Sighting
 from .resection import resect as resect

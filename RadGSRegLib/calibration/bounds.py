@@ -156,3 +156,22 @@ GRID_NODES = 16
 # A step of a grid may differ from what its neighbours predict by this share of the step. Grids with
 # 8 % of barrel and a tenth of their nodes missing are numbered without a fault; others not tried.
 GRID_STEP = 0.25
+
+# From pictures to cameras
+
+# So many times as many spots as there are beads are looked at, the clearest: the correspondence
+# stands a third of false ones for sure, and bones have round shadows too. (Simulated X-rays of a
+# patient, 16 beads: docs/experiments/calibration.md.)
+CLEAREST = 2
+# Source to bead, mm, where nothing is known of a C-arm.
+DISTANCE_MM = (350.0, 1200.0)
+
+# What is trusted
+
+# A calibration that does not know within 1 mm where the beads' middle is shown is named.
+WORST_MM = 1.0
+# More than this between beads and their shadows is no noise: shadows are met within 0.3 px over
+# bones (docs/experiments/calibration.md, "Spots").
+MOST_RMS_PX = 1.0
+# With fewer pairs one that is wrong may go unnoticed. No evidence for the exact value.
+TRUSTED_PAIRS = 8

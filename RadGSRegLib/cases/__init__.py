@@ -73,6 +73,8 @@ from .views import file_stem as file_stem
 from .views import read_views as read_views
 from .views import read_views_with_axes as read_views_with_axes
 from .views import view_name as view_name
+from .views import view_to_json as view_to_json
+from .views import write_tiff as write_tiff
 from .views import write_views as write_views
 from .work import claim as claim
 from .work import make_folder as make_folder

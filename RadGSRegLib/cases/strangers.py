@@ -16,11 +16,13 @@ _RECORDS = {
     "levels.json": "radgsreg/levels",
     _STANDARDISED: "radgsreg/standardised",
     "surface.json": "radgsreg/surface",
+    "calibration.json": "radgsreg/calibration",
 }
 """The files that say that a folder is one of results, and what they say."""
 _RESULTS = re.compile(
-    r"(registration|reconstruction|evaluation|paper|spine|levels)\.(json|md|csv)|ct_to_world\.tfm|"
+    r"(registration|reconstruction|evaluation|paper|spine|levels|calibration)\.(json|md|csv)|ct_to_world\.tfm|"
     r"(reconstruction|vertebra|bone|bone_density)\.nii\.gz|gaussians\.ply|axes\.tfm|"
+    r"(beads|matrix|opencv|mayacam|corrected)_.+\.(png|txt|yml|tif)|rtk\.xml|"
     r"surface\.(json|stl|ply|obj)|report\.html|overlay_.+\.png|runs\.csv|"
     r"(errors|errors_by_case|times|error_against_start|reliability|convergence|reconstructions)"
     r"\.png|table\d\.csv|(attention|reconstruction|registration)_.+\.png|case"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
 
 from ..choices import INTENSITIES, Intensity
 from ..errors import InputError
@@ -311,6 +312,13 @@ def view_to_json(view: View, image: str) -> dict[str, Any]:
     return out
 
 
+def write_tiff(pixels: NDArray[np.float32], spacing_mm: tuple[float, float], path: Path) -> None:
+    """Write an X-ray (rows, columns) as a float32 TIFF; ``spacing_mm`` (column step, row step)."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(pixels, dtype=np.float32))
+    image.SetSpacing([float(s) for s in spacing_mm])
+    write_itk(image, path, compressed=False)
+
+
 def write_views(folder: Path, views: Sequence[View], patient_axes: Array | None = PARALLEL) -> Path:
     """Write ``views.json`` and one float32 TIFF per view into an existing folder.
 
@@ -325,9 +333,7 @@ def write_views(folder: Path, views: Sequence[View], patient_axes: Array | None 
         while stem in taken:
             stem += "_"
         taken.add(stem)
-        image = sitk.GetImageFromArray(np.ascontiguousarray(view.pixels, dtype=np.float32))
-        image.SetSpacing([float(s) for s in view.pixel_spacing_mm])
-        write_itk(image, folder / f"{stem}.tif", compressed=False)
+        write_tiff(view.pixels, view.pixel_spacing_mm, folder / f"{stem}.tif")
         entries.append(view_to_json(view, f"{stem}.tif"))
     path = folder / "views.json"
     axes = patient_axes_to_json(patient_axes)

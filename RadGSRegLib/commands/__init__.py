@@ -6,6 +6,7 @@ refusals come fast.
 """
 
 from . import (
+    calibrate,
     demo,
     evaluate,
     info,
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Command] = {
         surface,
         levels,
         standardize,
+        calibrate,
         evaluate,
         pretrain,
         reproduce,

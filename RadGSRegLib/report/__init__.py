@@ -8,6 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .calibration import BeadPicture as BeadPicture
+    from .calibration import beads_png as beads_png
+    from .calibration import calibration_html as calibration_html
     from .canvas import bare as bare
     from .canvas import blank_figure as blank_figure
     from .canvas import png_bytes as png_bytes
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from .standard import standard_png as standard_png
 
 _FILES = {
+    "calibration": "BeadPicture beads_png calibration_html",
     "canvas": "bare blank_figure png_bytes",
     "drawing": "Drawing",
     "levels": "Mark levels_png",

@@ -1,0 +1,198 @@
+"""From X-rays of beads to cameras: shadows, which is which, resection, and what is shown of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import Array, Camera, Distortion, distort, undistort
+from ..system import Progress
+from . import bounds
+from .correspond import Match, RoughCamera, match_beads
+from .resection import Resection, Sighting, resect
+from .spheres import sphere_shift_px
+from .spots import find_spots
+from .types import Beads, Calibrated, Spots
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """An X-ray of beads.
+
+    ``pixels`` (rows, columns) float32; ``spacing_mm`` (column step, row step) at the detector and
+    ``source_detector_mm``, None where nobody says them.
+    """
+
+    name: str
+    pixels: NDArray[np.float32]
+    spacing_mm: tuple[float, float] | None = None
+    source_detector_mm: float | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(columns, rows)."""
+        return int(self.pixels.shape[1]), int(self.pixels.shape[0])
+
+    @property
+    def rough(self) -> RoughCamera:
+        """What is known of the camera before."""
+        focal = None
+        if self.spacing_mm is not None and self.source_detector_mm is not None:
+            focal = self.source_detector_mm / float(np.sqrt(np.prod(self.spacing_mm)))
+        return RoughCamera(self.size, focal, self.spacing_mm)
+
+
+@dataclass(frozen=True)
+class Calibrating:
+    """How a set of exposures is calibrated.
+
+    ``shared_intrinsics``: one focal length and principal point for all. ``distortion``: one that is
+    known, "fit" to estimate it from the beads, None where there is none. ``polarity``: -1 where
+    metal is dark, +1 where it is bright, None to find out.
+    """
+
+    shared_intrinsics: bool = False
+    distortion: Distortion | Literal["fit"] | None = None
+    polarity: int | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A view's camera with what was found in its picture.
+
+    ``shadows_px`` (K, 3): column, row and radius of every bead within the picture as it is shown,
+    predicted by the camera; ``missing`` (K,) whether no spot was taken for it.
+    """
+
+    view: Calibrated
+    spots: Spots
+    shadows_px: Array
+    missing: NDArray[np.bool_]
+
+
+def calibrate(
+    exposures: Sequence[Exposure],
+    beads: Beads,
+    options: Calibrating | None = None,
+    progress: Progress | None = None,
+) -> list[Calibration]:
+    """Calibrate the cameras of X-rays that show the same beads in the same place.
+
+    Args:
+        exposures: the X-rays; the more beads each shows, the better.
+        beads: their places; the frame of these becomes the world.
+        options: what is shared or bent.
+        progress: hears of each picture, and may cancel.
+
+    Returns:
+        One for each exposure, in their order.
+
+    Raises:
+        InputError: naming the picture, where beads cannot be told apart or fix no camera.
+
+    Example:
+        >>> import numpy as np
+        >>> from RadGSRegLib.calibration import Exposure, calibrate, layout
+        >>> from RadGSRegLib.geometry import carm_camera
+        >>> beads = layout("two-plates")
+        >>> camera = carm_camera(1000.0, 700.0, 20.0, 10.0, (400, 400), (0.6, 0.6))
+        >>> row, column = np.mgrid[:400, :400]
+        >>> picture = np.full((400, 400), 200.0, dtype=np.float32)
+        >>> for (u, v), wide in zip(camera.project(beads.centres_mm), beads.diameters_mm):
+        ...     away = np.hypot(column - u, row - v)
+        ...     picture *= 1 - 0.8 / (1 + np.exp((away - 1.2 * wide) * 3.0))
+        >>> (done,) = calibrate([Exposure("AP", picture, (0.6, 0.6), 1000.0)], beads)
+        >>> bool(np.linalg.norm(done.view.camera.source_world - camera.source_world) < 5.0)
+        True
+    """
+    options = options or Calibrating()
+    report = progress or Progress()
+    sightings: list[Sighting] = []
+    for number, exposure in enumerate(exposures):
+        report(number / len(exposures), f"looking for beads in {exposure.name}")
+        sightings.append(_sighting(exposure, beads, options))
+    report(1.0, "refining the cameras")
+    views = _refined(sightings, options)
+    return [
+        _seen(view, sighting.spots, beads) for view, sighting in zip(views, sightings, strict=True)
+    ]
+
+
+def radius_range_px(exposure: Exposure, beads: Beads) -> tuple[float, float]:
+    """Between which radii the shadows of beads lie, pixels, by what is known of the C-arm."""
+    rough = exposure.rough
+    near, far = bounds.DEPTH_SHARE
+    small, large = float(beads.diameters_mm.min()) / 2.0, float(beads.diameters_mm.max()) / 2.0
+    if exposure.spacing_mm is not None:
+        pixel_mm = float(np.sqrt(np.prod(exposure.spacing_mm)))
+        return small / far / pixel_mm, large / near / pixel_mm
+    focals = [guess[1, 1] for guess in rough.guesses()]
+    nearest, farthest = bounds.DISTANCE_MM
+    return min(focals) * small / farthest, max(focals) * large / nearest
+
+
+def _sighting(exposure: Exposure, beads: Beads, options: Calibrating) -> Sighting:
+    radii = radius_range_px(exposure, beads)
+    spots, _ = find_spots(exposure.pixels, radii, polarity=options.polarity)
+    straight = spots
+    if isinstance(options.distortion, Distortion):
+        straight = replace(spots, centres_px=undistort(spots.centres_px, options.distortion))
+    clear = straight.some(np.arange(min(len(straight), bounds.CLEAREST * len(beads))))
+    match: Match = match_beads(exposure.name, beads, clear, exposure.rough)
+    return Sighting(exposure.name, beads, spots, match.pairs, match.camera, spots.sigma_px)
+
+
+def _refined(sightings: Sequence[Sighting], options: Calibrating) -> list[Calibrated]:
+    """Resection, and once more with the pairs that its cameras add."""
+    how = Resection(
+        options.shared_intrinsics, distortion=options.distortion, sphere_shift=sphere_shift_px
+    )
+    views = resect(sightings, how)
+    again = [
+        replace(s, pairs=_paired(v, s.spots, s.beads), camera=v.camera)
+        for v, s in zip(views, sightings, strict=True)
+    ]
+    if all(len(b.pairs) <= len(v.pairs) for b, v in zip(again, views, strict=True)):
+        return views
+    return resect(again, how)
+
+
+def shown_px(view: Calibrated, centres_mm: Array) -> Array:
+    """Where a view's picture shows points (N, 3) of the world: pixels (N, 2)."""
+    pixels = view.camera.project(centres_mm)
+    return pixels if view.distortion is None else distort(pixels, view.distortion)
+
+
+def _paired(view: Calibrated, spots: Spots, beads: Beads) -> NDArray[np.int64]:
+    """Beads and spots that are each other's nearest, within the gate."""
+    apart = np.linalg.norm(
+        shown_px(view, beads.centres_mm)[:, None] - spots.centres_px[None], axis=2
+    )
+    nearest, back = apart.argmin(axis=1), apart.argmin(axis=0)
+    number = np.arange(len(beads))
+    gate = max(bounds.FINE_PX, 3.0 * view.rms_px)
+    kept = (back[nearest] == number) & (apart[number, nearest] < gate)
+    return np.column_stack([number[kept], nearest[kept]])
+
+
+def _seen(view: Calibrated, spots: Spots, beads: Beads) -> Calibration:
+    shadows = shadows_px(view.camera, view.distortion, beads)
+    columns, rows = view.camera.size
+    middle, radius = shadows[:, :2], shadows[:, 2:]
+    inside = ((middle > -radius) & (middle < np.array([columns, rows]) - 1 + radius)).all(axis=1)
+    missing = ~np.isin(np.arange(len(beads)), view.pairs[:, 0])
+    return Calibration(view, spots, shadows[inside], missing[inside])
+
+
+def shadows_px(camera: Camera, distortion: Distortion | None, beads: Beads) -> Array:
+    """Column, row and radius (N, 3) of the beads' shadows, pixels."""
+    centres = camera.project(beads.centres_mm)
+    if distortion is not None:
+        centres = distort(centres, distortion)
+    depth = beads.centres_mm @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
+    radius = 0.5 * beads.diameters_mm * camera.focal_px / depth
+    return np.column_stack([centres, radius])
