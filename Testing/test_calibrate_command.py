@@ -1,0 +1,172 @@
+"""`radgsreg calibrate`: from pictures of beads to a views.json that the reader takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from RadGSRegLib import cli
+from RadGSRegLib.calibration import (
+    Beads,
+    Calibrating,
+    Exposure,
+    calibrate,
+    corrected,
+    layout,
+    moved_camera,
+    spread_mm,
+)
+from RadGSRegLib.cases import read_views, write_tiff
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Camera, Distortion, carm_camera, distort
+
+BEADS = layout("two-plates")
+PIXEL, DISTANCE, SIZE = 0.6, 1000.0, (420, 420)
+
+
+def camera(primary: float, secondary: float) -> Camera:
+    return carm_camera(DISTANCE, 650.0, primary, secondary, SIZE, (PIXEL, PIXEL), (212.0, 205.0))
+
+
+def picture(view: Camera, bent: Distortion | None = None, beads: Beads = BEADS) -> np.ndarray:
+    """Dark soft-edged balls by their chords on a slope, a little noise."""
+    row, column = np.mgrid[: SIZE[1], : SIZE[0]]
+    attenuation = 0.5 + 0.002 * column + 0.001 * row
+    middles = view.project(beads.centres_mm)
+    middles = middles if bent is None else distort(middles, bent)
+    depth = beads.centres_mm @ view.world_to_camera[2, :3] + view.world_to_camera[2, 3]
+    for (u, v), wide, z in zip(middles, beads.diameters_mm, depth, strict=True):
+        radius = 0.5 * wide * view.focal_px / z
+        for du in (-0.25, 0.25):
+            for dv in (-0.25, 0.25):
+                away = np.hypot(column + du - u, row + dv - v) / radius
+                attenuation += 0.25 * 0.4 * wide * np.sqrt(np.clip(1.0 - away**2, 0.0, None))
+    signal = np.exp(-attenuation) * 4000.0
+    noisy = signal + np.random.default_rng(0).normal(0.0, 8.0, signal.shape)
+    return np.sqrt(noisy.clip(1.0)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("beads")
+    for name, angles in {"ap": (8.0, 5.0), "oblique": (50.0, -10.0)}.items():
+        write_tiff(picture(camera(*angles)), (PIXEL, PIXEL), folder / f"{name}.tif")
+    return folder
+
+
+def command(folder: Path, *more: str) -> int:
+    given = [str(folder / "ap.tif"), str(folder / "oblique.tif"), "--beads", "two-plates"]
+    nominal = ["--pixel-mm", str(PIXEL), "--source-detector-mm", str(DISTANCE + 12)]
+    return cli.main(["calibrate", *given, *nominal, *more])
+
+
+def test_the_command_writes_cameras_that_the_reader_takes(shown: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "views.json"
+    formats = [
+        word for name in ("matrix", "opencv", "rtk", "mayacam") for word in ("--export", name)
+    ]
+    assert command(shown, "--out", str(out), *formats) == 0
+    views = read_views(out)
+    for view, true in zip(views, (camera(8.0, 5.0), camera(50.0, -10.0)), strict=True):
+        off = np.linalg.norm(view.camera.source_world - true.source_world)
+        assert off < 6.0  # along the beam; the pixels are what counts
+        miss = view.camera.project(BEADS.centres_mm) - true.project(BEADS.centres_mm)
+        assert np.sqrt((miss**2).sum(1).mean()) < 0.1
+        assert view.pixels.shape == SIZE[::-1]
+    record = json.loads((tmp_path / "new/views_calibration/calibration.json").read_text())
+    assert record["status"] == "ok"
+    assert record["views"][0]["rms_px"] < 0.3
+    assert len(record["views"][0]["beads"]) >= 14
+    written = {path.name for path in (tmp_path / "new/views_calibration").iterdir()}
+    assert {"report.html", "beads_ap.png", "rtk.xml", "matrix_ap.txt", "opencv_ap.yml"} <= written
+    matrix = np.loadtxt(tmp_path / "new/views_calibration/matrix_ap.txt")
+    np.testing.assert_allclose(matrix, views[0].camera.projection, rtol=1e-9)
+    page = (tmp_path / "new/views_calibration/report.html").read_text()
+    assert "oblique" in page
+    assert str(tmp_path) not in page
+    # A second run replaces its own results.
+    assert command(shown, "--out", str(out)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--out", "OUT/views.txt"], "no .json file"),
+        (["--beads", "no-such.json"], "no-such.json"),
+        (["--out", "OUT/there.json"], "is there already"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    change: list[str],
+    said: str,
+    shown: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "there.json").write_text("{}")
+    out = [] if "--out" in change else ["--out", str(tmp_path / "views.json")]
+    assert command(shown, *out, *(word.replace("OUT", str(tmp_path)) for word in change)) == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["there.json"]
+
+
+def test_a_picture_without_beads_is_refused_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(1).normal(100.0, 5.0, SIZE[::-1]).astype(np.float32)
+    write_tiff(noise, (PIXEL, PIXEL), tmp_path / "empty.tif")
+    given = ["calibrate", str(tmp_path / "empty.tif"), "--beads", "two-plates"]
+    assert cli.main([*given, "--pixel-mm", "0.6", "--out", str(tmp_path / "views.json")]) == 2
+    assert "empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.tif"]
+
+
+def test_distortion_is_estimated_and_taken_out() -> None:
+    true = [camera(8.0, 5.0), camera(50.0, -10.0), camera(-30.0, 12.0)]
+    bent = Distortion((209.5, 209.5), 210.0, radial=(0.015, 0.0), spiral=(0.01, 0.0))
+    exposures = [
+        Exposure(f"view {n}", picture(c, bent), (PIXEL, PIXEL), DISTANCE)
+        for n, c in enumerate(true)
+    ]
+    done = calibrate(exposures, BEADS, Calibrating(shared_intrinsics=True, distortion="fit"))
+    for now, view, exposure in zip(done, true, exposures, strict=True):
+        miss = now.view.camera.project(BEADS.centres_mm) - view.project(BEADS.centres_mm)
+        assert np.sqrt((miss**2).sum(1).mean()) < 0.8  # what a shift of the middle takes up
+        assert now.view.rms_px < 0.3
+        assert now.view.distortion is not None
+        # The corrected picture shows the beads where the camera has them.
+        straight = Exposure("straight", corrected(exposure.pixels, now.view.distortion), None, None)
+        again = calibrate([Exposure("s", straight.pixels, (PIXEL, PIXEL), DISTANCE)], BEADS)[0]
+        apart = again.view.camera.project(BEADS.centres_mm) - now.view.camera.project(
+            BEADS.centres_mm
+        )
+        assert np.abs(apart).max() < 0.5
+
+
+def test_what_a_camera_does_not_know_is_seen_at_the_point() -> None:
+    view, point = camera(20.0, 0.0), np.array([5.0, -3.0, 8.0])
+    # The principal point off by one pixel: a pixel at the detector, less at the point.
+    only = np.zeros((9, 9))
+    only[7, 7] = 1.0
+    depth = view.world_to_camera[2, :3] @ point + view.world_to_camera[2, 3]
+    assert spread_mm(view, only, point) == pytest.approx(depth / view.focal_px, rel=1e-6)
+    # Moved with its pose: the source is where it is said to be.
+    change = np.array([0.01, 0.0, 0.0, 1.0, 2.0, 3.0, 5.0, 0.0, 0.0])
+    moved = moved_camera(view, change)
+    np.testing.assert_allclose(moved.source_world, view.source_world + change[3:6], atol=1e-9)
+    assert moved.focal_px == pytest.approx(view.focal_px + 5.0)
+
+
+def test_radii_without_any_idea_of_the_c_arm() -> None:
+    (done,) = calibrate([Exposure("ap", picture(camera(8.0, 5.0)))], BEADS)
+    miss = done.view.camera.project(BEADS.centres_mm) - camera(8.0, 5.0).project(BEADS.centres_mm)
+    assert np.sqrt((miss**2).sum(1).mean()) < 0.2
+
+
+def test_the_same_beads_elsewhere_are_not_mistaken() -> None:
+    other = Beads("other", BEADS.centres_mm * np.array([1.0, 1.0, 0.4]), BEADS.diameters_mm)
+    with pytest.raises(InputError, match="ap"):
+        calibrate([Exposure("ap", picture(camera(8.0, 5.0)), (PIXEL, PIXEL), DISTANCE)], other)
