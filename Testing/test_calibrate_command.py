@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 
 from RadGSRegLib import cli
 from RadGSRegLib.calibration import (
@@ -17,6 +18,7 @@ from RadGSRegLib.calibration import (
     corrected,
     layout,
     moved_camera,
+    read_beads,
     spread_mm,
 )
 from RadGSRegLib.cases import read_views, write_tiff
@@ -170,3 +172,32 @@ def test_the_same_beads_elsewhere_are_not_mistaken() -> None:
     other = Beads("other", BEADS.centres_mm * np.array([1.0, 1.0, 0.4]), BEADS.diameters_mm)
     with pytest.raises(InputError, match="ap"):
         calibrate([Exposure("ap", picture(camera(8.0, 5.0)), (PIXEL, PIXEL), DISTANCE)], other)
+
+
+def test_a_layout_becomes_a_file_and_a_holder(tmp_path: Path) -> None:
+    assert cli.main(["beads", "helix", "--out", str(tmp_path / "helix")]) == 0
+    np.testing.assert_allclose(
+        read_beads(tmp_path / "helix/beads.json").centres_mm, layout("helix").centres_mm
+    )
+    assert (tmp_path / "helix/holder.stl").stat().st_size > 1e6
+
+
+def test_the_beads_of_a_ct_become_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    middles = np.array([[x, y, z] for x in (15, 40, 65) for y in (15, 45) for z in (12, 44)])
+    k, j, i = np.indices((60, 70, 80)).astype(float)
+    hu = np.full(k.shape, 40.0)
+    for x, y, z in middles:
+        hu[np.sqrt((k - z) ** 2 + (j - y) ** 2 + (i - x) ** 2) < 2.6] = 8000.0
+    image = sitk.GetImageFromArray(hu.astype(np.int16))
+    sitk.WriteImage(image, str(tmp_path / "ct.nii.gz"))
+    given = ["beads", str(tmp_path / "ct.nii.gz"), "--out", str(tmp_path / "found")]
+    assert cli.main([*given, "--clearance-mm", "0.3"]) == 2
+    assert "holder" in capsys.readouterr().err
+    assert cli.main(given) == 0
+    read = read_beads(tmp_path / "found/beads.json").centres_mm
+    apart = np.linalg.norm(read[:, None] - middles[None], axis=2)
+    assert len(read) == len(middles)
+    assert apart.min(axis=1).max() < 0.2
+    assert not (tmp_path / "found/holder.stl").exists()

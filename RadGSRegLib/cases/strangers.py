@@ -17,12 +17,13 @@ _RECORDS = {
     _STANDARDISED: "radgsreg/standardised",
     "surface.json": "radgsreg/surface",
     "calibration.json": "radgsreg/calibration",
+    "beads.json": "radgsreg/beads",
 }
 """The files that say that a folder is one of results, and what they say."""
 _RESULTS = re.compile(
     r"(registration|reconstruction|evaluation|paper|spine|levels|calibration)\.(json|md|csv)|ct_to_world\.tfm|"
     r"(reconstruction|vertebra|bone|bone_density)\.nii\.gz|gaussians\.ply|axes\.tfm|"
-    r"(beads|matrix|opencv|mayacam|corrected)_.+\.(png|txt|yml|tif)|rtk\.xml|"
+    r"(beads|matrix|opencv|mayacam|corrected)_.+\.(png|txt|yml|tif)|rtk\.xml|beads\.json|holder\.stl|"
     r"surface\.(json|stl|ply|obj)|report\.html|overlay_.+\.png|runs\.csv|"
     r"(errors|errors_by_case|times|error_against_start|reliability|convergence|reconstructions)"
     r"\.png|table\d\.csv|(attention|reconstruction|registration)_.+\.png|case"

@@ -6,6 +6,7 @@ refusals come fast.
 """
 
 from . import (
+    beads,
     calibrate,
     demo,
     evaluate,
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Command] = {
         surface,
         levels,
         standardize,
+        beads,
         calibrate,
         evaluate,
         pretrain,
