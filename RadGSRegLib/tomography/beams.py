@@ -27,10 +27,10 @@ class Beams:
     """V X-rays of one size.
 
     ``values`` and ``weight`` (V, rows, columns) float32; the weight is 0 where a pixel says nothing
-    (padding, shutters, burnt-out air, metal). ``known`` (V,): values are line integrals. ``sign`` (V,) +1
-    where they grow with attenuation, 0 where that is not known; ``device`` (V,) numbers those that
-    share a display curve. ``pixel_mm``: the pixel at the centre that is looked at. ``bone_alone``:
-    all show bone alone, and soft tissue as nothing.
+    (padding, shutters, burnt-out air, metal). ``known`` (V,): values are line integrals. ``sign``
+    (V,) +1 where they grow with attenuation, 0 where that is not known; ``device`` (V,) numbers
+    those that share a display curve. ``pixel_mm``: the pixel at the centre that is looked at.
+    ``bone_alone``: all show bone alone, and soft tissue as nothing.
     """
 
     names: tuple[str, ...]
