@@ -64,6 +64,14 @@ USUAL_MAGNIFICATION = 1.5
 # less; a tenth of a millimetre is less than a pixel. No other evidence.
 RTK_AGREE_MM = 0.1
 
+# A camera whose covariance lets the patient's place in its picture vary by more than this, mm at
+# the patient, one standard deviation along the worst direction, is named in the results. It is half
+# of the 2 mm that `ok` bets on.
+CALIBRATION_MM = 1.0
+# A covariance is symmetric, and not negative, to this share of the product of two standard
+# deviations: seven digits as they are written lose less.
+COVARIANCE_SHARE = 1e-6
+
 # The CT
 
 # What lies below air is padding, HU; a CT's values span at least so much.

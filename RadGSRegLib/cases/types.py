@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..choices import Intensity
 from ..errors import InputError
-from ..geometry import Camera, Volume, centroid, surface_points
+from ..geometry import Array, Camera, Volume, centroid, surface_points
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class View:
     (column, row) about where the vertebra's centre is, if anyone said so; ``nominal`` whether the
     geometry is only a guess from DICOM tags; ``device`` what took it: `display` views of one device
     show bone alike, bright or dark. ``bone_alone``: the line integrals are those of bone alone, as
-    `radgsreg standardize` writes them; what is negative is not shown.
+    `radgsreg standardize` writes them; what is negative is not shown. ``metal_px``: (column, row,
+    radius) of each round shadow of a bead or marker. ``camera_covariance`` (9, 9) of the camera's
+    parameters, in the order of `geometry.CAMERA_PARAMETERS`; None where that is not known.
     """
 
     name: str
@@ -35,6 +37,8 @@ class View:
     nominal: bool = False
     device: str = ""
     bone_alone: bool = False
+    metal_px: tuple[tuple[float, float, float], ...] = ()
+    camera_covariance: Array | None = None
 
 
 @dataclass(frozen=True)

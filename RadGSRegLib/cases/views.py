@@ -16,6 +16,7 @@ from ..choices import INTENSITIES, Intensity
 from ..errors import InputError
 from ..geometry import Array, Camera
 from . import bounds
+from .calibrated import CALIBRATED_KEYS, calibrated_to_json, note_loose, read_covariance, read_metal
 from .camera_sources import ViewEntry, camera_of, source_keys
 from .itk_image import write_itk
 from .json_input import Fields, existing_file, read_json_object
@@ -46,6 +47,7 @@ _KEYS = {
     "frame",
     "nominal",
     "device",
+    *CALIBRATED_KEYS,
 }
 _TOP_KEYS = {"schema", "version", "views", "patient_axes"}
 _UNFIT = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
@@ -167,6 +169,8 @@ def _read_view(fields: Fields, ledger: Ledger) -> _Reading:
         nominal=nominal,
         device=fields.text("device").strip() if "device" in fields else "",
         bone_alone=bone_alone,
+        metal_px=read_metal(fields),
+        camera_covariance=read_covariance(fields),
     )
     return _Reading(view, spacing is not None, either_side)
 
@@ -186,6 +190,7 @@ def _settled(readings: Sequence[_Reading], ledger: Ledger) -> tuple[View, ...]:
                 "taken for margins"
             )
         views[number] = view
+        note_loose(view, place_world, ledger)
     return tuple(views)
 
 
@@ -309,7 +314,7 @@ def view_to_json(view: View, image: str) -> dict[str, Any]:
         out["device"] = view.device
     if view.bone_alone:
         out["bone_alone"] = True
-    return out
+    return {**out, **calibrated_to_json(view)}
 
 
 def write_tiff(pixels: NDArray[np.float32], spacing_mm: tuple[float, float], path: Path) -> None:

@@ -36,4 +36,7 @@ from .pose import translation as translation
 from .pose import twist_about as twist_about
 from .pose import twist_generators as twist_generators
 from .rigid import Rigid as Rigid
+from .sensitivity import CAMERA_PARAMETERS as CAMERA_PARAMETERS
+from .sensitivity import projection_by_camera as projection_by_camera
+from .sensitivity import projection_by_point as projection_by_point
 from .volume import Volume as Volume

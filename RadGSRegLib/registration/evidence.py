@@ -14,6 +14,7 @@ from ..geometry import Array, skew
 from ..system import Progress, side_by_side_reporting
 from . import bounds
 from .exploring import beyond_doubt
+from .geometry_error import calibration_covariance
 from .options import RegistrationOptions
 from .proposers import Alternative, Candidate, Proposal, Tried
 from .scene import Scene
@@ -26,7 +27,9 @@ class Evidence:
 
     ``score`` and ``weakest_score``: correlation over all views and in the worst one;
     ``edge_score`` and ``weakest_edge_score``: the same of edges (`edges.edge_scores`);
-    ``expected_error_mm``: root mean square error of surface points by the covariance;
+    ``expected_error_mm``: root mean square error of surface points by the covariance, and
+    ``calibration_error_mm`` the part of it that comes of the cameras (None: their calibrations do
+    not say how sure they are);
     ``disagreement_mm``: how far the pose moves when fitted again with other neighbourhoods;
     ``lead`` and ``fine_lead``: how much better it scores than the best clearly different pose, at
     the middle stage and among those refined finely (1 where there is no such pose), ``edge_lead``
@@ -49,6 +52,15 @@ class Evidence:
     neighbour_shift_mm: float
     covariance: Array
     objection: str = ""
+    calibration_error_mm: float | None = None
+
+    @property
+    def by_pictures(self) -> Evidence:
+        """The evidence as it would be with cameras that are exact."""
+        if self.calibration_error_mm is None:
+            return self
+        own = max(self.expected_error_mm**2 - self.calibration_error_mm**2, 0.0)
+        return replace(self, expected_error_mm=float(np.sqrt(own)), calibration_error_mm=None)
 
     @property
     def confidence(self) -> float:
@@ -59,6 +71,8 @@ class Evidence:
         """Return it for the result's ``quality``."""
         left_out = ("covariance", "leads", "objection")
         numbers = {name: value for name, value in vars(self).items() if name not in left_out}
+        if self.calibration_error_mm is None:
+            del numbers["calibration_error_mm"]
         leads = {f"{name}_lead": lead for name, lead in self.leads.items()}
         return {**numbers, **leads, "confidence": self.confidence}
 
@@ -127,6 +141,10 @@ def gather_evidence(
     covariance = pose_covariance(
         state.hessian, state.cost, state.effective_pixels, options.fine.pixel_mm
     )
+    points_from_centre = bodies.surface_points_ct - bodies.centre_ct
+    by_cameras = calibration_covariance(scene, best.ct_to_world)
+    if by_cameras is not None:
+        covariance = covariance + by_cameras
     edge_score = float(np.mean(edges))
     apart = [h for h in fine if not _same(scene, h, best)]
     beside = max((refiner.edge_score(options.fine, h) for h in apart), default=edge_score - 1.0)
@@ -136,7 +154,7 @@ def gather_evidence(
         weakest_score=min(state.view_scores),
         edge_score=edge_score,
         weakest_edge_score=min(edges),
-        expected_error_mm=surface_error(covariance, bodies.surface_points_ct - bodies.centre_ct),
+        expected_error_mm=surface_error(covariance, points_from_centre),
         disagreement_mm=scene.distance_mm(again.ct_to_world, best.ct_to_world),
         lead=near - max((h.score for h in middle if not _same(scene, h, best)), default=near - 1.0),
         fine_lead=best.score - max((h.score for h in apart), default=best.score - 1.0),
@@ -145,6 +163,9 @@ def gather_evidence(
         neighbour_shift_mm=bodies.largest_shift_mm(best.arrangement),
         covariance=covariance,
         objection=objection,
+        calibration_error_mm=(
+            None if by_cameras is None else surface_error(by_cameras, points_from_centre)
+        ),
     )
 
 

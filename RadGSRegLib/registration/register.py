@@ -45,7 +45,7 @@ from .stages import (
 )
 from .steps import Stepper, StretchedGaussNewton
 from .types import Registration
-from .verdict import judge, mistrust_drawn, mistrust_nominal
+from .verdict import judge, mistrust_calibration, mistrust_drawn, mistrust_nominal
 
 
 def register_case(
@@ -361,7 +361,8 @@ def registration_of(
     """Judge an outcome, and say all that is known of it."""
     best, evidence = outcome.fine[0], outcome.evidence
     drawn = [view.name for view in scene.views if view.bone_alone]
-    verdict = mistrust_drawn(mistrust_nominal(judge(evidence), scene.nominal), drawn)
+    verdict = mistrust_calibration(judge(evidence), evidence, list(scene.camera_covariances))
+    verdict = mistrust_drawn(mistrust_nominal(verdict, scene.nominal), drawn)
     scores = best.refined.evaluation.view_scores
     return Registration(
         status=verdict.status,

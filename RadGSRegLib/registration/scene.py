@@ -23,7 +23,8 @@ class Scene:
 
     ``nominal``: names of the views whose geometry is only what the C-arm was meant to do;
     ``parameters``: what the result is to record of its input; ``start_ct_to_world`` (4, 4): where
-    the target is expected, None where that is not known.
+    the target is expected, None where that is not known; ``camera_covariances``: by the views'
+    names, how sure their cameras are (9, 9), where a calibration says so.
     """
 
     bodies: BodySource
@@ -31,6 +32,7 @@ class Scene:
     nominal: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     start_ct_to_world: Array | None = None
+    camera_covariances: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -85,4 +87,9 @@ def scene_of(
         tuple(prepare_views(case.views, filters)),
         tuple(view.name for view in case.views if view.nominal),
         case.to_parameters(),
+        camera_covariances={
+            view.name: view.camera_covariance
+            for view in case.views
+            if view.camera_covariance is not None
+        },
     )

@@ -22,8 +22,10 @@ def judge(evidence: Evidence) -> Verdict:
     """Return the status: ``ok`` only where one would bet on an error below 2 mm.
 
     The bounds were set on simulated cases, the shared fifteen among them: wrong poses scored low in
-    at least one view, and left the pose loosely held.
+    at least one view, and left the pose loosely held. Cameras are taken as exact here
+    (`mistrust_calibration`).
     """
+    evidence = evidence.by_pictures
     numbers = (
         evidence.weakest_score,
         evidence.weakest_edge_score,
@@ -82,6 +84,30 @@ def judge(evidence: Evidence) -> Verdict:
         "ok",
         f"all views agree with the CT at this pose (weakest view's correlation "
         f"{evidence.weakest_score:.2f}, expected error {evidence.expected_error_mm:.2f} mm)",
+    )
+
+
+def mistrust_calibration(verdict: Verdict, evidence: Evidence, loose: Sequence[str]) -> Verdict:
+    """Return no `ok` where the expected error passes its bounds because of how unsure the cameras
+    are; ``loose``: the views whose calibrations say so."""
+    error_mm = evidence.calibration_error_mm
+    if verdict.status != "ok" or error_mm is None:
+        return verdict
+    expected = f"expected error {evidence.expected_error_mm:.2f} mm"
+    if (
+        evidence.expected_error_mm <= bounds.FAILED_ERROR_MM
+        and evidence.confidence >= bounds.SURE_CONFIDENCE
+    ):
+        return Verdict(
+            "ok",
+            f"all views agree with the CT at this pose (weakest view's correlation "
+            f"{evidence.weakest_score:.2f}, {expected}, of the calibration alone "
+            f"{error_mm:.2f} mm)",
+        )
+    return Verdict(
+        "uncertain",
+        f"all views agree with the CT at this pose, but the calibration of {', '.join(loose)} "
+        f"leaves {error_mm:.2f} mm there ({expected}); calibrate with more beads to be sure",
     )
 
 

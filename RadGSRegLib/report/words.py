@@ -13,6 +13,7 @@ Row = tuple[str, str]
 # Agreement is a correlation, 1 where an X-ray and the rendering are alike.
 _QUALITY = {
     "expected_error_mm": "expected error of the surface",
+    "calibration_error_mm": "part of it that comes of the calibration",
     "score": "agreement with the X-rays, of 1",
     "weakest_score": "agreement with the weakest X-ray, of 1",
     "edge_score": "agreement of edges, of 1",

@@ -27,10 +27,10 @@ class Beams:
     """V X-rays of one size.
 
     ``values`` and ``weight`` (V, rows, columns) float32; the weight is 0 where a pixel says nothing
-    (padding, shutters, burnt-out air). ``known`` (V,): values are line integrals. ``sign`` (V,) +1
-    where they grow with attenuation, 0 where that is not known; ``device`` (V,) numbers those that
-    share a display curve. ``pixel_mm``: the pixel at the centre that is looked at. ``bone_alone``:
-    all show bone alone, and soft tissue as nothing.
+    (padding, shutters, burnt-out air, metal). ``known`` (V,): values are line integrals. ``sign``
+    (V,) +1 where they grow with attenuation, 0 where that is not known; ``device`` (V,) numbers
+    those that share a display curve. ``pixel_mm``: the pixel at the centre that is looked at.
+    ``bone_alone``: all show bone alone, and soft tissue as nothing.
     """
 
     names: tuple[str, ...]
@@ -138,15 +138,20 @@ def whole_beams(
 
 
 def _open(view: PreparedView) -> NDArray[np.bool_]:
-    """Where (rows, columns) a picture shows what the beam crossed: not behind a shutter.
+    """Where (rows, columns) a picture shows what the beam crossed: not behind a shutter, no metal.
 
     A shutter is a plateau of the lowest or the highest value. (`view.valid` also leaves out what is
     nearly burnt out: of whole trunks on a curve that is steep at one end, most of the trunk.)
     """
-    values = view.values
     if view.bone_alone:
         # What is behind a shutter was not looked at.
         return view.valid
+    shown = _before_shutters(view)
+    return shown if view.metal is None else shown & ~view.metal
+
+
+def _before_shutters(view: PreparedView) -> NDArray[np.bool_]:
+    values = view.values
     if view.gain_known and view.offset_known:
         return np.ones(values.shape, dtype=bool)
     shut = np.zeros(values.shape, dtype=bool)

@@ -16,6 +16,13 @@ STUCK_RANGE = 2e-4
 # edge of a collimator is blurred. No evidence.
 STUCK_MARGIN_MM = 3.0
 STUCK_MARGIN_PX = 2
+# So far around the outline of a bead's shadow nothing counts, mm at the detector, but at least so
+# many pixels. Of 101 shadows of steel beads of 3 and 5 mm, for each realism with pixels of 0.61 and
+# of 0.3 mm, no pixel further out was changed by more than 0.1 % (realistic) and 0.3 % (hard) of the
+# shadow's depth; from 1 mm on it was 0.9 and 1.9 %, at the outline 21 %. A pixel, since what is
+# sampled between pixels is of both.
+METAL_MARGIN_MM = 1.5
+METAL_MARGIN_PX = 1
 # Counts below this percentile of the positive ones are taken as that, before the logarithm. No
 # evidence.
 COUNT_FLOOR_PERCENTILE = 0.1

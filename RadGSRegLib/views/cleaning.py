@@ -1,5 +1,7 @@
 """Which pixels of an X-ray show the patient, and their values as something like attenuation."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
 
@@ -12,6 +14,7 @@ from .bounds import (
     STUCK_RANGE,
     STUCK_SHARE,
 )
+from .metal import metal_shadows
 from .types import Mask, Pixels, PreparedView
 
 
@@ -22,8 +25,16 @@ def clean(view: View) -> PreparedView:
     and are not valid; transmissions become line integrals up to an offset (the
     brightest pixel is 0); display values stay, of unknown curve and sign. Not valid: large areas
     stuck at the lowest or highest value (the collimator, burnt-out air), and 3 mm around them at
-    the detector. Raises InputError for a transmission without any counts.
+    the detector; shadows of metal that the view names. Raises InputError for a transmission without
+    any counts.
     """
+    prepared, metal = _shown(view), metal_shadows(view)
+    if metal is None:
+        return prepared
+    return replace(prepared, valid=prepared.valid & ~metal, metal=metal)
+
+
+def _shown(view: View) -> PreparedView:
     pixels = np.asarray(view.pixels, dtype=np.float32)
     if view.intensity == "attenuation":
         shown = pixels >= 0.0 if view.bone_alone else np.ones(pixels.shape, dtype=bool)

@@ -29,7 +29,8 @@ class PreparedView:
     Views of one ``device`` have the same sign.
     ``gain_known``: ``values`` are line integrals up to an offset; ``offset_known``: that is zero;
     ``bone_alone``: they are those of bone, soft tissue shows nothing, and a network drew them;
-    ``unlike``: it was trained on nothing like the X-ray.
+    ``unlike``: it was trained on nothing like the X-ray. ``metal`` (rows, columns): where beads or
+    markers hide the patient, which is not valid either; None: nowhere.
     Arrays may be shared with the case and are never written to; `dataclasses.replace` makes a
     changed view, whose scale and noise follow.
     """
@@ -44,6 +45,7 @@ class PreparedView:
     device: str = ""
     bone_alone: bool = False
     unlike: bool = False
+    metal: Mask | None = None
 
     def taken_by(self, name: str, camera: Camera) -> PreparedView:
         """Return the same picture as that of another camera, with its name."""
@@ -52,7 +54,8 @@ class PreparedView:
     def mirrored(self) -> PreparedView:
         """Return the view with its picture mirrored left to right; the camera stays."""
         values, valid = np.fliplr(self.values).copy(), np.fliplr(self.valid).copy()
-        changed = replace(self, values=values, valid=valid)
+        metal = None if self.metal is None else np.fliplr(self.metal).copy()
+        changed = replace(self, values=values, valid=valid, metal=metal)
         return self._with_scaled(changed, np.fliplr(self._scaled).copy())
 
     def _with_scaled(self, changed: PreparedView, scaled: Pixels) -> PreparedView:
