@@ -30,8 +30,6 @@ from .printing import Holder as Holder
 from .printing import holder as holder
 from .printing import posts_under as posts_under
 from .printing import write_holder as write_holder
-from .quality import moved_camera as moved_camera
-from .quality import spread_mm as spread_mm
 from .quality import verdict as verdict
 from .resection import Resection as Resection
 from .resection import Sighting as Sighting

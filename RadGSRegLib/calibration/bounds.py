@@ -168,8 +168,6 @@ DISTANCE_MM = (350.0, 1200.0)
 
 # What is trusted
 
-# A calibration that does not know within 1 mm where the beads' middle is shown is named.
-WORST_MM = 1.0
 # More than this between beads and their shadows is no noise: shadows are met within 0.3 px over
 # bones (docs/experiments/calibration.md, "Spots").
 MOST_RMS_PX = 1.0

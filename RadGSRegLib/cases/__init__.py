@@ -1,5 +1,7 @@
 """Reading and writing of cases, X-rays and results, as promised in the outside contract."""
 
+from .bounds import CALIBRATION_MM as CALIBRATION_MM
+from .calibrated import camera_sigma_mm as camera_sigma_mm
 from .camera_sources import CAMERA_SOURCES as CAMERA_SOURCES
 from .camera_sources import CameraSource as CameraSource
 from .camera_sources import SourcedCamera as SourcedCamera

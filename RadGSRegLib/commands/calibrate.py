@@ -22,7 +22,7 @@ from .running import results_folder
 if TYPE_CHECKING:
     from ..calibration import Calibration, Exposure
     from ..cases import Ledger
-    from ..geometry import Array, Distortion
+    from ..geometry import Distortion
 
 _PICTURES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".dcm", ".mha", ".nrrd", ".nii", ".gz", ""}
 
@@ -100,8 +100,8 @@ class _Read:
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Find the beads, calibrate each view, and write cameras, pictures and a page."""
-    from ..calibration import Calibrating, calibrate, read_beads, spread_mm, verdict
-    from ..cases import Ledger, output_file, software_versions, write_json
+    from ..calibration import Calibrating, calibrate, read_beads, verdict
+    from ..cases import Ledger, camera_sigma_mm, output_file, software_versions, write_json
 
     progress(0.0, "reading the X-rays")
     ledger = Ledger()
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     done = calibrate(read.exposures, beads, options, progress.part(0.05, 0.8))
     seconds = time.perf_counter() - began
     middle = beads.centres_mm.mean(axis=0)
-    worst = {c.view.name: spread_mm(c.view.camera, c.view.covariance, middle) for c in done}
+    worst = {c.view.name: camera_sigma_mm(c.view.camera, c.view.covariance, middle) for c in done}
     status, reason = verdict(done, worst)
     with results_folder(str(_beside(args.out)), interrupt) as stage:
         progress(0.85, "drawing and writing")
@@ -236,24 +236,23 @@ def _entries(out: Path, stage: Path, read: _Read, done: Sequence[Calibration]) -
         view = View(
             exposure.name, exposure.pixels, camera, spacing or (1.0, 1.0),
             intensity=intensity or "display",
+            metal_px=_shadows(c), camera_covariance=c.view.covariance,
         )  # fmt: skip
         entry = view_to_json(view, image)
         if spacing is None:
             del entry["pixel_spacing_mm"]
-        entry["metal_px"] = np.round(_shadows(c), 3).tolist()
-        entry["camera_covariance"] = c.view.covariance.tolist()
         entries.append(entry)
     return entries
 
 
-def _shadows(c: Calibration) -> Array:
+def _shadows(c: Calibration) -> tuple[tuple[float, float, float], ...]:
     """The beads' shadows in the picture that ``views.json`` names: without distortion."""
-    if c.view.distortion is None:
-        return c.shadows_px
     from ..geometry import undistort
 
-    middle = undistort(c.shadows_px[:, :2], c.view.distortion)
-    return np.column_stack([middle, c.shadows_px[:, 2]])
+    middle, bent = c.shadows_px[:, :2], c.view.distortion
+    middle = middle if bent is None else undistort(middle, bent)
+    rounded = np.round(np.column_stack([middle, c.shadows_px[:, 2]]), 3)
+    return tuple((float(u), float(v), float(radius)) for u, v, radius in rounded)
 
 
 def _to_json(c: Calibration, known_mm: float) -> dict[str, Any]:

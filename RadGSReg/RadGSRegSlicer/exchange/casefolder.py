@@ -71,6 +71,9 @@ def viewsFromXrays(xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[
                 center_px=geometry.centerPx,
                 nominal=geometry.nominal,
                 device=geometry.device,
+                bone_alone=geometry.boneAlone,
+                metal_px=geometry.metalPx,
+                camera_covariance=geometry.cameraCovariance,
             )
         )
     check_views(views, Path("X-rays"))

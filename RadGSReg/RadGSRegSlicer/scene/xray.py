@@ -10,6 +10,9 @@ The geometry is kept on the node as attributes, so that a saved scene brings it 
 ``RadGSReg.CenterPx``       [column, row] about where the vertebra is (JSON); absent if not said
 ``RadGSReg.Nominal``        ``true`` where the geometry is only a guess from DICOM tags
 ``RadGSReg.Device``         what took it; absent if not said
+``RadGSReg.BoneAlone``      ``true`` where it shows line integrals of bone alone; absent if not
+``RadGSReg.MetalPx``        [[column, row, radius], ...] shadows of beads (JSON); absent if none
+``RadGSReg.CameraCovariance`` 9 x 9, of the camera's parameters (JSON); absent if not said
 ``RadGSReg.PatientAxes``    3 x 3, the patient's LPS to world LPS, or "any" (JSON); absent if equal
 ========================  ========================================================================
 """
@@ -41,10 +44,14 @@ CENTER_PX = "RadGSReg.CenterPx"
 NOMINAL = "RadGSReg.Nominal"
 DEVICE = "RadGSReg.Device"
 PATIENT_AXES = "RadGSReg.PatientAxes"
+BONE_ALONE = "RadGSReg.BoneAlone"
+METAL_PX = "RadGSReg.MetalPx"
+CAMERA_COVARIANCE = "RadGSReg.CameraCovariance"
 PARALLEL = np.eye(3)
 """The axes of a patient who lies as the world's axes say."""
 _ATTRIBUTES = (
-    INTRINSIC, WORLD_TO_CAMERA, PIXEL_SPACING, INTENSITY, CENTER_PX, NOMINAL, DEVICE, PATIENT_AXES
+    INTRINSIC, WORLD_TO_CAMERA, PIXEL_SPACING, INTENSITY, CENTER_PX, NOMINAL, DEVICE, PATIENT_AXES,
+    BONE_ALONE, METAL_PX, CAMERA_COVARIANCE,
 )  # fmt: skip
 
 
@@ -53,7 +60,8 @@ class XrayGeometry:
     """Where an X-ray was taken from, and what its grey values mean.
 
     ``device``: what took it; ``patientAxes`` (3, 3) turn the patient's axes (LPS) to the world's,
-    None where the patient may lie in any way.
+    None where the patient may lie in any way. ``boneAlone``, ``metalPx`` and ``cameraCovariance``
+    as in the library's `View`.
     """
 
     camera: Camera
@@ -63,6 +71,9 @@ class XrayGeometry:
     nominal: bool = False
     device: str = ""
     patientAxes: Array | None = field(default_factory=lambda: PARALLEL)
+    boneAlone: bool = False
+    metalPx: tuple[tuple[float, float, float], ...] = ()
+    cameraCovariance: Array | None = None
 
 
 def isXray(node: Any) -> bool:
@@ -130,6 +141,11 @@ def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
         said = json.dumps("any" if axes is None else np.asarray(axes).tolist())
         node.SetAttribute(PATIENT_AXES, None if parallel else said)
         node.SetAttribute(DEVICE, geometry.device or None)
+        node.SetAttribute(BONE_ALONE, "true" if geometry.boneAlone else None)
+        metal, sure = geometry.metalPx, geometry.cameraCovariance
+        node.SetAttribute(METAL_PX, json.dumps(metal) if metal else None)
+        known = None if sure is None else json.dumps(np.asarray(sure).tolist())
+        node.SetAttribute(CAMERA_COVARIANCE, known)
         setCenterPx(node, geometry.centerPx)
         setIjkToLps(node, detectorIjkToLps(camera, geometry.pixelSpacing))
 
@@ -179,6 +195,9 @@ def getGeometry(node: vtkMRMLScalarVolumeNode) -> XrayGeometry:
             node.GetAttribute(NOMINAL) == "true",
             node.GetAttribute(DEVICE) or "",
             _patientAxes(node),
+            node.GetAttribute(BONE_ALONE) == "true",
+            _metal(node.GetAttribute(METAL_PX)),
+            _covariance(node.GetAttribute(CAMERA_COVARIANCE)),
         )
     except (ValueError, TypeError) as error:
         raise InputError(name, f"has a geometry that cannot be read ({error})") from error
@@ -233,6 +252,9 @@ def nodeFromView(
         view.nominal,
         view.device,
         patientAxes,
+        view.bone_alone,
+        view.metal_px,
+        view.camera_covariance,
     )
     return createXrayNode(view.name, view.pixels, geometry, scene)
 
@@ -250,6 +272,15 @@ def _patientAxes(node: vtkMRMLScalarVolumeNode) -> Array | None:
     if not is_rigid(affine(axes, np.zeros(3))):
         raise ValueError("the patient's axes are no rotation")
     return axes
+
+
+def _metal(said: str | None) -> tuple[tuple[float, float, float], ...]:
+    circles = np.array(json.loads(said or "[]"), dtype=float).reshape(-1, 3)
+    return tuple((float(column), float(row), float(radius)) for column, row, radius in circles)
+
+
+def _covariance(said: str | None) -> Array | None:
+    return None if said is None else np.array(json.loads(said), dtype=float).reshape(9, 9)
 
 
 def _pair(text: str) -> tuple[float, float]:
