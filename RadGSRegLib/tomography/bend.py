@@ -29,9 +29,6 @@ from .watch import Watch
 # Each bend that is tried is the last one bent by this much more; at most so many one way.
 _STEP, _MOST_STEPS = 0.3, 6
 _ROUNDS = 3
-# From which share of soft tissue on a difference from tissue or air counts less and less, so that
-# bone, which there is anyway, does not decide.
-_SOFT = 0.1
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def unlike_tissue(voxels: Tensor) -> float:
         return float("inf")
     tissue = dense.median()
     nearest = tissue * (middle > bounds.TISSUE_SHARE * tissue)
-    return float(torch.log1p((middle - nearest).abs() / (_SOFT * tissue)).mean())
+    return float(torch.log1p((middle - nearest).abs() / (bounds.LIKE_TISSUE * tissue)).mean())
 
 
 def bend_display(
