@@ -20,7 +20,7 @@ from RadGSRegLib.tomography import BeamOptions, reconstruct_beam
 from RadGSRegLib.tomography import bounds as tomography_bounds
 from RadGSRegLib.tomography.algebraic import Penalty
 from RadGSRegLib.tomography.beams import Beams, whole_beams
-from RadGSRegLib.tomography.bend import bend_display
+from RadGSRegLib.tomography.bend import bend_display, unlike_tissue
 from RadGSRegLib.tomography.bone import Bone, DrawnBones, bone_of, drawn_bones
 from RadGSRegLib.tomography.display import Display
 from RadGSRegLib.tomography.verdict import with_bone
@@ -237,6 +237,17 @@ def test_no_time_leaves_the_display_as_it_is() -> None:
     voxels = torch.zeros(matrix.shape)
     same, _ = bend_display(shown, grid, voxels, start, Penalty(0.75, 0.075), late)
     assert same is start
+
+
+def test_what_looks_like_tissue_or_air_is_told_whatever_tissue_has() -> None:
+    body = torch.zeros(16, 16, 16)
+    body[4:12, 4:12, 4:10] = tomography_bounds.TISSUE_MU
+    assert unlike_tissue(body) == pytest.approx(0.0, abs=1e-6)
+    assert unlike_tissue(0.8 * body) == pytest.approx(0.0, abs=1e-6)
+    uneven = body * torch.linspace(0.8, 1.2, 16)
+    more = body * torch.linspace(0.7, 1.3, 16)
+    assert 0.0 < unlike_tissue(uneven) < unlike_tissue(more)
+    assert unlike_tissue(torch.zeros(16, 16, 16)) == float("inf")
 
 
 def test_a_curve_bent_and_bent_back_is_the_same() -> None:

@@ -1,19 +1,19 @@
-"""How a display's curve bends: found by how well X-rays are then predicted from the others.
+"""How a display's curve bends: found by what comes of it.
 
 The fit of `display` hardly tells it: voxels of 16 mm explain the ranks almost as well when the
 lower half of a curve is drawn out and the upper half pressed together. Line integrals are then off
 by a curve that all views share, and bone and soft tissue of different depths contradict each other.
-So a few bends are tried on finer voxels, each with the windows that go with it, and the one is
-taken with which X-rays are predicted best from the others (`consistency.predicted`). How much of
-the X-rays that were fitted stays unexplained is not enough: few views fit any bend (measured:
-docs/experiments/beam.md, "The bend").
+So bends are tried on finer voxels, each with the windows that go with it. Two things say which is
+right: X-rays are predicted well from the others (`consistency.predicted`), and what is in the
+middle of the volume looks like soft tissue or air. Either alone goes astray, the first by too
+little, the second by too much. How much of the X-rays that were fitted stays unexplained says
+neither: few views fit any bend (measured: docs/experiments/beam.md, "The bend").
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,39 +26,35 @@ from .consistency import predicted
 from .display import Display
 from .watch import Watch
 
-# Bends that are tried begin at none, this far apart; less than 1 keeps a curve rising.
-_STEP, _MOST = 0.3, 0.95
+# Each bend that is tried is the last one bent by this much more; at most so many one way.
+_STEP, _MOST_STEPS = 0.3, 6
 _ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """A display and voxels (K, J, I), and what share of its views' variation is not predicted from
-    the others (of the median view)."""
+    """A display and voxels (K, J, I), and how little speaks for them: the share of its views'
+    variation that is not predicted from the others (of the median view), times the square of how
+    unlike tissue or air the voxels are."""
 
     display: Display
     voxels: Tensor
-    missed: float = float("inf")
+    fault: float = float("inf")
 
 
 @dataclass(frozen=True)
 class _Curve:
-    """The curve of one device among X-rays that hold ranks, and where its bending starts."""
+    """The curve of one device among X-rays that hold ranks."""
 
     beams: Beams
     grid: Box
     matrix: SystemMatrix
     penalty: Penalty
-    start: _Fit
     device: int
 
-    def bent(self, bend: float, watch: Watch) -> _Fit:
-        """Fit voxels and the device's windows with the curve bent, in turn."""
-        display, voxels, beams = (
-            self.start.display.bent(self.device, bend),
-            self.start.voxels,
-            self.beams,
-        )
+    def bent(self, start: _Fit, bend: float, watch: Watch) -> _Fit:
+        """Fit voxels and the device's windows with the curve of ``start`` bent, in turn."""
+        display, voxels, beams = start.display.bent(self.device, bend), start.voxels, self.beams
         asked = ~beams.known
         mine = asked & (beams.device == self.device)
         rendered = self.matrix.forward(voxels)
@@ -81,7 +77,19 @@ class _Curve:
         middle = ((weight * wanted).sum((1, 2)) / total)[:, None, None]
         shown = (weight * (wanted - middle).square()).sum((1, 2)).clamp_min(1e-9)
         missed = (weight * (images[mine] - wanted).square()).sum((1, 2)) / shown
-        return _Fit(display, voxels, float(missed.median()))
+        return _Fit(display, voxels, float(missed.median()) * unlike_tissue(voxels) ** 2)
+
+
+def unlike_tissue(voxels: Tensor) -> float:
+    """How little the middle of voxels (K, J, I) looks like soft tissue or air, whatever the tissue
+    has: the mean of log(1 + d / 0.1), d the difference from the nearer of the two in tissues."""
+    middle = voxels[tuple(slice(n // 4, 3 * n // 4) for n in voxels.shape)]
+    dense = middle[middle > bounds.TISSUE_SHARE * bounds.TISSUE_MU]
+    if not len(dense):
+        return float("inf")
+    tissue = dense.median()
+    nearest = tissue * (middle > bounds.TISSUE_SHARE * tissue)
+    return float(torch.log1p((middle - nearest).abs() / (bounds.LIKE_TISSUE * tissue)).mean())
 
 
 def bend_display(
@@ -103,34 +111,23 @@ def bend_display(
     devices = torch.unique(beams.device[~beams.known]).tolist()
     for number, device in enumerate(devices):
         part = watch.part(number / len(devices), (number + 1) / len(devices))
-        now = _search(_Curve(beams, grid, matrix, penalty, now, int(device)), part)
+        now = _search(_Curve(beams, grid, matrix, penalty, int(device)), now, part)
     return now.display, now.voxels
 
 
-def _search(curve: _Curve, watch: Watch) -> _Fit:
-    """Walk downhill from no bend, and end at the lowest point of a parabola through the last three;
-    the start where no time is left to compare, and where no bend gains enough."""
-    known: dict[float, _Fit] = {}
-
-    def tried(bend: float, share: float) -> float:
-        known[bend] = curve.bent(bend, watch.part(share, share + 0.15))
-        return known[bend].missed
-
-    for number, bend in enumerate((0.0, _STEP, -_STEP)):
-        if watch.late:
-            return curve.start
-        tried(bend, 0.2 * number)
-    at = min(known, key=lambda bend: known[bend].missed)
-    while at != 0.0 and abs(at) + _STEP < _MOST and not watch.late:
-        ahead = round(at + np.copysign(_STEP, at), 6)
-        if tried(ahead, 0.35 + 0.35 * abs(ahead)) >= known[at].missed:
+def _search(curve: _Curve, start: _Fit, watch: Watch) -> _Fit:
+    """Walk downhill from the curve as it is, to one side, and to the other where that is up; the
+    start where no time is left to compare, and where no bend gains enough."""
+    straight = curve.bent(start, 0.0, watch.part(0.0, 0.15))
+    best, tried = straight, 1
+    for way in (_STEP, -_STEP):
+        while tried <= _MOST_STEPS and not watch.late:
+            share = 1.0 - 0.85**tried
+            ahead = curve.bent(best, way, watch.part(share, share + 0.1))
+            tried += 1
+            if not ahead.fault < best.fault:
+                break
+            best = ahead
+        if best is not straight:
             break
-        at = ahead
-    low, high = round(at - _STEP, 6), round(at + _STEP, 6)
-    if low in known and high in known and not watch.late:
-        below, here, above = (known[n].missed for n in (low, at, high))
-        curved = below - 2.0 * here + above
-        if curved > 0.0:
-            tried(at + 0.5 * _STEP * (below - above) / curved, 0.85)
-    best = min(known.values(), key=lambda fit: fit.missed)
-    return best if best.missed < bounds.WORTH_BENDING * known[0.0].missed else curve.start
+    return best if best.fault < bounds.WORTH_BENDING * straight.fault else start

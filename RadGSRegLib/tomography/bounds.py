@@ -40,10 +40,14 @@ SCATTER_MM = 33.0
 # Scatter takes no more than this share of the signal. Acts where a fit goes astray. No evidence.
 MOST_SCATTER = 0.9
 
-# A curve is bent where this times as much of the X-rays is missed by a prediction from the others.
-# (Trunks: 0.855, 0.855, from one half 0.88, and gained; a body of 20 X-rays of 32 pixels: 0.94, and
-# lost.)
+# A curve is bent where this times as much speaks against it: what is not predicted from the other
+# X-rays, times the square of how unlike tissue the voxels are. (Trunks: 0.43 to 0.64, and gained.
+# By what is predicted alone, a body of 20 X-rays of 32 pixels: 0.94, and lost.)
 WORTH_BENDING = 0.9
+# From this share of soft tissue on a voxel's difference from tissue or air counts less and less, so
+# that bone, which there is anyway, does not decide. (Chosen with the four rows of
+# docs/experiments/beam.md, "The bend"; other values were not tried.)
+LIKE_TISSUE = 0.1
 
 # Gaussians
 
