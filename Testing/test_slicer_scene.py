@@ -174,6 +174,26 @@ def test_xrays_that_cannot_be_used(logic: Any, nodes: tuple[Any, Any], tmp_path:
         xray.setGeometry(ct, xray.XrayGeometry(_camera(0.1), (0.5, 0.6)))
 
 
+def test_what_a_calibration_says_comes_through_the_scene() -> None:
+    covariance = np.diag([1e-6] * 3 + [0.1] * 3 + [4.0] * 3)
+    metal = ((12.0, 20.5, 3.25), (30.0, 4.0, 2.0))
+    views = [
+        replace(v, metal_px=metal, camera_covariance=covariance, bone_alone=True)
+        for v in ball_case().views
+    ]
+    nodes = [xray.nodeFromView(view, slicer.mrmlScene) for view in views]
+    for view in casefolder.viewsFromXrays(nodes):
+        assert view.metal_px == metal
+        assert view.bone_alone
+        assert view.camera_covariance is not None
+        np.testing.assert_array_equal(view.camera_covariance, covariance)
+    xray.clearGeometry(nodes[0])
+    assert not [n for n in nodes[0].GetAttributeNames() if n.startswith("RadGSReg.")]
+    # Where nothing is known, nothing is said.
+    plain = xray.nodeFromView(ball_case().views[0], slicer.mrmlScene)
+    assert plain.GetAttribute(xray.CAMERA_COVARIANCE) is None
+
+
 @pytest.mark.parametrize("axes", [None, exp_se3([0.3, -1.2, 2.0, 0, 0, 0])[:3, :3], np.eye(3)])
 def test_patient_axes_and_devices_survive_the_scene(tmp_path: Path, axes: Any) -> None:
     """views.json, nodes, a saved scene's attributes, views.json again."""
