@@ -14,6 +14,8 @@ from .export import write_mayacam as write_mayacam
 from .export import write_opencv as write_opencv
 from .export import write_rtk as write_rtk
 from .grid_picture import grid_distortion as grid_distortion
+from .guided import missing_beads as missing_beads
+from .guided import spots_near as spots_near
 from .layouts import LAYOUTS as LAYOUTS
 from .layouts import layout as layout
 from .pairs import triangulated as triangulated

@@ -106,6 +106,12 @@ SAME_SHARE = 0.7
 VOTERS = 20
 # The share of a spot that lies in the picture. No evidence.
 IN_PICTURE = 0.6
+# Beads looked for where a camera predicts them lie within this share of their radius from there. A
+# camera of ten beads predicts the others to a few tenths of a pixel. No evidence.
+GUIDED_SHARE = 0.5
+# Their radius differs from the predicted one by this factor at the most. (In the flank of a display
+# that clips it is 0.6 of the others'.)
+GUIDED_SIZE = 1.8
 # Spots of several views are of one bead where its radius would differ by no more than this factor.
 # (The wrist, display clipped in one view: up to 1.2.)
 SAME_SIZE = 1.5
