@@ -52,7 +52,10 @@ def spots_near(
     image = np.ascontiguousarray(picture, dtype=np.float32)
     inside = ((centres_px > -0.5) & (centres_px < np.array(image.shape[::-1]) - 0.5)).all(axis=1)
     numbers = np.flatnonzero(inside)
-    fit = fitted(image, centres_px[numbers], radii_px[numbers])
+    size = bounds.OUTLINE * radii_px[numbers]
+    first = fitted(image, centres_px[numbers], size)
+    # Begun farther off, a fit stops sooner: again from where it ended.
+    fit = fitted(image, first.centres_px, size)
     least = 1e-9 + 1e-3 * np.abs(fit.heights)
     score = polarity * fit.heights / np.maximum(fit.left, least)
     away = np.hypot(*(fit.centres_px - centres_px[numbers]).T)
