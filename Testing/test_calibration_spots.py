@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from RadGSRegLib.calibration import Spots, find_spots, sphere_shift_px, triangulated
+from RadGSRegLib.calibration import Spots, find_spots, layout, sphere_shift_px, triangulated
 from RadGSRegLib.cases import read_views
 from RadGSRegLib.geometry import Camera, pinhole
-from RadGSRegLib.simulation import case as simulated_case
-from RadGSRegLib.simulation import simulate_phantom_case
+from RadGSRegLib.simulation import BeadPhantom, Prepared, simulate_phantom_case
 
 CLEAN = Drawing()
 CLUTTERED = Drawing(side=640, beads=40, clutter=1.0, photons=20000)
@@ -146,38 +145,29 @@ def test_what_cannot_be_searched_is_refused() -> None:
         find_spots(image, (2.0, 5.0), polarity=0)
 
 
-def test_beads_in_realistic_x_rays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steel balls in the signal of simulated X-rays, before scatter, noise and display."""
-    rng = np.random.default_rng(11)
-    beads = rng.uniform(-45, 45, (30, 3))
-    diameter_mm = 3.0
-    expose = simulated_case._expose
-
-    def with_beads(soft: Any, bone: Any, steel: Any, *rest: Any) -> Any:
-        camera = next(item for item in rest if isinstance(item, Camera))
-        centres = camera.project(beads)
-        depths = beads @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
-        radii = 0.5 * diameter_mm * camera.focal_px / depths
-        per_px = diameter_mm / (2.0 * radii.mean())  # mm of steel a pixel of chord
-        # 7.87 g/cm^3; the paths are in g/cm^2.
-        steel = steel + 0.787 * per_px * chords(camera.rows, centres, radii)
-        return expose(soft, bone, steel.astype(np.float32), *rest)
-
-    monkeypatch.setattr(simulated_case, "_expose", with_beads)
-    simulated = simulate_phantom_case(4, "realistic")
-    results = []
+def test_beads_in_realistic_x_rays() -> None:
+    """Beads in front of and behind a trunk, with scatter, noise and a display."""
+    beads = layout("two-plates")
+    phantom = BeadPhantom(beads.name, beads.centres_mm, beads.diameters_mm)
+    simulated = simulate_phantom_case(1, "realistic", prepared=Prepared(beads=phantom))
+    results, ratios = [], []
     for view in simulated.case.views:
-        camera = view.camera
-        centres = camera.project(beads)
-        inside = ((centres > 8) & (centres < np.array(camera.size) - 9)).all(axis=1)
-        depths = beads @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
-        radii = 0.5 * diameter_mm * camera.focal_px / depths
-        spots, _ = find_spots(view.pixels, (0.7 * radii.min(), 1.2 * radii.max()))
-        results.append(scored(spots.centres_px, spots.radii_px, centres[inside], radii[inside]))
+        centres = np.array(simulated.truth["beads_px"][view.name])
+        radii = 0.5 * beads.diameters_mm * view.camera.focal_px / 750.0
+        spots, _ = find_spots(view.pixels, (2.5, 7.5))
+        results.append(scored(spots.centres_px, spots.radii_px, centres, radii))
+        apart = spots.centres_px[:, None] - centres[None]
+        distance = np.hypot(*apart.transpose(2, 0, 1))
+        met = np.flatnonzero(distance.min(axis=1) < 1.0)
+        assert spots.sigma_px is not None
+        error = apart[met, distance[met].argmin(axis=1)]
+        ratios.append(error / spots.sigma_px[met, None])
     result = together(results)
     assert result.beads > 30
-    assert result.recall >= 0.85
+    assert result.recall >= 0.9
+    assert result.wrong <= 20
     assert result.rms_px < 0.3
+    assert np.median(np.abs(np.concatenate(ratios))) < 1.5
 
 
 # ---------------------------------------------------------------- the outline of a sphere

@@ -29,6 +29,8 @@ ENTRIES = [
     "calibration.read_beads",
     "calibration.write_beads",
     "calibration.find_spots",
+    "calibration.missing_beads",
+    "calibration.spots_near",
     "calibration.sphere_shift_px",
     "calibration.triangulated",
     "calibration.match_beads",

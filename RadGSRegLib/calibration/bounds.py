@@ -57,10 +57,9 @@ SCALE_STEP = 1.4
 # A candidate's curvature exceeds the mean about it by this factor. No evidence.
 CLEAR_CURVATURE = 5.0
 # To that mean this share of the strongest curvature is added, that of the strongest ten thousandth
-# of the pixels. (Four realistic simulated X-rays: 0.02 meets 91 % of the beads, 0.03 90 %, 0.05
-# 79 %; four others with 0.03 only 69 %. Drawn, bones of few photons: 65, 29 and 7 wrong spots
-# beside 50 beads. Without, clipped plateaus fill the list: a bead of the wrist was lost.)
-FAINT = 0.03
+# of the pixels. (Realistic simulated X-rays of seeds 0 to 5, 192 beads: 0.03 lists 88 % of them,
+# 0.01 97 %, 0.003, 0.001 and 0.0003 99 %; what is wrong is then told by `VAGUE_PX`.)
+FAINT = 0.002
 STRONG = 0.9999
 # How far "about it" reaches, radii. No evidence.
 ABOUT_RADII = 8.0
@@ -84,6 +83,13 @@ OUTLINE = 1.1
 SIZE_STEP = 0.15
 # Residuals above so many robust standard deviations lose weight. No evidence: a usual value.
 OUTLYING = 2.5
+# What a fit's own covariance, with as many independent pixels as its residuals have, is too small
+# by. (Drawn: errors were 1.3 to 1.55 times as large, in noise and over bones.)
+CENTRE_DOUBT = 1.35
+# A spot whose centre is less well known is none, pixels. (Realistic, seeds 0 to 5: 98.9 % of the
+# beads are better, and five wrong spots a view; 0.5 98.4 and one; 1.0 99.5 and 13. Drawn, radius 2
+# to 2.5: a hundredth of the beads is above 0.79.)
+VAGUE_PX = 0.75
 # A spot exceeds what its fit leaves by this factor. (Drawn: a hundredth of the beads is below 5.5
 # at worst; half of what is wrong is below 6 in noise. The wrist's beads have 11 to 46, clutter up
 # to 8.)
@@ -100,6 +106,12 @@ SAME_SHARE = 0.7
 VOTERS = 20
 # The share of a spot that lies in the picture. No evidence.
 IN_PICTURE = 0.6
+# Beads looked for where a camera predicts them lie within this share of their radius from there. A
+# camera of ten beads predicts the others to a few tenths of a pixel. No evidence.
+GUIDED_SHARE = 0.5
+# Their radius differs from the predicted one by this factor at the most. (In the flank of a display
+# that clips it is 0.6 of the others'.)
+GUIDED_SIZE = 1.8
 # Spots of several views are of one bead where its radius would differ by no more than this factor.
 # (The wrist, display clipped in one view: up to 1.2.)
 SAME_SIZE = 1.5

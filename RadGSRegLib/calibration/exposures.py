@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ..geometry import Array, Camera, Distortion, distort, undistort
 from ..system import Progress
 from . import bounds
-from .correspond import Match, RoughCamera, match_beads
+from .correspond import RoughCamera, match_beads
+from .guided import missing_beads
 from .resection import Resection, Sighting, resect
 from .spheres import sphere_shift_px
 from .spots import find_spots
@@ -111,14 +112,27 @@ def calibrate(
     """
     options = options or Calibrating()
     report = progress or Progress()
-    sightings: list[Sighting] = []
+    how = Resection(
+        options.shared_intrinsics, distortion=options.distortion, sphere_shift=sphere_shift_px
+    )
+    sightings, polarities = list[Sighting](), list[int]()
     for number, exposure in enumerate(exposures):
-        report(number / len(exposures), f"looking for beads in {exposure.name}")
-        sightings.append(_sighting(exposure, beads, options))
-    report(1.0, "refining the cameras")
-    views = _refined(sightings, options)
+        report(0.8 * number / len(exposures), f"looking for beads in {exposure.name}")
+        sighting, polarity = _sighting(exposure, beads, options)
+        sightings.append(sighting)
+        polarities.append(polarity)
+    report(0.8, "refining the cameras")
+    views = resect(sightings, how)
+    sightings = [
+        _again(exposure, sighting, view, polarity)
+        for exposure, sighting, view, polarity in zip(
+            exposures, sightings, views, polarities, strict=True
+        )
+    ]
+    report(0.9, "refining the cameras")
+    views = resect(sightings, how)
     return [
-        _seen(view, sighting.spots, beads) for view, sighting in zip(views, sightings, strict=True)
+        _shown(view, sighting.spots, beads) for view, sighting in zip(views, sightings, strict=True)
     ]
 
 
@@ -135,30 +149,27 @@ def radius_range_px(exposure: Exposure, beads: Beads) -> tuple[float, float]:
     return min(focals) * small / farthest, max(focals) * large / nearest
 
 
-def _sighting(exposure: Exposure, beads: Beads, options: Calibrating) -> Sighting:
+def _sighting(exposure: Exposure, beads: Beads, options: Calibrating) -> tuple[Sighting, int]:
+    """The beads that a picture shows, and whether metal is dark (-1) or bright (+1)."""
     radii = radius_range_px(exposure, beads)
-    spots, _ = find_spots(exposure.pixels, radii, polarity=options.polarity)
+    spots, polarity = find_spots(exposure.pixels, radii, polarity=options.polarity)
     straight = spots
     if isinstance(options.distortion, Distortion):
         straight = replace(spots, centres_px=undistort(spots.centres_px, options.distortion))
     clear = straight.some(np.arange(min(len(straight), bounds.CLEAREST * len(beads))))
-    match: Match = match_beads(exposure.name, beads, clear, exposure.rough)
-    return Sighting(exposure.name, beads, spots, match.pairs, match.camera, spots.sigma_px)
+    match = match_beads(exposure.name, beads, clear, exposure.rough)
+    sighting = Sighting(exposure.name, beads, spots, match.pairs, match.camera, spots.sigma_px)
+    return sighting, polarity
 
 
-def _refined(sightings: Sequence[Sighting], options: Calibrating) -> list[Calibrated]:
-    """Resection, and once more with the pairs that its cameras add."""
-    how = Resection(
-        options.shared_intrinsics, distortion=options.distortion, sphere_shift=sphere_shift_px
-    )
-    views = resect(sightings, how)
-    again = [
-        replace(s, pairs=_paired(v, s.spots, s.beads), camera=v.camera)
-        for v, s in zip(views, sightings, strict=True)
-    ]
-    if all(len(b.pairs) <= len(v.pairs) for b, v in zip(again, views, strict=True)):
-        return views
-    return resect(again, how)
+def _again(exposure: Exposure, sighting: Sighting, view: Calibrated, polarity: int) -> Sighting:
+    """A sighting with the pairs that a first camera adds: spots that were there already, and beads
+    that are looked for where it predicts them."""
+    pairs = _paired(view, sighting.spots, sighting.beads)
+    if len(pairs) < len(view.pairs):
+        pairs = view.pairs
+    known = replace(sighting, pairs=pairs, camera=view.camera)
+    return missing_beads(exposure.pixels, known, view.camera, polarity, view.distortion)
 
 
 def shown_px(view: Calibrated, centres_mm: Array) -> Array:
@@ -179,7 +190,7 @@ def _paired(view: Calibrated, spots: Spots, beads: Beads) -> NDArray[np.int64]:
     return np.column_stack([number[kept], nearest[kept]])
 
 
-def _seen(view: Calibrated, spots: Spots, beads: Beads) -> Calibration:
+def _shown(view: Calibrated, spots: Spots, beads: Beads) -> Calibration:
     shadows = shadows_px(view.camera, view.distortion, beads)
     columns, rows = view.camera.size
     middle, radius = shadows[:, :2], shadows[:, 2:]

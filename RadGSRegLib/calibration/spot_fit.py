@@ -18,7 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Array
-from .bounds import FIT_STEPS, OUTLYING, REACH_PX, REACH_RADII, SIZE_STEP
+from .bounds import (
+    CENTRE_DOUBT,
+    FIT_STEPS,
+    LEAST_NOISE_PX,
+    OUTLYING,
+    REACH_PX,
+    REACH_RADII,
+    SIZE_STEP,
+)
+from .spot_noise import alike_pixels
 
 Image = NDArray[np.float32]
 
@@ -180,7 +189,9 @@ class _Fit:
         inverse = np.linalg.inv(normal)
         freedom = np.maximum(weights.sum(axis=1) - normal.shape[1], 1.0)
         variance = np.sum(weights * residual**2, axis=1) / freedom
+        variance *= CENTRE_DOUBT**2 * alike_pixels(self.dx, self.dy, np.sqrt(weights) * residual)
         sigma = np.sqrt(np.abs(0.5 * (inverse[:, 0, 0] + inverse[:, 1, 1])) * variance)
+        sigma = np.hypot(sigma, LEAST_NOISE_PX)
         height = self.linear[:, 0] * np.tanh(0.5 * radius / soft)
         within = own.sum(axis=1) / np.maximum(spot.sum(axis=1), 1)
         return Fitted(corner + self.shape[:, :2], radius, soft, height, left, sigma, within)

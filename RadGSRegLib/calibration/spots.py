@@ -15,6 +15,7 @@ from .bounds import (
     RADIUS_MARGIN,
     SAME_SHARE,
     SOFTEST,
+    VAGUE_PX,
     VOTERS,
 )
 from .spot_candidates import candidates, distinct
@@ -47,8 +48,8 @@ def find_spots(
     Returns:
         The spots, the clearest first, and the polarity. ``radii_px`` are those at half the
         height: 0.75 to 0.9 of the outline's, the more the fewer grey values the display leaves to
-        metal. ``score`` is the height over what the fit leaves (noise, and what is not round).
-        ``sigma_px`` knows noise alone: over bones errors are two to three times as large.
+        metal. ``score`` is the height over what the fit leaves (noise, and what is not round),
+        over ``sigma_px``.
 
     Raises:
         ValueError: for a picture that is not two-dimensional or not finite, for radii that are no
@@ -80,9 +81,15 @@ def find_spots(
         again = again.some(_plausible(again, sign, radius_px))
         chosen[sign] = again, _score(again, sign)
     sign = max(chosen, key=lambda s: float(np.sum(chosen[s][1][:VOTERS])))
-    fit, score = chosen[sign]
-    spots = Spots(fit.centres_px, fit.radii_px, score, fit.sigma_px)
-    return spots.some(np.arange(min(most, len(spots)))), sign
+    return spots_of(*chosen[sign], most), sign
+
+
+def spots_of(fit: Fitted, score: Array, most: int) -> Spots:
+    """The clearest of what was fitted, by how high and how well placed they are."""
+    # A smooth bump of a body may fit as well as a bead, but its place is vague.
+    clear = score / fit.sigma_px
+    order = np.argsort(-clear, kind="stable")[:most]
+    return Spots(fit.centres_px, fit.radii_px, clear, fit.sigma_px).some(order)
 
 
 def _score(spots: Fitted, sign: int) -> Array:
@@ -95,6 +102,7 @@ def _plausible(spots: Fitted, sign: int, radius_px: tuple[float, float]) -> NDAr
     """Those that are sharp too and of the size that is searched, each once, the clearest first."""
     margin = 1.0 + RADIUS_MARGIN
     good = (spots.soft_px < SOFTEST * spots.radii_px) & (spots.within > IN_PICTURE)
+    good &= spots.sigma_px < VAGUE_PX
     good &= (spots.radii_px > radius_px[0] / margin) & (spots.radii_px < radius_px[1] * margin)
     return _distinct(spots, _score(spots, sign), good)
 

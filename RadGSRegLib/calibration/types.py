@@ -32,7 +32,7 @@ class Spots:
 
     ``centres_px`` (N, 2) as (column, row), pixel centres at integers; ``radii_px`` (N,);
     ``score`` (N,) how clear each is, the clearest first; ``sigma_px`` (N,) standard deviation of
-    a centre along an axis as the noise about it has it, None where that is not known.
+    a centre along an axis as what its fit leaves has it, None where that is not known.
     """
 
     centres_px: Array

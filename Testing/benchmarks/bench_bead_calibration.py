@@ -1,0 +1,220 @@
+"""From simulated X-rays of beads to cameras: what is met, and how far the cameras are off.
+
+    python Testing/benchmarks/bench_bead_calibration.py --seeds 100 110 [--no-patient] [--device]
+
+Realistic X-rays of 488 x 488 pixels of the layout two-plates on its posts, over the built-in
+phantom or in air (`--no-patient`). Each view is searched (`find_spots`), matched with the nominal
+focal length and spacing (`match_beads`), refined (`resect`), and what is missing is looked for
+again (`missing_beads`) and refined once more. With `--device`: eight views from anywhere by one
+device, whose principal point is the middle (which is not told), alone and with shared intrinsics.
+Beads count whose outline is wholly in the picture and whose centre is a radius or more from any
+other's; those that the display hides count as well. A spot is right within half a radius. The
+source and the rotation are in the beads' frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from RadGSRegLib.calibration import (
+    Beads,
+    Calibrated,
+    Resection,
+    RoughCamera,
+    Sighting,
+    Spots,
+    find_spots,
+    layout,
+    match_beads,
+    missing_beads,
+    posts_under,
+    resect,
+    sphere_shift_px,
+)
+from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Array, Camera
+from RadGSRegLib.simulation import (
+    BeadPhantom,
+    Prepared,
+    SimulationParameters,
+    simulate_beads,
+    simulate_phantom_case,
+)
+
+RADII_PX = (2.5, 7.5)
+ALONE = Resection(sphere_shift=sphere_shift_px)
+SHARED = replace(ALONE, shared_intrinsics=True)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A view and its truth: ``camera`` in the beads' frame, ``places`` and ``radii`` in pixels."""
+
+    name: str
+    picture: NDArray[np.float32]
+    camera: Camera
+    places: Array
+    radii: Array
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which beads are wholly in the picture and not upon another."""
+        side = np.array(self.camera.size) - 1.0
+        inside = (self.places > self.radii[:, None]) & (self.places < side - self.radii[:, None])
+        apart = np.hypot(*(self.places[:, None] - self.places[None]).transpose(2, 0, 1))
+        np.fill_diagonal(apart, np.inf)
+        return np.asarray(inside.all(axis=1) & (apart.min(axis=1) > self.radii))
+
+    def met(self, spots: Spots, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the pairs (M, 2) are right."""
+        away = spots.centres_px[pairs[:, 1]] - self.places[pairs[:, 0]]
+        return np.asarray(np.hypot(*away.T) < 0.5 * self.radii[pairs[:, 0]])
+
+
+def shown_views(seed: int, beads: Beads, patient: bool, device: bool) -> list[Shown]:
+    """The views of a seed."""
+    axes, radii = posts_under(beads) or (None, None)
+    phantom = BeadPhantom(beads.name, beads.centres_mm, beads.diameters_mm, axes, radii)
+    parameters = SimulationParameters.preset("realistic")
+    if device:
+        parameters = replace(parameters, path="arbitrary", views=8, principal_px=0.0)
+    if patient:
+        case = simulate_phantom_case(seed, parameters, prepared=Prepared(beads=phantom))
+        views, truth = case.case.views, case.truth
+    else:
+        alone = simulate_beads(phantom, parameters, seed)
+        views, truth = alone.views, alone.truth
+    out = []
+    for view in views:
+        to_camera = view.camera.world_to_camera @ np.array(truth["beads_to_world"])
+        camera = replace(view.camera, world_to_camera=to_camera)
+        depth = beads.centres_mm @ to_camera[2, :3] + to_camera[2, 3]
+        size = 0.5 * beads.diameters_mm * camera.focal_px / depth
+        places = np.array(truth["beads_px"][view.name])
+        out.append(Shown(f"{seed} {view.name}", view.pixels, camera, places, size))
+    return out
+
+
+class Tally:
+    """What came of all views, by name of a column."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[float]] = {}
+        self.refused: list[str] = []
+
+    def add(self, **values: float) -> None:
+        for name, value in values.items():
+            self.columns.setdefault(name, []).append(value)
+
+    def camera(self, kind: str, view: Calibrated, truth: Camera) -> None:
+        """The errors of a camera."""
+        turn = view.camera.world_to_camera[:3, :3] @ truth.world_to_camera[:3, :3].T
+        off = view.camera.source_world - truth.source_world
+        self.add(
+            **{
+                f"{kind}: rms, px": view.rms_px,
+                f"{kind}: source, mm": float(np.linalg.norm(off)),
+                f"{kind}: rotation, degrees": float(
+                    np.degrees(Rotation.from_matrix(turn).magnitude())
+                ),
+            }
+        )
+
+    def report(self) -> None:
+        """Sums as shares, the rest as median and 95 %."""
+        c = self.columns
+        beads = sum(c["beads"])
+        print(
+            f"{len(c['beads'])} views, {beads:.0f} beads; recall of spots "
+            f"{sum(c['met']) / beads:.3f}, of pairs {sum(c['paired']) / beads:.3f}, with the "
+            f"second search {sum(c['in the end']) / beads:.3f}; false spots "
+            f"{1 - sum(c['all met']) / sum(c['spots']):.3f}, wrong pairs {sum(c['wrong']):.0f}; "
+            f"refused {self.refused}"
+        )
+        for name, values in c.items():
+            if ":" in name or name == "seconds":
+                far = np.percentile(values, 95)
+                print(f"  {name}: {np.median(values):.3f} / {far:.3f} ({len(values)})")
+        ratios = np.array(c["error over sigma"])
+        print(
+            f"  errors over sigma: rms {np.sqrt(np.mean(ratios**2)):.2f}, median of sizes "
+            f"{np.median(np.abs(ratios)):.2f} (normal: 0.67)"
+        )
+
+
+def sighted(view: Shown, beads: Beads, tally: Tally) -> Sighting | None:
+    """Search, match and search again; what is met goes to the tally."""
+    start = time.perf_counter()
+    spots, polarity = find_spots(view.picture, RADII_PX)
+    away = np.hypot(*(spots.centres_px[:, None] - view.places[None]).transpose(2, 0, 1))
+    near = away < 0.5 * view.radii
+    counted = view.counted
+    before, after = np.zeros((0, 2), np.int64), None
+    sigma = spots.sigma_px
+    try:
+        camera = view.camera.size
+        match = match_beads(view.name, beads, spots, RoughCamera(camera, *NOMINAL))
+        before = match.pairs
+        first = Sighting(view.name, beads, spots, match.pairs, match.camera, sigma)
+        after = missing_beads(view.picture, first, resect([first], ALONE)[0].camera, polarity)
+    except InputError as problem:
+        tally.refused.append(str(problem)[:60])
+    seconds = time.perf_counter() - start
+    last = before if after is None else after.pairs
+    right = view.met(spots if after is None else after.spots, last)
+    own = right[: len(before)]
+    tally.add(
+        **{
+            "beads": counted.sum(),
+            "met": (near.any(axis=0) & counted).sum(),
+            "paired": counted[before[own, 0]].sum(),
+            "in the end": counted[last[right, 0]].sum(),
+            "spots": len(spots),
+            "all met": near.any(axis=1).sum(),
+            "wrong": (~right).sum(),
+            "seconds": seconds,
+        }
+    )
+    if after is not None and after.spots.sigma_px is not None:
+        pairs = last[right]
+        error = after.spots.centres_px[pairs[:, 1]] - view.places[pairs[:, 0]]
+        for ratio in (error / after.spots.sigma_px[pairs[:, 1], None]).ravel():
+            tally.add(**{"error over sigma": float(ratio)})
+    return after
+
+
+_PARAMETERS = SimulationParameters.preset("realistic")
+NOMINAL = (
+    _PARAMETERS.source_detector_mm / _PARAMETERS.pixel_mm,
+    (_PARAMETERS.pixel_mm, _PARAMETERS.pixel_mm),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs=2, default=(100, 110), help="first, and after")
+    parser.add_argument("--no-patient", action="store_true")
+    parser.add_argument("--device", action="store_true", help="eight views of one device")
+    given = parser.parse_args()
+    beads, tally = layout("two-plates"), Tally()
+    for seed in range(*given.seeds):
+        views = shown_views(seed, beads, not given.no_patient, given.device)
+        found = [(view, sighted(view, beads, tally)) for view in views]
+        kept = [(view, sighting) for view, sighting in found if sighting is not None]
+        for view, sighting in kept:
+            tally.camera("alone", resect([sighting], ALONE)[0], view.camera)
+        if given.device and kept:
+            together = resect([sighting for _, sighting in kept], SHARED)
+            for (view, _), camera in zip(kept, together, strict=True):
+                tally.camera("shared", camera, view.camera)
+    tally.report()
+
+
+if __name__ == "__main__":
+    main()
