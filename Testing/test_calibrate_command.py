@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from RadGSRegLib.calibration import (
     corrected,
     layout,
     read_beads,
+    verdict,
+    write_beads,
 )
 from RadGSRegLib.cases import read_views, write_tiff
 from RadGSRegLib.errors import InputError
@@ -156,7 +159,7 @@ def test_radii_without_any_idea_of_the_c_arm() -> None:
 
 def test_the_same_beads_elsewhere_are_not_mistaken() -> None:
     other = Beads("other", BEADS.centres_mm * np.array([1.0, 1.0, 0.4]), BEADS.diameters_mm)
-    with pytest.raises(InputError, match="ap"):
+    with pytest.raises(InputError, match=r"^ap\b"):
         calibrate([Exposure("ap", picture(camera(8.0, 5.0)), (PIXEL, PIXEL), DISTANCE)], other)
 
 
@@ -187,3 +190,76 @@ def test_the_beads_of_a_ct_become_a_file(
     assert len(read) == len(middles)
     assert apart.min(axis=1).max() < 0.2
     assert not (tmp_path / "found/holder.stl").exists()
+
+
+def test_a_folder_with_distortion_is_corrected(tmp_path: Path) -> None:
+    bent = Distortion((209.5, 209.5), 210.0, radial=(0.015, 0.0), spiral=(0.01, 0.0))
+    true = [camera(8.0, 5.0), camera(50.0, -10.0), camera(-30.0, 12.0)]
+    (tmp_path / "shown").mkdir()
+    for number, view in enumerate(true):
+        write_tiff(picture(view, bent), (PIXEL, PIXEL), tmp_path / f"shown/{number}.tif")
+    (tmp_path / "shown/notes.txt").write_text("not a picture")
+    out = tmp_path / "views.json"
+    given = ["calibrate", str(tmp_path / "shown"), "--beads", "two-plates", "--out", str(out)]
+    nominal = ["--pixel-mm", str(PIXEL), "--source-detector-mm", str(DISTANCE)]
+    options = ["--shared-intrinsics", "--fit-distortion", "--metal", "dark", "--export", "opencv"]
+    assert cli.main([*given, *nominal, *options]) == 0
+    entries = json.loads(out.read_text())["views"]
+    assert [entry["name"] for entry in entries] == ["0", "1", "2"]
+    assert entries[1]["image"] == "views_calibration/corrected_1.tif"
+    for view, entry in zip(read_views(out), entries, strict=True):
+        # Where the corrected picture shows metal it is dark.
+        shadows = np.array(entry["metal_px"])
+        inside = ((shadows[:, :2] > 8) & (shadows[:, :2] < 411)).all(axis=1)
+        for u, v, radius in shadows[inside]:
+            column, row = round(u), round(v)
+            near = view.pixels[row - 8 : row + 9, column - 8 : column + 9]
+            assert view.pixels[row, column] < np.median(near) - 1.0, (view.name, u, v, radius)
+    record = json.loads((tmp_path / "views_calibration/calibration.json").read_text())
+    assert record["views"][0]["distortion"]["radial"][0] == pytest.approx(0.015, abs=0.006)
+    # A run without exports leaves none of before.
+    assert (tmp_path / "views_calibration/opencv_0.yml").exists()
+    assert cli.main([*given, *nominal, "--shared-intrinsics", "--fit-distortion"]) == 0
+    assert not (tmp_path / "views_calibration/opencv_0.yml").exists()
+
+
+def test_two_pictures_of_one_name_are_kept_apart(shown: Path, tmp_path: Path) -> None:
+    for name, folder in (("ap", "a"), ("oblique", "b")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.tif").write_bytes((shown / f"{name}.tif").read_bytes())
+    given = [str(tmp_path / "a/1.tif"), str(tmp_path / "b/1.tif"), "--beads", "two-plates"]
+    out = tmp_path / "views.json"
+    nominal = ["--pixel-mm", str(PIXEL), "--source-detector-mm", str(DISTANCE)]
+    assert cli.main(["calibrate", *given, *nominal, "--out", str(out)]) == 0
+    assert [view.name for view in read_views(out)] == ["1", "1-2"]
+    written = {path.name for path in (tmp_path / "views_calibration").glob("beads_*.png")}
+    assert written == {"beads_1.png", "beads_1-2.png"}
+
+
+def test_what_is_poor_is_named() -> None:
+    (good,) = calibrate(
+        [Exposure("ap", picture(camera(8.0, 5.0)), (PIXEL, PIXEL), DISTANCE)], BEADS
+    )
+    assert verdict([good], {"ap": 0.2})[0] == "ok"
+    status, reason = verdict([good], {"ap": 1.2})
+    assert (status, reason) == ("uncertain", "ap is not known to 1 mm at the beads")
+    rough = replace(good.view, residuals_px=good.view.residuals_px + 2.0)
+    assert "more than 1 px" in verdict([replace(good, view=rough)], {"ap": 0.2})[1]
+    few = replace(good.view, pairs=good.view.pairs[:7])
+    assert "fewer than 8" in verdict([replace(good, view=few)], {"ap": 0.2})[1]
+    lost = replace(good, missing=np.arange(len(good.missing)) > 5)
+    assert "less than 60%" in verdict([lost], {"ap": 0.2})[1]
+
+
+def test_an_uncertain_calibration_says_so_by_its_exit_status(shown: Path, tmp_path: Path) -> None:
+    # Half of the beads stand elsewhere: what is left fits, and is too little.
+    beads = layout("two-plates")
+    moved = beads.centres_mm.copy()
+    moved[8:] += np.random.default_rng(4).uniform(6.0, 25.0, (len(moved) - 8, 3))
+    write_beads(tmp_path / "beads.json", Beads("moved", moved, beads.diameters_mm))
+    given = [str(shown / "ap.tif"), "--beads", str(tmp_path / "beads.json")]
+    nominal = ["--pixel-mm", str(PIXEL), "--source-detector-mm", str(DISTANCE)]
+    out = tmp_path / "views.json"
+    assert cli.main(["calibrate", *given, *nominal, "--out", str(out)]) == 3
+    record = json.loads((tmp_path / "views_calibration/calibration.json").read_text())
+    assert record["reason"] == "ap shows less than 60% of the beads that lie within it"

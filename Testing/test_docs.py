@@ -55,7 +55,8 @@ def test_commands_of_the_readme_parse() -> None:
             if words and words[0].endswith("radgsreg"):
                 seen.add(parser.parse_args(words[1:]).command)
     wanted = {"demo", "register", "reconstruct", "simulate", "evaluate", "info"}
-    assert seen == wanted | {"segment", "pretrain", "levels", "standardize", "surface"}
+    more = {"segment", "pretrain", "levels", "standardize", "surface", "beads", "calibrate"}
+    assert seen == wanted | more
 
 
 def test_ci_runs_what_the_readme_says() -> None:

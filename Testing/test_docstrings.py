@@ -24,6 +24,7 @@ ENTRIES = [
     "bones.bone_surface",
     "bones.resliced",
     "bones.write_mesh",
+    "calibration.calibrate",
     "calibration.find_ct_beads",
     "calibration.holder",
     "calibration.read_beads",

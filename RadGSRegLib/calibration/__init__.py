@@ -20,6 +20,7 @@ from .exposures import Exposure as Exposure
 from .exposures import calibrate as calibrate
 from .exposures import shadows_px as shadows_px
 from .grid_picture import grid_distortion as grid_distortion
+from .grid_picture import grid_distortion_of as grid_distortion_of
 from .guided import missing_beads as missing_beads
 from .guided import spots_near as spots_near
 from .layouts import LAYOUTS as LAYOUTS

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..geometry import Array, Camera, Distortion, distort, undistort
 from ..system import Progress
 from . import bounds
@@ -25,7 +26,7 @@ class Exposure:
     """An X-ray of beads.
 
     ``pixels`` (rows, columns) float32; ``spacing_mm`` (column step, row step) at the detector and
-    ``source_detector_mm``, None where nobody says them.
+    ``source_detector_mm``, None where nothing says them.
     """
 
     name: str
@@ -155,7 +156,10 @@ def _sighting(exposure: Exposure, beads: Beads, options: Calibrating) -> tuple[S
     spots, polarity = find_spots(exposure.pixels, radii, polarity=options.polarity)
     straight = spots
     if isinstance(options.distortion, Distortion):
-        straight = replace(spots, centres_px=undistort(spots.centres_px, options.distortion))
+        try:
+            straight = replace(spots, centres_px=undistort(spots.centres_px, options.distortion))
+        except ValueError as error:
+            raise InputError(exposure.name, str(error), "take the distortion's own grid") from error
     clear = straight.some(np.arange(min(len(straight), bounds.CLEAREST * len(beads))))
     match = match_beads(exposure.name, beads, clear, exposure.rough)
     sighting = Sighting(exposure.name, beads, spots, match.pairs, match.camera, spots.sigma_px)

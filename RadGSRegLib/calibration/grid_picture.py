@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..geometry import Array, Distortion, distort
 from . import bounds
 from .resection import no_distortion
+from .spots import find_spots
 from .types import Spots
 
 
@@ -136,3 +137,21 @@ def grid_distortion(view: str, spots: Spots, size: tuple[int, int]) -> tuple[Dis
     if keep.sum() < bounds.GRID_NODES:
         raise InputError(view, "shows a grid that no homography and distortion explain")
     return bent(x), float(np.sqrt(np.mean(off[keep] ** 2)))
+
+
+def grid_distortion_of(view: str, picture: NDArray[np.float32]) -> tuple[Distortion, float]:
+    """`grid_distortion` of a picture (rows, columns), whose spots are searched for.
+
+    Raises InputError naming it also where the grid is farther from the model than a pixel.
+    """
+    rows, columns = picture.shape
+    least, most = (share * max(rows, columns) for share in bounds.GRID_RADIUS)
+    spots, _ = find_spots(picture, (least + 1.0, most), most=bounds.GRID_SPOTS)
+    distortion, left_px = grid_distortion(view, spots, (columns, rows))
+    if left_px > bounds.MOST_RMS_PX:
+        raise InputError(
+            view,
+            f"shows a grid that lies {left_px:.1f} px from a barrel, pincushion or S shape",
+            "use a sharp picture of a flat grid, taken as the X-rays were",
+        )
+    return distortion, left_px

@@ -113,6 +113,14 @@ def missing_beads(
     if distortion is not None:
         places = distort(places, distortion)
     more, numbers = spots_near(picture, places, smaller * outline[lost], polarity)
+    # A shadow that a bead has already is not another's too.
+    taken = spots.centres_px[pairs[:, 1]]
+    free = []
+    for number, (place, radius) in enumerate(zip(more.centres_px, more.radii_px, strict=True)):
+        if not (np.hypot(*(taken - place).T) < bounds.GUIDED_SHARE * radius).any():
+            free.append(number)
+            taken = np.vstack([taken, place])
+    more, numbers = more.some(np.array(free, dtype=np.int64)), numbers[free]
     new = np.column_stack([lost[numbers], len(spots) + np.arange(len(more))])
     joined = Spots(
         np.concatenate([spots.centres_px, more.centres_px]),

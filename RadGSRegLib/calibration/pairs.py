@@ -85,20 +85,20 @@ def _meeting(
 ) -> list[tuple[int, int, Array]]:
     """The pairs of spots of two views whose rays pass within 2 ``most_mm``, and their middles."""
     first, second = views
-    one, two = rays[first], rays[second]
+    first_rays, second_rays = rays[first], rays[second]
     base = cameras[second].source_world - cameras[first].source_world
-    along = one @ two.T
+    along = first_rays @ second_rays.T
     apart = 1.0 - along**2
     if not apart.size or apart.min() < 1e-6:
         return []  # no spots, or parallel views: their rays fix no point
-    to_one, to_two = (one @ base)[:, None], (two @ base)[None, :]
-    depth_one = (to_one - along * to_two) / apart
-    depth_two = (along * to_one - to_two) / apart
-    on_one = cameras[first].source_world + depth_one[..., None] * one[:, None]
-    on_two = cameras[second].source_world + depth_two[..., None] * two[None]
-    gap = np.linalg.norm(on_one - on_two, axis=-1)
-    near = (gap <= 2.0 * most_mm) & (depth_one > 0) & (depth_two > 0)
-    middles = 0.5 * (on_one + on_two)
+    to_first, to_second = (first_rays @ base)[:, None], (second_rays @ base)[None, :]
+    first_depth = (to_first - along * to_second) / apart
+    second_depth = (along * to_first - to_second) / apart
+    on_first = cameras[first].source_world + first_depth[..., None] * first_rays[:, None]
+    on_second = cameras[second].source_world + second_depth[..., None] * second_rays[None]
+    gap = np.linalg.norm(on_first - on_second, axis=-1)
+    near = (gap <= 2.0 * most_mm) & (first_depth > 0) & (second_depth > 0)
+    middles = 0.5 * (on_first + on_second)
     return [(int(a), int(b), middles[a, b]) for a, b in zip(*np.nonzero(near), strict=True)]
 
 

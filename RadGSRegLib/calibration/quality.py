@@ -18,11 +18,13 @@ def verdict(done: Sequence[Calibration], known_mm: Mapping[str, float]) -> tuple
     poor = [c.view.name for c in done if known_mm[c.view.name] > CALIBRATION_MM]
     rough = [c.view.name for c in done if c.view.rms_px > bounds.MOST_RMS_PX]
     few = [c.view.name for c in done if len(c.view.pairs) < bounds.TRUSTED_PAIRS]
+    lost = [c.view.name for c in done if c.missing.mean() > 1.0 - bounds.LEAST_MET]
     for names, what in (
+        (lost, f"shows less than {bounds.LEAST_MET:.0%} of the beads that lie within it"),
         (rough, f"leaves more than {bounds.MOST_RMS_PX:g} px between beads and shadows"),
         (few, f"shows fewer than {bounds.TRUSTED_PAIRS} of the beads"),
         (poor, f"is not known to {CALIBRATION_MM:g} mm at the beads"),
     ):
         if names:
             return "uncertain", f"{', '.join(names)} {what}"
-    return "ok", "all beads that were found lie where the cameras show them"
+    return "ok", "the beads that were met lie where the cameras show them"

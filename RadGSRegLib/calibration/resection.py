@@ -106,10 +106,11 @@ def start_state(
     groups = tuple(0 if options.shared_intrinsics else v for v in range(len(cameras)))
     if options.shared_intrinsics:
         mirrored = {bool(np.linalg.det(c.intrinsic[:2, :2]) < 0) for c in cameras}
-        if len(mirrored) > 1 or len({c.size for c in cameras}) > 1:
+        shapes = {round(abs(float(c.intrinsic[0, 0] / c.intrinsic[1, 1])), 3) for c in cameras}
+        if len(mirrored) > 1 or len(shapes) > 1 or len({c.size for c in cameras}) > 1:
             raise InputError(
                 ", ".join(names),
-                "differ in size, or in whether they are mirrored",
+                "differ in size, in the shape of their pixels, or in whether they are mirrored",
                 "one device's pictures are alike: calibrate these without shared intrinsics",
             )
         middle = np.median([c.intrinsic for c in cameras], axis=0)

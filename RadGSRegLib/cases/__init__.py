@@ -80,4 +80,5 @@ from .views import write_tiff as write_tiff
 from .views import write_views as write_views
 from .work import claim as claim
 from .work import make_folder as make_folder
+from .xray import XrayImage as XrayImage
 from .xray import read_xray as read_xray

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import argparse
-import os
+import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..choices import CAMERA_FORMATS, Intensity
+from ..choices import CAMERA_FORMATS
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
-from .arguments import add_path, add_progress, positive_mm
+from .arguments import add_path, add_progress, positive_mm, whole
+from .calibrated_files import Pictures, beside, draw, view_entries, view_record, write_exports
 from .command import Command, Outcome
 from .running import results_folder
 
 if TYPE_CHECKING:
-    from ..calibration import Calibration, Exposure
-    from ..cases import Ledger
+    from ..cases import Ledger, XrayImage
     from ..geometry import Distortion
 
-_PICTURES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".dcm", ".mha", ".nrrd", ".nii", ".gz", ""}
+_PICTURES = {
+    ".tif",
+    ".tiff",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".dcm",
+    ".ima",
+    ".mha",
+    ".nrrd",
+    ".nii",
+    ".gz",
+}
+# Of a calibration before, which this one may not have.
+_EARLIER = re.compile(r"(beads|matrix|opencv|mayacam|corrected)_.+|rtk\.xml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="write the cameras for other programs too; may be given several times",
     )
+    parser.add_argument(
+        "--frame", type=whole(0), metavar="N", help="of pictures that hold several, from 0"
+    )
     add_progress(parser)
 
 
@@ -80,22 +94,8 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--out", "is missing", "name the views.json to write")
     if args.out.suffix.lower() != ".json":
         raise InputError(args.out, "is no .json file", "name the views.json to write")
-    if args.out.exists() and not (_beside(args.out) / "calibration.json").is_file():
+    if args.out.exists() and not (beside(args.out) / "calibration.json").is_file():
         raise InputError(args.out, "is there already", "name a new file")
-
-
-def _beside(out: Path) -> Path:
-    """The folder of what comes with a ``views.json``."""
-    return out.with_name(f"{out.stem}_calibration")
-
-
-@dataclass(frozen=True)
-class _Read:
-    """Exposures, the files that they are from, and what they are shown as."""
-
-    exposures: list[Exposure]
-    paths: list[Path]
-    intensities: list[Intensity | None]
 
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
@@ -109,26 +109,28 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     if Path(args.beads).is_file():
         ledger.add_file(Path(args.beads))
     read = _read(args, ledger)
+    if len(read.exposures) == 1:
+        ledger.note("one view is calibrated; a registration needs two of one world")
     began = time.perf_counter()
     polarity = {None: None, "dark": -1, "bright": 1}[args.metal]
-    bent = _of_grid(args.grid, ledger)
+    bent = _of_grid(args.grid, read, ledger)
     options = Calibrating(args.shared_intrinsics, "fit" if args.fit_distortion else bent, polarity)
     done = calibrate(read.exposures, beads, options, progress.part(0.05, 0.8))
     seconds = time.perf_counter() - began
     middle = beads.centres_mm.mean(axis=0)
     worst = {c.view.name: camera_sigma_mm(c.view.camera, c.view.covariance, middle) for c in done}
     status, reason = verdict(done, worst)
-    with results_folder(str(_beside(args.out)), interrupt) as stage:
+    with results_folder(str(beside(args.out)), interrupt) as stage:
         progress(0.85, "drawing and writing")
-        entries = _entries(args.out, stage, read, done)
-        _write_exports(stage, args.export, done, read.exposures[0].spacing_mm or (1.0, 1.0))
+        entries = view_entries(args, stage, read, done, beads)
+        write_exports(stage, args.export, done, read)
         record: dict[str, Any] = {
             "schema": "radgsreg/calibration",
             "version": 1,
             "status": status,
             "reason": reason,
             "beads": {"name": beads.name, "count": len(beads)},
-            "views": [_to_json(c, worst[c.view.name]) for c in done],
+            "views": [view_record(c, worst[c.view.name]) for c in done],
             "timing_s": {"total": seconds},
             "inputs": ledger.inputs,
             "software": software_versions(),
@@ -138,8 +140,12 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 "notes": list(ledger.notes),
             },
         }
-        _draw(stage, done, read, worst, (status, reason, ledger.notes))
+        draw(stage, done, read, worst, (status, reason, ledger.notes))
         write_json(record, stage / "calibration.json")
+        written = {path.name for path in stage.iterdir()}
+    for path in beside(args.out).iterdir():
+        if path.name not in written and _EARLIER.fullmatch(path.name):
+            path.unlink()
     # The beads' frame is the world: nothing says how a patient lies in it.
     views = {"schema": "radgsreg/views", "version": 1, "patient_axes": "any", "views": entries}
     with output_file(args.out) as part:
@@ -150,49 +156,67 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         for c in done
     ]
     lines += [f"status: {status}: {reason}", *(f"note: {note}" for note in ledger.notes)]
-    lines.append(f"results: {args.out} (open {_beside(args.out) / 'report.html'})")
+    lines.append(f"results: {args.out} (open {beside(args.out) / 'report.html'})")
     facts = {"out": str(args.out), "status": status, "reason": reason}
     good = status == "ok"
     return Outcome(ExitStatus.OK if good else ExitStatus.NOT_TRUSTED, tuple(lines), facts)
 
 
-def _files(images: Sequence[Path]) -> list[Path]:
-    """The pictures, those of folders in the order of their names."""
-    out: list[Path] = []
+def _files(images: Sequence[Path], but: Path | None) -> list[Path]:
+    """The pictures, each once, those of folders in the order of their names; without the grid's."""
+    listed: list[Path] = []
     for path in images:
         if not path.exists():
             raise InputError(path, "does not exist")
-        if path.is_dir():
-            within = sorted(
-                p
-                for p in path.iterdir()
-                if p.is_file() and not p.name.startswith(".") and p.suffix.lower() in _PICTURES
-            )
-            if not within:
-                raise InputError(path, "holds no pictures")
-            out += within
-        else:
-            out.append(path)
-    return out
+        if not path.is_dir():
+            listed.append(path)
+            continue
+        within = [
+            p
+            for p in sorted(path.iterdir())
+            if p.suffix.lower() in _PICTURES and not p.name.startswith(".")
+        ]
+        if not within:
+            raise InputError(path, "holds no pictures", "name the files")
+        listed += within
+    grid = None if but is None else but.resolve()
+    return list({p.resolve(): p for p in listed if p.resolve() != grid}.values())
 
 
-def _read(args: argparse.Namespace, ledger: Ledger) -> _Read:
+def _picture(path: Path, frame: int | None, ledger: Ledger) -> XrayImage:
+    import numpy as np
+
+    from ..cases import read_xray
+
+    image = read_xray(path, frame)
+    if not np.isfinite(image.pixels).all():
+        raise InputError(path, "holds values that are no numbers")
+    ledger.add_file(path)
+    for note in image.notes:
+        ledger.note(f"{path.name} {note}")
+    return image
+
+
+def _read(args: argparse.Namespace, ledger: Ledger) -> Pictures:
     from ..calibration import Exposure
-    from ..cases import read_xray, view_name
+    from ..cases import file_stem, view_name
 
-    read, names = _Read([], [], []), set[str]()
-    for path in _files(args.images):
-        image = read_xray(path)
-        ledger.add_file(path)
-        for note in image.notes:
-            ledger.note(f"{path.name} {note}")
-        name = view_name(path.name.split(".")[0]) or "view"
-        while name.lower() in names:
-            name += "_"
-        names.add(name.lower())
+    read, stems = Pictures([], [], []), set[str]()
+    for path in _files(args.images, args.grid):
+        image = _picture(path, args.frame, ledger)
+        plain = path.name.removesuffix(path.suffix).removesuffix(".nii")
+        base = view_name(plain) or "view"
+        name, number = base, 1
+        while file_stem(name).lower() in stems:
+            number += 1
+            name = f"{base}-{number}"
+        stems.add(file_stem(name).lower())
         tags = image.tags
         spacing = image.spacing_mm or (tags.spacing_mm if tags is not None else None)
         if args.pixel_mm is not None:
+            if spacing is not None and max(abs(s - args.pixel_mm) for s in spacing) > 1e-3:
+                said = " x ".join(f"{s:g}" for s in spacing)
+                ledger.note(f"{path.name} says {said} mm a pixel; --pixel-mm is taken")
             spacing = (args.pixel_mm, args.pixel_mm)
         distance = args.source_detector_mm or (tags.source_detector_mm if tags else None)
         read.exposures.append(Exposure(name, image.pixels, spacing, distance))
@@ -201,139 +225,21 @@ def _read(args: argparse.Namespace, ledger: Ledger) -> _Read:
     return read
 
 
-def _of_grid(path: Path | None, ledger: Ledger) -> Distortion | None:
+def _of_grid(path: Path | None, read: Pictures, ledger: Ledger) -> Distortion | None:
     """The distortion that a picture of a grid shows."""
     if path is None:
         return None
-    from ..calibration import find_spots, grid_distortion
-    from ..cases import read_xray
+    from ..calibration import grid_distortion_of
 
-    image = read_xray(path)
-    ledger.add_file(path)
-    side = max(image.pixels.shape)
-    spots, _ = find_spots(image.pixels, (0.002 * side + 1.0, 0.02 * side), most=2000)
-    distortion, left_px = grid_distortion(path.name, spots, image.pixels.shape[::-1])
+    pixels = _picture(path, None, ledger).pixels
+    for exposure in read.exposures:
+        if exposure.pixels.shape != pixels.shape:
+            raise InputError(
+                path, f"is of another size than {exposure.name}", "take the grid as the X-rays"
+            )
+    distortion, left_px = grid_distortion_of(path.name, pixels)
     ledger.note(f"{path.name}: the grid's nodes lie within {left_px:.2f} px of the distortion")
     return distortion
-
-
-def _entries(out: Path, stage: Path, read: _Read, done: Sequence[Calibration]) -> list[Any]:
-    """The entries of ``views.json``; corrected pictures are written where there is distortion."""
-    from ..calibration import corrected
-    from ..cases import View, file_stem, view_to_json, write_tiff
-
-    entries = []
-    for exposure, path, intensity, c in zip(
-        read.exposures, read.paths, read.intensities, done, strict=True
-    ):
-        camera, spacing = c.view.camera, exposure.spacing_mm
-        image = os.path.relpath(path.resolve(), out.absolute().parent.resolve())
-        if c.view.distortion is not None:
-            name = f"corrected_{file_stem(exposure.name)}.tif"
-            straight = corrected(exposure.pixels, c.view.distortion)
-            write_tiff(straight, spacing or (1.0, 1.0), stage / name)
-            image = f"{_beside(out).name}/{name}"
-        view = View(
-            exposure.name, exposure.pixels, camera, spacing or (1.0, 1.0),
-            intensity=intensity or "display",
-            metal_px=_shadows(c), camera_covariance=c.view.covariance,
-        )  # fmt: skip
-        entry = view_to_json(view, image)
-        if spacing is None:
-            del entry["pixel_spacing_mm"]
-        entries.append(entry)
-    return entries
-
-
-def _shadows(c: Calibration) -> tuple[tuple[float, float, float], ...]:
-    """The beads' shadows in the picture that ``views.json`` names: without distortion."""
-    from ..geometry import undistort
-
-    middle, bent = c.shadows_px[:, :2], c.view.distortion
-    middle = middle if bent is None else undistort(middle, bent)
-    rounded = np.round(np.column_stack([middle, c.shadows_px[:, 2]]), 3)
-    return tuple((float(u), float(v), float(radius)) for u, v, radius in rounded)
-
-
-def _to_json(c: Calibration, known_mm: float) -> dict[str, Any]:
-    view, bent = c.view, c.view.distortion
-    return {
-        "name": view.name,
-        "rms_px": view.rms_px,
-        "beads": view.pairs[:, 0].tolist(),
-        "spots_px": c.spots.centres_px[view.pairs[:, 1]].tolist(),
-        "residuals_px": view.residuals_px.tolist(),
-        "source_world_mm": view.camera.source_world.tolist(),
-        "focal_px": view.camera.focal_px,
-        "sigma": np.sqrt(np.diag(view.covariance)).tolist(),
-        "known_mm": known_mm,
-        "distortion": None if bent is None else asdict(bent),
-    }
-
-
-def _draw(
-    stage: Path,
-    done: Sequence[Calibration],
-    read: _Read,
-    known_mm: Mapping[str, float],
-    said: tuple[str, str, Sequence[str]],
-) -> None:
-    """The beads over each picture, and the page."""
-    from ..cases import file_stem
-    from ..report import BeadPicture, beads_png, calibration_html
-
-    drawn = []
-    for exposure, c in zip(read.exposures, done, strict=True):
-        view, sigma = c.view, np.sqrt(np.diag(c.view.covariance))
-        taken = view.pairs[:, 1]
-        facts = [
-            ("beads", f"{len(view.pairs)}"),
-            ("between beads and shadows, px", f"{view.rms_px:.2f}"),
-            ("known at the beads' middle, mm", f"{known_mm[view.name]:.2f}"),
-            ("source, mm", ", ".join(f"{x:.1f}" for x in view.camera.source_world)),
-            ("source, one standard deviation, mm", f"{np.linalg.norm(sigma[3:6]):.2f}"),
-            ("focal length, px", f"{view.camera.focal_px:.1f} ± {sigma[6]:.1f}"),
-        ]
-        others = np.delete(c.spots.centres_px, taken, axis=0)[: len(c.shadows_px)]
-        picture = BeadPicture(
-            view.name, exposure.pixels, c.shadows_px, c.missing, others,
-            c.spots.centres_px[taken], view.residuals_px, facts,
-        )  # fmt: skip
-        png = beads_png(picture)
-        (stage / f"beads_{file_stem(view.name)}.png").write_bytes(png)
-        drawn.append((picture, png))
-    page = calibration_html(drawn, *said)
-    (stage / "report.html").write_text(page, encoding="utf-8")
-
-
-def _write_exports(
-    stage: Path,
-    formats: Sequence[str],
-    done: Sequence[Calibration],
-    spacing_mm: tuple[float, float],
-) -> None:
-    """The cameras for other programs; pictures with distortion are written corrected."""
-    from ..calibration import write_matrix, write_mayacam, write_opencv, write_rtk
-    from ..cases import DetectorGrid, file_stem
-
-    views = [c.view for c in done]
-    each = {
-        "matrix": (write_matrix, "matrix_{}.txt"),
-        "opencv": (write_opencv, "opencv_{}.yml"),
-        "mayacam": (write_mayacam, "mayacam_{}.txt"),
-    }
-    for name in dict.fromkeys(formats):
-        if name == "rtk":
-            # Its v axis runs upwards: rows of a picture that is not mirrored run against it.
-            up = np.sign(np.linalg.det(views[0].camera.intrinsic[:2, :2]))
-            middle = (np.array(views[0].camera.size) - 1) / 2.0
-            axes = np.diag([spacing_mm[0], -up * spacing_mm[1]])
-            grid = DetectorGrid(-axes @ middle, axes)
-            write_rtk(stage / "rtk.xml", views, grid, undistorted=True)
-            continue
-        write, place = each[name]
-        for view in views:
-            write(stage / place.format(file_stem(view.name)), view, undistorted=True)
 
 
 COMMAND = Command(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..cases import camera_sigma_mm
 from ..geometry import Array, Camera, Rigid, projection_by_camera, projection_by_point, skew
 from .scene import Scene
 
@@ -28,6 +29,19 @@ def calibration_covariance(scene: Scene, ct_to_world: Array) -> Array | None:
         number: known[view.name] for number, view in enumerate(scene.views) if view.name in known
     }
     return propagated(views, covariances, Rigid(ct_to_world), some, scene.bodies.centre_ct)
+
+
+def loosest(scene: Scene, ct_to_world: Array) -> list[str]:
+    """The views whose cameras are the least sure where the vertebra is at a pose (4, 4): the worst,
+    and those at least half as unsure."""
+    place = Rigid(ct_to_world).apply(scene.bodies.centre_ct)
+    unsure_mm = {
+        view.name: camera_sigma_mm(view.camera, scene.camera_covariances[view.name], place)
+        for view in scene.views
+        if view.name in scene.camera_covariances
+    }
+    most_mm = max(unsure_mm.values(), default=0.0)
+    return [name for name, sigma_mm in unsure_mm.items() if sigma_mm >= 0.5 * most_mm]
 
 
 def propagated(

@@ -18,6 +18,7 @@ from ..views import ViewFilter
 from .bounds import CLICKS_APART_MM, STANDS_ALONE, WORTH_FINISHING
 from .evidence import Evidence, gather_evidence
 from .exploring import beyond_doubt, explore
+from .geometry_error import loosest
 from .options import Places, RegistrationOptions
 from .proposers import (
     Alternative,
@@ -361,7 +362,7 @@ def registration_of(
     """Judge an outcome, and say all that is known of it."""
     best, evidence = outcome.fine[0], outcome.evidence
     drawn = [view.name for view in scene.views if view.bone_alone]
-    verdict = mistrust_calibration(judge(evidence), evidence, list(scene.camera_covariances))
+    verdict = mistrust_calibration(judge(evidence), evidence, loosest(scene, best.ct_to_world))
     verdict = mistrust_drawn(mistrust_nominal(verdict, scene.nominal), drawn)
     scores = best.refined.evaluation.view_scores
     return Registration(

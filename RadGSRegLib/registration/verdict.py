@@ -89,7 +89,7 @@ def judge(evidence: Evidence) -> Verdict:
 
 def mistrust_calibration(verdict: Verdict, evidence: Evidence, loose: Sequence[str]) -> Verdict:
     """Return no `ok` where the expected error passes its bounds because of how unsure the cameras
-    are; ``loose``: the views whose calibrations say so."""
+    are; ``loose``: the views whose cameras are the least sure."""
     error_mm = evidence.calibration_error_mm
     if verdict.status != "ok" or error_mm is None:
         return verdict

@@ -26,7 +26,7 @@ from .consistency import predicted
 from .display import Display
 from .watch import Watch
 
-# Each bend that is tried is the last one bent by this much more; at most so many one way.
+# Each bend that is tried is the last one bent by this much more; so many are tried at most.
 _STEP, _MOST_STEPS = 0.3, 6
 _ROUNDS = 3
 

@@ -41,7 +41,7 @@ SCATTER_MM = 33.0
 MOST_SCATTER = 0.9
 
 # A curve is bent where this times as much speaks against it: what is not predicted from the other
-# X-rays, times the square of how unlike tissue the voxels are. (Trunks: 0.43 to 0.64, and gained.
+# X-rays, times the square of how unlike tissue the voxels are. (Trunks: 0.47 to 0.64, and gained.
 # By what is predicted alone, a body of 20 X-rays of 32 pixels: 0.94, and lost.)
 WORTH_BENDING = 0.9
 # From this share of soft tissue on a voxel's difference from tissue or air counts less and less, so
