@@ -252,11 +252,13 @@ def test_what_is_poor_is_named() -> None:
 
 
 def test_an_uncertain_calibration_says_so_by_its_exit_status(shown: Path, tmp_path: Path) -> None:
-    # Half of the beads stand elsewhere: what is left fits, and is too little.
+    # The file has fourteen beads more than there are: what is there fits, and is too little.
     beads = layout("two-plates")
-    moved = beads.centres_mm.copy()
-    moved[8:] += np.random.default_rng(4).uniform(6.0, 25.0, (len(moved) - 8, 3))
-    write_beads(tmp_path / "beads.json", Beads("moved", moved, beads.diameters_mm))
+    more = np.array([[x, y, 3.0] for x in range(-60, 61, 20) for y in (-17.0, 17.0)])
+    every = np.concatenate([beads.centres_mm, more])
+    write_beads(
+        tmp_path / "beads.json", Beads("more", every, np.r_[beads.diameters_mm, np.full(14, 3.0)])
+    )
     given = [str(shown / "ap.tif"), "--beads", str(tmp_path / "beads.json")]
     nominal = ["--pixel-mm", str(PIXEL), "--source-detector-mm", str(DISTANCE)]
     out = tmp_path / "views.json"

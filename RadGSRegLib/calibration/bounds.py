@@ -186,8 +186,8 @@ MOST_RMS_PX = 1.0
 # With fewer pairs one that is wrong may go unnoticed. No evidence for the exact value.
 TRUSTED_PAIRS = 8
 # A picture that does not show this share of the beads that lie within it may be of another phantom.
-# (Simulated X-rays of a trunk, 16 beads: 12 at the least in 20 views. Where 8 of 16 beads stood
-# elsewhere than the file says, the others were met all the same; where 7 did, that is not noticed.)
+# (Simulated X-rays of a trunk, 16 beads: 12 at the least in 20 views. Where 7 of 16 beads stood
+# elsewhere than the file says the others were met all the same, and that is not noticed.)
 LEAST_MET = 0.6
 # Radii of a grid's beads or holes, as shares of the picture's larger side (and a pixel more), and
 # how many are looked at. No evidence for the exact values.
