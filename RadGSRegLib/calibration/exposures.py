@@ -106,7 +106,7 @@ def calibrate(
         >>> picture = np.full((400, 400), 200.0, dtype=np.float32)
         >>> for (u, v), wide in zip(camera.project(beads.centres_mm), beads.diameters_mm):
         ...     away = np.hypot(column - u, row - v)
-        ...     picture *= 1 - 0.8 / (1 + np.exp((away - 1.2 * wide) * 3.0))
+        ...     picture *= 1 - 0.8 / (1 + np.exp(np.minimum(3.0 * away - 3.6 * wide, 50.0)))
         >>> (done,) = calibrate([Exposure("AP", picture, (0.6, 0.6), 1000.0)], beads)
         >>> bool(np.linalg.norm(done.view.camera.source_world - camera.source_world) < 5.0)
         True
