@@ -18,7 +18,6 @@ from .exposures import Calibrating as Calibrating
 from .exposures import Calibration as Calibration
 from .exposures import Exposure as Exposure
 from .exposures import calibrate as calibrate
-from .exposures import shadows_px as shadows_px
 from .grid_picture import grid_distortion as grid_distortion
 from .grid_picture import grid_distortion_of as grid_distortion_of
 from .guided import missing_beads as missing_beads
@@ -37,6 +36,8 @@ from .quality import verdict as verdict
 from .resection import Resection as Resection
 from .resection import Sighting as Sighting
 from .resection import resect as resect
+from .spheres import in_picture as in_picture
+from .spheres import shadows_px as shadows_px
 from .spheres import sphere_shift_px as sphere_shift_px
 from .spots import find_spots as find_spots
 from .types import Beads as Beads

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
 from ..cases import camera_from_projection
-from ..geometry import Array, Camera, affine, skew
+from ..geometry import Array, Camera, affine, projection_by_camera, projection_by_point, skew
 from . import bounds
 from .dlt import projected, robust_dlt
 from .types import Beads, Spots
@@ -58,18 +58,13 @@ def _step(camera: Camera, points: Array, pixels: Array, start: Camera, noise_px:
     """One Gauss-Newton step of pose, focal length and principal point, as far as these may go."""
     turn, k = camera.world_to_camera[:3, :3], camera.intrinsic
     place = points @ turn.T + camera.world_to_camera[:3, 3]
-    flat = place[:, :2] / place[:, 2:]
-    scale = np.diag(k)[:2]
-    by_place = np.zeros((len(place), 2, 3))
-    by_place[:, 0, 0], by_place[:, 1, 1] = scale[0] / place[:, 2], scale[1] / place[:, 2]
-    by_place[:, :, 2] = -flat * scale / place[:, 2:]
+    by_place = projection_by_point(camera, points) @ turn.T
     middle = place.mean(0)
-    jacobian = np.zeros((len(place), 2, 9))
+    jacobian = projection_by_camera(camera, points)
+    # The pose's part about the points' middle, along camera axes: the source is far away.
     jacobian[:, :, :3] = by_place @ (-skew(place - middle))
     jacobian[:, :, 3:6] = by_place
-    jacobian[:, :, 6] = flat * scale / camera.focal_px
-    jacobian[:, 0, 7] = jacobian[:, 1, 8] = 1.0
-    residual = pixels - (flat * scale + k[:2, 2])
+    residual = pixels - camera.project(points)
     length = np.linalg.norm(residual, axis=1)
     limit = 1.5 * max(float(np.median(length)), noise_px)
     weight = np.sqrt(np.minimum(1.0, limit / length.clip(1e-12))) / noise_px

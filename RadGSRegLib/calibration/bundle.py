@@ -18,7 +18,16 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from ..geometry import Array, Camera, Distortion, affine, distort, skew
+from ..geometry import (
+    Array,
+    Camera,
+    Distortion,
+    affine,
+    distort,
+    projection_by_camera,
+    projection_by_point,
+    skew,
+)
 from . import bounds
 
 SphereShift = Callable[[Camera, Array, Array], Array]
@@ -173,26 +182,18 @@ def _block_jacobian(start: State, x: Array, block: Block, shift: Array) -> Array
     views, intrinsics, bends = start.sizes
     camera, group = state.cameras[block.view], state.groups[block.view]
     world = in_world(state, block)
-    turn = camera.world_to_camera[:3, :3]
-    place = (world - camera.source_world) @ turn.T
-    k = camera.intrinsic
-    flat = place[:, :2] / place[:, 2:]
-    by_place = np.zeros((len(place), 2, 3))
-    by_place[:, 0, 0], by_place[:, 1, 1] = k[0, 0] / place[:, 2], k[1, 1] / place[:, 2]
-    by_place[:, :, 2] = -flat * np.diag(k)[:2] / place[:, 2:]
-    inner = np.zeros((len(place), 2, 3))
-    inner[:, :, 0] = flat * np.diag(k)[:2] / camera.focal_px
-    inner[:, 0, 1] = inner[:, 1, 2] = 1.0
+    by_camera = projection_by_camera(camera, world)
     at = 6 * block.view
-    out = np.zeros((len(place), 2, len(x)))
-    out[:, :, at : at + 3] = by_place @ (-skew(place)) @ _left(x[at : at + 3])
-    out[:, :, at + 3 : at + 6] = -by_place @ turn
-    out[:, :, views + 3 * group : views + 3 * group + 3] = inner
+    out = np.zeros((len(world), 2, len(x)))
+    out[:, :, at : at + 3] = by_camera[:, :, :3] @ _left(x[at : at + 3])
+    out[:, :, at + 3 : at + 6] = by_camera[:, :, 3:6]
+    out[:, :, views + 3 * group : views + 3 * group + 3] = by_camera[:, :, 6:]
     if block.fixture:
         own = views + intrinsics + bends + 6 * (block.fixture - 1)
         arm = world - state.fixtures[block.fixture][:3, 3]
-        out[:, :, own : own + 3] = by_place @ turn @ (-skew(arm)) @ _left(x[own : own + 3])
-        out[:, :, own + 3 : own + 6] = by_place @ turn
+        by_place = projection_by_point(camera, world)
+        out[:, :, own : own + 3] = by_place @ (-skew(arm)) @ _left(x[own : own + 3])
+        out[:, :, own + 3 : own + 6] = by_place
     if state.distortions:
         straight = camera.project(world) + shift
         by_point, by_number = _bent(straight, state.distortions[group])

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Array, Camera, Distortion, distort, undistort
+from ..geometry import Array, Distortion, undistort
 from ..system import Progress
 from . import bounds
 from .correspond import RoughCamera, match_beads
 from .guided import missing_beads
 from .resection import Resection, Sighting, resect
-from .spheres import sphere_shift_px
+from .spheres import in_picture, shadows_px, sphere_shift_px
 from .spots import find_spots
 from .types import Beads, Calibrated, Spots
 
@@ -176,17 +176,10 @@ def _again(exposure: Exposure, sighting: Sighting, view: Calibrated, polarity: i
     return missing_beads(exposure.pixels, known, view.camera, polarity, view.distortion)
 
 
-def shown_px(view: Calibrated, centres_mm: Array) -> Array:
-    """Where a view's picture shows points (N, 3) of the world: pixels (N, 2)."""
-    pixels = view.camera.project(centres_mm)
-    return pixels if view.distortion is None else distort(pixels, view.distortion)
-
-
 def _paired(view: Calibrated, spots: Spots, beads: Beads) -> NDArray[np.int64]:
     """Beads and spots that are each other's nearest, within the gate."""
-    apart = np.linalg.norm(
-        shown_px(view, beads.centres_mm)[:, None] - spots.centres_px[None], axis=2
-    )
+    places = shadows_px(view.camera, beads, view.distortion)[:, :2]
+    apart = np.linalg.norm(places[:, None] - spots.centres_px[None], axis=2)
     nearest, back = apart.argmin(axis=1), apart.argmin(axis=0)
     number = np.arange(len(beads))
     gate = max(bounds.FINE_PX, 3.0 * view.rms_px)
@@ -195,19 +188,7 @@ def _paired(view: Calibrated, spots: Spots, beads: Beads) -> NDArray[np.int64]:
 
 
 def _shown(view: Calibrated, spots: Spots, beads: Beads) -> Calibration:
-    shadows = shadows_px(view.camera, view.distortion, beads)
-    columns, rows = view.camera.size
-    middle, radius = shadows[:, :2], shadows[:, 2:]
-    inside = ((middle > -radius) & (middle < np.array([columns, rows]) - 1 + radius)).all(axis=1)
+    shadows = shadows_px(view.camera, beads, view.distortion)
+    inside = in_picture(shadows, view.camera.size)
     missing = ~np.isin(np.arange(len(beads)), view.pairs[:, 0])
     return Calibration(view, spots, shadows[inside], missing[inside])
-
-
-def shadows_px(camera: Camera, distortion: Distortion | None, beads: Beads) -> Array:
-    """Column, row and radius (N, 3) of the beads' shadows, pixels."""
-    centres = camera.project(beads.centres_mm)
-    if distortion is not None:
-        centres = distort(centres, distortion)
-    depth = beads.centres_mm @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
-    radius = 0.5 * beads.diameters_mm * camera.focal_px / depth
-    return np.column_stack([centres, radius])

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Array, Camera, Distortion, distort, transform_points
+from ..geometry import Array, Camera, Distortion
 from . import bounds
 from .resection import Sighting
+from .spheres import shadows_px
 from .spot_fit import fitted
 from .types import Spots
 
@@ -104,15 +105,12 @@ def missing_beads(
         [[0, 0], [1, 1]]
     """
     beads, spots, pairs = sighting.beads, sighting.spots, sighting.pairs
-    depth = transform_points(camera.world_to_camera, beads.centres_mm)[:, 2]
-    outline = 0.5 * beads.diameters_mm * camera.focal_px / depth
+    shadows = shadows_px(camera, beads, distortion)
+    outline = shadows[:, 2]
     # The display decides how much smaller shadows are at half their height.
     smaller = float(np.median(spots.radii_px[pairs[:, 1]] / outline[pairs[:, 0]]))
     lost = np.setdiff1d(np.arange(len(beads)), pairs[:, 0])
-    places = camera.project(beads.centres_mm[lost])
-    if distortion is not None:
-        places = distort(places, distortion)
-    more, numbers = spots_near(picture, places, smaller * outline[lost], polarity)
+    more, numbers = spots_near(picture, shadows[lost, :2], smaller * outline[lost], polarity)
     # A shadow that a bead has already is not another's too.
     taken = spots.centres_px[pairs[:, 1]]
     free = []

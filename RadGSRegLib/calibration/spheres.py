@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from ..geometry import Array, Camera, transform_points
+from ..geometry import Array, Camera, Distortion, distort, transform_points
+from .types import Beads
 
 
 def sphere_shift_px(camera: Camera, centres_world: ArrayLike, diameters_mm: ArrayLike) -> Array:
@@ -51,3 +52,19 @@ def sphere_shift_px(camera: Camera, centres_world: ArrayLike, diameters_mm: Arra
     return np.asarray(
         homogeneous[:, :2] / homogeneous[:, 2:] - point[:, :2] / point[:, 2:], dtype=float
     )
+
+
+def shadows_px(camera: Camera, beads: Beads, distortion: Distortion | None = None) -> Array:
+    """Column, row and radius (N, 3) of the outlines of beads, whose frame is the world, pixels."""
+    middles = camera.project(beads.centres_mm)
+    if distortion is not None:
+        middles = distort(middles, distortion)
+    depth = transform_points(camera.world_to_camera, beads.centres_mm)[:, 2]
+    return np.column_stack([middles, 0.5 * beads.diameters_mm * camera.focal_px / depth])
+
+
+def in_picture(circles_px: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which circles (N, 3) of column, row and radius reach into a picture of (columns, rows)."""
+    middle, radius = circles_px[:, :2], circles_px[:, 2:]
+    within = (middle > -radius) & (middle < np.array(size) - 1 + radius)
+    return np.asarray(within.all(axis=1))

@@ -67,13 +67,11 @@ def _shadows(c: Calibration, beads: Beads) -> tuple[tuple[float, float, float], 
     """The beads' shadows in the picture that ``views.json`` names: without distortion."""
     import numpy as np
 
-    from ..calibration import shadows_px
+    from ..calibration import in_picture, shadows_px
 
-    columns, rows = c.view.camera.size
-    circles = np.round(shadows_px(c.view.camera, None, beads), 3)
-    within = (circles[:, :2] > -circles[:, 2:]).all(axis=1)
-    within &= (circles[:, :2] < np.array([columns, rows]) - 1 + circles[:, 2:]).all(axis=1)
-    return tuple((float(u), float(v), float(radius)) for u, v, radius in circles[within])
+    circles = np.round(shadows_px(c.view.camera, beads), 3)
+    inside = circles[in_picture(circles, c.view.camera.size)]
+    return tuple((float(u), float(v), float(radius)) for u, v, radius in inside)
 
 
 def view_record(c: Calibration, known_mm: float) -> dict[str, Any]:

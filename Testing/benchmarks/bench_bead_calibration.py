@@ -1,12 +1,15 @@
 """From simulated X-rays of beads to cameras: what is met, and how far the cameras are off.
 
     python Testing/benchmarks/bench_bead_calibration.py --seeds 100 110 [--no-patient] [--device]
+    python Testing/benchmarks/bench_bead_calibration.py --seeds 100 103 --device --distortion-px 5
 
 Realistic X-rays of 488 x 488 pixels of the layout two-plates on its posts, over the built-in
 phantom or in air (`--no-patient`). Each view is searched (`find_spots`), matched with the nominal
 focal length and spacing (`match_beads`), refined (`resect`), and what is missing is looked for
 again (`missing_beads`) and refined once more. With `--device`: eight views from anywhere by one
 device, whose principal point is the middle (which is not told), alone and with shared intrinsics.
+With `--distortion-px` pictures are bent by as much in their corners, and only what `calibrate`
+makes of a device's views, with shared intrinsics and fitted distortion, is judged.
 Beads count whose outline is wholly in the picture and whose centre is a radius or more from any
 other's; those that the display hides count as well. A spot is right within half a radius. The
 source and the rotation are in the beads' frame.
@@ -25,10 +28,13 @@ from scipy.spatial.transform import Rotation
 from RadGSRegLib.calibration import (
     Beads,
     Calibrated,
+    Calibrating,
+    Exposure,
     Resection,
     RoughCamera,
     Sighting,
     Spots,
+    calibrate,
     find_spots,
     layout,
     match_beads,
@@ -77,7 +83,9 @@ class Shown:
         return np.asarray(np.hypot(*away.T) < 0.5 * self.radii[pairs[:, 0]])
 
 
-def shown_views(seed: int, beads: Beads, patient: bool, device: bool) -> list[Shown]:
+def shown_views(
+    seed: int, beads: Beads, patient: bool, device: bool, distortion_px: float = 0.0
+) -> list[Shown]:
     """The views of a seed."""
     axes, radii = posts_under(beads) or (None, None)
     phantom = BeadPhantom(beads.name, beads.centres_mm, beads.diameters_mm, axes, radii)
@@ -85,10 +93,12 @@ def shown_views(seed: int, beads: Beads, patient: bool, device: bool) -> list[Sh
     if device:
         parameters = replace(parameters, path="arbitrary", views=8, principal_px=0.0)
     if patient:
-        case = simulate_phantom_case(seed, parameters, prepared=Prepared(beads=phantom))
+        case = simulate_phantom_case(
+            seed, parameters, prepared=Prepared(beads=phantom, distortion_px=distortion_px)
+        )
         views, truth = case.case.views, case.truth
     else:
-        alone = simulate_beads(phantom, parameters, seed)
+        alone = simulate_beads(phantom, parameters, seed, distortion_px=distortion_px)
         views, truth = alone.views, alone.truth
     out = []
     for view in views:
@@ -126,6 +136,13 @@ class Tally:
             }
         )
 
+    def cameras(self) -> None:
+        """Median and 95 % of what is told of cameras, and of seconds."""
+        for name, values in self.columns.items():
+            if ":" in name or name == "seconds":
+                far = np.percentile(values, 95)
+                print(f"  {name}: {np.median(values):.3f} / {far:.3f} ({len(values)})")
+
     def report(self) -> None:
         """Sums as shares, the rest as median and 95 %."""
         c = self.columns
@@ -137,10 +154,7 @@ class Tally:
             f"{1 - sum(c['all met']) / sum(c['spots']):.3f}, wrong pairs {sum(c['wrong']):.0f}; "
             f"refused {self.refused}"
         )
-        for name, values in c.items():
-            if ":" in name or name == "seconds":
-                far = np.percentile(values, 95)
-                print(f"  {name}: {np.median(values):.3f} / {far:.3f} ({len(values)})")
+        self.cameras()
         ratios = np.array(c["error over sigma"])
         print(
             f"  errors over sigma: rms {np.sqrt(np.mean(ratios**2)):.2f}, median of sizes "
@@ -196,13 +210,36 @@ NOMINAL = (
 )
 
 
+def bent(views: list[Shown], beads: Beads, tally: Tally) -> None:
+    """What `calibrate` makes of a device's distorted views."""
+    focal_px, spacing_mm = NOMINAL
+    exposures = [Exposure(v.name, v.picture, spacing_mm, focal_px * spacing_mm[0]) for v in views]
+    try:
+        done = calibrate(exposures, beads, Calibrating(True, "fit"))
+    except InputError as problem:
+        print(f"refused: {problem}")
+        return
+    for view, c in zip(views, done, strict=True):
+        tally.camera("distorted", c.view, view.camera)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs=2, default=(100, 110), help="first, and after")
     parser.add_argument("--no-patient", action="store_true")
     parser.add_argument("--device", action="store_true", help="eight views of one device")
+    parser.add_argument("--distortion-px", type=float, default=0.0, metavar="X")
     given = parser.parse_args()
     beads, tally = layout("two-plates"), Tally()
+    if given.distortion_px:
+        for seed in range(*given.seeds):
+            bent(
+                shown_views(seed, beads, not given.no_patient, True, given.distortion_px),
+                beads,
+                tally,
+            )
+        tally.cameras()
+        return
     for seed in range(*given.seeds):
         views = shown_views(seed, beads, not given.no_patient, given.device)
         found = [(view, sighted(view, beads, tally)) for view in views]
