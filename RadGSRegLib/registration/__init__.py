@@ -16,6 +16,8 @@ from .bodies import Prior as Prior
 from .held import judge_case as judge_case
 from .held import polarities_at as polarities_at
 from .held import settled_around as settled_around
+from .evidence import independent_residuals as independent_residuals
+from .normal_equations import Evaluation as Evaluation
 from .normal_equations import evaluate as evaluate
 from .normal_equations import evaluate_each as evaluate_each
 from .options import Places as Places
@@ -26,6 +28,7 @@ from .options import Stage as Stage
 from .options import registration_options as registration_options
 from .possible import refuse_impossible as refuse_impossible
 from .problem import Problem as Problem
+from .problem import problem_at as problem_at
 from .proposers import Alternative as Alternative
 from .proposers import Candidate as Candidate
 from .proposers import GivenPoses as GivenPoses

@@ -77,13 +77,18 @@ class Evidence:
         return {**numbers, **leads, "confidence": self.confidence}
 
 
+def independent_residuals(pixels: float, pixel_mm: float) -> float:
+    """Return how many independent residuals so many weighted pixels of ``pixel_mm`` hold."""
+    return max(pixels * pixel_mm**2 / bounds.CORRELATION_AREA_MM2, 1.0)
+
+
 def pose_covariance(hessian: Array, cost: float, pixels: float, pixel_mm: float) -> Array:
     """Return the covariance (6, 6) of the target's twist, all else that was fitted marginalised.
 
     ``hessian`` (P, P) of the mean residual with the target's six first, ``cost`` the mean squared
     residual, over ``pixels`` weighted pixels of ``pixel_mm``.
     """
-    independent = max(pixels * pixel_mm**2 / bounds.CORRELATION_AREA_MM2, 1.0)
+    independent = independent_residuals(pixels, pixel_mm)
     damped = hessian + 1e-9 * np.diag(np.maximum(np.diag(hessian), 1e-12))
     inverse = np.linalg.pinv(damped, hermitian=True)[:6, :6]
     covariance = inverse * cost / independent

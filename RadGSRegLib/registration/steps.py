@@ -27,7 +27,7 @@ _LONGEST = 16.0
 # The first steps go far, where nothing that they tell holds.
 _STRAIGHT_STEPS = 4
 _PAIRS = 6
-_DAMPING = 1e-3
+DAMPING = 1e-3
 _FIRST_STRETCH = 3.0
 
 
@@ -62,11 +62,13 @@ class StretchedGaussNewton:
     """A `Stepper` for sums of squares whose residuals stay large.
 
     ``stretch`` (T,): how much longer than Gauss-Newton's the next steps should be; None: as at
-    first.
+    first. ``damping``: the share of its diagonal that is added to the matrix; the smaller, the
+    further a step goes along what the pictures hardly tell.
     """
 
-    def __init__(self, stretch: Tensor | None = None) -> None:
+    def __init__(self, stretch: Tensor | None = None, damping: float = DAMPING) -> None:
         self._stretch = stretch
+        self._damping = damping
         self._steps = 0
         self._pairs: list[tuple[Tensor, Tensor, Tensor]] = []
         """Of the last steps: step (T, P), change of the gradient (T, P), whether it counts (T,)."""
@@ -76,11 +78,12 @@ class StretchedGaussNewton:
 
     def renewed(self) -> StretchedGaussNewton:
         """Return one that begins with the stretch that this one has learned."""
-        return StretchedGaussNewton(self._stretch)
+        return StretchedGaussNewton(self._stretch, self._damping)
 
     def part(self, index: Tensor) -> StretchedGaussNewton:
         """Return one for some of the trials, with their stretch."""
-        return StretchedGaussNewton(None if self._stretch is None else self._stretch[index])
+        kept = None if self._stretch is None else self._stretch[index]
+        return StretchedGaussNewton(kept, self._damping)
 
     def step(self, gradient: Tensor, matrix: Tensor) -> Tensor:
         """Return the steps (T, P) to try from places with gradients (T, P), matrices (T, P, P)."""
@@ -90,7 +93,7 @@ class StretchedGaussNewton:
             self._limit = torch.full_like(gradient[:, 0], torch.inf)
         diagonal = matrix.diagonal(dim1=-2, dim2=-1)
         floor = 1e-6 * diagonal.amax(-1, keepdim=True) + 1e-12
-        stiff = matrix + torch.diag_embed(_DAMPING * torch.maximum(diagonal, floor))
+        stiff = matrix + torch.diag_embed(self._damping * torch.maximum(diagonal, floor))
         stretch = self._stretch[:, None]
         straight = stretch * _solved(stiff, gradient)
         chosen, most = straight, self._limit

@@ -1,0 +1,80 @@
+"""Where to begin: cameras that meet what was clicked, and the vertebrae that can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..cases import Case, View, clicked_centre
+from ..geometry import Array, transform_points, translation
+from ..vertebrae import vertebra_level
+from . import bounds
+
+_POINTS = 300
+
+
+def meeting_clicks(views: Sequence[View], nominal: Sequence[str]) -> Array:
+    """Return the motions (V, 4, 4), world to nominal, that let each nominal camera show the point
+    which clicks mean best where it was clicked; none without clicks in two views or more."""
+    centre = clicked_centre(views)
+    out = np.tile(np.eye(4), (len(views), 1, 1))
+    if centre is None:
+        return out
+    for number, view in enumerate(views):
+        if view.center_px is None or view.name not in nominal:
+            continue
+        camera = view.camera
+        ray = camera.ray_directions(np.array([view.center_px]))[0]
+        depth = float(camera.world_to_camera[2] @ np.append(centre, 1.0))
+        along = depth / float(camera.view_direction_world @ ray)
+        out[number] = translation(camera.source_world + along * ray - centre)
+    return out
+
+
+def with_cameras(case: Case, world_to_nominal: Array) -> Case:
+    """Return the case with its cameras moved from where they were meant to be."""
+    views = []
+    for view, shift in zip(case.views, world_to_nominal, strict=True):
+        camera = view.camera
+        moved = replace(camera, world_to_camera=camera.world_to_camera @ shift)
+        views.append(replace(view, camera=moved))
+    return replace(case, views=tuple(views))
+
+
+def usable(case: Case, ct_to_world: Array) -> list[int]:
+    """Return the labels of vertebrae that the CT holds whole and all X-rays show, were the spine as
+    in the CT with its target at a pose (4, 4): the target first, then the nearest to it."""
+    array = case.labels.array
+    kept: list[tuple[float, int]] = []
+    for value in np.unique(array[array > 0]):
+        label = int(value)
+        places = np.argwhere(array == value)
+        some = places[:: max(len(places) // _POINTS, 1), ::-1]
+        points_ct = case.labels.physical_points(some)
+        if label == case.label:
+            kept.append((-1.0, label))
+            continue
+        low, high = places.min(axis=0), places.max(axis=0)
+        cut_off = bool((low == 0).any() or (high == np.array(array.shape) - 1).any())
+        name = case.label_names.get(label)
+        other_bone = name is not None and vertebra_level(name) in (None, "S1")
+        if (
+            cut_off
+            or other_bone
+            or not _shown(case.views, transform_points(ct_to_world, points_ct))
+        ):
+            continue
+        kept.append((float(np.linalg.norm(points_ct.mean(axis=0) - case.centre_ct)), label))
+    return [label for _, label in sorted(kept)[: bounds.MOST_VERTEBRAE]]
+
+
+def _shown(views: Sequence[View], points_world: Array) -> bool:
+    """Whether every view shows enough of points (N, 3)."""
+    for view in views:
+        pixels = view.camera.project(points_world)
+        inside = (pixels >= 0).all(axis=1) & (pixels < np.array(view.camera.size)).all(axis=1)
+        if inside.mean() < bounds.SHOWN_SHARE:
+            return False
+    return True

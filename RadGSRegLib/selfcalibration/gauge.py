@@ -1,0 +1,38 @@
+"""Where all cameras and vertebrae are together, which X-rays do not say."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from ..geometry import Array, compose_about, invert_rigid, twist_about
+from .unknowns import Setup, Unknowns
+
+
+def as_meant(unknowns: Unknowns, setup: Setup, deviations: Array) -> Setup:
+    """Return the setup moved as one piece to where its cameras are nearest to where they were
+    meant to be, in units of how far each may be off (V, 6)."""
+    pivot = unknowns.pivot_world
+
+    def moved(twist: Array) -> Array:
+        motion = compose_about(np.eye(4), twist, pivot)
+        return np.asarray(setup.world_to_nominal @ motion)
+
+    def off(twist: Array) -> Array:
+        cameras = [twist_about(np.eye(4), shift, pivot) for shift in moved(twist)]
+        return np.concatenate([c / d for c, d in zip(cameras, deviations, strict=True)])
+
+    # Radians and mm: steps of a like effect.
+    best = least_squares(off, np.zeros(6), x_scale=np.repeat([0.01, 1.0], 3)).x
+    back = invert_rigid(compose_about(np.eye(4), best, pivot))
+    return Setup(moved(best), np.asarray(back @ setup.ct_to_world))
+
+
+def in_common_frame(points: Array, others: Array) -> Array:
+    """Return points (N, 3) moved as one rigid piece to where they are nearest to others (N, 3)
+    (Kabsch)."""
+    middle, other_middle = points.mean(axis=0), others.mean(axis=0)
+    u, _, vt = np.linalg.svd((points - middle).T @ (others - other_middle))
+    handed = np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))])
+    turn = vt.T @ handed @ u.T
+    return np.asarray((points - middle) @ turn.T + other_middle)

@@ -1,0 +1,297 @@
+"""Nominal cameras and several vertebrae, refined together.
+
+Bundle adjustment over all targets and views: the pictures of several vertebrae, each rigid and each
+with a pose of its own, say how the cameras stand to each other, far better than the tags of an
+X-ray do. Where all of them are together in the room they do not say: there the cameras stay, in the
+mean, where they were meant to be.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from ..cases import Case
+from ..errors import InputError
+from ..geometry import Array, transform_points, twist_about
+from ..registration import (
+    LocallyNormalized,
+    Refiner,
+    RegistrationOptions,
+    Scene,
+    Stage,
+    StretchedGaussNewton,
+    case_bodies,
+    fitted,
+    polarities_at,
+    register_case,
+    scaled,
+)
+from ..system import Progress, one_torch_thread
+from ..views import ViewFilter, prepare_views
+from . import bounds
+from .descent import descend
+from .equations import Equations, Normal, Shown
+from .first import meeting_clicks, usable, with_cameras
+from .gauge import as_meant, in_common_frame
+from .spread import Spread, spread_of
+from .unknowns import Setup, Target, Unknowns
+
+# Points of each surface that its motion is measured by.
+_POINTS = 100
+
+
+@dataclass(frozen=True)
+class NominalSpread:
+    """How far nominal cameras may be off about and along each axis (one standard deviation), and
+    how far cameras that were calibrated may be, beside which nominal ones are refined."""
+
+    turn_deg: float = 3.0
+    shift_mm: float = 10.0
+    calibrated_deg: float = 0.02
+    calibrated_mm: float = 0.1
+
+    def of_cameras(self, case: Case) -> Array:
+        """Standard deviations (V, 6) of each view's camera, radians and mm; where no view is
+        nominal, all are taken to be."""
+        loose = np.repeat([np.radians(self.turn_deg), self.shift_mm], 3)
+        tight = np.repeat([np.radians(self.calibrated_deg), self.calibrated_mm], 3)
+        nominal = nominal_views(case)
+        return np.array([loose if view.name in nominal else tight for view in case.views])
+
+
+def nominal_views(case: Case) -> tuple[str, ...]:
+    """The names of the views whose cameras are refined: the nominal ones, or all if none is."""
+    names = tuple(view.name for view in case.views if view.nominal)
+    return names or tuple(view.name for view in case.views)
+
+
+@dataclass(frozen=True)
+class CameraRefinement:
+    """Cameras and vertebrae that explain the X-rays together.
+
+    ``case``: the case with refined cameras; ``refined``: the names of their views. ``ct_to_world``
+    of each vertebra (label: (4, 4)), the case's own first, and its ``scores`` (label: one for each
+    view); ``spread`` is of the vertebrae in the same order. ``turned_deg`` and ``shifted_mm`` (at
+    the vertebrae) say by how much each camera was moved, ``most_sigmas`` how far that is in
+    standard deviations, at the most along any axis. ``settled_mm``: how far the last round moved
+    the vertebrae in their own frame. ``room_known``: a camera that is not refined holds them all.
+    """
+
+    case: Case
+    refined: tuple[str, ...]
+    ct_to_world: dict[int, Array]
+    scores: dict[int, tuple[float, ...]]
+    spread: Spread
+    turned_deg: tuple[float, ...]
+    shifted_mm: tuple[float, ...]
+    most_sigmas: float
+    settled_mm: float
+    seconds: float
+
+    @property
+    def room_known(self) -> bool:
+        """Whether some camera was not refined, and says where all are in the room."""
+        return len(self.refined) < len(self.case.views)
+
+
+def refine_cameras(
+    case: Case,
+    start_ct_to_world: ArrayLike | None = None,
+    options: RegistrationOptions | None = None,
+    nominal: NominalSpread | None = None,
+    progress: Progress | None = None,
+    filters: Sequence[ViewFilter] = (),
+    device: torch.device | str = "cpu",
+) -> CameraRefinement:
+    """Refine the cameras of a case together with the poses of its vertebrae.
+
+    Nominal cameras are first moved so that they meet the clicks; the target is registered with them
+    as well as that goes; then all labelled vertebrae that CT and X-rays show are fitted together
+    with the cameras, from coarse to fine. Focal lengths and principal points stay as they are.
+
+    Args:
+        case: CT, labels of three vertebrae or more, X-rays. Views that are not nominal are held
+            where they are, unless none is.
+        start_ct_to_world: (4, 4), an approximate pose of the target; None where there are clicks.
+        options: of the registration; None: the defaults.
+        nominal: how far nominal cameras may be off; None: 3 degrees and 10 mm about and along each
+            axis.
+        progress: told of the share done; may cancel.
+        filters: what makes the views better first.
+        device: where to compute all but what is taken out of the CT.
+
+    Returns:
+        The case with refined cameras, poses (4, 4) LPS mm in the same world, and how sure both are.
+
+    Raises:
+        InputError: where fewer than three vertebrae can be used, or there is nothing to start from.
+        Cancelled: when ``progress`` says so.
+
+    Example:
+        >>> from RadGSRegLib.errors import InputError
+        >>> from RadGSRegLib.selfcalibration import refine_cameras
+        >>> try:  # its CT has one whole vertebra
+        ...     refine_cameras(case)
+        ... except InputError as error:
+        ...     print(error.problem[:27])
+        needs 3 labelled vertebrae
+    """
+    began = time.perf_counter()
+    given, report = options or RegistrationOptions(), progress or Progress()
+    report(0.0, "placing the vertebra with the nominal cameras")
+    met = meeting_clicks(case.views, nominal_views(case))
+    begun = with_cameras(case, met)
+    part = report.part(0.0, 0.4)
+    first = register_case(begun, start_ct_to_world, given, part, (), filters, device)
+    with one_torch_thread():
+        setting = _Setting(filters, device, given, nominal or NominalSpread())
+        joint = _Joint(case, met, first.ct_to_world, setting)
+        done = joint.refined(report.part(0.4, 1.0))
+    return replace(done, seconds=time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    filters: Sequence[ViewFilter]
+    device: torch.device | str
+    options: RegistrationOptions
+    nominal: NominalSpread
+
+
+class _Joint:
+    """Cameras and vertebrae, from coarse to fine."""
+
+    def __init__(
+        self, case: Case, world_to_nominal: Array, ct_to_world: Array, setting: _Setting
+    ) -> None:
+        self._case = case
+        options = scaled(fitted(setting.options, case))
+        labels = usable(with_cameras(case, world_to_nominal), ct_to_world)
+        _refuse_few(len(labels))
+        targets = []
+        for label in labels:
+            bodies = case_bodies(replace(case, label=label), options).to(setting.device)
+            targets.append(Target(label, case.label_names.get(label, str(label)), bodies))
+        self._targets, self._options = tuple(targets), options
+        self._pivot = transform_points(ct_to_world, case.centre_ct[None])[0]
+        unknowns = self._unknowns(options.coarse)
+        self._setup = unknowns.as_in_ct(world_to_nominal, ct_to_world)
+        views = tuple(prepare_views(case.views, setting.filters))
+        seen_now = Scene(targets[0].bodies, tuple(self._setup.views(views)))
+        refiner = Refiner(seen_now, LocallyNormalized(), StretchedGaussNewton)
+        signs = polarities_at(refiner, unknowns.arrangement(0, self._setup), options)
+        self._shown = Shown(views, signs, setting.nominal.of_cameras(case))
+
+    def refined(self, progress: Progress) -> CameraRefinement:
+        """Go through the stages; leave out, after the middle one, what does not lie there."""
+        options = self._options
+        self._stage(options.coarse, bounds.COARSE_ROUNDS, progress.part(0.0, 0.1))
+        middle, fine = _patiently(options.middle), _patiently(options.fine)
+        normal, _ = self._stage(middle, bounds.MIDDLE_ROUNDS, progress.part(0.1, 0.25))
+        if self._left_out(normal):
+            self._stage(middle, 1, progress.part(0.25, 0.3))
+        normal, settled_mm = self._stage(fine, bounds.FINE_ROUNDS, progress.part(0.3, 1.0))
+        return self._answer(normal, settled_mm)
+
+    def _unknowns(self, stage: Stage) -> Unknowns:
+        alone = not stage.refine.move_neighbours
+        return Unknowns(self._targets, len(self._case.views), self._pivot, alone)
+
+    def _stage(self, stage: Stage, rounds: int, progress: Progress) -> tuple[Normal, float]:
+        """Some rounds at a stage; the last one's normal equations, and how far it moved things."""
+        unknowns, refine = self._unknowns(stage), stage.refine
+        for number in range(rounds):
+            part = progress.part(number / rounds, (number + 1) / rounds)
+            before = self._setup
+            equations = Equations(unknowns, self._shown, stage, before)
+            self._setup, normal = descend(
+                equations, before, refine.iterations, refine.steps_per_matrix, part
+            )
+            moved_mm = self._apart_mm(before, self._setup)
+        return normal, moved_mm
+
+    def _apart_mm(self, before: Setup, after: Setup) -> float:
+        """How far the vertebrae are between two setups, in the frame that they share."""
+        ends = [
+            np.concatenate(
+                [
+                    transform_points(pose, points)
+                    for pose, points in zip(setup.ct_to_world, self._points, strict=False)
+                ]
+            )
+            for setup in (before, after)
+        ]
+        return float(np.linalg.norm(in_common_frame(*ends) - ends[1], axis=1).max())
+
+    @property
+    def _points(self) -> list[Array]:
+        """Some of each target's surface (N, 3), mm."""
+        out = []
+        for target in self._targets:
+            points = target.bodies.surface_points_ct
+            out.append(np.asarray(points[:: max(len(points) // _POINTS, 1)], dtype=float))
+        return out
+
+    def _left_out(self, normal: Normal) -> bool:
+        """Leave out the vertebrae that some view does not show where they should be."""
+        scores = normal.scores.min(axis=1)
+        kept = [n for n, score in enumerate(scores) if n == 0 or score >= bounds.LEAST_SCORE]
+        _refuse_few(len(kept))
+        if len(kept) == len(self._targets):
+            return False
+        before = self._unknowns(self._options.middle)
+        self._targets = tuple(self._targets[n] for n in kept)
+        after = self._unknowns(self._options.middle)
+        where = {piece.name: n for n, piece in enumerate(before.pieces)}
+        poses = [self._setup.ct_to_world[where[piece.name]] for piece in after.pieces]
+        self._setup = replace(self._setup, ct_to_world=np.array(poses))
+        return True
+
+    def _answer(self, normal: Normal, settled_mm: float) -> CameraRefinement:
+        unknowns = self._unknowns(self._options.fine)
+        setup = as_meant(unknowns, self._setup, self._shown.deviations)
+        case = with_cameras(self._case, setup.world_to_nominal)
+        cameras = [view.camera for view in case.views]
+        # Moved as one piece, all of it looks the same: the Hessian is that of where it was.
+        spread = spread_of(unknowns, setup, cameras, normal.hessian, self._points)
+        views = tuple(replace(view, nominal=False) for view in case.views)
+        off = [twist_about(np.eye(4), shift, self._pivot) for shift in setup.world_to_nominal]
+        labels = [target.label for target in self._targets]
+        return CameraRefinement(
+            case=replace(case, views=views),
+            refined=nominal_views(self._case),
+            ct_to_world=dict(zip(labels, setup.ct_to_world, strict=False)),
+            scores={
+                label: tuple(scores.tolist())
+                for label, scores in zip(labels, normal.scores, strict=True)
+            },
+            spread=spread,
+            turned_deg=tuple(float(np.degrees(np.linalg.norm(twist[:3]))) for twist in off),
+            shifted_mm=tuple(float(np.linalg.norm(twist[3:])) for twist in off),
+            most_sigmas=float(np.abs(np.array(off) / self._shown.deviations).max()),
+            settled_mm=settled_mm,
+            seconds=0.0,
+        )
+
+
+def _patiently(stage: Stage) -> Stage:
+    """A stage with as many steps as all unknowns together need."""
+    steps, per_matrix = bounds.STEPS, bounds.STEPS_PER_MATRIX
+    refine = replace(stage.refine, iterations=steps, steps_per_matrix=per_matrix)
+    return replace(stage, refine=refine)
+
+
+def _refuse_few(count: int) -> None:
+    if count < bounds.FEWEST_VERTEBRAE:
+        raise InputError(
+            "--refine-cameras",
+            f"needs {bounds.FEWEST_VERTEBRAE} labelled vertebrae that the CT holds whole and every "
+            f"X-ray shows, and there are {count}",
+            "label more of them, or calibrate by beads",
+        )

@@ -1,0 +1,103 @@
+"""How sure cameras and vertebrae are, beside the frame that they share.
+
+X-rays say nothing of where all of them are together: moved as one piece they look the same. So
+errors are told in the frame of the vertebrae: what is left when the rigid motion that all their
+surfaces follow best is taken away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..geometry import Array, Camera, skew, transform_points
+from .unknowns import Setup, Unknowns
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Covariances in the frame of the vertebrae.
+
+    ``targets`` (K, 6, 6) of each one's twist about its centre, along its CT's axes, and
+    ``by_cameras`` (K, 6, 6) the part of it that comes of the cameras; ``cameras`` (V, 6, 6) of
+    each camera's rotation vector (camera axes) and source (world axes), radians and mm.
+    """
+
+    targets: Array
+    by_cameras: Array
+    cameras: Array
+
+
+def spread_of(
+    unknowns: Unknowns,
+    setup: Setup,
+    cameras: Sequence[Camera],
+    hessian: Array,
+    points_ct: Sequence[Array],
+) -> Spread:
+    """Return the spread that a Hessian (P, P) has at a setup; ``cameras`` as they are there,
+    ``points_ct``: some of each target's surface (N, 3), mm."""
+    covariance = np.linalg.inv(hessian)
+    covariance = (covariance + covariance.T) / 2.0
+    kept = _without_common_motion(unknowns, setup, points_ct)
+    common = kept @ covariance @ kept.T
+    first = 6 * unknowns.cameras
+    # Were the cameras exact.
+    of_bones = np.linalg.inv(hessian[first:, first:])
+    targets, by_cameras = [], []
+    for number in range(len(unknowns.targets)):
+        own = unknowns.of_piece(number)
+        inner = slice(own.start - first, own.stop - first)
+        targets.append(common[own, own])
+        by_cameras.append(_positive(common[own, own] - of_bones[inner, inner]))
+    turned = []
+    for number, camera in enumerate(cameras):
+        own = unknowns.of_camera(number)
+        change = _camera_by_twist(camera, unknowns.pivot_world)
+        turned.append(change @ common[own, own] @ change.T)
+    return Spread(np.array(targets), np.array(by_cameras), np.array(turned))
+
+
+def _positive(matrix: Array) -> Array:
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2.0)
+    return np.asarray((vectors * values.clip(0.0)) @ vectors.T)
+
+
+def _camera_by_twist(camera: Camera, pivot_world: Array) -> Array:
+    """How a camera's rotation vector (camera axes) and source move with its twist (6, 6): the
+    world moving by the twist is the camera moving against it."""
+    turn = camera.world_to_camera[:3, :3]
+    out = np.zeros((6, 6))
+    out[:3, :3] = turn
+    out[3:, :3] = skew(camera.source_world - pivot_world)
+    out[3:, 3:] = -np.eye(3)
+    return out
+
+
+def _without_common_motion(unknowns: Unknowns, setup: Setup, points_ct: Sequence[Array]) -> Array:
+    """The matrix (P, P) that takes from unknowns the rigid motion that the vertebrae share."""
+    rows, moves = [], []
+    for number, (target, points) in enumerate(zip(unknowns.targets, points_ct, strict=True)):
+        pose = setup.ct_to_world[number]
+        by_twist = np.zeros((len(points), 3, unknowns.count))
+        own = unknowns.of_piece(number).start
+        by_twist[:, :, own : own + 3] = -pose[:3, :3] @ skew(points - target.bodies.centre_ct)
+        by_twist[:, :, own + 3 : own + 6] = pose[:3, :3]
+        rows.append(by_twist.reshape(-1, unknowns.count))
+        away = transform_points(pose, points) - unknowns.pivot_world
+        by_motion = np.concatenate(
+            [-skew(away), np.broadcast_to(np.eye(3), (len(points), 3, 3))], axis=2
+        )
+        moves.append(by_motion.reshape(-1, 6))
+    # The world's motion (6, P) of least squares to what the unknowns move.
+    common = np.linalg.lstsq(np.concatenate(moves), np.concatenate(rows), rcond=None)[0]
+    out = np.eye(unknowns.count)
+    for number, pose in enumerate(setup.ct_to_world):
+        # The same motion as a piece's own twist.
+        out[unknowns.of_piece(number)] -= unknowns.by_camera(number, pose) @ common
+    for number in range(unknowns.cameras):
+        # A camera moves with the world where its twist goes against the world's.
+        out[unknowns.of_camera(number)] += common
+    return out
