@@ -34,11 +34,14 @@ from .running import (
 
 if TYPE_CHECKING:
     from ..cases import Case
+    from ..geometry import Array
+    from ..pipeline import PipelineOptions
     from ..registration import RegistrationOptions
+    from ..selfcalibration import CameraRefinement
 
 
 # What a registration.json may say was asked for, beside its options.
-_SWITCHES = ("by_level", "standardize")
+_SWITCHES = ("by_level", "standardize", "refine_cameras")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_standardize(
         parser, "look first where X-rays of the bones alone, drawn by a network, put the vertebra"
+    )
+    parser.add_argument(
+        "--refine-cameras",
+        action="store_true",
+        help="refine the cameras that are only nominal together with the poses of three labelled "
+        "vertebrae or more",
     )
     add_effort(parser, "how much to search and refine (default normal, which is what was measured)")
     parser.add_argument(
@@ -117,10 +126,19 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         options = pipeline_options(args, registration)
         case = replace(case, inputs=with_inputs(case.inputs, args.start, model, by_level, standard))
         part = progress.part(0.05, 0.9)
+        refinement: CameraRefinement | None = None
+        if _refines_cameras(args, method):
+            refinement = _with_refined_cameras(case, start, options, part.part(0.0, 0.6))
+            case, part = refinement.case, part.part(0.6, 1.0)
+            start = refinement.ct_to_world[case.label]
         with Drawing(case) as drawing:
             job = Job(case, start, model, refine, options, stage, drawing.begin, standard)
             result = METHODS[method](job, part)
             views = drawing.pictures(part)
+        if refinement is not None:
+            from ..selfcalibration import judged
+
+            result = replace(result, registration=judged(result.registration, refinement))
         chosen = {"by_level": by_level, "standardize": standard}
         if any(chosen.values()):
             # Other weights than the program's are not taken up again by --config.
@@ -133,6 +151,26 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
         write_results(stage, case, result, views=views, progress=progress.part(0.9, 1.0))
     return registration_outcome(result.registration, args.out, case.notes)
+
+
+def _refines_cameras(args: argparse.Namespace, method: str) -> bool:
+    """Whether cameras are refined: as is given, or as --config holds."""
+    recorded = {} if args.config is None else _parameters_of(args.config)[0]
+    asked = bool(args.refine_cameras or recorded.get("refine_cameras") is True)
+    if asked and method == "published":
+        raise InputError("--refine-cameras", "is of use only with --method ours", "leave it out")
+    return asked
+
+
+def _with_refined_cameras(
+    case: Case, start: Array | None, options: PipelineOptions, progress: Progress
+) -> CameraRefinement:
+    """Return the case with its nominal cameras refined, and what is known of them."""
+    from ..selfcalibration import refine_cameras
+
+    return refine_cameras(
+        case, start, options.registration, progress=progress, device=options.device
+    )
 
 
 def _by_level(case: Case, weights: Path, device: str) -> Case:

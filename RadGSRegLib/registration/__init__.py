@@ -56,4 +56,5 @@ from .steps import Stepper as Stepper
 from .steps import StretchedGaussNewton as StretchedGaussNewton
 from .types import Registration as Registration
 from .types import Status as Status
+from .verdict import doubted as doubted
 from .windows import footprint as footprint

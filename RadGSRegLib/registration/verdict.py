@@ -1,13 +1,14 @@
 """An honest verdict: whether one would bet on a registration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..geometry import Array
 from . import bounds
-from .evidence import Evidence
-from .types import Status
+from .evidence import Evidence, surface_error
+from .types import Registration, Status
 
 
 @dataclass(frozen=True)
@@ -132,4 +133,50 @@ def mistrust_nominal(verdict: Verdict, nominal: Sequence[str]) -> Verdict:
         "uncertain",
         f"all views agree with the CT at this pose, but the geometry of {', '.join(nominal)} is "
         "only nominal and may be off by millimetres; calibrate it to be sure",
+    )
+
+
+def doubted(
+    registration: Registration,
+    by_cameras: Array,
+    points_from_centre: Array,
+    said: str,
+    problem: str = "",
+) -> Registration:
+    """Return a registration that counts how unsure its cameras are, where they were found with it.
+
+    ``by_cameras`` (6, 6) is the part of the covariance that comes of them, ``points_from_centre``
+    (N, 3) mm the surface; ``said``: what was done, for the reason; ``problem``: why it is no `ok`.
+    """
+    quality = registration.quality
+    error_mm = surface_error(by_cameras, points_from_centre)
+    expected_mm = float(np.hypot(quality["expected_error_mm"], error_mm))
+    confidence = quality["weakest_score"] - bounds.ERROR_WEIGHT * expected_mm
+    status, reason = registration.status, registration.reason
+    if status == "ok":
+        reason = (
+            f"all views agree with the CT at this pose (weakest view's correlation "
+            f"{quality['weakest_score']:.2f}, expected error {expected_mm:.2f} mm beside the views, "
+            f"of the cameras alone {error_mm:.2f} mm): {said}"
+        )
+        if not problem and (
+            confidence < bounds.SURE_CONFIDENCE or expected_mm > bounds.FAILED_ERROR_MM
+        ):
+            problem = (
+                f"the refined cameras leave {error_mm:.2f} mm at the vertebra (expected error "
+                f"{expected_mm:.2f} mm); calibrate by beads to be sure"
+            )
+        if problem:
+            status, reason = "uncertain", f"all views agree with the CT at this pose, but {problem}"
+    return replace(
+        registration,
+        status=status,
+        reason=reason,
+        covariance=registration.covariance + by_cameras,
+        quality={
+            **quality,
+            "expected_error_mm": expected_mm,
+            "calibration_error_mm": error_mm,
+            "confidence": confidence,
+        },
     )

@@ -11,6 +11,10 @@ FEWEST_VERTEBRAE = 3
 # More are not needed: the nearest to the target. Only saves time.
 MOST_VERTEBRAE = 7
 
+# A vertebra whose section at the CT's border is more than this share of its largest one is cut off.
+# (Of seed 81506 the tips of L5 lie there. Other values were not tried.)
+CUT_SHARE = 0.25
+
 # A vertebra that an X-ray shows less of, a share of its voxels, is left out of all. (With 0.9 one
 # of five that all X-rays show whole was left out, as nominal cameras have it 10 mm elsewhere.)
 SHOWN_SHARE = 0.7
@@ -35,3 +39,13 @@ MIDDLE_ROUNDS = 3
 FINE_ROUNDS = 5
 STEPS = 12
 STEPS_PER_MATRIX = 4
+
+# What the spread of a Hessian is too small by.
+WIDER = 2.5
+
+# Cameras further from where they were meant to be than so many of the standard deviations of
+# nominal ones, along any axis, are not believed. A usual value.
+MOST_SIGMAS = 3.0
+
+# Vertebrae have settled where the last round moves no point of them by more in their own frame, mm.
+SETTLED_MM = 0.25

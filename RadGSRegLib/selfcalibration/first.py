@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..cases import Case, View, clicked_centre
 from ..geometry import Array, transform_points, translation
@@ -68,6 +69,16 @@ def usable(case: Case, ct_to_world: Array) -> list[int]:
             continue
         kept.append((float(np.linalg.norm(points_ct.mean(axis=0) - case.centre_ct)), label))
     return [label for _, label in sorted(kept)[: bounds.MOST_VERTEBRAE]]
+
+
+def cut_off(places: NDArray[np.int64], shape: tuple[int, ...]) -> bool:
+    """Return whether voxels (N, 3) of a grid end at its border as if there were more of them: with
+    more than a tip, by the largest of their sections along that axis."""
+    for axis, length in enumerate(shape):
+        sections = np.bincount(places[:, axis], minlength=length)
+        if max(sections[0], sections[-1]) > bounds.CUT_SHARE * sections.max():
+            return True
+    return False
 
 
 def _shown(views: Sequence[View], points_world: Array) -> bool:

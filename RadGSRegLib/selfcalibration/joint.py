@@ -80,7 +80,7 @@ class CameraRefinement:
     view); ``spread`` is of the vertebrae in the same order. ``turned_deg`` and ``shifted_mm`` (at
     the vertebrae) say by how much each camera was moved, ``most_sigmas`` how far that is in
     standard deviations, at the most along any axis. ``settled_mm``: how far the last round moved
-    the vertebrae in their own frame. ``room_known``: a camera that is not refined holds them all.
+    the vertebrae in their own frame. ``points_from_centre`` (N, 3) mm of the target's surface.
     """
 
     case: Case
@@ -92,6 +92,7 @@ class CameraRefinement:
     shifted_mm: tuple[float, ...]
     most_sigmas: float
     settled_mm: float
+    points_from_centre: Array
     seconds: float
 
     @property
@@ -276,6 +277,7 @@ class _Joint:
             shifted_mm=tuple(float(np.linalg.norm(twist[3:])) for twist in off),
             most_sigmas=float(np.abs(np.array(off) / self._shown.deviations).max()),
             settled_mm=settled_mm,
+            points_from_centre=self._points[0] - self._targets[0].bodies.centre_ct,
             seconds=0.0,
         )
 
