@@ -13,10 +13,10 @@ from .bodies import Arrangements as Arrangements
 from .bodies import BodySource as BodySource
 from .bodies import Drawing as Drawing
 from .bodies import Prior as Prior
+from .evidence import independent_residuals as independent_residuals
 from .held import judge_case as judge_case
 from .held import polarities_at as polarities_at
 from .held import settled_around as settled_around
-from .evidence import independent_residuals as independent_residuals
 from .normal_equations import Evaluation as Evaluation
 from .normal_equations import evaluate as evaluate
 from .normal_equations import evaluate_each as evaluate_each

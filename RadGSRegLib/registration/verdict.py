@@ -156,8 +156,8 @@ def doubted(
     if status == "ok":
         reason = (
             f"all views agree with the CT at this pose (weakest view's correlation "
-            f"{quality['weakest_score']:.2f}, expected error {expected_mm:.2f} mm beside the views, "
-            f"of the cameras alone {error_mm:.2f} mm): {said}"
+            f"{quality['weakest_score']:.2f}, expected error {expected_mm:.2f} mm beside the "
+            f"views, of the cameras alone {error_mm:.2f} mm): {said}"
         )
         if not problem and (
             confidence < bounds.SURE_CONFIDENCE or expected_mm > bounds.FAILED_ERROR_MM

@@ -35,8 +35,8 @@ DAMPING = 1e-5
 # Rounds, in each of which windows are cut anew, and steps of a round. (Seeds 81500 to 81507; others
 # were not tried.)
 COARSE_ROUNDS = 3
-MIDDLE_ROUNDS = 3
-FINE_ROUNDS = 5
+MIDDLE_ROUNDS = 4
+FINE_ROUNDS = 4
 STEPS = 12
 STEPS_PER_MATRIX = 4
 
