@@ -1,6 +1,5 @@
 """Cameras from X-rays of beads whose places are known."""
 
-from .bundle import Prior as Prior
 from .chain import Chained as Chained
 from .chain import chained as chained
 from .correction import corrected as corrected
@@ -32,6 +31,8 @@ from .printing import Holder as Holder
 from .printing import holder as holder
 from .printing import posts_under as posts_under
 from .printing import write_holder as write_holder
+from .prior import Intrinsics as Intrinsics
+from .prior import Prior as Prior
 from .quality import verdict as verdict
 from .resection import Resection as Resection
 from .resection import Sighting as Sighting

@@ -13,7 +13,8 @@ from scipy.stats import norm, t
 from ..errors import InputError
 from ..geometry import Array, Camera, Distortion, undistort
 from . import bounds
-from .bundle import Block, Prior, Problem, Solved, SphereShift, State
+from .bundle import Block, Problem, Solved, SphereShift, State
+from .prior import Prior, is_mirrored
 from .types import Beads, Calibrated, Spots
 
 
@@ -23,6 +24,7 @@ class Sighting:
 
     ``pairs`` (M, 2): numbers of bead and of spot; ``camera``: a start, of the fixture's frame.
     ``sigma_px`` (number of spots,): how well each spot's centre is known, where that is known.
+    ``distortion`` of this picture, where it is known and is not the same as that of all others.
     """
 
     view: str
@@ -31,6 +33,12 @@ class Sighting:
     pairs: NDArray[np.int64]
     camera: Camera
     sigma_px: Array | None = None
+    distortion: Distortion | None = None
+
+    def bent_by(self, options: Resection) -> Distortion | None:
+        """The distortion that is known of the picture."""
+        every = options.distortion if isinstance(options.distortion, Distortion) else None
+        return self.distortion or every
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ def start_state(
     """
     groups = tuple(0 if options.shared_intrinsics else v for v in range(len(cameras)))
     if options.shared_intrinsics:
-        mirrored = {bool(np.linalg.det(c.intrinsic[:2, :2]) < 0) for c in cameras}
+        mirrored = {is_mirrored(c) for c in cameras}
         shapes = {round(abs(float(c.intrinsic[0, 0] / c.intrinsic[1, 1])), 3) for c in cameras}
         if len(mirrored) > 1 or len(shapes) > 1 or len({c.size for c in cameras}) > 1:
             raise InputError(
@@ -179,15 +187,16 @@ def resect(sightings: Sequence[Sighting], options: Resection | None = None) -> l
 
 
 def _resected(sightings: Sequence[Sighting], options: Resection) -> list[Calibrated]:
-    known = options.distortion if isinstance(options.distortion, Distortion) else None
-    blocks = [block_of(sighting, v, 0, known) for v, sighting in enumerate(sightings)]
+    blocks = [block_of(s, v, 0, s.bent_by(options)) for v, s in enumerate(sightings)]
     names = [sighting.view for sighting in sightings]
     start = start_state(names, [s.camera for s in sightings], np.eye(4)[None], options)
     try:
         solved = Problem(blocks, options.prior, options.sphere_shift).refined(start)
     except (ValueError, np.linalg.LinAlgError) as error:
         raise InputError(", ".join(names), f"cannot be calibrated: {error}") from error
-    return [calibrated_view(solved, v, [s], [v], known) for v, s in enumerate(sightings)]
+    return [
+        calibrated_view(solved, v, [s], [v], s.bent_by(options)) for v, s in enumerate(sightings)
+    ]
 
 
 def calibrated_view(
