@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..choices import PATHS
 from ..errors import InputError
@@ -28,8 +30,11 @@ from .running import results_folder, torch_device
 
 if TYPE_CHECKING:
     from ..calibration import Beads
-    from ..cases import CtCase
+    from ..cases import CtCase, View
     from ..simulation import BeadPhantom, SimulatedCase, SimulationParameters
+
+# The folder of the grid's pictures.
+GRIDS = "grid"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +100,12 @@ def _add_beads(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="how far distortion moves the corners of a picture (default 0: none)",
     )
+    group.add_argument(
+        "--grid",
+        action="store_true",
+        help="also a picture of a flat grid on the detector for each view, which shows its "
+        "distortion (for calibrate --grid)",
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -141,8 +152,13 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                     progress=part,
                 )
                 write_simulated_beads(made, folder)
+                views, truth = made.views, made.truth
             else:
-                write_simulated_case(_simulate(args, source, phantom, seed, part), folder)
+                case = _simulate(args, source, phantom, seed, part)
+                write_simulated_case(case, folder)
+                views, truth = case.case.views, case.truth
+            if args.grid:
+                _write_grids(args, views, truth, folder / GRIDS)
             if beads is not None:
                 write_beads(folder / "beads.json", beads)
     each = "phantom" if args.no_patient else "case"
@@ -150,6 +166,19 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     notes = source.notes if source is not None else ()
     lines = (f"simulated {what}: {args.out}", *(f"note: {note}" for note in notes))
     return Outcome(ExitStatus.OK, lines, {"out": str(args.out), "notes": list(notes)})
+
+
+def _write_grids(
+    args: argparse.Namespace, views: Sequence[View], truth: Mapping[str, Any], folder: Path
+) -> None:
+    """Write what a grid on the detector shows of each view's distortion."""
+    from ..geometry import Distortion
+    from ..simulation import simulate_grids, write_grids
+
+    bent = {name: Distortion(**said) for name, said in truth.get("distortion", {}).items()}
+    cameras = {view.name: view.camera for view in views}
+    grids = simulate_grids(cameras, bent, _parameters(args), truth["seed"])
+    write_grids(grids, views[0].pixel_spacing_mm, folder)
 
 
 def _read_beads(args: argparse.Namespace) -> Beads | None:
