@@ -63,14 +63,14 @@ def check_preset(
     Raises:
         InputError: where the beads alone fix no camera.
     """
+    bent = options.distortion
     sightings = [
         Sighting(
             c.view.name, beads, c.spots, c.view.pairs, c.view.camera, c.spots.sigma_px,
-            None if options.distortion == "fit" else c.view.distortion,
+            None if bent == "fit" else c.view.distortion,
         )
         for c in done
     ]  # fmt: skip
-    bent = "fit" if options.distortion == "fit" else None
     free = resect(sightings, Resection(True, distortion=bent, sphere_shift=sphere_shift_px))[0]
     own = known.as_of(free.camera)
     now = Intrinsics.of(free.camera, free.covariance[6:, 6:])
