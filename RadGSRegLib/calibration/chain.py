@@ -23,6 +23,7 @@ from .resection import (
     calibrated_view,
     refuse_few,
     start_state,
+    together,
 )
 from .types import Calibrated
 
@@ -80,7 +81,7 @@ def chained(sightings: Sequence[tuple[str, Sighting]], options: Resection | None
         own = [b for b, (_, s) in enumerate(sightings) if s.view == view]
         shown = [sightings[b][1] for b in own]
         out.append(calibrated_view(solved, number, shown, own, shown[0].bent_by(options)))
-    return Chained(out, dict(zip(fixtures, solved.state.fixtures, strict=True)))
+    return Chained(together(solved, out), dict(zip(fixtures, solved.state.fixtures, strict=True)))
 
 
 def _tree(

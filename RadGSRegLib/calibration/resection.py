@@ -91,17 +91,36 @@ def no_distortion(size: tuple[int, int]) -> Distortion:
     return Distortion(((columns - 1) / 2.0, (rows - 1) / 2.0), max(size) / 2.0)
 
 
-def covariance_of(solved: Solved, view: int) -> Array:
-    """The covariance (9, 9) of a view's camera, in the order of `Calibrated`.
+def covariance_of(solved: Solved, view: int, other: int | None = None) -> Array:
+    """The covariance (9, 9) of a view's camera (rows), in the order of `Calibrated`; with another
+    view's (columns) where one is given.
 
     Widened, where few pairs had to say how noisy they are, by the quantile of Student's t over the
     normal's: two standard deviations hold 95 % then too.
     """
-    at = solved.state.sizes[0] + 3 * solved.state.groups[view]
-    index = np.r_[6 * view : 6 * view + 6, at : at + 3]
+
+    def parameters(number: int) -> NDArray[np.int64]:
+        at = solved.state.sizes[0] + 3 * solved.state.groups[number]
+        return np.concatenate([np.arange(6 * number, 6 * number + 6), np.arange(at, at + 3)])
+
+    index = np.ix_(parameters(view), parameters(view if other is None else other))
     two = float(norm.cdf(2.0))
     wider = float(t.ppf(two, max(solved.freedom, 1.0))) / 2.0
-    return np.asarray(solved.covariance[np.ix_(index, index)] * wider**2)
+    return np.asarray(solved.covariance[index] * wider**2)
+
+
+def together(solved: Solved, views: Sequence[Calibrated]) -> list[Calibrated]:
+    """The views with what their cameras have in common, each pair at its first view."""
+    return [
+        replace(
+            view,
+            covariance_with={
+                views[other].name: covariance_of(solved, number, other)
+                for other in range(number + 1, len(views))
+            },
+        )
+        for number, view in enumerate(views)
+    ]
 
 
 def start_state(
@@ -194,9 +213,10 @@ def _resected(sightings: Sequence[Sighting], options: Resection) -> list[Calibra
         solved = Problem(blocks, options.prior, options.sphere_shift).refined(start)
     except (ValueError, np.linalg.LinAlgError) as error:
         raise InputError(", ".join(names), f"cannot be calibrated: {error}") from error
-    return [
+    views = [
         calibrated_view(solved, v, [s], [v], s.bent_by(options)) for v, s in enumerate(sightings)
     ]
+    return together(solved, views)
 
 
 def calibrated_view(

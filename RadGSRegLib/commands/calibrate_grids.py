@@ -61,5 +61,5 @@ def _of_grid(path: Path, read: Pictures, ledger: Ledger) -> Distortion:
                 path, f"is of another size than {exposure.name}", "take the grid as the X-rays"
             )
     distortion, left_px = grid_distortion_of(path.name, pixels)
-    ledger.note(f"the grid of {path.name}: its nodes lie within {left_px:.2f} px of the distortion")
+    ledger.note(f"grid {path.name}: its nodes lie within {left_px:.2f} px of the distortion")
     return distortion
