@@ -14,7 +14,7 @@ With `--distortion-px` pictures are bent by as much in their corners, and only w
 makes of a device's views, with shared intrinsics and fitted distortion, is judged. With `--grid`
 (eight views a device as well) the distortion is that of a picture of a grid for each view: alone,
 shared, and each alone with a preset of the seed before's eight views, whose principal point is also
-moved by 10 px to see whether that is noticed.
+moved by 10 px to see whether that is noticed; what was met so far is printed after each seed.
 Beads count whose outline is wholly in the picture and whose centre is a radius or more from any
 other's; those that the display hides count as well. A spot is right within half a radius. The
 source and the rotation are in the beads' frame.
@@ -36,6 +36,7 @@ from RadGSRegLib.calibration import (
     Beads,
     Calibrated,
     Calibrating,
+    Calibration,
     Exposure,
     Intrinsics,
     Prior,
@@ -262,18 +263,28 @@ def with_grids(views: list[Shown], seed: int) -> list[Exposure]:
 MOVED_PX = 10.0
 
 
-def told_of(before: Intrinsics, exposures: list[Exposure], beads: Beads, tally: Tally) -> None:
+def again(c: Calibration, beads: Beads, distortion: Distortion | None) -> Sighting:
+    """What was met in a view, to be refined otherwise."""
+    sigma = c.spots.sigma_px
+    return Sighting(c.view.name, beads, c.spots, c.view.pairs, c.view.camera, sigma, distortion)
+
+
+def told_of(before: Intrinsics, met: list[Calibration], beads: Beads, tally: Tally) -> None:
     """Whether a preset is doubted whose detector was moved since, of one, two and eight views."""
-    for axis in (1, 2):
+    for moved_px, axis in ((0.0, 1), (MOVED_PX, 1), (MOVED_PX, 2)):
         mean = before.mean_px.copy()
-        mean[axis] += MOVED_PX
+        mean[axis] += moved_px
         moved = replace(before, mean_px=mean)
         options = Calibrating(True, prior=Prior(intrinsics=moved))
+        how = Resection(True, options.prior, sphere_shift=sphere_shift_px)
         for count in (1, 2, 8):
-            for first in range(0, len(exposures), count):
-                done = calibrate(exposures[first : first + count], beads, options)
+            for first in range(0, len(met), count):
+                some = met[first : first + count]
+                views = resect([again(c, beads, c.view.distortion) for c in some], how)
+                done = [replace(c, view=v) for c, v in zip(some, views, strict=True)]
                 check = check_preset(done, beads, moved, options)
-                tally.add(**{f"moved, {count} views: doubted": check.doubted})
+                name = f"moved by {moved_px:g} px, {count} views: doubted"
+                tally.add(**{name: check.doubted})
 
 
 def by_grid(
@@ -292,9 +303,14 @@ def by_grid(
             continue
         (c,) = calibrate([exposure], beads, Calibrating(prior=Prior(intrinsics=before)))
         tally.camera("preset", c.view, view.camera)
-        tally.add(**{"preset: doubted": check_preset([c], beads, before, Calibrating()).doubted})
     if before is not None:
-        told_of(before, exposures, beads, tally)
+        told_of(before, together, beads, tally)
+    if distortion_px:
+        fitted = replace(SHARED, distortion="fit")
+        bent = resect([again(c, beads, None) for c in together], fitted)
+        for view, camera in zip(views, bent, strict=True):
+            tally.camera("shared, one distortion fitted for all", camera, view.camera)
+    tally.cameras()
     camera = together[0].view
     return Intrinsics.of(camera.camera, camera.covariance[6:, 6:])
 
@@ -312,7 +328,6 @@ def main() -> None:
         before: Intrinsics | None = None
         for seed in range(*given.seeds):
             before = by_grid(seed, beads, given.distortion_px, before, tally)
-            tally.cameras()
         return
     if given.distortion_px:
         for seed in range(*given.seeds):
