@@ -258,6 +258,9 @@ def test_a_file_that_is_no_preset_is_not_written_over(
     saved = ["--save-preset", str(tmp_path / "mine.json"), "--out", str(out)]
     assert cli.main(["calibrate", *given, "--source-detector-mm", "1000", *saved]) == 2
     assert "radgsreg/carm" in capsys.readouterr().err
+    same = ["--save-preset", str(out), "--out", str(out)]
+    assert cli.main(["calibrate", *given, "--source-detector-mm", "1000", *same]) == 2
+    assert "named by --out too" in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -134,6 +134,8 @@ def refuse_preset(args: argparse.Namespace) -> None:
 
     if args.save_preset.suffix.lower() != ".json":
         raise InputError(args.save_preset, "is no .json file", "name the preset's file")
+    if args.save_preset.resolve() == args.out.resolve():
+        raise InputError(args.save_preset, "is named by --out too", "name another file")
     if args.save_preset.exists():
         with guarded_inputs():
             read_preset(args.save_preset)
