@@ -17,7 +17,14 @@ from scipy.spatial.transform import Rotation
 from test_registration_evidence import GOOD
 
 from RadGSRegLib.calibration import layout
-from RadGSRegLib.cases import Case, Ledger, View, read_views, write_views
+from RadGSRegLib.cases import (
+    Case,
+    Ledger,
+    View,
+    camera_covariances_with,
+    read_views,
+    write_views,
+)
 from RadGSRegLib.cases.calibrated import camera_sigma_mm
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import (
@@ -320,3 +327,110 @@ def test_the_propagated_covariance_is_that_of_poses_fitted_with_drawn_cameras() 
     assert np.sqrt(np.diag(fitted)) == pytest.approx(deviations, rel=0.1)
     scale = np.outer(deviations, deviations)
     assert np.linalg.norm((fitted - known) / scale) < 0.2 * np.linalg.norm(known / scale)
+
+
+def _crossed(covariances: dict[int, Array], share: float) -> Array:
+    """A covariance of two cameras that go wrong together: ``share`` of what is possible."""
+    roots = [np.linalg.cholesky(covariances[n] + 1e-12 * np.eye(9)) for n in (0, 1)]
+    turn = np.linalg.qr(np.random.default_rng(5).normal(size=(9, 9)))[0]
+    return np.asarray(share * roots[0] @ turn @ roots[1].T)
+
+
+def test_cameras_that_go_wrong_together_are_propagated_together() -> None:
+    rng = np.random.default_rng(12)
+    centre = np.array([10.0, -40.0, 25.0])
+    points = centre + rng.normal(size=(40, 3)) * [20.0, 15.0, 12.0]
+    pose = exp_se3([0.1, -0.2, 0.15, -5.0, 45.0, -20.0])
+    cameras = [camera(primary=0.0), camera(primary=80.0)]
+    covariances = {0: covariance(0.3), 1: covariance(0.25)}
+    crossed = _crossed(covariances, 0.9)
+    joint = np.block([[covariances[0], crossed], [crossed.T, covariances[1]]])
+    middle = np.append(transform_points(pose, centre[None])[0], 1.0)
+    scales = [float(c.world_to_camera[2] @ middle) / c.focal_px for c in cameras]
+    shown = [c.project(transform_points(pose, points)) for c in cameras]
+    known = propagated(cameras, covariances, Rigid(pose), points, centre, {(0, 1): crossed})
+    apart = propagated(cameras, covariances, Rigid(pose), points, centre)
+    squares = []
+    for _ in range(300):
+        step = rng.multivariate_normal(np.zeros(18), joint)
+        drawn = [moved(c, step[9 * n : 9 * n + 9]) for n, c in enumerate(cameras)]
+
+        def misfit(twist: Array, drawn: list[Camera] = drawn) -> Array:
+            world = transform_points(compose_about(pose, twist, centre), points)
+            parts = zip(drawn, shown, scales, strict=True)
+            return np.concatenate([(mm * (c.project(world) - at)).ravel() for c, at, mm in parts])
+
+        twist = least_squares(misfit, np.zeros(6), x_scale=[0.02] * 3 + [1.0] * 3).x
+        squares.append(
+            [twist**2 / np.diag(known), twist @ np.linalg.solve(known, twist) * np.ones(6)]
+        )
+    each, whole = np.array(squares).transpose(1, 0, 2)
+    assert (np.mean(each < 4.0, axis=0) > 0.92).all()
+    assert np.mean(each, axis=0) == pytest.approx(np.ones(6), abs=0.25)
+    assert whole.mean() == pytest.approx(6.0, rel=0.15)
+    # As if independent it would be another.
+    assert np.abs(np.diag(apart) / np.diag(known) - 1.0).max() > 0.3
+
+
+def _together(crossed: Array) -> tuple[View, View]:
+    first = view(camera_covariance=covariance(), camera_covariance_with={"LAT": crossed})
+    return first, view("LAT", 90.0, camera_covariance=covariance(0.5))
+
+
+def test_what_two_cameras_have_in_common_is_written_and_read(tmp_path: Path) -> None:
+    crossed = _crossed({0: covariance(), 1: covariance(0.5)}, 0.7)
+    path = write_views(tmp_path, _together(crossed))
+    frontal, lateral = read_views(path)
+    np.testing.assert_allclose(frontal.camera_covariance_with["LAT"], crossed, rtol=1e-12)
+    assert dict(lateral.camera_covariance_with) == {}
+    for order, expected in (((frontal, lateral), crossed), ((lateral, frontal), crossed.T)):
+        ((pair_of, both),) = camera_covariances_with(order).items()
+        assert pair_of == (0, 1)
+        np.testing.assert_allclose(both, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (3, "must be an object of other views' names"),
+        ({"LAT": np.eye(8).tolist()}, '"LAT" must hold 9 x 9 numbers'),
+        ({"LAT": (2.0 * covariance()).tolist()}, "a negative eigenvalue together"),
+    ],
+)
+def test_what_two_cameras_cannot_have_in_common_is_refused(
+    said: Any, complaint: str, tmp_path: Path
+) -> None:
+    path = write_views(tmp_path, _together(0.1 * covariance()))
+    content = json.loads(path.read_text("utf-8"))
+    content["views"][0]["camera_covariance_with"] = said
+    path.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(InputError, match=complaint):
+        read_views(path)
+
+
+def test_views_that_were_left_out_are_noted_and_two_that_differ_refused(tmp_path: Path) -> None:
+    first, second = _together(0.1 * covariance())
+    path = write_views(
+        tmp_path, (replace(first, camera_covariance_with={"gone": np.eye(9)}), second)
+    )
+    ledger = Ledger()
+    read_views(path, ledger)
+    assert any('"camera_covariance_with" names gone' in note for note in ledger.notes)
+    unlike = replace(second, camera_covariance_with={"AP": 0.2 * covariance()})
+    with pytest.raises(InputError, match='"AP" and "LAT" differ'):
+        read_views(write_views(tmp_path, (first, unlike)))
+
+
+def test_a_registration_hears_of_cameras_that_go_wrong_together() -> None:
+    done = beads_over_a_vertebra()
+    case, pose = with_metal(done), truth(done)
+    apart = judge_case(with_covariance(case, lambda shown: covariance(0.1)), pose)
+    known = with_covariance(case, lambda shown: covariance(0.1))
+    first, second = known.views
+    joint = replace(first, camera_covariance_with={second.name: 0.95 * covariance(0.1)})
+    together = judge_case(replace(known, views=(joint, second)), pose)
+    told = [r.quality["calibration_error_mm"] for r in (apart, together)]
+    assert abs(told[1] / told[0] - 1.0) > 0.03
+    assert together.quality["expected_error_mm"] ** 2 - told[1] ** 2 == pytest.approx(
+        apart.quality["expected_error_mm"] ** 2 - told[0] ** 2
+    )

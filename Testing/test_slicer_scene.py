@@ -181,12 +181,18 @@ def test_what_a_calibration_says_comes_through_the_scene() -> None:
         replace(v, metal_px=metal, camera_covariance=covariance, bone_alone=True)
         for v in ball_case().views
     ]
+    joint = {views[1].name: 0.5 * covariance}
+    views[0] = replace(views[0], camera_covariance_with=joint)
     nodes = [xray.nodeFromView(view, slicer.mrmlScene) for view in views]
     for view in casefolder.viewsFromXrays(nodes):
         assert view.metal_px == metal
         assert view.bone_alone
         assert view.camera_covariance is not None
         np.testing.assert_array_equal(view.camera_covariance, covariance)
+    shown = casefolder.viewsFromXrays(nodes)
+    assert list(shown[0].camera_covariance_with) == [views[1].name]
+    np.testing.assert_array_equal(shown[0].camera_covariance_with[views[1].name], 0.5 * covariance)
+    assert dict(shown[1].camera_covariance_with) == {}
     xray.clearGeometry(nodes[0])
     assert not [n for n in nodes[0].GetAttributeNames() if n.startswith("RadGSReg.")]
     # Where nothing is known, nothing is said.

@@ -1,6 +1,5 @@
 """Cameras from X-rays of beads whose places are known."""
 
-from .bundle import Prior as Prior
 from .chain import Chained as Chained
 from .chain import chained as chained
 from .correction import corrected as corrected
@@ -28,10 +27,20 @@ from .pairs import triangulated as triangulated
 from .phantom_file import beads_to_json as beads_to_json
 from .phantom_file import read_beads as read_beads
 from .phantom_file import write_beads as write_beads
+from .preset_check import PresetCheck as PresetCheck
+from .preset_check import check_preset as check_preset
+from .preset_file import joined_preset as joined_preset
+from .preset_file import read_preset as read_preset
+from .preset_file import refuse_other_pictures as refuse_other_pictures
+from .preset_file import save_preset as save_preset
+from .presets import Preset as Preset
+from .presets import PresetEntry as PresetEntry
 from .printing import Holder as Holder
 from .printing import holder as holder
 from .printing import posts_under as posts_under
 from .printing import write_holder as write_holder
+from .prior import Intrinsics as Intrinsics
+from .prior import Prior as Prior
 from .quality import verdict as verdict
 from .resection import Resection as Resection
 from .resection import Sighting as Sighting

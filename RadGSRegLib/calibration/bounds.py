@@ -193,3 +193,13 @@ LEAST_MET = 0.6
 # how many are looked at. No evidence for the exact values.
 GRID_RADIUS = (0.002, 0.02)
 GRID_SPOTS = 2000
+
+# Presets of C-arms
+
+# A source-detector distance is said to so much, mm: pictures whose distances differ by no more are
+# of one, and so much is added to what a distance between two entries tells. Tags of DICOM and the
+# scales of C-arms have whole millimetres.
+SAME_DISTANCE_MM = 1.0
+# How seldom true beads would differ so much from a preset by chance, below which the preset is
+# doubted. (docs/experiments/calibration.md, "Presets", has what of moved detectors is noticed.)
+PRESET_CHANCE = 0.01

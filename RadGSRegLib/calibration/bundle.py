@@ -29,6 +29,7 @@ from ..geometry import (
     skew,
 )
 from . import bounds
+from .prior import Prior
 
 SphereShift = Callable[[Camera, Array, Array], Array]
 _ROUNDS = 8
@@ -62,14 +63,6 @@ class Block:
             sigma_px=self.sigma_px[index],
             diameters_mm=self.diameters_mm[index],
         )
-
-
-@dataclass(frozen=True)
-class Prior:
-    """What is known of a camera before: means and standard deviations, pixels; None: nothing."""
-
-    focal_px: tuple[float, float] | None = None
-    principal_px: tuple[tuple[float, float], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -243,21 +236,15 @@ class Problem:
     def _prior(self, state: State, count: int) -> tuple[Array, Array]:
         """Residuals of the prior (Q,), and how they move with the step (Q, P)."""
         views = state.sizes[0]
-        values, rows = [], []
+        values, rows = [np.zeros(0)], [np.zeros((0, count))]
         for group in range(len(set(state.groups))):
             camera = state.cameras[state.groups.index(group)]
-            terms = []
-            if self.prior.focal_px:
-                mean, sigma = self.prior.focal_px
-                terms.append((0, camera.focal_px - mean, sigma))
-            if self.prior.principal_px:
-                middle, sigma = self.prior.principal_px
-                for axis in (0, 1):
-                    terms.append((1 + axis, camera.intrinsic[axis, 2] - middle[axis], sigma))
-            for parameter, value, sigma in terms:
-                values.append(value / sigma)
-                rows.append(np.eye(1, count, views + 3 * group + parameter)[0] / sigma)
-        return np.array(values), np.array(rows).reshape(-1, count)
+            value, by_intrinsics = self.prior.residual(camera)
+            row = np.zeros((len(value), count))
+            row[:, views + 3 * group : views + 3 * group + 3] = by_intrinsics
+            values.append(value)
+            rows.append(row)
+        return np.concatenate(values), np.concatenate(rows)
 
     def residuals(self, state: State, shifts: list[Array]) -> list[Array]:
         """Shown minus predicted of each block, pixels (M, 2)."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Array, Camera, Distortion, affine, invert_rigid, orthonormalize
+from ..geometry import Array, Camera, affine, invert_rigid, orthonormalize
 from .bundle import Problem
 from .resection import (
     Resection,
@@ -23,6 +23,7 @@ from .resection import (
     calibrated_view,
     refuse_few,
     start_state,
+    together,
 )
 from .types import Calibrated
 
@@ -66,9 +67,9 @@ def chained(sightings: Sequence[tuple[str, Sighting]], options: Resection | None
         raise InputError(sightings[0][1].view, "or another view gives a fixture's spots twice")
     refuse_few([sighting for _, sighting in sightings], options)
     cameras, poses = _tree(sightings, fixtures, views)
-    known = options.distortion if isinstance(options.distortion, Distortion) else None
     blocks = [
-        block_of(s, views.index(s.view), fixtures.index(name), known) for name, s in sightings
+        block_of(s, views.index(s.view), fixtures.index(name), s.bent_by(options))
+        for name, s in sightings
     ]
     start = start_state(views, cameras, np.stack(poses), options)
     try:
@@ -78,8 +79,9 @@ def chained(sightings: Sequence[tuple[str, Sighting]], options: Resection | None
     out = []
     for number, view in enumerate(views):
         own = [b for b, (_, s) in enumerate(sightings) if s.view == view]
-        out.append(calibrated_view(solved, number, [sightings[b][1] for b in own], own, known))
-    return Chained(out, dict(zip(fixtures, solved.state.fixtures, strict=True)))
+        shown = [sightings[b][1] for b in own]
+        out.append(calibrated_view(solved, number, shown, own, shown[0].bent_by(options)))
+    return Chained(together(solved, out), dict(zip(fixtures, solved.state.fixtures, strict=True)))
 
 
 def _tree(

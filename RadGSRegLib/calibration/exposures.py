@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..system import Progress
 from . import bounds
 from .correspond import RoughCamera, match_beads
 from .guided import missing_beads
+from .prior import Prior
 from .resection import Resection, Sighting, resect
 from .spheres import in_picture, shadows_px, sphere_shift_px
 from .spots import find_spots
@@ -26,13 +27,15 @@ class Exposure:
     """An X-ray of beads.
 
     ``pixels`` (rows, columns) float32; ``spacing_mm`` (column step, row step) at the detector and
-    ``source_detector_mm``, None where nothing says them.
+    ``source_detector_mm``, None where nothing says them; ``distortion`` of this picture alone,
+    where it is known.
     """
 
     name: str
     pixels: NDArray[np.float32]
     spacing_mm: tuple[float, float] | None = None
     source_detector_mm: float | None = None
+    distortion: Distortion | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -54,12 +57,14 @@ class Calibrating:
 
     ``shared_intrinsics``: one focal length and principal point for all. ``distortion``: one that is
     known, "fit" to estimate it from the beads, None where there is none. ``polarity``: -1 where
-    metal is dark, +1 where it is bright, None to find out.
+    metal is dark, +1 where it is bright, None to find out. ``prior``: what is known of focal length
+    and principal point before.
     """
 
     shared_intrinsics: bool = False
     distortion: Distortion | Literal["fit"] | None = None
     polarity: int | None = None
+    prior: Prior = field(default_factory=Prior)
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,7 @@ def calibrate(
     """
     options = options or Calibrating()
     report = progress or Progress()
-    how = Resection(
-        options.shared_intrinsics, distortion=options.distortion, sphere_shift=sphere_shift_px
-    )
+    how = Resection(options.shared_intrinsics, options.prior, options.distortion, sphere_shift_px)
     sightings, polarities = list[Sighting](), list[int]()
     for number, exposure in enumerate(exposures):
         report(0.8 * number / len(exposures), f"looking for beads in {exposure.name}")
@@ -154,15 +157,19 @@ def _sighting(exposure: Exposure, beads: Beads, options: Calibrating) -> tuple[S
     """The beads that a picture shows, and whether metal is dark (-1) or bright (+1)."""
     radii = radius_range_px(exposure, beads)
     spots, polarity = find_spots(exposure.pixels, radii, polarity=options.polarity)
-    straight = spots
-    if isinstance(options.distortion, Distortion):
+    straight, bent = spots, exposure.distortion
+    if bent is None and isinstance(options.distortion, Distortion):
+        bent = options.distortion
+    if bent is not None:
         try:
-            straight = replace(spots, centres_px=undistort(spots.centres_px, options.distortion))
+            straight = replace(spots, centres_px=undistort(spots.centres_px, bent))
         except ValueError as error:
             raise InputError(exposure.name, str(error), "take the distortion's own grid") from error
     clear = straight.some(np.arange(min(len(straight), bounds.CLEAREST * len(beads))))
     match = match_beads(exposure.name, beads, clear, exposure.rough)
-    sighting = Sighting(exposure.name, beads, spots, match.pairs, match.camera, spots.sigma_px)
+    sighting = Sighting(
+        exposure.name, beads, spots, match.pairs, match.camera, spots.sigma_px, exposure.distortion
+    )
     return sighting, polarity
 
 

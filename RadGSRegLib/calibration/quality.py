@@ -7,14 +7,19 @@ from collections.abc import Mapping, Sequence
 from ..cases import CALIBRATION_MM
 from . import bounds
 from .exposures import Calibration
+from .preset_check import PresetCheck
 
 
-def verdict(done: Sequence[Calibration], known_mm: Mapping[str, float]) -> tuple[str, str]:
+def verdict(
+    done: Sequence[Calibration], known_mm: Mapping[str, float], preset: PresetCheck | None = None
+) -> tuple[str, str]:
     """Judge a calibration: ``ok`` or ``uncertain``, and why.
 
     ``known_mm``: of each view, how well it knows where the beads' middle is shown
-    (`cases.camera_sigma_mm`).
+    (`cases.camera_sigma_mm`). ``preset``: how far beads and a preset are apart.
     """
+    if preset is not None and preset.doubted:
+        return "uncertain", f"the preset does not hold: {preset.words}"
     poor = [c.view.name for c in done if known_mm[c.view.name] > CALIBRATION_MM]
     rough = [c.view.name for c in done if c.view.rms_px > bounds.MOST_RMS_PX]
     few = [c.view.name for c in done if len(c.view.pairs) < bounds.TRUSTED_PAIRS]

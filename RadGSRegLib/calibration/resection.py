@@ -13,7 +13,8 @@ from scipy.stats import norm, t
 from ..errors import InputError
 from ..geometry import Array, Camera, Distortion, undistort
 from . import bounds
-from .bundle import Block, Prior, Problem, Solved, SphereShift, State
+from .bundle import Block, Problem, Solved, SphereShift, State
+from .prior import Prior, is_mirrored
 from .types import Beads, Calibrated, Spots
 
 
@@ -23,6 +24,7 @@ class Sighting:
 
     ``pairs`` (M, 2): numbers of bead and of spot; ``camera``: a start, of the fixture's frame.
     ``sigma_px`` (number of spots,): how well each spot's centre is known, where that is known.
+    ``distortion`` of this picture, where it is known and is not the same as that of all others.
     """
 
     view: str
@@ -31,6 +33,12 @@ class Sighting:
     pairs: NDArray[np.int64]
     camera: Camera
     sigma_px: Array | None = None
+    distortion: Distortion | None = None
+
+    def bent_by(self, options: Resection) -> Distortion | None:
+        """The distortion that is known of the picture."""
+        every = options.distortion if isinstance(options.distortion, Distortion) else None
+        return self.distortion or every
 
 
 @dataclass(frozen=True)
@@ -83,17 +91,36 @@ def no_distortion(size: tuple[int, int]) -> Distortion:
     return Distortion(((columns - 1) / 2.0, (rows - 1) / 2.0), max(size) / 2.0)
 
 
-def covariance_of(solved: Solved, view: int) -> Array:
-    """The covariance (9, 9) of a view's camera, in the order of `Calibrated`.
+def covariance_of(solved: Solved, view: int, other: int | None = None) -> Array:
+    """The covariance (9, 9) of a view's camera (rows), in the order of `Calibrated`; with another
+    view's (columns) where one is given.
 
     Widened, where few pairs had to say how noisy they are, by the quantile of Student's t over the
     normal's: two standard deviations hold 95 % then too.
     """
-    at = solved.state.sizes[0] + 3 * solved.state.groups[view]
-    index = np.r_[6 * view : 6 * view + 6, at : at + 3]
+
+    def parameters(number: int) -> NDArray[np.int64]:
+        at = solved.state.sizes[0] + 3 * solved.state.groups[number]
+        return np.concatenate([np.arange(6 * number, 6 * number + 6), np.arange(at, at + 3)])
+
+    index = np.ix_(parameters(view), parameters(view if other is None else other))
     two = float(norm.cdf(2.0))
     wider = float(t.ppf(two, max(solved.freedom, 1.0))) / 2.0
-    return np.asarray(solved.covariance[np.ix_(index, index)] * wider**2)
+    return np.asarray(solved.covariance[index] * wider**2)
+
+
+def together(solved: Solved, views: Sequence[Calibrated]) -> list[Calibrated]:
+    """The views with what their cameras have in common, each pair at its first view."""
+    return [
+        replace(
+            view,
+            covariance_with={
+                views[other].name: covariance_of(solved, number, other)
+                for other in range(number + 1, len(views))
+            },
+        )
+        for number, view in enumerate(views)
+    ]
 
 
 def start_state(
@@ -105,7 +132,7 @@ def start_state(
     """
     groups = tuple(0 if options.shared_intrinsics else v for v in range(len(cameras)))
     if options.shared_intrinsics:
-        mirrored = {bool(np.linalg.det(c.intrinsic[:2, :2]) < 0) for c in cameras}
+        mirrored = {is_mirrored(c) for c in cameras}
         shapes = {round(abs(float(c.intrinsic[0, 0] / c.intrinsic[1, 1])), 3) for c in cameras}
         if len(mirrored) > 1 or len(shapes) > 1 or len({c.size for c in cameras}) > 1:
             raise InputError(
@@ -179,15 +206,17 @@ def resect(sightings: Sequence[Sighting], options: Resection | None = None) -> l
 
 
 def _resected(sightings: Sequence[Sighting], options: Resection) -> list[Calibrated]:
-    known = options.distortion if isinstance(options.distortion, Distortion) else None
-    blocks = [block_of(sighting, v, 0, known) for v, sighting in enumerate(sightings)]
+    blocks = [block_of(s, v, 0, s.bent_by(options)) for v, s in enumerate(sightings)]
     names = [sighting.view for sighting in sightings]
     start = start_state(names, [s.camera for s in sightings], np.eye(4)[None], options)
     try:
         solved = Problem(blocks, options.prior, options.sphere_shift).refined(start)
     except (ValueError, np.linalg.LinAlgError) as error:
         raise InputError(", ".join(names), f"cannot be calibrated: {error}") from error
-    return [calibrated_view(solved, v, [s], [v], known) for v, s in enumerate(sightings)]
+    views = [
+        calibrated_view(solved, v, [s], [v], s.bent_by(options)) for v, s in enumerate(sightings)
+    ]
+    return together(solved, views)
 
 
 def calibrated_view(

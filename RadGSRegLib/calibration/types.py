@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,8 @@ class Calibrated:
     order rotation vector (camera axes, radians), source (world, mm), focal length, principal point
     column and row (pixels). ``pairs`` (M, 2): numbers of bead and of spot that belong together;
     ``residuals_px`` (M, 2) of shown minus predicted. ``distortion`` None where there is none.
+    ``covariance_with``: (9, 9) of these parameters (rows) with those of a view (columns) that was
+    calibrated together with this one, by its name.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Calibrated:
     pairs: NDArray[np.int64]
     residuals_px: Array
     distortion: Distortion | None = None
+    covariance_with: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def rms_px(self) -> float:

@@ -1,5 +1,6 @@
 """What a case holds once it is in memory."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,8 @@ class View:
     `radgsreg standardize` writes them; what is negative is not shown. ``metal_px``: (column, row,
     radius) of each round shadow of a bead or marker. ``camera_covariance`` (9, 9) of the camera's
     parameters, in the order of `geometry.CAMERA_PARAMETERS`; None where that is not known.
+    ``camera_covariance_with``: (9, 9) with the camera of another view, by its name, where both were
+    calibrated together; rows are of this camera.
     """
 
     name: str
@@ -39,6 +42,7 @@ class View:
     bone_alone: bool = False
     metal_px: tuple[tuple[float, float, float], ...] = ()
     camera_covariance: Array | None = None
+    camera_covariance_with: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,12 @@ from . import bounds
 from .calibrated import CALIBRATED_KEYS, calibrated_to_json, note_loose, read_covariance, read_metal
 from .camera_sources import ViewEntry, camera_of, source_keys
 from .itk_image import write_itk
+from .joint_covariance import (
+    TOGETHER,
+    check_together,
+    covariance_with_to_json,
+    read_covariance_with,
+)
 from .json_input import Fields, existing_file, read_json_object
 from .ledger import Ledger
 from .patient_axes import PARALLEL, patient_axes_to_json, read_patient_axes
@@ -48,6 +54,7 @@ _KEYS = {
     "nominal",
     "device",
     *CALIBRATED_KEYS,
+    TOGETHER,
 }
 _TOP_KEYS = {"schema", "version", "views", "patient_axes"}
 _UNFIT = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
@@ -171,6 +178,7 @@ def _read_view(fields: Fields, ledger: Ledger) -> _Reading:
         bone_alone=bone_alone,
         metal_px=read_metal(fields),
         camera_covariance=read_covariance(fields),
+        camera_covariance_with=read_covariance_with(fields),
     )
     return _Reading(view, spacing is not None, either_side)
 
@@ -282,6 +290,7 @@ def read_views_with_axes(
         readings.append(_read_view(view, ledger))
     views = _settled(readings, ledger)
     check_views(views, path)
+    check_together(views, path, ledger)
     return views, axes
 
 
@@ -314,7 +323,7 @@ def view_to_json(view: View, image: str) -> dict[str, Any]:
         out["device"] = view.device
     if view.bone_alone:
         out["bone_alone"] = True
-    return {**out, **calibrated_to_json(view)}
+    return {**out, **calibrated_to_json(view), **covariance_with_to_json(view)}
 
 
 def write_tiff(pixels: NDArray[np.float32], spacing_mm: tuple[float, float], path: Path) -> None:

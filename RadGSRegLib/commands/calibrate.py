@@ -13,13 +13,21 @@ from ..choices import CAMERA_FORMATS
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
 from .arguments import add_path, add_progress, positive_mm, whole
+from .calibrate_grids import distortion_of_grids, picture
+from .calibrate_presets import (
+    add_preset_arguments,
+    check_record,
+    known_device,
+    preset_to_save,
+    refuse_preset,
+    refuse_unshared,
+)
 from .calibrated_files import Pictures, beside, draw, view_entries, view_record, write_exports
 from .command import Command, Outcome
 from .running import results_folder
 
 if TYPE_CHECKING:
-    from ..cases import Ledger, XrayImage
-    from ..geometry import Distortion
+    from ..cases import Ledger
 
 _PICTURES = {
     ".tif",
@@ -71,7 +79,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bent.add_argument(
         "--fit-distortion", action="store_true", help="estimate the distortion from the beads"
     )
-    add_path(bent, "--grid", "PICTURE", "a picture of a flat grid on the detector, for distortion")
+    add_path(
+        bent,
+        "--grid",
+        "PICTURE",
+        "a picture of a flat grid on the detector, for distortion; a folder: a picture for each, "
+        "of its name",
+    )
+    add_preset_arguments(parser)
     parser.add_argument(
         "--metal", choices=("dark", "bright"), help="how metal is shown (default: find out)"
     )
@@ -96,11 +111,12 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(args.out, "is no .json file", "name the views.json to write")
     if args.out.exists() and not (beside(args.out) / "calibration.json").is_file():
         raise InputError(args.out, "is there already", "name a new file")
+    refuse_preset(args)
 
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Find the beads, calibrate each view, and write cameras, pictures and a page."""
-    from ..calibration import Calibrating, calibrate, read_beads, verdict
+    from ..calibration import Calibrating, calibrate, read_beads, save_preset, verdict
     from ..cases import Ledger, camera_sigma_mm, output_file, software_versions, write_json
 
     progress(0.0, "reading the X-rays")
@@ -113,13 +129,20 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         ledger.note("one view is calibrated; a registration needs two of one world")
     began = time.perf_counter()
     polarity = {None: None, "dark": -1, "bright": 1}[args.metal]
-    bent = _of_grid(args.grid, read, ledger)
+    refuse_unshared(args, read)
+    known = known_device(args, read, ledger)
+    bent = None if args.grid is None else distortion_of_grids(args, read, ledger)
     options = Calibrating(args.shared_intrinsics, "fit" if args.fit_distortion else bent, polarity)
+    options = options if known is None else known.into(options, read)
     done = calibrate(read.exposures, beads, options, progress.part(0.05, 0.8))
     seconds = time.perf_counter() - began
     middle = beads.centres_mm.mean(axis=0)
     worst = {c.view.name: camera_sigma_mm(c.view.camera, c.view.covariance, middle) for c in done}
-    status, reason = verdict(done, worst)
+    check = None if known is None else known.checked(done, beads, options, ledger)
+    status, reason = verdict(done, worst, check)
+    preset = preset_to_save(args, read, done) if status == "ok" else None
+    if args.save_preset is not None and preset is None:
+        ledger.note(f"{args.save_preset} is not written: only what is ok becomes a preset")
     with results_folder(str(beside(args.out)), interrupt) as stage:
         progress(0.85, "drawing and writing")
         entries = view_entries(args, stage, read, done, beads)
@@ -131,11 +154,12 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "reason": reason,
             "beads": {"name": beads.name, "count": len(beads)},
             "views": [view_record(c, worst[c.view.name]) for c in done],
+            **check_record(known, check),
             "timing_s": {"total": seconds},
             "inputs": ledger.inputs,
             "software": software_versions(),
             "parameters": {
-                "shared_intrinsics": args.shared_intrinsics,
+                "shared_intrinsics": options.shared_intrinsics,
                 "distortion": "fit" if args.fit_distortion else "grid" if args.grid else "none",
                 "notes": list(ledger.notes),
             },
@@ -150,6 +174,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     views = {"schema": "radgsreg/views", "version": 1, "patient_axes": "any", "views": entries}
     with output_file(args.out) as part:
         write_json(views, part)
+    if preset is not None:
+        save_preset(args.save_preset, preset)
     lines = [
         f"{c.view.name}: {len(c.view.pairs)} of {len(beads)} beads, {c.view.rms_px:.2f} px, "
         f"known to {worst[c.view.name]:.2f} mm at the beads"
@@ -183,27 +209,13 @@ def _files(images: Sequence[Path], but: Path | None) -> list[Path]:
     return list({p.resolve(): p for p in listed if p.resolve() != grid}.values())
 
 
-def _picture(path: Path, frame: int | None, ledger: Ledger) -> XrayImage:
-    import numpy as np
-
-    from ..cases import read_xray
-
-    image = read_xray(path, frame)
-    if not np.isfinite(image.pixels).all():
-        raise InputError(path, "holds values that are no numbers")
-    ledger.add_file(path)
-    for note in image.notes:
-        ledger.note(f"{path.name} {note}")
-    return image
-
-
 def _read(args: argparse.Namespace, ledger: Ledger) -> Pictures:
     from ..calibration import Exposure
     from ..cases import file_stem, view_name
 
     read, stems = Pictures([], [], []), set[str]()
     for path in _files(args.images, args.grid):
-        image = _picture(path, args.frame, ledger)
+        image = picture(path, args.frame, ledger)
         plain = path.name.removesuffix(path.suffix).removesuffix(".nii")
         base = view_name(plain) or "view"
         name, number = base, 1
@@ -223,23 +235,6 @@ def _read(args: argparse.Namespace, ledger: Ledger) -> Pictures:
         read.paths.append(path)
         read.intensities.append(image.intensity)
     return read
-
-
-def _of_grid(path: Path | None, read: Pictures, ledger: Ledger) -> Distortion | None:
-    """The distortion that a picture of a grid shows."""
-    if path is None:
-        return None
-    from ..calibration import grid_distortion_of
-
-    pixels = _picture(path, None, ledger).pixels
-    for exposure in read.exposures:
-        if exposure.pixels.shape != pixels.shape:
-            raise InputError(
-                path, f"is of another size than {exposure.name}", "take the grid as the X-rays"
-            )
-    distortion, left_px = grid_distortion_of(path.name, pixels)
-    ledger.note(f"{path.name}: the grid's nodes lie within {left_px:.2f} px of the distortion")
-    return distortion
 
 
 COMMAND = Command(

@@ -53,6 +53,7 @@ def view_entries(
             exposure.name, exposure.pixels, camera, spacing or (1.0, 1.0),
             intensity=intensity or "display",
             metal_px=_shadows(c, beads), camera_covariance=c.view.covariance,
+            camera_covariance_with=c.view.covariance_with,
         )  # fmt: skip
         entry = view_to_json(view, image)
         if spacing is None:

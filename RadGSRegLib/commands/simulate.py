@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..choices import PATHS
 from ..errors import InputError
@@ -28,8 +30,11 @@ from .running import results_folder, torch_device
 
 if TYPE_CHECKING:
     from ..calibration import Beads
-    from ..cases import CtCase
+    from ..cases import CtCase, View
     from ..simulation import BeadPhantom, SimulatedCase, SimulationParameters
+
+# The folder of the grid's pictures.
+GRIDS = "grid"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +100,19 @@ def _add_beads(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="how far distortion moves the corners of a picture (default 0: none)",
     )
+    group.add_argument(
+        "--principal-px",
+        metavar="X",
+        type=float,
+        help="how far each view's principal point may lie from the middle (default: 13 in 488 "
+        "pixels, except clean; 0: all views have that of one C-arm)",
+    )
+    group.add_argument(
+        "--grid",
+        action="store_true",
+        help="also a picture of a flat grid on the detector for each view, which shows its "
+        "distortion (for calibrate --grid)",
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -107,6 +125,8 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--no-patient", "cannot go with --case, --ct, --segmentation or --label")
     if not 0.0 <= args.distortion_px < math.inf:
         raise InputError("--distortion-px", "must be 0 or more pixels")
+    if args.principal_px is not None and not 0.0 <= args.principal_px < math.inf:
+        raise InputError("--principal-px", "must be 0 or more pixels")
     volumes = {"--ct": args.ct, "--segmentation": args.segmentation}
     if args.case is not None and any((*volumes.values(), args.label, args.label_scheme)):
         raise InputError("--case", "cannot go with --ct, --segmentation, --label or --label-scheme")
@@ -141,8 +161,13 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                     progress=part,
                 )
                 write_simulated_beads(made, folder)
+                views, truth = made.views, made.truth
             else:
-                write_simulated_case(_simulate(args, source, phantom, seed, part), folder)
+                case = _simulate(args, source, phantom, seed, part)
+                write_simulated_case(case, folder)
+                views, truth = case.case.views, case.truth
+            if args.grid:
+                _write_grids(args, views, truth, folder / GRIDS)
             if beads is not None:
                 write_beads(folder / "beads.json", beads)
     each = "phantom" if args.no_patient else "case"
@@ -150,6 +175,19 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     notes = source.notes if source is not None else ()
     lines = (f"simulated {what}: {args.out}", *(f"note: {note}" for note in notes))
     return Outcome(ExitStatus.OK, lines, {"out": str(args.out), "notes": list(notes)})
+
+
+def _write_grids(
+    args: argparse.Namespace, views: Sequence[View], truth: Mapping[str, Any], folder: Path
+) -> None:
+    """Write what a grid on the detector shows of each view's distortion."""
+    from ..geometry import Distortion
+    from ..simulation import simulate_grids, write_grids
+
+    bent = {name: Distortion(**said) for name, said in truth.get("distortion", {}).items()}
+    cameras = {view.name: view.camera for view in views}
+    grids = simulate_grids(cameras, bent, _parameters(args), truth["seed"])
+    write_grids(grids, views[0].pixel_spacing_mm, folder)
 
 
 def _read_beads(args: argparse.Namespace) -> Beads | None:
@@ -207,11 +245,14 @@ def _parameters(args: argparse.Namespace) -> SimulationParameters:
     if args.views is not None:
         path = args.path or "arbitrary"
         parameters = replace(parameters, path=path, views=args.views)
-    if args.field_mm is None and args.pixels is None:
-        return parameters
-    seen_mm = parameters.size_px * parameters.pixel_mm
-    seen_mm *= parameters.source_isocentre_mm / parameters.source_detector_mm
-    return parameters.with_field(args.field_mm or seen_mm, args.pixels or parameters.size_px)
+    if args.field_mm is not None or args.pixels is not None:
+        seen_mm = parameters.size_px * parameters.pixel_mm
+        seen_mm *= parameters.source_isocentre_mm / parameters.source_detector_mm
+        size_px = args.pixels or parameters.size_px
+        parameters = parameters.with_field(args.field_mm or seen_mm, size_px)
+    if args.principal_px is not None:
+        parameters = replace(parameters, principal_px=args.principal_px)
+    return parameters
 
 
 def _read_source(args: argparse.Namespace) -> CtCase | None:

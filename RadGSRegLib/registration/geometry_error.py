@@ -28,7 +28,14 @@ def calibration_covariance(scene: Scene, ct_to_world: Array) -> Array | None:
     covariances: dict[int, Array] = {
         number: known[view.name] for number, view in enumerate(scene.views) if view.name in known
     }
-    return propagated(views, covariances, Rigid(ct_to_world), some, scene.bodies.centre_ct)
+    centre_ct = scene.bodies.centre_ct
+    numbers = {view.name: number for number, view in enumerate(scene.views)}
+    crossed = {
+        (numbers[first], numbers[second]): covariance
+        for (first, second), covariance in scene.crossed_covariances.items()
+        if first in numbers and second in numbers
+    }
+    return propagated(views, covariances, Rigid(ct_to_world), some, centre_ct, crossed)
 
 
 def loosest(scene: Scene, ct_to_world: Array) -> list[str]:
@@ -50,14 +57,17 @@ def propagated(
     ct_to_world: Rigid,
     points_ct: Array,
     centre_ct: Array,
+    crossed: Mapping[tuple[int, int], Array] | None = None,
 ) -> Array:
     """Return the covariance (6, 6) of the twist about ``centre_ct`` (3,), as `Registration` has it,
     of a pose fitted to pictures of points (N, 3) by cameras that are off.
 
     With J how what is shown moves with the pose and K how it does with a camera, a small error of
-    cameras moves the pose of least squares by -A, A = (sum J^T J)^-1 J^T K, and independent
-    cameras of ``covariances`` (9, 9), by their numbers, add up A C A^T. Distances in the pictures
-    are taken in mm at the centre, so that views count alike however fine their pixels.
+    cameras moves the pose of least squares by -A, A = (sum J^T J)^-1 J^T K, and cameras of
+    ``covariances`` (9, 9), by their numbers, add up A C A^T. Two that were calibrated together, of
+    ``crossed`` (9, 9) by both numbers (rows of the first one's parameters), add A C B^T and its
+    transpose. Distances in the pictures are taken in mm at the centre, so that views count alike
+    however fine their pixels.
     """
     points_world = ct_to_world.apply(points_ct)
     depth_of = np.append(ct_to_world.apply(centre_ct), 1.0)
@@ -76,8 +86,11 @@ def propagated(
             by_camera = projection_by_camera(camera, points_world)
             pulls[number] = mm * j.T @ by_camera.reshape(len(j), -1)
     inverse = np.linalg.pinv(normal, hermitian=True)
+    moved = {number: inverse @ pull for number, pull in pulls.items()}
     out = np.zeros((6, 6))
-    for number, pull in pulls.items():
-        moved = inverse @ pull
-        out += moved @ covariances[number] @ moved.T
+    for number, by_camera in moved.items():
+        out += by_camera @ covariances[number] @ by_camera.T
+    for (first, second), covariance in (crossed or {}).items():
+        both = moved[first] @ covariance @ moved[second].T
+        out += both + both.T
     return np.asarray((out + out.T) / 2.0)

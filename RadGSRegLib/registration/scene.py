@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..cases import Case
+from ..cases import Case, camera_covariances_with
 from ..geometry import Array, Rigid
 from ..views import PreparedView, ViewFilter, prepare_views
 from .anatomy import build_anatomy
@@ -24,7 +24,8 @@ class Scene:
     ``nominal``: names of the views whose geometry is only what the C-arm was meant to do;
     ``parameters``: what the result is to record of its input; ``start_ct_to_world`` (4, 4): where
     the target is expected, None where that is not known; ``camera_covariances``: by the views'
-    names, how sure their cameras are (9, 9), where a calibration says so.
+    names, how sure their cameras are (9, 9), where a calibration says so; ``crossed_covariances``:
+    (9, 9) of two that were calibrated together, by both names; rows are of the first one.
     """
 
     bodies: BodySource
@@ -33,6 +34,7 @@ class Scene:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     start_ct_to_world: Array | None = None
     camera_covariances: Mapping[str, Array] = field(default_factory=dict)
+    crossed_covariances: Mapping[tuple[str, str], Array] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -91,5 +93,9 @@ def scene_of(
             view.name: view.camera_covariance
             for view in case.views
             if view.camera_covariance is not None
+        },
+        crossed_covariances={
+            (case.views[i].name, case.views[j].name): covariance
+            for (i, j), covariance in camera_covariances_with(case.views).items()
         },
     )

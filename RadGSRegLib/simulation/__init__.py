@@ -9,8 +9,11 @@ from .beads import BeadPhantom as BeadPhantom
 from .case import Prepared as Prepared
 from .case import SimulatedCase as SimulatedCase
 from .case import simulate_case as simulate_case
+from .files import write_grids as write_grids
 from .files import write_simulated_beads as write_simulated_beads
 from .files import write_simulated_case as write_simulated_case
+from .grid_plate import GridPicture as GridPicture
+from .grid_plate import simulate_grids as simulate_grids
 from .materials import SOFT_LIMIT_HU as SOFT_LIMIT_HU
 from .parameters import PRESETS as PRESETS
 from .parameters import SimulationParameters as SimulationParameters

@@ -79,7 +79,7 @@ def simulate_beads(
     for index, (name, camera) in enumerate(cameras.items()):
         report(index / len(cameras), f"projecting {name}")
         signal = _signal(beads, camera, distortions.get(name), spectrum)
-        pixels, stored = _exposed(signal, p, finish, rng)
+        pixels, stored = exposed(signal, p, finish, rng)
         if stored is not None:
             grey[name] = stored
         views.append(
@@ -110,7 +110,7 @@ def _signal(
     return transmitted(lengths, spectrum)[0]
 
 
-def _exposed(
+def exposed(
     signal: Image, p: SimulationParameters, finish: Finish, rng: np.random.Generator
 ) -> tuple[Image, NDArray[Any] | None]:
     """The picture of a signal, in units of the beam in air, and as it is stored."""

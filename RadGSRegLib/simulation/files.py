@@ -9,10 +9,20 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from ..cases import OutputFolder, View, file_stem, write_case, write_itk, write_json, write_views
+from ..cases import (
+    OutputFolder,
+    View,
+    file_stem,
+    write_case,
+    write_itk,
+    write_json,
+    write_tiff,
+    write_views,
+)
 from ..vertebrae import vertebra_level
 from .bead_case import SimulatedBeads
 from .case import SimulatedCase
+from .grid_plate import GridPicture
 
 
 def write_simulated_case(simulated: SimulatedCase, folder: str | os.PathLike[str]) -> Path:
@@ -50,10 +60,33 @@ def write_simulated_beads(simulated: SimulatedBeads, folder: str | os.PathLike[s
     return Path(folder) / "views.json"
 
 
+def write_grids(
+    grids: Mapping[str, GridPicture],
+    spacing_mm: tuple[float, float],
+    folder: str | os.PathLike[str],
+) -> None:
+    """Write a grid's pictures into a folder, each under its view's name, whole or not at all.
+
+    Raises InputError where the folder cannot be written.
+    """
+    with OutputFolder(folder) as stage:
+        for name, grid in grids.items():
+            path = stage / f"{file_stem(name).lower()}.tif"
+            if grid.stored is None:
+                write_tiff(grid.pixels, spacing_mm, path)
+            else:
+                _write_grey(grid.stored, spacing_mm, path)
+
+
 def _write_stored(stage: Path, views: Sequence[View], grey: Mapping[str, NDArray[Any]]) -> None:
     """Write pictures as an X-ray device stores them, in place of their float32."""
     for view in views:
         if view.name in grey:
-            image = sitk.GetImageFromArray(np.ascontiguousarray(grey[view.name]))
-            image.SetSpacing([float(s) for s in view.pixel_spacing_mm])
-            write_itk(image, stage / f"{file_stem(view.name).lower()}.tif", compressed=False)
+            path = stage / f"{file_stem(view.name).lower()}.tif"
+            _write_grey(grey[view.name], view.pixel_spacing_mm, path)
+
+
+def _write_grey(grey: NDArray[Any], spacing_mm: tuple[float, float], path: Path) -> None:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(grey))
+    image.SetSpacing([float(s) for s in spacing_mm])
+    write_itk(image, path, compressed=False)

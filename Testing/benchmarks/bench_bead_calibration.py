@@ -2,6 +2,8 @@
 
     python Testing/benchmarks/bench_bead_calibration.py --seeds 100 110 [--no-patient] [--device]
     python Testing/benchmarks/bench_bead_calibration.py --seeds 100 103 --device --distortion-px 5
+    python Testing/benchmarks/bench_bead_calibration.py --seeds 300 306 --distortion-px 5 --grid
+    python Testing/benchmarks/bench_bead_calibration.py --seeds 300 306 --grid
 
 Realistic X-rays of 488 x 488 pixels of the layout two-plates on its posts, over the built-in
 phantom or in air (`--no-patient`). Each view is searched (`find_spots`), matched with the nominal
@@ -9,7 +11,10 @@ focal length and spacing (`match_beads`), refined (`resect`), and what is missin
 again (`missing_beads`) and refined once more. With `--device`: eight views from anywhere by one
 device, whose principal point is the middle (which is not told), alone and with shared intrinsics.
 With `--distortion-px` pictures are bent by as much in their corners, and only what `calibrate`
-makes of a device's views, with shared intrinsics and fitted distortion, is judged.
+makes of a device's views, with shared intrinsics and fitted distortion, is judged. With `--grid`
+(eight views a device as well) the distortion is that of a picture of a grid for each view: alone,
+shared, and each alone with a preset of the seed before's eight views, whose principal point is also
+moved by 10 px to see whether that is noticed; what was met so far is printed after each seed.
 Beads count whose outline is wholly in the picture and whose centre is a radius or more from any
 other's; those that the display hides count as well. A spot is right within half a radius. The
 source and the rotation are in the beads' frame.
@@ -19,7 +24,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +36,18 @@ from RadGSRegLib.calibration import (
     Beads,
     Calibrated,
     Calibrating,
+    Calibration,
     Exposure,
+    Intrinsics,
+    Prior,
     Resection,
     RoughCamera,
     Sighting,
     Spots,
     calibrate,
+    check_preset,
     find_spots,
+    grid_distortion_of,
     layout,
     match_beads,
     missing_beads,
@@ -44,12 +56,13 @@ from RadGSRegLib.calibration import (
     sphere_shift_px,
 )
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Array, Camera
+from RadGSRegLib.geometry import Array, Camera, Distortion
 from RadGSRegLib.simulation import (
     BeadPhantom,
     Prepared,
     SimulationParameters,
     simulate_beads,
+    simulate_grids,
     simulate_phantom_case,
 )
 
@@ -65,6 +78,7 @@ class Shown:
     name: str
     picture: NDArray[np.float32]
     camera: Camera
+    bent: Distortion | None
     places: Array
     radii: Array
 
@@ -81,6 +95,12 @@ class Shown:
         """Which of the pairs (M, 2) are right."""
         away = spots.centres_px[pairs[:, 1]] - self.places[pairs[:, 0]]
         return np.asarray(np.hypot(*away.T) < 0.5 * self.radii[pairs[:, 0]])
+
+
+def distortion_of(truth: Mapping[str, Any], name: str) -> Distortion | None:
+    """The distortion of a view as the truth of a case says it."""
+    said = truth.get("distortion", {}).get(name)
+    return None if said is None else Distortion(**said)
 
 
 def shown_views(
@@ -107,7 +127,8 @@ def shown_views(
         depth = beads.centres_mm @ to_camera[2, :3] + to_camera[2, 3]
         size = 0.5 * beads.diameters_mm * camera.focal_px / depth
         places = np.array(truth["beads_px"][view.name])
-        out.append(Shown(f"{seed} {view.name}", view.pixels, camera, places, size))
+        bent = distortion_of(truth, view.name)
+        out.append(Shown(f"{seed} {view.name}", view.pixels, camera, bent, places, size))
     return out
 
 
@@ -139,7 +160,9 @@ class Tally:
     def cameras(self) -> None:
         """Median and 95 % of what is told of cameras, and of seconds."""
         for name, values in self.columns.items():
-            if ":" in name or name == "seconds":
+            if name.endswith("doubted"):
+                print(f"  {name}: {np.sum(values):.0f} of {len(values)}")
+            elif ":" in name or name == "seconds":
                 far = np.percentile(values, 95)
                 print(f"  {name}: {np.median(values):.3f} / {far:.3f} ({len(values)})")
 
@@ -223,14 +246,89 @@ def bent(views: list[Shown], beads: Beads, tally: Tally) -> None:
         tally.camera("distorted", c.view, view.camera)
 
 
+def with_grids(views: list[Shown], seed: int) -> list[Exposure]:
+    """The views as exposures, each with the distortion that its grid's picture shows."""
+    bent = {view.name: view.bent for view in views if view.bent is not None}
+    grids = simulate_grids({v.name: v.camera for v in views}, bent, _PARAMETERS, seed)
+    focal_px, spacing_mm = NOMINAL
+    return [
+        Exposure(
+            v.name, v.picture, spacing_mm, focal_px * spacing_mm[0],
+            grid_distortion_of(v.name, grids[v.name].pixels)[0] if bent else None,
+        )
+        for v in views
+    ]  # fmt: skip
+
+
+MOVED_PX = 10.0
+
+
+def again(c: Calibration, beads: Beads, distortion: Distortion | None) -> Sighting:
+    """What was met in a view, to be refined otherwise."""
+    sigma = c.spots.sigma_px
+    return Sighting(c.view.name, beads, c.spots, c.view.pairs, c.view.camera, sigma, distortion)
+
+
+def told_of(before: Intrinsics, met: list[Calibration], beads: Beads, tally: Tally) -> None:
+    """Whether a preset is doubted whose detector was moved since, of one, two and eight views."""
+    for moved_px, axis in ((0.0, 1), (MOVED_PX, 1), (MOVED_PX, 2)):
+        mean = before.mean_px.copy()
+        mean[axis] += moved_px
+        moved = replace(before, mean_px=mean)
+        options = Calibrating(True, prior=Prior(intrinsics=moved))
+        how = Resection(True, options.prior, sphere_shift=sphere_shift_px)
+        for count in (1, 2, 8):
+            for first in range(0, len(met), count):
+                some = met[first : first + count]
+                views = resect([again(c, beads, c.view.distortion) for c in some], how)
+                done = [replace(c, view=v) for c, v in zip(some, views, strict=True)]
+                check = check_preset(done, beads, moved, options)
+                name = f"moved by {moved_px:g} px, {count} views: doubted"
+                tally.add(**{name: check.doubted})
+
+
+def by_grid(
+    seed: int, beads: Beads, distortion_px: float, before: Intrinsics | None, tally: Tally
+) -> Intrinsics:
+    """A device's views alone, shared, and with what the seed before says of it."""
+    views = shown_views(seed, beads, True, True, distortion_px)
+    exposures = with_grids(views, seed)
+    together = calibrate(exposures, beads, Calibrating(True))
+    for view, c in zip(views, together, strict=True):
+        tally.camera("shared", c.view, view.camera)
+    for view, exposure in zip(views, exposures, strict=True):
+        (c,) = calibrate([exposure], beads)
+        tally.camera("alone", c.view, view.camera)
+        if before is None:
+            continue
+        (c,) = calibrate([exposure], beads, Calibrating(prior=Prior(intrinsics=before)))
+        tally.camera("preset", c.view, view.camera)
+    if before is not None:
+        told_of(before, together, beads, tally)
+    if distortion_px:
+        fitted = replace(SHARED, distortion="fit")
+        bent = resect([again(c, beads, None) for c in together], fitted)
+        for view, camera in zip(views, bent, strict=True):
+            tally.camera("shared, one distortion fitted for all", camera, view.camera)
+    tally.cameras()
+    camera = together[0].view
+    return Intrinsics.of(camera.camera, camera.covariance[6:, 6:])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs=2, default=(100, 110), help="first, and after")
     parser.add_argument("--no-patient", action="store_true")
     parser.add_argument("--device", action="store_true", help="eight views of one device")
     parser.add_argument("--distortion-px", type=float, default=0.0, metavar="X")
+    parser.add_argument("--grid", action="store_true", help="distortion of a grid's picture")
     given = parser.parse_args()
     beads, tally = layout("two-plates"), Tally()
+    if given.grid:
+        before: Intrinsics | None = None
+        for seed in range(*given.seeds):
+            before = by_grid(seed, beads, given.distortion_px, before, tally)
+        return
     if given.distortion_px:
         for seed in range(*given.seeds):
             bent(

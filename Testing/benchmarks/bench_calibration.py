@@ -2,6 +2,7 @@
 
     python Testing/benchmarks/bench_calibration.py [--views 200] [--noise 0.1 0.2 0.3] [--each 7]
     python Testing/benchmarks/bench_calibration.py --bounds [--views 24]
+    python Testing/benchmarks/bench_calibration.py --together [--views 200]
 
 Spots of two plates of beads (140 mm wide, 80 mm apart, two sizes), with noise, a quarter of the
 beads missing and 35 % of the spots false, from random sides, every fourth picture mirrored. The
@@ -9,7 +10,10 @@ camera is of the matched pairs: alone, with a prior on the focal length (0.5 %),
 intrinsics shared by groups of ten views. With ``--bounds``: the numbers that decide which spot is
 which bead, times 0.8 and 1.2, on harder pictures (40 % of the spots false, a fifth of the radii
 wrong by 35 % or more). Errors against the true camera; coverage is the share of
-errors inside two of the standard deviations that the camera says.
+errors inside two of the standard deviations that the camera says. With ``--together``: what two
+cameras that were calibrated together (by ten views, and by the two alone) do to the pose of points
+60 mm beside the beads that is fitted to what the true cameras show, and what is said of it with
+the covariances between both cameras and without.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -38,7 +43,8 @@ from RadGSRegLib.calibration import (
     resect,
 )
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Array, Camera
+from RadGSRegLib.geometry import Array, Camera, Rigid, compose_about, transform_points
+from RadGSRegLib.registration.geometry_error import propagated
 
 SHARED = 10
 PRIOR_SHARE = 0.005
@@ -158,6 +164,52 @@ def sweep(views: int) -> None:
                 matched(made, None if name == "FOCAL_SHARES" else FOCAL)
 
 
+def pose_error(views: list[Calibrated], truth: list[Camera], points: Array) -> Array:
+    """How far (6,) points (N, 3) are moved to fit what true cameras show, by calibrated ones."""
+    centre = points.mean(axis=0)
+    scales = [np.linalg.norm(centre - c.source_world) / c.focal_px for c in truth]
+    shown = [c.project(points) for c in truth]
+
+    def misfit(twist: Array) -> Array:
+        moved = transform_points(compose_about(np.eye(4), twist, centre), points)
+        parts = zip(views, shown, scales, strict=True)
+        return np.concatenate(
+            [(mm * (v.camera.project(moved) - at)).ravel() for v, at, mm in parts]
+        )
+
+    return least_squares(misfit, np.zeros(6), x_scale=[0.02] * 3 + [1.0] * 3).x
+
+
+def jointly(made: list[Scene], sightings: dict[int, Sighting], size: int) -> None:
+    """Report what is said of pairs of views that were calibrated in groups of a size."""
+    points = np.random.default_rng(3).normal(size=(40, 3)) * 15.0 + [0.0, 60.0, 0.0]
+    centre = points.mean(axis=0)
+    found: dict[str, list[list[float]]] = {"with": [], "without": []}
+    for first in range(0, len(made), size):
+        group = [n for n in range(first, first + size) if n in sightings]
+        done = resect([sightings[n] for n in group], Resection(shared_intrinsics=True))
+        for k in range(0, len(group) - 1, 2):
+            pair, truth = done[k : k + 2], [made[n].camera for n in group[k : k + 2]]
+            error = pose_error(pair, truth, points)
+            covariances = {n: view.covariance for n, view in enumerate(pair)}
+            crossed = {(0, 1): pair[0].covariance_with[pair[1].name]}
+            for name, both in (("with", crossed), ("without", {})):
+                cameras = [view.camera for view in pair]
+                said = propagated(cameras, covariances, Rigid(np.eye(4)), points, centre, both)
+                square = float(error @ np.linalg.solve(said, error)) / 6.0
+                inside = float(np.mean(np.abs(error) < 2.0 * np.sqrt(np.diag(said))))
+                shift = [float(np.linalg.norm(error[3:])), float(np.trace(said[3:, 3:]) ** 0.5)]
+                found[name].append([square, inside, *shift])
+    for name, rows in found.items():
+        square, inside, error_mm, said_mm = np.array(rows).T
+        print(
+            f"  by {size}, {name} covariances between both: {len(rows)} pairs; squares over "
+            f"variances {square.mean():.2f} (1), inside two deviations {inside.mean():.3f}; "
+            f"shift of the centre, rms: {np.sqrt(np.mean(error_mm**2)):.4f} mm, said "
+            f"{np.sqrt(np.mean(said_mm**2)):.4f} mm"
+        )
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -165,6 +217,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, nargs="+", default=[0.1, 0.2, 0.3])
     parser.add_argument("--each", type=int, default=7, help="beads on each plate")
     parser.add_argument("--bounds", action="store_true", help="the numbers that decide instead")
+    parser.add_argument("--together", action="store_true", help="pairs of cameras instead")
     options = parser.parse_args()
     if options.bounds:
         sweep(options.views)
@@ -173,6 +226,10 @@ def main() -> None:
         print(f"noise {noise_px} px, {2 * options.each} beads; median / 95th percentile")
         made = scenes(options.views, options.each, noise_px)
         sightings = matched(made)
+        if options.together:
+            for size in (SHARED, 2):
+                jointly(made, sightings, size)
+            continue
         for name in ("alone", "focal within 0.5 %", f"shared by {SHARED}"):
             start = time.perf_counter()
             views: dict[int, Calibrated] = {}

@@ -74,6 +74,7 @@ def viewsFromXrays(xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[
                 bone_alone=geometry.boneAlone,
                 metal_px=geometry.metalPx,
                 camera_covariance=geometry.cameraCovariance,
+                camera_covariance_with=geometry.cameraCovarianceWith,
             )
         )
     check_views(views, Path("X-rays"))

@@ -13,6 +13,7 @@ The geometry is kept on the node as attributes, so that a saved scene brings it 
 ``RadGSReg.BoneAlone``      ``true`` where it shows line integrals of bone alone; absent if not
 ``RadGSReg.MetalPx``        [[column, row, radius], ...] shadows of beads (JSON); absent if none
 ``RadGSReg.CameraCovariance`` 9 x 9, of the camera's parameters (JSON); absent if not said
+``RadGSReg.CameraCovarianceWith`` {X-ray's name: 9 x 9} with other cameras (JSON); absent if none
 ``RadGSReg.PatientAxes``    3 x 3, the patient's LPS to world LPS, or "any" (JSON); absent if equal
 ========================  ========================================================================
 """
@@ -20,6 +21,7 @@ The geometry is kept on the node as attributes, so that a saved scene brings it 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,11 +49,12 @@ PATIENT_AXES = "RadGSReg.PatientAxes"
 BONE_ALONE = "RadGSReg.BoneAlone"
 METAL_PX = "RadGSReg.MetalPx"
 CAMERA_COVARIANCE = "RadGSReg.CameraCovariance"
+CAMERA_COVARIANCE_WITH = "RadGSReg.CameraCovarianceWith"
 PARALLEL = np.eye(3)
 """The axes of a patient who lies as the world's axes say."""
 _ATTRIBUTES = (
     INTRINSIC, WORLD_TO_CAMERA, PIXEL_SPACING, INTENSITY, CENTER_PX, NOMINAL, DEVICE, PATIENT_AXES,
-    BONE_ALONE, METAL_PX, CAMERA_COVARIANCE,
+    BONE_ALONE, METAL_PX, CAMERA_COVARIANCE, CAMERA_COVARIANCE_WITH,
 )  # fmt: skip
 
 
@@ -60,8 +63,8 @@ class XrayGeometry:
     """Where an X-ray was taken from, and what its grey values mean.
 
     ``device``: what took it; ``patientAxes`` (3, 3) turn the patient's axes (LPS) to the world's,
-    None where the patient may lie in any way. ``boneAlone``, ``metalPx`` and ``cameraCovariance``
-    as in the library's `View`.
+    None where the patient may lie in any way. ``boneAlone``, ``metalPx``, ``cameraCovariance``
+    and ``cameraCovarianceWith`` as in the library's `View`.
     """
 
     camera: Camera
@@ -74,6 +77,7 @@ class XrayGeometry:
     boneAlone: bool = False
     metalPx: tuple[tuple[float, float, float], ...] = ()
     cameraCovariance: Array | None = None
+    cameraCovarianceWith: Mapping[str, Array] = field(default_factory=dict)
 
 
 def isXray(node: Any) -> bool:
@@ -146,6 +150,8 @@ def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
         node.SetAttribute(METAL_PX, json.dumps(metal) if metal else None)
         known = None if sure is None else json.dumps(np.asarray(sure).tolist())
         node.SetAttribute(CAMERA_COVARIANCE, known)
+        joint = {name: np.asarray(c).tolist() for name, c in geometry.cameraCovarianceWith.items()}
+        node.SetAttribute(CAMERA_COVARIANCE_WITH, json.dumps(joint) if joint else None)
         setCenterPx(node, geometry.centerPx)
         setIjkToLps(node, detectorIjkToLps(camera, geometry.pixelSpacing))
 
@@ -198,6 +204,7 @@ def getGeometry(node: vtkMRMLScalarVolumeNode) -> XrayGeometry:
             node.GetAttribute(BONE_ALONE) == "true",
             _metal(node.GetAttribute(METAL_PX)),
             _covariance(node.GetAttribute(CAMERA_COVARIANCE)),
+            _covariances(node.GetAttribute(CAMERA_COVARIANCE_WITH)),
         )
     except (ValueError, TypeError) as error:
         raise InputError(name, f"has a geometry that cannot be read ({error})") from error
@@ -255,6 +262,7 @@ def nodeFromView(
         view.bone_alone,
         view.metal_px,
         view.camera_covariance,
+        view.camera_covariance_with,
     )
     return createXrayNode(view.name, view.pixels, geometry, scene)
 
@@ -281,6 +289,11 @@ def _metal(said: str | None) -> tuple[tuple[float, float, float], ...]:
 
 def _covariance(said: str | None) -> Array | None:
     return None if said is None else np.array(json.loads(said), dtype=float).reshape(9, 9)
+
+
+def _covariances(said: str | None) -> dict[str, Array]:
+    joint = json.loads(said or "{}").items()
+    return {name: np.array(c, dtype=float).reshape(9, 9) for name, c in joint}
 
 
 def _pair(text: str) -> tuple[float, float]:
