@@ -21,6 +21,7 @@ from .arguments import (
     explain_views,
 )
 from .command import Command, Outcome
+from .refined_views import write_refined_views
 from .register_methods import METHODS, Job, model_of
 from .running import (
     asked_standard,
@@ -139,6 +140,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             from ..selfcalibration import judged
 
             result = replace(result, registration=judged(result.registration, refinement))
+            write_refined_views(args.case, Path(args.out), stage, refinement)
         chosen = {"by_level": by_level, "standardize": standard}
         if any(chosen.values()):
             # Other weights than the program's are not taken up again by --config.

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
 MASK = "vertebra.nii.gz"
 BONE, BONE_DENSITY, AXES = "bone.nii.gz", "bone_density.nii.gz", "axes.tfm"
-OF_ITS_VOLUME = (MASK, BONE, BONE_DENSITY, AXES, *(f"surface.{suffix}" for suffix in MESH_FORMATS))
+REFINED_VIEWS = "refined_views.json"
+OF_ITS_VOLUME = (
+    MASK,
+    BONE,
+    BONE_DENSITY,
+    AXES,
+    REFINED_VIEWS,
+    *(f"surface.{suffix}" for suffix in MESH_FORMATS),
+)
 
 
 @contextlib.contextmanager

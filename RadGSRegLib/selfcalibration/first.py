@@ -57,15 +57,11 @@ def usable(case: Case, ct_to_world: Array) -> list[int]:
         if label == case.label:
             kept.append((-1.0, label))
             continue
-        low, high = places.min(axis=0), places.max(axis=0)
-        cut_off = bool((low == 0).any() or (high == np.array(array.shape) - 1).any())
         name = case.label_names.get(label)
         other_bone = name is not None and vertebra_level(name) in (None, "S1")
-        if (
-            cut_off
-            or other_bone
-            or not _shown(case.views, transform_points(ct_to_world, points_ct))
-        ):
+        if other_bone or cut_off(places, array.shape):
+            continue
+        if not _shown(case.views, transform_points(ct_to_world, points_ct)):
             continue
         kept.append((float(np.linalg.norm(points_ct.mean(axis=0) - case.centre_ct)), label))
     return [label for _, label in sorted(kept)[: bounds.MOST_VERTEBRAE]]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry import CAMERA_PARAMETERS, Array
 from ..registration import Registration, doubted
 from . import bounds
 from .joint import CameraRefinement
@@ -60,6 +61,17 @@ def _problem(refinement: CameraRefinement) -> str:
     if refinement.settled_mm > bounds.SETTLED_MM:
         return f"cameras and vertebrae still moved by {refinement.settled_mm:.1f} mm at the end"
     return ""
+
+
+def camera_covariances(refinement: CameraRefinement) -> dict[str, Array]:
+    """How sure each refined camera is beside the vertebrae, by the views' names: (9, 9), in the
+    order of `geometry.CAMERA_PARAMETERS`; focal length and principal point count as exact."""
+    out = {}
+    for view, spread in zip(refinement.case.views, refinement.spread.cameras, strict=True):
+        covariance = np.zeros((CAMERA_PARAMETERS, CAMERA_PARAMETERS))
+        covariance[:6, :6] = bounds.WIDER**2 * spread
+        out[view.name] = covariance
+    return out
 
 
 def camera_record(refinement: CameraRefinement) -> dict[str, Any]:
