@@ -140,8 +140,11 @@ class Editing:
         options: Calibrating,
         sightings: Sequence[Sighting],
     ) -> Editing:
-        views = resect(sightings, resection_of(options))
-        begun = [replace(s, camera=v.camera) for s, v in zip(sightings, views, strict=True)]
+        how = resection_of(options)
+        first = resect(sightings, how)
+        begun = [replace(s, camera=v.camera) for s, v in zip(sightings, first, strict=True)]
+        # Again, as after each correction: what is taken back then leaves no trace.
+        views = resect(begun, how)
         polarities = [
             options.polarity or _polarity(exposure, sighting)
             for exposure, sighting in zip(exposures, sightings, strict=True)
