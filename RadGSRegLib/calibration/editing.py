@@ -192,6 +192,13 @@ class Editing:
         away = self.shadows_px(view)[beads, :2] - np.asarray(at_px, dtype=float)
         return int(beads[np.argmin(np.hypot(*away.T))])
 
+    def nearest_spot(self, view: int, at_px: ArrayLike) -> int:
+        """The bead whose spot is nearest to a pixel."""
+        sighting = self.sightings[view]
+        spots = sighting.spots.centres_px[sighting.pairs[:, 1]]
+        away = np.hypot(*(spots - np.asarray(at_px, dtype=float)).T)
+        return int(sighting.pairs[np.argmin(away), 0])
+
     def pairs(self) -> dict[str, GivenPairs]:
         """The pairs of each view by its name, as `calibrate_given` takes them."""
         return {
