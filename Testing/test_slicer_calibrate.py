@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from RadGSRegSlicer.operations.calibration import CalibrateRequest
 from RadGSRegSlicer.panel import calibrate_tools
 from RadGSRegSlicer.process.driver import TaskError
 from RadGSRegSlicer.process.runs import WorkFolder
+from RadGSRegSlicer.review import views
 from RadGSRegSlicer.scene import beadcircles, xray
 from RadGSRegSlicer.scene.drawing import DRAWING
 
@@ -51,20 +51,8 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _nominal(phantom: Path) -> list[Any]:
     """The pictures as X-rays of which nothing is known but the usual numbers."""
-    nodes = []
-    for view in read_views(phantom / "views.json"):
-        imported = xraysources.fromFile(phantom / f"{view.name}.tif")
-        nodes += imported.nodes
-    return nodes
-
-
-def _miss_px(node: Any, phantom: Path) -> float:
-    """How far a node's camera shows the beads from where they truly are, px."""
-    views = {view.name: view for view in read_views(phantom / "views.json")}
-    true = views[node.GetName()].camera.project(BEADS.centres_mm)
-    # The world of the truth is the phantom's place in the room; that of the node is the beads'.
-    shown = xray.getGeometry(node).camera.project(BEADS.centres_mm)
-    return float(np.hypot(*(shown - true).T).max())
+    entries = json.loads((phantom / "views.json").read_text())["views"]
+    return [xraysources.fromFile(phantom / entry["image"]).nodes[0] for entry in entries]
 
 
 @pytest.fixture
@@ -188,6 +176,12 @@ def test_layouts_have_the_same_names_everywhere() -> None:
 def panel(widget: Any, phantom: Path, spacing: float) -> Any:
     """The panel with two X-rays of the phantom, of which the pixel size is known."""
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
+    for name in views.XRAY_VIEWS:
+        view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", name)
+        layers = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode", f"{name} layers")
+        for node in (view, layers):
+            node.SetLayoutName(name)
+    widget.ui.calibrateGroupBox.collapsed = False
     widget._parameterNode.xrays = _nominal(phantom)
     return widget
 
@@ -255,7 +249,12 @@ def test_calibrate_correct_and_use(panel: Any, spacing: float) -> None:
     assert _residuals(panel)[str(bead), names[0]] == "no shadow"
     assert green.GetPolyData().GetNumberOfLines() == 2 * (len(met) - 1)
     assert orange.GetPolyData().GetNumberOfLines() == lost + 1
+    # Drawn in the slice views, which show nothing but this X-ray while it is corrected.
     assert green.GetDisplayNode().GetVisibility2D()
+    layers = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert {n.GetBackgroundVolumeID() for n in layers} == {nodes[0].GetID()}
+    (other_green,) = [m for m in _models(beadcircles.MET) if m is not green]
+    assert not other_green.GetDisplayNode().GetVisibility2D()
     assert not ui.calibrateClickButton.checked
 
     _click(panel, "add", spot + [-1.0, 1.0])
@@ -341,16 +340,14 @@ def test_choices_reach_the_command(
     carms = tmp_path / "settings" / "RadGSReg" / "carms"
     carms.mkdir(parents=True)
     (carms / "theatre 2.json").write_text("{}")
-    settings = types.SimpleNamespace(
-        slicerUserSettingsFilePath=str(tmp_path / "settings" / "Slicer.ini")
-    )
-    monkeypatch.setattr(slicer, "app", settings, raising=False)
+    settings = "slicerUserSettingsFilePath"
+    monkeypatch.setattr(slicer.app, settings, str(tmp_path / "settings" / "Slicer.ini"))
     panel.update()
     box = ui.calibratePresetComboBox
     assert [box.itemText(n) for n in range(box.count)] == ["none", "theatre 2"]
     box.setCurrentIndex(1)
     assert parameters.calibratePreset == str(carms / "theatre 2.json")
-    monkeypatch.delattr(slicer, "app")
+    monkeypatch.setattr(slicer.app, settings, str(tmp_path / "Slicer.ini"))
     panel.update()
     assert box.currentText == "theatre 2"  # a scene may come from elsewhere
     beads = tmp_path / "beads.json"
