@@ -77,7 +77,9 @@ def test_each_request_is_a_command_that_the_library_takes(
     asked = said.pop(1)
     assert (asked.command, asked.method, asked.refine) == ("register", "published", False)
     assert said[0].method is None
-    names = "register reconstruct reconstruct reconstruct segment simulate simulate pretrain calibrate"
+    names = (
+        "register reconstruct reconstruct reconstruct segment simulate simulate pretrain calibrate"
+    )
     assert [args.command for args in said] == names.split()
     assert said[0].effort == "fast"
     assert Path(said[0].start) == folder.inputs / "start.json"

@@ -19,9 +19,9 @@ from .spheres import in_picture, shadows_px, sphere_shift_px
 from .spot_fit import fitted
 from .types import Beads, Calibrated, Spots
 
+_AROUND = [[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]]
 # A click is beside the middle of its shadow: it is looked for from here too, in radii.
-_BESIDE = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]])
-_BESIDE_RADII = 0.75
+_BESIDE = np.concatenate([[[0, 0]], *(share * np.array(_AROUND) for share in bounds.CLICK_RADII)])
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ class Editing:
         beads = sighting.pairs[:, 0]
         smaller = float(np.median(spots.radii_px[taken] / self.shadows_px(view)[beads, 2]))
         radius = smaller * outline
-        seeds = at_px + _BESIDE_RADII * radius * _BESIDE
+        seeds = at_px + radius * _BESIDE
         near, _ = spots_near(
             exposure.pixels, seeds, np.full(len(seeds), radius), self.polarities[view]
         )
