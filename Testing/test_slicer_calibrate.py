@@ -73,14 +73,14 @@ def test_the_console_calibrates_and_corrects(phantom: Path, spacing: float, tmp_
     logic, nodes = RadGSReg.RadGSRegLogic(), _nominal(phantom)
     before = [xray.getGeometry(node).camera for node in nodes]
     out = tmp_path / "out"
-    found = logic.calibrate(
+    first = logic.calibrate(
         nodes, "two-plates", pixelMm=spacing, use=False, outputFolder=out, sharedIntrinsics=True
     )
-    assert found.status == "ok"
-    assert found.outputFolder == out
+    assert first.status == "ok"
+    assert first.outputFolder == out
     assert read_views(out / "views.json")[0].pixels.shape == xray.getPixels(nodes[0]).shape
     assert [xray.getGeometry(n).camera.focal_px for n in nodes] == [c.focal_px for c in before]
-    editing = found.editing()
+    editing = first.editing()
     assert editing.options.shared_intrinsics
     bead = next(iter(editing.residuals_px(0)))
     result = logic.calibrate(
@@ -102,6 +102,29 @@ def test_the_console_calibrates_and_corrects(phantom: Path, spacing: float, tmp_
     assert casefolder.patientAxes(nodes) is None
     with pytest.raises(TaskError, match="beads"):
         logic.calibrate(nodes, "helix")  # of another phantom
+
+
+def test_a_bent_picture_becomes_a_straight_one(tmp_path: Path) -> None:
+    slicer_startup.start()
+    folder, beads = tmp_path / "bent", layout("helix")
+    words = ["simulate", "--beads", "helix", "--no-patient", "--views", "2", "--seed", "3"]
+    assert cli.main([*words, "--distortion-px", "6", "--out", str(folder)]) == 0
+    nodes = _nominal(folder)
+    before = [xray.getPixels(node).copy() for node in nodes]
+    spacing = read_views(folder / "views.json")[0].pixel_spacing_mm[0]
+    options = {"pixelMm": spacing, "sharedIntrinsics": True, "fitDistortion": True}
+    result = RadGSReg.RadGSRegLogic().calibrate(nodes, "helix", **options)
+    for node, pixels, view in zip(nodes, before, result.views, strict=True):
+        assert not np.array_equal(xray.getPixels(node), pixels)
+        assert np.array_equal(xray.getPixels(node), view.pixels)
+    editing = result.editing()
+    assert editing.options.distortion == "fit"
+    assert editing.views[0].distortion is not None
+    for view, node in enumerate(nodes):
+        assert editing.rms_px(view) < 0.5
+        away = editing.views[view].camera.project(beads.centres_mm)
+        away -= xray.getGeometry(node).camera.project(beads.centres_mm)
+        assert np.hypot(*away.T).max() < 0.5
 
 
 def test_what_cannot_be_calibrated_is_said(tmp_path: Path, phantom: Path) -> None:
