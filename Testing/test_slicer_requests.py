@@ -67,7 +67,7 @@ def test_each_request_is_a_command_that_the_library_takes(
         SimulateRequest(realism="hard", seed=3),
         SimulateRequest(ct, ct, "L3"),
         PretrainRequest(ct, None, "L3", tmp_path / "m", base="none", config="options.json"),
-        CalibrateRequest([], "helix", sharedIntrinsics=True, pairs="pairs.json"),
+        CalibrateRequest([ct, ct], "helix", sourceDetectorMm=1000.0, pairs="pairs.json"),
     ]
     parser = build_parser()
     said = []
