@@ -318,7 +318,8 @@ def test_calibrate_correct_and_use(panel: Any, spacing: float) -> None:
     assert "2 X-rays with geometry" in ui.xrayStatusLabel.text
 
 
-def test_another_x_ray_is_corrected_by_its_row(panel: Any, spacing: float) -> None:
+@pytest.mark.parametrize("end", ["removed", "closed"])
+def test_another_x_ray_is_corrected_by_its_row(panel: Any, spacing: float, end: str) -> None:
     ui, tools = panel.ui, _tools(panel)
     ui.calibratePixelSpinBox.value = spacing
     _calibrate(panel)
@@ -332,11 +333,16 @@ def test_another_x_ray_is_corrected_by_its_row(panel: Any, spacing: float) -> No
     assert tools.editing.spot_of(1, bead) is None
     assert tools.editing.spot_of(0, bead) is not None
     assert table.item(int(table.currentRow()), 1).text() == name
-    # An X-ray that goes takes the calibration along.
-    slicer.mrmlScene.RemoveNode(panel._parameterNode.xrays[1])
-    panel.update()
+    # An X-ray that goes takes the calibration along, and so does the scene.
+    if end == "removed":
+        slicer.mrmlScene.RemoveNode(panel._parameterNode.xrays[1])
+        panel.update()
+    else:
+        slicer.mrmlScene.Clear(0)
     assert tools.editing is None
     assert _models(beadcircles.MET) == []
+    assert not ui.calibrateUseButton.enabled
+    assert _residuals(panel) == {}
 
 
 def test_cancel_leaves_everything(panel: Any, library: Library) -> None:
