@@ -11,7 +11,6 @@ from slicer import (
     vtkMRMLModelNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
-    vtkMRMLTransformNode,
 )
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -32,6 +31,7 @@ from RadGSRegSlicer.exchange import casefolder, results
 from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
 from RadGSRegSlicer.operations import sampledata
 from RadGSRegSlicer.operations.batch import Batch, BatchRequest
+from RadGSRegSlicer.operations.calibration import CalibrateRequest, CalibrationResult
 from RadGSRegSlicer.operations.clicked import ClickedSegment, ClickRequest
 from RadGSRegSlicer.operations.pretraining import PretrainingRun, PretrainRequest, TrainedModel
 from RadGSRegSlicer.operations.reconstruction import ReconstructRequest
@@ -233,6 +233,22 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
     boneSurface = staticmethod(bonesurface.boneSurface)
     boneAxes = staticmethod(axes.axesOfVolume)
 
+    def calibrate(
+        self,
+        xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
+        beads: str | os.PathLike[str],
+        **options: Any,
+    ) -> CalibrationResult | CommandRun:
+        """Calibrate X-rays by the beads that they show, and put the cameras on them.
+
+        Correct which shadow is of which bead with the result's ``editing()``; give its ``pairs()``
+        as ``pairs`` to another call.
+
+        :param beads: a phantom file, or a layout: "two-plates", "helix".
+        :param options: those of `CalibrateRequest`.
+        """
+        return CalibrateRequest.of(xrayNodes, beads, **options).run()
+
     def levelsInXrays(
         self, xrayNodes: Sequence[vtkMRMLScalarVolumeNode], **options: Any
     ) -> SpineLevels | CommandRun:
@@ -302,19 +318,8 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         """
         return BatchRequest.of(cases, outputFolder=outputFolder, **options).run()
 
-    def errorAgainstTruth(
-        self,
-        ctNode: vtkMRMLScalarVolumeNode,
-        segmentationNode: vtkMRMLSegmentationNode,
-        segment: str,
-        transformNode: vtkMRMLTransformNode | None = None,
-    ) -> float | None:
-        """The error (mTRE, mm) of a transform against the truth that the scene holds for a CT.
-
-        :param transformNode: the CT to world to judge; without it, the transform that the CT is
-          under. Returns None where the scene holds no truth for the CT.
-        """
-        return errorAgainstTruth(ctNode, segmentationNode, segment, transformNode)
+    # The error (mTRE, mm) of a transform against the truth that the scene holds for a CT.
+    errorAgainstTruth = staticmethod(errorAgainstTruth)
 
     def importXray(
         self,
@@ -383,17 +388,9 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
             gaussians,
         )
 
-    def findSegment(self, segmentationNode: vtkMRMLSegmentationNode, wanted: str) -> str:
-        """The ID of the segment that is meant by an ID, a name or a vertebra ("L3")."""
-        return segments.findSegment(segmentationNode, wanted)
-
-    def nameLevels(self, segmentationNode: vtkMRMLSegmentationNode, scheme: str) -> list[str]:
-        """Name segments like "Segment_22" by a scheme of label numbers; returns their levels.
-
-        ``scheme``: "verse", "totalsegmentator" or "totalsegmentator-v1". Raises InputError, with
-        nothing changed, where names or numbers contradict it.
-        """
-        return levels.nameLevels(segmentationNode, scheme)
+    # The ID of a segment by ID, name or vertebra ("L3"); names by a scheme of label numbers.
+    findSegment = staticmethod(segments.findSegment)
+    nameLevels = staticmethod(levels.nameLevels)
 
     def installDependencies(self) -> None:
         """Install the Python packages that are missing, after asking (inside Slicer only)."""

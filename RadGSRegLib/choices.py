@@ -16,6 +16,7 @@ Intensity = Literal["attenuation", "transmission", "display"]
 Encoder = Literal["small", "resnet50", "densenet121", "vit12"]
 Anchors = Literal["template", "grid"]
 MeshFormat = Literal["stl", "ply", "obj"]
+BeadLayout = Literal["two-plates", "helix"]
 CameraFormat = Literal["matrix", "opencv", "rtk", "mayacam"]
 
 EFFORTS: tuple[str, ...] = get_args(Effort)
@@ -29,4 +30,5 @@ INTENSITIES: tuple[str, ...] = get_args(Intensity)
 ENCODERS: tuple[str, ...] = get_args(Encoder)
 ANCHORS: tuple[str, ...] = get_args(Anchors)
 MESH_FORMATS: tuple[str, ...] = get_args(MeshFormat)
+BEAD_LAYOUTS: tuple[str, ...] = get_args(BeadLayout)
 CAMERA_FORMATS: tuple[str, ...] = get_args(CameraFormat)

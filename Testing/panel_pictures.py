@@ -7,6 +7,7 @@ shows what it shows in use.
 
     python Testing/panel_pictures.py --out DIR
     python Testing/panel_pictures.py --out DIR --volume orbit/views.json  # that step alone
+    python Testing/panel_pictures.py --out DIR --beads phantom  # of `simulate --beads --no-patient`
 """
 
 from __future__ import annotations
@@ -94,6 +95,23 @@ def without_ct(widget: Any, views: Path, minutes: int, out: Path) -> None:
     show(widget, "volume", out / "panel-volume.png")
 
 
+def calibrate(widget: Any, phantom: Path, out: Path) -> None:
+    """A picture of step 2 with X-rays of beads that have been calibrated."""
+    ui, step = widget.ui, widget.steps["xray"]
+    views = json.loads((phantom / "views.json").read_text(encoding="utf-8"))["views"]
+    for view in views[:2]:
+        ui.viewsPathLineEdit.currentPath = str(phantom / view["image"])
+        ui.importButton.click()
+    ui.viewsPathLineEdit.currentPath = views[1]["image"]
+    step.problem = ""
+    ui.calibratePixelSpinBox.value = float(views[0]["pixel_spacing_mm"][0])
+    ui.geometryGroupBox.collapsed, ui.calibrateGroupBox.collapsed = True, False
+    ui.calibrateButton.click()
+    while step.calibrating is not None:
+        qt_standin.processEvents(20)
+    show(widget, "xray", out / "panel-calibrate.png")
+
+
 def show(widget: Any, step: str | None, path: Path) -> None:
     """A picture of one step alone, or of the whole panel with all steps folded."""
     for name in STEPS:
@@ -114,6 +132,7 @@ def main() -> None:
     parser.add_argument("--no-training", action="store_true", help="leave its step empty")
     parser.add_argument("--no-registration", action="store_true", help="leave the last steps empty")
     parser.add_argument("--volume", type=Path, help="only the volume without a CT, of a views.json")
+    parser.add_argument("--beads", type=Path, help="only step 2, with X-rays of beads")
     parser.add_argument("--minutes", type=int, default=3, help="for that volume, at most")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -123,6 +142,10 @@ def main() -> None:
     show(widget, None, args.out / "panel-empty.png")
     if args.volume is not None:
         without_ct(widget, args.volume.resolve(), args.minutes, args.out)
+        widget.cleanup()
+        return
+    if args.beads is not None:
+        calibrate(widget, args.beads.resolve(), args.out)
         widget.cleanup()
         return
     with tempfile.TemporaryDirectory() as folder:

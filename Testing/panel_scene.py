@@ -72,6 +72,12 @@ if args[0] == "pretrain":
     out.with_suffix(".md").write_text("card")
     say(1.0, "trained")
     sys.exit(0)
+if args[0] == "calibrate":
+    say(0.3, "looking for beads in V01")
+    if behaviour == "hang":
+        time.sleep(120)
+    print("radgsreg: V01: the X-rays show nothing", file=sys.stderr)
+    sys.exit(2)
 if args[0] == "levels":
     out = pathlib.Path(args[args.index("--out") + 1])
     say(0.3, "looking for vertebrae")

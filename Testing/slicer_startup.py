@@ -334,6 +334,8 @@ def start() -> Any:
 class StandInApplication:
     """For ``slicer.app``: a window system, but no main window, so no layout either."""
 
+    slicerUserSettingsFilePath = "/nowhere/Slicer.ini"  # noqa: N815
+
     def processEvents(self) -> None:
         """Let waiting events happen."""
         import qt_standin

@@ -265,3 +265,43 @@ def test_an_uncertain_calibration_says_so_by_its_exit_status(shown: Path, tmp_pa
     assert cli.main(["calibrate", *given, *nominal, "--out", str(out)]) == 3
     record = json.loads((tmp_path / "views_calibration/calibration.json").read_text())
     assert record["reason"] == "ap shows less than 60% of the beads that lie within it"
+
+
+def test_pairs_that_a_person_corrected(
+    shown: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "views.json"
+    assert command(shown, "--out", str(out)) == 0
+    file = tmp_path / "views_calibration" / "calibration.json"
+    record = json.loads(file.read_text())
+    assert record["parameters"]["pairs"] == "searched"
+    # The file as it is: the same cameras, nearly.
+    again = tmp_path / "again.json"
+    assert command(shown, "--pairs", str(file), "--out", str(again)) == 0
+    for first, second in zip(read_views(out), read_views(again), strict=True):
+        away = first.camera.project(BEADS.centres_mm) - second.camera.project(BEADS.centres_mm)
+        assert np.hypot(*away.T).max() < 0.05
+    written = json.loads((tmp_path / "again_calibration" / "calibration.json").read_text())
+    assert written["parameters"]["pairs"] == "given"
+    assert any("calibration.json" in str(entry) for entry in written["inputs"])
+    # A bead less: it is not looked for again.
+    view = record["views"][0]
+    bead = view["beads"].pop(4)
+    view["spots_px"].pop(4)
+    corrected_file = tmp_path / "corrected.json"
+    corrected_file.write_text(json.dumps(record))
+    assert command(shown, "--pairs", str(corrected_file), "--out", str(again)) == 0
+    written = json.loads((tmp_path / "again_calibration" / "calibration.json").read_text())
+    assert bead not in written["views"][0]["beads"]
+    capsys.readouterr()
+    view["name"] = "other"
+    corrected_file.write_text(json.dumps(record))
+    before = again.read_bytes()
+    assert command(shown, "--pairs", str(corrected_file), "--out", str(again)) == 2
+    assert "has no view 'ap'; its views: other, oblique" in capsys.readouterr().err
+    view["name"], view["spots_px"][0] = "ap", [4000.0, 10.0]
+    corrected_file.write_text(json.dumps(record))
+    assert command(shown, "--pairs", str(corrected_file), "--out", str(again)) == 2
+    assert "has a spot outside the picture ap" in capsys.readouterr().err
+    assert command(shown, "--pairs", str(tmp_path / "no.json"), "--out", str(again)) == 2
+    assert again.read_bytes() == before

@@ -22,6 +22,7 @@ slicer_startup.start()
 
 from RadGSRegSlicer.exchange.results import OutputNodes
 from RadGSRegSlicer.operations.batch import BatchRequest
+from RadGSRegSlicer.operations.calibration import CalibrateRequest
 from RadGSRegSlicer.operations.clicked import ClickRequest
 from RadGSRegSlicer.operations.pretraining import PretrainRequest
 from RadGSRegSlicer.operations.reconstruction import ReconstructRequest
@@ -66,6 +67,7 @@ def test_each_request_is_a_command_that_the_library_takes(
         SimulateRequest(realism="hard", seed=3),
         SimulateRequest(ct, ct, "L3"),
         PretrainRequest(ct, None, "L3", tmp_path / "m", base="none", config="options.json"),
+        CalibrateRequest([ct, ct], "helix", sourceDetectorMm=1000.0, pairs="pairs.json"),
     ]
     parser = build_parser()
     said = []
@@ -75,7 +77,9 @@ def test_each_request_is_a_command_that_the_library_takes(
     asked = said.pop(1)
     assert (asked.command, asked.method, asked.refine) == ("register", "published", False)
     assert said[0].method is None
-    names = "register reconstruct reconstruct reconstruct segment simulate simulate pretrain"
+    names = (
+        "register reconstruct reconstruct reconstruct segment simulate simulate pretrain calibrate"
+    )
     assert [args.command for args in said] == names.split()
     assert said[0].effort == "fast"
     assert Path(said[0].start) == folder.inputs / "start.json"

@@ -8,12 +8,13 @@ import numpy as np
 import slicer
 import vtk
 from RadGSRegLib.errors import InputError
-from RadGSRegLib.geometry import Camera
+from RadGSRegLib.geometry import Camera, carm_camera
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 from .operations import sampledata
 from .process import environment
 from .scene import xray
+from .scene.carm import nominalCArm
 
 
 class RadGSRegTest(ScriptedLoadableModuleTest):
@@ -44,6 +45,8 @@ class RadGSRegTest(ScriptedLoadableModuleTest):
         self.test_geometryIsKept()
         self.setUp()
         self.test_badInputIsRefused()
+        self.setUp()
+        self.test_beadsToCameras()
         self.setUp()
         self.test_manyXraysToVolume()
         self.setUp()
@@ -80,6 +83,40 @@ class RadGSRegTest(ScriptedLoadableModuleTest):
             with self.assertRaises(InputError):
                 logic.exportCase(None, None, "L3", [node], target)
             self.assertFalse(target.exists())
+
+    def test_beadsToCameras(self):
+        """Two X-rays of beads are calibrated, corrected, and have the cameras then."""
+        if environment.missingPackages():
+            self.delayDisplay("Left out: packages are not installed")
+            return
+        from RadGSRegLib.calibration import layout
+
+        self.delayDisplay("Calibrating by beads")
+        beads, size, spacing = layout("two-plates"), (400, 400), (0.6, 0.6)
+        usual = nominalCArm(*size, spacing).camera(*size)
+        row, column = np.mgrid[: size[1], : size[0]]
+        nodes, cameras = [], []
+        for name, degrees in (("AP", 5.0), ("oblique", 60.0)):
+            camera = carm_camera(1000.0, 700.0, degrees, 10.0, size, spacing)
+            pixels = np.full(size[::-1], 200.0)
+            shown = camera.project(beads.centres_mm)
+            for (u, v), wide in zip(shown, beads.diameters_mm, strict=True):
+                away = np.hypot(column - u, row - v)
+                pixels *= 1 - 0.8 / (1 + np.exp(np.minimum(3.0 * away - 3.6 * wide, 50.0)))
+            geometry = xray.XrayGeometry(usual, spacing, nominal=True)
+            nodes.append(xray.createXrayNode(name, pixels.astype(np.float32), geometry))
+            cameras.append(camera)
+        result = _logic().calibrate(nodes, "two-plates", sourceDetectorMm=1010.0, use=False)
+        self.assertEqual(result.status, "ok")
+        self.assertTrue(xray.getGeometry(nodes[0]).nominal)
+        corrected = result.editing().removed(0, 3)
+        _logic().calibrate(nodes, "two-plates", sourceDetectorMm=1010.0, pairs=corrected.pairs())
+        for node, camera in zip(nodes, cameras, strict=True):
+            geometry = xray.getGeometry(node)
+            self.assertFalse(geometry.nominal)
+            shown = geometry.camera.project(beads.centres_mm)
+            away = np.hypot(*(shown - camera.project(beads.centres_mm)).T)
+            self.assertLess(away.max(), 1.0)
 
     def _ballsXray(self, name: str, degrees: float):
         """Line integrals through balls of soft tissue and bone, seen from one side."""

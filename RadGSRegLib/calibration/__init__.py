@@ -8,6 +8,7 @@ from .correspond import RoughCamera as RoughCamera
 from .correspond import match_beads as match_beads
 from .ct_beads import find_ct_beads as find_ct_beads
 from .dlt import dlt as dlt
+from .editing import Editing as Editing
 from .export import rtk_parameters as rtk_parameters
 from .export import write_matrix as write_matrix
 from .export import write_mayacam as write_mayacam
@@ -17,6 +18,8 @@ from .exposures import Calibrating as Calibrating
 from .exposures import Calibration as Calibration
 from .exposures import Exposure as Exposure
 from .exposures import calibrate as calibrate
+from .given import GivenPairs as GivenPairs
+from .given import calibrate_given as calibrate_given
 from .grid_picture import grid_distortion as grid_distortion
 from .grid_picture import grid_distortion_of as grid_distortion_of
 from .guided import missing_beads as missing_beads
@@ -24,6 +27,8 @@ from .guided import spots_near as spots_near
 from .layouts import LAYOUTS as LAYOUTS
 from .layouts import layout as layout
 from .pairs import triangulated as triangulated
+from .pairs_file import pairs_to_json as pairs_to_json
+from .pairs_file import read_pairs as read_pairs
 from .phantom_file import beads_to_json as beads_to_json
 from .phantom_file import read_beads as read_beads
 from .phantom_file import write_beads as write_beads

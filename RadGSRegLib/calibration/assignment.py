@@ -115,9 +115,10 @@ def _by_matrix(
     return assigned(projected(matrix, beads.centres_mm), spots.centres_px, gate_px)
 
 
-def _refit(
+def refit(
     camera: Camera, beads: Beads, spots: Spots, pairs: NDArray[np.int64], start: Camera
 ) -> Camera:
+    """The camera after some steps towards its pairs, within what is known of ``start``."""
     for _ in range(_STEPS):
         points, pixels = beads.centres_mm[pairs[:, 0]], spots.centres_px[pairs[:, 1]]
         camera = _step(camera, points, pixels, start, 1.0)
@@ -131,7 +132,7 @@ def _settled(camera: Camera, beads: Beads, spots: Spots, start: Camera, gates: A
         pairs = assigned(camera.project(beads.centres_mm), spots.centres_px, gate)
         if len(pairs) < bounds.LEAST_PAIRS:
             return None
-        camera = _refit(camera, beads, spots, pairs, start)
+        camera = refit(camera, beads, spots, pairs, start)
         if not np.isfinite(camera.world_to_camera).all():
             return None
     gate = min(_fine_gate(camera, beads, spots, pairs), 0.5 * float(gates[0]))
@@ -158,7 +159,7 @@ def refined_guess(start: Camera, beads: Beads, spots: Spots, coarse_px: float) -
     wider = _by_matrix(beads, spots, pairs, bounds.FINE_PX)
     if len(wider) > len(pairs):
         pairs, gate = wider, bounds.FINE_PX
-        camera = _refit(camera, beads, spots, pairs, start)
+        camera = refit(camera, beads, spots, pairs, start)
     return _guess(camera, beads, spots, pairs, gate)
 
 

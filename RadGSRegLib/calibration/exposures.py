@@ -118,7 +118,7 @@ def calibrate(
     """
     options = options or Calibrating()
     report = progress or Progress()
-    how = Resection(options.shared_intrinsics, options.prior, options.distortion, sphere_shift_px)
+    how = resection_of(options)
     sightings, polarities = list[Sighting](), list[int]()
     for number, exposure in enumerate(exposures):
         report(0.8 * number / len(exposures), f"looking for beads in {exposure.name}")
@@ -136,7 +136,8 @@ def calibrate(
     report(0.9, "refining the cameras")
     views = resect(sightings, how)
     return [
-        _shown(view, sighting.spots, beads) for view, sighting in zip(views, sightings, strict=True)
+        as_shown(view, sighting.spots, beads)
+        for view, sighting in zip(views, sightings, strict=True)
     ]
 
 
@@ -194,7 +195,13 @@ def _paired(view: Calibrated, spots: Spots, beads: Beads) -> NDArray[np.int64]:
     return np.column_stack([number[kept], nearest[kept]])
 
 
-def _shown(view: Calibrated, spots: Spots, beads: Beads) -> Calibration:
+def resection_of(options: Calibrating) -> Resection:
+    """How cameras are refined, by the options."""
+    return Resection(options.shared_intrinsics, options.prior, options.distortion, sphere_shift_px)
+
+
+def as_shown(view: Calibrated, spots: Spots, beads: Beads) -> Calibration:
+    """A view with the shadows that its camera predicts."""
     shadows = shadows_px(view.camera, beads, view.distortion)
     inside = in_picture(shadows, view.camera.size)
     missing = ~np.isin(np.arange(len(beads)), view.pairs[:, 0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from .command import Command, Outcome
 from .running import results_folder
 
 if TYPE_CHECKING:
+    from ..calibration import Beads, Calibrating, Calibration, GivenPairs
     from ..cases import Ledger
 
 _PICTURES = {
@@ -59,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         required=True,
         help="where the beads are: a phantom file, or a layout: two-plates, helix",
+    )
+    add_path(
+        parser, "--pairs", "FILE", "which shadow is of which bead, as a calibration.json says it"
     )
     add_path(parser, "--out", "views.json", "the X-rays with their cameras; details beside it")
     parser.add_argument(
@@ -116,7 +120,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Find the beads, calibrate each view, and write cameras, pictures and a page."""
-    from ..calibration import Calibrating, calibrate, read_beads, save_preset, verdict
+    from ..calibration import Calibrating, read_beads, save_preset, verdict
     from ..cases import Ledger, camera_sigma_mm, output_file, software_versions, write_json
 
     progress(0.0, "reading the X-rays")
@@ -134,7 +138,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     bent = None if args.grid is None else distortion_of_grids(args, read, ledger)
     options = Calibrating(args.shared_intrinsics, "fit" if args.fit_distortion else bent, polarity)
     options = options if known is None else known.into(options, read)
-    done = calibrate(read.exposures, beads, options, progress.part(0.05, 0.8))
+    done = _calibrated(args, read, beads, options, ledger, progress.part(0.05, 0.8))
     seconds = time.perf_counter() - began
     middle = beads.centres_mm.mean(axis=0)
     worst = {c.view.name: camera_sigma_mm(c.view.camera, c.view.covariance, middle) for c in done}
@@ -161,6 +165,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "parameters": {
                 "shared_intrinsics": options.shared_intrinsics,
                 "distortion": "fit" if args.fit_distortion else "grid" if args.grid else "none",
+                "pairs": "searched" if args.pairs is None else "given",
                 "notes": list(ledger.notes),
             },
         }
@@ -235,6 +240,36 @@ def _read(args: argparse.Namespace, ledger: Ledger) -> Pictures:
         read.paths.append(path)
         read.intensities.append(image.intensity)
     return read
+
+
+def _calibrated(
+    args: argparse.Namespace,
+    read: Pictures,
+    beads: Beads,
+    options: Calibrating,
+    ledger: Ledger,
+    progress: Progress,
+) -> list[Calibration]:
+    """What the pictures show, or by the pairs that are given."""
+    from ..calibration import calibrate, calibrate_given, read_pairs
+
+    if args.pairs is None:
+        return calibrate(read.exposures, beads, options, progress)
+    pairs = read_pairs(args.pairs, beads)
+    ledger.add_file(args.pairs)
+    _refuse_unmatched(args.pairs, read, pairs)
+    return calibrate_given(read.exposures, beads, pairs, options, progress)
+
+
+def _refuse_unmatched(path: Path, read: Pictures, pairs: Mapping[str, GivenPairs]) -> None:
+    """InputError where a picture has no pairs, or has them outside itself."""
+    for exposure in read.exposures:
+        if exposure.name not in pairs:
+            names = ", ".join(pairs) or "none"
+            raise InputError(path, f"has no view '{exposure.name}'", f"its views: {names}")
+        spots = pairs[exposure.name].spots_px
+        if (spots < -0.5).any() or (spots - exposure.size > -0.5).any():
+            raise InputError(path, f"has a spot outside the picture {exposure.name}")
 
 
 COMMAND = Command(

@@ -113,7 +113,7 @@ def fromVolume(node: vtkMRMLScalarVolumeNode | None, frame: int | None = None) -
         raise InputError(name, f"is {columns} x {rows} x {slices}, but an X-ray has one slice")
     spacing = (float(node.GetSpacing()[0]), float(node.GetSpacing()[1]))
     # A volume that was an X-ray before still has the spacing that was guessed then.
-    known = spacing != (1.0, 1.0) and not _isGuess(node, spacing)
+    known = spacing != (1.0, 1.0) and not isGuess(node, spacing)
     arm = nominalCArm(columns, rows, spacing if known else None)
     geometry = XrayGeometry(arm.camera(columns, rows), arm.spacing, nominal=True)
     setGeometry(node, geometry)
@@ -242,7 +242,7 @@ def _grid(path: Path, node: Any, present: XrayGeometry) -> DetectorGrid:
     """Where an X-ray's pixels lie on the detector, for RTK."""
     from RadGSRegLib.cases import DetectorGrid
 
-    if present.nominal and _isGuess(node, present.pixelSpacing):
+    if present.nominal and isGuess(node, present.pixelSpacing):
         raise InputError(
             path,
             f"is in mm, and the pixel spacing of {node.GetName()} is only a guess",
@@ -273,7 +273,7 @@ def _remember(
         node.SetAttribute(GRID, json.dumps(content))
 
 
-def _isGuess(node: Any, spacing: tuple[float, float]) -> bool:
+def isGuess(node: Any, spacing: tuple[float, float]) -> bool:
     """Whether a spacing is still the one that was guessed for want of any."""
     try:
         guess = float(json.loads(node.GetAttribute(GUESSED_SPACING) or "null"))

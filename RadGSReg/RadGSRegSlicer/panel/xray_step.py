@@ -14,6 +14,7 @@ from ..review import views
 from ..scene import carm, xray
 from ..scene.carm import CArm
 from ..scene.drawing import XrayDrawings
+from .calibrate_tools import CalibrateControls
 from .geometry_form import GeometryForm
 from .step import Following, PanelContext, Step, fillChoices, fillTable, onPath
 
@@ -40,6 +41,7 @@ class XrayStep(Step):
         ui.xrayTable.setHorizontalHeaderLabels(headers)
         ui.xrayTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         self._form = GeometryForm(ui, self.onEdited)
+        self._calibration = CalibrateControls(self)
         ui.volumeSelector.setMRMLScene(slicer.mrmlScene)
         ui.importButton.connect("clicked(bool)", self.onImport)
         ui.addVolumeButton.connect("clicked(bool)", self.onAddVolume)
@@ -61,7 +63,16 @@ class XrayStep(Step):
         return node if xray.isXray(node) else None
 
     @property
-    def _used(self) -> list[Any]:
+    def calibrating(self) -> Any:
+        """What calibrates the X-rays at present, or None."""
+        return self._run
+
+    @calibrating.setter
+    def calibrating(self, run: Any) -> None:
+        self._run = self.context.run = run
+
+    @property
+    def used(self) -> list[Any]:
         """The X-rays in use."""
         return [node for node in self.parameters.xrays if node is not None]
 
@@ -69,34 +80,36 @@ class XrayStep(Step):
         super().setParameterNode(parameters)
         if parameters is None:
             self._changed.follow()
+            self._calibration.forget()
             self._isOwed = False
             if self._drawings is not None:
                 self._drawings.clear()
             return
         nodes = xray.xrayNodes(slicer.mrmlScene)
-        if nodes and not self._used:
+        if nodes and not self.used:
             self.parameters.xrays = nodes
             self._isOwed = True
 
     def takeUp(self, nodes: list[Any]) -> None:
         """Use X-rays that have arrived and show them, unless two are in use already."""
-        arrived = [node for node in nodes if xray.isXray(node) and node not in self._used]
-        if arrived and len(self._used) < 2:
-            self.parameters.xrays = [*self._used, *arrived]
+        arrived = [node for node in nodes if xray.isXray(node) and node not in self.used]
+        if arrived and len(self.used) < 2:
+            self.parameters.xrays = [*self.used, *arrived]
             self._show()
 
     def _show(self) -> None:
         """Show the X-rays in use side by side; later, where another module is open now."""
         self._isOwed = not self.context.isShown()
         if not self._isOwed:
-            views.showXrays(slicer.mrmlScene, self._used[:2])
+            views.showXrays(slicer.mrmlScene, self.used[:2])
 
     def showOwed(self) -> None:
         """The panel is opened: show X-rays that have been taken up and not been seen yet."""
-        if self._isOwed and self.parameters is not None and self._used:
+        if self._isOwed and self.parameters is not None and self.used:
             self._show()
 
     def cleanup(self) -> None:
+        super().cleanup()
         self._changed.follow()
         if self._drawings is not None:
             self._drawings.close()
@@ -111,18 +124,20 @@ class XrayStep(Step):
             self._fillTable(nodes)
             self._fillNumbers()
         self._updateButtons()
+        self.showChoices()
+        self._calibration.update(self.used)
         if self.parameters.showGeometry and self._drawings is None:
             self._drawings = XrayDrawings()
         if self._drawings is not None:
-            self._drawings.show(self._used if self.parameters.showGeometry else [])
-        isDrawn = bool(self.parameters.showGeometry and self._used)
+            self._drawings.show(self.used if self.parameters.showGeometry else [])
+        isDrawn = bool(self.parameters.showGeometry and self.used)
         if isDrawn and not self._isDrawn:
             with contextlib.suppress(InputError):
-                views.lookAtGeometry(slicer.mrmlScene, self._used)
+                views.lookAtGeometry(slicer.mrmlScene, self.used)
         self._isDrawn = isDrawn
 
     def missing(self) -> str:
-        nodes = self._used
+        nodes = self.used
         if len(nodes) < 2:
             text = _("Add one more X-ray, taken from another direction")
             return text if nodes else _("Add at least two X-rays, taken from different directions")
@@ -139,7 +154,7 @@ class XrayStep(Step):
         return ""
 
     def ready(self) -> str:
-        nodes = self._used
+        nodes = self.used
         others = patients.otherPatients(self.parameters.ctVolume, nodes)
         if others:
             return _("Look: {others}").format(others="; ".join(others))
@@ -190,8 +205,8 @@ class XrayStep(Step):
         return self.ui.frameSpinBox.value - 1 if self.ui.frameSpinBox.value else None
 
     def _take(self, imported: xraysources.Imported) -> None:
-        added = [node for node in imported.nodes if node not in self._used]
-        self.parameters.xrays = [*self._used, *added]
+        added = [node for node in imported.nodes if node not in self.used]
+        self.parameters.xrays = [*self.used, *added]
         if imported.nodes:
             self._selectedId = imported.nodes[-1].GetID()
             self._show()
@@ -222,7 +237,7 @@ class XrayStep(Step):
         table, ids = self.ui.xrayTable, [node.GetID() for node in nodes]
         current = ids.index(self._selectedId) if self._selectedId in ids else None
         fillTable(table, [(node.GetName(), *_describe(node)) for node in nodes], current)
-        used = [node.GetID() for node in self._used]
+        used = [node.GetID() for node in self.used]
         for row, id_ in enumerate(ids):
             state = qt.Qt.Checked if id_ in used else qt.Qt.Unchecked
             table.item(row, 0).setCheckState(state)
@@ -243,19 +258,19 @@ class XrayStep(Step):
     def onLoadGeometry(self, *args: Any) -> None:
         node = self.selected
         with self.attempt():
-            place = self._used.index(node) if node in self._used else None
+            place = self.used.index(node) if node in self.used else None
             path = self.ui.geometryPathLineEdit.currentPath
             xray.setGeometry(node, xraysources.geometryFromFile(path, node, place))
             node.RemoveAttribute(carm.ISOCENTRE)
 
     def onExport(self, *args: Any) -> None:
         with self.attempt():
-            casefolder.writeViews(self._used, self.ui.exportPathLineEdit.currentPath)
+            casefolder.writeViews(self.used, self.ui.exportPathLineEdit.currentPath)
 
     def _carm(self, node: Any, geometry: xray.XrayGeometry) -> CArm:
         point = carm.isocentre(node)
         if point is None:
-            point = carm.commonIsocentre([xray.getGeometry(other) for other in self._used])
+            point = carm.commonIsocentre([xray.getGeometry(other) for other in self.used])
         return CArm.of(geometry, point)
 
     def _fillNumbers(self) -> None:

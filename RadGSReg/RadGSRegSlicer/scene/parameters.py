@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from RadGSRegLib.choices import DEVICES, EFFORTS, RECONSTRUCTION_METHODS
+from RadGSRegLib.choices import BEAD_LAYOUTS, DEVICES, EFFORTS, RECONSTRUCTION_METHODS
 from slicer import (
     vtkMRMLLinearTransformNode,
     vtkMRMLMarkupsFiducialNode,
@@ -27,9 +27,10 @@ class RadGSRegParameterNode:
 
     ``segmentId`` is the vertebra to register; of ``segmentPoint`` the last point counts, and
     ``newLevel`` is what the vertebra around it is, "" for not chosen. ``trainPath`` is empty
-    for a file beside the scene. ``startTransform`` is an approximate CT to world; ``ctLandmarks``
-    are paired with ``worldLandmarks`` or with clicks in the X-rays (``landmarkSource``). Results of
-    a registration go into ``ctToWorld``, ``reconstruction`` and ``gaussians``. What begins with
+    for a file beside the scene. What begins with ``calibrate`` is of the beads that X-rays show
+    (0 mm: what these say). ``startTransform`` is an approximate CT to world; ``ctLandmarks`` are
+    paired with ``worldLandmarks`` or with clicks in the X-rays (``landmarkSource``). Results of a
+    registration go into ``ctToWorld``, ``reconstruction`` and ``gaussians``. What begins with
     ``alone`` is of a reconstruction without a CT (0 minutes: until it is done) and its result, what
     begins with ``volume`` of the tools after it, which work on ``volumeNode``, whichever that is.
     """
@@ -43,6 +44,14 @@ class RadGSRegParameterNode:
     trainPath: str = ""
     xrays: list[vtkMRMLScalarVolumeNode]
     showGeometry: bool = False
+    calibrateBeads: Annotated[str, Choice([*BEAD_LAYOUTS, "file"])] = BEAD_LAYOUTS[0]
+    calibrateBeadsPath: str = ""
+    calibratePixelMm: Annotated[float, WithinRange(0.0, 10.0)] = 0.0
+    calibrateDistanceMm: Annotated[float, WithinRange(0.0, 3000.0)] = 0.0
+    calibrateShared: bool = False
+    calibrateFit: bool = False
+    calibrateGridPath: str = ""
+    calibratePreset: str = ""
     startMode: Annotated[str, Choice(["clicks", "transform", "landmarks"])] = "clicks"
     showEpipolarLines: bool = True
     startTransform: vtkMRMLLinearTransformNode
