@@ -1,0 +1,438 @@
+"""Nominal cameras refined with several vertebrae: slopes, what X-rays cannot tell, the verdict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from registration_scenes import QUICK, error_mm, one_thread, simulated, truth, with_views
+from scipy.spatial.transform import Rotation
+
+from RadGSRegLib.cases import Case, clicked_centre, middle_of_views, read_views, write_case
+from RadGSRegLib.cli import main
+from RadGSRegLib.errors import Cancelled, InputError
+from RadGSRegLib.geometry import (
+    Array,
+    affine,
+    compose_about,
+    invert_rigid,
+    rotation_angle_deg,
+    transform_points,
+    twist_about,
+)
+from RadGSRegLib.registration import Registration, case_bodies, register_case, scaled
+from RadGSRegLib.selfcalibration import CameraRefinement, judged, refine_cameras
+from RadGSRegLib.selfcalibration import bounds as limits
+from RadGSRegLib.selfcalibration.equations import Equations, Shown
+from RadGSRegLib.selfcalibration.first import cut_off, meeting_clicks, usable, with_cameras
+from RadGSRegLib.selfcalibration.gauge import as_meant, in_common_frame
+from RadGSRegLib.selfcalibration.spread import spread_of
+from RadGSRegLib.selfcalibration.unknowns import Setup, Target, Unknowns
+from RadGSRegLib.system import Progress
+from RadGSRegLib.views import prepare_views
+
+REGION = ("L2", "L3", "L4")
+LABELS = (22, 21, 23)
+WIDE: dict[str, Any] = {"pixel_mm": 1.6, "vertebra_deg": 3.0, "vertebra_mm": 2.0}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    one_thread()
+
+
+def _true() -> Any:
+    return simulated("clean", 5, REGION, **WIDE)
+
+
+def _wrong(turn_deg: float = 3.0, shift_mm: float = 8.0) -> Case:
+    """The case with nominal cameras that are turned about the isocentre and shifted."""
+    rng = np.random.default_rng(3)
+    case = _true().case
+    centre = middle_of_views(case.views)
+
+    def off(view: Any) -> Any:
+        axis, along = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 3)))
+        turn = Rotation.from_rotvec(np.radians(turn_deg) * axis).as_matrix()
+        motion = affine(turn, centre - turn @ centre + shift_mm * along)
+        camera = view.camera
+        moved = replace(camera, world_to_camera=camera.world_to_camera @ motion)
+        return replace(view, camera=moved, nominal=True)
+
+    return with_views(case, off)
+
+
+def _poses() -> dict[int, Array]:
+    """The true poses of the vertebrae."""
+    known = {int(n): np.array(pose) for n, pose in _true().truth["neighbours"].items()}
+    return {**known, _true().case.label: truth(_true())}
+
+
+@lru_cache(maxsize=1)
+def _targets() -> tuple[Target, ...]:
+    case = _true().case
+    return tuple(
+        Target(
+            label,
+            case.label_names[label],
+            case_bodies(replace(case, label=label), scaled(replace(QUICK, bone_scale=1.0))),
+        )
+        for label in LABELS
+    )
+
+
+def _setup(unknowns: Unknowns, seed: int = 0, size: float = 1.0) -> Setup:
+    """The true poses and cameras, each moved a little."""
+    rng = np.random.default_rng(seed)
+    twists = size * rng.normal(size=(40, 6)) * np.repeat([0.02, 2.0], 3)
+    true = _poses()
+    poses = []
+    for number, piece in enumerate(unknowns.pieces):
+        label = next((t.label for t in unknowns.targets if t.name == piece.name), LABELS[0])
+        poses.append(compose_about(true[label], twists[10 + number], piece.centre_ct))
+    cameras = [compose_about(np.eye(4), twist, unknowns.pivot_world) for twist in twists[:2]]
+    return Setup(np.array(cameras), np.array(poses))
+
+
+def _unknowns(alone: bool = False) -> Unknowns:
+    pivot = transform_points(truth(_true()), _true().case.centre_ct[None])[0]
+    return Unknowns(_targets(), 2, pivot, alone)
+
+
+# Unknowns
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@given(seed=st.integers(0, 1000))
+def test_bodies_move_with_the_unknowns_as_the_chain_rule_says(alone: bool, seed: int) -> None:
+    unknowns = _unknowns(alone)
+    setup, small = _setup(unknowns, seed), 1e-6
+    step = np.random.default_rng(seed).normal(size=unknowns.count)
+    view, number = seed % 2, seed % 3
+    bodies = unknowns.targets[number].bodies
+
+    def places(at: Setup) -> Array:
+        """Points of each body of a target, as the view's nominal camera has them."""
+        there = unknowns.arrangement(number, at)
+        world = [there.ct_to_world, *(there.ct_to_world @ shift for shift in there.shifts_ct)]
+        centres = [bodies.centre_ct, *bodies.movable_centres_ct]
+        points = [c + 30.0 * np.eye(3)[k % 3] for k, c in enumerate(centres)]
+        pairs = zip(world, points, strict=True)
+        shown = [transform_points(at.world_to_nominal[view] @ m, p[None])[0] for m, p in pairs]
+        # Where nothing but the targets moves, the rest is not asked for.
+        return np.array(shown[: 1 if alone else None])
+
+    def by_bodies(twists: Array) -> Array:
+        """The same where the bodies take steps themselves, in front of a camera that stays."""
+        there = unknowns.arrangement(number, setup)
+        pose = compose_about(there.ct_to_world, twists[:6], bodies.centre_ct)
+        shifts = []
+        for n, shift in enumerate(there.shifts_ct):
+            own = twists[6 * n + 6 : 6 * n + 12] if len(twists) > 6 else np.zeros(6)
+            now = transform_points(shift, bodies.movable_centres_ct[n][None])[0]
+            shifts.append(compose_about(np.eye(4), own, now) @ shift)
+        world = [pose, *(pose @ shift for shift in shifts)]
+        centres = [bodies.centre_ct, *bodies.movable_centres_ct]
+        points = [c + 30.0 * np.eye(3)[k % 3] for k, c in enumerate(centres)]
+        camera = setup.world_to_nominal[view]
+        pairs = zip(world, points, strict=True)
+        shown = [transform_points(camera @ m, p[None])[0] for m, p in pairs]
+        return np.array(shown[: 1 if alone else None])
+
+    moved = (places(unknowns.moved(setup, small * step)) - places(setup)) / small
+    lever = unknowns.to_bodies(number, view, setup)
+    predicted = (by_bodies(small * lever @ step) - by_bodies(np.zeros(len(lever)))) / small
+    assert np.abs(moved - predicted).max() < 1e-4 * np.abs(moved).max() + 1e-3
+
+
+def test_all_bodies_are_pieces_and_others_follow_the_nearest_target() -> None:
+    unknowns = _unknowns()
+    names = [piece.name for piece in unknowns.pieces]
+    assert names[:3] == ["L3", "L2", "L4"]
+    assert names[-1] == "background"
+    assert set(names) >= {"T12", "L1", "L5"}
+    alone = _unknowns(alone=True)
+    step = np.zeros(alone.count)
+    step[alone.of_piece(names.index("L2"))] = 0.1
+    before = alone.as_in_ct(np.tile(np.eye(4), (2, 1, 1)), truth(_true()))
+    after = alone.moved(before, step)
+    moved = [
+        not np.allclose(a, b) for a, b in zip(before.ct_to_world, after.ct_to_world, strict=True)
+    ]
+    assert {n for n, m in zip(names, moved, strict=True) if m} == {"L2", "L1", "T12"}
+
+
+# What X-rays cannot tell
+
+
+def test_moved_as_one_piece_all_looks_the_same() -> None:
+    unknowns = _unknowns()
+    setup = _setup(unknowns, 1, 0.2)
+    views = tuple(prepare_views(_true().case.views))
+    loose = Shown(views, (1, 1), np.full((2, 6), 1e6))
+    stage = QUICK.middle
+    state = Equations(unknowns, loose, stage, setup).at(setup)
+    motion = compose_about(np.eye(4), [0.01, -0.02, 0.03, 4.0, -5.0, 6.0], unknowns.pivot_world)
+    together = Setup(
+        setup.world_to_nominal @ invert_rigid(motion), np.asarray(motion @ setup.ct_to_world)
+    )
+    again = Equations(unknowns, loose, stage, together).at(together)
+    assert np.allclose(again.scores, state.scores, atol=1e-3)
+    # And no step goes that way: the gradient by a motion of everything is none.
+    along = np.zeros(unknowns.count)
+    twist = np.array([0.01, 0.02, -0.01, 1.0, 2.0, -1.0])
+    for number in range(2):
+        along[unknowns.of_camera(number)] = -twist
+    for number, pose in enumerate(setup.ct_to_world):
+        along[unknowns.of_piece(number)] = unknowns.by_camera(number, pose) @ twist
+    size = np.linalg.norm(state.gradient * along)
+    assert abs(state.gradient @ along) < 1e-6 * size
+    assert along @ state.hessian @ along < 1e-8 * np.diag(state.hessian) @ along**2
+
+
+def test_all_together_stays_where_cameras_were_meant_to_be() -> None:
+    unknowns = _unknowns()
+    setup = _setup(unknowns, 2)
+    deviations = np.tile(np.repeat([np.radians(3.0), 10.0], 3), (2, 1))
+    meant = as_meant(unknowns, setup, deviations)
+    off = [twist_about(np.eye(4), s, unknowns.pivot_world) for s in meant.world_to_nominal]
+    assert np.abs(np.mean(off, axis=0)).max() < 1e-4
+    for number in range(2):
+        for piece in range(len(unknowns.pieces)):
+            before = setup.world_to_nominal[number] @ setup.ct_to_world[piece]
+            after = meant.world_to_nominal[number] @ meant.ct_to_world[piece]
+            assert np.allclose(before, after, atol=1e-8)
+    # One that is calibrated holds the others.
+    deviations[0] /= 1000.0
+    held = as_meant(unknowns, setup, deviations)
+    assert np.abs(held.world_to_nominal[0] - np.eye(4)).max() < 1e-3
+
+
+@given(seed=st.integers(0, 1000))
+def test_the_common_frame_takes_a_rigid_motion_away(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = 40.0 * rng.normal(size=(30, 3))
+    turn = Rotation.from_rotvec(rng.normal(size=3)).as_matrix()
+    others = transform_points(affine(turn, 20.0 * rng.normal(size=3)), points)
+    assert np.allclose(in_common_frame(points, others), others, atol=1e-9)
+
+
+def test_spread_is_of_what_is_left_beside_the_common_motion() -> None:
+    """Drawn setups, aligned by their surfaces, spread as it says."""
+    unknowns = _unknowns()
+    setup = unknowns.as_in_ct(np.tile(np.eye(4), (2, 1, 1)), truth(_true()))
+    cameras = [view.camera for view in _true().case.views]
+    points = [t.bodies.surface_points_ct[::80].astype(float) for t in unknowns.targets]
+    rng = np.random.default_rng(4)
+    root = rng.normal(size=(unknowns.count, unknowns.count))
+    scale = np.tile(np.repeat([1e-3, 0.1], 3), unknowns.count // 6)
+    covariance = scale[:, None] * (root @ root.T / len(root) + np.eye(len(root))) * scale
+    said = spread_of(unknowns, setup, cameras, np.linalg.inv(covariance), points)
+    draws = rng.multivariate_normal(np.zeros(len(root)), covariance, 400)
+    twists, sources = [], []
+    home = [transform_points(p, q) for p, q in zip(setup.ct_to_world, points, strict=False)]
+    for draw in draws:
+        moved = unknowns.moved(setup, draw)
+        shown = [transform_points(p, q) for p, q in zip(moved.ct_to_world, points, strict=False)]
+        all_shown, all_home = np.concatenate(shown), np.concatenate(home)
+        turn, _ = Rotation.align_vectors(
+            all_home - all_home.mean(axis=0), all_shown - all_shown.mean(axis=0)
+        )
+        r = turn.as_matrix()
+        back = affine(r, all_home.mean(axis=0) - r @ all_shown.mean(axis=0))
+        centre = unknowns.pieces[1].centre_ct
+        twists.append(twist_about(setup.ct_to_world[1], back @ moved.ct_to_world[1], centre))
+        camera = with_cameras(_true().case, moved.world_to_nominal).views[0].camera
+        source = transform_points(back, camera.source_world[None])[0]
+        sources.append(source - cameras[0].source_world)
+    found = np.cov(np.array(twists).T)
+    assert np.allclose(np.sqrt(np.diag(found)), np.sqrt(np.diag(said.targets[1])), rtol=0.15)
+    seen_mm = np.sqrt(np.trace(np.cov(np.array(sources).T)))
+    assert seen_mm == pytest.approx(np.sqrt(np.trace(said.cameras[0][3:, 3:])), rel=0.15)
+    assert (np.linalg.eigvalsh(said.by_cameras) > -1e-12).all()
+
+
+# Where to begin
+
+
+def test_cameras_are_moved_to_meet_the_clicks() -> None:
+    case = _wrong()
+    met = with_cameras(case, meeting_clicks(case.views, [v.name for v in case.views]))
+    centre = clicked_centre(met.views)
+    assert centre is not None
+    for view in met.views:
+        assert np.allclose(view.camera.project(centre[None])[0], view.center_px, atol=0.02)
+    # A view that is not nominal stays, and without clicks all do.
+    still = meeting_clicks(case.views, [case.views[0].name])
+    assert np.array_equal(still[1], np.eye(4))
+    assert not np.array_equal(still[0], np.eye(4))
+    unclicked = with_views(case, lambda view: replace(view, center_px=None))
+    assert np.array_equal(meeting_clicks(unclicked.views, ["AP", "LA"])[0], np.eye(4))
+
+
+def test_vertebrae_are_used_that_ct_and_views_hold() -> None:
+    case = _true().case
+    assert usable(case, truth(_true())) == [22, 21, 23]
+
+    def narrow(view: Any) -> Any:
+        # So few columns that L2 and L4 still are in, and so few rows that they are not.
+        camera = replace(view.camera, rows=150)
+        intrinsic = camera.intrinsic.copy()
+        intrinsic[1, 2] -= 47.0
+        return replace(view, camera=replace(camera, intrinsic=intrinsic))
+
+    assert usable(with_views(case, narrow), truth(_true()))[0] == 22
+    assert len(usable(with_views(case, narrow), truth(_true()))) < 3
+    sacrum = replace(case, label_names={**case.label_names, 21: "sacrum"})
+    assert 21 not in usable(sacrum, truth(_true()))
+
+
+def test_a_tip_at_the_border_cuts_nothing_off() -> None:
+    grid = np.zeros((20, 20, 20), dtype=bool)
+    grid[2:12, 5:15, 5:15] = True
+    assert not cut_off(np.argwhere(grid), grid.shape)
+    grid[0:2, 9:11, 9:11] = True
+    assert not cut_off(np.argwhere(grid), grid.shape)
+    grid[0:2, 5:15, 5:15] = True
+    assert cut_off(np.argwhere(grid), grid.shape)
+
+
+def test_fewer_than_three_vertebrae_are_refused() -> None:
+    with pytest.raises(InputError, match="3 labelled vertebrae"):
+        refine_cameras(replace(simulated().case), options=QUICK)
+
+
+# From wrong cameras to right ones
+
+
+@pytest.fixture(scope="module")
+def refined() -> CameraRefinement:
+    """What comes of cameras that are 3 degrees and 8 mm off."""
+    one_thread()
+    return refine_cameras(_wrong(), options=QUICK)
+
+
+def _apart_mm(refinement: CameraRefinement) -> dict[int, float]:
+    """Each vertebra's error where one rigid motion is taken out of all."""
+    case, true = _true().case, _poses()
+    shown, real = [], []
+    for label, pose in refinement.ct_to_world.items():
+        points = replace(case, label=label).surface_ct[::10]
+        shown.append(transform_points(pose, points))
+        real.append(transform_points(true[label], points))
+    fitted = in_common_frame(np.concatenate(shown), np.concatenate(real))
+    parts = np.split(fitted, np.cumsum([len(p) for p in shown])[:-1])
+    return {
+        label: float(np.linalg.norm(a - b, axis=1).mean())
+        for label, a, b in zip(refinement.ct_to_world, parts, real, strict=True)
+    }
+
+
+def test_vertebrae_come_to_lie_as_they_are_to_each_other(refined: CameraRefinement) -> None:
+    assert set(refined.ct_to_world) == set(LABELS)
+    before = register_case(_wrong(), options=QUICK)
+    assert error_mm(_true(), before.ct_to_world) > 2.0
+    assert max(_apart_mm(refined).values()) < 0.5
+
+
+def test_cameras_stand_to_each_other_as_they_did(refined: CameraRefinement) -> None:
+    def between(case: Case) -> Array:
+        first, second = (view.camera.world_to_camera for view in case.views)
+        return np.asarray(second @ invert_rigid(first))
+
+    true, wrong, now = (between(c) for c in (_true().case, _wrong(), refined.case))
+    assert rotation_angle_deg(true[:3, :3], wrong[:3, :3]) > 2.0
+    assert rotation_angle_deg(true[:3, :3], now[:3, :3]) < 0.3
+    assert not any(view.nominal for view in refined.case.views)
+    assert refined.refined == ("AP", "LA")
+    assert not refined.room_known
+    assert refined.most_sigmas < 3.0
+
+
+def test_a_registration_with_refined_cameras_says_what_they_leave(
+    refined: CameraRefinement,
+) -> None:
+    plain = register_case(refined.case, refined.ct_to_world[22], QUICK)
+    done = judged(plain, refined)
+    assert done.quality["expected_error_mm"] > plain.quality["expected_error_mm"]
+    assert done.quality["calibration_error_mm"] > 0.0
+    assert done.parameters["nominal_geometry"] == ["AP", "LA"]
+    assert set(done.quality["cameras"]["vertebrae"]) == {"L2", "L3", "L4"}
+    assert done.timing_s["refine_cameras"] == refined.seconds
+    if plain.status == "ok":
+        assert done.status == "ok"
+        assert "refined with 3 vertebrae" in done.reason
+        assert "room" in done.reason
+    for doubtful, word in (
+        (replace(refined, most_sigmas=3.5), "too far"),
+        (replace(refined, settled_mm=1.0), "still moved"),
+        (replace(refined, spread=_looser(refined)), "leave"),
+    ):
+        doubted = judged(replace(plain, status="ok"), doubtful)
+        assert doubted.status == "uncertain"
+        assert word in doubted.reason
+
+
+def _looser(refinement: CameraRefinement) -> Any:
+    spread = refinement.spread
+    return replace(spread, by_cameras=spread.by_cameras + np.eye(6) * (2.0 / limits.WIDER) ** 2)
+
+
+def test_what_is_not_ok_stays_so(refined: CameraRefinement) -> None:
+    plain = register_case(refined.case, refined.ct_to_world[22], QUICK)
+    failed: Registration = replace(plain, status="failed", reason="nothing fits")
+    done = judged(failed, refined)
+    assert (done.status, done.reason) == ("failed", "nothing fits")
+
+
+def test_it_can_be_cancelled() -> None:
+    asked: list[float] = []
+
+    def stop(fraction: float, message: str) -> bool:
+        asked.append(fraction)
+        return fraction < 0.5
+
+    with pytest.raises(Cancelled):
+        refine_cameras(_wrong(), options=QUICK, progress=Progress(stop))
+    assert asked == sorted(asked)
+
+
+# The command
+
+
+def test_the_command_refines_and_writes_the_cameras(
+    tmp_path: Path, brief_fit: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = _wrong()
+    write_case(case, tmp_path / "case")
+    out = tmp_path / "result"
+    arguments = ["register", str(tmp_path / "case" / "case.json"), "--out", str(out)]
+    code = main([*arguments, "--refine-cameras", "--effort", "fast"])
+    assert code in (0, 3), capsys.readouterr()
+    record = json.loads((out / "registration.json").read_text())
+    assert record["parameters"]["refine_cameras"] is True
+    assert record["parameters"]["nominal_geometry"] == ["AP", "LA"]
+    views = read_views(out / "refined_views.json")
+    for view in views:
+        said = record["quality"]["cameras"]["views"][view.name]["extrinsic"]
+        assert np.allclose(view.camera.world_to_camera, said, atol=1e-6)
+        assert view.camera_covariance is not None
+        assert not view.nominal
+    assert error_mm(_true(), np.array(record["ct_to_world"])) < 15.0
+
+
+def test_the_published_order_refines_no_cameras(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_case(_wrong(), tmp_path / "case")
+    arguments = ["register", str(tmp_path / "case" / "case.json"), "--out", str(tmp_path / "no")]
+    assert main([*arguments, "--refine-cameras", "--method", "published"]) == 2
+    assert "--refine-cameras" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
