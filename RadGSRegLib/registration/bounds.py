@@ -158,6 +158,14 @@ OTHERS_KEPT = 2
 # Edges are compared after blurs of so many pixels of the fine stage. No evidence.
 EDGE_SCALES_PX = (1.0, 2.0, 4.0)
 
+# Whether views contradict one another
+
+# Of two views whose rays meet at less than this, degrees, the epipolar plane says too little. No
+# evidence.
+LEAST_ANGLE_DEG = 5.0
+# Steps of the fit to each view alone.
+ALONE_STEPS = 3
+
 # The verdict (what `ok` means)
 
 # Residuals next to each other are not independent: one independent residual per this area.

@@ -364,7 +364,7 @@ def registration_of(
     drawn = [view.name for view in scene.views if view.bone_alone]
     verdict = mistrust_calibration(judge(evidence), evidence, loosest(scene, best.ct_to_world))
     verdict = mistrust_drawn(mistrust_nominal(verdict, scene.nominal), drawn)
-    scores = best.refined.evaluation.view_scores
+    scores, agreeing = best.refined.evaluation.view_scores, evidence.consistency
     return Registration(
         status=verdict.status,
         reason=verdict.reason,
@@ -374,8 +374,14 @@ def registration_of(
         quality={
             **evidence.to_quality(),
             "views": {
-                view.name: {"score": score, "bone": "bright" if sign > 0 else "dark"}
-                for view, score, sign in zip(scene.views, scores, best.signs, strict=True)
+                view.name: {
+                    "score": score,
+                    "bone": "bright" if sign > 0 else "dark",
+                    **({} if agreeing is None else agreeing.of_view(number)),
+                }
+                for number, (view, score, sign) in enumerate(
+                    zip(scene.views, scores, best.signs, strict=True)
+                )
             },
             # With these a review measures the pose as it was measured here.
             "shifts_ct": [shift.tolist() for shift in best.arrangement.shifts_ct],
