@@ -9,6 +9,12 @@ from .correspond import RoughCamera as RoughCamera
 from .correspond import match_beads as match_beads
 from .ct_beads import find_ct_beads as find_ct_beads
 from .dlt import dlt as dlt
+from .drift import Drift as Drift
+from .drift import KnownCamera as KnownCamera
+from .drift import PairDrift as PairDrift
+from .drift import ViewDrift as ViewDrift
+from .drift import drift as drift
+from .drift import read_cameras as read_cameras
 from .export import rtk_parameters as rtk_parameters
 from .export import write_matrix as write_matrix
 from .export import write_mayacam as write_mayacam

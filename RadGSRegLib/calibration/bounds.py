@@ -193,3 +193,12 @@ LEAST_MET = 0.6
 # how many are looked at. No evidence for the exact values.
 GRID_RADIUS = (0.002, 0.02)
 GRID_SPOTS = 2000
+
+# Drift between two runs
+
+# What is less likely than this many standard deviations has drifted. (Simulated pairs of runs
+# without drift: Testing/test_calibration_drift.py.)
+DRIFT_SIGMAS = 3.0
+# Points that stand for a patient lie so far to either side of the beads' middle, along each axis. A
+# lumbar vertebra reaches about as far. No evidence for the exact value.
+PATIENT_MM = 40.0

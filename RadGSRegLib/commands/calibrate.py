@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
 from .arguments import add_path, add_progress, positive_mm, whole
 from .calibrated_files import Pictures, beside, draw, view_entries, view_record, write_exports
+from .calibration_drift import compared
 from .command import Command, Outcome
 from .running import results_folder
 
@@ -85,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frame", type=whole(0), metavar="N", help="of pictures that hold several, from 0"
     )
+    add_path(parser, "--compare", "EARLIER.json", "views.json of an earlier calibration: what drifted")
     add_progress(parser)
 
 
@@ -94,6 +96,8 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--out", "is missing", "name the views.json to write")
     if args.out.suffix.lower() != ".json":
         raise InputError(args.out, "is no .json file", "name the views.json to write")
+    if args.compare is not None and args.compare.resolve() == args.out.resolve():
+        raise InputError(args.out, "is what is compared with", "name a new file")
     if args.out.exists() and not (beside(args.out) / "calibration.json").is_file():
         raise InputError(args.out, "is there already", "name a new file")
 
@@ -120,6 +124,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     middle = beads.centres_mm.mean(axis=0)
     worst = {c.view.name: camera_sigma_mm(c.view.camera, c.view.covariance, middle) for c in done}
     status, reason = verdict(done, worst)
+    drifted = compared(args.compare, done, beads, ledger)
+    if drifted is not None:
+        status, reason = drifted.verdict(status, reason)
     with results_folder(str(beside(args.out)), interrupt) as stage:
         progress(0.85, "drawing and writing")
         entries = view_entries(args, stage, read, done, beads)
@@ -140,7 +147,10 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 "notes": list(ledger.notes),
             },
         }
-        draw(stage, done, read, worst, (status, reason, ledger.notes))
+        tables = []
+        if drifted is not None:
+            record["drift"], tables = drifted.record(), drifted.tables()
+        draw(stage, done, read, worst, (status, reason, ledger.notes, tables))
         write_json(record, stage / "calibration.json")
         written = {path.name for path in stage.iterdir()}
     for path in beside(args.out).iterdir():

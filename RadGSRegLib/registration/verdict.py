@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import bounds
+from .consistency import Consistency
 from .evidence import Evidence
 from .types import Status
 
@@ -108,6 +109,20 @@ def mistrust_calibration(verdict: Verdict, evidence: Evidence, loose: Sequence[s
         "uncertain",
         f"all views agree with the CT at this pose, but the calibration of {', '.join(loose)} "
         f"leaves {error_mm:.2f} mm there ({expected}); calibrate with more beads to be sure",
+    )
+
+
+def mistrust_contradiction(verdict: Verdict, consistency: Consistency | None) -> Verdict:
+    """Return no `ok` where the views contradict one another by more than a right pose and right
+    cameras ever did."""
+    if verdict.status != "ok" or consistency is None or consistency.epipolar_mm is None:
+        return verdict
+    if consistency.epipolar_mm <= bounds.SURE_EPIPOLAR_MM:
+        return verdict
+    return Verdict(
+        "uncertain",
+        f"the views contradict one another by {consistency.epipolar_mm:.1f} mm across the "
+        f"epipolar lines ({consistency.worst}); check the calibration",
     )
 
 
