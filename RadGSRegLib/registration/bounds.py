@@ -190,5 +190,8 @@ SURE_ALTERNATIVE_LEAD = 0.02
 FAILED_SCORE = 0.25
 # Below this the edges of a view do not agree. Correct poses in hard X-rays had 0.30 to 0.47.
 SURE_EDGES = 0.25
+# By more than this, mm at the target, two views do not contradict one another across the epipolar
+# lines where cameras and pose are right: PLACEHOLDER
+SURE_EPIPOLAR_MM = 1.0
 # An expected error above this is no registration. No evidence.
 FAILED_ERROR_MM = 1.0

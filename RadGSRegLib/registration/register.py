@@ -46,13 +46,7 @@ from .stages import (
 )
 from .steps import Stepper, StretchedGaussNewton
 from .types import Registration
-from .verdict import (
-    judge,
-    mistrust_calibration,
-    mistrust_contradiction,
-    mistrust_drawn,
-    mistrust_nominal,
-)
+from .verdict import judge, verdict_of
 
 
 def register_case(
@@ -368,9 +362,7 @@ def registration_of(
     """Judge an outcome, and say all that is known of it."""
     best, evidence = outcome.fine[0], outcome.evidence
     drawn = [view.name for view in scene.views if view.bone_alone]
-    verdict = mistrust_calibration(judge(evidence), evidence, loosest(scene, best.ct_to_world))
-    verdict = mistrust_contradiction(verdict, evidence.consistency)
-    verdict = mistrust_drawn(mistrust_nominal(verdict, scene.nominal), drawn)
+    verdict = verdict_of(evidence, loosest(scene, best.ct_to_world), scene.nominal, drawn)
     scores, agreeing = best.refined.evaluation.view_scores, evidence.consistency
     return Registration(
         status=verdict.status,

@@ -88,6 +88,16 @@ def judge(evidence: Evidence) -> Verdict:
     )
 
 
+def verdict_of(
+    evidence: Evidence, loose: Sequence[str], nominal: Sequence[str], drawn: Sequence[str]
+) -> Verdict:
+    """Return the status with all that keeps a pose from being `ok` beside what the pictures say;
+    the views' names as of the functions below."""
+    verdict = mistrust_calibration(judge(evidence), evidence, loose)
+    verdict = mistrust_contradiction(verdict, evidence.consistency)
+    return mistrust_drawn(mistrust_nominal(verdict, nominal), drawn)
+
+
 def mistrust_calibration(verdict: Verdict, evidence: Evidence, loose: Sequence[str]) -> Verdict:
     """Return no `ok` where the expected error passes its bounds because of how unsure the cameras
     are; ``loose``: the views whose cameras are the least sure."""
