@@ -18,7 +18,7 @@ from RadGSRegLib.calibration import (
     drift,
     read_cameras,
 )
-from RadGSRegLib.calibration.drift import normal_sigmas
+from RadGSRegLib.calibration.comparing import normal_sigmas
 from RadGSRegLib.cases import write_tiff
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, Camera, affine, carm_camera

@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frame", type=whole(0), metavar="N", help="of pictures that hold several, from 0"
     )
-    add_path(parser, "--compare", "EARLIER.json", "views.json of an earlier calibration: what drifted")
+    add_path(parser, "--compare", "EARLIER", "an earlier run's views.json: say what has drifted")
     add_progress(parser)
 
 

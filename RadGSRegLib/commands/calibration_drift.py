@@ -85,11 +85,9 @@ class Compared:
         if self.unmatched:
             ledger.note(f"not compared, as only one run has them: {', '.join(self.unmatched)}")
         if told.significant:
-            most = max(max(v.sigmas for v in told.views), told.sigmas)
-            most = max([most, *(p.sigmas for p in told.pairs)])
             ledger.note(
                 f"the C-arm has drifted since {self.earlier.name}: {told.at_patient_mm:.2f} mm at "
-                f"the patient, by {most:.1f} standard deviations of both calibrations"
+                f"the patient, by {told.most_sigmas:.1f} standard deviations of both calibrations"
             )
 
     def verdict(self, status: str, reason: str) -> tuple[str, str]:

@@ -130,4 +130,4 @@ def turned_apart(poses: Sequence[Array]) -> Array:
         [np.degrees((turn * other.inv()).magnitude()) for other in turns if other is not turn]
         for turn in turns
     ]
-    return np.median(apart, axis=1)
+    return np.asarray(np.median(apart, axis=1))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..registration import Registration
 
 # So far to either side of the centre, mm at the bone.
-_REACH_MM = 8.0
+_REACH_MM = 14.0
 _PER_ROW = 4
 _ALONE, _OTHERS, _INK = "#22d3ee", "#f472b6", "#334155"
 _HALO = (withStroke(linewidth=2.6, foreground="#000000aa"),)

@@ -1,7 +1,7 @@
 """Whether X-rays whose cameras are wrong say so: `epipolar_mm` and `apart_deg` of registrations.
 
-    python Testing/benchmarks/bench_epipolar.py --seeds 81300 81320 [--realism hard] [--mm 0.5 1 2 3]
-        [--deg 0.5 1 2 3]
+    python Testing/benchmarks/bench_epipolar.py --seeds 81300 81306 --mm 0.5 1 2 3 --deg 0.5 1 2 3
+    python Testing/benchmarks/bench_epipolar.py --seeds 81300 81305 --realism hard
 
 Cases of the built-in phantom, from clicks, with true cameras, and with the second camera moved by
 so much across the epipolar plane at the isocentre, or turned by so much about a random axis

@@ -85,10 +85,15 @@ class Drift:
     sigmas: float
 
     @property
+    def most_sigmas(self) -> float:
+        """How unlikely the least likely part of it is."""
+        of_pairs = [pair.sigmas for pair in self.pairs]
+        return max([self.sigmas, *(view.sigmas for view in self.views), *of_pairs])
+
+    @property
     def significant(self) -> bool:
         """Whether anything has drifted by more than the covariances say."""
-        parts = [*self.views, *self.pairs]
-        return max(self.sigmas, *(part.sigmas for part in parts)) > bounds.DRIFT_SIGMAS
+        return self.most_sigmas > bounds.DRIFT_SIGMAS
 
     @property
     def matters(self) -> bool:
@@ -122,9 +127,7 @@ def read_cameras(path: str | os.PathLike[str]) -> list[KnownCamera]:
     return out
 
 
-def drift(
-    before: Sequence[KnownCamera], after: Sequence[KnownCamera], place_world: Array
-) -> Drift:
+def drift(before: Sequence[KnownCamera], after: Sequence[KnownCamera], place_world: Array) -> Drift:
     """Compare the cameras of two runs, views of the same name, wherever the phantom stood.
 
     Args:
@@ -149,7 +152,9 @@ def drift(
     earlier = {known.name: known for known in before}
     pairs = [(earlier[known.name], known) for known in after if known.name in earlier]
     if not pairs:
-        raise InputError("the earlier views", "none has the name of one of these", "name them alike")
+        raise InputError(
+            "the earlier views", "none has the name of one of these", "name them alike"
+        )
     for old, new in pairs:
         if old.camera.size != new.camera.size:
             raise InputError(new.name, "has a picture of another size than in the earlier run")
@@ -279,7 +284,6 @@ def _laid_on(
         there, back = affine(np.eye(3), middle), affine(np.eye(3), -middle)
         to_before = there @ exp_se3(step) @ back @ to_before
     return to_before
-
 
 
 def _shown(
