@@ -113,7 +113,8 @@ def test_only_a_contradiction_beyond_its_bound_takes_the_ok(names: tuple[str, ..
     assert doubted.status == "uncertain"
     assert "across the epipolar lines" in doubted.reason
     assert "check the calibration" in doubted.reason
-    assert ("LA)" in doubted.reason) and (("AP" in doubted.reason) == (len(names) == 2))
+    assert "LA)" in doubted.reason
+    assert ("AP" in doubted.reason) == (len(names) == 2)
     failed = Verdict("failed", "nothing there")
     assert mistrust_contradiction(failed, told(9.0)) == failed
 
