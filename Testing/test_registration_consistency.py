@@ -168,6 +168,25 @@ def test_a_wrong_camera_is_told_in_mm_and_takes_the_ok() -> None:
     assert "contradict one another, across epipolar lines" in page
 
 
+def test_of_three_x_rays_the_wrong_one_is_named() -> None:
+    done = simulated("realistic", path="arc", views=3)
+    first, second = (view.camera for view in done.case.views[:2])
+    place = Rigid(truth(done)).apply(done.case.ct.index_to_physical[:3, 3])
+    normal = np.cross(place - first.source_world, place - second.source_world)
+    moved = affine(np.eye(3), 3.0 * normal / np.linalg.norm(normal))
+    camera = replace(second, world_to_camera=second.world_to_camera @ moved)
+    off = replace(done.case.views[1], camera=camera)
+    case = replace(done.case, views=(done.case.views[0], off, done.case.views[2]))
+    right = judge_case(done.case, truth(done))
+    assert right.quality["epipolar_mm"] < 0.4
+    wrong = judge_case(case, truth(done))
+    told = {name: view["epipolar_mm"] for name, view in wrong.quality["views"].items()}
+    assert max(told, key=lambda name: told[name]) == off.name
+    assert wrong.quality["epipolar_mm"] == told[off.name]
+    assert told[off.name] > 1.5
+    assert draw_views(case, wrong).epipolar is not None
+
+
 def test_a_result_that_knows_nothing_of_it_has_no_such_picture() -> None:
     case, right = judged_at(0.0)
     views = {name: {"score": told["score"]} for name, told in right.quality["views"].items()}
