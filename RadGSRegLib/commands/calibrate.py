@@ -96,6 +96,8 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--out", "is missing", "name the views.json to write")
     if args.out.suffix.lower() != ".json":
         raise InputError(args.out, "is no .json file", "name the views.json to write")
+    if args.compare is not None and not args.compare.is_file():
+        raise InputError(args.compare, "does not exist", "name the views.json of an earlier run")
     if args.compare is not None and args.compare.resolve() == args.out.resolve():
         raise InputError(args.out, "is what is compared with", "name a new file")
     if args.out.exists() and not (beside(args.out) / "calibration.json").is_file():
