@@ -34,7 +34,9 @@ def camera(primary: float, secondary: float) -> Camera:
     return carm_camera(DISTANCE, 650.0, primary, secondary, SIZE, (PIXEL, PIXEL), (212.0, 205.0))
 
 
-def picture(view: Camera, bent: Distortion | None = None, beads: Beads = BEADS) -> np.ndarray:
+def picture(
+    view: Camera, bent: Distortion | None = None, beads: Beads = BEADS, seed: int = 0
+) -> np.ndarray:
     """Dark soft-edged balls by their chords on a slope, a little noise."""
     row, column = np.mgrid[: SIZE[1], : SIZE[0]]
     attenuation = 0.5 + 0.002 * column + 0.001 * row
@@ -48,7 +50,7 @@ def picture(view: Camera, bent: Distortion | None = None, beads: Beads = BEADS) 
                 away = np.hypot(column + du - u, row + dv - v) / radius
                 attenuation += 0.25 * 0.4 * wide * np.sqrt(np.clip(1.0 - away**2, 0.0, None))
     signal = np.exp(-attenuation) * 4000.0
-    noisy = signal + np.random.default_rng(0).normal(0.0, 8.0, signal.shape)
+    noisy = signal + np.random.default_rng(seed).normal(0.0, 8.0, signal.shape)
     return np.sqrt(noisy.clip(1.0)).astype(np.float32)
 
 

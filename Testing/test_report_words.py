@@ -86,8 +86,9 @@ def test_a_report_is_in_words_and_units() -> None:
 
 
 def test_every_evidence_has_a_name() -> None:
-    told = {"leads", "covariance", "objection"}
+    told = {"leads", "covariance", "objection", "consistency"}
     numbers = {field.name: 0.5 for field in fields(Evidence) if field.name not in told}
+    numbers |= {"epipolar_mm": 0.5, "apart_deg": 0.5}
     assert len(quality_words(numbers)) == len(numbers)
 
 

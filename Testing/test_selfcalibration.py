@@ -348,8 +348,8 @@ def test_cameras_stand_to_each_other_as_they_did(refined: CameraRefinement) -> N
         return np.asarray(second @ invert_rigid(first))
 
     true, wrong, now = (between(c) for c in (_true().case, _wrong(), refined.case))
-    assert rotation_angle_deg(true[:3, :3], wrong[:3, :3]) > 2.0
-    assert rotation_angle_deg(true[:3, :3], now[:3, :3]) < 0.3
+    assert rotation_angle_deg(true[:3, :3].T @ wrong[:3, :3]) > 2.0
+    assert rotation_angle_deg(true[:3, :3].T @ now[:3, :3]) < 0.3
     assert not any(view.nominal for view in refined.case.views)
     assert refined.refined == ("AP", "LA")
     assert not refined.room_known
@@ -407,11 +407,16 @@ def test_it_can_be_cancelled() -> None:
 # The command
 
 
+def _written(case: Case, folder: Path) -> None:
+    folder.mkdir()
+    write_case(folder, case.ct, case.labels, case.label, case.views, case.label_names)
+
+
 def test_the_command_refines_and_writes_the_cameras(
     tmp_path: Path, brief_fit: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     case = _wrong()
-    write_case(case, tmp_path / "case")
+    _written(case, tmp_path / "case")
     out = tmp_path / "result"
     arguments = ["register", str(tmp_path / "case" / "case.json"), "--out", str(out)]
     code = main([*arguments, "--refine-cameras", "--effort", "fast"])
@@ -431,7 +436,7 @@ def test_the_command_refines_and_writes_the_cameras(
 def test_the_published_order_refines_no_cameras(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_case(_wrong(), tmp_path / "case")
+    _written(_wrong(), tmp_path / "case")
     arguments = ["register", str(tmp_path / "case" / "case.json"), "--out", str(tmp_path / "no")]
     assert main([*arguments, "--refine-cameras", "--method", "published"]) == 2
     assert "--refine-cameras" in capsys.readouterr().err

@@ -2,6 +2,12 @@
 
 from .chain import Chained as Chained
 from .chain import chained as chained
+from .comparing import Drift as Drift
+from .comparing import KnownCamera as KnownCamera
+from .comparing import PairDrift as PairDrift
+from .comparing import ViewDrift as ViewDrift
+from .comparing import drift as drift
+from .comparing import read_cameras as read_cameras
 from .correction import corrected as corrected
 from .correspond import Match as Match
 from .correspond import RoughCamera as RoughCamera

@@ -208,3 +208,12 @@ SAME_DISTANCE_MM = 1.0
 # How seldom true beads would differ so much from a preset by chance, below which the preset is
 # doubted. (docs/experiments/calibration.md, "Presets", has what of moved detectors is noticed.)
 PRESET_CHANCE = 0.01
+
+# Drift between two runs
+
+# What is less likely than this many standard deviations has drifted. (Simulated pairs of runs
+# without drift: Testing/test_calibration_drift.py.)
+DRIFT_SIGMAS = 3.0
+# Points that stand for a patient lie so far to either side of the beads' middle, along each axis. A
+# lumbar vertebra reaches about as far. No evidence for the exact value.
+PATIENT_MM = 40.0

@@ -2,6 +2,7 @@
 
 from .bounds import CALIBRATION_MM as CALIBRATION_MM
 from .calibrated import camera_sigma_mm as camera_sigma_mm
+from .calibrated import read_covariance as read_covariance
 from .camera_sources import CAMERA_SOURCES as CAMERA_SOURCES
 from .camera_sources import CameraSource as CameraSource
 from .camera_sources import SourcedCamera as SourcedCamera

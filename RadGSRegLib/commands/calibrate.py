@@ -23,6 +23,7 @@ from .calibrate_presets import (
     refuse_unshared,
 )
 from .calibrated_files import Pictures, beside, draw, view_entries, view_record, write_exports
+from .calibration_drift import compared
 from .command import Command, Outcome
 from .running import results_folder
 
@@ -104,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frame", type=whole(0), metavar="N", help="of pictures that hold several, from 0"
     )
+    add_path(parser, "--compare", "EARLIER", "an earlier run's views.json: say what has drifted")
     add_progress(parser)
 
 
@@ -113,6 +115,10 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--out", "is missing", "name the views.json to write")
     if args.out.suffix.lower() != ".json":
         raise InputError(args.out, "is no .json file", "name the views.json to write")
+    if args.compare is not None and not args.compare.is_file():
+        raise InputError(args.compare, "does not exist", "name the views.json of an earlier run")
+    if args.compare is not None and args.compare.resolve() == args.out.resolve():
+        raise InputError(args.out, "is what is compared with", "name a new file")
     if args.out.exists() and not (beside(args.out) / "calibration.json").is_file():
         raise InputError(args.out, "is there already", "name a new file")
     refuse_preset(args)
@@ -144,6 +150,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     worst = {c.view.name: camera_sigma_mm(c.view.camera, c.view.covariance, middle) for c in done}
     check = None if known is None else known.checked(done, beads, options, ledger)
     status, reason = verdict(done, worst, check)
+    drifted = compared(args.compare, done, beads, ledger)
+    if drifted is not None:
+        status, reason = drifted.verdict(status, reason)
     preset = preset_to_save(args, read, done) if status == "ok" else None
     if args.save_preset is not None and preset is None:
         ledger.note(f"{args.save_preset} is not written: only what is ok becomes a preset")
@@ -169,7 +178,10 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 "notes": list(ledger.notes),
             },
         }
-        draw(stage, done, read, worst, (status, reason, ledger.notes))
+        tables = []
+        if drifted is not None:
+            record["drift"], tables = drifted.record(), drifted.tables()
+        draw(stage, done, read, worst, (status, reason, ledger.notes, tables))
         write_json(record, stage / "calibration.json")
         written = {path.name for path in stage.iterdir()}
     for path in beside(args.out).iterdir():

@@ -15,6 +15,7 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from ..calibration import Beads, Calibrated, Calibration, Exposure
     from ..cases import DetectorGrid
+    from ..report import Table
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,9 @@ def draw(
     done: Sequence[Calibration],
     read: Pictures,
     known_mm: Mapping[str, float],
-    said: tuple[str, str, Sequence[str]],
+    said: tuple[str, str, Sequence[str], Sequence[Table]],
 ) -> None:
-    """The beads over each picture, and the page."""
+    """The beads over each picture, and the page; ``said``: status, reason, notes and tables."""
     import numpy as np
 
     from ..cases import file_stem

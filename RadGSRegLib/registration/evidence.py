@@ -13,6 +13,7 @@ import numpy as np
 from ..geometry import Array, skew
 from ..system import Progress, side_by_side_reporting
 from . import bounds
+from .consistency import Consistency, consistency
 from .exploring import beyond_doubt
 from .geometry_error import calibration_covariance
 from .options import RegistrationOptions
@@ -36,7 +37,8 @@ class Evidence:
     how much better its edges do; ``leads`` the same against each kind of `Alternative` by its name
     ("level": the target one level up or down, "picture": mirrored or exchanged pictures,
     "polarity": bone bright in one view and dark in another), and ``objection`` the reason of the
-    one that explains the X-rays best, where that is too close.
+    one that explains the X-rays best, where that is too close;
+    ``consistency``: whether the views contradict one another (None: there is only one).
     """
 
     score: float
@@ -53,6 +55,7 @@ class Evidence:
     covariance: Array
     objection: str = ""
     calibration_error_mm: float | None = None
+    consistency: Consistency | None = None
 
     @property
     def by_pictures(self) -> Evidence:
@@ -69,10 +72,12 @@ class Evidence:
 
     def to_quality(self) -> dict[str, Any]:
         """Return it for the result's ``quality``."""
-        left_out = ("covariance", "leads", "objection")
+        left_out = ("covariance", "leads", "objection", "consistency")
         numbers = {name: value for name, value in vars(self).items() if name not in left_out}
         if self.calibration_error_mm is None:
             del numbers["calibration_error_mm"]
+        if self.consistency is not None:
+            numbers.update(self.consistency.to_quality())
         leads = {f"{name}_lead": lead for name, lead in self.leads.items()}
         return {**numbers, **leads, "confidence": self.confidence}
 
@@ -142,6 +147,7 @@ def gather_evidence(
 
     near = max((h.score for h in middle if _same(scene, h, best)), default=best.score)
     anew = refiner.measured_anew(options.fine, best)
+    agreeing = consistency(refiner, options.fine, best, progress.part(0.4, 0.45))
     state, bodies = anew.evaluation, scene.bodies
     covariance = pose_covariance(
         state.hessian, state.cost, state.effective_pixels, options.fine.pixel_mm
@@ -153,7 +159,7 @@ def gather_evidence(
     edge_score = float(np.mean(edges))
     apart = [h for h in fine if not _same(scene, h, best)]
     beside = max((refiner.edge_score(options.fine, h) for h in apart), default=edge_score - 1.0)
-    leads, objection = leads_over(refiner, best, proposals, options, progress.part(0.4, 1.0))
+    leads, objection = leads_over(refiner, best, proposals, options, progress.part(0.45, 1.0))
     return Evidence(
         score=state.score,
         weakest_score=min(state.view_scores),
@@ -171,6 +177,7 @@ def gather_evidence(
         calibration_error_mm=(
             None if by_cameras is None else surface_error(by_cameras, points_from_centre)
         ),
+        consistency=agreeing,
     )
 
 

@@ -64,6 +64,17 @@ class Evaluations:
         pairs = zip(vars(self).values(), vars(others).values(), strict=True)
         return Evaluations(*(picked(own, other) for own, other in pairs))
 
+    def together(self) -> Evaluations:
+        """Return those of one arrangement by all V views, of V trials that have it by one view
+        each."""
+        share = self.effective_pixels / self.effective_pixels.sum().clamp_min(1e-9)
+        cost, gradient, hessian = (
+            (part * share.reshape(-1, *[1] * (part.dim() - 1))).sum(0, keepdim=True)
+            for part in (self.cost, self.gradient, self.hessian)
+        )
+        pixels = self.effective_pixels.sum(0, keepdim=True)
+        return Evaluations(cost, self.view_scores.reshape(1, -1), gradient, hessian, pixels)
+
     def on_host(self) -> list[Evaluation]:
         """Return them as numbers on the host."""
         cost, views, gradient, hessian, pixels = (t.cpu().numpy() for t in vars(self).values())

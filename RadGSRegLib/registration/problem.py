@@ -73,6 +73,16 @@ class Problem:
                 groups.append(Group(named, group.windows.part(index), terms, background))
         return replace(self, groups=tuple(groups))
 
+    def each_view(self) -> Problem:
+        """Return the problem of a single trial as that of a trial for each view, which sees no
+        other."""
+        number = itertools.count()
+        groups = [
+            replace(group, trials=tuple(itertools.islice(number, len(group.trials))))
+            for group in self.groups
+        ]
+        return replace(self, groups=tuple(groups), views=1)
+
 
 def problem_at(
     bodies: BodySource,

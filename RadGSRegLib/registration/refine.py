@@ -83,16 +83,20 @@ def refine(
 
 
 def refine_each(
-    problem: Problem, starts: Arrangements, stepper: Stepper, progress: Progress | None = None
+    problem: Problem,
+    starts: Arrangements,
+    stepper: Stepper,
+    progress: Progress | None = None,
+    known: Evaluations | None = None,
 ) -> Refinements:
     """Go down the costs of a problem's trials, each from its start, by the stepper's steps, which
-    learns on.
+    learns on. ``known``: what evaluating the starts gives, where that was done before.
 
     A step after which hardly anything of the target is in view any more is no step down. The host
     reads nothing of it, except on the CPU, where trials that have ended are left out.
     """
     options, bodies = problem.options, problem.bodies
-    at, state = starts, evaluate_each(problem, starts)
+    at, state = starts, evaluate_each(problem, starts) if known is None else known
     going = torch.ones(len(starts), dtype=torch.bool, device=state.cost.device)
     steps = torch.zeros(len(starts), dtype=torch.int64, device=going.device)
     left: _Left | None = None

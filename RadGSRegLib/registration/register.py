@@ -46,7 +46,7 @@ from .stages import (
 )
 from .steps import Stepper, StretchedGaussNewton
 from .types import Registration
-from .verdict import judge, mistrust_calibration, mistrust_drawn, mistrust_nominal
+from .verdict import judge, verdict_of
 
 
 def register_case(
@@ -362,9 +362,8 @@ def registration_of(
     """Judge an outcome, and say all that is known of it."""
     best, evidence = outcome.fine[0], outcome.evidence
     drawn = [view.name for view in scene.views if view.bone_alone]
-    verdict = mistrust_calibration(judge(evidence), evidence, loosest(scene, best.ct_to_world))
-    verdict = mistrust_drawn(mistrust_nominal(verdict, scene.nominal), drawn)
-    scores = best.refined.evaluation.view_scores
+    verdict = verdict_of(evidence, loosest(scene, best.ct_to_world), scene.nominal, drawn)
+    scores, agreeing = best.refined.evaluation.view_scores, evidence.consistency
     return Registration(
         status=verdict.status,
         reason=verdict.reason,
@@ -374,8 +373,14 @@ def registration_of(
         quality={
             **evidence.to_quality(),
             "views": {
-                view.name: {"score": score, "bone": "bright" if sign > 0 else "dark"}
-                for view, score, sign in zip(scene.views, scores, best.signs, strict=True)
+                view.name: {
+                    "score": score,
+                    "bone": "bright" if sign > 0 else "dark",
+                    **({} if agreeing is None else agreeing.of_view(number)),
+                }
+                for number, (view, score, sign) in enumerate(
+                    zip(scene.views, scores, best.signs, strict=True)
+                )
             },
             # With these a review measures the pose as it was measured here.
             "shifts_ct": [shift.tolist() for shift in best.arrangement.shifts_ct],

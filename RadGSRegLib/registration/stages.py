@@ -14,9 +14,9 @@ from ..geometry import Array
 from ..system import Progress
 from ..tensors import applied, reads_are_free
 from .bodies import Arrangement, Arrangements
-from .bounds import CONVERGED_MM, CONVERGED_SCORE, SAME_POSE_MM
+from .bounds import ALONE_STEPS, CONVERGED_MM, CONVERGED_SCORE, SAME_POSE_MM
 from .edges import edge_scores
-from .normal_equations import evaluate
+from .normal_equations import Evaluations, evaluate_each
 from .options import Places, RegistrationOptions, Stage
 from .problem import Problem, problem_at
 from .proposers import Candidate
@@ -65,6 +65,7 @@ class Refiner:
         self._refined: dict[tuple[Candidate | Hypothesis, Stage, bool], Hypothesis] = {}
         self._edges: dict[tuple[Hypothesis, Stage], list[float]] = {}
         self._measured: tuple[Hypothesis, Stage, Problem] | None = None
+        self._by_view: tuple[Hypothesis, Stage, Problem, Evaluations] | None = None
 
     def within(self, scene: Scene) -> Refiner:
         """Return one that refines likewise in another scene."""
@@ -210,7 +211,7 @@ class Refiner:
     def measured_anew(self, stage: Stage, hypothesis: Hypothesis) -> Refined:
         """Return a hypothesis with cost and Hessian of its own place: its Hessian may be that of
         where the last round began. The scores stay those that the rounds were judged by."""
-        state = evaluate(self._problem_of(stage, hypothesis), hypothesis.arrangement)
+        (state,) = self._each_view(stage, hypothesis)[1].together().on_host()
         evaluation = replace(
             hypothesis.refined.evaluation,
             cost=state.cost,
@@ -218,6 +219,30 @@ class Refiner:
             effective_pixels=state.effective_pixels,
         )
         return replace(hypothesis.refined, evaluation=evaluation)
+
+    def refine_alone(
+        self, stage: Stage, hypothesis: Hypothesis, progress: Progress
+    ) -> list[Arrangement]:
+        """Refine a hypothesis to each view alone, with few steps in the windows around it: what it
+        asks for that the others do not see."""
+        problem, state = self._each_view(stage, hypothesis)
+        brief = replace(problem.options, iterations=ALONE_STEPS, steps_per_matrix=ALONE_STEPS)
+        problem, starts = replace(problem, options=brief), self._of_each_view(hypothesis)
+        done = refine_each(problem, starts, self._stepper(), progress, state)
+        return done.arrangements.on_host()
+
+    def _of_each_view(self, hypothesis: Hypothesis) -> Arrangements:
+        """The arrangement of a hypothesis, once for each view."""
+        return self._there([hypothesis.arrangement] * len(self.scene.views))
+
+    def _each_view(self, stage: Stage, hypothesis: Hypothesis) -> tuple[Problem, Evaluations]:
+        """What a stage fits at a hypothesis, of each view alone, and its normal equations there;
+        the last ones are remembered."""
+        if self._by_view is None or self._by_view[:2] != (hypothesis, stage):
+            problem = self._problem_of(stage, hypothesis).each_view()
+            state = evaluate_each(problem, self._of_each_view(hypothesis))
+            self._by_view = hypothesis, stage, problem, state
+        return self._by_view[2:]
 
     def distinct(
         self, hypotheses: Sequence[Hypothesis], apart_mm: float | None = None, count: int = 0

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..geometry import Array
 from . import bounds
+from .consistency import Consistency
 from .evidence import Evidence, surface_error
 from .types import Registration, Status
 
@@ -88,6 +89,16 @@ def judge(evidence: Evidence) -> Verdict:
     )
 
 
+def verdict_of(
+    evidence: Evidence, loose: Sequence[str], nominal: Sequence[str], drawn: Sequence[str]
+) -> Verdict:
+    """Return the status with all that keeps a pose from being `ok` beside what the pictures say;
+    the views' names as of the functions below."""
+    verdict = mistrust_calibration(judge(evidence), evidence, loose)
+    verdict = mistrust_contradiction(verdict, evidence.consistency)
+    return mistrust_drawn(mistrust_nominal(verdict, nominal), drawn)
+
+
 def mistrust_calibration(verdict: Verdict, evidence: Evidence, loose: Sequence[str]) -> Verdict:
     """Return no `ok` where the expected error passes its bounds because of how unsure the cameras
     are; ``loose``: the views whose cameras are the least sure."""
@@ -109,6 +120,20 @@ def mistrust_calibration(verdict: Verdict, evidence: Evidence, loose: Sequence[s
         "uncertain",
         f"all views agree with the CT at this pose, but the calibration of {', '.join(loose)} "
         f"leaves {error_mm:.2f} mm there ({expected}); calibrate with more beads to be sure",
+    )
+
+
+def mistrust_contradiction(verdict: Verdict, consistency: Consistency | None) -> Verdict:
+    """Return no `ok` where the views contradict one another by more than a right pose and right
+    cameras ever did."""
+    if verdict.status != "ok" or consistency is None or consistency.epipolar_mm is None:
+        return verdict
+    if consistency.epipolar_mm <= bounds.SURE_EPIPOLAR_MM:
+        return verdict
+    return Verdict(
+        "uncertain",
+        f"the views contradict one another by {consistency.epipolar_mm:.1f} mm across the "
+        f"epipolar lines ({consistency.worst}); check the calibration",
     )
 
 

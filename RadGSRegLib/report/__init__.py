@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .calibration import BeadPicture as BeadPicture
+    from .calibration import Table as Table
     from .calibration import beads_png as beads_png
     from .calibration import calibration_html as calibration_html
     from .canvas import bare as bare
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .standard import standard_png as standard_png
 
 _FILES = {
-    "calibration": "BeadPicture beads_png calibration_html",
+    "calibration": "BeadPicture Table beads_png calibration_html",
     "canvas": "bare blank_figure png_bytes",
     "drawing": "Drawing",
     "levels": "Mark levels_png",

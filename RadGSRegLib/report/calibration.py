@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from ..geometry import Array
 from .canvas import blank_figure, png_bytes
 
+# A title, the columns' names and the rows.
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 # Found, predicted but not found, and round but no bead.
 _BEAD, _MISSING, _OTHER, _INK = "#22c55e", "#f59e0b", "#64748b", "#334155"
 # Residuals are drawn so many times as long as they are.
@@ -72,9 +74,14 @@ def beads_png(picture: BeadPicture) -> bytes:
 
 
 def calibration_html(
-    pictures: Sequence[tuple[BeadPicture, bytes]], status: str, reason: str, notes: Sequence[str]
+    pictures: Sequence[tuple[BeadPicture, bytes]],
+    status: str,
+    reason: str,
+    notes: Sequence[str],
+    tables: Sequence[Table] = (),
 ) -> str:
-    """Return one self-contained page: the verdict, each picture (its PNG) and what was measured."""
+    """Return one self-contained page: the verdict, each picture (its PNG), what was measured, and
+    further tables."""
     folder = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined
@@ -84,5 +91,5 @@ def calibration_html(
         for p, png in pictures
     ]
     return environment.get_template("calibration.html").render(
-        status=status, reason=reason, views=views, notes=list(notes)
+        status=status, reason=reason, views=views, notes=list(notes), tables=list(tables)
     )

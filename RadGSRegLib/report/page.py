@@ -43,11 +43,13 @@ _TURNS = (
 
 @dataclass(frozen=True)
 class ReportPictures:
-    """PNG bytes: one overlay and one comparison per view in the case's order, and the slices."""
+    """PNG bytes: one overlay and one comparison per view in the case's order, the slices, and where
+    each view alone puts the bone."""
 
     overlays: Sequence[bytes]
     comparisons: Sequence[bytes] = ()
     slices: bytes | None = None
+    epipolar: bytes | None = None
 
 
 def report_html(
@@ -85,6 +87,7 @@ def report_html(
         matrix=[[f"{value:.6f}" for value in row] for row in registration.ct_to_world],
         views=_views(case, registration, pictures),
         slices=_data_url(pictures.slices) if pictures.slices else None,
+        epipolar=_data_url(pictures.epipolar) if pictures.epipolar else None,
         figures=_figures(registration, truth),
         quality=words.quality_words(registration.quality),
         reconstruction=words.reconstruction_words(reconstruction or {}),

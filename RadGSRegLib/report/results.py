@@ -23,6 +23,7 @@ from ..geometry import Volume
 from ..measures import reconstruction_quality
 from ..system import Progress
 from . import overlay
+from .epipolar import epipolar_png
 from .page import ReportPictures, report_html
 from .shadow import cast_shadow
 
@@ -114,7 +115,7 @@ def draw_views(
 ) -> ReportPictures:
     """Draw overlays and comparisons of every view."""
     report = progress or Progress()
-    overlays, comparisons = [], []
+    overlays, comparisons, looked_at = [], [], []
     for number, view in enumerate(case.views):
         report(number / len(case.views), f"drawing {view.name}")
         try:
@@ -126,9 +127,12 @@ def draw_views(
             comparisons.append(b"")
             continue
         shown = overlay.windowed(view, shadow, overlay.polarity(view, shadow))
+        looked_at.append(shown)
         overlays.append(overlay.overlay_png(view, shadow, shown))
         comparisons.append(overlay.comparison_png(view, shadow, shown))
-    return ReportPictures(overlays, comparisons)
+    whole = len(looked_at) == len(case.views)
+    epipolar = epipolar_png(case.views, looked_at, registration) if whole else None
+    return ReportPictures(overlays, comparisons, epipolar=epipolar)
 
 
 def _reconstruction_figures(

@@ -19,6 +19,8 @@ _QUALITY = {
     "edge_score": "agreement of edges, of 1",
     "weakest_edge_score": "agreement of edges in the weakest X-ray, of 1",
     "disagreement_mm": "moves if it is fitted in another way",
+    "epipolar_mm": "the X-rays contradict one another, across epipolar lines, by",
+    "apart_deg": "each alone turns the bone against the others by up to",
     "from_start_mm": "distance from the given start",
     "networks_distance_mm": "distance from the networks' pose",
     "networks_distance_deg": "turned against the networks' pose",
@@ -43,6 +45,8 @@ _VIEW = {
     "ssim": "SSIM with the X-ray",
     "l1": "mean difference from the X-ray",
     "bone": "bone is",
+    "epipolar_mm": "contradicts the others by",
+    "apart_deg": "turns the bone against the others by",
 }
 _RECONSTRUCTION = {
     "prior": "begun from",

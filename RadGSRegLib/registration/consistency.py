@@ -1,0 +1,133 @@
+"""Whether the views contradict one another: where each of them alone puts the target.
+
+A bone that is elsewhere than a pose says is shown elsewhere in every view at once; two views that
+ask for unlike shifts across their epipolar plane, or for unlike turns, are not explained by any
+motion, so a camera is not where its calibration says (Hartley and Zisserman, Multiple View
+Geometry, 2nd ed., chapter 9).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..geometry import Array, Camera, Rigid
+from ..system import Progress
+from . import bounds
+from .options import Stage
+from .stages import Hypothesis, Refiner
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Where V views alone put the target, against a pose that was fitted to all.
+
+    ``names``; ``shifts_px`` (V, 2): how much farther, column and row, each puts its centre;
+    ``across_mm`` (V,): by how much each contradicts the others across the epipolar lines, at the
+    target (the median over the others; NaN: all others look along the same line); ``turns_deg``
+    (V,): likewise by how much each turns it against the others.
+    """
+
+    names: tuple[str, ...]
+    shifts_px: Array
+    across_mm: Array
+    turns_deg: Array
+
+    @property
+    def epipolar_mm(self) -> float | None:
+        """That of the view that contradicts the others most; None where no two can."""
+        return None if np.isnan(self.across_mm).all() else float(np.nanmax(self.across_mm))
+
+    @property
+    def apart_deg(self) -> float:
+        """By how much the view turns it that turns it most against the others."""
+        return float(self.turns_deg.max())
+
+    @property
+    def worst(self) -> str:
+        """The view that contradicts the others most, by its name; of two both."""
+        if len(self.names) == 2:
+            return " and ".join(self.names)
+        return self.names[int(np.nanargmax(self.across_mm))]
+
+    def to_quality(self) -> dict[str, float]:
+        """What a result says of all views."""
+        across_mm = {} if self.epipolar_mm is None else {"epipolar_mm": self.epipolar_mm}
+        return {**across_mm, "apart_deg": self.apart_deg}
+
+    def of_view(self, number: int) -> dict[str, Any]:
+        """What a result says of a view."""
+        out: dict[str, Any] = {"alone_px": self.shifts_px[number].tolist()}
+        if len(self.names) > 2:
+            if np.isfinite(self.across_mm[number]):
+                out["epipolar_mm"] = float(self.across_mm[number])
+            out["apart_deg"] = float(self.turns_deg[number])
+        return out
+
+
+def consistency(
+    refiner: Refiner, stage: Stage, best: Hypothesis, progress: Progress
+) -> Consistency | None:
+    """Fit a pose to each view alone and compare what comes of it; None for a single view."""
+    scene = refiner.scene
+    if len(scene.views) < 2:
+        return None
+    alone = [at.ct_to_world for at in refiner.refine_alone(stage, best, progress)]
+    points, cameras = scene.distance_points_ct, [view.camera for view in scene.views]
+    centre = scene.centre_world(best.ct_to_world)
+    moved = [
+        shift_world(camera, Rigid(best.ct_to_world).apply(points), Rigid(pose).apply(points))
+        for camera, pose in zip(cameras, alone, strict=True)
+    ]
+    ends = np.stack([centre, centre]) + np.stack([np.zeros((len(moved), 3)), moved], axis=1)
+    shifts_px = [np.diff(c.project(e), axis=0)[0] for c, e in zip(cameras, ends, strict=True)]
+    return Consistency(
+        tuple(view.name for view in scene.views),
+        np.array(shifts_px),
+        across(cameras, centre, moved),
+        turned_apart(alone),
+    )
+
+
+def shift_world(camera: Camera, before_world: Array, after_world: Array) -> Array:
+    """The mean shift (3,) mm of points (N, 3) as a view shows it: each held at its depth."""
+    to_camera = Rigid(camera.world_to_camera)
+    before, after = to_camera.apply(before_world), to_camera.apply(after_world)
+    shown = after * (before[:, 2:] / after[:, 2:]) - before
+    return np.asarray(camera.world_to_camera[:3, :3].T @ shown.mean(axis=0))
+
+
+def across(cameras: Sequence[Camera], point_world: Array, shifts_world: Sequence[Array]) -> Array:
+    """By how much each view (V,) contradicts the others about where a point (3,) is, mm.
+
+    ``shifts_world`` (3,) of each, of which only what it shows counts. Of a pair of views it is the
+    difference across the plane through both sources and the point; of a view the median of its
+    pairs, NaN where it has none whose rays meet at an angle.
+    """
+    rays = [(point_world - camera.source_world) for camera in cameras]
+    rays = [ray / np.linalg.norm(ray) for ray in rays]
+    apart: list[list[float]] = [[] for _ in cameras]
+    for a, b in itertools.combinations(range(len(cameras)), 2):
+        normal = np.cross(rays[a], rays[b])
+        sine = float(np.linalg.norm(normal))
+        if sine < np.sin(np.radians(bounds.LEAST_ANGLE_DEG)):
+            continue
+        mm = abs(float(normal @ (shifts_world[a] - shifts_world[b]))) / sine
+        apart[a].append(mm)
+        apart[b].append(mm)
+    return np.array([np.median(own) if own else np.nan for own in apart])
+
+
+def turned_apart(poses: Sequence[Array]) -> Array:
+    """By how much each of V poses (4, 4) is turned against the others (V,), degrees: the median."""
+    turns = [Rotation.from_matrix(pose[:3, :3]) for pose in poses]
+    apart = [
+        [np.degrees((turn * other.inv()).magnitude()) for other in turns if other is not turn]
+        for turn in turns
+    ]
+    return np.asarray(np.median(apart, axis=1))
