@@ -75,20 +75,6 @@ def test_a_view_of_something_else_is_named(views: list[View]) -> None:
     assert named(strange) == ["V05"]
 
 
-def test_a_right_view_with_another_curve_and_an_edge_is_not_named(views: list[View]) -> None:
-    """Its contrast changes from place to place, and a steep edge, which no other view shows,
-    outweighs its details: so it was named before."""
-    beams = whole_beams(prepare_views(views), CENTRE, 64)
-    values = beams.values.clone()
-    columns = torch.arange(values.shape[2], dtype=torch.float32)
-    edge = values.std() * 4.0 * torch.sigmoid((12.0 - columns) / 2.0)
-    values[4] = values[4].square() / values[4].mean() - edge
-    bad = beams.with_values(values)
-    scores, odd = contradictions(bad, GRID)
-    assert scores[4] < float(np.median(scores)) - 0.25
-    assert odd == []
-
-
 def test_agreement_sees_details_only() -> None:
     generator = torch.Generator().manual_seed(0)
     picture = torch.rand((1, 48, 48), generator=generator)
@@ -117,12 +103,14 @@ def test_a_lead_tells_a_poor_picture_from_one_of_another_place() -> None:
 
 
 def test_likeness_sees_through_contrast_that_changes_from_place_to_place() -> None:
+    """And a steep edge, such as of the skin beside burnt-out air, does not outweigh all details."""
     picture, weight = smooth(0, 2.0), torch.ones(1, 64, 64)
-    contrast = torch.linspace(0.1, 4.0, 64)
-    changed = picture * contrast + 20.0 * torch.sigmoid((torch.arange(64.0) - 20.0) / 2.0)
+    contrast = torch.linspace(0.3, 3.0, 64)
+    edge = 60.0 * torch.sigmoid((torch.arange(64.0) - 14.0) / 1.5)
+    shown_so = picture * contrast + edge
     assert likeness(picture, picture, weight) == pytest.approx([1.0], abs=1e-3)
-    assert agreement(picture, changed, weight)[0] < 0.6
-    assert likeness(picture, changed, weight)[0] > 0.8
+    assert agreement(picture, shown_so, weight)[0] < 0.5
+    assert likeness(picture, shown_so, weight)[0] > 0.7
     assert abs(likeness(smooth(3, 2.0), picture, weight)[0]) < 0.2
 
 
@@ -144,8 +132,12 @@ def test_cameras_are_moved_about_the_centre() -> None:
     np.testing.assert_allclose(
         sorted(mm for mm in away if mm >= 1e-6), np.repeat(bounds.MOVED_MM, 8), atol=1e-9
     )
+
+    def rotation(camera: Camera) -> np.ndarray:
+        return camera.world_to_camera[:3, :3]
+
     turned_by = [
-        np.degrees(np.arccos((np.trace(c.rotation @ camera.rotation.T) - 1.0) / 2.0))
+        np.degrees(np.arccos((np.trace(rotation(c) @ rotation(camera).T) - 1.0) / 2.0))
         for c in moved
         if np.linalg.norm((c.world_to_camera @ at)[:3] - before) < 1e-6
     ]

@@ -33,9 +33,7 @@ def predicted(lines: Beams, grid: Box, *, report: Watch | None = None) -> Tensor
     for left, voxels in _from_others(lines, grid, report):
         if voxels is None:
             return None
-        here = lines.some(left)
-        asked = SystemMatrix(here.cameras, grid.index_to_world, voxels.shape, device=voxels.device)
-        out[left] = asked.forward(voxels)
+        out[left] = _matrix(lines.some(left), grid).forward(voxels)
     return out
 
 
@@ -55,12 +53,19 @@ def _from_others(
 
 def _solved(lines: Beams, grid: Box, report: Watch | None) -> Tensor:
     """Voxels (K, J, I) of some views."""
-    shape = (grid.size[2], grid.size[1], grid.size[0])
-    device = lines.values.device
-    known = SystemMatrix(lines.cameras, grid.index_to_world, shape, device=device)
-    start = torch.zeros(shape, device=device)
+    start = torch.zeros(_shape(grid), device=lines.values.device)
     penalty = Penalty(tissue=not lines.bone_alone)
+    known = _matrix(lines, grid)
     return solve(known, lines.values, lines.weight, start, 2, penalty=penalty, report=report)
+
+
+def _matrix(lines: Beams, grid: Box) -> SystemMatrix:
+    device = lines.values.device
+    return SystemMatrix(lines.cameras, grid.index_to_world, _shape(grid), device=device)
+
+
+def _shape(grid: Box) -> tuple[int, int, int]:
+    return grid.size[2], grid.size[1], grid.size[0]
 
 
 def contradictions(
@@ -86,9 +91,7 @@ def contradictions(
         for left, voxels in _from_others(some, grid, again if odd else report):
             if voxels is None:
                 return scores, sorted(odd)
-            here = some.some(left)
-            of = SystemMatrix(here.cameras, grid.index_to_world, voxels.shape, device=voxels.device)
-            images[left] = of.forward(voxels)
+            images[left] = _matrix(some.some(left), grid).forward(voxels)
             turns.append((left, voxels))
         now = agreement(images, some.values, some.weight)
         for n, score in zip(kept, now, strict=True):
@@ -122,8 +125,7 @@ def _still_odd(lines: Beams, grid: Box, odd: list[int], report: Watch | None) ->
     if report is not None and report.late:
         return odd
     here = lines.some(odd)
-    matrix = SystemMatrix(here.cameras, grid.index_to_world, voxels.shape, device=voxels.device)
-    alike = likeness(matrix.forward(voxels), here.values, here.weight)
+    alike = likeness(_matrix(here, grid).forward(voxels), here.values, here.weight)
     return [
         n
         for number, n in enumerate(odd)
