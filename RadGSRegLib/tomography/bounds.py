@@ -98,12 +98,12 @@ MOST_OF_RIM = 0.25
 
 # A view contradicts the rest where it is so little like what they predict, wherever it is from
 # (correlation of details in units of their strength nearby). (Of 10 and 30 realistic X-rays swapped
-# ones and those of another patient -0.10 to 0.12; right ones 0.18 and more, beside swapped ones
+# ones and those of another patient -0.10 to 0.16; right ones 0.14 and more, beside swapped ones
 # 0.07: docs/experiments/beam.md, "Contradictions".)
 LIKE_NOTHING = 0.12
 # Or where it is less like it than the first, and by more than the second more like what they
 # predict of a moved camera. (Turned by 10 degrees: 0.20 to 0.40; right ones up to 0.15, beside
-# swapped ones 0.20.)
+# swapped ones 0.20, once beside a turned one 0.38.)
 LIKE_ENOUGH, MOST_GAINED = 0.5, 0.22
 # Or where details predicted of it correlate with its own by so much less than those of the median
 # view, fit best somewhere else and by less than the second better in their own place than farther
