@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
-from scipy.ndimage import gaussian_filter
 
 from RadGSRegLib.cases import View, write_views
 from RadGSRegLib.cases.views import check_views
@@ -23,7 +22,6 @@ from RadGSRegLib.simulation import SimulationParameters, path_cameras
 from RadGSRegLib.system import Progress
 from RadGSRegLib.tomography import BeamOptions, reconstruct_beam, solve
 from RadGSRegLib.tomography.beams import whole_beams
-from RadGSRegLib.tomography.consistency import agreement, contradictions, leads
 from RadGSRegLib.tomography.display import Display, fit_display, ranked
 from RadGSRegLib.tomography.drawing import draw_clouds, values_at
 from RadGSRegLib.tomography.previews import Previews
@@ -325,45 +323,6 @@ def test_it_stops_when_asked() -> None:
     assert heard == sorted(heard)
 
 
-def test_a_lead_tells_a_poor_picture_from_one_of_another_place() -> None:
-    rng = np.random.default_rng(0)
-    picture = torch.from_numpy(
-        gaussian_filter(rng.normal(size=(1, 64, 64)), (0, 2, 2)) * 10
-    ).float()
-    noise = torch.from_numpy(gaussian_filter(rng.normal(size=(1, 64, 64)), (0, 1, 1)) * 5).float()
-    weight = torch.ones_like(picture)
-    poor = picture + noise
-    assert agreement(poor, picture, weight)[0] < 0.8
-    assert leads(poor, picture, weight, 4.0) == [float("inf")]
-    # A pixel off is what a coarse prediction may be; three are another place.
-    assert leads(picture.roll((0, 1), (1, 2)), picture, weight, 4.0) == [float("inf")]
-    assert leads(picture.roll((3, 1), (1, 2)), picture, weight, 4.0)[0] < 0.1
-    assert leads(picture.roll((5, 0), (1, 2)), picture, weight, 4.0)[0] < 0.0
-    hidden = torch.zeros_like(picture)
-    assert np.isnan(leads(picture, picture, hidden, 4.0)[0])
-
-
-def test_a_view_from_somewhere_else_is_named_and_right_ones_are_not() -> None:
-    views = shown(about_centre(16, pixels=64))
-    grid = cube(CENTRE, 200.0, 6.0)
-
-    def named(views: list[View]) -> list[str]:
-        beams = whole_beams(prepare_views(views), CENTRE, 64)
-        _, odd = contradictions(beams, grid)
-        return [beams.names[n] for n in odd]
-
-    assert named(views) == []
-    swapped = list(views)
-    swapped[3], swapped[9] = (
-        replace(views[a], pixels=views[b].pixels) for a, b in ((3, 9), (9, 3))
-    )
-    assert named(swapped) == ["V03", "V09"]
-    strange = list(views)
-    noise = gaussian_filter(np.random.default_rng(1).normal(size=views[5].pixels.shape), 1)
-    strange[5] = replace(views[5], pixels=(5.0 * noise / noise.std() + 5.0).astype(np.float32))
-    assert named(strange) == ["V05"]
-
-
 def test_it_tells_of_the_volume_so_far() -> None:
     """After the coarse voxels, and then as often as the clock says; it changes no result."""
     views = shown(about_centre(6))
@@ -392,15 +351,6 @@ def test_previews_come_now_and_then() -> None:
     np.testing.assert_allclose(told[0].spacing, 2.0)
     silent = Previews(Progress(), CENTRE, 60.0, 1.0, lambda: 99.0 + len(told))
     silent.cloud(lambda: pytest.fail("made though nothing watches"))
-
-
-def test_agreement_sees_details_only() -> None:
-    generator = torch.Generator().manual_seed(0)
-    picture = torch.rand((1, 48, 48), generator=generator)
-    weight = torch.ones_like(picture)
-    assert agreement(picture, 3.0 * picture + 7.0, weight) == pytest.approx([1.0], abs=1e-3)
-    other = torch.rand((1, 48, 48), generator=generator)
-    assert abs(agreement(picture, other, weight)[0]) < 0.3
 
 
 @pytest.mark.parametrize(("path", "count", "widest"), [("circular", 9, 20.0), ("arc", 35, 6.0)])

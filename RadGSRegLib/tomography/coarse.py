@@ -92,14 +92,7 @@ def coarse_volume(
     Once ``deadline`` has passed, what is left of it is left out, the finest voxels first of all.
     """
     until = deadline or Deadline(None)
-    if bool(beams.known.all()):
-        now = _empty(beams, centre_world)
-    else:
-        now = _coarsest(beams, centre_world, report.part(0.0, 0.3), until)
-    now = _refined(now, _COARSE, centre_world, report.part(0.3, 0.4), until)
-    now = _bent(now, report.part(0.4, 0.55), until)
-    few = now.lines.thinned(_COARSE.factor)
-    few = as_lines(few, now.display, _matrix(few, now.grid).forward(now.voxels))
+    now, few = lines_to_compare(beams, centre_world, report.part(0.0, 0.55), until)
     comparing = "comparing the X-rays with each other"
     checking = Watch(report.part(0.55, 0.65), comparing, until)
     agreed, odd = contradictions(few, now.grid, report=checking)
@@ -107,6 +100,21 @@ def coarse_volume(
     now = _refined(now, _FINE, centre_world, report.part(0.65, 1.0), until)
     lines = as_lines(now.lines, now.display, _matrix(now.lines, now.grid).forward(now.voxels))
     return replace(now, lines=lines, finished=now.finished and not until.struck)
+
+
+def lines_to_compare(
+    beams: Beams, centre_world: Array, report: Progress, until: Deadline
+) -> tuple[Coarse, Beams]:
+    """Return voxels of 8 mm with the display curves, and the X-rays as line integrals on wide
+    pixels, as `contradictions` compares them."""
+    if bool(beams.known.all()):
+        now = _empty(beams, centre_world)
+    else:
+        now = _coarsest(beams, centre_world, report.part(0.0, 0.55), until)
+    now = _refined(now, _COARSE, centre_world, report.part(0.55, 0.73), until)
+    now = _bent(now, report.part(0.73, 1.0), until)
+    few = now.lines.thinned(_COARSE.factor)
+    return now, as_lines(few, now.display, _matrix(few, now.grid).forward(now.voxels))
 
 
 def _bent(now: Coarse, report: Progress, until: Deadline) -> Coarse:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..drr import SystemMatrix
 from ..reconstruction import Box
 from . import bounds
 from .algebraic import Penalty, solve
 from .beams import Beams
+from .likeness import agreement, leads, likeness, likeness_moved
 from .watch import Watch
 
-# Details: what is left of a picture's means over 3 pixels without those over 13.
-_FINE_PX, _COARSE_PX = 1, 6
 _FOLDS = 5
-# A picture that shows fewer pixels away from its rim is not judged.
-_LEAST_PIXELS = 16
 # A few views cannot outvote one; where a third is odd, nothing says which third is right.
 _LEAST_KEPT, _MOST_ODD = 6, 0.3
 
@@ -32,133 +30,119 @@ def predicted(lines: Beams, grid: Box, *, report: Watch | None = None) -> Tensor
     None where ``report`` became late.
     """
     out = torch.zeros_like(lines.values)
+    for left, voxels in _from_others(lines, grid, report):
+        if voxels is None:
+            return None
+        out[left] = _matrix(lines.some(left), grid).forward(voxels)
+    return out
+
+
+def _from_others(
+    lines: Beams, grid: Box, report: Watch | None
+) -> Iterator[tuple[list[int], Tensor | None]]:
+    """Which views are left out at a time, and the voxels (K, J, I) of the others; None for those
+    where ``report`` became late."""
     folds = min(_FOLDS, len(lines))
     for fold in range(folds):
         part = None if report is None else report.part(fold / folds, (fold + 1) / folds)
         left = [n for n in range(len(lines)) if n % folds == fold]
         rest = lines.some([n for n in range(len(lines)) if n % folds != fold])
-        here = lines.some(left)
-        shape = (grid.size[2], grid.size[1], grid.size[0])
-        device = lines.values.device
-        known = SystemMatrix(rest.cameras, grid.index_to_world, shape, device=device)
-        start = torch.zeros(shape, device=device)
-        penalty = Penalty(tissue=not lines.bone_alone)
-        voxels = solve(known, rest.values, rest.weight, start, 2, penalty=penalty, report=part)
-        if part is not None and part.late:
-            return None
-        asked = SystemMatrix(here.cameras, grid.index_to_world, shape, device=device)
-        out[left] = asked.forward(voxels)
-    return out
+        voxels = _solved(rest, grid, part)
+        yield left, None if part is not None and part.late else voxels
+
+
+def _solved(lines: Beams, grid: Box, report: Watch | None) -> Tensor:
+    """Voxels (K, J, I) of some views."""
+    start = torch.zeros(_shape(grid), device=lines.values.device)
+    penalty = Penalty(tissue=not lines.bone_alone)
+    known = _matrix(lines, grid)
+    return solve(known, lines.values, lines.weight, start, 2, penalty=penalty, report=report)
+
+
+def _matrix(lines: Beams, grid: Box) -> SystemMatrix:
+    device = lines.values.device
+    return SystemMatrix(lines.cameras, grid.index_to_world, _shape(grid), device=device)
+
+
+def _shape(grid: Box) -> tuple[int, int, int]:
+    return grid.size[2], grid.size[1], grid.size[0]
 
 
 def contradictions(
     lines: Beams, grid: Box, *, report: Watch | None = None
 ) -> tuple[list[float], list[int]]:
     """Return how well the details of each view agree with what the others predict (V,), and which
-    views contradict the rest: those that agree much less than most, and either not at all, or what
-    is predicted of them fits best somewhere else, and hardly better in its own place than farther
-    away.
+    views contradict the rest: those that are like nothing that is predicted, and those that are
+    more like what is predicted of a moved camera than of their own.
 
-    Of those the one that agrees least is left out and the rest are looked at again, as long as
-    there is one: a wrong view also spoils what is predicted of its neighbours. How well a view
-    agrees is not enough: a thick and noisy one agrees less, and in its own place all the same. Once
-    ``report`` is late what is known until then is returned, NaN for what is not.
+    Of those the one that is least like its prediction is left out and the rest are looked at again,
+    as long as there is one: a wrong view also spoils what is predicted of its neighbours. How well
+    a view agrees is not enough: one that is badly displayed, or lies far from the others, agrees
+    less, and hardly better with anything else. Once ``report`` is late what is known until then is
+    returned, NaN for what is not.
     """
     kept, odd = list(range(len(lines))), list[int]()
     scores = [float("nan")] * len(lines)
     again = None if report is None else report.part(1.0, 1.0)
     while True:
         some = lines.some(kept)
-        images = predicted(some, grid, report=again if odd else report)
-        if images is None:
-            break
+        images = torch.zeros_like(some.values)
+        turns = list[tuple[list[int], Tensor]]()
+        for left, voxels in _from_others(some, grid, again if odd else report):
+            if voxels is None:
+                return scores, sorted(odd)
+            images[left] = _matrix(some.some(left), grid).forward(voxels)
+            turns.append((left, voxels))
         now = agreement(images, some.values, some.weight)
         for n, score in zip(kept, now, strict=True):
             scores[n] = score
         if len(kept) <= _LEAST_KEPT or len(odd) >= _MOST_ODD * len(lines):
             break
-        if np.isnan(now).all():
-            break
-        least = float(np.nanmedian(now)) - bounds.BELOW_MEDIAN
+        alike = likeness(images, some.values, some.weight)
+        least = float(np.nanmedian(now)) - bounds.BELOW_MEDIAN if np.isfinite(now).any() else 0.0
         poor = [n for n, score in enumerate(now) if score < least]
         ahead = leads(images[poor], some.values[poor], some.weight[poor], some.pixel_mm)
-        elsewhere = [
+        beside = {n for n, lead in zip(poor, ahead, strict=True) if not lead >= bounds.LEAST_LEAD}
+        wrong = [
             n
-            for n, lead in zip(poor, ahead, strict=True)
-            if now[n] < bounds.NO_AGREEMENT or not lead >= bounds.LEAST_LEAD
+            for left, voxels in turns
+            for n in left
+            if _elsewhere(alike[n], n in beside, some.some([n]), voxels, grid)
         ]
-        if not elsewhere:
+        if not wrong:
             break
-        worst = elsewhere[int(np.argmin([now[n] for n in elsewhere]))]
-        odd.append(kept.pop(worst))
+        odd.append(kept.pop(min(wrong, key=lambda n: alike[n] + now[n])))
+    if odd:
+        odd = _still_odd(lines, grid, odd, again)
     return scores, sorted(odd)
 
 
-def leads(rendered: Tensor, wanted: Tensor, weight: Tensor, pixel_mm: float) -> list[float]:
-    """How much better the details of each view agree with its rendering in their own place than
-    farther away (V,); infinite where they fit best in or beside it, NaN where too little is shown.
+def _still_odd(lines: Beams, grid: Box, odd: list[int], report: Watch | None) -> list[int]:
+    """Which views contradict the rest once all of these are left out: a right one may have been
+    spoiled by a wrong one that was left out later. All where ``report`` is late."""
+    rest = lines.some([n for n in range(len(lines)) if n not in odd])
+    voxels = _solved(rest, grid, report)
+    if report is not None and report.late:
+        return odd
+    here = lines.some(odd)
+    alike = likeness(_matrix(here, grid).forward(voxels), here.values, here.weight)
+    return [
+        n
+        for number, n in enumerate(odd)
+        if _elsewhere(alike[number], True, here.some([number]), voxels, grid)
+    ]
 
-    Near 0 or below for a view taken from somewhere else. Arguments as of `agreement`; ``pixel_mm``
-    at the patient.
-    """
-    beside, away, reach_px = (
-        max(round(mm / pixel_mm), 1)
-        for mm in (bounds.BESIDE_MM, bounds.AWAY_MM, bounds.FARTHEST_MM)
+
+def _elsewhere(alike: float, beside: bool, view: Beams, voxels: Tensor, grid: Box) -> bool:
+    """Whether voxels of the others show something else than a view does, which is ``alike`` what
+    they show of its camera; ``beside``: it agrees less than most, and as well when it is shifted.
+    False where too little of it is shown."""
+    if alike < bounds.LIKE_NOTHING:
+        return True
+    if not (beside or alike < bounds.LIKE_ENOUGH):
+        return False
+    moved = likeness_moved(voxels, grid, view.cameras[0], view.values[0], view.weight[0])
+    gained = moved - alike
+    return gained > bounds.MOST_GAINED or (
+        beside and gained > bounds.MOST_GAINED_BESIDE * (1.0 - alike)
     )
-    reach = range(-reach_px, reach_px + 1)
-    moves = [(row, column) for row in reach for column in reach]
-    far = torch.tensor([max(abs(row), abs(column)) for row, column in moves])
-    out = []
-    for image, target, mask in zip(rendered, wanted, weight, strict=True):
-        whole = _mean(mask, _COARSE_PX) > 0.999
-        inside = torch.zeros_like(whole)
-        inside[reach_px:-reach_px, reach_px:-reach_px] = True
-        drawn, there = _details(image), _details(target)
-        fits = torch.tensor(
-            [
-                _correlation(
-                    drawn.roll(move, (0, 1)), there, whole & whole.roll(move, (0, 1)) & inside
-                )
-                for move in moves
-            ]
-        )
-        if bool(fits.isnan().any()):
-            out.append(float("nan"))
-        elif int(far[int(fits.argmax())]) <= beside:
-            out.append(float("inf"))
-        else:
-            out.append(float(fits[far == 0] - fits[far >= away].max()))
-    return out
-
-
-def agreement(rendered: Tensor, wanted: Tensor, weight: Tensor) -> list[float]:
-    """How well the details of each view and of its rendering agree: correlations (V,).
-
-    All are (V, rows, columns); NaN where too little is shown. Only details: gain and offset say
-    nothing of the geometry.
-    """
-    out = []
-    for image, target, mask in zip(rendered, wanted, weight, strict=True):
-        whole = _mean(mask, _COARSE_PX) > 0.999
-        out.append(_correlation(_details(image), _details(target), whole))
-    return out
-
-
-def _correlation(first: Tensor, second: Tensor, where: Tensor) -> float:
-    """Of two pictures (rows, columns) in some pixels; NaN for too few."""
-    a, b = first[where], second[where]
-    if len(a) < _LEAST_PIXELS:
-        return float("nan")
-    a, b = a - a.mean(), b - b.mean()
-    return float((a @ b) / (a.norm() * b.norm()).clamp_min(1e-12))
-
-
-def _details(picture: Tensor) -> Tensor:
-    return _mean(picture, _FINE_PX) - _mean(picture, _COARSE_PX)
-
-
-def _mean(picture: Tensor, reach: int) -> Tensor:
-    """Means over squares of 2 ``reach`` + 1 pixels, with zeros beyond the rim."""
-    size = 2 * reach + 1
-    mean: Tensor = functional.avg_pool2d(picture[None, None], size, stride=1, padding=reach)[0, 0]
-    return mean
