@@ -32,9 +32,9 @@ STILL_SEEN = 0.7
 # stuck 2 to 3 mm off, with other pieces.)
 DAMPING = 1e-5
 
-# Rounds, in each of which windows are cut anew, and steps of a round. (Seed 81507: vertebrae 0.21 mm
-# off in the mean after 4 fine rounds, 0.16 after 10. Other numbers of steps
-# were not tried.)
+# Rounds, in each of which windows are cut anew, and steps of a round. (Seed 81507: vertebrae are
+# 0.21 mm off in the mean after 4 fine rounds, 0.16 mm after 10. Other numbers of steps were not
+# tried.)
 COARSE_ROUNDS = 3
 MIDDLE_ROUNDS = 4
 FINE_ROUNDS = 8
