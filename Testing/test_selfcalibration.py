@@ -286,9 +286,9 @@ def test_vertebrae_are_used_that_ct_and_views_hold() -> None:
 
     def narrow(view: Any) -> Any:
         # So few columns that L2 and L4 still are in, and so few rows that they are not.
-        camera = replace(view.camera, rows=150)
+        camera = replace(view.camera, rows=90)
         intrinsic = camera.intrinsic.copy()
-        intrinsic[1, 2] -= 47.0
+        intrinsic[1, 2] -= 77.0
         return replace(view, camera=replace(camera, intrinsic=intrinsic))
 
     assert usable(with_views(case, narrow), truth(_true()))[0] == 22
