@@ -197,15 +197,22 @@ class _Joint:
         normal, _ = self._stage(middle, bounds.MIDDLE_ROUNDS, progress.part(0.1, 0.25))
         if self._left_out(normal):
             self._stage(middle, 1, progress.part(0.25, 0.3))
-        normal, settled_mm = self._stage(fine, bounds.FINE_ROUNDS, progress.part(0.3, 1.0))
+        normal, settled_mm = self._stage(fine, bounds.FINE_ROUNDS, progress.part(0.3, 0.9))
+        if settled_mm > bounds.SETTLED_MM:
+            # A step along what the pictures hardly tell may come late.
+            more = bounds.MORE_ROUNDS
+            normal, settled_mm = self._stage(fine, more, progress.part(0.9, 1.0), bounds.SETTLED_MM)
         return self._answer(normal, settled_mm)
 
     def _unknowns(self, stage: Stage) -> Unknowns:
         alone = not stage.refine.move_neighbours
         return Unknowns(self._targets, len(self._case.views), self._pivot, alone)
 
-    def _stage(self, stage: Stage, rounds: int, progress: Progress) -> tuple[Normal, float]:
-        """Some rounds at a stage; the last one's normal equations, and how far it moved things."""
+    def _stage(
+        self, stage: Stage, rounds: int, progress: Progress, settled_mm: float = 0.0
+    ) -> tuple[Normal, float]:
+        """Some rounds at a stage, or until one moves things by less; the last one's normal
+        equations, and how far it moved them."""
         unknowns, refine = self._unknowns(stage), stage.refine
         for number in range(rounds):
             part = progress.part(number / rounds, (number + 1) / rounds)
@@ -215,6 +222,8 @@ class _Joint:
                 equations, before, refine.iterations, refine.steps_per_matrix, part
             )
             moved_mm = self._apart_mm(before, self._setup)
+            if moved_mm < settled_mm:
+                break
         return normal, moved_mm
 
     def _apart_mm(self, before: Setup, after: Setup) -> float:
