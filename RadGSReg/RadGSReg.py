@@ -47,7 +47,7 @@ from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.process.runs import CommandRun
 from RadGSRegSlicer.review import views
 from RadGSRegSlicer.review.review import Review
-from RadGSRegSlicer.scene import axes, bonesurface, levels, segments, xray
+from RadGSRegSlicer.scene import axes, bonesurface, levels, refinedcameras, segments, xray
 from RadGSRegSlicer.scene.parameters import RadGSRegParameterNode
 from RadGSRegSlicer.selftest import RadGSRegTest  # noqa: F401 (Slicer looks for it here)
 
@@ -248,6 +248,9 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         :param options: those of `CalibrateRequest`.
         """
         return CalibrateRequest.of(xrayNodes, beads, **options).run()
+
+    # Take back what register(..., refineCameras=True) has refined; returns those X-rays.
+    restoreNominalCameras = staticmethod(refinedcameras.restoreNominal)
 
     def levelsInXrays(
         self, xrayNodes: Sequence[vtkMRMLScalarVolumeNode], **options: Any

@@ -20,7 +20,8 @@ import slicer
 import slicer_startup
 
 # Tells of two poses, and before these of a volume where the published order is asked for; then does
-# what its file ``behaviour`` says. Without a CT it tells of two volumes that grow.
+# what its file ``behaviour`` says. Without a CT it tells of two volumes that grow. Cameras that are
+# to be refined are moved by 3 mm, and how they were given stands in ``views``.
 PROGRAM = """
 import json, pathlib, subprocess, sys, time
 import numpy as np, SimpleITK as sitk
@@ -154,10 +155,19 @@ if behaviour == "hang":
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
     here.with_name("sleeper").write_text(str(sleeper.pid))
     sleeper.wait()
+quality = {"reason": "as the test wants it", "views": {}}
+write_reconstruction(out, (4, 5, 6))
+if "--refine-cameras" in args:
+    refined = {view["name"]: {"refined": view.pop("nominal", False)} for view in views["views"]}
+    for view in views["views"]:
+        view["extrinsic"][0][3] += 3.0
+        view["camera_covariance"] = (np.eye(9) * 0.01).tolist()
+        view["image"] = "../case/" + view["image"]
+    quality["cameras"] = {"views": refined, "vertebrae": {}}
+    (out / "refined_views.json").write_text(json.dumps(views))
 result = {"schema": "radgsreg/registration", "version": 1, "status": behaviour,
           "ct_to_world": pose(10.0), "covariance": (np.eye(6) * 0.01).tolist(),
-          "quality": {"reason": "as the test wants it", "views": {}}}
-write_reconstruction(out, (4, 5, 6))
+          "quality": quality}
 (out / "registration.json").write_text(json.dumps(result))
 say(1.0, behaviour)
 sys.exit(0 if behaviour == "ok" else 3)

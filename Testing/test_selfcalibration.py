@@ -31,7 +31,7 @@ from RadGSRegLib.registration import Registration, case_bodies, register_case, s
 from RadGSRegLib.selfcalibration import CameraRefinement, judged, refine_cameras
 from RadGSRegLib.selfcalibration import bounds as limits
 from RadGSRegLib.selfcalibration.equations import Equations, Shown
-from RadGSRegLib.selfcalibration.first import cut_off, meeting_clicks, usable, with_cameras
+from RadGSRegLib.selfcalibration.first import cut_off, meeting_clicks, shown, whole, with_cameras
 from RadGSRegLib.selfcalibration.gauge import as_meant, in_common_frame
 from RadGSRegLib.selfcalibration.spread import spread_of
 from RadGSRegLib.selfcalibration.unknowns import Setup, Target, Unknowns
@@ -281,20 +281,21 @@ def test_cameras_are_moved_to_meet_the_clicks() -> None:
 
 def test_vertebrae_are_used_that_ct_and_views_hold() -> None:
     case = _true().case
-    assert usable(case, truth(_true()))[0] == 22
-    assert set(usable(case, truth(_true()))) == set(LABELS)
+    points_ct = whole(case)
+    assert next(iter(points_ct)) == 22
+    assert set(points_ct) == set(LABELS)
+    assert set(shown(case, points_ct, truth(_true()))) == set(LABELS)
 
     def narrow(view: Any) -> Any:
-        # So few columns that L2 and L4 still are in, and so few rows that they are not.
+        # So few rows that L2 and L4 are not in the picture.
         camera = replace(view.camera, rows=90)
         intrinsic = camera.intrinsic.copy()
         intrinsic[1, 2] -= 77.0
         return replace(view, camera=replace(camera, intrinsic=intrinsic))
 
-    assert usable(with_views(case, narrow), truth(_true()))[0] == 22
-    assert len(usable(with_views(case, narrow), truth(_true()))) < 3
+    assert shown(with_views(case, narrow), points_ct, truth(_true())) == [22]
     sacrum = replace(case, label_names={**case.label_names, 21: "sacrum"})
-    assert 21 not in usable(sacrum, truth(_true()))
+    assert 21 not in whole(sacrum)
 
 
 def test_a_tip_at_the_border_cuts_nothing_off() -> None:
@@ -310,6 +311,26 @@ def test_a_tip_at_the_border_cuts_nothing_off() -> None:
 def test_fewer_than_three_vertebrae_are_refused() -> None:
     with pytest.raises(InputError, match="3 labelled vertebrae"):
         refine_cameras(replace(simulated().case), options=QUICK)
+
+
+def test_where_x_rays_show_too_few_the_cameras_stay() -> None:
+    case = _wrong()
+
+    def beside(view: Any) -> Any:
+        intrinsic = view.camera.intrinsic.copy()
+        intrinsic[1, 2] -= 60.0
+        camera = replace(view.camera, intrinsic=intrinsic, rows=view.camera.rows - 120)
+        cut = view.pixels[60:-60].copy()
+        column, row = view.center_px
+        return replace(view, camera=camera, pixels=cut, center_px=(column, row - 60.0))
+
+    few = with_views(case, beside)
+    left = refine_cameras(few, options=QUICK)
+    assert "too few" in left.problem
+    assert left.case is few
+    done = judged(register_case(few, options=QUICK), left)
+    assert done.status != "ok"
+    assert "not refined" in done.reason
 
 
 # From wrong cameras to right ones

@@ -68,6 +68,7 @@ def test_each_request_is_a_command_that_the_library_takes(
         SimulateRequest(ct, ct, "L3"),
         PretrainRequest(ct, None, "L3", tmp_path / "m", base="none", config="options.json"),
         CalibrateRequest([ct, ct], "helix", sourceDetectorMm=1000.0, pairs="pairs.json"),
+        RegisterRequest(ct, None, "L3", [], refineCameras=True),
     ]
     parser = build_parser()
     said = []
@@ -77,6 +78,8 @@ def test_each_request_is_a_command_that_the_library_takes(
     asked = said.pop(1)
     assert (asked.command, asked.method, asked.refine) == ("register", "published", False)
     assert said[0].method is None
+    assert not said[0].refine_cameras
+    assert said.pop().refine_cameras
     names = (
         "register reconstruct reconstruct reconstruct segment simulate simulate pretrain calibrate"
     )

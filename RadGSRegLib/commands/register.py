@@ -131,7 +131,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
         if _refines_cameras(args, method):
             refinement = _with_refined_cameras(case, start, options, part.part(0.0, 0.6))
             case, part = refinement.case, part.part(0.6, 1.0)
-            start = refinement.ct_to_world[case.label]
+            if not refinement.problem:
+                start = refinement.ct_to_world[case.label]
         with Drawing(case) as drawing:
             job = Job(case, start, model, refine, options, stage, drawing.begin, standard)
             result = METHODS[method](job, part)
@@ -140,7 +141,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             from ..selfcalibration import judged
 
             result = replace(result, registration=judged(result.registration, refinement))
-            write_refined_views(args.case, Path(args.out), stage, refinement)
+            if not refinement.problem:
+                write_refined_views(args.case, Path(args.out), stage, refinement)
         chosen = {"by_level": by_level, "standardize": standard}
         if any(chosen.values()):
             # Other weights than the program's are not taken up again by --config.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -44,27 +44,37 @@ def with_cameras(case: Case, world_to_nominal: Array) -> Case:
     return replace(case, views=tuple(views))
 
 
-def usable(case: Case, ct_to_world: Array) -> list[int]:
-    """Return the labels of vertebrae that the CT holds whole and all X-rays show, were the spine as
-    in the CT with its target at a pose (4, 4): the target first, then the nearest to it."""
+def whole(case: Case) -> dict[int, Array]:
+    """Return the labels of vertebrae that the CT holds whole, with some points (N, 3) of each, mm:
+    the target first, then the nearest to it."""
     array = case.labels.array
-    kept: list[tuple[float, int]] = []
+    points_ct: dict[int, Array] = {}
     for value in np.unique(array[array > 0]):
         label = int(value)
         places = np.argwhere(array == value)
-        some = places[:: max(len(places) // _POINTS, 1), ::-1]
-        points_ct = case.labels.physical_points(some)
-        if label == case.label:
-            kept.append((-1.0, label))
-            continue
         name = case.label_names.get(label)
         other_bone = name is not None and vertebra_level(name) in (None, "S1")
-        if other_bone or cut_off(places, array.shape):
-            continue
-        if not _shown(case.views, transform_points(ct_to_world, points_ct)):
-            continue
-        kept.append((float(np.linalg.norm(points_ct.mean(axis=0) - case.centre_ct)), label))
-    return [label for _, label in sorted(kept)[: bounds.MOST_VERTEBRAE]]
+        if label == case.label or not (other_bone or cut_off(places, array.shape)):
+            some = places[:: max(len(places) // _POINTS, 1), ::-1]
+            points_ct[label] = case.labels.physical_points(some)
+
+    def away(label: int) -> float:
+        if label == case.label:
+            return -1.0
+        return float(np.linalg.norm(points_ct[label].mean(axis=0) - case.centre_ct))
+
+    return {label: points_ct[label] for label in sorted(points_ct, key=away)}
+
+
+def shown(case: Case, points_ct: Mapping[int, Array], ct_to_world: Array) -> list[int]:
+    """Return those labels that all X-rays would show, were the spine as in the CT with its target
+    at a pose (4, 4); the target is always among them."""
+    kept = [
+        label
+        for label, points in points_ct.items()
+        if label == case.label or _shown(case.views, transform_points(ct_to_world, points))
+    ]
+    return kept[: bounds.MOST_VERTEBRAE]
 
 
 def cut_off(places: NDArray[np.int64], shape: tuple[int, ...]) -> bool:

@@ -37,7 +37,7 @@ from ..views import ViewFilter, prepare_views
 from . import bounds
 from .descent import descend
 from .equations import Equations, Normal, Shown
-from .first import meeting_clicks, usable, with_cameras
+from .first import meeting_clicks, shown, whole, with_cameras
 from .gauge import as_meant, in_common_frame
 from .spread import Spread, spread_of
 from .unknowns import Setup, Target, Unknowns
@@ -81,6 +81,7 @@ class CameraRefinement:
     the vertebrae) say by how much each camera was moved, ``most_sigmas`` how far that is in
     standard deviations, at the most along any axis. ``settled_mm``: how far the last round moved
     the vertebrae in their own frame. ``points_from_centre`` (N, 3) mm of the target's surface.
+    ``problem``: why nothing was refined; cameras and pose are then those it began with.
     """
 
     case: Case
@@ -94,10 +95,11 @@ class CameraRefinement:
     settled_mm: float
     points_from_centre: Array
     seconds: float
+    problem: str = ""
 
     @property
     def room_known(self) -> bool:
-        """Whether some camera was not refined, and says where all are in the room."""
+        """Whether some camera that was not refined says where all are in the room."""
         return len(self.refined) < len(self.case.views)
 
 
@@ -128,10 +130,12 @@ def refine_cameras(
         device: where to compute all but what is taken out of the CT.
 
     Returns:
-        The case with refined cameras, poses (4, 4) LPS mm in the same world, and how sure both are.
+        The case with refined cameras, poses (4, 4) LPS mm in the same world, and how sure both are;
+        or why nothing was refined (`CameraRefinement.problem`).
 
     Raises:
-        InputError: where fewer than three vertebrae can be used, or there is nothing to start from.
+        InputError: where the CT holds fewer than three vertebrae whole, or there is nothing to
+            start from.
         Cancelled: when ``progress`` says so.
 
     Example:
@@ -145,6 +149,14 @@ def refine_cameras(
     """
     began = time.perf_counter()
     given, report = options or RegistrationOptions(), progress or Progress()
+    points_ct = whole(case)
+    if len(points_ct) < bounds.FEWEST_VERTEBRAE:
+        raise InputError(
+            "--refine-cameras",
+            f"needs {bounds.FEWEST_VERTEBRAE} labelled vertebrae that the CT holds whole, and there "
+            f"are {len(points_ct)}",
+            "label more of them, or calibrate by beads",
+        )
     report(0.0, "placing the vertebra with the nominal cameras")
     met = meeting_clicks(case.views, nominal_views(case))
     begun = with_cameras(case, met)
@@ -152,9 +164,45 @@ def refine_cameras(
     first = register_case(begun, start_ct_to_world, given, part, (), filters, device)
     with one_torch_thread():
         setting = _Setting(filters, device, given, nominal or NominalSpread())
-        joint = _Joint(case, met, first.ct_to_world, setting)
-        done = joint.refined(report.part(0.4, 1.0))
+        labels = shown(begun, points_ct, first.ct_to_world)
+        try:
+            _need(len(labels), "all X-rays show with the nominal cameras")
+            joint = _Joint(case, labels, met, first.ct_to_world, setting)
+            done = joint.refined(report.part(0.4, 1.0))
+        except _TooFew as error:
+            done = _unrefined(case, first.ct_to_world, str(error))
     return replace(done, seconds=time.perf_counter() - began)
+
+
+class _TooFew(Exception):
+    """So few vertebrae are where they should be that cameras cannot be refined with them."""
+
+
+def _need(count: int, which: str) -> None:
+    if count < bounds.FEWEST_VERTEBRAE:
+        raise _TooFew(
+            f"{count} of the vertebrae that {which} are too few, {bounds.FEWEST_VERTEBRAE} are "
+            "needed; check the clicks, or calibrate by beads"
+        )
+
+
+def _unrefined(case: Case, ct_to_world: Array, problem: str) -> CameraRefinement:
+    """What there is where nothing was refined."""
+    count = len(case.views)
+    return CameraRefinement(
+        case=case,
+        refined=(),
+        ct_to_world={case.label: ct_to_world},
+        scores={},
+        spread=Spread(np.zeros((1, 6, 6)), np.zeros((1, 6, 6)), np.zeros((count, 6, 6))),
+        turned_deg=(0.0,) * count,
+        shifted_mm=(0.0,) * count,
+        most_sigmas=0.0,
+        settled_mm=0.0,
+        points_from_centre=np.zeros((1, 3)),
+        seconds=0.0,
+        problem=problem,
+    )
 
 
 @dataclass(frozen=True)
@@ -169,12 +217,15 @@ class _Joint:
     """Cameras and vertebrae, from coarse to fine."""
 
     def __init__(
-        self, case: Case, world_to_nominal: Array, ct_to_world: Array, setting: _Setting
+        self,
+        case: Case,
+        labels: Sequence[int],
+        world_to_nominal: Array,
+        ct_to_world: Array,
+        setting: _Setting,
     ) -> None:
         self._case = case
         options = scaled(fitted(setting.options, case))
-        labels = usable(with_cameras(case, world_to_nominal), ct_to_world)
-        _refuse_few(len(labels))
         targets = []
         for label in labels:
             bodies = case_bodies(replace(case, label=label), options).to(setting.device)
@@ -252,7 +303,7 @@ class _Joint:
         """Leave out the vertebrae that some view does not show where they should be."""
         scores = normal.scores.min(axis=1)
         kept = [n for n, score in enumerate(scores) if n == 0 or score >= bounds.LEAST_SCORE]
-        _refuse_few(len(kept))
+        _need(len(kept), "lie where all X-rays show them")
         if len(kept) == len(self._targets):
             return False
         before = self._unknowns(self._options.middle)
@@ -296,13 +347,3 @@ def _patiently(stage: Stage) -> Stage:
     steps, per_matrix = bounds.STEPS, bounds.STEPS_PER_MATRIX
     refine = replace(stage.refine, iterations=steps, steps_per_matrix=per_matrix)
     return replace(stage, refine=refine)
-
-
-def _refuse_few(count: int) -> None:
-    if count < bounds.FEWEST_VERTEBRAE:
-        raise InputError(
-            "--refine-cameras",
-            f"needs {bounds.FEWEST_VERTEBRAE} labelled vertebrae that the CT holds whole and every "
-            f"X-ray shows, and there are {count}",
-            "label more of them, or calibrate by beads",
-        )

@@ -20,6 +20,8 @@ def judged(registration: Registration, refinement: CameraRefinement) -> Registra
     and cameras share; it is `ok` no more where the cameras are not to be trusted, or where they
     leave too much. The reason and ``quality["cameras"]`` say what was refined.
     """
+    if refinement.problem:
+        return _unrefined(registration, refinement)
     by_cameras = bounds.WIDER**2 * refinement.spread.by_cameras[0]
     points = refinement.points_from_centre
     problem = _problem(refinement)
@@ -33,6 +35,17 @@ def judged(registration: Registration, refinement: CameraRefinement) -> Registra
             "nominal_geometry": list(refinement.refined),
             "refine_cameras": True,
         },
+    )
+
+
+def _unrefined(registration: Registration, refinement: CameraRefinement) -> Registration:
+    """What a registration says whose cameras could not be refined."""
+    return replace(
+        registration,
+        reason=f"{registration.reason}; the cameras were not refined: {refinement.problem}",
+        quality={**registration.quality, "cameras": {"problem": refinement.problem}},
+        timing_s=_with(registration.timing_s, refinement.seconds),
+        parameters={**registration.parameters, "refine_cameras": True},
     )
 
 

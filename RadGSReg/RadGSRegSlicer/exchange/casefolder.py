@@ -16,6 +16,7 @@ from RadGSRegLib.geometry import THREE_DECIMALS, Array, Volume, is_rigid, orthon
 
 from ..process.environment import requirePackages
 from ..scene.frames import ijkToLps, parentTransformName
+from ..scene.refinedcameras import nominalGeometry
 from ..scene.segments import findSegment, labelsOnCt
 from ..scene.xray import (
     PARALLEL,
@@ -54,13 +55,18 @@ def volumeFromCt(ctNode: slicer.vtkMRMLScalarVolumeNode | None) -> Volume:
     return Volume(slicer.util.arrayFromVolume(ctNode), index_to_physical)
 
 
-def viewsFromXrays(xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[View]:
-    """X-ray nodes as library views. Raises InputError where they are not at least two good ones."""
+def viewsFromXrays(
+    xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode], nominal: bool = False
+) -> list[View]:
+    """X-ray nodes as library views; with ``nominal`` as they were before cameras were refined.
+
+    Raises InputError where they are not at least two good ones.
+    """
     from RadGSRegLib.cases import View, check_views
 
     views = []
     for node in xrayNodes:
-        geometry = getGeometry(node)
+        geometry = nominalGeometry(node) if nominal else getGeometry(node)
         views.append(
             View(
                 name=viewName(node),

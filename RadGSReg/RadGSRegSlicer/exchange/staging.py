@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -27,15 +27,26 @@ VIEWS = "views.json"
 _WAIT_S = 0.01  # how long a step may wait for a thread
 
 
+@dataclass(frozen=True)
+class XrayUse:
+    """What of X-rays is written: without ``clicks`` their centres are left out, and with
+    ``nominal`` cameras that were refined are written as they were before."""
+
+    clicks: bool = True
+    nominal: bool = False
+
+
+_WHOLE = XrayUse()
+
+
 def stageViews(
-    xrayNodes: Sequence[vtkMRMLScalarVolumeNode], folder: Path, clicks: bool = True
+    xrayNodes: Sequence[vtkMRMLScalarVolumeNode], folder: Path, use: XrayUse = _WHOLE
 ) -> Iterator[None]:
     """Write X-rays into an existing folder, while the steps of the iterator returned are taken.
 
-    Without ``clicks`` the X-rays' centres are left out. What cannot be used raises InputError here,
-    before the first step.
+    What cannot be used raises InputError here, before the first step.
     """
-    return _writePictures(folder, *_pictures(xrayNodes, clicks))
+    return _writePictures(folder, *_pictures(xrayNodes, use))
 
 
 def stageCase(
@@ -45,22 +56,21 @@ def stageCase(
     xrayNodes: Sequence[vtkMRMLScalarVolumeNode] | None,
     folder: Path,
     startRas: ArrayLike | None = None,
-    clicks: bool = True,
+    use: XrayUse = _WHOLE,
     name: str | None = None,
 ) -> Iterator[None]:
     """Write a case into an existing folder, a piece at each step of the iterator returned.
 
     Arguments as `casefolder.writeCase`; ``xrayNodes`` None: a case without X-rays, for what needs
-    none. Without ``clicks`` the X-rays' centres are left out. ``name`` is what the vertebra is
-    called in the files, in place of all the segments' own names. What cannot be used raises
-    InputError here, before the first step.
+    none. ``name`` is what the vertebra is called in the files, in place of all the segments' own
+    names. What cannot be used raises InputError here, before the first step.
     """
     ct = volumeFromCt(ctNode)
     assert ctNode is not None
     if segmentationNode is None:
         raise InputError("segmentation", "none is chosen")
     segmentId = findSegment(segmentationNode, segment)
-    pictures = None if xrayNodes is None else _pictures(xrayNodes, clicks)
+    pictures = None if xrayNodes is None else _pictures(xrayNodes, use)
     start = None if startRas is None else startToLps(startRas)
     labels = labelsOnCt(segmentationNode, segmentId, ctNode)
     if name is not None:
@@ -99,11 +109,11 @@ def _write(
 
 
 def _pictures(
-    xrayNodes: Sequence[vtkMRMLScalarVolumeNode], clicks: bool
+    xrayNodes: Sequence[vtkMRMLScalarVolumeNode], use: XrayUse
 ) -> tuple[list[View], Array | None]:
     """X-rays as views, and how the patient lies in their world."""
-    views = viewsFromXrays(xrayNodes)
-    if not clicks:
+    views = viewsFromXrays(xrayNodes, use.nominal)
+    if not use.clicks:
         views = [replace(view, center_px=None) for view in views]
     return views, patientAxes(xrayNodes)
 

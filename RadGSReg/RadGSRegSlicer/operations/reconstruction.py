@@ -12,7 +12,7 @@ from RadGSRegLib.errors import InputError
 
 from ..exchange.early import EarlyReconstruction
 from ..exchange.results import ReconstructionResult, loadReconstruction
-from ..exchange.staging import CASE, VIEWS, stageCase, stageViews
+from ..exchange.staging import CASE, VIEWS, XrayUse, stageCase, stageViews
 from ..process.jobs import Job
 from ..process.runs import CommandRun, WorkFolder
 from .requests import Argument, CaseRequest, choice
@@ -107,9 +107,9 @@ class ReconstructRequest(CaseRequest):
 
     def _stage(self, folder: WorkFolder) -> Iterator[None]:
         if not self.hasPrior:
-            return stageViews(self.xrayNodes, folder.inputs, self.clicks)
+            return stageViews(self.xrayNodes, folder.inputs, XrayUse(self.clicks))
         nodes = self.ctNode, self.segmentationNode, self.segment or "", self.xrayNodes
-        return stageCase(*nodes, folder.inputs, self.start, self.clicks)
+        return stageCase(*nodes, folder.inputs, self.start, XrayUse(self.clicks))
 
     def driver(self) -> CommandRun[ReconstructionResult]:
         run: Any = super().driver()

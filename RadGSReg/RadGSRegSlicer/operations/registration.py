@@ -1,5 +1,6 @@
 """Register one vertebra of a CT to X-rays."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -11,6 +12,7 @@ from RadGSRegLib.errors import InputError
 
 from ..exchange.early import EarlyReconstruction
 from ..exchange.patients import otherPatients
+from ..exchange.refinedviews import keepPictures, readCameras, useCameras
 from ..exchange.results import (
     Loaded,
     ReconstructionResult,
@@ -18,10 +20,38 @@ from ..exchange.results import (
     loadRegistration,
     tell,
 )
-from ..exchange.staging import CASE, stageCase
+from ..exchange.staging import CASE, XrayUse, stageCase
 from ..process.jobs import Job
 from ..process.runs import CommandRun, PoseCallback, WorkFolder
+from ..scene import levels
+from ..scene.refinedcameras import isRefined
+from ..scene.segments import findSegment
+from ..scene.xray import NOMINAL
 from .requests import Argument, CaseRequest, choice
+
+LEAST_VERTEBRAE = 3
+"""Cameras are refined with no fewer (the library's `FEWEST_VERTEBRAE`)."""
+
+
+def refinementProblem(segmentationNode: Any, segment: str, xrayNodes: Sequence[Any]) -> str:
+    """Why no cameras can be refined with the vertebrae of a segmentation; empty if they can.
+
+    ``segment`` is the vertebra to register. An X-ray that was refined before counts as nominal: it
+    is refined anew from there.
+    """
+    nominal = [n for n in xrayNodes if n.GetAttribute(NOMINAL) == "true" or isRefined(n)]
+    if not nominal:
+        return "the geometry of no X-ray in use is nominal, so there is nothing to refine"
+    vertebrae: set[str] = set()
+    if segmentationNode is not None:
+        known = levels.vertebrae(segmentationNode).items()
+        vertebrae = {id_ for id_, level in known if level != "S1"}
+        with contextlib.suppress(InputError):
+            vertebrae.add(findSegment(segmentationNode, segment))
+    if len(vertebrae) < LEAST_VERTEBRAE:
+        count = f"{LEAST_VERTEBRAE} vertebrae or more"
+        return f"it needs {count} in the segmentation, and there are {len(vertebrae)}"
+    return ""
 
 
 @dataclass
@@ -36,7 +66,9 @@ class RegisterRequest(CaseRequest):
     ``method``: "ours", or "published": networks make a volume of the X-rays, which comes into the
     scene before the registration begins (``reconstructedCallback`` gets a `ReconstructionResult`),
     and a pose, which is refined unless ``refine`` is False. It takes the weights that come with the
-    program where no ``model`` is given.
+    program where no ``model`` is given. ``refineCameras``: refine the cameras of X-rays whose
+    geometry is only nominal with all vertebrae of the segmentation, and put them on the X-rays,
+    which keep the nominal ones; a second time begins with these again.
     """
 
     ctNode: Any
@@ -49,17 +81,25 @@ class RegisterRequest(CaseRequest):
     poseCallback: PoseCallback | None = None
     method: str = choice("ours", REGISTRATION_METHODS)
     refine: bool = True
+    refineCameras: bool = False
     reconstructedCallback: Callable[[ReconstructionResult], object] | None = None
 
     def check(self) -> None:
         super().check()
         if self.method == "ours" and not self.refine:
             raise InputError("refine", "can be left out only with the method 'published'")
+        if self.refineCameras:
+            problem = refinementProblem(self.segmentationNode, self.segment, self.xrayNodes)
+            if self.method != "ours":
+                problem = "is of use only with the method 'ours'"
+            if problem:
+                raise InputError("refineCameras", problem)
 
     def toArguments(self, folder: WorkFolder) -> list[Argument]:
         options = [] if self.effort == "normal" else ["--effort", self.effort]
         if self.method != "ours":
             options += ["--method", self.method, "--refine" if self.refine else "--no-refine"]
+        options += ["--refine-cameras"] if self.refineCameras else []
         return ["register", folder.inputs / CASE, *self._caseArguments(folder, options)]
 
     def driver(self) -> CommandRun[RegistrationResult]:
@@ -90,11 +130,20 @@ class RegisterRequest(CaseRequest):
 
     def _stage(self, folder: WorkFolder) -> Iterator[None]:
         nodes = self.ctNode, self.segmentationNode, self.segment, self.xrayNodes
-        return stageCase(*nodes, folder.inputs, self.start, self.clicks)
+        use = XrayUse(self.clicks, nominal=self.refineCameras)
+        return stageCase(*nodes, folder.inputs, self.start, use)
 
     def _load(self, path: Path, job: Job) -> RegistrationResult:
         nodes = self.ctNode, self.segmentationNode
+        cameras = readCameras(path, len(self.xrayNodes)) if self.refineCameras else []
+        if cameras and self.outputFolder is not None:
+            keepPictures(path, self.xrayNodes)
         result = self._kept(loadRegistration(path, self.ctNode, self._early.outputs, nodes[1]))
+        if cameras and result.status == "failed":
+            result.notes.append("the refined cameras are not used: the X-rays stay as they are")
+        elif cameras:
+            names = ", ".join(useCameras(cameras, self.xrayNodes))
+            result.notes.append(f"the cameras of {names} are refined; step 2 can undo that")
         result.notes.extend(otherPatients(self.ctNode, list(self.xrayNodes)))
         tell(Loaded(result, *nodes, self.segment, tuple(self.xrayNodes)))
         return result

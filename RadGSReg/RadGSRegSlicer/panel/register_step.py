@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from ..exchange import results
 from ..exchange.modelcard import describe, knownCard, trainedFor
 from ..exchange.results import OutputNodes, ReconstructionResult, RegistrationResult, keepPose
-from ..operations.registration import RegisterRequest
+from ..operations.registration import RegisterRequest, refinementProblem
 from ..process.timers import inTurns, nextTurn
 from ..review.display import tintReconstruction
 from ..review.preview import PosePreview
@@ -76,6 +76,12 @@ class RegisterStep(Step):
             widget.visible = self._takesModel
         ui.modelInfoLabel.text = self._modelInfo() if self._takesModel else ""
         ui.refineCheckBox.visible = parameters.method == "published"
+        problem = self._cannotRefineCameras()
+        ui.refineCamerasCheckBox.enabled = not problem
+        ui.refineCamerasCheckBox.toolTip = problem or _(
+            "Where X-rays are only nominal: find their cameras together with all vertebrae of the "
+            "segmentation. This takes longer; step 2 can take the cameras back."
+        )
         ui.keepBestButton.visible = self._canKeepBest() and not self.context.busy
         ui.progressBar.visible = self._run is not None
         self.showRunButton(
@@ -113,6 +119,15 @@ class RegisterStep(Step):
     def _takesModel(self) -> bool:
         """Whether the chosen method has networks."""
         return self.parameters.method in ("learned", "published")
+
+    def _cannotRefineCameras(self) -> str:
+        """Why cameras cannot be refined with what is chosen; nothing if they can."""
+        parameters = self.parameters
+        if parameters.method == "published":
+            return _("The method as published does not refine cameras")
+        nodes = [node for node in parameters.xrays if node is not None]
+        problem = refinementProblem(parameters.segmentation, parameters.segmentId, nodes)
+        return problem and _("Not now: {problem}").format(problem=problem)
 
     def _modelInfo(self) -> str:
         """Whom the chosen model is for; nothing where it cannot be read."""
@@ -251,6 +266,8 @@ class RegisterStep(Step):
         """Whether there is a best pose, and it is still that of the chosen nodes."""
         if self.bestPose is None or self._request is None or self.parameters is None:
             return False
+        if self._request.refineCameras:
+            return False  # it was of cameras that were not known yet
         return self._requested == self._choices()
 
     def _choices(self) -> tuple[str, ...]:
@@ -289,6 +306,7 @@ class RegisterStep(Step):
             model=(parameters.modelPath or None) if self._takesModel else None,
             method="published" if parameters.method == "published" else "ours",
             refine=parameters.refine or parameters.method != "published",
+            refineCameras=parameters.refineCameras and not self._cannotRefineCameras(),
             outputs=self._outputs(),
             **options,
         )

@@ -212,6 +212,10 @@ class ReviewStep(Step):
         if isShown and self.review.layout.isShown:  # a scene that was saved in this layout
             self.review.showLayout(self.views.chosen)
 
+    def renew(self) -> None:
+        """The X-rays stand elsewhere now: what there is of a review is of where they stood."""
+        self._close()
+
     def _close(self) -> None:
         self._timer.stop()
         self.nudge.setReview(None)

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from ..exchange import casefolder, patients, xraysources
 from ..review import views
-from ..scene import carm, xray
+from ..scene import carm, refinedcameras, xray
 from ..scene.carm import CArm
 from ..scene.drawing import XrayDrawings
 from .calibrate_tools import CalibrateControls
@@ -51,6 +51,7 @@ class XrayStep(Step):
         ui.refreshDicomButton.connect("clicked(bool)", self.onRefreshDicom)
         ui.addDicomButton.connect("clicked(bool)", self.onAddDicom)
         ui.removeXrayButton.connect("clicked(bool)", self.onRemove)
+        ui.restoreNominalButton.connect("clicked(bool)", self.onRestoreNominal)
         ui.loadGeometryButton.connect("clicked(bool)", self.onLoadGeometry)
         ui.exportButton.connect("clicked(bool)", self.onExport)
         ui.xrayTable.connect("itemChanged(QTableWidgetItem*)", self.onTicked)
@@ -162,6 +163,10 @@ class XrayStep(Step):
         if nominal:
             text = _("{count} X-rays; the geometry of {names} is only nominal")
             return text.format(count=len(nodes), names=", ".join(nominal))
+        refined = [node.GetName() for node in nodes if refinedcameras.isRefined(node)]
+        if refined:
+            text = _("{count} X-rays; the geometry of {names} is refined with vertebrae")
+            return text.format(count=len(nodes), names=", ".join(refined))
         return _("{count} X-rays with geometry").format(count=len(nodes))
 
     # Bringing X-rays in
@@ -200,6 +205,12 @@ class XrayStep(Step):
             self.parameters.xrays = [n for n in self.parameters.xrays if n is not node]
             xray.clearGeometry(node)
             node.RemoveAttribute(carm.ISOCENTRE)
+
+    def onRestoreNominal(self, *args: Any) -> None:
+        with self.attempt():
+            self.logic.restoreNominalCameras(self.used)
+            self.context.steps["review"].renew()
+            self._show()
 
     def _frame(self) -> int | None:
         return self.ui.frameSpinBox.value - 1 if self.ui.frameSpinBox.value else None
@@ -253,7 +264,7 @@ class XrayStep(Step):
             arm, changed = self._form.read(self._carm(node, geometry), geometry)
             with slicer.util.NodeModify(node):
                 carm.setIsocentre(node, arm.isocentre)
-                xray.setGeometry(node, changed)
+                refinedcameras.setEdited(node, changed)
 
     def onLoadGeometry(self, *args: Any) -> None:
         node = self.selected
@@ -298,6 +309,9 @@ class XrayStep(Step):
         ui.addVolumeButton.enabled = ui.volumeSelector.currentNode() is not None
         ui.addDicomButton.enabled = bool(self._series)
         ui.removeXrayButton.enabled = self.selected is not None
+        used = self.used if self.parameters else []
+        ui.restoreNominalButton.visible = any(refinedcameras.isRefined(node) for node in used)
+        ui.restoreNominalButton.enabled = not self.context.busy
         ui.loadGeometryButton.enabled = bool(
             ui.geometryPathLineEdit.currentPath and self.selected is not None
         )
@@ -324,4 +338,6 @@ def _describe(node: Any) -> list[str]:
     arm = CArm.of(geometry)
     size = "{} \N{MULTIPLICATION SIGN} {}".format(*geometry.camera.size)
     angles = f"{arm.primary:.1f}\N{DEGREE SIGN}, {arm.secondary:.1f}\N{DEGREE SIGN}"
+    if refinedcameras.isRefined(node):
+        return [size, angles, _("refined with vertebrae")]
     return [size, angles, _("nominal") if geometry.nominal else _("calibrated")]

@@ -60,6 +60,7 @@ class RadGSRegParameterNode:
     worldLandmarks: vtkMRMLMarkupsFiducialNode
     method: Annotated[str, Choice([*RECONSTRUCTION_METHODS, "published"])] = "optimize"
     refine: bool = True
+    refineCameras: bool = False
     modelPath: str = ""
     effort: Annotated[str, Choice(list(EFFORTS))] = "normal"
     device: Annotated[str, Choice(list(DEVICES))] = "auto"

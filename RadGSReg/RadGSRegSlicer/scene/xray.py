@@ -14,6 +14,7 @@ The geometry is kept on the node as attributes, so that a saved scene brings it 
 ``RadGSReg.MetalPx``        [[column, row, radius], ...] shadows of beads (JSON); absent if none
 ``RadGSReg.CameraCovariance`` 9 x 9, of the camera's parameters (JSON); absent if not said
 ``RadGSReg.CameraCovarianceWith`` {X-ray's name: 9 x 9} with other cameras (JSON); absent if none
+``RadGSReg.BeforeRefined``  the nominal camera of a refined one (JSON); see `refinedcameras`
 ``RadGSReg.PatientAxes``    3 x 3, the patient's LPS to world LPS, or "any" (JSON); absent if equal
 ========================  ========================================================================
 """
@@ -50,11 +51,12 @@ BONE_ALONE = "RadGSReg.BoneAlone"
 METAL_PX = "RadGSReg.MetalPx"
 CAMERA_COVARIANCE = "RadGSReg.CameraCovariance"
 CAMERA_COVARIANCE_WITH = "RadGSReg.CameraCovarianceWith"
+BEFORE_REFINED = "RadGSReg.BeforeRefined"
 PARALLEL = np.eye(3)
 """The axes of a patient who lies as the world's axes say."""
 _ATTRIBUTES = (
     INTRINSIC, WORLD_TO_CAMERA, PIXEL_SPACING, INTENSITY, CENTER_PX, NOMINAL, DEVICE, PATIENT_AXES,
-    BONE_ALONE, METAL_PX, CAMERA_COVARIANCE, CAMERA_COVARIANCE_WITH,
+    BONE_ALONE, METAL_PX, CAMERA_COVARIANCE, CAMERA_COVARIANCE_WITH, BEFORE_REFINED,
 )  # fmt: skip
 
 
@@ -116,7 +118,8 @@ def detectorIjkToLps(camera: Camera, pixelSpacing: tuple[float, float]) -> Array
 def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
     """Put a geometry on a volume node and place it in the scene accordingly.
 
-    Raises InputError where the geometry is unusable or does not fit the node's image.
+    An earlier one is forgotten, also where that had been refined from a nominal one. Raises
+    InputError where the geometry is unusable or does not fit the node's image.
     """
     name = node.GetName()
     camera = geometry.camera
@@ -152,6 +155,7 @@ def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
         node.SetAttribute(CAMERA_COVARIANCE, known)
         joint = {name: np.asarray(c).tolist() for name, c in geometry.cameraCovarianceWith.items()}
         node.SetAttribute(CAMERA_COVARIANCE_WITH, json.dumps(joint) if joint else None)
+        node.RemoveAttribute(BEFORE_REFINED)
         setCenterPx(node, geometry.centerPx)
         setIjkToLps(node, detectorIjkToLps(camera, geometry.pixelSpacing))
 
