@@ -153,8 +153,8 @@ def refine_cameras(
     if len(points_ct) < bounds.FEWEST_VERTEBRAE:
         raise InputError(
             "--refine-cameras",
-            f"needs {bounds.FEWEST_VERTEBRAE} labelled vertebrae that the CT holds whole, and there "
-            f"are {len(points_ct)}",
+            f"needs {bounds.FEWEST_VERTEBRAE} labelled vertebrae that the CT holds whole, and "
+            f"there are {len(points_ct)}",
             "label more of them, or calibrate by beads",
         )
     report(0.0, "placing the vertebra with the nominal cameras")
@@ -169,18 +169,18 @@ def refine_cameras(
             _need(len(labels), "all X-rays show with the nominal cameras")
             joint = _Joint(case, labels, met, first.ct_to_world, setting)
             done = joint.refined(report.part(0.4, 1.0))
-        except _TooFew as error:
+        except _TooFewError as error:
             done = _unrefined(case, first.ct_to_world, str(error))
     return replace(done, seconds=time.perf_counter() - began)
 
 
-class _TooFew(Exception):
+class _TooFewError(Exception):
     """So few vertebrae are where they should be that cameras cannot be refined with them."""
 
 
 def _need(count: int, which: str) -> None:
     if count < bounds.FEWEST_VERTEBRAE:
-        raise _TooFew(
+        raise _TooFewError(
             f"{count} of the vertebrae that {which} are too few, {bounds.FEWEST_VERTEBRAE} are "
             "needed; check the clicks, or calibrate by beads"
         )
