@@ -40,6 +40,7 @@ from .equations import Equations, Normal, Shown
 from .first import meeting_clicks, shown, whole, with_cameras
 from .gauge import as_meant, in_common_frame
 from .spread import Spread, spread_of
+from .stretch import stretched
 from .unknowns import Setup, Target, Unknowns
 
 # Points of each surface that its motion is measured by.
@@ -243,9 +244,11 @@ class _Joint:
     def refined(self, progress: Progress) -> CameraRefinement:
         """Go through the stages; leave out, after the middle one, what does not lie there."""
         options = self._options
-        self._stage(options.coarse, bounds.COARSE_ROUNDS, progress.part(0.0, 0.1))
+        self._stage(options.coarse, bounds.COARSE_ROUNDS, progress.part(0.0, 0.05))
         middle, fine = _patiently(options.middle), _patiently(options.fine)
-        normal, _ = self._stage(middle, bounds.MIDDLE_ROUNDS, progress.part(0.1, 0.25))
+        normal, _ = self._stage(middle, bounds.MIDDLE_ROUNDS, progress.part(0.05, 0.15))
+        for shares in bounds.STRETCHES:
+            normal = self._best_stretch(middle, shares, normal, progress.part(0.15, 0.25))
         if self._left_out(normal):
             self._stage(middle, 1, progress.part(0.25, 0.3))
         normal, settled_mm = self._stage(fine, bounds.FINE_ROUNDS, progress.part(0.3, 0.9))
@@ -276,6 +279,22 @@ class _Joint:
             if moved_mm < settled_mm:
                 break
         return normal, moved_mm
+
+    def _best_stretch(
+        self, stage: Stage, shares: Sequence[float], normal: Normal, progress: Progress
+    ) -> Normal:
+        """Try the spine longer and shorter, a round each, and keep what explains pictures best."""
+        unknowns, refine = self._unknowns(stage), stage.refine
+        begun, best = self._setup, float(normal.scores.mean())
+        for share in shares:
+            there = stretched(unknowns, self._shown, begun, share)
+            equations = Equations(unknowns, self._shown, stage, there)
+            steps = refine.iterations, refine.steps_per_matrix
+            tried, state = descend(equations, there, *steps, progress)
+            score = float(state.scores.mean())
+            if score > best:
+                self._setup, normal, best = tried, state, score
+        return normal
 
     def _apart_mm(self, before: Setup, after: Setup) -> float:
         """How far the vertebrae are between two setups, in the frame that they share."""
