@@ -155,6 +155,7 @@ def test_where_nothing_could_be_refined_the_nominal_cameras_are_back(
     np.testing.assert_array_equal(_poses(nodes), nominal)
     assert xray.getGeometry(nodes[0]).nominal
     assert "no camera was refined: the X-rays have their nominal ones" in result.notes
+    assert not (out / refinedviews.REFINED_VIEWS).exists()
 
 
 def test_kept_results_hold_the_pictures_of_their_cameras(

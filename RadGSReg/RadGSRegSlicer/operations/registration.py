@@ -12,7 +12,13 @@ from RadGSRegLib.errors import InputError
 
 from ..exchange.early import EarlyReconstruction
 from ..exchange.patients import otherPatients
-from ..exchange.refinedviews import RefinedCamera, keepPictures, readCameras, useCameras
+from ..exchange.refinedviews import (
+    REFINED_VIEWS,
+    RefinedCamera,
+    keepPictures,
+    readCameras,
+    useCameras,
+)
 from ..exchange.results import (
     Loaded,
     ReconstructionResult,
@@ -138,6 +144,9 @@ class RegisterRequest(CaseRequest):
         cameras = readCameras(path, len(self.xrayNodes)) if self.refineCameras else []
         if cameras and self.outputFolder is not None:
             keepPictures(path, self.xrayNodes)
+        elif self.outputFolder is not None:
+            with contextlib.suppress(OSError):  # of an earlier result
+                (path / REFINED_VIEWS).unlink(missing_ok=True)
         result = self._kept(loadRegistration(path, self.ctNode, self._early.outputs, nodes[1]))
         if self.refineCameras:
             result.notes.append(self._takeCameras(cameras, result.status))
