@@ -139,7 +139,23 @@ def test_of_a_failed_registration_no_camera_is_used(case: Any, library: Library)
     result = _register(case, refineCameras=True)
     np.testing.assert_array_equal(_poses(case[2]), before)
     assert xray.getGeometry(case[2][0]).nominal
-    assert "the refined cameras are not used: the X-rays stay as they are" in result.notes
+    assert "no refined camera is used: the X-rays stay as they are" in result.notes
+
+
+def test_where_nothing_could_be_refined_the_nominal_cameras_are_back(
+    case: Any, library: Library, tmp_path: Path
+) -> None:
+    nodes, out = case[2], tmp_path / "out"
+    nominal = _poses(nodes)
+    _register(case, refineCameras=True, outputFolder=out)
+    np.testing.assert_allclose(_poses(nodes), _moved(nominal))
+    # The result is then of the nominal cameras, whatever an earlier one has left in its folder.
+    (library.folder / "few").touch()
+    result = _register(case, refineCameras=True, outputFolder=out)
+    np.testing.assert_array_equal(_poses(nodes), nominal)
+    assert xray.getGeometry(nodes[0]).nominal
+    assert "no camera was refined: the X-rays have their nominal ones" in result.notes
+    assert not (out / refinedviews.REFINED_VIEWS).exists()
 
 
 def test_kept_results_hold_the_pictures_of_their_cameras(

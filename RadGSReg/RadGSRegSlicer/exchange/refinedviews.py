@@ -34,7 +34,8 @@ class RefinedCamera:
 
 
 def readCameras(folder: str | os.PathLike[str], count: int) -> list[RefinedCamera]:
-    """Read the refined cameras of a folder of results, in the order of its X-rays.
+    """Read the refined cameras of a folder of results, in the order of its X-rays; none where its
+    record says of none: the registration then has the nominal cameras.
 
     Raises InputError where they are not those of ``count`` X-rays, or cannot be read.
     """
@@ -42,8 +43,10 @@ def readCameras(folder: str | os.PathLike[str], count: int) -> list[RefinedCamer
 
     path = Path(folder) / REFINED_VIEWS
     quality = read_registration_json(Path(folder) / "registration.json").quality
+    said = (quality.get("cameras") or {}).get("views")
+    if said is None:
+        return []
     try:
-        said = quality["cameras"]["views"]
         cameras = [_camera(entry, said) for entry in read_json_object(path)["views"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(path, f"holds cameras that cannot be read ({error})") from error

@@ -12,7 +12,13 @@ from RadGSRegLib.errors import InputError
 
 from ..exchange.early import EarlyReconstruction
 from ..exchange.patients import otherPatients
-from ..exchange.refinedviews import keepPictures, readCameras, useCameras
+from ..exchange.refinedviews import (
+    REFINED_VIEWS,
+    RefinedCamera,
+    keepPictures,
+    readCameras,
+    useCameras,
+)
 from ..exchange.results import (
     Loaded,
     ReconstructionResult,
@@ -24,7 +30,7 @@ from ..exchange.staging import CASE, XrayUse, stageCase
 from ..process.jobs import Job
 from ..process.runs import CommandRun, PoseCallback, WorkFolder
 from ..scene import levels
-from ..scene.refinedcameras import isRefined
+from ..scene.refinedcameras import isRefined, restoreNominal
 from ..scene.segments import findSegment
 from ..scene.xray import NOMINAL
 from .requests import Argument, CaseRequest, choice
@@ -138,12 +144,22 @@ class RegisterRequest(CaseRequest):
         cameras = readCameras(path, len(self.xrayNodes)) if self.refineCameras else []
         if cameras and self.outputFolder is not None:
             keepPictures(path, self.xrayNodes)
+        elif self.outputFolder is not None:
+            with contextlib.suppress(OSError):  # of an earlier result
+                (path / REFINED_VIEWS).unlink(missing_ok=True)
         result = self._kept(loadRegistration(path, self.ctNode, self._early.outputs, nodes[1]))
-        if cameras and result.status == "failed":
-            result.notes.append("the refined cameras are not used: the X-rays stay as they are")
-        elif cameras:
-            names = ", ".join(useCameras(cameras, self.xrayNodes))
-            result.notes.append(f"the cameras of {names} are refined; step 2 can undo that")
+        if self.refineCameras:
+            result.notes.append(self._takeCameras(cameras, result.status))
         result.notes.extend(otherPatients(self.ctNode, list(self.xrayNodes)))
         tell(Loaded(result, *nodes, self.segment, tuple(self.xrayNodes)))
         return result
+
+    def _takeCameras(self, cameras: Sequence[RefinedCamera], status: str) -> str:
+        """Give the X-rays the cameras that the result was made with; a note on that."""
+        if status == "failed":
+            return "no refined camera is used: the X-rays stay as they are"
+        if not cameras:
+            restoreNominal([node for node in self.xrayNodes if node.GetScene() is not None])
+            return "no camera was refined: the X-rays have their nominal ones"
+        names = ", ".join(useCameras(cameras, self.xrayNodes))
+        return f"the cameras of {names} are refined; step 2 can undo that"
