@@ -209,6 +209,12 @@ SAME_DISTANCE_MM = 1.0
 # doubted. (docs/experiments/calibration.md, "Presets", has what of moved detectors is noticed.)
 PRESET_CHANCE = 0.01
 
+# Shared intrinsics
+
+# How seldom views of one C-arm would differ so much by chance, below which they are not believed to
+# share focal length and principal point.
+SHARED_CHANCE = 0.001
+
 # Drift between two runs
 
 # What is less likely than this many standard deviations has drifted. (Simulated pairs of runs
