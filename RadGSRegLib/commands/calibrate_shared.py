@@ -26,6 +26,7 @@ def checked_sharing(
             "principal point"
         )
         return None
+    ledger.note(f"shared by {len(check.views)} views: {check.words}")
     left = [c.view.name for c in done if c.view.name not in check.views]
     if left:
         ledger.note(

@@ -18,8 +18,9 @@ shared, and each alone with a preset of the seed before's eight views, whose pri
 moved by 10 px to see whether that is noticed; what was met so far is printed after each seed. With
 `--sharing` the eight views of a device, and pairs and fours of them, are judged by
 `check_shared`, as they are and with spots moved as another principal point (of the first view, or
-drawn for each as `simulate` does) or another focal length of the first view would move them; how far off the cameras then are at the
-patient (corners of a cube of 80 mm about the beads' middle, the worst view) is said as well.
+drawn for each as `simulate` does) or another focal length of the first view would move them; how
+far off the cameras then are at the patient (corners of a cube of 80 mm about the beads' middle, the
+worst view) is said as well.
 Beads count whose outline is wholly in the picture and whose centre is a radius or more from any
 other's; those that the display hides count as well. A spot is right within half a radius. The
 source and the rotation are in the beads' frame.
