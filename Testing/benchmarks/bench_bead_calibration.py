@@ -20,7 +20,7 @@ moved by 10 px to see whether that is noticed; what was met so far is printed af
 `check_shared`, as they are and with spots moved as another principal point (of the first view, or
 drawn for each as `simulate` does) or another focal length of the first view would move them; how
 far off the cameras then are at the patient (corners of a cube of 80 mm about the beads' middle, the
-worst view) is said as well.
+worst view) is said as well, and all that is met so far after each seed.
 Beads count whose outline is wholly in the picture and whose centre is a radius or more from any
 other's; those that the display hides count as well. A spot is right within half a radius. The
 source and the rotation are in the beads' frame.
@@ -418,8 +418,8 @@ def main() -> None:
     if given.sharing:
         for seed in range(*given.seeds):
             sharing(seed, shown_views(seed, beads, not given.no_patient, True), beads, tally)
-            print(f"seed {seed}", flush=True)
-        tally.cameras()
+            print(f"up to seed {seed}:", flush=True)
+            tally.cameras()
         return
     if given.distortion_px:
         for seed in range(*given.seeds):
