@@ -212,9 +212,9 @@ PRESET_CHANCE = 0.01
 # Shared intrinsics
 
 # How seldom views of one C-arm would differ so much by chance, below which they are not believed to
-# share focal length and principal point. (Simulated over a trunk, 4 devices, 56 sets of 2 to 8
-# views that share: 6 are below 0.05, 2 below 0.01, none below 0.001, as spots of some beads are
-# worse than they say. docs/experiments/calibration.md, "Shared or not".)
+# share focal length and principal point. (Simulated, 4 devices over a trunk and in air, 112 sets of
+# 2 to 8 views that share: 4 are below 0.01, none below 0.001, as spots of some beads are worse than
+# they say. docs/experiments/calibration.md, "Shared or not".)
 SHARED_CHANCE = 0.001
 
 # Drift between two runs
