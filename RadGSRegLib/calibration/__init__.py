@@ -56,6 +56,8 @@ from .quality import verdict as verdict
 from .resection import Resection as Resection
 from .resection import Sighting as Sighting
 from .resection import resect as resect
+from .shared_check import SharedCheck as SharedCheck
+from .shared_check import check_shared as check_shared
 from .spheres import in_picture as in_picture
 from .spheres import shadows_px as shadows_px
 from .spheres import sphere_shift_px as sphere_shift_px

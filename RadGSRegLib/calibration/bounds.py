@@ -209,6 +209,14 @@ SAME_DISTANCE_MM = 1.0
 # doubted. (docs/experiments/calibration.md, "Presets", has what of moved detectors is noticed.)
 PRESET_CHANCE = 0.01
 
+# Shared intrinsics
+
+# How seldom views of one C-arm would differ so much by chance, below which they are not believed to
+# share focal length and principal point. (Simulated, 4 devices over a trunk and in air, 112 sets of
+# 2 to 8 views that share: 4 are below 0.01, none below 0.001, as spots of some beads are worse than
+# they say. docs/experiments/calibration.md, "Shared or not".)
+SHARED_CHANCE = 0.001
+
 # Drift between two runs
 
 # What is less likely than this many standard deviations has drifted. (Simulated pairs of runs

@@ -8,16 +8,25 @@ from ..cases import CALIBRATION_MM
 from . import bounds
 from .exposures import Calibration
 from .preset_check import PresetCheck
+from .shared_check import SharedCheck
 
 
 def verdict(
-    done: Sequence[Calibration], known_mm: Mapping[str, float], preset: PresetCheck | None = None
+    done: Sequence[Calibration],
+    known_mm: Mapping[str, float],
+    preset: PresetCheck | None = None,
+    shared: SharedCheck | None = None,
 ) -> tuple[str, str]:
     """Judge a calibration: ``ok`` or ``uncertain``, and why.
 
     ``known_mm``: of each view, how well it knows where the beads' middle is shown
     (`cases.camera_sigma_mm`). ``preset``: how far beads and a preset are apart.
+    ``shared``: how far views are apart that are to share focal length and principal point.
     """
+    # First: of views that share nothing no preset can be compared.
+    if shared is not None and shared.doubted:
+        what = "the views do not share focal length and principal point"
+        return "uncertain", f"{what}: {shared.words}; {shared.remedy}"
     if preset is not None and preset.doubted:
         return "uncertain", f"the preset does not hold: {preset.words}"
     poor = [c.view.name for c in done if known_mm[c.view.name] > CALIBRATION_MM]

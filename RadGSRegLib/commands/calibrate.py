@@ -22,6 +22,7 @@ from .calibrate_presets import (
     refuse_preset,
     refuse_unshared,
 )
+from .calibrate_shared import checked_sharing, sharing_record
 from .calibrated_files import Pictures, beside, draw, view_entries, view_record, write_exports
 from .calibration_drift import compared
 from .command import Command, Outcome
@@ -149,7 +150,8 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     middle = beads.centres_mm.mean(axis=0)
     worst = {c.view.name: camera_sigma_mm(c.view.camera, c.view.covariance, middle) for c in done}
     check = None if known is None else known.checked(done, beads, options, ledger)
-    status, reason = verdict(done, worst, check)
+    shared = checked_sharing(done, beads, options, ledger)
+    status, reason = verdict(done, worst, check, shared)
     drifted = compared(args.compare, done, beads, ledger)
     if drifted is not None:
         status, reason = drifted.verdict(status, reason)
@@ -168,6 +170,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "beads": {"name": beads.name, "count": len(beads)},
             "views": [view_record(c, worst[c.view.name]) for c in done],
             **check_record(known, check),
+            **sharing_record(options, shared),
             "timing_s": {"total": seconds},
             "inputs": ledger.inputs,
             "software": software_versions(),

@@ -4,6 +4,7 @@
     python Testing/benchmarks/bench_bead_calibration.py --seeds 100 103 --device --distortion-px 5
     python Testing/benchmarks/bench_bead_calibration.py --seeds 300 306 --distortion-px 5 --grid
     python Testing/benchmarks/bench_bead_calibration.py --seeds 300 306 --grid
+    python Testing/benchmarks/bench_bead_calibration.py --seeds 400 404 --sharing [--no-patient]
 
 Realistic X-rays of 488 x 488 pixels of the layout two-plates on its posts, over the built-in
 phantom or in air (`--no-patient`). Each view is searched (`find_spots`), matched with the nominal
@@ -14,7 +15,12 @@ With `--distortion-px` pictures are bent by as much in their corners, and only w
 makes of a device's views, with shared intrinsics and fitted distortion, is judged. With `--grid`
 (eight views a device as well) the distortion is that of a picture of a grid for each view: alone,
 shared, and each alone with a preset of the seed before's eight views, whose principal point is also
-moved by 10 px to see whether that is noticed; what was met so far is printed after each seed.
+moved by 10 px to see whether that is noticed; what was met so far is printed after each seed. With
+`--sharing` the eight views of a device, and pairs and fours of them, are judged by
+`check_shared`, as they are and with spots moved as another principal point (of the first view, or
+drawn for each as `simulate` does) or another focal length of the first view would move them; how
+far off the cameras then are at the patient (corners of a cube of 80 mm about the beads' middle, the
+worst view) is said as well, and all that is met so far after each seed.
 Beads count whose outline is wholly in the picture and whose centre is a radius or more from any
 other's; those that the display hides count as well. A spot is right within half a radius. The
 source and the rotation are in the beads' frame.
@@ -23,6 +29,7 @@ source and the rotation are in the beads' frame.
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -46,6 +53,7 @@ from RadGSRegLib.calibration import (
     Spots,
     calibrate,
     check_preset,
+    check_shared,
     find_spots,
     grid_distortion_of,
     layout,
@@ -315,6 +323,83 @@ def by_grid(
     return Intrinsics.of(camera.camera, camera.covariance[6:, 6:])
 
 
+def otherwise(c: Calibration, move_px: Array, stretch: float) -> Calibration:
+    """A view as it would be with another principal point and focal length: its spots moved."""
+    middle = c.view.camera.intrinsic[:2, 2]
+    places = middle + stretch * (c.spots.centres_px - middle) + move_px
+    return replace(c, spots=replace(c.spots, centres_px=places))
+
+
+SHARING = ("as they are", "3 px", "6 px", "13 px each", "focal 1 %", "focal 3 %")
+# Points that stand for a patient, to either side of the beads' middle.
+PATIENT_MM = 40.0
+
+
+def unlike(kind: str, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """By how much spots of views are moved (count, 2), and stretched (count,)."""
+    moves, stretches = np.zeros((count, 2)), np.ones(count)
+    number = float(kind.split()[0]) if kind[0].isdigit() else 0.0
+    if kind.endswith("each"):
+        moves = rng.uniform(-number, number, (count, 2))
+    elif number:
+        angle = rng.uniform(0, 2 * np.pi)
+        moves[0] = number * np.array([np.cos(angle), np.sin(angle)])
+    elif kind.startswith("focal"):
+        stretches[0] += float(kind.split()[1]) / 100.0
+    return moves, stretches
+
+
+def elsewhere_mm(camera: Camera, truth: Camera, middle: Array) -> float:
+    """How far a camera shows points at the patient elsewhere than the true one, at the most."""
+    corners = np.array(list(itertools.product((-PATIENT_MM, PATIENT_MM), repeat=3))) + middle
+    away = np.linalg.norm(camera.project(corners) - truth.project(corners), axis=1)
+    depth = corners @ truth.world_to_camera[2, :3] + truth.world_to_camera[2, 3]
+    return float((away * depth / truth.focal_px).max())
+
+
+def sharing(seed: int, views: list[Shown], beads: Beads, tally: Tally) -> None:
+    """Whether a device's views are believed to share their intrinsics, true and not."""
+    focal_px, spacing_mm = NOMINAL
+    exposures = [Exposure(v.name, v.picture, spacing_mm, focal_px * spacing_mm[0]) for v in views]
+    options = Calibrating(True)
+    try:
+        met = calibrate(exposures, beads, options)
+    except InputError as problem:
+        print(f"refused: {problem}")
+        return
+    rng = np.random.default_rng(seed)
+    for count, times in ((2, 10), (4, 3), (8, 1)):
+        for _ in range(times):
+            chosen = rng.permutation(len(met))[:count]
+            for kind in SHARING:
+                moves, stretches = unlike(kind, count, rng)
+                moved, truths = [], []
+                for n, move, stretch in zip(chosen, moves, stretches, strict=True):
+                    moved.append(otherwise(met[n], move, float(stretch)))
+                    k = views[n].camera.intrinsic.copy()
+                    k[:2, :2] *= stretch
+                    k[:2, 2] += move
+                    truths.append(replace(views[n].camera, intrinsic=k))
+                shared = resect([again(c, beads, None) for c in moved], SHARED)
+                done = [replace(c, view=v) for c, v in zip(moved, shared, strict=True)]
+                check = check_shared(done, beads, options)
+                if check is None:
+                    continue
+                name = f"{count} views, {kind}"
+                tally.add(**{f"{name}: -log10 of the chance": -np.log10(max(check.chance, 1e-99))})
+                for chance in (0.05, 0.01, 0.001):
+                    tally.add(**{f"{name}: below {chance:g}, doubted": check.chance < chance})
+                off = max(
+                    elsewhere_mm(c.view.camera, truth, beads.centres_mm.mean(axis=0))
+                    for c, truth in zip(done, truths, strict=True)
+                )
+                believed = "doubted" if check.doubted else "believed"
+                tally.add(**{f"{name}: {believed}, off at the patient, mm": off})
+                if check.doubted and count > 2 and kind != "as they are":
+                    right = check.furthest == done[0].view.name
+                    tally.add(**{f"{name}: first view named, doubted": right})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs=2, default=(100, 110), help="first, and after")
@@ -322,12 +407,19 @@ def main() -> None:
     parser.add_argument("--device", action="store_true", help="eight views of one device")
     parser.add_argument("--distortion-px", type=float, default=0.0, metavar="X")
     parser.add_argument("--grid", action="store_true", help="distortion of a grid's picture")
+    parser.add_argument("--sharing", action="store_true", help="are shared intrinsics shared?")
     given = parser.parse_args()
     beads, tally = layout("two-plates"), Tally()
     if given.grid:
         before: Intrinsics | None = None
         for seed in range(*given.seeds):
             before = by_grid(seed, beads, given.distortion_px, before, tally)
+        return
+    if given.sharing:
+        for seed in range(*given.seeds):
+            sharing(seed, shown_views(seed, beads, not given.no_patient, True), beads, tally)
+            print(f"up to seed {seed}:", flush=True)
+            tally.cameras()
         return
     if given.distortion_px:
         for seed in range(*given.seeds):
