@@ -247,7 +247,7 @@ class _Joint:
         self._stage(options.coarse, bounds.COARSE_ROUNDS, progress.part(0.0, 0.05))
         middle, fine = _patiently(options.middle), _patiently(options.fine)
         normal, _ = self._stage(middle, bounds.MIDDLE_ROUNDS, progress.part(0.05, 0.15))
-        for shares in bounds.STRETCHES:
+        for shares in (bounds.STRETCHES, bounds.SMALLER_STRETCHES):
             normal = self._best_stretch(middle, shares, normal, progress.part(0.15, 0.25))
         if self._left_out(normal):
             self._stage(middle, 1, progress.part(0.25, 0.3))
