@@ -22,10 +22,12 @@ from ..scene.xray import (
     PARALLEL,
     XrayGeometry,
     createXrayNode,
+    forgetCovariancesWith,
     getGeometry,
     getPixels,
     nodeFromView,
 )
+from ..scene.xray import xrayNodes as xraysOf
 from .patients import rememberFile
 
 if TYPE_CHECKING:
@@ -85,6 +87,16 @@ def viewsFromXrays(
         )
     check_views(views, Path("X-rays"))
     return views
+
+
+def forgetTogether(xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> None:
+    """The cameras of X-rays are others now: no other X-ray of their scene is to state how its
+    camera goes wrong together with those that they had."""
+    names = {viewName(node) for node in xrayNodes}
+    scenes = {node.GetScene() for node in xrayNodes} - {None}
+    for other in [node for scene in scenes for node in xraysOf(scene)]:
+        if other not in xrayNodes:
+            forgetCovariancesWith(other, names)
 
 
 def patientAxes(xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> Array | None:

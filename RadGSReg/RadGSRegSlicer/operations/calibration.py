@@ -12,7 +12,7 @@ import slicer
 from RadGSRegLib.choices import BEAD_LAYOUTS
 from RadGSRegLib.errors import Cancelled, InputError
 
-from ..exchange.casefolder import viewName
+from ..exchange.casefolder import forgetTogether, viewName
 from ..exchange.xraysources import GUESSED_SPACING, isGuess
 from ..process.jobs import Job
 from ..process.runs import WorkFolder
@@ -66,23 +66,32 @@ class CalibrationResult:
 
     def use(self) -> None:
         """Put the cameras on the X-rays; a picture with distortion becomes one without."""
-        for node, view in zip(self.xrayNodes, self.views, strict=True):
+        names = [viewName(node) for node in self.xrayNodes]
+        named = {view.name: name for view, name in zip(self.views, names, strict=True)}
+        entries = self.record["views"]
+        for node, view, entry in zip(self.xrayNodes, self.views, entries, strict=True):
+            isBent = not np.array_equal(view.pixels, getPixels(node))
+            geometry = getGeometry(node)
+            together = view.camera_covariance_with.items()
             changed = replace(
-                getGeometry(node),
+                geometry,
                 camera=view.camera,
                 pixelSpacing=view.pixel_spacing_mm,
+                centerPx=_straight(geometry.centerPx, entry) if isBent else geometry.centerPx,
                 nominal=False,
                 # The beads' frame is the world: nothing says how a patient lies in it.
                 patientAxes=None,
                 metalPx=view.metal_px,
                 cameraCovariance=view.camera_covariance,
+                cameraCovarianceWith={named[n]: c for n, c in together if n in named},
             )
             with slicer.util.NodeModify(node):
-                if not np.array_equal(view.pixels, getPixels(node)):
+                if isBent:
                     slicer.util.updateVolumeFromArray(node, view.pixels[None].copy())
                 setGeometry(node, changed)
                 node.RemoveAttribute(carm.ISOCENTRE)
                 node.RemoveAttribute(GUESSED_SPACING)
+        forgetTogether(self.xrayNodes)
 
 
 @dataclass
@@ -226,6 +235,22 @@ def knownCarms() -> list[Path]:
 
 def _fileName(node: Any) -> str:
     return f"{viewName(node)}.mha"
+
+
+def _straight(
+    centerPx: tuple[float, float] | None, entry: Mapping[str, Any]
+) -> tuple[float, float] | None:
+    """Where a pixel of a picture with distortion lies in the one without; None where nowhere."""
+    from RadGSRegLib.calibration import Distortion
+    from RadGSRegLib.geometry import undistort
+
+    if centerPx is None or not isinstance(entry["distortion"], dict):
+        return None
+    try:
+        ((column, row),) = undistort([centerPx], Distortion(**entry["distortion"]))
+    except ValueError:
+        return None
+    return float(column), float(row)
 
 
 def _distanceOf(node: Any) -> float | None:

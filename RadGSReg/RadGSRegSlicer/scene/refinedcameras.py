@@ -42,9 +42,13 @@ def nominalGeometry(node: vtkMRMLScalarVolumeNode) -> XrayGeometry:
         pose = np.array(before["world_to_camera"], dtype=float)
         known = before["camera_covariance"]
         covariance = None if known is None else np.array(known, dtype=float).reshape(9, 9)
+        joint = {
+            name: np.array(said, dtype=float).reshape(9, 9)
+            for name, said in before.get("camera_covariance_with", {}).items()
+        }
         if not is_rigid(pose):
             raise ValueError("it is not rigid")
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             node.GetName(), f"has a nominal camera that cannot be read ({error})"
         ) from error
@@ -54,16 +58,20 @@ def nominalGeometry(node: vtkMRMLScalarVolumeNode) -> XrayGeometry:
         camera=camera,
         nominal=True,
         cameraCovariance=covariance,
-        cameraCovarianceWith={},
+        cameraCovarianceWith=joint,
     )
 
 
 def setRefined(
-    node: vtkMRMLScalarVolumeNode, worldToCamera: ArrayLike, covariance: Array | None
+    node: vtkMRMLScalarVolumeNode,
+    worldToCamera: ArrayLike,
+    covariance: Array | None,
+    isNominal: bool = False,
 ) -> None:
     """Put a refined camera on an X-ray; the nominal one is kept, also by a second time.
 
-    ``worldToCamera`` (4, 4) LPS mm; ``covariance`` (9, 9) as in the library's `View`. Raises
+    ``worldToCamera`` (4, 4) LPS mm; ``covariance`` (9, 9) as in the library's `View`;
+    ``isNominal``: the refined camera is not to be trusted and counts as nominal itself. Raises
     InputError where they cannot be used; the X-ray is then as it was.
     """
     nominal = nominalGeometry(node)
@@ -71,12 +79,16 @@ def setRefined(
     kept = {
         "world_to_camera": nominal.camera.world_to_camera.tolist(),
         "camera_covariance": None if before is None else before.tolist(),
+        "camera_covariance_with": {
+            name: np.asarray(c).tolist() for name, c in nominal.cameraCovarianceWith.items()
+        },
     }
     refined = replace(
         nominal,
         camera=replace(nominal.camera, world_to_camera=pose),
-        nominal=False,
+        nominal=isNominal,
         cameraCovariance=covariance,
+        cameraCovarianceWith={},
     )
     with slicer.util.NodeModify(node):
         setGeometry(node, refined)
@@ -89,7 +101,8 @@ def setEdited(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
     What was refined keeps its nominal camera, unless the person says that it is nominal itself.
     Raises InputError where it cannot be used.
     """
-    kept = None if geometry.nominal else node.GetAttribute(BEFORE_REFINED)
+    saysNominal = geometry.nominal and not getGeometry(node).nominal
+    kept = None if saysNominal else node.GetAttribute(BEFORE_REFINED)
     with slicer.util.NodeModify(node):
         setGeometry(node, geometry)
         node.SetAttribute(BEFORE_REFINED, kept)

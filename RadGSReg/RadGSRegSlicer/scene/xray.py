@@ -22,7 +22,7 @@ The geometry is kept on the node as attributes, so that a saved scene brings it 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -249,6 +249,14 @@ def setCenterPx(node: vtkMRMLScalarVolumeNode, centerPx: tuple[float, float] | N
         node.RemoveAttribute(CENTER_PX)
     else:
         node.SetAttribute(CENTER_PX, json.dumps([float(x) for x in centerPx]))
+
+
+def forgetCovariancesWith(node: vtkMRMLScalarVolumeNode, names: Container[str]) -> None:
+    """Take back how a camera goes wrong together with those of views of these names."""
+    joint = json.loads(node.GetAttribute(CAMERA_COVARIANCE_WITH) or "{}")
+    left = {name: said for name, said in joint.items() if name not in names}
+    if len(left) < len(joint):
+        node.SetAttribute(CAMERA_COVARIANCE_WITH, json.dumps(left) if left else None)
 
 
 def nodeFromView(
