@@ -166,6 +166,10 @@ elif "--refine-cameras" in args:
         view["camera_covariance"] = (np.eye(9) * 0.01).tolist()
         view["image"] = "../case/" + view["image"]
     quality["cameras"] = {"views": refined, "vertebrae": {}}
+    if here.with_name("doubt").exists():
+        quality["cameras"]["doubt"] = "they lie too far from where they were meant to be"
+        for view in views["views"]:
+            view["nominal"] = refined[view["name"]]["refined"]
     (out / "refined_views.json").write_text(json.dumps(views))
 result = {"schema": "radgsreg/registration", "version": 1, "status": behaviour,
           "ct_to_world": pose(10.0), "covariance": (np.eye(6) * 0.01).tolist(),

@@ -28,7 +28,9 @@ from RadGSRegLib.selfcalibration.bounds import FEWEST_VERTEBRAE
 slicer_startup.start()
 
 from RadGSRegSlicer.exchange import casefolder, refinedviews
+from RadGSRegSlicer.operations import registration
 from RadGSRegSlicer.operations.registration import LEAST_VERTEBRAE
+from RadGSRegSlicer.panel import xray_step
 from RadGSRegSlicer.scene import refinedcameras, xray
 
 import RadGSReg
@@ -156,6 +158,7 @@ def test_where_nothing_could_be_refined_the_nominal_cameras_are_back(
     assert xray.getGeometry(nodes[0]).nominal
     assert "no camera was refined: the X-rays have their nominal ones" in result.notes
     assert not (out / refinedviews.REFINED_VIEWS).exists()
+    assert not (out / "case").exists()
 
 
 def test_kept_results_hold_the_pictures_of_their_cameras(
@@ -170,6 +173,81 @@ def test_kept_results_hold_the_pictures_of_their_cameras(
             np.testing.assert_allclose(view.camera.world_to_camera, _pose(node))
             assert not view.nominal
     assert all(view.nominal for view in read_views(out / "case" / "views.json"))
+
+
+def test_what_others_have_beside_the_pictures_stays(
+    case: Any, library: Library, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    _register(case, outputFolder=out)
+    (out / "case").mkdir()
+    (out / "case" / "views.json").write_text("{}")  # of a person: nothing was refined here
+    _register(case, outputFolder=out)
+    assert (out / "case" / "views.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("problem", ["the disk is full", "an X-ray is gone"])
+def test_pictures_that_cannot_be_kept_cost_no_registration(
+    case: Any, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    out, (first, second) = tmp_path / "out", case[2]
+    nominal = _poses([first, second])
+
+    def keep(folder: Path, nodes: list[Any]) -> None:
+        if problem == "the disk is full":
+            raise InputError(folder, problem)
+        slicer.mrmlScene.RemoveNode(first)
+        keepPictures(folder, nodes)
+
+    keepPictures = registration.keepPictures
+    monkeypatch.setattr(registration, "keepPictures", keep)
+    result = _register(case, refineCameras=True, outputFolder=out)
+    assert result.transformNode.GetScene() is not None
+    assert any(problem in note or "no longer in the scene" in note for note in result.notes)
+    # It would name pictures that are gone.
+    assert not (out / refinedviews.REFINED_VIEWS).exists()
+    np.testing.assert_allclose(_pose(second), _moved(nominal)[1])
+
+
+def test_cameras_in_doubt_stay_nominal(case: Any, library: Library, tmp_path: Path) -> None:
+    nodes, out = case[2], tmp_path / "out"
+    nominal = _poses(nodes)
+    (library.folder / "doubt").touch()
+    result = _register(case, refineCameras=True, outputFolder=out)
+    np.testing.assert_allclose(_poses(nodes), _moved(nominal))
+    for node in nodes:
+        geometry = xray.getGeometry(node)
+        assert geometry.nominal
+        assert refinedcameras.isRefined(node)
+        assert xray_step._describe(node)[2] == "refined with vertebrae"
+        # A number that is edited is no new statement that it is nominal.
+        refinedcameras.setEdited(node, dataclasses.replace(geometry, intensity="attenuation"))
+        assert refinedcameras.isRefined(node)
+    assert any("count as nominal: they lie too far from" in note for note in result.notes)
+    assert all(view.nominal for view in read_views(out / "refined_views.json"))
+    refinedcameras.restoreNominal(nodes)
+    np.testing.assert_array_equal(_poses(nodes), nominal)
+
+
+def test_what_cameras_had_together_is_of_the_nominal_ones(case: Any, library: Library) -> None:
+    nodes, joint = case[2], np.eye(9) * 0.3
+    first, second = nodes
+    for node, other in ((first, "LA"), (second, "AP")):
+        geometry = xray.getGeometry(node)
+        own = {"cameraCovariance": np.eye(9), "cameraCovarianceWith": {other: joint}}
+        xray.setGeometry(node, dataclasses.replace(geometry, **own))
+    held = xray.getGeometry(first)
+    xray.setGeometry(first, dataclasses.replace(held, nominal=False))
+    _register(case, refineCameras=True)
+    # The refined camera is another: neither says how it goes wrong together with the held one.
+    assert xray.getGeometry(first).cameraCovarianceWith == {}
+    assert xray.getGeometry(second).cameraCovarianceWith == {}
+    np.testing.assert_array_equal(xray.getGeometry(first).cameraCovariance, np.eye(9))
+    _register(case)  # is not refused
+    refinedcameras.restoreNominal(nodes)
+    restored = xray.getGeometry(second)
+    np.testing.assert_array_equal(restored.cameraCovarianceWith["AP"], joint)
+    np.testing.assert_array_equal(restored.cameraCovariance, np.eye(9))
 
 
 def test_what_cannot_be_refined_is_said(case: Any, library: Library) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, is_rigid
 
 from ..scene.refinedcameras import setRefined
-from .casefolder import patientAxes, viewsFromXrays
+from .casefolder import forgetTogether, patientAxes, viewsFromXrays
 
 REFINED_VIEWS = "refined_views.json"
 _PICTURES = "case"
@@ -24,13 +25,15 @@ _PICTURES = "case"
 class RefinedCamera:
     """The camera of an X-ray: ``worldToCamera`` (4, 4) LPS mm, ``covariance`` (9, 9) or None.
 
-    ``isRefined``: whether it was refined, or held where it had been calibrated.
+    ``isRefined``: whether it was refined, or held where it had been calibrated. ``isNominal``: it
+    is not to be trusted and counts as nominal.
     """
 
     name: str
     worldToCamera: Array
     covariance: Array | None
     isRefined: bool
+    isNominal: bool = False
 
 
 def readCameras(folder: str | os.PathLike[str], count: int) -> list[RefinedCamera]:
@@ -61,7 +64,8 @@ def _camera(entry: Mapping[str, Any], said: Mapping[str, Any]) -> RefinedCamera:
         raise ValueError("one is not rigid")
     known = None if covariance is None else np.array(covariance, dtype=float).reshape(9, 9)
     name = str(entry["name"])
-    return RefinedCamera(name, pose, known, said[name]["refined"] is True)
+    isNominal = entry.get("nominal") is True
+    return RefinedCamera(name, pose, known, said[name]["refined"] is True, isNominal)
 
 
 def useCameras(
@@ -71,12 +75,40 @@ def useCameras(
 
     One that is no longer in the scene is left out, and one that was held stays as it is.
     """
-    names = []
+    taken = []
     for node, camera in zip(xrayNodes, cameras, strict=True):
         if camera.isRefined and node.GetScene() is not None:
-            setRefined(node, camera.worldToCamera, camera.covariance)
-            names.append(node.GetName())
-    return names
+            setRefined(node, camera.worldToCamera, camera.covariance, camera.isNominal)
+            taken.append(node)
+    forgetTogether(taken)
+    return [node.GetName() for node in taken]
+
+
+def keptPictures(folder: str | os.PathLike[str] | None) -> list[Path]:
+    """The files that `keepPictures` has put into a folder of results; none where there are none."""
+    if folder is None:
+        return []
+    pictures = Path(folder) / _PICTURES
+    try:
+        content = json.loads((Path(folder) / REFINED_VIEWS).read_text(encoding="utf-8"))
+        named = [Path(folder) / str(entry["image"]) for entry in content["views"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    own = [path for path in named if path.parent == pictures]
+    return [*own, pictures / "views.json"] if own else []
+
+
+def forgetCameras(folder: str | os.PathLike[str], pictures: Sequence[Path]) -> None:
+    """Remove the refined cameras from a folder of results, and these pictures of theirs.
+
+    Raises OSError where they cannot be removed.
+    """
+    (Path(folder) / REFINED_VIEWS).unlink(missing_ok=True)
+    for path in pictures:
+        path.unlink(missing_ok=True)
+    for inside in {path.parent for path in pictures}:
+        if inside.is_dir() and not any(inside.iterdir()):
+            inside.rmdir()
 
 
 def keepPictures(
@@ -84,12 +116,13 @@ def keepPictures(
 ) -> None:
     """Put the X-rays, as they were registered, into a folder of results that is kept.
 
-    What its refined cameras name was temporary. Raises InputError where it cannot be written.
+    What its refined cameras name was temporary. Raises InputError where it cannot be written, or an
+    X-ray is no longer in the scene.
     """
     from RadGSRegLib.cases import OutputFolder, read_json_object, write_json, write_views
 
     if any(node.GetScene() is None for node in xrayNodes):
-        return
+        raise InputError(REFINED_VIEWS, "is not kept, as an X-ray is no longer in the scene")
     content = read_json_object(Path(folder) / REFINED_VIEWS)
     with OutputFolder(folder) as stage:
         pictures = stage / _PICTURES

@@ -13,9 +13,10 @@ from RadGSRegLib.errors import InputError
 from ..exchange.early import EarlyReconstruction
 from ..exchange.patients import otherPatients
 from ..exchange.refinedviews import (
-    REFINED_VIEWS,
     RefinedCamera,
+    forgetCameras,
     keepPictures,
+    keptPictures,
     readCameras,
     useCameras,
 )
@@ -136,30 +137,50 @@ class RegisterRequest(CaseRequest):
 
     def _stage(self, folder: WorkFolder) -> Iterator[None]:
         nodes = self.ctNode, self.segmentationNode, self.segment, self.xrayNodes
+        # The program removes the record that names them.
+        self._earlierPictures = keptPictures(self.outputFolder)
         use = XrayUse(self.clicks, nominal=self.refineCameras)
         return stageCase(*nodes, folder.inputs, self.start, use)
 
     def _load(self, path: Path, job: Job) -> RegistrationResult:
         nodes = self.ctNode, self.segmentationNode
         cameras = readCameras(path, len(self.xrayNodes)) if self.refineCameras else []
-        if cameras and self.outputFolder is not None:
-            keepPictures(path, self.xrayNodes)
-        elif self.outputFolder is not None:
-            with contextlib.suppress(OSError):  # of an earlier result
-                (path / REFINED_VIEWS).unlink(missing_ok=True)
         result = self._kept(loadRegistration(path, self.ctNode, self._early.outputs, nodes[1]))
+        if self.outputFolder is not None:
+            result.notes.extend(self._keepCameras(path, cameras))
         if self.refineCameras:
-            result.notes.append(self._takeCameras(cameras, result.status))
+            result.notes.append(self._takeCameras(cameras, result))
         result.notes.extend(otherPatients(self.ctNode, list(self.xrayNodes)))
         tell(Loaded(result, *nodes, self.segment, tuple(self.xrayNodes)))
         return result
 
-    def _takeCameras(self, cameras: Sequence[RefinedCamera], status: str) -> str:
+    def _keepCameras(self, folder: Path, cameras: Sequence[RefinedCamera]) -> list[str]:
+        """Leave refined cameras with their pictures in the kept folder, or neither; notes on what
+        could not be done. The registration itself is finished."""
+        notes = []
+        if cameras:
+            try:
+                keepPictures(folder, self.xrayNodes)
+            except (InputError, OSError) as error:
+                notes.append(str(error))
+            else:
+                return []
+        try:
+            forgetCameras(folder, self._earlierPictures)
+        except OSError as error:
+            notes.append(f"refined cameras that do not count are still in {folder} ({error})")
+        return notes
+
+    def _takeCameras(self, cameras: Sequence[RefinedCamera], result: RegistrationResult) -> str:
         """Give the X-rays the cameras that the result was made with; a note on that."""
-        if status == "failed":
+        if result.status == "failed":
             return "no refined camera is used: the X-rays stay as they are"
         if not cameras:
             restoreNominal([node for node in self.xrayNodes if node.GetScene() is not None])
             return "no camera was refined: the X-rays have their nominal ones"
         names = ", ".join(useCameras(cameras, self.xrayNodes))
-        return f"the cameras of {names} are refined; step 2 can undo that"
+        done = f"the cameras of {names} are refined; step 2 can undo that"
+        if not any(camera.isRefined and camera.isNominal for camera in cameras):
+            return done
+        doubt = result.quality["cameras"].get("doubt") or "they are not to be trusted"
+        return f"{done}; they still count as nominal: {doubt}"
