@@ -7,7 +7,11 @@ shows what it shows in use.
 
     python Testing/panel_pictures.py --out DIR
     python Testing/panel_pictures.py --out DIR --volume orbit/views.json  # that step alone
-    python Testing/panel_pictures.py --out DIR --beads phantom  # of `simulate --beads --no-patient`
+    python Testing/panel_pictures.py --out DIR --beads phantom  # step 2 with X-rays of beads
+
+The last one takes what this has made:
+
+    radgsreg simulate --beads two-plates --no-patient --views 2 --seed 3 --out phantom
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +36,7 @@ from RadGSRegLib.simulation import write_simulated_case  # noqa: E402
 
 STEPS = ("ct", "train", "xray", "start", "register", "review", "volume", "about")
 WIDTH = 480
+LONGEST_CALIBRATION_S = 300.0
 
 
 def fill(widget: Any, folder: Path) -> None:
@@ -102,13 +108,15 @@ def calibrate(widget: Any, phantom: Path, out: Path) -> None:
     for view in views[:2]:
         ui.viewsPathLineEdit.currentPath = str(phantom / view["image"])
         ui.importButton.click()
-    ui.viewsPathLineEdit.currentPath = views[1]["image"]
-    step.problem = ""
+        assert step.problem == "", step.problem
     ui.calibratePixelSpinBox.value = float(views[0]["pixel_spacing_mm"][0])
     ui.geometryGroupBox.collapsed, ui.calibrateGroupBox.collapsed = True, False
     ui.calibrateButton.click()
+    latest = time.monotonic() + LONGEST_CALIBRATION_S
     while step.calibrating is not None:
+        assert time.monotonic() < latest, "the calibration does not end"
         qt_standin.processEvents(20)
+    assert step.problem == "", step.problem
     show(widget, "xray", out / "panel-calibrate.png")
 
 

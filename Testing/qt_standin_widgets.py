@@ -130,11 +130,13 @@ class ctkCollapsibleGroupBox(QGroupBox):
         self._collapsed = False
 
     def _fold(self, collapsed: bool) -> None:
-        self._collapsed = collapsed
+        changed, self._collapsed = collapsed != self._collapsed, collapsed
         arrow = Qt.ArrowType.RightArrow if collapsed else Qt.ArrowType.DownArrow
         self._arrow.setArrowType(arrow)
         _fold_children(self, self._arrow, collapsed)
         self.setMaximumHeight(20 if collapsed else 16777215)
+        if changed:
+            self.toggled.emit(not collapsed)  # as the real one, which is a box with a check mark
 
     def showEvent(self, event: Any) -> None:
         if self._collapsed:

@@ -23,6 +23,7 @@ from RadGSRegLib.calibration import LAYOUTS, layout
 from RadGSRegLib.cases import read_views
 from RadGSRegLib.choices import BEAD_LAYOUTS
 from RadGSRegLib.errors import InputError
+from RadGSRegLib.geometry import Distortion, distort
 
 slicer_startup.start()
 
@@ -58,6 +59,13 @@ def _nominal(phantom: Path) -> list[Any]:
 @pytest.fixture
 def spacing(phantom: Path) -> float:
     return float(read_views(phantom / "views.json")[0].pixel_spacing_mm[0])
+
+
+def _distortion(entry: dict[str, Any]) -> Distortion:
+    """What a calibration's record says of a view's."""
+    said = entry["distortion"]
+    lists = {key: tuple(said[key]) for key in ("centre_px", "radial", "spiral")}
+    return Distortion(unit_px=said["unit_px"], **lists)
 
 
 def _models(kind: str) -> list[Any]:
@@ -104,6 +112,58 @@ def test_the_console_calibrates_and_corrects(phantom: Path, spacing: float, tmp_
         logic.calibrate(nodes, "helix")  # of another phantom
 
 
+def test_each_x_ray_may_have_its_own_grid(tmp_path: Path) -> None:
+    slicer_startup.start()
+    folder = tmp_path / "bent"
+    words = ["simulate", "--beads", "two-plates", "--no-patient", "--views", "2", "--seed", "3"]
+    words += ["--distortion-px", "5", "--grid", "--principal-px", "0"]
+    assert cli.main([*words, "--out", str(folder)]) == 0
+    nodes = _nominal(folder)
+    spacing = read_views(folder / "views.json")[0].pixel_spacing_mm[0]
+    # Each grid's picture bears its X-ray's name.
+    for node, grid in zip(nodes, sorted((folder / "grid").iterdir()), strict=True):
+        assert grid.stem == casefolder.viewName(node)
+    result = RadGSReg.RadGSRegLogic().calibrate(
+        nodes, "two-plates", pixelMm=spacing, grid=folder / "grid", use=False
+    )
+    editing = result.editing()
+    for view, entry in zip(editing.views, result.record["views"], strict=True):
+        assert view.distortion == _distortion(entry)
+    assert editing.views[0].distortion != editing.views[1].distortion
+    assert max(editing.rms_px(0), editing.rms_px(1)) < 0.5
+
+
+def test_cameras_calibrated_together_replace_what_was_known(phantom: Path, spacing: float) -> None:
+    slicer_startup.start()
+    nodes = [*_nominal(phantom), *_nominal(phantom)[:1]]
+    first, second, other = nodes
+    old = np.eye(9) * 0.5
+    for node, of in ((first, second), (second, first), (other, first)):
+        own = {
+            "cameraCovariance": np.eye(9),
+            "cameraCovarianceWith": {casefolder.viewName(of): old},
+        }
+        xray.setGeometry(node, dataclasses.replace(xray.getGeometry(node), **own))
+    result = RadGSReg.RadGSRegLogic().calibrate(
+        nodes[:2], "two-plates", pixelMm=spacing, sharedIntrinsics=True
+    )
+    assert any(view.camera_covariance_with for view in result.views)
+    for node, view in zip(nodes[:2], result.views, strict=True):
+        together = xray.getGeometry(node).cameraCovarianceWith
+        assert set(together) == set(view.camera_covariance_with)
+        for name, covariance in view.camera_covariance_with.items():
+            np.testing.assert_allclose(together[name], covariance)
+    # Another X-ray says nothing of a camera that is no more.
+    assert xray.getGeometry(other).cameraCovarianceWith == {}
+    np.testing.assert_array_equal(xray.getGeometry(other).cameraCovariance, np.eye(9))
+    assert len(casefolder.viewsFromXrays(nodes[:2])) == 2  # they agree
+    # Under another name in the scene, the covariance is under that.
+    second.SetName("elsewhere")
+    result.use()
+    assert set(xray.getGeometry(first).cameraCovarianceWith) <= {"elsewhere"}
+    assert len(casefolder.viewsFromXrays(nodes[:2])) == 2
+
+
 def test_a_bent_picture_becomes_a_straight_one(tmp_path: Path) -> None:
     slicer_startup.start()
     folder, beads = tmp_path / "bent", layout("helix")
@@ -112,11 +172,19 @@ def test_a_bent_picture_becomes_a_straight_one(tmp_path: Path) -> None:
     nodes = _nominal(folder)
     before = [xray.getPixels(node).copy() for node in nodes]
     spacing = read_views(folder / "views.json")[0].pixel_spacing_mm[0]
+    clicked = (30.0, 40.0)
+    xray.setCenterPx(nodes[0], clicked)
     options = {"pixelMm": spacing, "sharedIntrinsics": True, "fitDistortion": True}
     result = RadGSReg.RadGSRegLogic().calibrate(nodes, "helix", **options)
     for node, pixels, view in zip(nodes, before, result.views, strict=True):
         assert not np.array_equal(xray.getPixels(node), pixels)
         assert np.array_equal(xray.getPixels(node), view.pixels)
+    # What was clicked in the bent picture is at the same bone in the straight one.
+    moved = xray.getGeometry(nodes[0]).centerPx
+    bent = Distortion(**result.record["views"][0]["distortion"])
+    assert distort([moved], bent)[0] == pytest.approx(clicked, abs=1e-6)
+    assert moved != pytest.approx(clicked, abs=0.1)
+    assert xray.getGeometry(nodes[1]).centerPx is None
     editing = result.editing()
     assert editing.options.distortion == "fit"
     assert editing.views[0].distortion is not None
@@ -133,10 +201,16 @@ def test_what_cannot_be_calibrated_is_said(tmp_path: Path, phantom: Path) -> Non
     for words, change in (
         ("there are 1", {"xrayNodes": nodes[:1]}),
         ("give the pixel size", {"pixelMm": None}),
+        ("pixel size: -1.0 is no positive number", {"pixelMm": -1.0}),
         ("is no positive number", {"sourceDetectorMm": -3.0}),
-        ("leave fitDistortion out", {"fitDistortion": True, "grid": phantom / "truth.json"}),
+        (
+            "leave the estimate from the beads out",
+            {"fitDistortion": True, "grid": phantom / "truth.json"},
+        ),
         ("beads: the file is not there", {"beads": str(tmp_path / "no.json")}),
         ("beads: the file is not there", {"beads": ""}),
+        ("grid: the file is not there", {"grid": tmp_path / "no"}),
+        ("beads: the file is not there", {"beads": tmp_path}),
         ("preset: the file is not there", {"preset": tmp_path / "no.json"}),
         ("pairs: the file is not there", {"pairs": tmp_path / "no.json"}),
     ):
@@ -177,6 +251,10 @@ def test_each_option_is_on_the_command_line(phantom: Path, tmp_path: Path) -> No
         assert parsed.pairs == file
         grid = dataclasses.replace(request, fitDistortion=False, grid=file, preset=None)
         cli.build_parser().parse_args([str(a) for a in grid.toArguments(folder)])
+        of_each = dataclasses.replace(grid, grid=tmp_path)
+        assert of_each.problem() == ""
+        told = [str(a) for a in of_each.toArguments(folder)]
+        assert told[told.index("--grid") + 1] == str(tmp_path)
         # The usual distance of a usual C-arm is no knowledge; a distance that was set is.
         guess = dataclasses.replace(request, sourceDetectorMm=None)
         assert "--source-detector-mm" not in guess.toArguments(folder)
@@ -239,7 +317,9 @@ def _residuals(panel: Any) -> dict[tuple[str, str], str]:
     return {(bead, view): left for bead, view, left in cells}
 
 
-def test_calibrate_correct_and_use(panel: Any, spacing: float) -> None:
+def test_calibrate_correct_and_use(
+    panel: Any, spacing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ui, parameters, tools = panel.ui, panel._parameterNode, _tools(panel)
     nodes = list(parameters.xrays)
     assert "give the pixel size" in ui.calibrateButton.toolTip
@@ -300,11 +380,23 @@ def test_calibrate_correct_and_use(panel: Any, spacing: float) -> None:
     assert "no bead's shadow is near the click" in ui.xrayStatusLabel.text
     wanted = tools.editing.views[0].camera.project(BEADS.centres_mm)
 
+    renewed: list[bool] = []
+    monkeypatch.setattr(panel.steps["review"], "renew", lambda: renewed.append(True))
+    # A search that is stopped leaves the corrections.
+    corrected = tools.editing
+    ui.calibrateButton.click()
+    ui.calibrateButton.click()
+    wait_until(lambda: ui.calibrateButton.text == "Calibrate", 120.0)
+    assert tools.editing is corrected
+    assert ui.calibrateUseButton.enabled
+    assert not renewed
+
     ui.calibrateUseButton.click()
     assert not ui.calibrateUseButton.enabled
     wait_until(lambda: ui.calibrateButton.text == "Calibrate", 120.0)
     assert panel.steps["xray"].problem == ""
     assert ui.calibrateLabel.text.startswith("Cameras taken, ok: ")
+    assert renewed  # what was registered is not of these cameras
     for node in nodes:
         geometry = xray.getGeometry(node)
         assert not geometry.nominal
@@ -371,12 +463,16 @@ def test_choices_reach_the_command(
     (carms / "theatre 2.json").write_text("{}")
     settings = "slicerUserSettingsFilePath"
     monkeypatch.setattr(slicer.app, settings, str(tmp_path / "settings" / "Slicer.ini"))
-    panel.update()
     box = ui.calibratePresetComboBox
+    panel.update()
+    assert [box.itemText(n) for n in range(box.count)] == ["none"]
+    ui.calibrateGroupBox.collapsed = True
+    ui.calibrateGroupBox.collapsed = False
     assert [box.itemText(n) for n in range(box.count)] == ["none", "theatre 2"]
     box.setCurrentIndex(1)
     assert parameters.calibratePreset == str(carms / "theatre 2.json")
     monkeypatch.setattr(slicer.app, settings, str(tmp_path / "Slicer.ini"))
+    _tools(panel).lookForCarms()
     panel.update()
     assert box.currentText == "theatre 2"  # a scene may come from elsewhere
     beads = tmp_path / "beads.json"
@@ -389,7 +485,7 @@ def test_choices_reach_the_command(
     ui.calibrateDistanceSpinBox.value = 1050.0
     ui.calibrateSharedCheckBox.checked = True
     ui.calibrateFitCheckBox.checked = True
-    assert "leave fitDistortion out" in ui.calibrateButton.toolTip
+    assert "leave the estimate from the beads out" in ui.calibrateButton.toolTip
     ui.calibrateFitCheckBox.checked = False
     library.behave("bad")
     ui.calibrateButton.click()

@@ -23,6 +23,7 @@ from .requests import Argument, Request
 if TYPE_CHECKING:
     from RadGSRegLib.calibration import Editing, Exposure, GivenPairs
     from RadGSRegLib.cases import View
+    from RadGSRegLib.geometry import Distortion
 
 LEAST_XRAYS = 2
 """A registration needs two X-rays of one world."""
@@ -53,16 +54,19 @@ class CalibrationResult:
     def editing(self) -> "Editing":
         """The same, to be corrected by a person: `calibrate` takes its ``pairs()`` again."""
         from RadGSRegLib.calibration import Calibrating, Editing, GivenPairs, read_beads
-        from RadGSRegLib.geometry import Distortion
 
         entries, how = self.record["views"], self.record["parameters"]
         pairs = {
             e["name"]: GivenPairs(np.array(e["beads"]), np.array(e["spots_px"])) for e in entries
         }
-        bent: Any = "fit" if how["distortion"] == "fit" else entries[0]["distortion"]
-        known = Distortion(**bent) if isinstance(bent, dict) else bent
-        options = Calibrating(how["shared_intrinsics"], known)
-        return Editing.from_pairs(self.exposures, read_beads(self.beads), pairs, options)
+        isFitted = how["distortion"] == "fit"
+        exposures = list(self.exposures)
+        if not isFitted:
+            # Of one grid, or of each picture's own.
+            both = zip(exposures, entries, strict=True)
+            exposures = [replace(exposure, distortion=_distortion(e)) for exposure, e in both]
+        options = Calibrating(how["shared_intrinsics"], "fit" if isFitted else None)
+        return Editing.from_pairs(exposures, read_beads(self.beads), pairs, options)
 
     def use(self) -> None:
         """Put the cameras on the X-rays; a picture with distortion becomes one without."""
@@ -102,7 +106,8 @@ class CalibrateRequest(Request):
     at the detector, and ``sourceDetectorMm``: about the distance of source and detector; None:
     what the X-rays say. ``sharedIntrinsics``: all X-rays have one focal length and principal point.
     ``fitDistortion``: estimate the distortion from the beads; ``grid``: the picture of a flat grid,
-    for the same. ``preset``: what is known of the C-arm, as ``radgsreg calibrate --preset``.
+    for the same, or a folder with one for each X-ray, called like it. ``preset``: what is known of
+    the C-arm, as ``radgsreg calibrate --preset``.
     ``pairs``: which shadow is of which bead, as `Editing.pairs` says it, or a file: then nothing is
     looked for. ``use``: put the cameras on the X-rays.
     """
@@ -127,18 +132,22 @@ class CalibrateRequest(Request):
         super().check()
         if len(self.xrayNodes) < LEAST_XRAYS:
             raise InputError("X-rays", f"there are {len(self.xrayNodes)}", "calibrate two or more")
-        for name, value in (("pixelMm", self.pixelMm), ("distance", self.sourceDetectorMm)):
+        for name, value in (("pixel size", self.pixelMm), ("distance", self.sourceDetectorMm)):
             if value is not None and not 0.0 < value < 1e5:
                 raise InputError(name, f"{value} is no positive number of mm")
         if self.fitDistortion and self.grid is not None:
-            raise InputError("distortion", "is known of the grid", "leave fitDistortion out")
+            raise InputError(
+                "distortion", "is known of the grid", "leave the estimate from the beads out"
+            )
         files = {"beads": self.beads, "grid": self.grid, "preset": self.preset}
         if isinstance(self.pairs, str | os.PathLike):
             files["pairs"] = self.pairs
         for name, file in files.items():
             if file is None or (name == "beads" and self._isLayout):
                 continue
-            if not os.path.isfile(file):  # noqa: PTH113 (a text of any kind is no error here)
+            # A text of any kind is no error here.
+            isFolder = name == "grid" and os.path.isdir(file)  # noqa: PTH112
+            if not isFolder and not os.path.isfile(file):  # noqa: PTH113
                 raise InputError(name, "the file is not there", "choose one")
         names: list[str] = []
         for node in self.xrayNodes:
@@ -237,17 +246,28 @@ def _fileName(node: Any) -> str:
     return f"{viewName(node)}.mha"
 
 
+def _distortion(entry: Mapping[str, Any]) -> "Distortion | None":
+    """What the record of a calibration says of a view's; None where its picture has none."""
+    from RadGSRegLib.geometry import Distortion
+
+    said = entry["distortion"]
+    if said is None:
+        return None
+    numbers = {key: tuple(said[key]) for key in ("centre_px", "radial", "spiral")}
+    return Distortion(unit_px=float(said["unit_px"]), **numbers)
+
+
 def _straight(
     centerPx: tuple[float, float] | None, entry: Mapping[str, Any]
 ) -> tuple[float, float] | None:
     """Where a pixel of a picture with distortion lies in the one without; None where nowhere."""
-    from RadGSRegLib.calibration import Distortion
     from RadGSRegLib.geometry import undistort
 
-    if centerPx is None or not isinstance(entry["distortion"], dict):
+    bent = _distortion(entry)
+    if centerPx is None or bent is None:
         return None
     try:
-        ((column, row),) = undistort([centerPx], Distortion(**entry["distortion"]))
+        ((column, row),) = undistort([centerPx], bent)
     except ValueError:
         return None
     return float(column), float(row)

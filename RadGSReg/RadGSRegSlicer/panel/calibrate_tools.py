@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class CalibrateControls:
         self._request: CalibrateRequest | None = None
         self._view = 0
         self._first: int | None = None
+        self._carms: dict[str, str] = {}
         self._presets: dict[str, str] = {}
         self._circles = BeadCircles()
         self._progress = ProgressDisplay(ui.calibrateProgressBar, ui.calibrateLabel)
@@ -63,6 +65,7 @@ class CalibrateControls:
             self._keep(getattr(ui, widget), name)
         ui.calibrateModeComboBox.connect("currentIndexChanged(int)", self._onMode)
         ui.calibrateTable.connect("currentCellChanged(int,int,int,int)", self._onSelected)
+        ui.calibrateGroupBox.connect("toggled(bool)", self._onFolded)
         ui.calibrateButton.connect("clicked(bool)", self.onCalibrate)
         ui.calibrateUndoButton.connect("clicked(bool)", self.onUndo)
         ui.calibrateUseButton.connect("clicked(bool)", self.onUse)
@@ -83,6 +86,10 @@ class CalibrateControls:
                 markups.GetScene().RemoveNode(markups)
         self._result, self._corrections, self._first, self._view = None, [], None, 0
         self._circles.clear()
+
+    def lookForCarms(self) -> None:
+        """See which C-arms are known; takes too long to be done at every update."""
+        self._carms = {str(file): file.stem for file in knownCarms()}
 
     def update(self, nodes: list[Any]) -> None:
         """Show what is chosen, and what was found."""
@@ -118,7 +125,7 @@ class CalibrateControls:
             return
         with step.attempt():
             step.installMissing()
-            self.forget()
+            self.placing.stop()
             self._start(self._makeRequest(step.used, use=False))
 
     def onUse(self, *args: Any) -> None:
@@ -128,8 +135,7 @@ class CalibrateControls:
             return
         with step.attempt():
             self.placing.stop()
-            request.pairs, request.use = editing.pairs(), True
-            self._start(request)
+            self._start(replace(request, pairs=editing.pairs(), use=True))
 
     def onUndo(self, *args: Any) -> None:
         if len(self._corrections) > 1:
@@ -138,11 +144,14 @@ class CalibrateControls:
             self._step.context.update()
 
     def _start(self, request: CalibrateRequest) -> None:
-        self._request = request
-        self._step.calibrating = request.run()
+        def completed(run: Any) -> None:
+            self._onCompleted(run, request)
+
+        started = replace(request, completedCallback=completed)
+        self._step.calibrating = started.run()
         self._progress.begin(_("preparing the files"))
 
-    def _onCompleted(self, run: Any) -> None:
+    def _onCompleted(self, run: Any, request: CalibrateRequest) -> None:
         step = self._step
         step.calibrating = None
         self._progress.end()
@@ -154,17 +163,24 @@ class CalibrateControls:
             elif run.error is not None:
                 raise run.error
             else:
-                self._take(run.result)
+                self._take(run.result, request)
 
-    def _take(self, result: CalibrationResult) -> None:
-        if self._request is not None and self._request.use:
-            self.forget()
+    def _take(self, result: CalibrationResult, request: CalibrateRequest) -> None:
+        editing = None if request.use else result.editing()
+        self.forget()
+        if editing is None:
+            self._step.context.steps["review"].renew()
             words = _("Cameras taken, {status}: {reason}.")
             self._ui.calibrateLabel.text = words.format(status=result.status, reason=result.reason)
             if self._step.context.isShown():
                 views.showXrays(slicer.mrmlScene, result.xrayNodes[:2])
             return
-        self._result, self._corrections = result, [result.editing()]
+        self._request, self._result, self._corrections = request, result, [editing]
+
+    def _onFolded(self, *args: Any) -> None:
+        if self._step.parameters is not None:
+            self.lookForCarms()
+            self._step.context.update()
 
     def _onMode(self, *args: Any) -> None:
         self._first = None
@@ -246,7 +262,7 @@ class CalibrateControls:
             if str(line.currentPath or "") != getattr(parameters, name):
                 line.currentPath = getattr(parameters, name)
         ui.calibrateBeadsPathLineEdit.enabled = parameters.calibrateBeads == FILE
-        presets = {"": _("none")} | {str(file): file.stem for file in knownCarms()}
+        presets = {"": _("none")} | self._carms
         if parameters.calibratePreset not in presets:
             presets[parameters.calibratePreset] = Path(parameters.calibratePreset).stem
         if presets != self._presets:
@@ -329,7 +345,6 @@ class CalibrateControls:
             use=use,
             waitForCompletion=False,
             progressCallback=self._progress.show,
-            completedCallback=self._onCompleted,
         )
 
 

@@ -86,6 +86,7 @@ class XrayStep(Step):
             if self._drawings is not None:
                 self._drawings.clear()
             return
+        self._calibration.lookForCarms()
         nodes = xray.xrayNodes(slicer.mrmlScene)
         if nodes and not self.used:
             self.parameters.xrays = nodes
