@@ -303,7 +303,8 @@ class CalibrateControls:
             for view, node in enumerate(result.xrayNodes):
                 shadows = editing.shadows_px(view)
                 of = [bead for number, bead in self._rows() if number == view]
-                drawn.append((node, [_circle(editing, view, bead, shadows[bead]) for bead in of]))
+                spots = {bead: editing.spot_of(view, bead) for bead in of}
+                drawn.append((node, [BeadCircle.of(shadows[b], spots[b]) for b in of]))
         try:
             self._circles.show(drawn)
         except InputError as error:
@@ -346,10 +347,3 @@ class CalibrateControls:
             waitForCompletion=False,
             progressCallback=self._progress.show,
         )
-
-
-def _circle(editing: Editing, view: int, bead: int, shadow: Any) -> BeadCircle:
-    spot = editing.spot_of(view, bead)
-    column, row, radius = (float(x) for x in shadow)
-    at = None if spot is None else (float(spot[0]), float(spot[1]))
-    return BeadCircle(column, row, radius, at)

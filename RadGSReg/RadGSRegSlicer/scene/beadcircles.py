@@ -28,6 +28,13 @@ class BeadCircle:
     radius: float
     spot: tuple[float, float] | None = None
 
+    @classmethod
+    def of(cls, shadow: Array, spot: Array | None) -> "BeadCircle":
+        """Of where a camera shows a bead, (column, row, radius), and its shadow (column, row)."""
+        column, row, radius = (float(x) for x in shadow)
+        at = None if spot is None else (float(spot[0]), float(spot[1]))
+        return cls(column, row, radius, at)
+
     def lines(self) -> list[Array]:
         """The circle, and a line from the shadow to its middle."""
         middle = np.array([self.column, self.row])
