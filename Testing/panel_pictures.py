@@ -108,7 +108,8 @@ def calibrate(widget: Any, phantom: Path, out: Path) -> None:
     for view in views[:2]:
         ui.viewsPathLineEdit.currentPath = str(phantom / view["image"])
         ui.importButton.click()
-        assert step.problem == "", step.problem
+        # The picture alone says nothing of its geometry; nothing else is wrong with it.
+        assert "lacks any geometry" in step.problem, step.problem
     ui.calibratePixelSpinBox.value = float(views[0]["pixel_spacing_mm"][0])
     ui.geometryGroupBox.collapsed, ui.calibrateGroupBox.collapsed = True, False
     ui.calibrateButton.click()
@@ -153,7 +154,7 @@ def main() -> None:
         widget.cleanup()
         return
     if args.beads is not None:
-        calibrate(widget, args.beads.resolve(), args.out)
+        calibrate(widget, args.beads, args.out)  # its path is in the picture
         widget.cleanup()
         return
     with tempfile.TemporaryDirectory() as folder:
