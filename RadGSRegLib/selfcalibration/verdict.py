@@ -24,7 +24,7 @@ def judged(registration: Registration, refinement: CameraRefinement) -> Registra
         return _unrefined(registration, refinement)
     by_cameras = bounds.WIDER**2 * refinement.spread.by_cameras[0]
     points = refinement.points_from_centre
-    problem = _problem(refinement)
+    problem = doubt(refinement)
     done = doubted(registration, by_cameras, points, _words(refinement), problem)
     return replace(
         done,
@@ -63,8 +63,8 @@ def _words(refinement: CameraRefinement) -> str:
     return f"{said}; where all of them are together in the room stays nominal"
 
 
-def _problem(refinement: CameraRefinement) -> str:
-    """Why the cameras are not to be trusted; nothing where they are."""
+def doubt(refinement: CameraRefinement) -> str:
+    """Why the refined cameras are not to be trusted; nothing where they are."""
     if refinement.most_sigmas > bounds.MOST_SIGMAS:
         turned, shifted = max(refinement.turned_deg), max(refinement.shifted_mm)
         return (
@@ -115,4 +115,10 @@ def camera_record(refinement: CameraRefinement) -> dict[str, Any]:
         }
         for label, pose in refinement.ct_to_world.items()
     }
-    return {"views": views, "vertebrae": vertebrae, "settled_mm": refinement.settled_mm}
+    said = doubt(refinement)
+    return {
+        "views": views,
+        "vertebrae": vertebrae,
+        "settled_mm": refinement.settled_mm,
+        **({"doubt": said} if said else {}),
+    }
