@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +16,15 @@ def write_refined_views(case: Path, out: Path, stage: Path, refinement: CameraRe
     """Write the views of a ``case.json`` with refined cameras into the staging folder of ``out``.
 
     Pictures are named where they are, seen from ``out``. How sure the cameras are is beside the
-    vertebrae, not in the room.
+    vertebrae, not in the room. Refined ones that are not to be trusted stay nominal.
     """
     from ..cases import read_json_object, view_to_json, views_path, write_json
-    from ..selfcalibration import camera_covariances
+    from ..selfcalibration import with_spread
 
     path = views_path(case)
     file = read_json_object(path)
     entries: list[dict[str, Any]] = []
-    covariances = camera_covariances(refinement)
-    for entry, view in zip(file["views"], refinement.case.views, strict=True):
-        view = replace(view, camera_covariance=covariances[view.name])
+    for entry, view in zip(file["views"], with_spread(refinement), strict=True):
         picture = (path.parent / entry["image"]).resolve()
         image = Path(os.path.relpath(picture, out.resolve())).as_posix()
         written = view_to_json(view, image)

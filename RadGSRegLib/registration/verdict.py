@@ -175,6 +175,8 @@ def doubted(
     """
     quality = registration.quality
     error_mm = surface_error(by_cameras, points_from_centre)
+    # Beside what cameras that are held leave open.
+    all_cameras_mm = float(np.hypot(quality.get("calibration_error_mm", 0.0), error_mm))
     expected_mm = float(np.hypot(quality["expected_error_mm"], error_mm))
     confidence = quality["weakest_score"] - bounds.ERROR_WEIGHT * expected_mm
     status, reason = registration.status, registration.reason
@@ -184,9 +186,9 @@ def doubted(
             f"{quality['weakest_score']:.2f}, expected error {expected_mm:.2f} mm beside the "
             f"views, of the cameras alone {error_mm:.2f} mm): {said}"
         )
-        if not problem and (
-            confidence < bounds.SURE_CONFIDENCE or expected_mm > bounds.FAILED_ERROR_MM
-        ):
+        # A NaN is no agreement.
+        sure = confidence >= bounds.SURE_CONFIDENCE and expected_mm <= bounds.FAILED_ERROR_MM
+        if not problem and not sure:
             problem = (
                 f"the refined cameras leave {error_mm:.2f} mm at the vertebra (expected error "
                 f"{expected_mm:.2f} mm); calibrate by beads to be sure"
@@ -201,7 +203,7 @@ def doubted(
         quality={
             **quality,
             "expected_error_mm": expected_mm,
-            "calibration_error_mm": error_mm,
+            "calibration_error_mm": all_cameras_mm,
             "confidence": confidence,
         },
     )

@@ -3,5 +3,5 @@
 from .joint import CameraRefinement as CameraRefinement
 from .joint import NominalSpread as NominalSpread
 from .joint import refine_cameras as refine_cameras
-from .verdict import camera_covariances as camera_covariances
 from .verdict import judged as judged
+from .verdict import with_spread as with_spread

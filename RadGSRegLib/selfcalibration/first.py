@@ -92,6 +92,7 @@ def _shown(views: Sequence[View], points_world: Array) -> bool:
     for view in views:
         pixels = view.camera.project(points_world)
         inside = (pixels >= 0).all(axis=1) & (pixels < np.array(view.camera.size)).all(axis=1)
+        inside &= transform_points(view.camera.world_to_camera, points_world)[:, 2] > 0
         if inside.mean() < bounds.SHOWN_SHARE:
             return False
     return True

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ..cases import Case
+from ..cases import Case, View
 from ..errors import InputError
 from ..geometry import Array, transform_points, twist_about
 from ..registration import (
@@ -76,23 +76,25 @@ def nominal_views(case: Case) -> tuple[str, ...]:
 class CameraRefinement:
     """Cameras and vertebrae that explain the X-rays together.
 
-    ``case``: the case with refined cameras; ``refined``: the names of their views. ``ct_to_world``
+    ``case``: the case with refined cameras; ``refined``: the names of their views, ``nominal``: of
+    those whose geometry was only nominal. ``ct_to_world``
     of each vertebra (label: (4, 4)), the case's own first, and its ``scores`` (label: one for each
     view); ``spread`` is of the vertebrae in the same order. ``turned_deg`` and ``shifted_mm`` (at
-    the vertebrae) say by how much each camera was moved, ``most_sigmas`` how far that is in
-    standard deviations, at the most along any axis. ``settled_mm``: how far the last round moved
+    the vertebrae) say by how much each camera was moved, ``sigmas`` how far that is in standard
+    deviations, at the most along any axis. ``settled_mm``: how far the last round moved
     the vertebrae in their own frame. ``points_from_centre`` (N, 3) mm of the target's surface.
     ``problem``: why nothing was refined; cameras and pose are then those it began with.
     """
 
     case: Case
     refined: tuple[str, ...]
+    nominal: tuple[str, ...]
     ct_to_world: dict[int, Array]
     scores: dict[int, tuple[float, ...]]
     spread: Spread
     turned_deg: tuple[float, ...]
     shifted_mm: tuple[float, ...]
-    most_sigmas: float
+    sigmas: tuple[float, ...]
     settled_mm: float
     points_from_centre: Array
     seconds: float
@@ -172,6 +174,9 @@ def refine_cameras(
             done = joint.refined(report.part(0.4, 1.0))
         except _TooFewError as error:
             done = _unrefined(case, first.ct_to_world, str(error))
+        except np.linalg.LinAlgError:
+            problem = "the pictures do not fix them (no finite numbers); check the X-rays"
+            done = _unrefined(case, first.ct_to_world, problem)
     return replace(done, seconds=time.perf_counter() - began)
 
 
@@ -193,12 +198,13 @@ def _unrefined(case: Case, ct_to_world: Array, problem: str) -> CameraRefinement
     return CameraRefinement(
         case=case,
         refined=(),
+        nominal=tuple(view.name for view in case.views if view.nominal),
         ct_to_world={case.label: ct_to_world},
         scores={},
-        spread=Spread(np.zeros((1, 6, 6)), np.zeros((1, 6, 6)), np.zeros((count, 6, 6))),
+        spread=Spread(np.zeros((1, 6, 6)), np.zeros((1, 6, 6)), np.zeros((count, count, 6, 6))),
         turned_deg=(0.0,) * count,
         shifted_mm=(0.0,) * count,
-        most_sigmas=0.0,
+        sigmas=(0.0,) * count,
         settled_mm=0.0,
         points_from_centre=np.zeros((1, 3)),
         seconds=0.0,
@@ -247,8 +253,9 @@ class _Joint:
         self._stage(options.coarse, bounds.COARSE_ROUNDS, progress.part(0.0, 0.05))
         middle, fine = _patiently(options.middle), _patiently(options.fine)
         normal, _ = self._stage(middle, bounds.MIDDLE_ROUNDS, progress.part(0.05, 0.15))
-        for shares in (bounds.STRETCHES, bounds.SMALLER_STRETCHES):
-            normal = self._best_stretch(middle, shares, normal, progress.part(0.15, 0.25))
+        larger, smaller = bounds.STRETCHES, bounds.SMALLER_STRETCHES
+        normal = self._best_stretch(middle, larger, normal, progress.part(0.15, 0.21))
+        normal = self._best_stretch(middle, smaller, normal, progress.part(0.21, 0.25))
         if self._left_out(normal):
             self._stage(middle, 1, progress.part(0.25, 0.3))
         normal, settled_mm = self._stage(fine, bounds.FINE_ROUNDS, progress.part(0.3, 0.9))
@@ -283,14 +290,22 @@ class _Joint:
     def _best_stretch(
         self, stage: Stage, shares: Sequence[float], normal: Normal, progress: Progress
     ) -> Normal:
-        """Try the spine longer and shorter, a round each, and keep what explains pictures best."""
+        """Try the spine longer and shorter, a round each, and keep what explains pictures best.
+
+        Two cameras that are held say how long it is.
+        """
         unknowns, refine = self._unknowns(stage), stage.refine
+        refined = nominal_views(self._case)
+        held = [n for n, view in enumerate(self._case.views) if view.name not in refined]
+        if len(held) > 1:
+            return normal
         begun, best = self._setup, float(normal.scores.mean())
-        for share in shares:
-            there = stretched(unknowns, self._shown, begun, share)
+        for number, share in enumerate(shares):
+            part = progress.part(number / len(shares), (number + 1) / len(shares))
+            there = stretched(unknowns, self._shown, begun, share, held[0] if held else None)
             equations = Equations(unknowns, self._shown, stage, there)
             steps = refine.iterations, refine.steps_per_matrix
-            tried, state = descend(equations, there, *steps, progress)
+            tried, state = descend(equations, there, *steps, part)
             score = float(state.scores.mean())
             if score > best:
                 self._setup, normal, best = tried, state, score
@@ -339,13 +354,16 @@ class _Joint:
         case = with_cameras(self._case, setup.world_to_nominal)
         cameras = [view.camera for view in case.views]
         # Moved as one piece, all of it looks the same: the Hessian is that of where it was.
-        spread = spread_of(unknowns, setup, cameras, normal.hessian, self._points)
-        views = tuple(replace(view, nominal=False) for view in case.views)
+        refined = nominal_views(self._case)
+        known = len(refined) < len(case.views)
+        spread = spread_of(unknowns, setup, cameras, normal.hessian, self._points, known)
+        views = tuple(_refined_view(view, refined) for view in case.views)
         off = [twist_about(np.eye(4), shift, self._pivot) for shift in setup.world_to_nominal]
         labels = [target.label for target in self._targets]
         return CameraRefinement(
             case=replace(case, views=views),
-            refined=nominal_views(self._case),
+            refined=refined,
+            nominal=tuple(view.name for view in self._case.views if view.nominal),
             ct_to_world=dict(zip(labels, setup.ct_to_world, strict=False)),
             scores={
                 label: tuple(scores.tolist())
@@ -354,11 +372,19 @@ class _Joint:
             spread=spread,
             turned_deg=tuple(float(np.degrees(np.linalg.norm(twist[:3]))) for twist in off),
             shifted_mm=tuple(float(np.linalg.norm(twist[3:])) for twist in off),
-            most_sigmas=float(np.abs(np.array(off) / self._shown.deviations).max()),
+            sigmas=tuple(np.abs(np.array(off) / self._shown.deviations).max(axis=1).tolist()),
             settled_mm=settled_mm,
             points_from_centre=self._points[0] - self._targets[0].bodies.centre_ct,
             seconds=0.0,
         )
+
+
+def _refined_view(view: View, refined: Sequence[str]) -> View:
+    """A view without what was said of cameras that were refined since."""
+    crossed = {k: c for k, c in view.camera_covariance_with.items() if k not in refined}
+    if view.name in refined:
+        return replace(view, nominal=False, camera_covariance=None, camera_covariance_with={})
+    return replace(view, camera_covariance_with=crossed)
 
 
 def _patiently(stage: Stage) -> Stage:

@@ -18,11 +18,11 @@ from .unknowns import Setup, Unknowns
 
 @dataclass(frozen=True)
 class Spread:
-    """Covariances in the frame of the vertebrae.
+    """Covariances in the frame of the vertebrae, or of the room where a camera is held in it.
 
     ``targets`` (K, 6, 6) of each one's twist about its centre, along its CT's axes, and
-    ``by_cameras`` (K, 6, 6) the part of it that comes of the cameras; ``cameras`` (V, 6, 6) of
-    each camera's rotation vector (camera axes) and source (world axes), radians and mm.
+    ``by_cameras`` (K, 6, 6) the part of it that comes of the cameras; ``cameras`` (V, V, 6, 6) of
+    all cameras' rotation vectors (camera axes) and sources (world axes), radians and mm.
     """
 
     targets: Array
@@ -36,28 +36,36 @@ def spread_of(
     cameras: Sequence[Camera],
     hessian: Array,
     points_ct: Sequence[Array],
+    room_known: bool = False,
 ) -> Spread:
     """Return the spread that a Hessian (P, P) has at a setup; ``cameras`` as they are there,
-    ``points_ct``: some of each target's surface (N, 3), mm."""
-    covariance = np.linalg.inv(hessian)
-    covariance = (covariance + covariance.T) / 2.0
-    kept = _without_common_motion(unknowns, setup, points_ct)
-    common = kept @ covariance @ kept.T
+    ``points_ct``: some of each target's surface (N, 3), mm.
+
+    Raises LinAlgError for a Hessian without an inverse.
+    """
     first = 6 * unknowns.cameras
+    covariance = np.linalg.inv(hessian)
     # Were the cameras exact.
-    of_bones = np.linalg.inv(hessian[first:, first:])
+    of_bones = np.zeros_like(hessian)
+    of_bones[first:, first:] = np.linalg.inv(hessian[first:, first:])
+    if not room_known:
+        kept = _without_common_motion(unknowns, setup, points_ct)
+        covariance, of_bones = (kept @ c @ kept.T for c in (covariance, of_bones))
+    covariance = (covariance + covariance.T) / 2.0
     targets, by_cameras = [], []
     for number in range(len(unknowns.targets)):
         own = unknowns.of_piece(number)
-        inner = slice(own.start - first, own.stop - first)
-        targets.append(common[own, own])
-        by_cameras.append(_positive(common[own, own] - of_bones[inner, inner]))
-    turned = []
-    for number, camera in enumerate(cameras):
-        own = unknowns.of_camera(number)
-        change = _camera_by_twist(camera, unknowns.pivot_world)
-        turned.append(change @ common[own, own] @ change.T)
-    return Spread(np.array(targets), np.array(by_cameras), np.array(turned))
+        targets.append(covariance[own, own])
+        by_cameras.append(_positive(covariance[own, own] - of_bones[own, own]))
+    changes = [_camera_by_twist(camera, unknowns.pivot_world) for camera in cameras]
+    crossed = [
+        [
+            change @ covariance[unknowns.of_camera(a), unknowns.of_camera(b)] @ other.T
+            for b, other in enumerate(changes)
+        ]
+        for a, change in enumerate(changes)
+    ]
+    return Spread(np.array(targets), np.array(by_cameras), np.array(crossed))
 
 
 def _positive(matrix: Array) -> Array:
@@ -94,7 +102,8 @@ def _without_common_motion(unknowns: Unknowns, setup: Setup, points_ct: Sequence
     # The world's motion (6, P) of least squares to what the unknowns move.
     common = np.linalg.lstsq(np.concatenate(moves), np.concatenate(rows), rcond=None)[0]
     out = np.eye(unknowns.count)
-    for number, pose in enumerate(setup.ct_to_world):
+    moving = len(unknowns.targets if unknowns.alone else unknowns.pieces)
+    for number, pose in enumerate(setup.ct_to_world[:moving]):
         # The same motion as a piece's own twist.
         out[unknowns.of_piece(number)] -= unknowns.by_camera(number, pose) @ common
     for number in range(unknowns.cameras):

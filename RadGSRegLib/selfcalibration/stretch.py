@@ -13,21 +13,29 @@ from .equations import Shown
 from .unknowns import Setup, Unknowns
 
 
-def stretched(unknowns: Unknowns, shown: Shown, setup: Setup, share: float) -> Setup:
-    """Return the setup with all centres further from each other by a share, and all cameras that
-    are not held further from them by the same share, so that centres are shown where they were."""
+def stretched(
+    unknowns: Unknowns, shown: Shown, setup: Setup, share: float, held: int | None = None
+) -> Setup:
+    """Return the setup longer by a share: centres and sources further from a point by that share,
+    so that all centres are shown where they were.
+
+    The point is the middle of the targets, or the source of the view that is ``held``.
+    """
     centres = np.array(
         [
             pose[:3, :3] @ piece.centre_ct + pose[:3, 3]
             for pose, piece in zip(setup.ct_to_world, unknowns.pieces, strict=True)
         ]
     )
+    views = setup.views(shown.views)
     middle = centres[: len(unknowns.targets)].mean(axis=0)
+    if held is not None:
+        middle = views[held].camera.source_world
     poses = setup.ct_to_world.copy()
     poses[:, :3, 3] += share * (centres - middle)
-    cameras = []
-    for view, shift in zip(setup.views(shown.views), setup.world_to_nominal, strict=True):
-        beam_world = middle - view.camera.source_world
-        # The world further down the beam is the camera further up.
-        cameras.append(shift @ translation(share * beam_world))
+    cameras = [
+        # The world moved towards the middle is the camera moved away from it.
+        shift @ translation(share * (middle - view.camera.source_world))
+        for view, shift in zip(views, setup.world_to_nominal, strict=True)
+    ]
     return Setup(np.array(cameras), poses)

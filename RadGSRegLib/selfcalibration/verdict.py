@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cases import View
 from ..geometry import CAMERA_PARAMETERS, Array
 from ..registration import Registration, doubted
 from . import bounds
@@ -24,7 +25,7 @@ def judged(registration: Registration, refinement: CameraRefinement) -> Registra
         return _unrefined(registration, refinement)
     by_cameras = bounds.WIDER**2 * refinement.spread.by_cameras[0]
     points = refinement.points_from_centre
-    problem = _problem(refinement)
+    problem = doubt(refinement)
     done = doubted(registration, by_cameras, points, _words(refinement), problem)
     return replace(
         done,
@@ -32,7 +33,7 @@ def judged(registration: Registration, refinement: CameraRefinement) -> Registra
         timing_s=_with(done.timing_s, refinement.seconds),
         parameters={
             **done.parameters,
-            "nominal_geometry": list(refinement.refined),
+            "nominal_geometry": list(refinement.nominal),
             "refine_cameras": True,
         },
     )
@@ -63,47 +64,71 @@ def _words(refinement: CameraRefinement) -> str:
     return f"{said}; where all of them are together in the room stays nominal"
 
 
-def _problem(refinement: CameraRefinement) -> str:
-    """Why the cameras are not to be trusted; nothing where they are."""
-    if refinement.most_sigmas > bounds.MOST_SIGMAS:
-        turned, shifted = max(refinement.turned_deg), max(refinement.shifted_mm)
+def doubt(refinement: CameraRefinement) -> str:
+    """Why the refined cameras are not to be trusted; nothing where they are."""
+    numbers = (*refinement.sigmas, refinement.settled_mm, *refinement.spread.targets.ravel())
+    if not np.isfinite(numbers).all():
+        return "the refined cameras have no finite numbers; check the X-rays and the geometry"
+    worst = int(np.argmax(refinement.sigmas))
+    if refinement.sigmas[worst] > bounds.MOST_SIGMAS:
+        name = refinement.case.views[worst].name
+        turned, shifted = refinement.turned_deg[worst], refinement.shifted_mm[worst]
         return (
-            f"the refined cameras lie too far from where they were meant to be (up to {turned:.1f} "
-            f"degrees and {shifted:.0f} mm); check the geometry, the level and the clicks"
+            f"the refined camera of {name} lies too far from where it was meant to be "
+            f"({turned:.1f} degrees and {shifted:.0f} mm); check the geometry, the level and the "
+            "clicks"
+        )
+    if len(refinement.case.views) - len(refinement.refined) == 1:
+        return (
+            "one calibrated camera beside nominal ones tells the place along its beam only to "
+            "millimetres; calibrate a second one"
         )
     if refinement.settled_mm > bounds.SETTLED_MM:
         return f"cameras and vertebrae still moved by {refinement.settled_mm:.1f} mm at the end"
     return ""
 
 
-def camera_covariances(refinement: CameraRefinement) -> dict[str, Array]:
-    """How sure each refined camera is beside the vertebrae, by the views' names: (9, 9), in the
-    order of `geometry.CAMERA_PARAMETERS`; focal length and principal point count as exact."""
-    out = {}
-    for view, spread in zip(refinement.case.views, refinement.spread.cameras, strict=True):
-        covariance = np.zeros((CAMERA_PARAMETERS, CAMERA_PARAMETERS))
-        covariance[:6, :6] = bounds.WIDER**2 * spread
-        out[view.name] = covariance
-    return out
+def with_spread(refinement: CameraRefinement) -> list[View]:
+    """Return the refined case's views with how sure their refined cameras are beside the vertebrae
+    (in the room, where a camera is held in it): `View.camera_covariance` and
+    ``camera_covariance_with``; focal length and principal point count as exact.
+
+    Refined ones that are not to be trusted are nominal again.
+    """
+    views, nominal = refinement.case.views, bool(doubt(refinement))
+    refined = [n for n, view in enumerate(views) if view.name in refinement.refined]
+
+    def covariance(a: int, b: int) -> Array:
+        out = np.zeros((CAMERA_PARAMETERS, CAMERA_PARAMETERS))
+        out[:6, :6] = bounds.WIDER**2 * refinement.spread.cameras[a, b]
+        return out
+
+    return [
+        replace(
+            view,
+            nominal=nominal,
+            camera_covariance=covariance(n, n),
+            camera_covariance_with={views[m].name: covariance(n, m) for m in refined if m > n},
+        )
+        if n in refined
+        else view
+        for n, view in enumerate(views)
+    ]
 
 
 def camera_record(refinement: CameraRefinement) -> dict[str, Any]:
     """What ``registration.json`` says of refined cameras and of the vertebrae beside them."""
-    case = refinement.case
+    case, cameras = refinement.case, refinement.spread.cameras
     views = {
         view.name: {
             "extrinsic": view.camera.world_to_camera.tolist(),
             "refined": view.name in refinement.refined,
             "turned_deg": turned,
             "shifted_mm": shifted,
-            "source_sigma_mm": (bounds.WIDER * np.sqrt(np.diag(spread)[3:])).tolist(),
+            "source_sigma_mm": (bounds.WIDER * np.sqrt(np.diag(cameras[n, n])[3:])).tolist(),
         }
-        for view, turned, shifted, spread in zip(
-            case.views,
-            refinement.turned_deg,
-            refinement.shifted_mm,
-            refinement.spread.cameras,
-            strict=True,
+        for n, (view, turned, shifted) in enumerate(
+            zip(case.views, refinement.turned_deg, refinement.shifted_mm, strict=True)
         )
     }
     names = [view.name for view in case.views]
@@ -115,4 +140,10 @@ def camera_record(refinement: CameraRefinement) -> dict[str, Any]:
         }
         for label, pose in refinement.ct_to_world.items()
     }
-    return {"views": views, "vertebrae": vertebrae, "settled_mm": refinement.settled_mm}
+    said = doubt(refinement)
+    return {
+        "views": views,
+        "vertebrae": vertebrae,
+        "settled_mm": refinement.settled_mm,
+        **({"doubt": said} if said else {}),
+    }
