@@ -194,6 +194,16 @@ def test_a_result_that_knows_nothing_of_it_has_no_such_picture() -> None:
     assert draw_views(case, older).epipolar is None
 
 
+def test_two_views_of_one_source_are_drawn_without_a_line() -> None:
+    case, right = judged_at(0.0)
+    first, second = case.views
+    told = right.quality["views"]
+    views = {first.name: told[first.name], second.name: told[first.name]}
+    same = replace(case, views=(first, replace(second, camera=first.camera)))
+    quality = {**right.quality, "views": views}
+    assert draw_views(same, replace(right, quality=quality)).epipolar is not None
+
+
 def test_a_scene_of_a_single_view_has_no_consistency() -> None:
     from RadGSRegLib.registration.consistency import consistency
     from RadGSRegLib.registration.refine import Refined
