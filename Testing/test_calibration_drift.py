@@ -109,6 +109,41 @@ def test_what_the_covariances_explain_is_seldom_called_drift() -> None:
         assert (usual > 3.0).mean() < 0.015
 
 
+def together_runs(rng: np.random.Generator) -> tuple[list[KnownCamera], list[KnownCamera]]:
+    """Two runs, the phantom elsewhere in the second, whose cameras go wrong mostly together."""
+    turn = np.eye(9)
+    turn[3:6, 3:6] = Rotation.from_rotvec([0.3, -1.0, 0.6]).as_matrix().T
+    common, before, after = spread(9), list[KnownCamera](), list[KnownCamera]()
+    shared = [rng.multivariate_normal(np.zeros(9), common) for _ in range(2)]
+    for number, camera in enumerate(cameras()):
+        own = 0.05 * spread(number)
+        first, second = (
+            moved(camera, error + rng.multivariate_normal(np.zeros(9), own)) for error in shared
+        )
+        # It is enough that one of two views says it.
+        others = [f"v{n}" for n in range(number + 1, 3)]
+        name, all_in_all = f"v{number}", common + own
+        before.append(KnownCamera(name, first, all_in_all, dict.fromkeys(others, common)))
+        crossed = dict.fromkeys(others, turn @ common @ turn.T)
+        after.append(KnownCamera(name, elsewhere(second), turned(all_in_all), crossed))
+    return before, after
+
+
+def test_views_that_go_wrong_together_are_expected_to() -> None:
+    rng = np.random.default_rng(12)
+    told = [drift(*together_runs(rng), in_second_world(PLACE)) for _ in range(100)]
+    for sigmas in ([t.sigmas for t in told], [t.pairs[0].sigmas for t in told]):
+        usual = np.array(sigmas)
+        assert 0.33 < (usual > 0.0).mean() < 0.64
+        assert 0.07 < (usual > 1.0).mean() < 0.26
+
+
+def test_cameras_that_are_said_to_be_exact_are_refused() -> None:
+    exact = [KnownCamera(f"v{n}", c, np.zeros((9, 9))) for n, c in enumerate(cameras())]
+    with pytest.raises(InputError, match="v0: is said to be exact"):
+        drift(exact, exact, PLACE)
+
+
 def test_a_detector_that_was_moved_is_told_in_pixels_and_at_the_patient() -> None:
     rng = np.random.default_rng(6)
     shifted = np.array([0.0] * 7 + [6.0, 0.0])
@@ -195,6 +230,17 @@ def test_the_command_compares_with_an_earlier_run(tmp_path: Path) -> None:
     known = read_cameras(earlier)
     assert [k.name for k in known] == ["ap", "oblique"]
     assert known[0].covariance.shape == (9, 9)
+    crossed = np.diag(np.arange(9.0)) + np.eye(9, k=1)
+    content = json.loads(earlier.read_text("utf-8"))
+    content["views"][0]["camera_covariance_with"] = {"oblique": (1e-9 * crossed).tolist()}
+    (tmp_path / "together.json").write_text(json.dumps(content))
+    first, second = read_cameras(tmp_path / "together.json")
+    np.testing.assert_array_equal(first.crossed(second), 1e-9 * crossed)
+    np.testing.assert_array_equal(second.crossed(first), 1e-9 * crossed.T)
+    content["views"][1]["name"] = "ap"
+    (tmp_path / "twice.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match='view 2: has the name "ap" of another view'):
+        read_cameras(tmp_path / "twice.json")
 
 
 def test_a_chi_square_is_told_in_sigmas() -> None:

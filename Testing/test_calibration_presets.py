@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from RadGSRegLib.calibration import (
     save_preset,
 )
 from RadGSRegLib.cases import read_views, write_tiff
+from RadGSRegLib.commands.calibrate_grids import _by_name, distortion_used
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Camera, Distortion
 
@@ -161,6 +163,40 @@ def test_a_preset_of_one_device_makes_single_views_better_and_says_so() -> None:
     assert np.median(off["preset"]) < 0.6 * np.median(off["alone"])
     # They share the preset's own error, so they are not thirty independent draws.
     assert np.median(ratios) < 7.8
+
+
+def test_of_two_distances_the_nearer_is_meant() -> None:
+    close = replace(CARM, entries=(NEAR, replace(FAR, source_detector_mm=1001.5)))
+    assert close.at(1000.9).focal_px == FAR.focal_px
+    assert close.at(1000.6).focal_px == NEAR.focal_px
+    kept = close.with_entry(replace(FAR, source_detector_mm=1000.9, focal_px=2600.0))
+    assert [e.focal_px for e in kept.entries] == [2500.0, 2600.0]
+
+
+def test_two_distances_less_than_a_millimetre_apart_can_be_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "carm.json"
+    near = replace(FAR, source_detector_mm=1000.9)
+    save_preset(path, replace(CARM, entries=(NEAR, near)))
+    assert [e.source_detector_mm for e in read_preset(path).entries] == [1000.0, 1000.9]
+
+
+def test_grids_are_pictures_told_apart_by_their_names(tmp_path: Path) -> None:
+    for name in ("AP.nii.gz", "LA.tif", "notes.txt", "._LA.tif"):
+        (tmp_path / name).touch()
+    (tmp_path / "older.tif").mkdir()
+    assert _by_name(tmp_path) == {"AP": tmp_path / "AP.nii.gz", "LA": tmp_path / "LA.tif"}
+    (tmp_path / "LA.png").touch()
+    with pytest.raises(InputError, match=r"holds both LA\.png and LA\.tif"):
+        _by_name(tmp_path)
+
+
+def test_where_the_distortion_comes_from_is_told() -> None:
+    bent = Distortion((499.5, 499.5), 500.0, (0.01, 0.0), (0.02, 0.0))
+    args = Namespace(fit_distortion=False, grid=None)
+    assert distortion_used(args, Calibrating()) == "none"
+    assert distortion_used(args, Calibrating(distortion=bent)) == "preset"
+    assert distortion_used(Namespace(fit_distortion=True, grid=None), Calibrating()) == "fit"
+    assert distortion_used(Namespace(fit_distortion=False, grid=Path()), Calibrating()) == "grid"
 
 
 def as_mirrored(known: Intrinsics) -> Intrinsics:
@@ -304,9 +340,16 @@ def test_distortion_of_grids_by_the_command(
         scale = (said["distortion"]["unit_px"] / told["unit_px"]) ** 2
         assert said["distortion"]["radial"][0] == pytest.approx(scale * told["radial"][0], abs=4e-4)
         assert said["distortion"]["spiral"][0] == pytest.approx(scale * told["spiral"][0], abs=4e-4)
+    assert record["parameters"]["distortion"] == "grid"
     # Each picture has its own: the preset does not say that of one is that of all.
     (entry,) = read_preset(tmp_path / "carm.json").entries
     assert entry.distortion == "each"
+    # So it is of a single picture with a grid of its own.
+    single = ["calibrate", str(made / "v01.tif"), "--beads", "two-plates", *nominal]
+    alone = ["--save-preset", str(tmp_path / "alone.json"), "--out", str(tmp_path / "alone-v.json")]
+    assert cli.main([*single, *alone, "--grid", str(made / "grid")]) == 0
+    (of_one,) = read_preset(tmp_path / "alone.json").entries
+    assert of_one.distortion == "each"
     used = [*given, *nominal, "--preset", str(tmp_path / "carm.json")]
     assert cli.main([*used, "--out", str(tmp_path / "again.json")]) == 2
     assert "--grid" in capsys.readouterr().err

@@ -13,7 +13,8 @@ from test_tomography import CENTRE, about_centre, shown
 from RadGSRegLib.cases import View
 from RadGSRegLib.drr import SystemMatrix
 from RadGSRegLib.geometry import Camera
-from RadGSRegLib.reconstruction import cube
+from RadGSRegLib.reconstruction import Deadline, cube
+from RadGSRegLib.system import Progress
 from RadGSRegLib.tomography import bounds, solve
 from RadGSRegLib.tomography.beams import whole_beams
 from RadGSRegLib.tomography.consistency import contradictions
@@ -24,6 +25,7 @@ from RadGSRegLib.tomography.likeness import (
     likeness_moved,
     moved_cameras,
 )
+from RadGSRegLib.tomography.watch import Watch
 from RadGSRegLib.views import prepare_views
 
 GRID = cube(CENTRE, 200.0, 6.0)
@@ -73,6 +75,26 @@ def test_a_view_of_something_else_is_named(views: list[View]) -> None:
     noise = smooth(1, 1.0)[0].numpy()
     strange[5] = replace(views[5], pixels=(5.0 * noise + 5.0).astype(np.float32))
     assert named(strange) == ["V05"]
+
+
+def test_moved_cameras_are_not_tried_once_time_is_up(
+    views: list[View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every view is suspect here, and the time is up while the first one is looked at."""
+    deadline, calls = Deadline(None), list[int]()
+
+    def moved(*_: object) -> float:
+        calls.append(1)
+        deadline.struck = True
+        return -1.0
+
+    monkeypatch.setattr("RadGSRegLib.tomography.consistency.likeness_moved", moved)
+    monkeypatch.setattr(bounds, "LIKE_ENOUGH", 2.0)
+    beams = whole_beams(prepare_views(views), CENTRE, 64)
+    scores, odd = contradictions(beams, GRID, report=Watch(Progress(), "", deadline))
+    assert len(calls) == 1
+    assert odd == []
+    assert np.isfinite(scores).all()
 
 
 def test_agreement_sees_details_only() -> None:

@@ -8,14 +8,22 @@ shown by the cameras of both runs, with the two worlds laid on each other as wel
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..cases import CALIBRATION_MM, Fields, check_schema, read_covariance, read_json_object
+from ..cases import (
+    CALIBRATION_MM,
+    Fields,
+    check_schema,
+    read_covariance,
+    read_covariance_with,
+    read_json_object,
+)
 from ..errors import InputError
 from ..geometry import (
     CAMERA_PARAMETERS,
@@ -37,11 +45,22 @@ _ROUNDS = 12
 
 @dataclass(frozen=True)
 class KnownCamera:
-    """A view's camera and how sure it is: ``covariance`` (9, 9) as of `Calibrated`."""
+    """A view's camera and how sure it is: ``covariance`` (9, 9) and ``covariance_with`` as of
+    `Calibrated`; of two views it is enough that one of them has it."""
 
     name: str
     camera: Camera
     covariance: Array
+    covariance_with: Mapping[str, Array] = field(default_factory=dict)
+
+    def crossed(self, other: KnownCamera) -> Array:
+        """The covariance (9, 9) with another view's camera, whose numbers are its columns; zeros
+        where they were not calibrated together."""
+        if other.name in self.covariance_with:
+            return self.covariance_with[other.name]
+        if self.name in other.covariance_with:
+            return other.covariance_with[self.name].T
+        return np.zeros((CAMERA_PARAMETERS, CAMERA_PARAMETERS))
 
 
 @dataclass(frozen=True)
@@ -104,7 +123,8 @@ class Drift:
 def read_cameras(path: str | os.PathLike[str]) -> list[KnownCamera]:
     """Read the cameras of a ``views.json`` that `radgsreg calibrate` wrote, without its pictures.
 
-    Raises InputError for another file, and for a view that does not say how sure its camera is.
+    Raises InputError for another file, for a view that does not say how sure its camera is, and
+    for two of one name.
     """
     source = Path(path)
     if not source.is_file():
@@ -114,16 +134,19 @@ def read_cameras(path: str | os.PathLike[str]) -> list[KnownCamera]:
     entries = fields.need("views")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         fields.refuse('"views" must be a list of objects')
-    out = []
+    out = list[KnownCamera]()
     for number, entry in enumerate(entries, start=1):
         view = Fields(source, entry, f"view {number}")
         name = view.text("name")
+        if any(known.name == name for known in out):
+            view.refuse(f'has the name "{name}" of another view', "give each view its own name")
         covariance = read_covariance(view)
         if covariance is None:
             view.refuse('has no "camera_covariance"', "name the views.json of a calibration")
         columns, rows = (int(n) for n in view.numbers("size", (2,)))
         intrinsic, pose = view.numbers("intrinsic", (3, 3)), view.rigid("extrinsic")
-        out.append(KnownCamera(name, Camera(intrinsic, pose, columns, rows), covariance))
+        camera = Camera(intrinsic, pose, columns, rows)
+        out.append(KnownCamera(name, camera, covariance, read_covariance_with(view)))
     return out
 
 
@@ -139,7 +162,8 @@ def drift(before: Sequence[KnownCamera], after: Sequence[KnownCamera], place_wor
         What has drifted, in pixels, degrees and mm.
 
     Raises:
-        InputError: where no view is in both, or one has pictures of another size.
+        InputError: where no view is in both, or one has pictures of another size, or is said to be
+            exact in both runs.
 
     Example:
         >>> import numpy as np
@@ -158,6 +182,13 @@ def drift(before: Sequence[KnownCamera], after: Sequence[KnownCamera], place_wor
     for old, new in pairs:
         if old.camera.size != new.camera.size:
             raise InputError(new.name, "has a picture of another size than in the earlier run")
+        if not (old.covariance.any() or new.covariance.any()):
+            raise InputError(
+                new.name,
+                "is said to be exact in both runs (a covariance of zeros), so nothing tells drift "
+                "from chance",
+                "name the views.json of a calibration",
+            )
     at_patient_mm, sigmas = _at_patient(pairs, np.asarray(place_world, dtype=float))
     first = pairs[0]
     return Drift(
@@ -194,12 +225,10 @@ def _of_pair(
         def change_of(ca: Camera, cb: Camera, at: Array = at) -> Array:
             return _change(at, _relative(ca, cb))
 
-        for known, shift in (
-            (a, lambda c, b=b: change_of(c, b.camera)),
-            (b, lambda c, a=a: change_of(a.camera, c)),
-        ):
-            by_camera = _derivative(shift, known.camera)
-            covariance += by_camera @ known.covariance @ by_camera.T
+        by_a = _derivative(lambda c, b=b: change_of(c, b.camera), a.camera)
+        by_b = _derivative(lambda c, a=a: change_of(a.camera, c), b.camera)
+        both = by_a @ a.crossed(b) @ by_b.T
+        covariance += by_a @ a.covariance @ by_a.T + by_b @ b.covariance @ by_b.T + both + both.T
     square = float(change @ np.linalg.pinv(covariance, hermitian=True) @ change)
     turn, source = np.linalg.norm(change[:3]), np.linalg.norm(change[3:])
     names = (new_a.name, new_b.name)
@@ -245,22 +274,33 @@ def _at_patient(
         )
         rests.append(mm * rest)
         by_world.append(mm * by_old.reshape(-1, 6))
-        spreads.append([(k.covariance, mm * by.reshape(-1, CAMERA_PARAMETERS)) for k, by in parts])
+        spreads.append([(k, mm * by.reshape(-1, CAMERA_PARAMETERS)) for k, by in parts])
     normal = np.concatenate(by_world)
     # What laying the worlds on each other takes out.
     left = np.eye(len(normal)) - normal @ np.linalg.pinv(normal)
-    size, covariance = 2 * len(points), np.zeros_like(left)
-    for number, spread in enumerate(spreads):
-        at = slice(number * size, (number + 1) * size)
-        for own, by in spread:
-            covariance[at, at] += by @ own @ by.T
-    covariance = left @ covariance @ left
+    covariance = left @ _shown_covariance(spreads, 2 * len(points)) @ left
     total, mean = sum(float((rest**2).sum()) for rest in rests), float(np.trace(covariance))
     # A sum of squares with this mean and variance is nearly a scaled chi-square (Satterthwaite).
     spread_of = float((covariance**2).sum())
     freedom = mean**2 / max(spread_of, 1e-300)
     sigmas = normal_sigmas(total / max(mean, 1e-300) * freedom, freedom)
     return np.array([np.linalg.norm(rest, axis=1).max() for rest in rests]), sigmas
+
+
+def _shown_covariance(spreads: Sequence[Sequence[tuple[KnownCamera, Array]]], size: int) -> Array:
+    """That of what V views show (size V, size V), of how each run's camera moves it (size, 9)."""
+    out = np.zeros((size * len(spreads),) * 2)
+    at = [slice(n * size, (n + 1) * size) for n in range(len(spreads))]
+    for own, spread in zip(at, spreads, strict=True):
+        for known, by in spread:
+            out[own, own] += by @ known.covariance @ by.T
+    for i, j in combinations(range(len(spreads)), 2):
+        # Of the same run: two runs go wrong on their own.
+        for (a, by_a), (b, by_b) in zip(spreads[i], spreads[j], strict=True):
+            both = by_a @ a.crossed(b) @ by_b.T
+            out[at[i], at[j]] += both
+            out[at[j], at[i]] += both.T
+    return out
 
 
 def _laid_on(

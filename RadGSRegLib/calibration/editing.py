@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError
 from ..geometry import Array, distort
 from . import bounds
-from .exposures import Calibrating, Calibration, Exposure, as_shown, resection_of
+from .exposures import Calibrating, Calibration, Exposure, as_shown, resection_of, sighted
 from .given import GivenPairs, given_sighting, too_few
 from .guided import spots_near
 from .resection import Sighting, resect
@@ -85,12 +85,9 @@ class Editing:
             True
         """
         sightings = [
-            Sighting(
-                c.view.name, beads, c.spots, c.view.pairs, c.view.camera, c.spots.sigma_px,
-                exposure.distortion,
-            )
+            sighted(c, beads, exposure.distortion)
             for exposure, c in zip(exposures, done, strict=True)
-        ]  # fmt: skip
+        ]
         return cls._begun(exposures, beads, options or Calibrating(), sightings)
 
     @classmethod

@@ -158,20 +158,38 @@ def _sighting(exposure: Exposure, beads: Beads, options: Calibrating) -> tuple[S
     """The beads that a picture shows, and whether metal is dark (-1) or bright (+1)."""
     radii = radius_range_px(exposure, beads)
     spots, polarity = find_spots(exposure.pixels, radii, polarity=options.polarity)
-    straight, bent = spots, exposure.distortion
-    if bent is None and isinstance(options.distortion, Distortion):
-        bent = options.distortion
-    if bent is not None:
-        try:
-            straight = replace(spots, centres_px=undistort(spots.centres_px, bent))
-        except ValueError as error:
-            raise InputError(exposure.name, str(error), "take the distortion's own grid") from error
+    straight = replace(spots, centres_px=straightened(exposure, options, spots.centres_px)[0])
     clear = straight.some(np.arange(min(len(straight), bounds.CLEAREST * len(beads))))
     match = match_beads(exposure.name, beads, clear, exposure.rough)
     sighting = Sighting(
         exposure.name, beads, spots, match.pairs, match.camera, spots.sigma_px, exposure.distortion
     )
     return sighting, polarity
+
+
+def straightened(
+    exposure: Exposure, options: Calibrating, shown_px: Array
+) -> tuple[Array, Distortion | None]:
+    """Places (N, 2) of a picture without the distortion that is known of it, and that distortion.
+
+    Raises InputError for places that lie beyond what it says.
+    """
+    bent = exposure.distortion
+    if bent is None and isinstance(options.distortion, Distortion):
+        bent = options.distortion
+    if bent is None:
+        return shown_px, None
+    try:
+        return undistort(shown_px, bent), bent
+    except ValueError as error:
+        raise InputError(exposure.name, str(error), "take the distortion's own grid") from error
+
+
+def sighted(done: Calibration, beads: Beads, distortion: Distortion | None) -> Sighting:
+    """What a view was calibrated by, its camera as a start, with the distortion that is known of
+    its picture."""
+    view, spots = done.view, done.spots
+    return Sighting(view.name, beads, spots, view.pairs, view.camera, spots.sigma_px, distortion)
 
 
 def _again(exposure: Exposure, sighting: Sighting, view: Calibrated, polarity: int) -> Sighting:

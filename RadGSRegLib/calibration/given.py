@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Array, Camera, Distortion, affine, undistort
+from ..geometry import Array, Camera, affine
 from ..system import Progress
 from . import bounds
 from .assignment import refit
-from .exposures import Calibrating, Calibration, Exposure, as_shown, resection_of
+from .exposures import Calibrating, Calibration, Exposure, as_shown, resection_of, straightened
 from .p3p import three_point_poses
 from .resection import Sighting, resect
 from .spheres import shadows_px
@@ -90,14 +90,7 @@ def given_sighting(
     """
     if len(pairs.beads) < bounds.LEAST_PAIRS:
         raise too_few(exposure.name, len(pairs.beads))
-    straight, bent = pairs.spots_px, exposure.distortion
-    if bent is None and isinstance(options.distortion, Distortion):
-        bent = options.distortion
-    if bent is not None:
-        try:
-            straight = undistort(straight, bent)
-        except ValueError as error:
-            raise InputError(exposure.name, str(error), "take the distortion's own grid") from error
+    straight, bent = straightened(exposure, options, pairs.spots_px)
     camera = _first_camera(exposure, beads, pairs.beads, straight)
     outline = shadows_px(camera, beads, bent)[pairs.beads, 2]
     fit = fitted(exposure.pixels, pairs.spots_px, outline)

@@ -10,9 +10,9 @@ from scipy.stats import chi2
 
 from ..geometry import Array
 from . import bounds
-from .exposures import Calibrating, Calibration
+from .exposures import Calibrating, Calibration, sighted
 from .prior import Intrinsics
-from .resection import Resection, Sighting, resect
+from .resection import Resection, resect
 from .spheres import sphere_shift_px
 from .types import Beads
 
@@ -64,13 +64,7 @@ def check_preset(
         InputError: where the beads alone fix no camera.
     """
     bent = options.distortion
-    sightings = [
-        Sighting(
-            c.view.name, beads, c.spots, c.view.pairs, c.view.camera, c.spots.sigma_px,
-            None if bent == "fit" else c.view.distortion,
-        )
-        for c in done
-    ]  # fmt: skip
+    sightings = [sighted(c, beads, None if bent == "fit" else c.view.distortion) for c in done]
     free = resect(sightings, Resection(True, distortion=bent, sphere_shift=sphere_shift_px))[0]
     own = known.as_of(free.camera)
     now = Intrinsics.of(free.camera, free.covariance[6:, 6:])

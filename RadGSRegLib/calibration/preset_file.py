@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,12 @@ def read_preset(path: str | os.PathLike[str]) -> Preset:
     if not isinstance(mirrored, bool):
         fields.refuse('"mirrored" must be true or false')
     preset = Preset(fields.text("name").strip(), (int(columns), int(rows)), spacing, mirrored, ())
+    entries = dict[float, PresetEntry]()
     for number, data in enumerate(listed, start=1):
         entry = _entry(Fields(Path(path), data, f"distance {number}"))
-        before = len(preset.entries)
-        preset = preset.with_entry(entry)
-        if len(preset.entries) <= before:
+        if entries.setdefault(entry.source_detector_mm, entry) is not entry:
             fields.refuse(f"has two entries for {entry.source_detector_mm:g} mm")
-    return preset
+    return replace(preset, entries=tuple(entries[distance] for distance in sorted(entries)))
 
 
 def _entry(fields: Fields) -> PresetEntry:

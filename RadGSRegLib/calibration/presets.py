@@ -49,21 +49,29 @@ class Preset:
     entries: tuple[PresetEntry, ...]
 
     def with_entry(self, entry: PresetEntry) -> Preset:
-        """The same with an entry, in place of those of its distance (within 1 mm)."""
-        others = [
-            old
-            for old in self.entries
-            if not _same(old.source_detector_mm, entry.source_detector_mm)
-        ]
+        """The same with an entry, in place of the nearest of its distance (within 1 mm)."""
+        old = self._nearest(entry.source_detector_mm)
+        others = [other for other in self.entries if other is not old]
         every = sorted([*others, entry], key=lambda e: e.source_detector_mm)
         return replace(self, entries=tuple(every))
+
+    def _nearest(self, source_detector_mm: float) -> PresetEntry | None:
+        """The entry of a distance, mm; None where none is within 1 mm."""
+        near = min(
+            self.entries,
+            key=lambda e: abs(e.source_detector_mm - source_detector_mm),
+            default=None,
+        )
+        if near is None or not _same(near.source_detector_mm, source_detector_mm):
+            return None
+        return near
 
     def at(self, source_detector_mm: float) -> PresetEntry:
         """What is known at a distance, mm.
 
-        At an entry's distance, within 1 mm, that entry, its focal length as unsure as what is left
-        of the millimetre makes it. Between two entries focal length, principal
-        point and distortion go evenly from one to the other, and their covariance is wider: by a
+        At an entry's distance, within 1 mm, the nearest entry, its focal length as unsure as what
+        is left of the millimetre makes it. Between two entries focal length, principal point and
+        distortion go evenly from one to the other, and their covariance is wider: by a
         millimetre of distance, by what the focal length goes not in proportion to the distance, and
         by what the principal point moves, from the nearer entry to there.
 
@@ -83,11 +91,11 @@ class Preset:
             True
         """
         distances = [entry.source_detector_mm for entry in self.entries]
-        for entry in self.entries:
-            if _same(entry.source_detector_mm, source_detector_mm):
-                share = source_detector_mm / entry.source_detector_mm - 1.0
-                unsure = np.diag([share * entry.focal_px, 0.0, 0.0]) ** 2
-                return replace(entry, covariance=entry.covariance + unsure)
+        entry = self._nearest(source_detector_mm)
+        if entry is not None:
+            share = source_detector_mm / entry.source_detector_mm - 1.0
+            unsure = np.diag([share * entry.focal_px, 0.0, 0.0]) ** 2
+            return replace(entry, covariance=entry.covariance + unsure)
         if not distances[0] < source_detector_mm < distances[-1]:
             which = f"{distances[0]:g} mm"
             if len(distances) > 1:

@@ -11,9 +11,9 @@ from scipy.stats import chi2
 from ..errors import InputError
 from ..geometry import Array
 from . import bounds
-from .exposures import Calibrating, Calibration
+from .exposures import Calibrating, Calibration, sighted
 from .prior import Intrinsics
-from .resection import Resection, Sighting, resect
+from .resection import Resection, resect
 from .spheres import sphere_shift_px
 from .types import Beads
 
@@ -130,12 +130,10 @@ def check_shared(
 
 def _alone(c: Calibration, beads: Beads) -> Intrinsics | None:
     """What a view says by itself; None where it fixes no camera."""
-    sighting = Sighting(
-        c.view.name, beads, c.spots, c.view.pairs, c.view.camera, c.spots.sigma_px,
-        c.view.distortion,
-    )  # fmt: skip
     try:
-        (view,) = resect([sighting], Resection(sphere_shift=sphere_shift_px))
+        (view,) = resect(
+            [sighted(c, beads, c.view.distortion)], Resection(sphere_shift=sphere_shift_px)
+        )
     except InputError:
         return None
     return Intrinsics.of(view.camera, view.covariance[6:, 6:])

@@ -32,6 +32,7 @@ from .itk_image import volume_from_itk as volume_from_itk
 from .itk_image import volume_to_itk as volume_to_itk
 from .itk_image import write_itk as write_itk
 from .joint_covariance import camera_covariances_with as camera_covariances_with
+from .joint_covariance import read_covariance_with as read_covariance_with
 from .json_input import Fields as Fields
 from .json_input import did_you_mean as did_you_mean
 from .json_input import read_json_object as read_json_object

@@ -13,7 +13,7 @@ from ..choices import CAMERA_FORMATS
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
 from .arguments import add_path, add_progress, positive_mm, whole
-from .calibrate_grids import distortion_of_grids, picture
+from .calibrate_grids import PICTURES, distortion_of_grids, distortion_used, picture, plain_name
 from .calibrate_presets import (
     add_preset_arguments,
     check_record,
@@ -32,19 +32,6 @@ if TYPE_CHECKING:
     from ..calibration import Beads, Calibrating, Calibration, GivenPairs
     from ..cases import Ledger
 
-_PICTURES = {
-    ".tif",
-    ".tiff",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".dcm",
-    ".ima",
-    ".mha",
-    ".nrrd",
-    ".nii",
-    ".gz",
-}
 # Of a calibration before, which this one may not have.
 _EARLIER = re.compile(r"(beads|matrix|opencv|mayacam|corrected)_.+|rtk\.xml")
 
@@ -176,7 +163,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             "software": software_versions(),
             "parameters": {
                 "shared_intrinsics": options.shared_intrinsics,
-                "distortion": "fit" if args.fit_distortion else "grid" if args.grid else "none",
+                "distortion": distortion_used(args, options),
                 "pairs": "searched" if args.pairs is None else "given",
                 "notes": list(ledger.notes),
             },
@@ -220,7 +207,7 @@ def _files(images: Sequence[Path], but: Path | None) -> list[Path]:
         within = [
             p
             for p in sorted(path.iterdir())
-            if p.suffix.lower() in _PICTURES and not p.name.startswith(".")
+            if p.suffix.lower() in PICTURES and not p.name.startswith(".")
         ]
         if not within:
             raise InputError(path, "holds no pictures", "name the files")
@@ -236,8 +223,7 @@ def _read(args: argparse.Namespace, ledger: Ledger) -> Pictures:
     read, stems = Pictures([], [], []), set[str]()
     for path in _files(args.images, args.grid):
         image = picture(path, args.frame, ledger)
-        plain = path.name.removesuffix(path.suffix).removesuffix(".nii")
-        base = view_name(plain) or "view"
+        base = view_name(plain_name(path)) or "view"
         name, number = base, 1
         while file_stem(name).lower() in stems:
             number += 1

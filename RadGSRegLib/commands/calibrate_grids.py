@@ -11,8 +11,37 @@ from ..errors import InputError
 from .calibrated_files import Pictures
 
 if TYPE_CHECKING:
+    from ..calibration import Calibrating
     from ..cases import Ledger, XrayImage
     from ..geometry import Distortion
+
+PICTURES = {
+    ".tif",
+    ".tiff",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".dcm",
+    ".ima",
+    ".mha",
+    ".nrrd",
+    ".nii",
+    ".gz",
+}
+
+
+def plain_name(path: Path) -> str:
+    """A picture's name without its ending."""
+    return path.name.removesuffix(path.suffix).removesuffix(".nii")
+
+
+def distortion_used(args: argparse.Namespace, options: Calibrating) -> str:
+    """Where the distortion that pictures were calibrated with comes from."""
+    if args.fit_distortion:
+        return "fit"
+    if args.grid is not None:
+        return "grid"
+    return "none" if options.distortion is None else "preset"
 
 
 def picture(path: Path, frame: int | None, ledger: Ledger) -> XrayImage:
@@ -37,18 +66,33 @@ def distortion_of_grids(
     folder: then each exposure gets that of its own grid, which bears its file's name."""
     if not args.grid.is_dir():
         return _of_grid(args.grid, read, ledger)
-    grids = {p.stem: p for p in sorted(args.grid.iterdir()) if not p.name.startswith(".")}
+    grids = _by_name(args.grid)
     for number, (exposure, path) in enumerate(zip(read.exposures, read.paths, strict=True)):
-        if path.stem not in grids:
+        name = plain_name(path)
+        if name not in grids:
             raise InputError(
                 args.grid,
                 f"holds no picture of the grid for {path.name}",
-                f"it must be called {path.stem}, with any ending",
+                f"it must be called {name}, with any ending of a picture",
             )
         own = Pictures([exposure], [path], [None])
-        bent = _of_grid(grids[path.stem], own, ledger)
+        bent = _of_grid(grids[name], own, ledger)
         read.exposures[number] = replace(exposure, distortion=bent)
     return None
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """The pictures of a folder by their names without endings; InputError for two of one name."""
+    out = dict[str, Path]()
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in PICTURES or not path.is_file():
+            continue
+        other = out.setdefault(plain_name(path), path)
+        if other != path:
+            raise InputError(
+                folder, f"holds both {other.name} and {path.name}", "keep the one that is the grid"
+            )
+    return out
 
 
 def _of_grid(path: Path, read: Pictures, ledger: Ledger) -> Distortion:

@@ -151,12 +151,12 @@ def preset_to_save(
 
     view, exposure = done[0].view, read.exposures[0]
     known = Intrinsics.of(view.camera, view.covariance[6:, 6:])
-    bends = {c.view.distortion for c in done}
+    each = any(e.distortion is not None for e in read.exposures)
     covariance = 0.5 * (known.covariance + known.covariance.T)
     focal, column, row = (float(x) for x in known.mean_px)
     entry = PresetEntry(
         _distance_mm(read, "--save-preset"), focal, (column, row), covariance,
-        "each" if len(bends) > 1 else bends.pop(),
+        "each" if each else view.distortion,
     )  # fmt: skip
     preset = Preset(
         args.save_preset.stem, known.size, exposure.spacing_mm, known.mirrored, (entry,)

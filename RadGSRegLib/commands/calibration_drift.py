@@ -113,7 +113,10 @@ def compared(
 
     earlier = read_cameras(path)
     ledger.add_file(path)
-    views = [KnownCamera(c.view.name, c.view.camera, c.view.covariance) for c in done]
+    views = [
+        KnownCamera(c.view.name, c.view.camera, c.view.covariance, c.view.covariance_with)
+        for c in done
+    ]
     if not {known.name for known in earlier} & {known.name for known in views}:
         names = ", ".join(known.name for known in earlier)
         raise InputError(path, f"has none of these views ({names})", "name the pictures alike")

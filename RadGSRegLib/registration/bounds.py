@@ -195,5 +195,8 @@ SURE_EDGES = 0.25
 # as much as a calibration may be off there (cases.CALIBRATION_MM). With true cameras 0.00 to 0.06
 # (realistic, seeds 81300 to 81304), with one 2 mm off 1.98 to 2.12, with one 3 mm off 2.59 to 4.24.
 SURE_EPIPOLAR_MM = 1.0
+# From so many pairs of a view on their median decides, below the largest: the median of two is
+# their mean, which halves a contradiction that one of them alone can show.
+MEDIAN_PAIRS = 3
 # An expected error above this is no registration. No evidence.
 FAILED_ERROR_MM = 1.0

@@ -28,20 +28,39 @@ class Consistency:
     """Where V views alone put the target, against a pose that was fitted to all.
 
     ``names``; ``shifts_px`` (V, 2): how much farther, column and row, each puts its centre;
-    ``across_mm`` (V,): by how much each contradicts the others across the epipolar lines, at the
-    target (the median over the others; NaN: all others look along the same line); ``turns_deg``
-    (V,): likewise by how much each turns it against the others.
+    ``pairs_mm`` (V, V): by how much two contradict each other across the epipolar lines, at the
+    target, as of `across`; ``turns_deg`` (V,): by how much each turns it against the others.
     """
 
     names: tuple[str, ...]
     shifts_px: Array
-    across_mm: Array
+    pairs_mm: Array
     turns_deg: Array
 
     @property
+    def finite(self) -> bool:
+        """Whether all that the views ask for is a number; pairs without an angle do not count."""
+        numbers = (self.shifts_px, self.turns_deg)
+        return all(np.isfinite(n).all() for n in numbers) and not np.isinf(self.pairs_mm).any()
+
+    @property
+    def across_mm(self) -> Array:
+        """By how much each view (V,) contradicts the others: the median of its pairs; NaN where it
+        has none."""
+        return np.array([np.median(own) if len(own) else np.nan for own in self._told])
+
+    @property
     def epipolar_mm(self) -> float | None:
-        """That of the view that contradicts the others most; None where no two can."""
-        return None if np.isnan(self.across_mm).all() else float(np.nanmax(self.across_mm))
+        """That of the view that contradicts the others most; None where no two can, or no number is
+        known.
+
+        Of a view with one or two pairs the larger one counts: a median of two would halve what
+        only one of them can show.
+        """
+        decisive = self._decisive_mm
+        if not self.finite or np.isnan(decisive).all():
+            return None
+        return float(np.nanmax(decisive))
 
     @property
     def apart_deg(self) -> float:
@@ -50,18 +69,35 @@ class Consistency:
 
     @property
     def worst(self) -> str:
-        """The view that contradicts the others most, by its name; of two both."""
-        if len(self.names) == 2:
-            return " and ".join(self.names)
-        return self.names[int(np.nanargmax(self.across_mm))]
+        """The view that contradicts the others most, by its name; both of a pair that decides."""
+        number = int(np.nanargmax(self._decisive_mm))
+        if len(self._told[number]) >= bounds.MEDIAN_PAIRS:
+            return self.names[number]
+        both = sorted((number, int(np.nanargmax(self.pairs_mm[number]))))
+        return " and ".join(self.names[n] for n in both)
+
+    @property
+    def _told(self) -> list[Array]:
+        """What the pairs of each view say."""
+        return [own[~np.isnan(own)] for own in self.pairs_mm]
+
+    @property
+    def _decisive_mm(self) -> Array:
+        largest = [own.max() if len(own) else np.nan for own in self._told]
+        few = np.array([len(own) < bounds.MEDIAN_PAIRS for own in self._told])
+        return np.where(few, largest, self.across_mm)
 
     def to_quality(self) -> dict[str, float]:
-        """What a result says of all views."""
+        """What a result says of all views; nothing where that is no number."""
+        if not self.finite:
+            return {}
         across_mm = {} if self.epipolar_mm is None else {"epipolar_mm": self.epipolar_mm}
         return {**across_mm, "apart_deg": self.apart_deg}
 
     def of_view(self, number: int) -> dict[str, Any]:
-        """What a result says of a view."""
+        """What a result says of a view; nothing where that is no number."""
+        if not self.finite:
+            return {}
         out: dict[str, Any] = {"alone_px": self.shifts_px[number].tolist()}
         if len(self.names) > 2:
             if np.isfinite(self.across_mm[number]):
@@ -103,28 +139,30 @@ def shift_world(camera: Camera, before_world: Array, after_world: Array) -> Arra
 
 
 def across(cameras: Sequence[Camera], point_world: Array, shifts_world: Sequence[Array]) -> Array:
-    """By how much each view (V,) contradicts the others about where a point (3,) is, mm.
+    """By how much each two views (V, V) contradict each other about where a point (3,) is, mm.
 
     ``shifts_world`` (3,) of each, of which only what it shows counts. Of a pair of views it is the
-    difference across the plane through both sources and the point; of a view the median of its
-    pairs, NaN where it has none whose rays meet at an angle.
+    difference across the plane through both sources and the point; NaN where their rays do not
+    meet at an angle, infinite where a shift is no number.
     """
     rays = [(point_world - camera.source_world) for camera in cameras]
     rays = [ray / np.linalg.norm(ray) for ray in rays]
-    apart: list[list[float]] = [[] for _ in cameras]
+    out = np.full((len(cameras), len(cameras)), np.nan)
     for a, b in itertools.combinations(range(len(cameras)), 2):
         normal = np.cross(rays[a], rays[b])
         sine = float(np.linalg.norm(normal))
         if sine < np.sin(np.radians(bounds.LEAST_ANGLE_DEG)):
             continue
         mm = abs(float(normal @ (shifts_world[a] - shifts_world[b]))) / sine
-        apart[a].append(mm)
-        apart[b].append(mm)
-    return np.array([np.median(own) if own else np.nan for own in apart])
+        out[a, b] = out[b, a] = mm if np.isfinite(mm) else np.inf
+    return out
 
 
 def turned_apart(poses: Sequence[Array]) -> Array:
-    """By how much each of V poses (4, 4) is turned against the others (V,), degrees: the median."""
+    """By how much each of V poses (4, 4) is turned against the others (V,), degrees: the median;
+    NaN where a pose is no number."""
+    if not np.isfinite(poses).all():
+        return np.full(len(poses), np.nan)
     turns = [Rotation.from_matrix(pose[:3, :3]) for pose in poses]
     apart = [
         [np.degrees((turn * other.inv()).magnitude()) for other in turns if other is not turn]

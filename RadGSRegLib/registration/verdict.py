@@ -125,10 +125,16 @@ def mistrust_calibration(verdict: Verdict, evidence: Evidence, loose: Sequence[s
 
 def mistrust_contradiction(verdict: Verdict, consistency: Consistency | None) -> Verdict:
     """Return no `ok` where the views contradict one another by more than a right pose and right
-    cameras ever did."""
-    if verdict.status != "ok" or consistency is None or consistency.epipolar_mm is None:
+    cameras ever did, or one of them alone gives no numbers."""
+    if verdict.status != "ok" or consistency is None:
         return verdict
-    if consistency.epipolar_mm <= bounds.SURE_EPIPOLAR_MM:
+    if not consistency.finite:
+        return Verdict(
+            "uncertain",
+            "a view alone gives no finite numbers, so nothing says whether the views contradict "
+            "one another; check the X-rays and the geometry",
+        )
+    if consistency.epipolar_mm is None or consistency.epipolar_mm <= bounds.SURE_EPIPOLAR_MM:
         return verdict
     return Verdict(
         "uncertain",

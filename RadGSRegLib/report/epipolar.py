@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # So far to either side of the centre, mm at the bone.
 _REACH_MM = 14.0
+# A shorter line has no direction.
+_LEAST_PX = 1.0
 _PER_ROW = 4
 _ALONE, _OTHERS, _INK = "#22d3ee", "#f472b6", "#334155"
 _HALO = (withStroke(linewidth=2.6, foreground="#000000aa"),)
@@ -48,7 +50,9 @@ def epipolar_png(
         for other, place in zip(views, alone, strict=True):
             if other is not view:
                 ends = view.camera.project(_along(other.camera, place, centre[0]))
-                axes.axline(ends[0], ends[1], color=_OTHERS, linewidth=1.3, path_effects=_HALO)
+                # From the same source its ray is a point.
+                if np.linalg.norm(ends[1] - ends[0]) > _LEAST_PX:
+                    axes.axline(ends[0], ends[1], color=_OTHERS, linewidth=1.3, path_effects=_HALO)
         axes.plot(
             *alone[number], "+", color=_ALONE, markersize=13, markeredgewidth=1.8,
             path_effects=_HALO,

@@ -103,12 +103,14 @@ def contradictions(
         poor = [n for n, score in enumerate(now) if score < least]
         ahead = leads(images[poor], some.values[poor], some.weight[poor], some.pixel_mm)
         beside = {n for n, lead in zip(poor, ahead, strict=True) if not lead >= bounds.LEAST_LEAD}
-        wrong = [
-            n
-            for left, voxels in turns
-            for n in left
-            if _elsewhere(alike[n], n in beside, some.some([n]), voxels, grid)
-        ]
+        wrong = list[int]()
+        for left, voxels in turns:
+            for n in left:
+                # Each may take a hundred projections.
+                if report is not None and report.late:
+                    return scores, sorted(odd)
+                if _elsewhere(alike[n], n in beside, some.some([n]), voxels, grid):
+                    wrong.append(n)
         if not wrong:
             break
         odd.append(kept.pop(min(wrong, key=lambda n: alike[n] + now[n])))
@@ -126,11 +128,13 @@ def _still_odd(lines: Beams, grid: Box, odd: list[int], report: Watch | None) ->
         return odd
     here = lines.some(odd)
     alike = likeness(_matrix(here, grid).forward(voxels), here.values, here.weight)
-    return [
-        n
-        for number, n in enumerate(odd)
-        if _elsewhere(alike[number], True, here.some([number]), voxels, grid)
-    ]
+    still = list[int]()
+    for number, n in enumerate(odd):
+        if report is not None and report.late:
+            return odd
+        if _elsewhere(alike[number], True, here.some([number]), voxels, grid):
+            still.append(n)
+    return still
 
 
 def _elsewhere(alike: float, beside: bool, view: Beams, voxels: Tensor, grid: Box) -> bool:

@@ -45,7 +45,10 @@ def run(seed: int, low_px: float = 0.0, turn_deg: float = 0.0) -> list[KnownCame
         pixels = picture(view, seed=10 * seed + number)
         exposures.append(Exposure(name, pixels, (PIXEL, PIXEL), DISTANCE + 12.0))
     done = calibrate(exposures, BEADS)
-    return [KnownCamera(c.view.name, c.view.camera, c.view.covariance) for c in done]
+    return [
+        KnownCamera(c.view.name, c.view.camera, c.view.covariance, c.view.covariance_with)
+        for c in done
+    ]
 
 
 def row(title: str, told: list[Drift]) -> str:
