@@ -218,21 +218,20 @@ def _of_pair(
     (old_a, new_a), (old_b, new_b) = first, second
     was = _relative(old_a.camera, old_b.camera)
     change = _change(was, _relative(new_a.camera, new_b.camera))
-    covariance = np.zeros((6, 6))
-    for a, b in ((old_a, old_b), (new_a, new_b)):
-        at = _relative(a.camera, b.camera)
-
-        def change_of(ca: Camera, cb: Camera, at: Array = at) -> Array:
-            return _change(at, _relative(ca, cb))
-
-        by_a = _derivative(lambda c, b=b: change_of(c, b.camera), a.camera)
-        by_b = _derivative(lambda c, a=a: change_of(a.camera, c), b.camera)
-        both = by_a @ a.crossed(b) @ by_b.T
-        covariance += by_a @ a.covariance @ by_a.T + by_b @ b.covariance @ by_b.T + both + both.T
+    covariance = _pair_covariance(old_a, old_b) + _pair_covariance(new_a, new_b)
     square = float(change @ np.linalg.pinv(covariance, hermitian=True) @ change)
     turn, source = np.linalg.norm(change[:3]), np.linalg.norm(change[3:])
     names = (new_a.name, new_b.name)
     return PairDrift(names, float(np.degrees(turn)), float(source), normal_sigmas(square, 6.0))
+
+
+def _pair_covariance(a: KnownCamera, b: KnownCamera) -> Array:
+    """The covariance (6, 6) of where b is in the axes of a."""
+    at = _relative(a.camera, b.camera)
+    by_a = _derivative(lambda camera: _change(at, _relative(camera, b.camera)), a.camera)
+    by_b = _derivative(lambda camera: _change(at, _relative(a.camera, camera)), b.camera)
+    both = by_a @ a.crossed(b) @ by_b.T
+    return np.asarray(by_a @ a.covariance @ by_a.T + by_b @ b.covariance @ by_b.T + both + both.T)
 
 
 def _relative(a: Camera, b: Camera) -> Array:
