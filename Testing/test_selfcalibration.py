@@ -32,7 +32,13 @@ from RadGSRegLib.registration import Registration, case_bodies, register_case, s
 from RadGSRegLib.selfcalibration import CameraRefinement, judged, refine_cameras, with_spread
 from RadGSRegLib.selfcalibration import bounds as limits
 from RadGSRegLib.selfcalibration.equations import Equations, Shown
-from RadGSRegLib.selfcalibration.first import cut_off, meeting_clicks, shown, whole, with_cameras
+from RadGSRegLib.selfcalibration.first import (
+    cut_off,
+    in_every_view,
+    meeting_clicks,
+    whole,
+    with_cameras,
+)
 from RadGSRegLib.selfcalibration.gauge import as_meant, in_common_frame
 from RadGSRegLib.selfcalibration.spread import spread_of
 from RadGSRegLib.selfcalibration.stretch import stretched
@@ -286,7 +292,7 @@ def test_vertebrae_are_used_that_ct_and_views_hold() -> None:
     points_ct = whole(case)
     assert next(iter(points_ct)) == 22
     assert set(points_ct) == set(LABELS)
-    assert set(shown(case, points_ct, truth(_true()))) == set(LABELS)
+    assert set(in_every_view(case, points_ct, truth(_true()))) == set(LABELS)
 
     def narrow(view: Any) -> Any:
         # So few rows that L2 and L4 are not in the picture.
@@ -295,7 +301,7 @@ def test_vertebrae_are_used_that_ct_and_views_hold() -> None:
         intrinsic[1, 2] -= 92.0
         return replace(view, camera=replace(camera, intrinsic=intrinsic))
 
-    left = shown(with_views(case, narrow), points_ct, truth(_true()))
+    left = in_every_view(with_views(case, narrow), points_ct, truth(_true()))
     assert left[0] == 22
     assert len(left) < 3
     sacrum = replace(case, label_names={**case.label_names, 21: "sacrum"})

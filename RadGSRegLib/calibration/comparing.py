@@ -262,13 +262,13 @@ def _at_patient(
     unlikely all of it is (`normal_sigmas`)."""
     grid = np.stack(np.meshgrid(*[np.linspace(-1.0, 1.0, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
     points = place_world + bounds.PATIENT_MM * grid
-    to_before = _laid_on(pairs, points, place_world)
+    world_to_earlier = _laid_on(pairs, points, place_world)
     rests, by_world, spreads = [], [], []
     for old, new in pairs:
         mm = _mm_per_px(new.camera, place_world)
-        rest, by_old = _shown(old, new, to_before, points)
+        rest, by_old = _shown(old, new, world_to_earlier, points)
         parts = (
-            (old, projection_by_camera(old.camera, transform_points(to_before, points))),
+            (old, projection_by_camera(old.camera, transform_points(world_to_earlier, points))),
             (new, projection_by_camera(new.camera, points)),
         )
         rests.append(mm * rest)
@@ -308,29 +308,29 @@ def _laid_on(
     """The pose (4, 4) of this world in the earlier one that lets the earlier cameras show points
     most nearly as these do."""
     old, new = pairs[0]
-    to_before = invert_rigid(old.camera.world_to_camera) @ new.camera.world_to_camera
+    world_to_earlier = invert_rigid(old.camera.world_to_camera) @ new.camera.world_to_camera
     for _ in range(_ROUNDS):
         normal, pull = np.zeros((6, 6)), np.zeros(6)
         for old, new in pairs:
-            rest, by_world = _shown(old, new, to_before, points)
+            rest, by_world = _shown(old, new, world_to_earlier, points)
             scale = _mm_per_px(new.camera, place_world) ** 2
             flat = by_world.reshape(-1, 6)
             normal += scale * flat.T @ flat
             pull += scale * flat.T @ rest.reshape(-1)
         step = np.linalg.pinv(normal, hermitian=True) @ pull
         # About the points' middle: far away turns and shifts look alike.
-        middle = transform_points(to_before, points).mean(axis=0)
+        middle = transform_points(world_to_earlier, points).mean(axis=0)
         there, back = affine(np.eye(3), middle), affine(np.eye(3), -middle)
-        to_before = there @ exp_se3(step) @ back @ to_before
-    return to_before
+        world_to_earlier = there @ exp_se3(step) @ back @ world_to_earlier
+    return world_to_earlier
 
 
 def _shown(
-    old: KnownCamera, new: KnownCamera, to_before: Array, points: Array
+    old: KnownCamera, new: KnownCamera, world_to_earlier: Array, points: Array
 ) -> tuple[Array, Array]:
     """How much farther points are shown now (N, 2) pixels, and how what was shown before moves
     with the pose of this world in the earlier one (N, 2, 6), about the points' middle."""
-    there = transform_points(to_before, points)
+    there = transform_points(world_to_earlier, points)
     by_point = projection_by_point(old.camera, there)
     arm = there - there.mean(axis=0)
     by_world = np.concatenate([by_point @ -skew(arm), by_point], axis=2)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def write_refined_views(case: Path, out: Path, stage: Path, refinement: CameraRefinement) -> None:
     """Write the views of a ``case.json`` with refined cameras into the staging folder of ``out``.
 
-    Pictures are named where they are, seen from ``out``. How sure the cameras are is beside the
-    vertebrae, not in the room. Refined ones that are not to be trusted stay nominal.
+    Pictures are named where they are, seen from ``out``; what else is said of refined cameras is
+    that of `selfcalibration.with_spread`.
     """
     from ..cases import read_json_object, view_to_json, views_path, write_json
     from ..selfcalibration import with_spread

@@ -113,20 +113,23 @@ def consistency(
     scene = refiner.scene
     if len(scene.views) < 2:
         return None
-    alone = [at.ct_to_world for at in refiner.refine_alone(stage, best, progress)]
-    points, cameras = scene.distance_points_ct, [view.camera for view in scene.views]
-    centre = scene.centre_world(best.ct_to_world)
-    moved = [
-        shift_world(camera, Rigid(best.ct_to_world).apply(points), Rigid(pose).apply(points))
-        for camera, pose in zip(cameras, alone, strict=True)
+    alone_ct_to_world = [at.ct_to_world for at in refiner.refine_alone(stage, best, progress)]
+    points_ct, cameras = scene.distance_points_ct, [view.camera for view in scene.views]
+    centre_world = scene.centre_world(best.ct_to_world)
+    points_world = Rigid(best.ct_to_world).apply(points_ct)
+    shifts_world = [
+        shift_world(camera, points_world, Rigid(pose).apply(points_ct))
+        for camera, pose in zip(cameras, alone_ct_to_world, strict=True)
     ]
-    ends = np.stack([centre, centre]) + np.stack([np.zeros((len(moved), 3)), moved], axis=1)
-    shifts_px = [np.diff(c.project(e), axis=0)[0] for c, e in zip(cameras, ends, strict=True)]
+    shifts_px = [
+        camera.project(centre_world + shift[None])[0] - camera.project(centre_world[None])[0]
+        for camera, shift in zip(cameras, shifts_world, strict=True)
+    ]
     return Consistency(
         tuple(view.name for view in scene.views),
         np.array(shifts_px),
-        across(cameras, centre, moved),
-        turned_apart(alone),
+        across(cameras, centre_world, shifts_world),
+        turned_apart(alone_ct_to_world),
     )
 
 

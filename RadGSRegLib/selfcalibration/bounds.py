@@ -4,6 +4,15 @@ Each stands here once: its value, its unit, and what it was measured on. "Seeds 
 the X-rays of docs/experiments/selfcalibration.md that were looked at while it was made.
 """
 
+# How far a nominal camera may be off about each axis, degrees, and along it, mm, one standard
+# deviation. An assumption: no C-arm was measured. Simulated cameras 3 degrees and 10 mm off in all,
+# and twice as far, came to lie right with it (docs/experiments/selfcalibration.md).
+NOMINAL_DEG = 3.0
+NOMINAL_MM = 10.0
+# How far one that was calibrated may be, which holds the others. No evidence.
+CALIBRATED_DEG = 0.02
+CALIBRATED_MM = 0.1
+
 # Fewer vertebrae are not taken: of one, its motion along the beam and the camera's own can hardly
 # be told apart. No evidence for the exact value.
 FEWEST_VERTEBRAE = 3

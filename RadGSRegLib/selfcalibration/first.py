@@ -66,7 +66,7 @@ def whole(case: Case) -> dict[int, Array]:
     return {label: points_ct[label] for label in sorted(points_ct, key=away)}
 
 
-def shown(case: Case, points_ct: Mapping[int, Array], ct_to_world: Array) -> list[int]:
+def in_every_view(case: Case, points_ct: Mapping[int, Array], ct_to_world: Array) -> list[int]:
     """Return those labels that all X-rays would show, were the spine as in the CT with its target
     at a pose (4, 4); the target is always among them."""
     kept = [

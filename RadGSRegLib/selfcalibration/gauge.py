@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
 
 from ..geometry import Array, compose_about, invert_rigid, twist_about
 from .unknowns import Setup, Unknowns
@@ -29,10 +30,7 @@ def as_meant(unknowns: Unknowns, setup: Setup, deviations: Array) -> Setup:
 
 
 def in_common_frame(points: Array, others: Array) -> Array:
-    """Return points (N, 3) moved as one rigid piece to where they are nearest to others (N, 3)
-    (Kabsch)."""
+    """Return points (N, 3) moved as one rigid piece to where they are nearest to others (N, 3)."""
     middle, other_middle = points.mean(axis=0), others.mean(axis=0)
-    u, _, vt = np.linalg.svd((points - middle).T @ (others - other_middle))
-    handed = np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))])
-    turn = vt.T @ handed @ u.T
-    return np.asarray((points - middle) @ turn.T + other_middle)
+    turn, _ = Rotation.align_vectors(others - other_middle, points - middle)
+    return np.asarray(turn.apply(points - middle) + other_middle)

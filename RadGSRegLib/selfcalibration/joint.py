@@ -37,7 +37,7 @@ from ..views import ViewFilter, prepare_views
 from . import bounds
 from .descent import descend
 from .equations import Equations, Normal, Shown
-from .first import meeting_clicks, shown, whole, with_cameras
+from .first import in_every_view, meeting_clicks, whole, with_cameras
 from .gauge import as_meant, in_common_frame
 from .spread import Spread, spread_of
 from .stretch import stretched
@@ -52,10 +52,10 @@ class NominalSpread:
     """How far nominal cameras may be off about and along each axis (one standard deviation), and
     how far cameras that were calibrated may be, beside which nominal ones are refined."""
 
-    turn_deg: float = 3.0
-    shift_mm: float = 10.0
-    calibrated_deg: float = 0.02
-    calibrated_mm: float = 0.1
+    turn_deg: float = bounds.NOMINAL_DEG
+    shift_mm: float = bounds.NOMINAL_MM
+    calibrated_deg: float = bounds.CALIBRATED_DEG
+    calibrated_mm: float = bounds.CALIBRATED_MM
 
     def of_cameras(self, case: Case) -> Array:
         """Standard deviations (V, 6) of each view's camera, radians and mm; where no view is
@@ -77,13 +77,13 @@ class CameraRefinement:
     """Cameras and vertebrae that explain the X-rays together.
 
     ``case``: the case with refined cameras; ``refined``: the names of their views, ``nominal``: of
-    those whose geometry was only nominal. ``ct_to_world``
-    of each vertebra (label: (4, 4)), the case's own first, and its ``scores`` (label: one for each
-    view); ``spread`` is of the vertebrae in the same order. ``turned_deg`` and ``shifted_mm`` (at
-    the vertebrae) say by how much each camera was moved, ``sigmas`` how far that is in standard
-    deviations, at the most along any axis. ``settled_mm``: how far the last round moved
-    the vertebrae in their own frame. ``points_from_centre`` (N, 3) mm of the target's surface.
-    ``problem``: why nothing was refined; cameras and pose are then those it began with.
+    those whose geometry was only nominal. ``ct_to_world`` of each vertebra (label: (4, 4)), the
+    case's own first, and its ``scores`` (label: one for each view); ``spread`` is of the vertebrae
+    in the same order. ``turned_deg`` and ``shifted_mm`` (at the vertebrae) say by how much each
+    camera was moved, ``sigmas`` how far that is in standard deviations, at the most along any axis.
+    ``settled_mm``: how far the last round moved the vertebrae in their own frame.
+    ``points_from_centre`` (N, 3) mm of the target's surface. ``problem``: why nothing was refined;
+    cameras and pose are then those it began with.
     """
 
     case: Case
@@ -167,7 +167,7 @@ def refine_cameras(
     first = register_case(begun, start_ct_to_world, given, part, (), filters, device)
     with one_torch_thread():
         setting = _Setting(filters, device, given, nominal or NominalSpread())
-        labels = shown(begun, points_ct, first.ct_to_world)
+        labels = in_every_view(begun, points_ct, first.ct_to_world)
         try:
             _need(len(labels), "all X-rays show with the nominal cameras")
             joint = _Joint(case, labels, met, first.ct_to_world, setting)

@@ -21,21 +21,21 @@ def stretched(
 
     The point is the middle of the targets, or the source of the view that is ``held``.
     """
-    centres = np.array(
+    centres_world = np.array(
         [
             pose[:3, :3] @ piece.centre_ct + pose[:3, 3]
             for pose, piece in zip(setup.ct_to_world, unknowns.pieces, strict=True)
         ]
     )
     views = setup.views(shown.views)
-    middle = centres[: len(unknowns.targets)].mean(axis=0)
+    middle_world = centres_world[: len(unknowns.targets)].mean(axis=0)
     if held is not None:
-        middle = views[held].camera.source_world
+        middle_world = views[held].camera.source_world
     poses = setup.ct_to_world.copy()
-    poses[:, :3, 3] += share * (centres - middle)
+    poses[:, :3, 3] += share * (centres_world - middle_world)
     cameras = [
         # The world moved towards the middle is the camera moved away from it.
-        shift @ translation(share * (middle - view.camera.source_world))
+        shift @ translation(share * (middle_world - view.camera.source_world))
         for view, shift in zip(views, setup.world_to_nominal, strict=True)
     ]
     return Setup(np.array(cameras), poses)
