@@ -1,0 +1,40 @@
+"""What a registration of several vertebrae says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..cases import Case
+from ..geometry import Array
+from ..registration import Registration, Status
+
+# The worst comes last.
+_STATUSES: tuple[Status, ...] = ("ok", "uncertain", "failed")
+
+
+@dataclass(frozen=True)
+class SpineRegistration:
+    """Several vertebrae of one CT, registered together.
+
+    ``case``: the CT and the X-rays; ``levels``: of each label the registration of that vertebra, in
+    the order along the spine; ``begun_with``: the label of the vertebra that was looked for first.
+    ``joint_covariance`` (6 K, 6 K) of all their twists, in the same order, each about its centre
+    along the CT's axes, radians and mm; ``timing_s`` of the stages and in ``total``.
+    """
+
+    case: Case
+    levels: Mapping[int, Registration]
+    begun_with: int
+    joint_covariance: Array
+    timing_s: Mapping[str, float]
+
+    @property
+    def status(self) -> Status:
+        """The worst of the vertebrae's."""
+        worst = max(_STATUSES.index(level.status) for level in self.levels.values())
+        return _STATUSES[worst]
+
+    def name(self, label: int) -> str:
+        """What the segmentation calls a label."""
+        return self.case.label_names.get(label, str(label))
