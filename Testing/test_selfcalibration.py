@@ -31,7 +31,7 @@ from RadGSRegLib.geometry import (
 from RadGSRegLib.registration import Registration, case_bodies, register_case, scaled
 from RadGSRegLib.selfcalibration import CameraRefinement, judged, refine_cameras, with_spread
 from RadGSRegLib.selfcalibration import bounds as limits
-from RadGSRegLib.selfcalibration.equations import Equations, Shown
+from RadGSRegLib.multilevel import Equations, Shown
 from RadGSRegLib.selfcalibration.first import (
     cut_off,
     in_every_view,
@@ -42,7 +42,7 @@ from RadGSRegLib.selfcalibration.first import (
 from RadGSRegLib.selfcalibration.gauge import as_meant, in_common_frame
 from RadGSRegLib.selfcalibration.spread import spread_of
 from RadGSRegLib.selfcalibration.stretch import stretched
-from RadGSRegLib.selfcalibration.unknowns import Setup, Target, Unknowns
+from RadGSRegLib.multilevel import Setup, Target, Unknowns
 from RadGSRegLib.system import Progress
 from RadGSRegLib.views import prepare_views
 

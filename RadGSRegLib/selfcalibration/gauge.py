@@ -7,7 +7,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from ..geometry import Array, compose_about, invert_rigid, twist_about
-from .unknowns import Setup, Unknowns
+from ..multilevel import Setup, Unknowns
 
 
 def as_meant(unknowns: Unknowns, setup: Setup, deviations: Array) -> Setup:

@@ -35,13 +35,13 @@ from ..registration import (
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter, prepare_views
 from . import bounds
-from .descent import descend
-from .equations import Equations, Normal, Shown
+from ..multilevel import descend
+from ..multilevel import Equations, Normal, Shown
 from .first import in_every_view, meeting_clicks, whole, with_cameras
 from .gauge import as_meant, in_common_frame
 from .spread import Spread, spread_of
 from .stretch import stretched
-from .unknowns import Setup, Target, Unknowns
+from ..multilevel import Setup, Target, Unknowns
 
 # Points of each surface that its motion is measured by.
 _POINTS = 100

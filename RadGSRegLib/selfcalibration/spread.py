@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry import Array, Camera, skew, transform_points
-from .unknowns import Setup, Unknowns
+from ..multilevel import Setup, Unknowns
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..geometry import translation
-from .equations import Shown
-from .unknowns import Setup, Unknowns
+from ..multilevel import Shown
+from ..multilevel import Setup, Unknowns
 
 
 def stretched(
