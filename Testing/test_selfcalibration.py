@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from registration_scenes import QUICK, error_mm, one_thread, simulated, truth, with_views
 from scipy.spatial.transform import Rotation
 
-from RadGSRegLib.cases import Case, clicked_centre, middle_of_views, read_views, write_case
+from RadGSRegLib.cases import (
+    ROOM_NOMINAL,
+    Case,
+    Ledger,
+    clicked_centre,
+    middle_of_views,
+    read_views,
+    write_case,
+)
 from RadGSRegLib.cli import main
 from RadGSRegLib.commands.refined_views import write_refined_views
 from RadGSRegLib.errors import Cancelled, InputError
@@ -40,6 +48,7 @@ from RadGSRegLib.selfcalibration.first import (
     with_cameras,
 )
 from RadGSRegLib.selfcalibration.gauge import as_meant, in_common_frame
+from RadGSRegLib.selfcalibration.refined import nominal_views, room_known, with_refined
 from RadGSRegLib.selfcalibration.spread import spread_of
 from RadGSRegLib.selfcalibration.stretch import stretched
 from RadGSRegLib.selfcalibration.unknowns import Setup, Target, Unknowns
@@ -389,6 +398,7 @@ def test_cameras_stand_to_each_other_as_they_did(refined: CameraRefinement) -> N
     assert rotation_angle_deg(true[:3, :3].T @ now[:3, :3]) < 0.3 * before_deg
     assert before_deg > 2.0
     assert not any(view.nominal for view in refined.case.views)
+    assert all(view.room_nominal for view in refined.case.views)
     assert refined.refined == ("AP", "LA")
     assert not refined.room_known
     assert max(refined.sigmas) < 3.0
@@ -408,7 +418,8 @@ def test_a_registration_with_refined_cameras_says_what_they_leave(
     assert done.timing_s["refine_cameras"] == refined.seconds
     assert done.status == "ok"
     assert "refined with 3 vertebrae" in done.reason
-    assert "room" in done.reason
+    assert done.reason.count(ROOM_NOMINAL) == 1
+    assert done.quality["room_nominal"] == ["AP", "LA"]
     for doubtful, word in (
         (replace(refined, sigmas=(0.5, 3.5)), "too far"),
         (replace(refined, settled_mm=1.0), "still moved"),
@@ -418,6 +429,7 @@ def test_a_registration_with_refined_cameras_says_what_they_leave(
         doubted = judged(plain, doubtful)
         assert doubted.status == "uncertain"
         assert word in doubted.reason
+        assert doubted.reason.count(ROOM_NOMINAL) == 1
 
 
 def _looser(refinement: CameraRefinement) -> Any:
@@ -429,7 +441,9 @@ def test_what_is_not_ok_stays_so(refined: CameraRefinement) -> None:
     plain = register_case(refined.case, refined.ct_to_world[22], QUICK)
     failed: Registration = replace(plain, status="failed", reason="nothing fits")
     done = judged(failed, refined)
-    assert (done.status, done.reason) == ("failed", "nothing fits")
+    assert done.status == "failed"
+    assert done.reason.startswith("nothing fits; ")
+    assert ROOM_NOMINAL in done.reason
 
 
 def test_a_calibrated_camera_holds_the_others_in_the_room() -> None:
@@ -440,6 +454,8 @@ def test_a_calibrated_camera_holds_the_others_in_the_room() -> None:
     assert done.refined == ("LA",)
     assert done.room_known
     held, other = done.case.views
+    assert not held.room_nominal
+    assert not other.room_nominal
     assert np.linalg.norm(held.camera.source_world - known.camera.source_world) < 0.5
     assert held.camera_covariance is not None
     assert other.camera_covariance is None
@@ -518,11 +534,36 @@ def test_the_command_refines_and_writes_the_cameras(
         assert np.allclose(view.camera.world_to_camera, said, atol=1e-6)
         assert view.camera_covariance is not None
         assert not view.nominal
+    # Whoever uses them later is told again that the room is nominal.
+    again, ledger = tmp_path / "again", Ledger()
+    assert all(view.room_nominal for view in read_views(out / "refined_views.json", ledger))
+    assert any(ROOM_NOMINAL in note for note in ledger.notes)
+    content = json.loads((tmp_path / "case" / "case.json").read_text())
+    content["views"] = "../result/refined_views.json"
+    (tmp_path / "case" / "later.json").write_text(json.dumps(content))
+    arguments = ["register", str(tmp_path / "case" / "later.json"), "--out", str(again)]
+    assert main([*arguments, "--effort", "fast"]) in (0, 3), capsys.readouterr()
+    later = json.loads((again / "registration.json").read_text())
+    assert later["quality"]["room_nominal"] == ["AP", "LA"]
+    assert ROOM_NOMINAL in later["quality"]["reason"]
+    assert ROOM_NOMINAL in (again / "report.html").read_text()
     first, second = (view.camera.world_to_camera for view in views)
     true, wrong = (_between(c) for c in (_true().case, case))
     now = second @ invert_rigid(first)
     before_deg = rotation_angle_deg(true[:3, :3].T @ wrong[:3, :3])
     assert rotation_angle_deg(true[:3, :3].T @ now[:3, :3]) < 0.5 * before_deg
+
+
+def test_the_room_of_cameras_that_were_refined_twice_stays_nominal() -> None:
+    case = _true().case
+    first, second = case.views
+    before = replace(first, room_nominal=True)
+    for held, known in ((first, True), (before, False)):
+        mixed = replace(case, views=(held, replace(second, nominal=True)))
+        assert room_known(mixed, nominal_views(mixed)) is known
+        done = with_refined(mixed, mixed.views, nominal_views(mixed))
+        assert [view.room_nominal for view in done] == [not known] * 2
+        assert not done[1].nominal
 
 
 def test_cameras_that_are_not_trusted_are_written_as_nominal(

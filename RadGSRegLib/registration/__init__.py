@@ -57,4 +57,5 @@ from .steps import StretchedGaussNewton as StretchedGaussNewton
 from .types import Registration as Registration
 from .types import Status as Status
 from .verdict import doubted as doubted
+from .verdict import with_room as with_room
 from .windows import footprint as footprint

@@ -1,10 +1,12 @@
 """An honest verdict: whether one would bet on a registration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from ..cases import ROOM_NOMINAL, room_words
 from ..geometry import Array
 from . import bounds
 from .consistency import Consistency
@@ -165,6 +167,13 @@ def mistrust_nominal(verdict: Verdict, nominal: Sequence[str]) -> Verdict:
         f"all views agree with the CT at this pose, but the geometry of {', '.join(nominal)} is "
         "only nominal and may be off by millimetres; calibrate it to be sure",
     )
+
+
+def with_room(reason: str, quality: Mapping[str, Any]) -> str:
+    """Return a reason that also says what cameras that were refined with vertebrae alone leave
+    open: those of the views that ``quality["room_nominal"]`` names, if any."""
+    names = quality.get("room_nominal")
+    return f"{reason}; {room_words(names)}" if names and ROOM_NOMINAL not in reason else reason
 
 
 def doubted(

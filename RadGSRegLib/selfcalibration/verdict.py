@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import View
+from ..cases import ROOM_NOMINAL, View
 from ..geometry import CAMERA_PARAMETERS, Array
-from ..registration import Registration, doubted
+from ..registration import Registration, doubted, with_room
 from . import bounds
 from .joint import CameraRefinement
 
@@ -27,9 +27,13 @@ def judged(registration: Registration, refinement: CameraRefinement) -> Registra
     points = refinement.points_from_centre
     problem = doubt(refinement)
     done = doubted(registration, by_cameras, points, _words(refinement), problem)
+    quality = {**done.quality, "cameras": camera_record(refinement)}
+    if not refinement.room_known:
+        quality["room_nominal"] = list(refinement.refined)
     return replace(
         done,
-        quality={**done.quality, "cameras": camera_record(refinement)},
+        reason=with_room(done.reason, quality),
+        quality=quality,
         timing_s=_with(done.timing_s, refinement.seconds),
         parameters={
             **done.parameters,
@@ -61,7 +65,7 @@ def _words(refinement: CameraRefinement) -> str:
     said = f"the cameras of {names} were refined with {len(refinement.ct_to_world)} vertebrae"
     if refinement.room_known:
         return said
-    return f"{said}; where all of them are together in the room stays nominal"
+    return f"{said}; {ROOM_NOMINAL}"
 
 
 def doubt(refinement: CameraRefinement) -> str:
