@@ -179,7 +179,10 @@ def measured(seed: int, args: argparse.Namespace) -> dict[str, Any]:
         "cameras_mm": answer.quality["calibration_error_mm"],
         "settled_mm": refinement.settled_mm,
         "sigma_targets": [np.sqrt(np.diag(c)).tolist() for c in refinement.spread.targets],
-        "sigma_cameras": [np.sqrt(np.diag(c)).tolist() for c in refinement.spread.cameras],
+        "sigma_cameras": [
+            np.sqrt(np.diag(by_view[number])).tolist()
+            for number, by_view in enumerate(refinement.spread.cameras)
+        ],
     }
 
 
