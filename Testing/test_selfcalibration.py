@@ -37,11 +37,13 @@ from RadGSRegLib.geometry import (
     twist_about,
 )
 from RadGSRegLib.registration import Registration, case_bodies, register_case, scaled
+from RadGSRegLib.registration.proposers import NeighbouringLevel
 from RadGSRegLib.selfcalibration import CameraRefinement, judged, refine_cameras, with_spread
 from RadGSRegLib.selfcalibration import bounds as limits
 from RadGSRegLib.selfcalibration.equations import Equations, Shown
 from RadGSRegLib.selfcalibration.first import (
     cut_off,
+    first_pose,
     in_every_view,
     meeting_clicks,
     whole,
@@ -494,6 +496,25 @@ def test_a_longer_spine_further_off_is_shown_in_the_same_places(
             assert np.allclose(first, second, atol=1e-6)
     if held is not None:
         assert np.allclose(longer.world_to_nominal[held], setup.world_to_nominal[held])
+
+
+def test_the_first_pose_is_that_of_a_registration_without_what_judges_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case, asked = _wrong(), list[int]()
+    propose = NeighbouringLevel.propose
+
+    def heard(self: NeighbouringLevel, *args: Any) -> Any:
+        asked.append(self.side)
+        return propose(self, *args)
+
+    monkeypatch.setattr(NeighbouringLevel, "propose", heard)
+    whole_one = register_case(case, options=QUICK)
+    assert set(asked) == {-1, 1}
+    asked.clear()
+    pose = first_pose(case, None, QUICK, Progress(), (), "cpu")
+    np.testing.assert_array_equal(pose, whole_one.ct_to_world)
+    assert not asked
 
 
 def test_it_can_be_cancelled() -> None:

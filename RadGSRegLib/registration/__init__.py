@@ -35,6 +35,8 @@ from .proposers import GivenPoses as GivenPoses
 from .proposers import Proposal as Proposal
 from .proposers import Proposer as Proposer
 from .proposers import Tried as Tried
+from .register import case_alternatives as case_alternatives
+from .register import case_proposers as case_proposers
 from .register import register as register
 from .register import register_case as register_case
 from .residual import Comparison as Comparison

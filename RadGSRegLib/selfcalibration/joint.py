@@ -29,7 +29,6 @@ from ..registration import (
     case_bodies,
     fitted,
     polarities_at,
-    register_case,
     scaled,
 )
 from ..system import Progress, one_torch_thread
@@ -37,7 +36,7 @@ from ..views import ViewFilter, prepare_views
 from . import bounds
 from .descent import descend
 from .equations import Equations, Normal, Shown
-from .first import in_every_view, meeting_clicks, whole, with_cameras
+from .first import first_pose, in_every_view, meeting_clicks, whole, with_cameras
 from .gauge import as_meant, in_common_frame
 from .refined import nominal_views, room_known, with_refined
 from .spread import Spread, spread_of
@@ -159,19 +158,19 @@ def refine_cameras(
     met = meeting_clicks(case.views, nominal_views(case))
     begun = with_cameras(case, met)
     part = report.part(0.0, 0.4)
-    first = register_case(begun, start_ct_to_world, given, part, (), filters, device)
     with one_torch_thread():
+        first = first_pose(begun, start_ct_to_world, given, part, filters, device)
         setting = _Setting(filters, device, given, nominal or NominalSpread())
-        labels = in_every_view(begun, points_ct, first.ct_to_world)
+        labels = in_every_view(begun, points_ct, first)
         try:
             _need(len(labels), "all X-rays show with the nominal cameras")
-            joint = _Joint(case, labels, met, first.ct_to_world, setting)
+            joint = _Joint(case, labels, met, first, setting)
             done = joint.refined(report.part(0.4, 1.0))
         except _TooFewError as error:
-            done = _unrefined(case, first.ct_to_world, str(error))
+            done = _unrefined(case, first, str(error))
         except np.linalg.LinAlgError:
             problem = "the pictures do not fix them (no finite numbers); check the X-rays"
-            done = _unrefined(case, first.ct_to_world, problem)
+            done = _unrefined(case, first, problem)
     return replace(done, seconds=time.perf_counter() - began)
 
 
