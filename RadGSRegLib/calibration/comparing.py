@@ -354,4 +354,4 @@ def of_many(sigmas: float, count: int) -> float:
     """How unlikely it is that one of so many is as unlikely by chance (Bonferroni), as standard
     deviations of a normal number; 0 where that is no more than is usual."""
     log_chance = float(log_ndtr(-sigmas)) + float(np.log(count))
-    return max(-float(ndtri_exp(min(log_chance, 0.0))), 0.0)
+    return max(0.0, -float(ndtri_exp(min(log_chance, 0.0))))
