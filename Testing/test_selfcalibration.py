@@ -32,8 +32,10 @@ from RadGSRegLib.geometry import (
     affine,
     compose_about,
     invert_rigid,
+    projection_by_camera,
     rotation_angle_deg,
     transform_points,
+    translation,
     twist_about,
 )
 from RadGSRegLib.registration import Registration, case_bodies, register_case, scaled
@@ -51,7 +53,7 @@ from RadGSRegLib.selfcalibration.first import (
 )
 from RadGSRegLib.selfcalibration.gauge import as_meant, in_common_frame
 from RadGSRegLib.selfcalibration.refined import nominal_views, room_known, with_refined
-from RadGSRegLib.selfcalibration.spread import spread_of
+from RadGSRegLib.selfcalibration.spread import by_nominal_intrinsics, spread_of
 from RadGSRegLib.selfcalibration.stretch import stretched
 from RadGSRegLib.selfcalibration.unknowns import Setup, Target, Unknowns
 from RadGSRegLib.system import Progress
@@ -422,6 +424,7 @@ def test_a_registration_with_refined_cameras_says_what_they_leave(
     assert "refined with 3 vertebrae" in done.reason
     assert done.reason.count(ROOM_NOMINAL) == 1
     assert done.quality["room_nominal"] == ["AP", "LA"]
+    assert "mm beside the other vertebrae, of the cameras" in done.reason
     for doubtful, word in (
         (replace(refined, sigmas=(0.5, 3.5)), "too far"),
         (replace(refined, settled_mm=1.0), "still moved"),
@@ -474,6 +477,36 @@ def test_a_calibrated_camera_holds_the_others_in_the_room() -> None:
     first, second = with_spread(done)
     assert np.array_equal(first.camera_covariance, known.camera_covariance)
     assert second.camera_covariance is not None
+    assert second.camera_covariance[6, 6] > 0.0
+    record = doubted.quality["cameras"]["views"]
+    sigma = record["LA"]["source_sigma_mm"]
+    assert sigma == pytest.approx(np.sqrt(np.diag(second.camera_covariance)[3:6]))
+    assert max(sigma) > limits.NOMINAL_FOCAL_SHARE * 300.0
+    assert max(record["AP"]["source_sigma_mm"]) < 0.5 * max(sigma)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_wrong_focal_length_and_principal_point_move_the_source(mirrored: bool) -> None:
+    """Drawn from what is assumed of them, the vertebra's middle stays where it is shown."""
+    camera, centre_world = _true().case.views[1].camera, np.array([4.0, -12.0, 9.0])
+    intrinsic = camera.intrinsic * np.array([[-1.0 if mirrored else 1.0, 1.0, 1.0]])
+    camera = replace(camera, intrinsic=intrinsic)
+    covariance = by_nominal_intrinsics(camera, centre_world)
+    focal = limits.NOMINAL_FOCAL_SHARE * camera.focal_px
+    assert np.sqrt(covariance[6, 6]) == pytest.approx(focal)
+    assert np.sqrt(covariance[8, 8]) == pytest.approx(0.02 * max(camera.size))
+    by_camera = projection_by_camera(camera, centre_world[None])[0]
+    assert np.abs(by_camera @ covariance @ by_camera.T).max() < 1e-9
+    # Along the beam by the share of its distance that the focal length is off.
+    forth, depth = camera.view_direction_world, camera.world_to_camera[2] @ [*centre_world, 1.0]
+    along_mm = np.sqrt(forth @ covariance[3:6, 3:6] @ forth)
+    assert along_mm == pytest.approx(limits.NOMINAL_FOCAL_SHARE * depth)
+    step = along_mm / np.sqrt(covariance[6, 6])
+    longer = intrinsic * np.array([[1.0 + focal / camera.focal_px] * 2 + [1.0]])
+    pose = translation([0.0, 0.0, step * focal]) @ camera.world_to_camera
+    moved = replace(camera, intrinsic=longer, world_to_camera=pose)
+    shown = (c.project(centre_world[None])[0] for c in (camera, moved))
+    assert np.hypot(*(np.subtract(*shown))) < 1e-6
 
 
 @given(share=st.floats(-0.03, 0.03), held=st.sampled_from([None, 0, 1]))

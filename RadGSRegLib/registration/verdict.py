@@ -180,13 +180,14 @@ def doubted(
     registration: Registration,
     by_cameras: Array,
     points_from_centre: Array,
-    said: str,
+    said: tuple[str, str],
     problem: str = "",
 ) -> Registration:
     """Return a registration that counts how unsure its cameras are, where they were found with it.
 
     ``by_cameras`` (6, 6) is the part of the covariance that comes of them, ``points_from_centre``
-    (N, 3) mm the surface; ``said``: what was done, for the reason; ``problem``: why it is no `ok`.
+    (N, 3) mm the surface; ``said``: where the error is expected and what was done, for the reason;
+    ``problem``: why it is no `ok`.
     """
     quality = registration.quality
     error_mm = surface_error(by_cameras, points_from_centre)
@@ -198,8 +199,8 @@ def doubted(
     if status == "ok":
         reason = (
             f"all views agree with the CT at this pose (weakest view's correlation "
-            f"{quality['weakest_score']:.2f}, expected error {expected_mm:.2f} mm beside the "
-            f"views, of the cameras alone {error_mm:.2f} mm): {said}"
+            f"{quality['weakest_score']:.2f}, expected error {expected_mm:.2f} mm {said[0]}, "
+            f"of the cameras alone {error_mm:.2f} mm): {said[1]}"
         )
         # A NaN is no agreement.
         sure = confidence >= bounds.SURE_CONFIDENCE and expected_mm <= bounds.FAILED_ERROR_MM

@@ -9,6 +9,12 @@ the X-rays of docs/experiments/selfcalibration.md that were looked at while it w
 # and twice as far, came to lie right with it (docs/experiments/selfcalibration.md).
 NOMINAL_DEG = 3.0
 NOMINAL_MM = 10.0
+# How far its focal length may be off, a share of it, and its principal point, a share of the
+# picture's larger side: they are not refined, and the source is off with them. An assumption.
+# (Focal lengths 2 % and principal points 4 % off moved no vertebra beside the others:
+# docs/experiments/selfcalibration.md.)
+NOMINAL_FOCAL_SHARE = 0.01
+NOMINAL_PRINCIPAL_SHARE = 0.02
 # How far one that was calibrated may be, which holds the others. No evidence.
 CALIBRATED_DEG = 0.02
 CALIBRATED_MM = 0.1

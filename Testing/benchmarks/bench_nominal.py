@@ -20,6 +20,8 @@ are, in mm:
   the cameras stand beside the vertebrae counts too;
 - *across, along*: how far the vertebrae are off in front of each camera, across its beam and along
   it;
+- *sources*: how far each camera's source is off beside the vertebrae, over the standard deviation
+  that is said of it, the most along any axis;
 - the verdict on L3, the error that it says to expect, and the seconds of one core that refinement
   took (`refine_cameras` alone).
 """
@@ -83,12 +85,14 @@ def carried(points: Array, others: Array) -> Array:
 
 @dataclass(frozen=True)
 class Errors:
-    """What is off, mm: per vertebra in both frames, per camera across and along the beam."""
+    """What is off, mm: per vertebra in both frames, per camera across and along the beam; and how
+    far each source (V, 3) is off beside the vertebrae."""
 
     vertebrae: dict[str, float]
     beside_cameras: dict[str, float]
     across: list[float]
     along: list[float]
+    sources: list[list[float]]
 
 
 def errors_of(case: Case, truth: dict[str, Any], refinement: CameraRefinement) -> Errors:
@@ -129,7 +133,13 @@ def errors_of(case: Case, truth: dict[str, Any], refinement: CameraRefinement) -
         across.append(float(np.linalg.norm(apart[:, :2], axis=1).mean()))
         along.append(float(np.abs(apart[:, 2]).mean()))
     together = carried(*(np.concatenate(list(points.values())) for points in (shown, real)))
-    return Errors(left(together), left(carried(*ends)), across, along)
+    sources = [
+        (
+            transform_points(together, v.camera.source_world[None])[0] - w.camera.source_world
+        ).tolist()
+        for v, w in zip(refined, case.views, strict=True)
+    ]
+    return Errors(left(together), left(carried(*ends)), across, along, sources)
 
 
 def as_nominal(wrong: Case, truth: dict[str, Any]) -> dict[str, Any]:
@@ -169,6 +179,7 @@ def measured(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     start = refinement.ct_to_world[case.label]
     answer = judged(register_case(refinement.case, start), refinement)
     poses = {**refinement.ct_to_world, case.label: answer.ct_to_world}
+    cameras = answer.quality["cameras"]["views"]
     errors = errors_of(case, truth, replace(refinement, ct_to_world=poses))
     return {
         **row,
@@ -178,6 +189,10 @@ def measured(seed: int, args: argparse.Namespace) -> dict[str, Any]:
         "expected_mm": answer.quality["expected_error_mm"],
         "cameras_mm": answer.quality["calibration_error_mm"],
         "settled_mm": refinement.settled_mm,
+        "source_sigmas": [
+            float(np.max(np.abs(off) / said["source_sigma_mm"]))
+            for off, said in zip(errors.sources, cameras.values(), strict=True)
+        ],
         "sigma_targets": [np.sqrt(np.diag(c)).tolist() for c in refinement.spread.targets],
         "sigma_cameras": [
             np.sqrt(np.diag(by_view[number])).tolist()
@@ -195,10 +210,11 @@ def _line(row: dict[str, Any]) -> str:
     before = f"{row['nominal_mm']:.1f} " if "nominal_mm" in row else ""
     start = f"| {row['seed']} | {before}{row['nominal_status']} "
     if "vertebrae" not in row:
-        return f"{start}| | | | {row['status']} | |"
+        return f"{start}| | | | | {row['status']} | |"
     both = " / ".join(listed(list(row[name].values())) for name in ("vertebrae", "beside_cameras"))
     return (
         f"{start}| {both.replace(' / ', ' | ')} | {listed(row['across'])}, {listed(row['along'])} "
+        f"| {listed(row['source_sigmas'])} "
         f"| {row['status']} | {row['expected_mm']:.2f}, {row['cpu_s']:.0f} s |"
     )
 
@@ -220,10 +236,10 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="lines of JSON to add to")
     args = parser.parse_args()
     print(
-        "| seed | as nominal | L1 to L5 | beside the cameras | across, along | verdict "
+        "| seed | as nominal | L1 to L5 | beside the cameras | across, along | sources | verdict "
         "| expected, CPU s |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for seed in range(*args.seeds):
         row = measured(seed, args)
         print(_line(row), flush=True)
