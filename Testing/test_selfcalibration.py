@@ -38,14 +38,19 @@ from RadGSRegLib.geometry import (
     translation,
     twist_about,
 )
-from RadGSRegLib.registration import Registration, case_bodies, register_case, scaled
+from RadGSRegLib.registration import (
+    Registration,
+    case_bodies,
+    register_case,
+    scaled,
+    unjudged_pose,
+)
 from RadGSRegLib.registration.proposers import NeighbouringLevel
 from RadGSRegLib.selfcalibration import CameraRefinement, judged, refine_cameras, with_spread
 from RadGSRegLib.selfcalibration import bounds as limits
 from RadGSRegLib.selfcalibration.equations import Equations, Shown
 from RadGSRegLib.selfcalibration.first import (
     cut_off,
-    first_pose,
     in_every_view,
     meeting_clicks,
     whole,
@@ -545,7 +550,7 @@ def test_the_first_pose_is_that_of_a_registration_without_what_judges_it(
     whole_one = register_case(case, options=QUICK)
     assert set(asked) == {-1, 1}
     asked.clear()
-    pose = first_pose(case, None, QUICK, Progress(), (), "cpu")
+    pose = unjudged_pose(case, None, QUICK, Progress(), (), "cpu")
     np.testing.assert_array_equal(pose, whole_one.ct_to_world)
     assert not asked
 

@@ -35,8 +35,6 @@ from .proposers import GivenPoses as GivenPoses
 from .proposers import Proposal as Proposal
 from .proposers import Proposer as Proposer
 from .proposers import Tried as Tried
-from .register import case_alternatives as case_alternatives
-from .register import case_proposers as case_proposers
 from .register import register as register
 from .register import register_case as register_case
 from .residual import Comparison as Comparison
@@ -58,6 +56,7 @@ from .steps import Stepper as Stepper
 from .steps import StretchedGaussNewton as StretchedGaussNewton
 from .types import Registration as Registration
 from .types import Status as Status
+from .unjudged import unjudged_pose as unjudged_pose
 from .verdict import doubted as doubted
 from .verdict import with_room as with_room
 from .windows import footprint as footprint

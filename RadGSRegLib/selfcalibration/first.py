@@ -1,4 +1,4 @@
-"""Where to begin: cameras that meet what was clicked, a pose, and the vertebrae to use."""
+"""Where to begin: cameras that meet what was clicked, and the vertebrae that can be used."""
 
 from __future__ import annotations
 
@@ -6,50 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..cases import Case, View, clicked_centre
 from ..geometry import Array, transform_points, translation
-from ..registration import (
-    RegistrationOptions,
-    case_alternatives,
-    case_proposers,
-    fitted,
-    register,
-    scaled,
-    scene_of,
-)
-from ..system import Progress
 from ..vertebrae import vertebra_level
-from ..views import ViewFilter
 from . import bounds
 
 _POINTS = 300
-
-
-def first_pose(
-    case: Case,
-    start_ct_to_world: ArrayLike | None,
-    given: RegistrationOptions,
-    progress: Progress,
-    filters: Sequence[ViewFilter],
-    device: torch.device | str,
-) -> Array:
-    """Return the pose (4, 4) that a registration of the case has, without all that only judges it.
-
-    Raises as `register_case` does.
-    """
-    options = scaled(fitted(given, case))
-    scene = scene_of(case, options, filters, device)
-    if start_ct_to_world is not None:
-        scene = replace(scene, start_ct_to_world=np.array(start_ct_to_world, dtype=float))
-    asked = case_proposers(case, start_ct_to_world, options)
-    # What else may be the case decides only whether a first one of several proposers is enough.
-    choosing = len(asked) > 1
-    others = case_alternatives(case, start_ct_to_world, scene, options, asked) if choosing else ()
-    done = register(scene, asked, alternatives=others, options=options, progress=progress)
-    return done.ct_to_world
 
 
 def meeting_clicks(views: Sequence[View], nominal: Sequence[str]) -> Array:

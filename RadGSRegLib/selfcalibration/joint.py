@@ -30,13 +30,14 @@ from ..registration import (
     fitted,
     polarities_at,
     scaled,
+    unjudged_pose,
 )
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter, prepare_views
 from . import bounds
 from .descent import descend
 from .equations import Equations, Normal, Shown
-from .first import first_pose, in_every_view, meeting_clicks, whole, with_cameras
+from .first import in_every_view, meeting_clicks, whole, with_cameras
 from .gauge import as_meant, in_common_frame
 from .refined import nominal_views, room_known, with_refined
 from .spread import Spread, spread_of
@@ -159,7 +160,7 @@ def refine_cameras(
     begun = with_cameras(case, met)
     part = report.part(0.0, 0.4)
     with one_torch_thread():
-        first = first_pose(begun, start_ct_to_world, given, part, filters, device)
+        first = unjudged_pose(begun, start_ct_to_world, given, part, filters, device)
         setting = _Setting(filters, device, given, nominal or NominalSpread())
         labels = in_every_view(begun, points_ct, first)
         try:
