@@ -164,6 +164,7 @@ elif "--refine-cameras" in args:
     for view in views["views"]:
         view["extrinsic"][0][3] += 3.0
         view["camera_covariance"] = (np.eye(9) * 0.01).tolist()
+        view["room"] = "nominal"
         view["image"] = "../case/" + view["image"]
     quality["cameras"] = {"views": refined, "vertebrae": {}}
     if here.with_name("doubt").exists():

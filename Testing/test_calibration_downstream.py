@@ -121,6 +121,7 @@ def _negative() -> list[list[float]]:
         ("camera_covariance", _with_entry(np.eye(9), 2, 3, 0.1), "is not symmetric"),
         ("camera_covariance", _with_entry(np.eye(9), 4, 4, -1.0), "a negative variance"),
         ("camera_covariance", _negative(), "a negative eigenvalue"),
+        ("room", "known", '"room" can only be "nominal"'),
     ],
 )
 def test_what_is_neither_is_refused_in_one_sentence(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from scipy.stats import norm
 from test_calibrate_command import picture
 from test_calibration_downstream import moved
 
@@ -18,7 +19,7 @@ from RadGSRegLib.calibration import (
     drift,
     read_cameras,
 )
-from RadGSRegLib.calibration.comparing import normal_sigmas
+from RadGSRegLib.calibration.comparing import normal_sigmas, of_many
 from RadGSRegLib.cases import write_tiff
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, Camera, affine, carm_camera
@@ -107,6 +108,40 @@ def test_what_the_covariances_explain_is_seldom_called_drift() -> None:
         assert 0.35 < (usual > 0.0).mean() < 0.62
         assert 0.10 < (usual > 1.0).mean() < 0.23
         assert (usual > 3.0).mean() < 0.015
+    # All three pairs are judged, and one of three is unlikely more often than one alone.
+    assert [pair.names for pair in told[0].pairs] == [("v0", "v1"), ("v0", "v2"), ("v1", "v2")]
+    one_of_three = np.array([max(pair.sigmas for pair in t.pairs) for t in told])
+    counted = np.array([of_many(sigmas, 3) for sigmas in one_of_three])
+    assert (one_of_three > 1.0).mean() > 0.23
+    assert (counted > 1.0).mean() < 0.23
+    assert (counted > 3.0).mean() < 0.015
+
+
+@pytest.mark.parametrize("count", [1, 3, 190])
+def test_of_many_the_chance_of_one_is_counted(count: int) -> None:
+    for sigmas in (0.0, 1.0, 3.0, 5.0):
+        chance = min(count * norm.sf(sigmas), 0.5)
+        assert of_many(sigmas, count) == pytest.approx(float(norm.isf(chance)), abs=1e-9)
+    # Where the chance is no floating number any more.
+    assert 174.0 < of_many(175.0, count) < 175.0 + 1e-6
+
+
+def test_views_that_turned_against_each_other_are_told_beside_an_unsure_first_one() -> None:
+    before, after = runs(np.random.default_rng(9))
+    loose = 1e4
+    before[0], after[0] = (
+        replace(k, covariance=loose * k.covariance) for k in (before[0], after[0])
+    )
+    turn = affine(Rotation.from_rotvec(np.radians([0.0, 0.0, 1.5])).as_matrix(), np.zeros(3))
+    last = after[2].camera
+    rolled = replace(last, world_to_camera=turn @ last.world_to_camera)
+    after[2] = replace(after[2], camera=rolled)
+    told = drift(before, after, in_second_world(PLACE))
+    with_first = [pair.sigmas for pair in told.pairs if pair.names[0] == "v0"]
+    assert max(of_many(sigmas, 3) for sigmas in with_first) < 3.0
+    assert told.pairs[2].names == ("v1", "v2")
+    assert of_many(told.pairs[2].sigmas, 3) > 5.0
+    assert told.significant
 
 
 def together_runs(rng: np.random.Generator) -> tuple[list[KnownCamera], list[KnownCamera]]:

@@ -136,6 +136,24 @@ def test_a_bead_is_moved_and_one_without_a_spot_gets_the_others(editing: Editing
     assert back.spot_of(0, 4) == pytest.approx(spot)
 
 
+def test_a_click_far_from_all_beads_is_of_none(editing: Editing) -> None:
+    column, row, radius = editing.shadows_px(0)[3]
+    spot = editing.spot_of(0, 3)
+    assert spot is not None
+    for share, near in ((2.5, True), (3.5, False)):
+        beside = np.array([0.0, share * radius])
+        if near:
+            assert editing.nearest(0, [column, row] + beside, within_radii=3.0) == 3
+            assert editing.nearest_spot(0, spot + beside, 3.0) == 3
+            continue
+        # No other bead is nearer than this one there.
+        assert editing.nearest(0, [column, row] + beside) == 3
+        with pytest.raises(InputError, match="ap: no bead is near the click: bead 3"):
+            editing.nearest(0, [column, row] + beside, within_radii=3.0)
+        with pytest.raises(InputError, match="no bead is near the click: bead 3"):
+            editing.nearest_spot(0, spot + beside, 3.0)
+
+
 def test_shared_intrinsics_move_all_views(exposures: list[Exposure]) -> None:
     options = Calibrating(shared_intrinsics=True)
     editing = Editing.of(exposures, BEADS, calibrate(exposures, BEADS, options), options)

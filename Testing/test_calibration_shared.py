@@ -17,6 +17,7 @@ from test_calibration_resection import pixels_of, sighting
 
 from RadGSRegLib import cli
 from RadGSRegLib.calibration import (
+    Beads,
     Calibrating,
     Calibration,
     Intrinsics,
@@ -27,6 +28,7 @@ from RadGSRegLib.calibration import (
     bounds,
     check_shared,
     resect,
+    shared_check,
     verdict,
 )
 from RadGSRegLib.cases import write_tiff
@@ -44,21 +46,24 @@ def drawn(
     count: int = 4,
     noise_px: float = 0.02,
     bent: Distortion | None = None,
+    stretch: float = 1.0,
+    beads: Beads = MANY,
 ) -> list[Calibration]:
-    """Views calibrated as if they shared what the first one, moved, does not."""
-    beads, shown = MANY, []
+    """Views calibrated as if they shared what the first one, moved or stretched, does not."""
+    shown = []
     for number in range(count):
         view = device(100 * seed + number)
         if number == 0:
             k = view.intrinsic.copy()
             k[:2, 2] += move_px
+            k[:2, :2] *= stretch
             view = replace(view, intrinsic=k)
         pixels = pixels_of(view, beads.centres_mm)
         pixels = pixels if bent is None else distort(pixels, bent)
         made = sighting(view, beads, 100 * seed + number, noise_px, pixels)
         shown.append(replace(made, view=f"v{number}"))
     views = resect(shown, Resection(True, distortion=None if bent is None else "fit"))
-    met = np.zeros(len(MANY), bool)
+    met = np.zeros(len(beads), bool)
     return [replace(calibration(v, s), missing=met) for v, s in zip(views, shown, strict=True)]
 
 
@@ -95,6 +100,30 @@ def test_a_distortion_that_is_fitted_for_all_makes_no_alarm() -> None:
         done = drawn(seed, noise_px=0.1, bent=bent)
         assert done[0].view.distortion is not None
         assert not judged(done).doubted
+
+
+def test_a_view_that_is_far_off_is_judged_by_the_beads_that_the_fit_of_all_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few, left_out, surer = two_plates(each=7), 0, 0
+    for seed in range(1, 9):
+        done = drawn(seed, stretch=1.03, beads=few, noise_px=0.1)
+        left_out += len(few) - len(done[0].view.pairs)
+        check = check_shared(done, few, SHARED)
+        assert check is not None
+        assert check.doubted
+        assert check.furthest == "v0"
+        with monkeypatch.context() as patch:
+            patch.setattr(shared_check, "paired", lambda view, *_: view.pairs)
+            less = check_shared(done, few, SHARED)
+        assert less is not None
+        surer += check.chance < 1e-3 * less.chance
+        # All views of one device: nothing is doubted.
+        true = check_shared(drawn(seed, beads=few, noise_px=0.1), few, SHARED)
+        assert true is not None
+        assert not true.doubted
+    assert left_out > 0
+    assert surer > 0
 
 
 def test_views_that_alone_fix_no_camera_are_left_out() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import registration_scenes as scenes
 
+from RadGSRegLib.cases import ROOM_NOMINAL
 from RadGSRegLib.geometry import exp_se3, translation
 from RadGSRegLib.networks import (
     Agreement,
@@ -100,6 +101,10 @@ def test_only_a_contradiction_changes_a_verdict_and_only_downwards(
         assert f"{away:.1f} mm away" in weighed.reason
         assert "3.5 mm" in weighed.reason
     assert weighed.quality["networks_distance_mm"] == 50.0
+    known = registration(status)
+    refined = replace(known, quality={**known.quality, "room_nominal": ["AP"]})
+    again = Agreement(50.0, 4.0, away, 3.5).weighed(refined)
+    assert (ROOM_NOMINAL in again.reason) is lowered
     assert weighed.quality["score"] == 0.9
 
 

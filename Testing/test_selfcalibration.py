@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from registration_scenes import QUICK, error_mm, one_thread, simulated, truth, with_views
 from scipy.spatial.transform import Rotation
 
-from RadGSRegLib.cases import Case, clicked_centre, middle_of_views, read_views, write_case
+from RadGSRegLib.cases import (
+    ROOM_NOMINAL,
+    Case,
+    Ledger,
+    clicked_centre,
+    middle_of_views,
+    read_views,
+    write_case,
+)
 from RadGSRegLib.cli import main
 from RadGSRegLib.commands.refined_views import write_refined_views
 from RadGSRegLib.errors import Cancelled, InputError
@@ -24,11 +32,20 @@ from RadGSRegLib.geometry import (
     affine,
     compose_about,
     invert_rigid,
+    projection_by_camera,
     rotation_angle_deg,
     transform_points,
+    translation,
     twist_about,
 )
-from RadGSRegLib.registration import Registration, case_bodies, register_case, scaled
+from RadGSRegLib.registration import (
+    Registration,
+    case_bodies,
+    register_case,
+    scaled,
+    unjudged_pose,
+)
+from RadGSRegLib.registration.proposers import NeighbouringLevel
 from RadGSRegLib.selfcalibration import CameraRefinement, judged, refine_cameras, with_spread
 from RadGSRegLib.selfcalibration import bounds as limits
 from RadGSRegLib.multilevel import Equations, Shown
@@ -40,7 +57,8 @@ from RadGSRegLib.selfcalibration.first import (
     with_cameras,
 )
 from RadGSRegLib.selfcalibration.gauge import as_meant, in_common_frame
-from RadGSRegLib.selfcalibration.spread import spread_of
+from RadGSRegLib.selfcalibration.refined import nominal_views, room_known, with_refined
+from RadGSRegLib.selfcalibration.spread import by_nominal_intrinsics, spread_of
 from RadGSRegLib.selfcalibration.stretch import stretched
 from RadGSRegLib.multilevel import Setup, Target, Unknowns
 from RadGSRegLib.system import Progress
@@ -389,6 +407,7 @@ def test_cameras_stand_to_each_other_as_they_did(refined: CameraRefinement) -> N
     assert rotation_angle_deg(true[:3, :3].T @ now[:3, :3]) < 0.3 * before_deg
     assert before_deg > 2.0
     assert not any(view.nominal for view in refined.case.views)
+    assert all(view.room_nominal for view in refined.case.views)
     assert refined.refined == ("AP", "LA")
     assert not refined.room_known
     assert max(refined.sigmas) < 3.0
@@ -408,7 +427,9 @@ def test_a_registration_with_refined_cameras_says_what_they_leave(
     assert done.timing_s["refine_cameras"] == refined.seconds
     assert done.status == "ok"
     assert "refined with 3 vertebrae" in done.reason
-    assert "room" in done.reason
+    assert done.reason.count(ROOM_NOMINAL) == 1
+    assert done.quality["room_nominal"] == ["AP", "LA"]
+    assert "mm beside the other vertebrae, of the cameras" in done.reason
     for doubtful, word in (
         (replace(refined, sigmas=(0.5, 3.5)), "too far"),
         (replace(refined, settled_mm=1.0), "still moved"),
@@ -418,6 +439,7 @@ def test_a_registration_with_refined_cameras_says_what_they_leave(
         doubted = judged(plain, doubtful)
         assert doubted.status == "uncertain"
         assert word in doubted.reason
+        assert doubted.reason.count(ROOM_NOMINAL) == 1
 
 
 def _looser(refinement: CameraRefinement) -> Any:
@@ -429,7 +451,9 @@ def test_what_is_not_ok_stays_so(refined: CameraRefinement) -> None:
     plain = register_case(refined.case, refined.ct_to_world[22], QUICK)
     failed: Registration = replace(plain, status="failed", reason="nothing fits")
     done = judged(failed, refined)
-    assert (done.status, done.reason) == ("failed", "nothing fits")
+    assert done.status == "failed"
+    assert done.reason.startswith("nothing fits; ")
+    assert ROOM_NOMINAL in done.reason
 
 
 def test_a_calibrated_camera_holds_the_others_in_the_room() -> None:
@@ -440,6 +464,8 @@ def test_a_calibrated_camera_holds_the_others_in_the_room() -> None:
     assert done.refined == ("LA",)
     assert done.room_known
     held, other = done.case.views
+    assert not held.room_nominal
+    assert not other.room_nominal
     assert np.linalg.norm(held.camera.source_world - known.camera.source_world) < 0.5
     assert held.camera_covariance is not None
     assert other.camera_covariance is None
@@ -456,6 +482,36 @@ def test_a_calibrated_camera_holds_the_others_in_the_room() -> None:
     first, second = with_spread(done)
     assert np.array_equal(first.camera_covariance, known.camera_covariance)
     assert second.camera_covariance is not None
+    assert second.camera_covariance[6, 6] > 0.0
+    record = doubted.quality["cameras"]["views"]
+    sigma = record["LA"]["source_sigma_mm"]
+    assert sigma == pytest.approx(np.sqrt(np.diag(second.camera_covariance)[3:6]))
+    assert max(sigma) > limits.NOMINAL_FOCAL_SHARE * 300.0
+    assert max(record["AP"]["source_sigma_mm"]) < 0.5 * max(sigma)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_wrong_focal_length_and_principal_point_move_the_source(mirrored: bool) -> None:
+    """Drawn from what is assumed of them, the vertebra's middle stays where it is shown."""
+    camera, centre_world = _true().case.views[1].camera, np.array([4.0, -12.0, 9.0])
+    intrinsic = camera.intrinsic * np.array([[-1.0 if mirrored else 1.0, 1.0, 1.0]])
+    camera = replace(camera, intrinsic=intrinsic)
+    covariance = by_nominal_intrinsics(camera, centre_world)
+    focal = limits.NOMINAL_FOCAL_SHARE * camera.focal_px
+    assert np.sqrt(covariance[6, 6]) == pytest.approx(focal)
+    assert np.sqrt(covariance[8, 8]) == pytest.approx(0.02 * max(camera.size))
+    by_camera = projection_by_camera(camera, centre_world[None])[0]
+    assert np.abs(by_camera @ covariance @ by_camera.T).max() < 1e-9
+    # Along the beam by the share of its distance that the focal length is off.
+    forth, depth = camera.view_direction_world, camera.world_to_camera[2] @ [*centre_world, 1.0]
+    along_mm = np.sqrt(forth @ covariance[3:6, 3:6] @ forth)
+    assert along_mm == pytest.approx(limits.NOMINAL_FOCAL_SHARE * depth)
+    step = along_mm / np.sqrt(covariance[6, 6])
+    longer = intrinsic * np.array([[1.0 + focal / camera.focal_px] * 2 + [1.0]])
+    pose = translation([0.0, 0.0, step * focal]) @ camera.world_to_camera
+    moved = replace(camera, intrinsic=longer, world_to_camera=pose)
+    shown = (c.project(centre_world[None])[0] for c in (camera, moved))
+    assert np.hypot(*(np.subtract(*shown))) < 1e-6
 
 
 @given(share=st.floats(-0.03, 0.03), held=st.sampled_from([None, 0, 1]))
@@ -478,6 +534,25 @@ def test_a_longer_spine_further_off_is_shown_in_the_same_places(
             assert np.allclose(first, second, atol=1e-6)
     if held is not None:
         assert np.allclose(longer.world_to_nominal[held], setup.world_to_nominal[held])
+
+
+def test_the_first_pose_is_that_of_a_registration_without_what_judges_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case, asked = _wrong(), list[int]()
+    propose = NeighbouringLevel.propose
+
+    def heard(self: NeighbouringLevel, *args: Any) -> Any:
+        asked.append(self.side)
+        return propose(self, *args)
+
+    monkeypatch.setattr(NeighbouringLevel, "propose", heard)
+    whole_one = register_case(case, options=QUICK)
+    assert set(asked) == {-1, 1}
+    asked.clear()
+    pose = unjudged_pose(case, None, QUICK, Progress(), (), "cpu")
+    np.testing.assert_array_equal(pose, whole_one.ct_to_world)
+    assert not asked
 
 
 def test_it_can_be_cancelled() -> None:
@@ -518,11 +593,36 @@ def test_the_command_refines_and_writes_the_cameras(
         assert np.allclose(view.camera.world_to_camera, said, atol=1e-6)
         assert view.camera_covariance is not None
         assert not view.nominal
+    # Whoever uses them later is told again that the room is nominal.
+    again, ledger = tmp_path / "again", Ledger()
+    assert all(view.room_nominal for view in read_views(out / "refined_views.json", ledger))
+    assert any(ROOM_NOMINAL in note for note in ledger.notes)
+    content = json.loads((tmp_path / "case" / "case.json").read_text())
+    content["views"] = "../result/refined_views.json"
+    (tmp_path / "case" / "later.json").write_text(json.dumps(content))
+    arguments = ["register", str(tmp_path / "case" / "later.json"), "--out", str(again)]
+    assert main([*arguments, "--effort", "fast"]) in (0, 3), capsys.readouterr()
+    later = json.loads((again / "registration.json").read_text())
+    assert later["quality"]["room_nominal"] == ["AP", "LA"]
+    assert ROOM_NOMINAL in later["quality"]["reason"]
+    assert ROOM_NOMINAL in (again / "report.html").read_text()
     first, second = (view.camera.world_to_camera for view in views)
     true, wrong = (_between(c) for c in (_true().case, case))
     now = second @ invert_rigid(first)
     before_deg = rotation_angle_deg(true[:3, :3].T @ wrong[:3, :3])
     assert rotation_angle_deg(true[:3, :3].T @ now[:3, :3]) < 0.5 * before_deg
+
+
+def test_the_room_of_cameras_that_were_refined_twice_stays_nominal() -> None:
+    case = _true().case
+    first, second = case.views
+    before = replace(first, room_nominal=True)
+    for held, known in ((first, True), (before, False)):
+        mixed = replace(case, views=(held, replace(second, nominal=True)))
+        assert room_known(mixed, nominal_views(mixed)) is known
+        done = with_refined(mixed, mixed.views, nominal_views(mixed))
+        assert [view.room_nominal for view in done] == [not known] * 2
+        assert not done[1].nominal
 
 
 def test_cameras_that_are_not_trusted_are_written_as_nominal(

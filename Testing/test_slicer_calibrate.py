@@ -310,6 +310,18 @@ def _click(panel: Any, mode: str, *places: Any) -> None:
         panel_scene.click_in_slice(node, markups, float(column), float(row))
 
 
+def _far_from_all(editing: Any, view: int) -> Any:
+    """A pixel more than four radii from every bead's middle and shadow."""
+    shadows = editing.shadows_px(view)
+    spots = [editing.spot_of(view, bead) for bead in range(len(shadows))]
+    places = np.concatenate([shadows[:, :2], [spot for spot in spots if spot is not None]])
+    columns, rows = editing.exposures[view].size
+    grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
+    away = np.linalg.norm(grid[:, None] - places[None], axis=2).min(axis=1)
+    assert away.max() > 4.0 * shadows[:, 2].max()
+    return grid[np.argmax(away)]
+
+
 def _residuals(panel: Any) -> dict[tuple[str, str], str]:
     table = panel.ui.calibrateTable
     rows = range(int(table.rowCount))
@@ -374,7 +386,17 @@ def test_calibrate_correct_and_use(
     ui.calibrateUndoButton.click()
     assert float(_residuals(panel)[str(bead), names[0]]) < 2.0
 
-    _click(panel, "remove", tools.editing.spot_of(0, bead))
+    # A click a few radii from the nearest circle is of none.
+    before, radius = tools.editing, float(tools.editing.shadows_px(0)[bead, 2])
+    far = _far_from_all(tools.editing, 0)
+    for mode in ("remove", "swap"):
+        _click(panel, mode, far)
+        assert tools.editing is before
+        assert "no bead is near the click" in ui.xrayStatusLabel.text
+        assert "now click the other" not in ui.calibrateLabel.text
+    _click(panel, "remove", before.spot_of(0, bead) + [0.0, 2.0 * radius])
+    assert tools.editing.spot_of(0, bead) is None
+    assert "no bead is near the click" not in ui.xrayStatusLabel.text
     # A click where nothing is changes nothing and says so.
     _click(panel, "add", (3.0, 3.0))
     assert "no bead's shadow is near the click" in ui.xrayStatusLabel.text

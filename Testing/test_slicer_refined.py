@@ -103,10 +103,13 @@ def test_refined_cameras_go_on_the_xrays_and_back(case: Any, library: Library) -
         assert geometry.centerPx == (164.0, 147.0)  # whatever else is known stays
         assert np.linalg.norm(np.subtract(node.GetOrigin(), place)) == pytest.approx(3.0)
         assert refinedcameras.nominalGeometry(node).nominal
+        assert geometry.roomNominal
+        assert not refinedcameras.nominalGeometry(node).roomNominal
     # What is registered without refinement uses the refined cameras; with it, the nominal ones.
     _register(case)
     np.testing.assert_allclose(_given(library), _moved(nominal))
     assert "nominal" not in json.loads(library.read("views"))["views"][0]
+    assert [view["room"] for view in json.loads(library.read("views"))["views"]] == ["nominal"] * 2
     _register(case, refineCameras=True)
     np.testing.assert_allclose(_given(library), nominal)
     assert all(view["nominal"] for view in json.loads(library.read("views"))["views"])

@@ -178,7 +178,7 @@ def test_what_a_calibration_says_comes_through_the_scene() -> None:
     covariance = np.diag([1e-6] * 3 + [0.1] * 3 + [4.0] * 3)
     metal = ((12.0, 20.5, 3.25), (30.0, 4.0, 2.0))
     views = [
-        replace(v, metal_px=metal, camera_covariance=covariance, bone_alone=True)
+        replace(v, metal_px=metal, camera_covariance=covariance, bone_alone=True, room_nominal=True)
         for v in ball_case().views
     ]
     joint = {views[1].name: 0.5 * covariance}
@@ -189,6 +189,7 @@ def test_what_a_calibration_says_comes_through_the_scene() -> None:
         assert view.bone_alone
         assert view.camera_covariance is not None
         np.testing.assert_array_equal(view.camera_covariance, covariance)
+        assert view.room_nominal
     shown = casefolder.viewsFromXrays(nodes)
     assert list(shown[0].camera_covariance_with) == [views[1].name]
     np.testing.assert_array_equal(shown[0].camera_covariance_with[views[1].name], 0.5 * covariance)

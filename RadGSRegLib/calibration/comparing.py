@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
+from scipy.special import log_ndtr, ndtri_exp
 
 from ..cases import (
     CALIBRATION_MM,
@@ -94,7 +95,7 @@ class PairDrift:
 class Drift:
     """What has drifted between two runs, of the views that both have.
 
-    ``pairs``: each view with the first one. ``at_patient_mm``: the most of all views, and
+    ``pairs``: every two views. ``at_patient_mm``: the most of all views, and
     ``sigmas`` how unlikely all of that is by the covariances.
     """
 
@@ -105,8 +106,9 @@ class Drift:
 
     @property
     def most_sigmas(self) -> float:
-        """How unlikely the least likely part of it is."""
-        of_pairs = [pair.sigmas for pair in self.pairs]
+        """How unlikely the least likely part of it is; of many pairs one is unlikely by chance,
+        which is counted."""
+        of_pairs = [of_many(pair.sigmas, len(self.pairs)) for pair in self.pairs]
         return max([self.sigmas, *(view.sigmas for view in self.views), *of_pairs])
 
     @property
@@ -190,10 +192,9 @@ def drift(before: Sequence[KnownCamera], after: Sequence[KnownCamera], place_wor
                 "name the views.json of a calibration",
             )
     at_patient_mm, sigmas = _at_patient(pairs, np.asarray(place_world, dtype=float))
-    first = pairs[0]
     return Drift(
         tuple(_of_view(*pair, float(mm)) for pair, mm in zip(pairs, at_patient_mm, strict=True)),
-        tuple(_of_pair(first, pair) for pair in pairs[1:]),
+        tuple(_of_pair(*both) for both in combinations(pairs, 2)),
         float(at_patient_mm.max()),
         sigmas,
     )
@@ -347,3 +348,10 @@ def normal_sigmas(square: float, freedom: float) -> float:
     so much freedom (Wilson and Hilferty, 1931); 0 where it is no more than is usual."""
     part = 2.0 / (9.0 * freedom)
     return max(float(((square / freedom) ** (1.0 / 3.0) - 1.0 + part) / np.sqrt(part)), 0.0)
+
+
+def of_many(sigmas: float, count: int) -> float:
+    """How unlikely it is that one of so many is as unlikely by chance (Bonferroni), as standard
+    deviations of a normal number; 0 where that is no more than is usual."""
+    log_chance = float(log_ndtr(-sigmas)) + float(np.log(count))
+    return max(0.0, -float(ndtri_exp(min(log_chance, 0.0))))

@@ -181,23 +181,33 @@ class Editing:
         inside = in_picture(self.shadows_px(view), self.exposures[view].size)
         return np.flatnonzero(inside)
 
-    def nearest(self, view: int, at_px: ArrayLike, among: ArrayLike | None = None) -> int:
+    def nearest(
+        self,
+        view: int,
+        at_px: ArrayLike,
+        among: ArrayLike | None = None,
+        within_radii: float = np.inf,
+    ) -> int:
         """The bead that is predicted nearest to a pixel, of some (all: those in the picture).
 
-        Raises InputError where there are none.
+        Raises InputError where there are none, or its middle is further than so many of its radii.
         """
         beads = np.asarray(self.shown(view) if among is None else among, dtype=np.int64)
         if not len(beads):
             raise InputError(self.exposures[view].name, "no bead is left for it")
-        away = self.shadows_px(view)[beads, :2] - np.asarray(at_px, dtype=float)
-        return int(beads[np.argmin(np.hypot(*away.T))])
+        away = np.hypot(*(self.shadows_px(view)[beads, :2] - np.asarray(at_px, dtype=float)).T)
+        return self._near(view, int(beads[np.argmin(away)]), float(away.min()), within_radii)
 
-    def nearest_spot(self, view: int, at_px: ArrayLike) -> int:
-        """The bead whose spot is nearest to a pixel."""
+    def nearest_spot(self, view: int, at_px: ArrayLike, within_radii: float = np.inf) -> int:
+        """The bead whose spot is nearest to a pixel.
+
+        Raises InputError where that is further than so many of its radii.
+        """
         sighting = self.sightings[view]
         spots = sighting.spots.centres_px[sighting.pairs[:, 1]]
         away = np.hypot(*(spots - np.asarray(at_px, dtype=float)).T)
-        return int(sighting.pairs[np.argmin(away), 0])
+        bead = int(sighting.pairs[np.argmin(away), 0])
+        return self._near(view, bead, float(away.min()), within_radii)
 
     def pairs(self) -> dict[str, GivenPairs]:
         """The pairs of each view by its name, as `calibrate_given` takes them."""
@@ -263,6 +273,15 @@ class Editing:
             last = len(self.beads) - 1
             raise InputError(f"bead {bead}", "is not there", f"the beads are 0 to {last}")
         return int(bead)
+
+    def _near(self, view: int, bead: int, away_px: float, within_radii: float) -> int:
+        if away_px <= within_radii * self.shadows_px(view)[bead, 2]:
+            return bead
+        raise InputError(
+            self.exposures[view].name,
+            f"no bead is near the click: bead {bead}, the nearest, is {away_px:.0f} px away",
+            "click on one",
+        )
 
     def _must_have(self, view: int, bead: int) -> None:
         if self.spot_of(view, self._known(bead)) is None:

@@ -195,15 +195,15 @@ def sighted(done: Calibration, beads: Beads, distortion: Distortion | None) -> S
 def _again(exposure: Exposure, sighting: Sighting, view: Calibrated, polarity: int) -> Sighting:
     """A sighting with the pairs that a first camera adds: spots that were there already, and beads
     that are looked for where it predicts them."""
-    pairs = _paired(view, sighting.spots, sighting.beads)
+    pairs = paired(view, sighting.spots, sighting.beads)
     if len(pairs) < len(view.pairs):
         pairs = view.pairs
     known = replace(sighting, pairs=pairs, camera=view.camera)
     return missing_beads(exposure.pixels, known, view.camera, polarity, view.distortion)
 
 
-def _paired(view: Calibrated, spots: Spots, beads: Beads) -> NDArray[np.int64]:
-    """Beads and spots that are each other's nearest, within the gate."""
+def paired(view: Calibrated, spots: Spots, beads: Beads) -> NDArray[np.int64]:
+    """Beads and spots (N, 2) that are each other's nearest, within the gate."""
     places = shadows_px(view.camera, beads, view.distortion)[:, :2]
     apart = np.linalg.norm(places[:, None] - spots.centres_px[None], axis=2)
     nearest, back = apart.argmin(axis=1), apart.argmin(axis=0)

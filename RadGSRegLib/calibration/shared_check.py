@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import chi2
@@ -11,7 +11,7 @@ from scipy.stats import chi2
 from ..errors import InputError
 from ..geometry import Array
 from . import bounds
-from .exposures import Calibrating, Calibration, sighted
+from .exposures import Calibrating, Calibration, paired, sighted
 from .prior import Intrinsics
 from .resection import Resection, resect
 from .spheres import sphere_shift_px
@@ -129,11 +129,16 @@ def check_shared(
 
 
 def _alone(c: Calibration, beads: Beads) -> Intrinsics | None:
-    """What a view says by itself; None where it fixes no camera."""
+    """What a view says by itself; None where it fixes no camera.
+
+    The fit of all leaves out beads of a view that contradict the others: by itself it has them.
+    """
+    sighting, how = sighted(c, beads, c.view.distortion), Resection(sphere_shift=sphere_shift_px)
     try:
-        (view,) = resect(
-            [sighted(c, beads, c.view.distortion)], Resection(sphere_shift=sphere_shift_px)
-        )
+        (view,) = resect([sighting], how)
+        pairs = paired(view, c.spots, beads)
+        if len(pairs) > len(view.pairs):
+            (view,) = resect([replace(sighting, pairs=pairs, camera=view.camera)], how)
     except InputError:
         return None
     return Intrinsics.of(view.camera, view.covariance[6:, 6:])

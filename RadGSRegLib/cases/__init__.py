@@ -72,11 +72,13 @@ from .types import Case as Case
 from .types import CtCase as CtCase
 from .types import Intensity as Intensity
 from .types import View as View
+from .views import ROOM_NOMINAL as ROOM_NOMINAL
 from .views import check_schema as check_schema
 from .views import check_views as check_views
 from .views import file_stem as file_stem
 from .views import read_views as read_views
 from .views import read_views_with_axes as read_views_with_axes
+from .views import room_words as room_words
 from .views import view_name as view_name
 from .views import view_to_json as view_to_json
 from .views import write_tiff as write_tiff

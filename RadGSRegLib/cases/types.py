@@ -22,13 +22,15 @@ class View:
     where the picture is mirrored (seen facing the source, or rows that run upwards) its first focal
     length is negative. ``pixel_spacing_mm`` (column step, row step) at the detector; ``center_px``
     (column, row) about where the vertebra's centre is, if anyone said so; ``nominal`` whether the
-    geometry is only a guess from DICOM tags; ``device`` what took it: `display` views of one device
-    show bone alike, bright or dark. ``bone_alone``: the line integrals are those of bone alone, as
-    `radgsreg standardize` writes them; what is negative is not shown. ``metal_px``: (column, row,
-    radius) of each round shadow of a bead or marker. ``camera_covariance`` (9, 9) of the camera's
-    parameters, in the order of `geometry.CAMERA_PARAMETERS`; None where that is not known.
-    ``camera_covariance_with``: (9, 9) with the camera of another view, by its name, where both were
-    calibrated together; rows are of this camera.
+    geometry is only a guess from DICOM tags; ``room_nominal`` whether the camera was refined
+    beside vertebrae alone, so that where all of them are together in the world is such a guess;
+    ``device`` what took it: `display` views of one device show bone alike, bright or dark.
+    ``bone_alone``: the line integrals are those of bone alone, as `radgsreg standardize` writes
+    them; what is negative is not shown. ``metal_px``: (column, row, radius) of each round shadow of
+    a bead or marker. ``camera_covariance`` (9, 9) of the camera's parameters, in the order of
+    `geometry.CAMERA_PARAMETERS`; None where that is not known. ``camera_covariance_with``: (9, 9)
+    with the camera of another view, by its name, where both were calibrated together; rows are of
+    this camera.
     """
 
     name: str
@@ -43,6 +45,7 @@ class View:
     metal_px: tuple[tuple[float, float, float], ...] = ()
     camera_covariance: Array | None = None
     camera_covariance_with: Mapping[str, Array] = field(default_factory=dict)
+    room_nominal: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from .standing import (
 from .types import View
 from .xray import XrayImage, read_xray
 
+ROOM_NOMINAL = "where all of them are together in the room stays nominal"
 SCHEMA = "radgsreg/views"
 VERSION = 1
 _KEYS = {
@@ -52,6 +53,7 @@ _KEYS = {
     "center_px",
     "frame",
     "nominal",
+    "room",
     "device",
     *CALIBRATED_KEYS,
     TOGETHER,
@@ -139,6 +141,14 @@ def _said(fields: Fields, name: str) -> bool:
     return value
 
 
+def _room_nominal(fields: Fields) -> bool:
+    if "room" not in fields:
+        return False
+    if fields.text("room") != "nominal":
+        fields.refuse('"room" can only be "nominal"', "leave it out where the room is known")
+    return True
+
+
 class _Reading(NamedTuple):
     """A view as far as its own entry tells; pixels of (1, 1) mm where it says no spacing."""
 
@@ -179,6 +189,7 @@ def _read_view(fields: Fields, ledger: Ledger) -> _Reading:
         metal_px=read_metal(fields),
         camera_covariance=read_covariance(fields),
         camera_covariance_with=read_covariance_with(fields),
+        room_nominal=_room_nominal(fields),
     )
     return _Reading(view, spacing is not None, either_side)
 
@@ -291,7 +302,15 @@ def read_views_with_axes(
     views = _settled(readings, ledger)
     check_views(views, path)
     check_together(views, path, ledger)
+    refined = [view.name for view in views if view.room_nominal]
+    if refined:
+        ledger.note(room_words(refined))
     return views, axes
+
+
+def room_words(names: Sequence[str]) -> str:
+    """What is said of views whose cameras were refined with vertebrae alone."""
+    return f"the cameras of {', '.join(names)} were refined with vertebrae; {ROOM_NOMINAL}"
 
 
 def view_name(text: str) -> str:
@@ -319,6 +338,8 @@ def view_to_json(view: View, image: str) -> dict[str, Any]:
         out["center_px"] = [float(c) for c in view.center_px]
     if view.nominal:
         out["nominal"] = True
+    if view.room_nominal:
+        out["room"] = "nominal"
     if view.device:
         out["device"] = view.device
     if view.bone_alone:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..report import Table
 
 _COLUMNS = ("", "focal length, px", "principal point, px", "at the patient, mm", "sigma")
+# Rows of the page; calibration.json has all pairs.
+_SHOWN_PAIRS = 15
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,13 @@ class Compared:
         tables: list[Table] = [(title, _COLUMNS, views)]
         pairs = [
             (" to ".join(p.names), f"{p.turn_deg:.2f}", f"{p.source_mm:.2f}", f"{p.sigmas:.1f}")
-            for p in self.drift.pairs
+            for p in sorted(self.drift.pairs, key=lambda pair: -pair.sigmas)[:_SHOWN_PAIRS]
         ]
         if pairs:
             columns = ("", "turned, degrees", "source moved, mm", "sigma")
-            tables.append((f"{title}, one view against the other", columns, pairs))
+            of = len(self.drift.pairs)
+            some = f", the {len(pairs)} least likely of {of} pairs" if of > len(pairs) else ""
+            tables.append((f"{title}, one view against the other{some}", columns, pairs))
         return tables
 
     def note(self, ledger: Ledger) -> None:

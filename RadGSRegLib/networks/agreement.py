@@ -11,7 +11,7 @@ import numpy as np
 from ..cases import Case
 from ..geometry import Array
 from ..measures import mtre, rotation_error_deg
-from ..registration import Registration
+from ..registration import Registration, with_room
 from . import bounds
 
 # What a training's card calls the held-out error of RegM's pose, which RecM's is part of.
@@ -56,7 +56,7 @@ class Agreement:
             f"{self.nearest_mm:.1f} mm away from it (their error on held-out pairs is "
             f"{self.held_out_mm:.1f} mm)"
         )
-        return replace(known, status="uncertain", reason=reason)
+        return replace(known, status="uncertain", reason=with_room(reason, known.quality))
 
 
 def compare(

@@ -56,5 +56,7 @@ from .steps import Stepper as Stepper
 from .steps import StretchedGaussNewton as StretchedGaussNewton
 from .types import Registration as Registration
 from .types import Status as Status
+from .unjudged import unjudged_pose as unjudged_pose
 from .verdict import doubted as doubted
+from .verdict import with_room as with_room
 from .windows import footprint as footprint

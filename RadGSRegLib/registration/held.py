@@ -28,7 +28,7 @@ from .scene import scene_of
 from .stages import Hypothesis, Refiner
 from .steps import StretchedGaussNewton
 from .types import Registration
-from .verdict import judge
+from .verdict import judge, with_room
 
 
 def judge_case(
@@ -95,7 +95,7 @@ def judge_case(
     moved_mm = evidence.disagreement_mm
     if done.status == "uncertain" and moved_mm > bounds.SURE_DISAGREEMENT_MM:
         reason = f"a fit to the X-rays would move the bone by {moved_mm:.1f} mm from this pose"
-        done = replace(done, reason=reason)
+        done = replace(done, reason=with_room(reason, done.quality))
     return replace(
         done,
         parameters={**done.parameters, "registration": asdict(given)},

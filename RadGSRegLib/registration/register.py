@@ -46,7 +46,7 @@ from .stages import (
 )
 from .steps import Stepper, StretchedGaussNewton
 from .types import Registration
-from .verdict import judge, verdict_of
+from .verdict import judge, verdict_of, with_room
 
 
 def register_case(
@@ -363,15 +363,17 @@ def registration_of(
     best, evidence = outcome.fine[0], outcome.evidence
     drawn = [view.name for view in scene.views if view.bone_alone]
     verdict = verdict_of(evidence, loosest(scene, best.ct_to_world), scene.nominal, drawn)
+    room = scene.room_nominal
     scores, agreeing = best.refined.evaluation.view_scores, evidence.consistency
     return Registration(
         status=verdict.status,
-        reason=verdict.reason,
+        reason=with_room(verdict.reason, {"room_nominal": room}),
         ct_to_world=best.ct_to_world,
         covariance=evidence.covariance,
         centre_ct=scene.bodies.centre_ct,
         quality={
             **evidence.to_quality(),
+            **({"room_nominal": list(room)} if room else {}),
             "views": {
                 view.name: {
                     "score": score,

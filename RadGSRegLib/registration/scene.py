@@ -21,7 +21,8 @@ from .rigid_bodies import RigidBodies, ct_bodies
 class Scene:
     """The bodies and the views that are registered to each other.
 
-    ``nominal``: names of the views whose geometry is only what the C-arm was meant to do;
+    ``nominal``: names of the views whose geometry is only what the C-arm was meant to do,
+    ``room_nominal``: of those whose cameras say that of the room alone (`View.room_nominal`);
     ``parameters``: what the result is to record of its input; ``start_ct_to_world`` (4, 4): where
     the target is expected, None where that is not known; ``camera_covariances``: by the views'
     names, how sure their cameras are (9, 9), where a calibration says so; ``crossed_covariances``:
@@ -35,6 +36,7 @@ class Scene:
     start_ct_to_world: Array | None = None
     camera_covariances: Mapping[str, Array] = field(default_factory=dict)
     crossed_covariances: Mapping[tuple[str, str], Array] = field(default_factory=dict)
+    room_nominal: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -98,4 +100,5 @@ def scene_of(
             (case.views[i].name, case.views[j].name): covariance
             for (i, j), covariance in camera_covariances_with(case.views).items()
         },
+        room_nominal=tuple(view.name for view in case.views if view.room_nominal),
     )

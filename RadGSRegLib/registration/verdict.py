@@ -1,10 +1,12 @@
 """An honest verdict: whether one would bet on a registration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from ..cases import ROOM_NOMINAL, room_words
 from ..geometry import Array
 from . import bounds
 from .consistency import Consistency
@@ -167,17 +169,25 @@ def mistrust_nominal(verdict: Verdict, nominal: Sequence[str]) -> Verdict:
     )
 
 
+def with_room(reason: str, quality: Mapping[str, Any]) -> str:
+    """Return a reason that also says what cameras that were refined with vertebrae alone leave
+    open: those of the views that ``quality["room_nominal"]`` names, if any."""
+    names = quality.get("room_nominal")
+    return f"{reason}; {room_words(names)}" if names and ROOM_NOMINAL not in reason else reason
+
+
 def doubted(
     registration: Registration,
     by_cameras: Array,
     points_from_centre: Array,
-    said: str,
+    said: tuple[str, str],
     problem: str = "",
 ) -> Registration:
     """Return a registration that counts how unsure its cameras are, where they were found with it.
 
     ``by_cameras`` (6, 6) is the part of the covariance that comes of them, ``points_from_centre``
-    (N, 3) mm the surface; ``said``: what was done, for the reason; ``problem``: why it is no `ok`.
+    (N, 3) mm the surface; ``said``: where the error is expected and what was done, for the reason;
+    ``problem``: why it is no `ok`.
     """
     quality = registration.quality
     error_mm = surface_error(by_cameras, points_from_centre)
@@ -189,8 +199,8 @@ def doubted(
     if status == "ok":
         reason = (
             f"all views agree with the CT at this pose (weakest view's correlation "
-            f"{quality['weakest_score']:.2f}, expected error {expected_mm:.2f} mm beside the "
-            f"views, of the cameras alone {error_mm:.2f} mm): {said}"
+            f"{quality['weakest_score']:.2f}, expected error {expected_mm:.2f} mm {said[0]}, "
+            f"of the cameras alone {error_mm:.2f} mm): {said[1]}"
         )
         # A NaN is no agreement.
         sure = confidence >= bounds.SURE_CONFIDENCE and expected_mm <= bounds.FAILED_ERROR_MM

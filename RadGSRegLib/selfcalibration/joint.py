@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ..cases import Case, View
+from ..cases import Case
 from ..errors import InputError
 from ..geometry import Array, transform_points, twist_about
 from ..registration import (
@@ -29,8 +29,8 @@ from ..registration import (
     case_bodies,
     fitted,
     polarities_at,
-    register_case,
     scaled,
+    unjudged_pose,
 )
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter, prepare_views
@@ -39,6 +39,7 @@ from ..multilevel import descend
 from ..multilevel import Equations, Normal, Shown
 from .first import in_every_view, meeting_clicks, whole, with_cameras
 from .gauge import as_meant, in_common_frame
+from .refined import nominal_views, room_known, with_refined
 from .spread import Spread, spread_of
 from .stretch import stretched
 from ..multilevel import Setup, Target, Unknowns
@@ -64,12 +65,6 @@ class NominalSpread:
         tight = np.repeat([np.radians(self.calibrated_deg), self.calibrated_mm], 3)
         nominal = nominal_views(case)
         return np.array([loose if view.name in nominal else tight for view in case.views])
-
-
-def nominal_views(case: Case) -> tuple[str, ...]:
-    """The names of the views whose cameras are refined: the nominal ones, or all if none is."""
-    names = tuple(view.name for view in case.views if view.nominal)
-    return names or tuple(view.name for view in case.views)
 
 
 @dataclass(frozen=True)
@@ -103,7 +98,7 @@ class CameraRefinement:
     @property
     def room_known(self) -> bool:
         """Whether some camera that was not refined says where all are in the room."""
-        return len(self.refined) < len(self.case.views)
+        return room_known(self.case, self.refined)
 
 
 def refine_cameras(
@@ -164,19 +159,19 @@ def refine_cameras(
     met = meeting_clicks(case.views, nominal_views(case))
     begun = with_cameras(case, met)
     part = report.part(0.0, 0.4)
-    first = register_case(begun, start_ct_to_world, given, part, (), filters, device)
     with one_torch_thread():
+        first = unjudged_pose(begun, start_ct_to_world, given, part, filters, device)
         setting = _Setting(filters, device, given, nominal or NominalSpread())
-        labels = in_every_view(begun, points_ct, first.ct_to_world)
+        labels = in_every_view(begun, points_ct, first)
         try:
             _need(len(labels), "all X-rays show with the nominal cameras")
-            joint = _Joint(case, labels, met, first.ct_to_world, setting)
+            joint = _Joint(case, labels, met, first, setting)
             done = joint.refined(report.part(0.4, 1.0))
         except _TooFewError as error:
-            done = _unrefined(case, first.ct_to_world, str(error))
+            done = _unrefined(case, first, str(error))
         except np.linalg.LinAlgError:
             problem = "the pictures do not fix them (no finite numbers); check the X-rays"
-            done = _unrefined(case, first.ct_to_world, problem)
+            done = _unrefined(case, first, problem)
     return replace(done, seconds=time.perf_counter() - began)
 
 
@@ -357,7 +352,7 @@ class _Joint:
         refined = nominal_views(self._case)
         known = len(refined) < len(case.views)
         spread = spread_of(unknowns, setup, cameras, normal.hessian, self._points, known)
-        views = tuple(_refined_view(view, refined) for view in case.views)
+        views = with_refined(self._case, case.views, refined)
         off = [twist_about(np.eye(4), shift, self._pivot) for shift in setup.world_to_nominal]
         labels = [target.label for target in self._targets]
         return CameraRefinement(
@@ -377,14 +372,6 @@ class _Joint:
             points_from_centre=self._points[0] - self._targets[0].bodies.centre_ct,
             seconds=0.0,
         )
-
-
-def _refined_view(view: View, refined: Sequence[str]) -> View:
-    """A view without what was said of cameras that were refined since."""
-    crossed = {k: c for k, c in view.camera_covariance_with.items() if k not in refined}
-    if view.name in refined:
-        return replace(view, nominal=False, camera_covariance=None, camera_covariance_with={})
-    return replace(view, camera_covariance_with=crossed)
 
 
 def _patiently(stage: Stage) -> Stage:

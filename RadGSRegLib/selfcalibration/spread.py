@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry import Array, Camera, skew, transform_points
+from ..geometry import CAMERA_PARAMETERS, Array, Camera, skew, transform_points
 from ..multilevel import Setup, Unknowns
+from . import bounds
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,26 @@ def spread_of(
         for a, change in enumerate(changes)
     ]
     return Spread(np.array(targets), np.array(by_cameras), np.array(crossed))
+
+
+def by_nominal_intrinsics(camera: Camera, centre_world: Array) -> Array:
+    """Return the covariance (9, 9) of a refined camera, in the order of `CAMERA_PARAMETERS`, that
+    comes of its nominal focal length and principal point.
+
+    Refinement lets the camera show the vertebrae at ``centre_world`` (3,) where they are shown: a
+    focal length that is too long is made up for by a source further off, a principal point by one
+    beside.
+    """
+    depth = float(camera.world_to_camera[2] @ np.append(centre_world, 1.0))
+    right, down, forth = camera.world_to_camera[:3, :3]
+    with_them = np.zeros((CAMERA_PARAMETERS, 3))
+    with_them[6:] = np.eye(3)
+    with_them[3:6, 0] = -depth / camera.focal_px * forth
+    with_them[3:6, 1] = depth / camera.intrinsic[0, 0] * right
+    with_them[3:6, 2] = depth / camera.intrinsic[1, 1] * down
+    principal_px = bounds.NOMINAL_PRINCIPAL_SHARE * max(camera.size)
+    off = with_them * [bounds.NOMINAL_FOCAL_SHARE * camera.focal_px, principal_px, principal_px]
+    return np.asarray(off @ off.T)
 
 
 def _positive(matrix: Array) -> Array:

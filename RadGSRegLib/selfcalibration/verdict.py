@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import View
-from ..geometry import CAMERA_PARAMETERS, Array
-from ..registration import Registration, doubted
+from ..cases import ROOM_NOMINAL, View
+from ..geometry import CAMERA_PARAMETERS, Array, transform_points
+from ..registration import Registration, doubted, with_room
 from . import bounds
 from .joint import CameraRefinement
+from .spread import by_nominal_intrinsics
 
 
 def judged(registration: Registration, refinement: CameraRefinement) -> Registration:
@@ -26,10 +27,15 @@ def judged(registration: Registration, refinement: CameraRefinement) -> Registra
     by_cameras = bounds.WIDER**2 * refinement.spread.by_cameras[0]
     points = refinement.points_from_centre
     problem = doubt(refinement)
-    done = doubted(registration, by_cameras, points, _words(refinement), problem)
+    frame = "in the room" if refinement.room_known else "beside the other vertebrae"
+    done = doubted(registration, by_cameras, points, (frame, _words(refinement)), problem)
+    quality = {**done.quality, "cameras": camera_record(refinement)}
+    if not refinement.room_known:
+        quality["room_nominal"] = list(refinement.refined)
     return replace(
         done,
-        quality={**done.quality, "cameras": camera_record(refinement)},
+        reason=with_room(done.reason, quality),
+        quality=quality,
         timing_s=_with(done.timing_s, refinement.seconds),
         parameters={
             **done.parameters,
@@ -61,7 +67,7 @@ def _words(refinement: CameraRefinement) -> str:
     said = f"the cameras of {names} were refined with {len(refinement.ct_to_world)} vertebrae"
     if refinement.room_known:
         return said
-    return f"{said}; where all of them are together in the room stays nominal"
+    return f"{said}; {ROOM_NOMINAL}"
 
 
 def doubt(refinement: CameraRefinement) -> str:
@@ -91,24 +97,22 @@ def doubt(refinement: CameraRefinement) -> str:
 def with_spread(refinement: CameraRefinement) -> list[View]:
     """Return the refined case's views with how sure their refined cameras are beside the vertebrae
     (in the room, where a camera is held in it): `View.camera_covariance` and
-    ``camera_covariance_with``; focal length and principal point count as exact.
+    ``camera_covariance_with``. Focal length and principal point, which are not refined, count as
+    nominal, each view's by itself.
 
     Refined ones that are not to be trusted are nominal again.
     """
     views, nominal = refinement.case.views, bool(doubt(refinement))
     refined = [n for n, view in enumerate(views) if view.name in refinement.refined]
 
-    def covariance(a: int, b: int) -> Array:
-        out = np.zeros((CAMERA_PARAMETERS, CAMERA_PARAMETERS))
-        out[:6, :6] = bounds.WIDER**2 * refinement.spread.cameras[a, b]
-        return out
-
     return [
         replace(
             view,
             nominal=nominal,
-            camera_covariance=covariance(n, n),
-            camera_covariance_with={views[m].name: covariance(n, m) for m in refined if m > n},
+            camera_covariance=_camera_covariance(refinement, n, n),
+            camera_covariance_with={
+                views[m].name: _camera_covariance(refinement, n, m) for m in refined if m > n
+            },
         )
         if n in refined
         else view
@@ -116,16 +120,30 @@ def with_spread(refinement: CameraRefinement) -> list[View]:
     ]
 
 
+def _camera_covariance(refinement: CameraRefinement, a: int, b: int) -> Array:
+    """That (9, 9) of the camera of one view with another's, or of one alone."""
+    case, view = refinement.case, refinement.case.views[a]
+    out = np.zeros((CAMERA_PARAMETERS, CAMERA_PARAMETERS))
+    out[:6, :6] = bounds.WIDER**2 * refinement.spread.cameras[a, b]
+    if a == b and view.name in refinement.refined:
+        centre = transform_points(refinement.ct_to_world[case.label], case.centre_ct[None])[0]
+        out += by_nominal_intrinsics(view.camera, centre)
+    return out
+
+
 def camera_record(refinement: CameraRefinement) -> dict[str, Any]:
     """What ``registration.json`` says of refined cameras and of the vertebrae beside them."""
-    case, cameras = refinement.case, refinement.spread.cameras
+    case = refinement.case
+    source_mm = [
+        np.sqrt(np.diag(_camera_covariance(refinement, n, n))[3:6]) for n in range(len(case.views))
+    ]
     views = {
         view.name: {
             "extrinsic": view.camera.world_to_camera.tolist(),
             "refined": view.name in refinement.refined,
             "turned_deg": turned,
             "shifted_mm": shifted,
-            "source_sigma_mm": (bounds.WIDER * np.sqrt(np.diag(cameras[n, n])[3:])).tolist(),
+            "source_sigma_mm": source_mm[n].tolist(),
         }
         for n, (view, turned, shifted) in enumerate(
             zip(case.views, refinement.turned_deg, refinement.shifted_mm, strict=True)

@@ -2,11 +2,15 @@
 
     python Testing/benchmarks/bench_nominal.py --seeds 81530 81536 [--realism realistic]
         [--turn-deg 3 --shift-mm 10] [--views 2] [--field-mm 250]
+        [--focal-percent 1] [--principal-px 20] [--no-before]
 
 Cases of the built-in phantom's trunk with L1 to L5 in every X-ray, each vertebra moved in itself.
 Each camera is turned about the isocentre by ``--turn-deg`` around a random axis and shifted by
 ``--shift-mm`` along another; the cases are registered from their clicks as
-``register --refine-cameras`` does. Printed are, in mm:
+``register --refine-cameras`` does. With ``--focal-percent`` and ``--principal-px`` the focal length
+of each camera is also wrong by so much, longer or shorter by chance, and its principal point by so
+many pixels in a random direction. ``--no-before`` leaves the first of the following out. Printed
+are, in mm:
 
 - *as nominal*: the error of L3 (mTRE) as registered with the nominal cameras, in their world, and
   the verdict;
@@ -16,6 +20,8 @@ Each camera is turned about the isocentre by ``--turn-deg`` around a random axis
   the cameras stand beside the vertebrae counts too;
 - *across, along*: how far the vertebrae are off in front of each camera, across its beam and along
   it;
+- *sources*: how far each camera's source is off beside the vertebrae, over the standard deviation
+  that is said of it, the most along any axis;
 - the verdict on L3, the error that it says to expect, and the seconds of one core that refinement
   took (`refine_cameras` alone).
 """
@@ -56,6 +62,20 @@ def off_by(case: Case, turn_deg: float, shift_mm: float, seed: int) -> Case:
     return replace(case, views=tuple(views))
 
 
+def wrong_inside(case: Case, focal_percent: float, principal_px: float, seed: int) -> Case:
+    """The case with the focal length and principal point of every camera wrong."""
+    rng = np.random.default_rng([seed, 1])
+    views = []
+    for view in case.views:
+        longer = 1.0 + rng.choice([-1.0, 1.0]) * focal_percent / 100.0
+        angle = rng.uniform(0.0, 2.0 * np.pi)
+        intrinsic = view.camera.intrinsic.copy()
+        intrinsic[[0, 1], [0, 1]] *= longer
+        intrinsic[:2, 2] += principal_px * np.array([np.cos(angle), np.sin(angle)])
+        views.append(replace(view, camera=replace(view.camera, intrinsic=intrinsic)))
+    return replace(case, views=tuple(views))
+
+
 def carried(points: Array, others: Array) -> Array:
     """The rigid motion (4, 4) of least squares from points (N, 3) to others (N, 3)."""
     middle, other = points.mean(axis=0), others.mean(axis=0)
@@ -65,12 +85,14 @@ def carried(points: Array, others: Array) -> Array:
 
 @dataclass(frozen=True)
 class Errors:
-    """What is off, mm: per vertebra in both frames, per camera across and along the beam."""
+    """What is off, mm: per vertebra in both frames, per camera across and along the beam; and how
+    far each source (V, 3) is off beside the vertebrae."""
 
     vertebrae: dict[str, float]
     beside_cameras: dict[str, float]
     across: list[float]
     along: list[float]
+    sources: list[list[float]]
 
 
 def errors_of(case: Case, truth: dict[str, Any], refinement: CameraRefinement) -> Errors:
@@ -111,7 +133,29 @@ def errors_of(case: Case, truth: dict[str, Any], refinement: CameraRefinement) -
         across.append(float(np.linalg.norm(apart[:, :2], axis=1).mean()))
         along.append(float(np.abs(apart[:, 2]).mean()))
     together = carried(*(np.concatenate(list(points.values())) for points in (shown, real)))
-    return Errors(left(together), left(carried(*ends)), across, along)
+    sources = [
+        (
+            transform_points(together, v.camera.source_world[None])[0] - w.camera.source_world
+        ).tolist()
+        for v, w in zip(refined, case.views, strict=True)
+    ]
+    return Errors(left(together), left(carried(*ends)), across, along, sources)
+
+
+def as_nominal(wrong: Case, truth: dict[str, Any]) -> dict[str, Any]:
+    """What a registration with the nominal cameras gives."""
+    try:
+        before = register_case(wrong)
+    except InputError as error:
+        return {"nominal_status": f"refused: {error.problem}"}
+    points = np.array(truth["points_ct"])
+    apart = transform_points(before.ct_to_world, points) - transform_points(
+        truth["ct_to_world"], points
+    )
+    return {
+        "nominal_mm": float(np.linalg.norm(apart, axis=1).mean()),
+        "nominal_status": before.status,
+    }
 
 
 def measured(seed: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -122,17 +166,10 @@ def measured(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     simulated = simulate_phantom_case(seed, parameters, field="trunk")
     case, truth = simulated.case, simulated.truth
     wrong = off_by(case, args.turn_deg, args.shift_mm, seed)
-    row: dict[str, Any] = {"seed": seed}
-    try:
-        before = register_case(wrong)
-        points = np.array(truth["points_ct"])
-        apart = transform_points(before.ct_to_world, points) - transform_points(
-            truth["ct_to_world"], points
-        )
-        row["nominal_mm"] = float(np.linalg.norm(apart, axis=1).mean())
-        row["nominal_status"] = before.status
-    except InputError as error:
-        row["nominal_status"] = f"refused: {error.problem}"
+    wrong = wrong_inside(wrong, args.focal_percent, args.principal_px, seed)
+    row: dict[str, Any] = {"seed": seed, "nominal_status": ""}
+    if not args.no_before:
+        row |= as_nominal(wrong, truth)
     began = time.process_time()
     try:
         refinement = refine_cameras(wrong)
@@ -142,6 +179,7 @@ def measured(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     start = refinement.ct_to_world[case.label]
     answer = judged(register_case(refinement.case, start), refinement)
     poses = {**refinement.ct_to_world, case.label: answer.ct_to_world}
+    cameras = answer.quality["cameras"]["views"]
     errors = errors_of(case, truth, replace(refinement, ct_to_world=poses))
     return {
         **row,
@@ -151,8 +189,15 @@ def measured(seed: int, args: argparse.Namespace) -> dict[str, Any]:
         "expected_mm": answer.quality["expected_error_mm"],
         "cameras_mm": answer.quality["calibration_error_mm"],
         "settled_mm": refinement.settled_mm,
+        "source_sigmas": [
+            float(np.max(np.abs(off) / said["source_sigma_mm"]))
+            for off, said in zip(errors.sources, cameras.values(), strict=True)
+        ],
         "sigma_targets": [np.sqrt(np.diag(c)).tolist() for c in refinement.spread.targets],
-        "sigma_cameras": [np.sqrt(np.diag(c)).tolist() for c in refinement.spread.cameras],
+        "sigma_cameras": [
+            np.sqrt(np.diag(by_view[number])).tolist()
+            for number, by_view in enumerate(refinement.spread.cameras)
+        ],
     }
 
 
@@ -165,10 +210,11 @@ def _line(row: dict[str, Any]) -> str:
     before = f"{row['nominal_mm']:.1f} " if "nominal_mm" in row else ""
     start = f"| {row['seed']} | {before}{row['nominal_status']} "
     if "vertebrae" not in row:
-        return f"{start}| | | | {row['status']} | |"
+        return f"{start}| | | | | {row['status']} | |"
     both = " / ".join(listed(list(row[name].values())) for name in ("vertebrae", "beside_cameras"))
     return (
         f"{start}| {both.replace(' / ', ' | ')} | {listed(row['across'])}, {listed(row['along'])} "
+        f"| {listed(row['source_sigmas'])} "
         f"| {row['status']} | {row['expected_mm']:.2f}, {row['cpu_s']:.0f} s |"
     )
 
@@ -182,15 +228,18 @@ def main() -> None:
     parser.add_argument("--realism", default="realistic")
     parser.add_argument("--turn-deg", type=float, default=3.0)
     parser.add_argument("--shift-mm", type=float, default=10.0)
+    parser.add_argument("--focal-percent", type=float, default=0.0)
+    parser.add_argument("--principal-px", type=float, default=0.0)
+    parser.add_argument("--no-before", action="store_true")
     parser.add_argument("--views", type=int, default=2)
     parser.add_argument("--field-mm", type=float, default=250.0)
     parser.add_argument("--rows", type=Path, help="lines of JSON to add to")
     args = parser.parse_args()
     print(
-        "| seed | as nominal | L1 to L5 | beside the cameras | across, along | verdict "
+        "| seed | as nominal | L1 to L5 | beside the cameras | across, along | sources | verdict "
         "| expected, CPU s |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for seed in range(*args.seeds):
         row = measured(seed, args)
         print(_line(row), flush=True)

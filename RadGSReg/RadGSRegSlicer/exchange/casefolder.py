@@ -83,6 +83,7 @@ def viewsFromXrays(
                 metal_px=geometry.metalPx,
                 camera_covariance=geometry.cameraCovariance,
                 camera_covariance_with=geometry.cameraCovarianceWith,
+                room_nominal=geometry.roomNominal,
             )
         )
     check_views(views, Path("X-rays"))

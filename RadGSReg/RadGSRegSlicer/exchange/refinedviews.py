@@ -26,7 +26,7 @@ class RefinedCamera:
     """The camera of an X-ray: ``worldToCamera`` (4, 4) LPS mm, ``covariance`` (9, 9) or None.
 
     ``isRefined``: whether it was refined, or held where it had been calibrated. ``isNominal``: it
-    is not to be trusted and counts as nominal.
+    is not to be trusted and counts as nominal; ``isRoomNominal``: where it is in the room is.
     """
 
     name: str
@@ -34,6 +34,7 @@ class RefinedCamera:
     covariance: Array | None
     isRefined: bool
     isNominal: bool = False
+    isRoomNominal: bool = False
 
 
 def readCameras(folder: str | os.PathLike[str], count: int) -> list[RefinedCamera]:
@@ -64,8 +65,9 @@ def _camera(entry: Mapping[str, Any], said: Mapping[str, Any]) -> RefinedCamera:
         raise ValueError("one is not rigid")
     known = None if covariance is None else np.array(covariance, dtype=float).reshape(9, 9)
     name = str(entry["name"])
-    isNominal = entry.get("nominal") is True
-    return RefinedCamera(name, pose, known, said[name]["refined"] is True, isNominal)
+    isRefined = said[name]["refined"] is True
+    isNominal, isRoomNominal = entry.get("nominal") is True, entry.get("room") == "nominal"
+    return RefinedCamera(name, pose, known, isRefined, isNominal, isRoomNominal)
 
 
 def useCameras(
@@ -78,7 +80,8 @@ def useCameras(
     taken = []
     for node, camera in zip(xrayNodes, cameras, strict=True):
         if camera.isRefined and node.GetScene() is not None:
-            setRefined(node, camera.worldToCamera, camera.covariance, camera.isNominal)
+            isNominal, isRoomNominal = camera.isNominal, camera.isRoomNominal
+            setRefined(node, camera.worldToCamera, camera.covariance, isNominal, isRoomNominal)
             taken.append(node)
     forgetTogether(taken)
     return [node.GetName() for node in taken]

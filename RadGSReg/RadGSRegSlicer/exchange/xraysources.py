@@ -201,7 +201,7 @@ def geometryFromFile(
         raise InputError(path.name or "file", "is not there", "choose a file")
     present = getGeometry(node)
     columns, rows = present.camera.size
-    axes, nominal = present.patientAxes, False
+    axes, nominal, room = present.patientAxes, False, False
     try:
         if path.suffix.lower() == ".json":
             views, axes = read_views_with_axes(path)
@@ -215,6 +215,7 @@ def geometryFromFile(
                     f"pixels, the X-ray {columns} x {rows}",
                 )
             camera, spacing, nominal = view.camera, view.pixel_spacing_mm, view.nominal
+            room = view.room_nominal
         elif path.suffix.lower() == ".xml":
             matrices = read_rtk_matrices(path)
             grid = _grid(path, node, present)
@@ -225,7 +226,8 @@ def geometryFromFile(
             spacing = present.pixelSpacing
     except ValueError as error:
         raise InputError(path, str(error)) from error
-    return replace(present, camera=camera, pixelSpacing=spacing, nominal=nominal, patientAxes=axes)
+    known = replace(present, camera=camera, pixelSpacing=spacing, patientAxes=axes)
+    return replace(known, nominal=nominal, roomNominal=room)
 
 
 def _chosen(path: Path, count: int, place: int | None) -> int:

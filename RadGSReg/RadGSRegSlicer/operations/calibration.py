@@ -83,6 +83,7 @@ class CalibrationResult:
                 pixelSpacing=view.pixel_spacing_mm,
                 centerPx=_straight(geometry.centerPx, entry) if isBent else geometry.centerPx,
                 nominal=False,
+                roomNominal=False,
                 # The beads' frame is the world: nothing says how a patient lies in it.
                 patientAxes=None,
                 metalPx=view.metal_px,

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from ..operations.calibration import CalibrateRequest, CalibrationResult, knownCarms
 from ..review import views
 from ..scene import starts
-from ..scene.beadcircles import BeadCircle, BeadCircles
+from ..scene.beadcircles import CLICK_RADII, BeadCircle, BeadCircles
 from .placing import Placing
 from .step import Following, fillChoices, fillTable, onPath
 from .timing import ProgressDisplay
@@ -243,9 +243,9 @@ class CalibrateControls:
         if mode == "add":
             editing = editing.added(view, pixel)
         elif mode == "remove":
-            editing = editing.removed(view, editing.nearest_spot(view, pixel))
+            editing = editing.removed(view, editing.nearest_spot(view, pixel, CLICK_RADII))
         else:
-            bead = editing.nearest(view, pixel)
+            bead = editing.nearest(view, pixel, within_radii=CLICK_RADII)
             if self._first is None:
                 self._first = bead
                 return

@@ -17,6 +17,8 @@ MET, MISSING = "bead met", "bead missing"
 _COLORS = {MET: (0.29, 0.87, 0.5), MISSING: (1.0, 0.6, 0.1)}
 _CORNERS = 32
 _OUTSIDE = 1.5  # radii: the shadow itself is to be seen
+CLICK_RADII = 3.0
+"""A click further than so many radii from a bead's middle, twice its circle's, is not of it."""
 
 
 @dataclass(frozen=True)

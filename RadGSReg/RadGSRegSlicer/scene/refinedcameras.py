@@ -59,6 +59,7 @@ def nominalGeometry(node: vtkMRMLScalarVolumeNode) -> XrayGeometry:
         nominal=True,
         cameraCovariance=covariance,
         cameraCovarianceWith=joint,
+        roomNominal=before.get("room") == "nominal",
     )
 
 
@@ -67,12 +68,14 @@ def setRefined(
     worldToCamera: ArrayLike,
     covariance: Array | None,
     isNominal: bool = False,
+    isRoomNominal: bool = False,
 ) -> None:
     """Put a refined camera on an X-ray; the nominal one is kept, also by a second time.
 
     ``worldToCamera`` (4, 4) LPS mm; ``covariance`` (9, 9) as in the library's `View`;
-    ``isNominal``: the refined camera is not to be trusted and counts as nominal itself. Raises
-    InputError where they cannot be used; the X-ray is then as it was.
+    ``isNominal``: the refined camera is not to be trusted and counts as nominal itself;
+    ``isRoomNominal``: where it is in the room is. Raises InputError where they cannot be used; the
+    X-ray is then as it was.
     """
     nominal = nominalGeometry(node)
     pose, before = np.asarray(worldToCamera, dtype=float), nominal.cameraCovariance
@@ -83,12 +86,15 @@ def setRefined(
             name: np.asarray(c).tolist() for name, c in nominal.cameraCovarianceWith.items()
         },
     }
+    if nominal.roomNominal:
+        kept["room"] = "nominal"
     refined = replace(
         nominal,
         camera=replace(nominal.camera, world_to_camera=pose),
         nominal=isNominal,
         cameraCovariance=covariance,
         cameraCovarianceWith={},
+        roomNominal=isRoomNominal,
     )
     with slicer.util.NodeModify(node):
         setGeometry(node, refined)

@@ -9,6 +9,7 @@ The geometry is kept on the node as attributes, so that a saved scene brings it 
 ``RadGSReg.Intensity``      ``attenuation``, ``transmission`` or ``display``
 ``RadGSReg.CenterPx``       [column, row] about where the vertebra is (JSON); absent if not said
 ``RadGSReg.Nominal``        ``true`` where the geometry is only a guess from DICOM tags
+``RadGSReg.Room``           ``nominal`` where the camera was refined with vertebrae alone; or absent
 ``RadGSReg.Device``         what took it; absent if not said
 ``RadGSReg.BoneAlone``      ``true`` where it shows line integrals of bone alone; absent if not
 ``RadGSReg.MetalPx``        [[column, row, radius], ...] shadows of beads (JSON); absent if none
@@ -45,6 +46,7 @@ PIXEL_SPACING = "RadGSReg.PixelSpacing"
 INTENSITY = "RadGSReg.Intensity"
 CENTER_PX = "RadGSReg.CenterPx"
 NOMINAL = "RadGSReg.Nominal"
+ROOM = "RadGSReg.Room"
 DEVICE = "RadGSReg.Device"
 PATIENT_AXES = "RadGSReg.PatientAxes"
 BONE_ALONE = "RadGSReg.BoneAlone"
@@ -56,7 +58,7 @@ PARALLEL = np.eye(3)
 """The axes of a patient who lies as the world's axes say."""
 _ATTRIBUTES = (
     INTRINSIC, WORLD_TO_CAMERA, PIXEL_SPACING, INTENSITY, CENTER_PX, NOMINAL, DEVICE, PATIENT_AXES,
-    BONE_ALONE, METAL_PX, CAMERA_COVARIANCE, CAMERA_COVARIANCE_WITH, BEFORE_REFINED,
+    BONE_ALONE, METAL_PX, CAMERA_COVARIANCE, CAMERA_COVARIANCE_WITH, BEFORE_REFINED, ROOM,
 )  # fmt: skip
 
 
@@ -65,8 +67,8 @@ class XrayGeometry:
     """Where an X-ray was taken from, and what its grey values mean.
 
     ``device``: what took it; ``patientAxes`` (3, 3) turn the patient's axes (LPS) to the world's,
-    None where the patient may lie in any way. ``boneAlone``, ``metalPx``, ``cameraCovariance``
-    and ``cameraCovarianceWith`` as in the library's `View`.
+    None where the patient may lie in any way. ``boneAlone``, ``metalPx``, ``cameraCovariance``,
+    ``cameraCovarianceWith`` and ``roomNominal`` as in the library's `View`.
     """
 
     camera: Camera
@@ -80,6 +82,7 @@ class XrayGeometry:
     metalPx: tuple[tuple[float, float, float], ...] = ()
     cameraCovariance: Array | None = None
     cameraCovarianceWith: Mapping[str, Array] = field(default_factory=dict)
+    roomNominal: bool = False
 
 
 def isXray(node: Any) -> bool:
@@ -149,6 +152,7 @@ def setGeometry(node: vtkMRMLScalarVolumeNode, geometry: XrayGeometry) -> None:
         node.SetAttribute(PATIENT_AXES, None if parallel else said)
         node.SetAttribute(DEVICE, geometry.device or None)
         node.SetAttribute(BONE_ALONE, "true" if geometry.boneAlone else None)
+        node.SetAttribute(ROOM, "nominal" if geometry.roomNominal else None)
         metal, sure = geometry.metalPx, geometry.cameraCovariance
         node.SetAttribute(METAL_PX, json.dumps(metal) if metal else None)
         known = None if sure is None else json.dumps(np.asarray(sure).tolist())
@@ -209,6 +213,7 @@ def getGeometry(node: vtkMRMLScalarVolumeNode) -> XrayGeometry:
             _metal(node.GetAttribute(METAL_PX)),
             _covariance(node.GetAttribute(CAMERA_COVARIANCE)),
             _covariances(node.GetAttribute(CAMERA_COVARIANCE_WITH)),
+            node.GetAttribute(ROOM) == "nominal",
         )
     except (ValueError, TypeError) as error:
         raise InputError(name, f"has a geometry that cannot be read ({error})") from error
@@ -275,6 +280,7 @@ def nodeFromView(
         view.metal_px,
         view.camera_covariance,
         view.camera_covariance_with,
+        view.room_nominal,
     )
     return createXrayNode(view.name, view.pixels, geometry, scene)
 
