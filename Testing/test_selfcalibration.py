@@ -38,6 +38,7 @@ from RadGSRegLib.geometry import (
     translation,
     twist_about,
 )
+from RadGSRegLib.multilevel import Equations, Setup, Shown, Target, Unknowns
 from RadGSRegLib.registration import (
     Registration,
     case_bodies,
@@ -48,7 +49,6 @@ from RadGSRegLib.registration import (
 from RadGSRegLib.registration.proposers import NeighbouringLevel
 from RadGSRegLib.selfcalibration import CameraRefinement, judged, refine_cameras, with_spread
 from RadGSRegLib.selfcalibration import bounds as limits
-from RadGSRegLib.multilevel import Equations, Shown
 from RadGSRegLib.selfcalibration.first import (
     cut_off,
     in_every_view,
@@ -60,7 +60,6 @@ from RadGSRegLib.selfcalibration.gauge import as_meant, in_common_frame
 from RadGSRegLib.selfcalibration.refined import nominal_views, room_known, with_refined
 from RadGSRegLib.selfcalibration.spread import by_nominal_intrinsics, spread_of
 from RadGSRegLib.selfcalibration.stretch import stretched
-from RadGSRegLib.multilevel import Setup, Target, Unknowns
 from RadGSRegLib.system import Progress
 from RadGSRegLib.views import prepare_views
 

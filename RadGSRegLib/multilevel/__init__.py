@@ -1,5 +1,6 @@
 """Several vertebrae of one CT registered together, each with a pose and a verdict of its own."""
 
+from .conduct import register_vertebrae as register_vertebrae
 from .descent import descend as descend
 from .equations import Equations as Equations
 from .equations import Normal as Normal

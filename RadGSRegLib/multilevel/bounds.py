@@ -11,3 +11,28 @@ STILL_SEEN = 0.7
 # 8 mm off along the beams: 1e-3, as in other registrations, left 4 mm of it, 1e-5 0.4 mm, and 1e-7
 # stuck 2 to 3 mm off, with other pieces.)
 DAMPING = 1e-5
+
+# Vertebrae of which an X-ray shows less, a share of their voxels, are not registered. As in
+# `selfcalibration.SHOWN_SHARE`.
+SHOWN_SHARE = 0.7
+
+# Rounds, in each of which windows are cut anew, and steps of a round.
+MIDDLE_ROUNDS = 2
+FINE_ROUNDS = 4
+STEPS = 6
+STEPS_PER_MATRIX = 6
+
+# Vertebrae have settled where a round moves no point of them by more, mm.
+SETTLED_MM = 0.05
+
+# Two vertebrae that lie beside one another are at least this share of their distance in the CT
+# apart, along the same direction. No evidence for the exact value.
+LEAST_STEP = 0.5
+
+# A vertebra of whose surface a larger share lies so deep (mm) in the one beside it, beyond what
+# does in the CT, is nowhere that a vertebra can be.
+DEEP_MM = 2.0
+MOST_OVERLAP = 0.1
+
+# Where the last round still moves a point by more, mm, nothing is `ok`. No evidence.
+MOST_UNSETTLED_MM = 0.5

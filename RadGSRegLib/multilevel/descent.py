@@ -19,12 +19,13 @@ def descend(
     iterations: int,
     steps_per_matrix: int,
     progress: Progress,
+    message: str = "refining cameras and vertebrae",
 ) -> tuple[Setup, Normal]:
     """Return the setup after so many steps, and its normal equations; their Hessian may be of an
     earlier step. A step that loses sight of the vertebrae, or costs more, is not taken."""
     walker, state = StretchedGaussNewton(damping=bounds.DAMPING), equations.at(setup)
     for number in range(iterations):
-        progress(number / iterations, "refining cameras and vertebrae")
+        progress(number / iterations, message)
         step = walker.step(_row(state.gradient), _row(state.hessian))
         there = equations.unknowns.moved(setup, step[0].numpy())
         last = number + 1 == iterations

@@ -35,7 +35,8 @@ class Shown:
     """The X-rays with their nominal cameras.
 
     ``signs``: +1 where bone is bright, else -1; ``deviations`` (V, 6): how far each camera may be
-    off about (radians) and along (mm) each axis of the world, one standard deviation.
+    off about (radians) and along (mm) each axis of the world, one standard deviation; not looked at
+    where cameras are held.
     """
 
     views: tuple[PreparedView, ...]
@@ -107,7 +108,7 @@ class Equations:
             gradient += weight * lever.T @ state.gradient
             if anew:
                 matrix += weight * lever.T @ state.hessian @ lever
-        for view, shift in enumerate(setup.world_to_nominal):
+        for view, shift in enumerate(() if self.unknowns.held else setup.world_to_nominal):
             camera, precision = self.unknowns.of_camera(view), self._precision[view]
             off = twist_about(np.eye(4), shift, self.unknowns.pivot_world)
             gradient[camera] -= precision * off

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..cases import Case
 from ..geometry import Array
@@ -20,7 +20,8 @@ class SpineRegistration:
     ``case``: the CT and the X-rays; ``levels``: of each label the registration of that vertebra, in
     the order along the spine; ``begun_with``: the label of the vertebra that was looked for first.
     ``joint_covariance`` (6 K, 6 K) of all their twists, in the same order, each about its centre
-    along the CT's axes, radians and mm; ``timing_s`` of the stages and in ``total``.
+    along the CT's axes, radians and mm; ``timing_s`` of the stages and in ``total``. ``left_out``:
+    the labels that were asked for and not registered, and why.
     """
 
     case: Case
@@ -28,6 +29,7 @@ class SpineRegistration:
     begun_with: int
     joint_covariance: Array
     timing_s: Mapping[str, float]
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def status(self) -> Status:

@@ -1,4 +1,5 @@
-"""What is unknown where cameras are only nominal: where they stand, and where the bones are."""
+"""What is unknown of several vertebrae: where they are and, where cameras are only nominal, where
+those stand."""
 
 from __future__ import annotations
 
@@ -60,13 +61,15 @@ class Unknowns:
     about ``pivot_world`` (3,); then one for each piece, about its centre along the CT's axes.
 
     The first pieces are the ``targets``. With ``alone`` nothing but these moves by itself: the
-    others follow the target that they are nearest to.
+    others follow the target that they are nearest to. With ``held`` no camera moves, and none is
+    among the unknowns.
     """
 
     targets: tuple[Target, ...]
     cameras: int
     pivot_world: Array
     alone: bool = False
+    held: bool = False
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -95,15 +98,17 @@ class Unknowns:
     @property
     def count(self) -> int:
         """How many unknowns there are."""
-        return 6 * (self.cameras + len(self.targets if self.alone else self.pieces))
+        pieces = len(self.targets if self.alone else self.pieces)
+        return 6 * (pieces if self.held else self.cameras + pieces)
 
     def of_camera(self, number: int) -> slice:
-        """Where a camera's are."""
-        return slice(6 * number, 6 * number + 6)
+        """Where a camera's are; nowhere where cameras are held."""
+        return slice(0, 0) if self.held else slice(6 * number, 6 * number + 6)
 
     def of_piece(self, number: int) -> slice:
         """Where a piece's are; the targets are the first pieces."""
-        return self.of_camera(self.cameras + number)
+        first = 0 if self.held else self.cameras
+        return slice(6 * (first + number), 6 * (first + number) + 6)
 
     def as_in_ct(self, world_to_nominal: Array, ct_to_world: Array) -> Setup:
         """The setup with all pieces as in the CT, at a pose (4, 4)."""
@@ -119,18 +124,19 @@ class Unknowns:
     def moved(self, setup: Setup, step: Array) -> Setup:
         """The setup after a step (P,)."""
         cameras = [
-            compose_about(shift, step[self.of_camera(number)], self.pivot_world)
-            for number, shift in enumerate(setup.world_to_nominal)
+            shift if self.held else compose_about(shift, step[self.of_camera(n)], self.pivot_world)
+            for n, shift in enumerate(setup.world_to_nominal)
         ]
         poses: list[Array] = []
         for number, (piece, pose) in enumerate(zip(self.pieces, setup.ct_to_world, strict=True)):
             if self.alone and number >= len(self.targets):
-                poses.append(poses[self._nearest(piece)])
+                poses.append(poses[self.nearest(piece)])
             else:
                 poses.append(compose_about(pose, step[self.of_piece(number)], piece.centre_ct))
         return Setup(np.array(cameras), np.array(poses))
 
-    def _nearest(self, piece: Piece) -> int:
+    def nearest(self, piece: Piece) -> int:
+        """The number of the target that a piece lies nearest to in the CT."""
         away = [np.linalg.norm(t.bodies.centre_ct - piece.centre_ct) for t in self.targets]
         return int(np.argmin(away))
 
@@ -154,7 +160,8 @@ class Unknowns:
         bodies, arrangement = self.targets[number].bodies, self.arrangement(number, setup)
         around = () if self.alone else self.around[number]
         out = np.zeros((6 * (1 + len(around)), self.count))
-        out[:6, self.of_camera(view)] = self.by_camera(number, arrangement.ct_to_world)
+        if not self.held:
+            out[:6, self.of_camera(view)] = self.by_camera(number, arrangement.ct_to_world)
         out[:6, self.of_piece(number)] = np.eye(6)
         for n, piece in enumerate(around):
             shift, centre = arrangement.shifts_ct[n], bodies.movable_centres_ct[n]

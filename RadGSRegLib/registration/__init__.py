@@ -15,6 +15,7 @@ from .bodies import Drawing as Drawing
 from .bodies import Prior as Prior
 from .evidence import independent_residuals as independent_residuals
 from .held import judge_case as judge_case
+from .held import judge_held as judge_held
 from .held import polarities_at as polarities_at
 from .held import settled_around as settled_around
 from .normal_equations import Evaluation as Evaluation

@@ -127,9 +127,7 @@ def gather_evidence(
     progress(0.0, "checking the pose")
     best, scene = fine[0], refiner.scene
     edges = refiner.edge_scores(options.fine, best)
-    doubted = [
-        other for other in alternatives if not beyond_doubt(best, min(edges), other.clear_score)
-    ]
+    doubted = doubtful(refiner, best, alternatives, options)
     # Fitted again with wider neighbourhoods: a right pose does not care.
     wide_mm = 2.0 * options.fine.refine.neighbourhoods_mm[0]
     wide = replace(
@@ -179,6 +177,17 @@ def gather_evidence(
         ),
         consistency=agreeing,
     )
+
+
+def doubtful(
+    refiner: Refiner,
+    best: Hypothesis,
+    alternatives: Sequence[Alternative],
+    options: RegistrationOptions,
+) -> list[Alternative]:
+    """Return those alternatives beside which a finely refined pose is not beyond doubt."""
+    weakest = min(refiner.edge_scores(options.fine, best))
+    return [a for a in alternatives if not beyond_doubt(best, weakest, a.clear_score)]
 
 
 def _same(scene: Scene, a: Hypothesis, b: Hypothesis) -> bool:

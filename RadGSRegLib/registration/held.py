@@ -16,7 +16,7 @@ from ..system import Progress, one_torch_thread
 from ..views import ViewFilter, sign_choices
 from . import bounds
 from .bodies import Arrangement
-from .evidence import Evidence, gather_evidence
+from .evidence import Evidence, doubtful, gather_evidence
 from .normal_equations import evaluate
 from .options import RegistrationOptions
 from .proposers import Candidate, GivenPoses
@@ -28,7 +28,7 @@ from .scene import scene_of
 from .stages import Hypothesis, Refiner
 from .steps import StretchedGaussNewton
 from .types import Registration
-from .verdict import judge, with_room
+from .verdict import judge
 
 
 def judge_case(
@@ -80,27 +80,68 @@ def judge_case(
         refiner = Refiner(scene, LocallyNormalized(), StretchedGaussNewton)
         signs = polarities_at(refiner, scene.bodies.as_in_ct(pose), options)
         held = hypothesis_at(refiner, pose, signs, options, report.part(0.1, 0.3))
-        evidence = gather_evidence(refiner, [held], [held], (), options, report.part(0.3, 0.5))
-        if judge(evidence).status == "ok":
-            proposer = GivenPoses([Candidate(pose, held.score, signs)], options.learned_places)
-            asked = case_proposers(case, None, options, [proposer])
-            others = case_alternatives(case, pose, scene, options, asked)
-            part = report.part(0.5, 1.0)
-            evidence = gather_evidence(refiner, [held], [held], others, options, part)
-        else:
-            evidence = _untried(evidence)
+        evidence = _evidence(case, refiner, held, options, report.part(0.3, 1.0))
     checked = time.perf_counter() - began - prepared
     spent_s = {"prepare": prepared, "check": checked}
     done = registration_of(scene, Outcome([held], evidence), spent_s, options)
-    moved_mm = evidence.disagreement_mm
-    if done.status == "uncertain" and moved_mm > bounds.SURE_DISAGREEMENT_MM:
-        reason = f"a fit to the X-rays would move the bone by {moved_mm:.1f} mm from this pose"
-        done = replace(done, reason=with_room(reason, done.quality))
+    done = _said(done, evidence)
     return replace(
         done,
         parameters={**done.parameters, "registration": asdict(given)},
         ran_on={**done.ran_on, "prepare": "cpu"},
     )
+
+
+def judge_held(
+    case: Case,
+    refiner: Refiner,
+    arrangement: Arrangement,
+    signs: tuple[int, ...],
+    options: RegistrationOptions,
+    progress: Progress,
+) -> Registration:
+    """Judge an arrangement of the case's vertebra and all around it, and leave it as it is.
+
+    ``refiner`` is of the case's scene, ``options`` are scaled, ``signs`` of the views. What else
+    may be the case is tried only where the pose would be ``ok`` without that.
+    """
+    began, pose = time.perf_counter(), arrangement.ct_to_world
+    state = evaluate(refiner.problem(options.fine, arrangement, signs), arrangement)
+    held = Hypothesis(Refined(arrangement, state, 0), signs)
+    evidence = _evidence(case, refiner, held, options, progress)
+    spent_s = {"check": time.perf_counter() - began}
+    done = registration_of(refiner.scene, Outcome([held], evidence), spent_s, options)
+    return _said(replace(done, ct_to_world=pose), evidence)
+
+
+def _evidence(
+    case: Case,
+    refiner: Refiner,
+    held: Hypothesis,
+    options: RegistrationOptions,
+    progress: Progress,
+) -> Evidence:
+    """What speaks for and against a hypothesis that is left as it is."""
+    evidence = gather_evidence(refiner, [held], [held], (), options, progress.part(0.0, 0.3))
+    if judge(evidence).status != "ok":
+        return _untried(evidence)
+    pose = held.ct_to_world
+    proposer = GivenPoses([Candidate(pose, held.score, held.signs)], options.learned_places)
+    asked = case_proposers(case, None, options, [proposer])
+    others = case_alternatives(case, pose, refiner.scene, options, asked)
+    if not doubtful(refiner, held, others, options):
+        return replace(evidence, leads={other.name: 1.0 for other in others})
+    part = progress.part(0.3, 1.0)
+    return gather_evidence(refiner, [held], [held], others, options, part)
+
+
+def _said(done: Registration, evidence: Evidence) -> Registration:
+    """A registration of a pose that was left as it is, with the reason of that."""
+    moved_mm = evidence.disagreement_mm
+    if done.status == "uncertain" and moved_mm > bounds.SURE_DISAGREEMENT_MM:
+        reason = f"a fit to the X-rays would move the bone by {moved_mm:.1f} mm from this pose"
+        return replace(done, reason=reason)
+    return done
 
 
 def polarities_at(

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from ..cases import Case
 from ..errors import InputError
 from ..geometry import Array, transform_points, twist_about
+from ..multilevel import Equations, Normal, Setup, Shown, Target, Unknowns, descend
 from ..registration import (
     LocallyNormalized,
     Refiner,
@@ -35,14 +36,11 @@ from ..registration import (
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter, prepare_views
 from . import bounds
-from ..multilevel import descend
-from ..multilevel import Equations, Normal, Shown
 from .first import in_every_view, meeting_clicks, whole, with_cameras
 from .gauge import as_meant, in_common_frame
 from .refined import nominal_views, room_known, with_refined
 from .spread import Spread, spread_of
 from .stretch import stretched
-from ..multilevel import Setup, Target, Unknowns
 
 # Points of each surface that its motion is measured by.
 _POINTS = 100

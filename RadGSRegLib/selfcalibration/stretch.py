@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..geometry import translation
-from ..multilevel import Shown
-from ..multilevel import Setup, Unknowns
+from ..multilevel import Setup, Shown, Unknowns
 
 
 def stretched(
