@@ -17,13 +17,13 @@ DAMPING = 1e-5
 SHOWN_SHARE = 0.7
 
 # Rounds, in each of which windows are cut anew, and steps of a round.
-MIDDLE_ROUNDS = 2
+MIDDLE_ROUNDS = 1
 FINE_ROUNDS = 4
 STEPS = 6
 STEPS_PER_MATRIX = 6
 
 # Vertebrae have settled where a round moves no point of them by more, mm.
-SETTLED_MM = 0.05
+SETTLED_MM = 0.1
 
 # Two vertebrae that lie beside one another are at least this share of their distance in the CT
 # apart, along the same direction. No evidence for the exact value.
