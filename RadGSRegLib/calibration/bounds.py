@@ -94,9 +94,9 @@ VAGUE_PX = 0.75
 # at worst; half of what is wrong is below 6 in noise. The wrist's beads have 11 to 46, clutter up
 # to 8.)
 LEAST_SCORE = 4.0
-# Where beads cannot be told by those, so faint ones are taken too. (Realistic, seeds 30 to 41: of 24
-# views over a trunk the one that was refused is told then, 15 of its 16 beads in the end. Used for
-# all it put one of the others on a wrong camera.)
+# Where beads cannot be told by those, so faint ones are taken too. (Realistic, seeds 30 to 41: of
+# 24 views over a trunk the one that was refused is told then, 15 of its 16 beads in the end. Used
+# for all it put one of the others on a wrong camera.)
 FAINT_SCORE = 3.0
 # Its edge is no wider than this share of its radius. No evidence.
 SOFTEST = 0.8
@@ -117,8 +117,8 @@ GUIDED_SHARE = 0.5
 # that clips it is 0.6 of the others'.)
 GUIDED_SIZE = 1.8
 # What hardly stands out is a bead where a camera predicts one: where its place is within this share
-# of the outline's radius, (realistic, seeds 30 to 41, 61 beads that the search missed and 754 places
-# without one: docs/experiments/calibration.md, "The beads that are missed")
+# of the outline's radius (realistic, seeds 30 to 41, 61 beads that were missed and 754 places
+# without a bead: docs/experiments/calibration.md, "The beads that are missed"),
 PREDICTED_SHARE = 0.15
 # its height is so many of its own standard deviations,
 PREDICTED_CLEAR = 2.2

@@ -22,9 +22,6 @@ from .spots import find_spots
 from .types import Beads, Calibrated, Spots
 
 
-_NOWHERE = np.zeros((0, 2))
-
-
 @dataclass(frozen=True)
 class Exposure:
     """An X-ray of beads.
@@ -135,7 +132,9 @@ def calibrate(
         # Few beads, or those of one plate alone, may fix no camera: a rough one says where the
         # others must be.
         sightings = [
-            missing_beads(e.pixels, s, s.camera, polarity, straightened(e, options, _NOWHERE)[1])
+            missing_beads(
+                e.pixels, s, s.camera, polarity, straightened(e, options, np.zeros((0, 2)))[1]
+            )
             for e, s, polarity in zip(exposures, sightings, polarities, strict=True)
         ]
         views = resect(sightings, how)

@@ -40,8 +40,8 @@ def predicted_spots(
         The spots, and the number of the bead that each is of.
     """
     size = np.array(picture.shape[::-1])
-    inside = ((circles_px[:, :2] > -0.5) & (circles_px[:, :2] < size - 0.5)).all(axis=1)
-    lost = lost[inside[lost]]
+    places = circles_px[lost, :2]
+    lost = lost[((places > -0.5) & (places < size - 0.5)).all(axis=1)]
     outline = circles_px[lost, 2]
     others = _others(circles_px, lost)
     tries = [

@@ -5,9 +5,9 @@ The profile is a disc with a soft edge, flat in its centre (the symmetrised Ferm
     p(d) = sinh(R / w) / (cosh(R / w) + cosh(d / w)),
 
 on a plane of grey values, or a curved ground: R the radius at half height, w how soft the edge is.
-It is as symmetric as a sphere's shadow, and near enough to one under a blur and any monotone display
-curve, also a clipping one. All spots are fitted at once, by Levenberg and Marquardt's method with weights
-that forget what lies beside (other beads, edges of bones).
+It is as symmetric as a sphere's shadow, and near enough to one under a blur and any monotone
+display curve, also a clipping one. All spots are fitted at once, by Levenberg and Marquardt's
+method with weights that forget what lies beside (other beads, edges of bones).
 """
 
 from __future__ import annotations
@@ -230,7 +230,9 @@ def _solved(basis: Array, weights: Array, grey: Array) -> Array:
     normal = np.swapaxes(weighted, 1, 2) @ basis
     normal += np.eye(normal.shape[1]) * 1e-9 * np.einsum("nkk->n", normal)[:, None, None]
     right = np.einsum("npk,np->nk", weighted, grey)
-    return np.asarray(np.linalg.solve(normal + 1e-12 * np.eye(normal.shape[1]), right[..., None])[..., 0])
+    return np.asarray(
+        np.linalg.solve(normal + 1e-12 * np.eye(normal.shape[1]), right[..., None])[..., 0]
+    )
 
 
 def _robust(residual: Array, inside: Array) -> Array:
