@@ -94,6 +94,10 @@ VAGUE_PX = 0.75
 # at worst; half of what is wrong is below 6 in noise. The wrist's beads have 11 to 46, clutter up
 # to 8.)
 LEAST_SCORE = 4.0
+# Where beads cannot be told by those, so faint ones are taken too. (Realistic, seeds 30 to 41: of
+# 24 views over a trunk the one that was refused is told then, 15 of its 16 beads in the end. Used
+# for all it put one of the others on a wrong camera.)
+FAINT_SCORE = 3.0
 # Its edge is no wider than this share of its radius. No evidence.
 SOFTEST = 0.8
 # A radius may exceed the limits by this share. (Drawn: the radius at half height is 0.75 of a
@@ -112,6 +116,21 @@ GUIDED_SHARE = 0.5
 # Their radius differs from the predicted one by this factor at the most. (In the flank of a display
 # that clips it is 0.6 of the others'.)
 GUIDED_SIZE = 1.8
+# What hardly stands out is a bead where a camera predicts one: where its place is within this share
+# of the outline's radius (realistic, seeds 30 to 41, 61 beads that were missed and 754 places
+# without a bead: docs/experiments/calibration.md, "The beads that are missed"),
+PREDICTED_SHARE = 0.15
+# its height is so many of its own standard deviations,
+PREDICTED_CLEAR = 2.2
+# its centre is known to so many pixels,
+PREDICTED_VAGUE_PX = 1.5
+# its edge is no wider than this share of its radius,
+PREDICTED_SOFT = 0.3
+# and this share of it is neither upon another bead nor outside the picture.
+PREDICTED_SHOWN = 0.45
+# Where a display clips a shadow it is wider than the bead's outline by about so many pixels (0.9 to
+# 1.4 on the same seeds), and by no more than twice as many.
+CLIPPED_PX = 1.0
 # A click on a bead's shadow is looked for from itself and from so many radii around it. (Simulated
 # X-rays, 48 beads in air and 32 over a trunk: of clicks 0.5 radii beside the middle 96 and 100 %
 # meet their shadow, of those 1 radius beside 92 and 94 %; with 0.75 alone 96 and 100, 90 and 84 %,

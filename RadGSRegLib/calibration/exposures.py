@@ -126,15 +126,27 @@ def calibrate(
         sightings.append(sighting)
         polarities.append(polarity)
     report(0.8, "refining the cameras")
-    views = resect(sightings, how)
-    sightings = [
-        _again(exposure, sighting, view, polarity)
-        for exposure, sighting, view, polarity in zip(
-            exposures, sightings, views, polarities, strict=True
-        )
-    ]
-    report(0.9, "refining the cameras")
-    views = resect(sightings, how)
+    try:
+        views = resect(sightings, how)
+    except InputError:
+        # Few beads, or those of one plate alone, may fix no camera: a rough one says where the
+        # others must be.
+        sightings = [
+            missing_beads(
+                e.pixels, s, s.camera, polarity, straightened(e, options, np.zeros((0, 2)))[1]
+            )
+            for e, s, polarity in zip(exposures, sightings, polarities, strict=True)
+        ]
+        views = resect(sightings, how)
+    for share in (0.85, 0.9):
+        sightings = [
+            _again(exposure, sighting, view, polarity)
+            for exposure, sighting, view, polarity in zip(
+                exposures, sightings, views, polarities, strict=True
+            )
+        ]
+        report(share, "refining the cameras")
+        views = resect(sightings, how)
     return [
         as_shown(view, sighting.spots, beads)
         for view, sighting in zip(views, sightings, strict=True)
@@ -156,8 +168,26 @@ def radius_range_px(exposure: Exposure, beads: Beads) -> tuple[float, float]:
 
 def _sighting(exposure: Exposure, beads: Beads, options: Calibrating) -> tuple[Sighting, int]:
     """The beads that a picture shows, and whether metal is dark (-1) or bright (+1)."""
-    radii = radius_range_px(exposure, beads)
-    spots, polarity = find_spots(exposure.pixels, radii, polarity=options.polarity)
+    try:
+        return _told(exposure, beads, options, bounds.LEAST_SCORE)
+    except InputError as refused:
+        # With fainter spots too; what is complained of is the clear ones.
+        try:
+            return _told(exposure, beads, options, bounds.FAINT_SCORE)
+        except InputError:
+            raise refused from None
+
+
+def _told(
+    exposure: Exposure, beads: Beads, options: Calibrating, least_score: float
+) -> tuple[Sighting, int]:
+    """The beads that the spots above a score show."""
+    spots, polarity = find_spots(
+        exposure.pixels,
+        radius_range_px(exposure, beads),
+        polarity=options.polarity,
+        least_score=least_score,
+    )
     straight = replace(spots, centres_px=straightened(exposure, options, spots.centres_px)[0])
     clear = straight.some(np.arange(min(len(straight), bounds.CLEAREST * len(beads))))
     match = match_beads(exposure.name, beads, clear, exposure.rough)
@@ -194,23 +224,40 @@ def sighted(done: Calibration, beads: Beads, distortion: Distortion | None) -> S
 
 def _again(exposure: Exposure, sighting: Sighting, view: Calibrated, polarity: int) -> Sighting:
     """A sighting with the pairs that a first camera adds: spots that were there already, and beads
+<<<<<<< HEAD
     that are looked for where it predicts them."""
     pairs = paired(view, sighting.spots, sighting.beads)
+=======
+    that are looked for where it predicts them; anew where the camera left a pair out that lies
+    farther off than such a look allows."""
+    pairs, away = _paired(view, sighting.spots, sighting.beads)
+>>>>>>> wt-recall
     if len(pairs) < len(view.pairs):
-        pairs = view.pairs
+        pairs, away = view.pairs, np.zeros(len(view.pairs))
+    kept = np.isin(pairs[:, 0], view.pairs[:, 0]) | ~np.isin(pairs[:, 0], sighting.pairs[:, 0])
+    pairs = pairs[kept | (away < bounds.PREDICTED_SHARE)]
     known = replace(sighting, pairs=pairs, camera=view.camera)
     return missing_beads(exposure.pixels, known, view.camera, polarity, view.distortion)
 
 
+<<<<<<< HEAD
 def paired(view: Calibrated, spots: Spots, beads: Beads) -> NDArray[np.int64]:
     """Beads and spots (N, 2) that are each other's nearest, within the gate."""
     places = shadows_px(view.camera, beads, view.distortion)[:, :2]
     apart = np.linalg.norm(places[:, None] - spots.centres_px[None], axis=2)
+=======
+def _paired(view: Calibrated, spots: Spots, beads: Beads) -> tuple[NDArray[np.int64], Array]:
+    """Beads and spots that are each other's nearest, within the gate (M, 2), and how far apart they
+    are (M,), as shares of the outline's radius."""
+    shadows = shadows_px(view.camera, beads, view.distortion)
+    apart = np.linalg.norm(shadows[:, None, :2] - spots.centres_px[None], axis=2)
+>>>>>>> wt-recall
     nearest, back = apart.argmin(axis=1), apart.argmin(axis=0)
     number = np.arange(len(beads))
     gate = max(bounds.FINE_PX, 3.0 * view.rms_px)
     kept = (back[nearest] == number) & (apart[number, nearest] < gate)
-    return np.column_stack([number[kept], nearest[kept]])
+    near = apart[number, nearest] / shadows[:, 2]
+    return np.column_stack([number[kept], nearest[kept]]), near[kept]
 
 
 def resection_of(options: Calibrating) -> Resection:

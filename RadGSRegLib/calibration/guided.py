@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..geometry import Array, Camera, Distortion
 from . import bounds
+from .predicted import predicted_spots
 from .resection import Sighting
 from .spheres import shadows_px
 from .spot_fit import fitted
@@ -110,25 +111,41 @@ def missing_beads(
     # The display decides how much smaller shadows are at half their height.
     smaller = float(np.median(spots.radii_px[pairs[:, 1]] / outline[pairs[:, 0]]))
     lost = np.setdiff1d(np.arange(len(beads)), pairs[:, 0])
-    more, numbers = spots_near(picture, shadows[lost, :2], smaller * outline[lost], polarity)
-    # A shadow that a bead has already is not another's too.
-    taken = spots.centres_px[pairs[:, 1]]
+    clear, at = spots_near(picture, shadows[lost, :2], smaller * outline[lost], polarity)
+    more, numbers = _free(clear, lost[at], spots.centres_px[pairs[:, 1]])
+    lost = np.setdiff1d(lost, numbers)
+    taken = np.concatenate([spots.centres_px[pairs[:, 1]], more.centres_px])
+    faint, at = _free(*predicted_spots(picture, shadows, lost, smaller, polarity), taken)
+    more, numbers = _one(more, faint), np.concatenate([numbers, at])
+    new = np.column_stack([numbers, len(spots) + np.arange(len(more))])
+    own = None if sighting.sigma_px is None else _joined(sighting.sigma_px, more.sigma_px)
+    return replace(
+        sighting,
+        spots=_one(spots, more),
+        pairs=np.concatenate([pairs, new]),
+        camera=camera,
+        sigma_px=own,
+    )
+
+
+def _free(
+    spots: Spots, numbers: NDArray[np.int64], taken: Array
+) -> tuple[Spots, NDArray[np.int64]]:
+    """Those that are not upon a shadow (K, 2) that a bead has already: it is not another's too."""
     free = []
-    for number, (place, radius) in enumerate(zip(more.centres_px, more.radii_px, strict=True)):
+    for number, (place, radius) in enumerate(zip(spots.centres_px, spots.radii_px, strict=True)):
         if not (np.hypot(*(taken - place).T) < bounds.GUIDED_SHARE * radius).any():
             free.append(number)
             taken = np.vstack([taken, place])
-    more, numbers = more.some(np.array(free, dtype=np.int64)), numbers[free]
-    new = np.column_stack([lost[numbers], len(spots) + np.arange(len(more))])
-    joined = Spots(
-        np.concatenate([spots.centres_px, more.centres_px]),
-        np.concatenate([spots.radii_px, more.radii_px]),
-        np.concatenate([spots.score, more.score]),
-        _joined(spots.sigma_px, more.sigma_px),
-    )
-    own = None if sighting.sigma_px is None else _joined(sighting.sigma_px, more.sigma_px)
-    return replace(
-        sighting, spots=joined, pairs=np.concatenate([pairs, new]), camera=camera, sigma_px=own
+    return spots.some(np.array(free, dtype=np.int64)), numbers[free]
+
+
+def _one(first: Spots, more: Spots) -> Spots:
+    return Spots(
+        np.concatenate([first.centres_px, more.centres_px]),
+        np.concatenate([first.radii_px, more.radii_px]),
+        np.concatenate([first.score, more.score]),
+        _joined(first.sigma_px, more.sigma_px),
     )
 
 

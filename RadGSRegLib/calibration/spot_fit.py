@@ -4,10 +4,10 @@ The profile is a disc with a soft edge, flat in its centre (the symmetrised Ferm
 
     p(d) = sinh(R / w) / (cosh(R / w) + cosh(d / w)),
 
-on a plane of grey values: R the radius at half height, w how soft the edge is. It is as
-symmetric as a sphere's shadow, and near enough to one under a blur and any monotone display curve,
-also a clipping one. All spots are fitted at once, by Levenberg and Marquardt's method with weights
-that forget what lies beside (other beads, edges of bones).
+on a plane of grey values, or a curved ground: R the radius at half height, w how soft the edge is.
+It is as symmetric as a sphere's shadow, and near enough to one under a blur and any monotone
+display curve, also a clipping one. All spots are fitted at once, by Levenberg and Marquardt's
+method with weights that forget what lies beside (other beads, edges of bones).
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from .spot_noise import alike_pixels
 
 Image = NDArray[np.float32]
 
-_LINEAR = 4  # height and plane
 _SOFT_PX = (0.25, 40.0)
 
 
 @dataclass(frozen=True)
 class Fitted:
     """Spots as fitted: ``centres_px`` (N, 2), ``radii_px``, ``soft_px``, ``heights`` (N,) of the
-    centre over the plane, ``left`` (N,) what the fit leaves within the spot (root mean square),
-    ``sigma_px`` (N,) of the centre along an axis, ``within`` (N,) share of it in the picture."""
+    centre over the ground, ``left`` (N,) what the fit leaves within the spot (root mean square),
+    ``sigma_px`` (N,) of the centre along an axis, ``within`` (N,) share of it that is fitted,
+    ``clear`` (N,) the height over its own standard deviation."""
 
     centres_px: Array
     radii_px: Array
@@ -48,6 +48,7 @@ class Fitted:
     left: Array
     sigma_px: Array
     within: Array
+    clear: Array
 
     def some(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Fitted:
         """Return some of them."""
@@ -60,7 +61,21 @@ def joined(parts: list[Fitted]) -> Fitted:
     return Fitted(*(np.concatenate([getattr(part, n) for part in parts]) for n in names))
 
 
-def fitted(picture: Image, centres_px: Array, radii_px: Array, steps: int = FIT_STEPS) -> Fitted:
+@dataclass(frozen=True)
+class Ground:
+    """What spots lie on: ``curved`` whether it may bend, and what covers it, ``others`` (N, K, 3):
+    column, row and radius of K circles beside each spot whose pixels do not count; NaN for none."""
+
+    curved: bool = False
+    others: Array | None = None
+
+
+FLAT = Ground()
+
+
+def fitted(
+    picture: Image, centres_px: Array, radii_px: Array, steps: int = FIT_STEPS, on: Ground = FLAT
+) -> Fitted:
     """Fit a spot to each candidate (N, 2), (N,); in the candidates' order."""
     # Those of about the same size are fitted at once, over as many pixels.
     size = np.exp(np.rint(np.log(np.maximum(radii_px, 0.5)) / SIZE_STEP) * SIZE_STEP)
@@ -68,14 +83,18 @@ def fitted(picture: Image, centres_px: Array, radii_px: Array, steps: int = FIT_
     for radius in np.unique(size):
         index = np.nonzero(size == radius)[0]
         order.append(index)
-        parts.append(_fitted_alike(picture, centres_px[index], float(radius), steps))
+        others = None if on.others is None else on.others[index]
+        own = Ground(on.curved, others)
+        parts.append(_fitted_alike(picture, centres_px[index], float(radius), steps, own))
     if not parts:
         none = np.zeros(0)
-        return Fitted(np.zeros((0, 2)), none, none, none, none, none, none)
+        return Fitted(np.zeros((0, 2)), *[none] * 7)
     return joined(parts).some(np.argsort(np.concatenate(order), kind="stable"))
 
 
-def _fitted_alike(picture: Image, centres_px: Array, radius: float, steps: int) -> Fitted:
+def _fitted_alike(
+    picture: Image, centres_px: Array, radius: float, steps: int, on: Ground
+) -> Fitted:
     """`fitted` for candidates of about the same radius."""
     reach = REACH_RADII * radius + REACH_PX
     side = np.arange(-int(np.ceil(reach)), int(np.ceil(reach)) + 1)
@@ -86,8 +105,11 @@ def _fitted_alike(picture: Image, centres_px: Array, radius: float, steps: int) 
     columns, rows = corner[:, :1] + dx, corner[:, 1:] + dy
     height, width = picture.shape
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    if on.others is not None:
+        x, y, size = (on.others[:, :, n, None] for n in range(3))
+        inside &= ~(np.hypot(columns[:, None] - x, rows[:, None] - y) < size).any(axis=1)
     grey = picture[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)].astype(float)
-    fit = _Fit(dx.astype(float), dy.astype(float), grey, inside.astype(float), radius)
+    fit = _Fit(dx.astype(float), dy.astype(float), grey, inside.astype(float), radius, on.curved)
     for _ in range(steps):
         fit.step()
     return fit.result(corner.astype(float))
@@ -96,10 +118,15 @@ def _fitted_alike(picture: Image, centres_px: Array, radius: float, steps: int) 
 class _Fit:
     """Spots of a size in patches: ``dx``, ``dy`` (P,) from the corner, ``grey`` (N, P)."""
 
-    def __init__(self, dx: Array, dy: Array, grey: Array, inside: Array, radius: float) -> None:
+    def __init__(
+        self, dx: Array, dy: Array, grey: Array, inside: Array, radius: float, curved: bool
+    ) -> None:
         self.dx, self.dy, self.grey, self.inside, self.start = dx, dy, grey, inside, radius
+        x, y = dx / radius, dy / radius
+        flat = [np.ones_like(x), x, y]
+        self.ground = np.stack([*flat, x * x, x * y, y * y] if curved else flat, axis=-1)
         count = len(grey)
-        # Unknown: column, row, log radius, log softness; height, level, slopes.
+        # Unknown: column, row, log radius, log softness; height, ground.
         self.shape = np.tile([0.0, 0.0, np.log(radius), np.log(max(0.3 * radius, 0.5))], (count, 1))
         self.damping = np.full(count, 1e-3)
         basis, _ = self._basis(self.shape)
@@ -108,7 +135,7 @@ class _Fit:
         self.cost = self._cost(self.shape, self.linear, self.weights)
 
     def _basis(self, shape: Array) -> tuple[Array, Array]:
-        """(N, P, 4) profile and plane; (N, P, 4) the profile's derivative by the shape."""
+        """(N, P, 1 + G) profile and ground; (N, P, 4) the profile's derivative by the shape."""
         x, y = self.dx - shape[:, :1], self.dy - shape[:, 1:2]
         distance = np.sqrt(x * x + y * y) + 1e-9
         radius, soft = np.exp(shape[:, 2:3]), np.exp(shape[:, 3:4])
@@ -131,9 +158,8 @@ class _Fit:
             ],
             axis=-1,
         )
-        ones = np.ones_like(profile)
-        flat = [ones, ones * self.dx / self.start, ones * self.dy / self.start]
-        return np.stack([profile, *flat], axis=-1), derivative
+        ground = np.broadcast_to(self.ground, (*profile.shape, self.ground.shape[1]))
+        return np.concatenate([profile[..., None], ground], axis=-1), derivative
 
     def _residual(self, shape: Array, linear: Array) -> Array:
         basis, _ = self._basis(shape)
@@ -192,18 +218,21 @@ class _Fit:
         variance *= CENTRE_DOUBT**2 * alike_pixels(self.dx, self.dy, np.sqrt(weights) * residual)
         sigma = np.sqrt(np.abs(0.5 * (inverse[:, 0, 0] + inverse[:, 1, 1])) * variance)
         sigma = np.hypot(sigma, LEAST_NOISE_PX)
+        clear = self.linear[:, 0] / np.sqrt(np.abs(inverse[:, 4, 4]) * variance + 1e-30)
         height = self.linear[:, 0] * np.tanh(0.5 * radius / soft)
         within = own.sum(axis=1) / np.maximum(spot.sum(axis=1), 1)
-        return Fitted(corner + self.shape[:, :2], radius, soft, height, left, sigma, within)
+        return Fitted(corner + self.shape[:, :2], radius, soft, height, left, sigma, within, clear)
 
 
 def _solved(basis: Array, weights: Array, grey: Array) -> Array:
-    """The linear unknowns (N, 4) that fit best."""
+    """The linear unknowns (N, 1 + G) that fit best."""
     weighted = basis * weights[..., None]
     normal = np.swapaxes(weighted, 1, 2) @ basis
     normal += np.eye(normal.shape[1]) * 1e-9 * np.einsum("nkk->n", normal)[:, None, None]
     right = np.einsum("npk,np->nk", weighted, grey)
-    return np.asarray(np.linalg.solve(normal + 1e-12 * np.eye(_LINEAR), right[..., None])[..., 0])
+    return np.asarray(
+        np.linalg.solve(normal + 1e-12 * np.eye(normal.shape[1]), right[..., None])[..., 0]
+    )
 
 
 def _robust(residual: Array, inside: Array) -> Array:

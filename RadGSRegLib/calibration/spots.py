@@ -29,6 +29,7 @@ def find_spots(
     *,
     polarity: int | None = None,
     most: int = 150,
+    least_score: float = LEAST_SCORE,
 ) -> tuple[Spots, int]:
     """Find the round shadows of beads in an X-ray.
 
@@ -44,6 +45,7 @@ def find_spots(
         polarity: -1 where metal is darker than what is about it, +1 where it is brighter; None
             takes what has the clearer spots.
         most: no more spots than this, the clearest.
+        least_score: how many times a spot's height exceeds what its fit leaves, at the least.
 
     Returns:
         The spots, the clearest first, and the polarity. ``radii_px`` are those at half the
@@ -75,10 +77,12 @@ def find_spots(
     chosen: dict[int, tuple[Fitted, Array]] = {}
     for sign, where in candidates(image, radius_px, signs, CANDIDATES * most).items():
         first = fitted(image, where.centres_px, where.radii_px, FIRST_STEPS)
-        first = first.some(_distinct(first, _score(first, sign), first.within > IN_PICTURE))
+        first = first.some(
+            _distinct(first, _score(first, sign), first.within > IN_PICTURE, least_score)
+        )
         size = np.clip(OUTLINE * first.radii_px, *radius_px)
         again = fitted(image, first.centres_px, size)
-        again = again.some(_plausible(again, sign, radius_px))
+        again = again.some(_plausible(again, sign, radius_px, least_score))
         chosen[sign] = again, _score(again, sign)
     sign = max(chosen, key=lambda s: float(np.sum(chosen[s][1][:VOTERS])))
     return spots_of(*chosen[sign], most), sign
@@ -98,18 +102,22 @@ def _score(spots: Fitted, sign: int) -> Array:
     return np.asarray(sign * spots.heights / np.maximum(spots.left, least))
 
 
-def _plausible(spots: Fitted, sign: int, radius_px: tuple[float, float]) -> NDArray[np.int64]:
+def _plausible(
+    spots: Fitted, sign: int, radius_px: tuple[float, float], least_score: float
+) -> NDArray[np.int64]:
     """Those that are sharp too and of the size that is searched, each once, the clearest first."""
     margin = 1.0 + RADIUS_MARGIN
     good = (spots.soft_px < SOFTEST * spots.radii_px) & (spots.within > IN_PICTURE)
     good &= spots.sigma_px < VAGUE_PX
     good &= (spots.radii_px > radius_px[0] / margin) & (spots.radii_px < radius_px[1] * margin)
-    return _distinct(spots, _score(spots, sign), good)
+    return _distinct(spots, _score(spots, sign), good, least_score)
 
 
-def _distinct(spots: Fitted, score: Array, good: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _distinct(
+    spots: Fitted, score: Array, good: NDArray[np.bool_], least_score: float
+) -> NDArray[np.int64]:
     """The good and clear ones, each once, the clearest first."""
-    index = np.nonzero(good & (score > LEAST_SCORE))[0]
+    index = np.nonzero(good & (score > least_score))[0]
     index = index[np.argsort(-score[index], kind="stable")]
     return np.asarray(
         index[distinct(spots.centres_px[index], spots.radii_px[index], SAME_SHARE)],

@@ -7,10 +7,12 @@
     python Testing/benchmarks/bench_bead_calibration.py --seeds 400 404 --sharing [--no-patient]
 
 Realistic X-rays of 488 x 488 pixels of the layout two-plates on its posts, over the built-in
-phantom or in air (`--no-patient`). Each view is searched (`find_spots`), matched with the nominal
-focal length and spacing (`match_beads`), refined (`resect`), and what is missing is looked for
-again (`missing_beads`) and refined once more. With `--device`: eight views from anywhere by one
-device, whose principal point is the middle (which is not told), alone and with shared intrinsics.
+phantom or in air (`--no-patient`). Each view is calibrated alone (`calibrate`) with the nominal
+focal length and spacing; what `find_spots` and `match_beads` tell at first is said beside what is
+told in the end: beads whose shadow, as the camera predicts it, has a spot (each other's nearest,
+within 2 px or three times the rms), and those that the camera rests on (`kept`: without pairs that
+contradict the others). With `--device`: eight views from anywhere by one device, whose principal
+point is the middle (which is not told), alone and with shared intrinsics.
 With `--distortion-px` pictures are bent by as much in their corners, and only what `calibrate`
 makes of a device's views, with shared intrinsics and fitted distortion, is judged. With `--grid`
 (eight views a device as well) the distortion is that of a picture of a grid for each view: alone,
@@ -22,13 +24,15 @@ drawn for each as `simulate` does) or another focal length of the first view wou
 far off the cameras then are at the patient (corners of a cube of 80 mm about the beads' middle, the
 worst view) is said as well, and all that is met so far after each seed.
 Beads count whose outline is wholly in the picture and whose centre is a radius or more from any
-other's; those that the display hides count as well. A spot is right within half a radius. The
-source and the rotation are in the beads' frame.
+other's; those that the display hides count as well, and are said (`hidden`: the bead and more than
+half of what lies 1.5 to 3 px about its outline are at the same end of the display). A spot is right
+within half a radius. The source and the rotation are in the beads' frame.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import time
 from collections.abc import Mapping
@@ -48,7 +52,6 @@ from RadGSRegLib.calibration import (
     Intrinsics,
     Prior,
     Resection,
-    RoughCamera,
     Sighting,
     Spots,
     calibrate,
@@ -58,11 +61,12 @@ from RadGSRegLib.calibration import (
     grid_distortion_of,
     layout,
     match_beads,
-    missing_beads,
     posts_under,
     resect,
+    shadows_px,
     sphere_shift_px,
 )
+from RadGSRegLib.calibration.exposures import radius_range_px
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, Camera, Distortion
 from RadGSRegLib.simulation import (
@@ -74,7 +78,6 @@ from RadGSRegLib.simulation import (
     simulate_phantom_case,
 )
 
-RADII_PX = (2.5, 7.5)
 ALONE = Resection(sphere_shift=sphere_shift_px)
 SHARED = replace(ALONE, shared_intrinsics=True)
 
@@ -98,6 +101,20 @@ class Shown:
         apart = np.hypot(*(self.places[:, None] - self.places[None]).transpose(2, 0, 1))
         np.fill_diagonal(apart, np.inf)
         return np.asarray(inside.all(axis=1) & (apart.min(axis=1) > self.radii))
+
+    @property
+    def hidden(self) -> NDArray[np.bool_]:
+        """Which beads lie in a part of the picture that the display shows black or white."""
+        rows, columns = np.mgrid[: self.picture.shape[0], : self.picture.shape[1]]
+        out = np.zeros(len(self.places), dtype=bool)
+        for number, (place, radius) in enumerate(zip(self.places, self.radii, strict=True)):
+            away = np.hypot(columns - place[0], rows - place[1])
+            bead, about = away < radius, (away > radius + 1.5) & (away < radius + 3.0)
+            for end in (self.picture.min(), self.picture.max()):
+                at_end = self.picture == end
+                if bead.any() and about.any():
+                    out[number] |= min(at_end[bead].mean(), at_end[about].mean()) > 0.5
+        return out
 
     def met(self, spots: Spots, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the pairs (M, 2) are right."""
@@ -180,11 +197,22 @@ class Tally:
         beads = sum(c["beads"])
         print(
             f"{len(c['beads'])} views, {beads:.0f} beads; recall of spots "
-            f"{sum(c['met']) / beads:.3f}, of pairs {sum(c['paired']) / beads:.3f}, with the "
-            f"second search {sum(c['in the end']) / beads:.3f}; false spots "
-            f"{1 - sum(c['all met']) / sum(c['spots']):.3f}, wrong pairs {sum(c['wrong']):.0f}; "
-            f"refused {self.refused}"
+            f"{sum(c['met']) / beads:.3f}, of pairs {sum(c['paired']) / beads:.3f}; false spots "
+            f"{1 - sum(c['all met']) / sum(c['spots']):.3f}; refused {self.refused}"
         )
+        hidden = sum(c["hidden"])
+        for kind in ("alone", "shared"):
+            if f"{kind} told" not in c:
+                continue
+            right, deep = sum(c[f"{kind} told"]), sum(c[f"{kind} told hidden"])
+            print(
+                f"  {kind}: in the end {right / beads:.3f}, "
+                f"wrong {sum(c[f'{kind} told wrong']):.0f}; "
+                f"kept {sum(c[f'{kind} kept']) / beads:.3f}, "
+                f"wrong {sum(c[f'{kind} kept wrong']):.0f}; "
+                f"{hidden:.0f} hidden, {deep:.0f} of them told; "
+                f"of the others {(right - deep) / (beads - hidden):.3f}"
+            )
         self.cameras()
         ratios = np.array(c["error over sigma"])
         print(
@@ -193,45 +221,87 @@ class Tally:
         )
 
 
-def sighted(view: Shown, beads: Beads, tally: Tally) -> Sighting | None:
-    """Search, match and search again; what is met goes to the tally."""
-    start = time.perf_counter()
-    spots, polarity = find_spots(view.picture, RADII_PX)
+def exposure_of(view: Shown) -> Exposure:
+    """A view with its nominal focal length and spacing."""
+    focal_px, spacing_mm = NOMINAL
+    return Exposure(view.name, view.picture, spacing_mm, focal_px * spacing_mm[0])
+
+
+def told(done: Calibration, beads: Beads) -> NDArray[np.int64]:
+    """Beads and spots (M, 2) that are each other's nearest, as the camera predicts beads."""
+    places = shadows_px(done.view.camera, beads, done.view.distortion)[:, :2]
+    apart = np.hypot(*(places[:, None] - done.spots.centres_px[None]).transpose(2, 0, 1))
+    nearest, number = apart.argmin(axis=1), np.arange(len(beads))
+    kept = apart.argmin(axis=0)[nearest] == number
+    kept &= apart[number, nearest] < max(2.0, 3.0 * done.view.rms_px)
+    return np.column_stack([number[kept], nearest[kept]])
+
+
+def at_first(view: Shown, beads: Beads, tally: Tally) -> None:
+    """What the search of the whole picture meets and tells."""
+    exposure, counted = exposure_of(view), view.counted
+    spots, _ = find_spots(view.picture, radius_range_px(exposure, beads))
     away = np.hypot(*(spots.centres_px[:, None] - view.places[None]).transpose(2, 0, 1))
     near = away < 0.5 * view.radii
-    counted = view.counted
-    before, after = np.zeros((0, 2), np.int64), None
-    sigma = spots.sigma_px
-    try:
-        camera = view.camera.size
-        match = match_beads(view.name, beads, spots, RoughCamera(camera, *NOMINAL))
-        before = match.pairs
-        first = Sighting(view.name, beads, spots, match.pairs, match.camera, sigma)
-        after = missing_beads(view.picture, first, resect([first], ALONE)[0].camera, polarity)
-    except InputError as problem:
-        tally.refused.append(str(problem)[:60])
-    seconds = time.perf_counter() - start
-    last = before if after is None else after.pairs
-    right = view.met(spots if after is None else after.spots, last)
-    own = right[: len(before)]
+    pairs = np.zeros((0, 2), np.int64)
+    clear = spots.some(np.arange(min(len(spots), 2 * len(beads))))
+    with contextlib.suppress(InputError):
+        pairs = match_beads(view.name, beads, clear, exposure.rough).pairs
+    own = pairs[view.met(spots, pairs), 0]
     tally.add(
         **{
             "beads": counted.sum(),
+            "hidden": (view.hidden & counted).sum(),
             "met": (near.any(axis=0) & counted).sum(),
-            "paired": counted[before[own, 0]].sum(),
-            "in the end": counted[last[right, 0]].sum(),
+            "paired": counted[own].sum(),
             "spots": len(spots),
             "all met": near.any(axis=1).sum(),
-            "wrong": (~right).sum(),
-            "seconds": seconds,
         }
     )
-    if after is not None and after.spots.sigma_px is not None:
-        pairs = last[right]
-        error = after.spots.centres_px[pairs[:, 1]] - view.places[pairs[:, 0]]
-        for ratio in (error / after.spots.sigma_px[pairs[:, 1], None]).ravel():
+
+
+def in_the_end(kind: str, view: Shown, done: Calibration, beads: Beads, tally: Tally) -> None:
+    """What a calibration tells, and its camera."""
+    pairs, counted = told(done, beads), view.counted
+    right, kept = view.met(done.spots, pairs), done.view.pairs
+    right_kept = view.met(done.spots, kept)
+    tally.add(
+        **{
+            f"{kind} told": counted[pairs[right, 0]].sum(),
+            f"{kind} told hidden": (counted & view.hidden)[pairs[right, 0]].sum(),
+            f"{kind} told wrong": (~right).sum(),
+            f"{kind} kept": counted[kept[right_kept, 0]].sum(),
+            f"{kind} kept wrong": (~right_kept).sum(),
+        }
+    )
+    tally.camera(kind, done.view, view.camera)
+    if kind == "alone" and done.spots.sigma_px is not None:
+        own = pairs[right]
+        error = done.spots.centres_px[own[:, 1]] - view.places[own[:, 0]]
+        for ratio in (error / done.spots.sigma_px[own[:, 1], None]).ravel():
             tally.add(**{"error over sigma": float(ratio)})
-    return after
+
+
+def judged(views: list[Shown], beads: Beads, device: bool, tally: Tally) -> None:
+    """Each view alone, and all of a device with shared intrinsics."""
+    for view in views:
+        at_first(view, beads, tally)
+        start = time.perf_counter()
+        try:
+            (done,) = calibrate([exposure_of(view)], beads)
+        except InputError as problem:
+            tally.refused.append(str(problem)[:60])
+            continue
+        tally.add(seconds=time.perf_counter() - start)
+        in_the_end("alone", view, done, beads, tally)
+    if device:
+        try:
+            together = calibrate([exposure_of(v) for v in views], beads, Calibrating(True))
+        except InputError as problem:
+            tally.refused.append(str(problem)[:60])
+            return
+        for view, done in zip(views, together, strict=True):
+            in_the_end("shared", view, done, beads, tally)
 
 
 _PARAMETERS = SimulationParameters.preset("realistic")
@@ -243,8 +313,7 @@ NOMINAL = (
 
 def bent(views: list[Shown], beads: Beads, tally: Tally) -> None:
     """What `calibrate` makes of a device's distorted views."""
-    focal_px, spacing_mm = NOMINAL
-    exposures = [Exposure(v.name, v.picture, spacing_mm, focal_px * spacing_mm[0]) for v in views]
+    exposures = [exposure_of(v) for v in views]
     try:
         done = calibrate(exposures, beads, Calibrating(True, "fit"))
     except InputError as problem:
@@ -359,8 +428,7 @@ def elsewhere_mm(camera: Camera, truth: Camera, middle: Array) -> float:
 
 def sharing(seed: int, views: list[Shown], beads: Beads, tally: Tally) -> None:
     """Whether a device's views are believed to share their intrinsics, true and not."""
-    focal_px, spacing_mm = NOMINAL
-    exposures = [Exposure(v.name, v.picture, spacing_mm, focal_px * spacing_mm[0]) for v in views]
+    exposures = [exposure_of(v) for v in views]
     options = Calibrating(True)
     try:
         met = calibrate(exposures, beads, options)
@@ -432,14 +500,7 @@ def main() -> None:
         return
     for seed in range(*given.seeds):
         views = shown_views(seed, beads, not given.no_patient, given.device)
-        found = [(view, sighted(view, beads, tally)) for view in views]
-        kept = [(view, sighting) for view, sighting in found if sighting is not None]
-        for view, sighting in kept:
-            tally.camera("alone", resect([sighting], ALONE)[0], view.camera)
-        if given.device and kept:
-            together = resect([sighting for _, sighting in kept], SHARED)
-            for (view, _), camera in zip(kept, together, strict=True):
-                tally.camera("shared", camera, view.camera)
+        judged(views, beads, given.device, tally)
     tally.report()
 
 
