@@ -224,14 +224,9 @@ def sighted(done: Calibration, beads: Beads, distortion: Distortion | None) -> S
 
 def _again(exposure: Exposure, sighting: Sighting, view: Calibrated, polarity: int) -> Sighting:
     """A sighting with the pairs that a first camera adds: spots that were there already, and beads
-<<<<<<< HEAD
-    that are looked for where it predicts them."""
-    pairs = paired(view, sighting.spots, sighting.beads)
-=======
     that are looked for where it predicts them; anew where the camera left a pair out that lies
     farther off than such a look allows."""
-    pairs, away = _paired(view, sighting.spots, sighting.beads)
->>>>>>> wt-recall
+    pairs, away = paired(view, sighting.spots, sighting.beads)
     if len(pairs) < len(view.pairs):
         pairs, away = view.pairs, np.zeros(len(view.pairs))
     kept = np.isin(pairs[:, 0], view.pairs[:, 0]) | ~np.isin(pairs[:, 0], sighting.pairs[:, 0])
@@ -240,18 +235,11 @@ def _again(exposure: Exposure, sighting: Sighting, view: Calibrated, polarity: i
     return missing_beads(exposure.pixels, known, view.camera, polarity, view.distortion)
 
 
-<<<<<<< HEAD
-def paired(view: Calibrated, spots: Spots, beads: Beads) -> NDArray[np.int64]:
-    """Beads and spots (N, 2) that are each other's nearest, within the gate."""
-    places = shadows_px(view.camera, beads, view.distortion)[:, :2]
-    apart = np.linalg.norm(places[:, None] - spots.centres_px[None], axis=2)
-=======
-def _paired(view: Calibrated, spots: Spots, beads: Beads) -> tuple[NDArray[np.int64], Array]:
+def paired(view: Calibrated, spots: Spots, beads: Beads) -> tuple[NDArray[np.int64], Array]:
     """Beads and spots that are each other's nearest, within the gate (M, 2), and how far apart they
     are (M,), as shares of the outline's radius."""
     shadows = shadows_px(view.camera, beads, view.distortion)
     apart = np.linalg.norm(shadows[:, None, :2] - spots.centres_px[None], axis=2)
->>>>>>> wt-recall
     nearest, back = apart.argmin(axis=1), apart.argmin(axis=0)
     number = np.arange(len(beads))
     gate = max(bounds.FINE_PX, 3.0 * view.rms_px)

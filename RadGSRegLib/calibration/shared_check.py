@@ -136,7 +136,7 @@ def _alone(c: Calibration, beads: Beads) -> Intrinsics | None:
     sighting, how = sighted(c, beads, c.view.distortion), Resection(sphere_shift=sphere_shift_px)
     try:
         (view,) = resect([sighting], how)
-        pairs = paired(view, c.spots, beads)
+        pairs, _ = paired(view, c.spots, beads)
         if len(pairs) > len(view.pairs):
             (view,) = resect([replace(sighting, pairs=pairs, camera=view.camera)], how)
     except InputError:
