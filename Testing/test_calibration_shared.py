@@ -114,7 +114,7 @@ def test_a_view_that_is_far_off_is_judged_by_the_beads_that_the_fit_of_all_left_
         assert check.doubted
         assert check.furthest == "v0"
         with monkeypatch.context() as patch:
-            patch.setattr(shared_check, "paired", lambda view, *_: view.pairs)
+            patch.setattr(shared_check, "paired", lambda view, *_: (view.pairs, None))
             less = check_shared(done, few, SHARED)
         assert less is not None
         surer += check.chance < 1e-3 * less.chance
