@@ -2,15 +2,16 @@
 
     python Testing/benchmarks/bench_nominal.py --seeds 81530 81536 [--realism realistic]
         [--turn-deg 3 --shift-mm 10] [--views 2] [--field-mm 250]
-        [--focal-percent 1] [--principal-px 20] [--no-before]
+        [--focal-percent 1] [--principal-px 20] [--no-before] [--first]
 
 Cases of the built-in phantom's trunk with L1 to L5 in every X-ray, each vertebra moved in itself.
 Each camera is turned about the isocentre by ``--turn-deg`` around a random axis and shifted by
 ``--shift-mm`` along another; the cases are registered from their clicks as
 ``register --refine-cameras`` does. With ``--focal-percent`` and ``--principal-px`` the focal length
 of each camera is also wrong by so much, longer or shorter by chance, and its principal point by so
-many pixels in a random direction. ``--no-before`` leaves the first of the following out. Printed
-are, in mm:
+many pixels in a random direction. ``--no-before`` leaves the first of the following out.
+``--first`` times nothing but the registration that refinement begins with: seconds of one core of a
+whole one and of `unjudged_pose`, and how far their poses differ. Printed are, in mm:
 
 - *as nominal*: the error of L3 (mTRE) as registered with the nominal cameras, in their world, and
   the verdict;
@@ -43,8 +44,11 @@ from RadGSRegLib.cases import Case, middle_of_views
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import Array, affine, transform_points
 from RadGSRegLib.pipeline import register_case
+from RadGSRegLib.registration import RegistrationOptions, unjudged_pose
 from RadGSRegLib.selfcalibration import CameraRefinement, judged, refine_cameras
+from RadGSRegLib.selfcalibration.first import meeting_clicks, with_cameras
 from RadGSRegLib.simulation import SimulationParameters, simulate_phantom_case
+from RadGSRegLib.system import Progress
 
 
 def off_by(case: Case, turn_deg: float, shift_mm: float, seed: int) -> Case:
@@ -201,6 +205,22 @@ def measured(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def first_registration(seed: int, args: argparse.Namespace) -> str:
+    """How long the registration takes that refinement begins with."""
+    parameters = SimulationParameters.preset(args.realism).with_field(args.field_mm, 488)
+    case = simulate_phantom_case(seed, parameters, field="trunk").case
+    wrong = off_by(case, args.turn_deg, args.shift_mm, seed)
+    met = meeting_clicks(wrong.views, [view.name for view in wrong.views])
+    begun = with_cameras(wrong, met)
+    began = time.process_time()
+    whole = register_case(begun).ct_to_world
+    between = time.process_time()
+    pose = unjudged_pose(begun, None, RegistrationOptions(), Progress(), (), "cpu")
+    seconds = between - began, time.process_time() - between
+    apart = float(np.abs(pose - whole).max())
+    return f"{seed}: {seconds[0]:.1f} s, {seconds[1]:.1f} s, apart by {apart:g}"
+
+
 def _line(row: dict[str, Any]) -> str:
     """A row of the table."""
 
@@ -234,7 +254,12 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=2)
     parser.add_argument("--field-mm", type=float, default=250.0)
     parser.add_argument("--rows", type=Path, help="lines of JSON to add to")
+    parser.add_argument("--first", action="store_true")
     args = parser.parse_args()
+    if args.first:
+        for seed in range(*args.seeds):
+            print(first_registration(seed, args), flush=True)
+        return
     print(
         "| seed | as nominal | L1 to L5 | beside the cameras | across, along | sources | verdict "
         "| expected, CPU s |"
