@@ -66,6 +66,7 @@ from .rtk import DetectorGrid as DetectorGrid
 from .rtk import read_rtk_matrices as read_rtk_matrices
 from .rtk import rtk_camera as rtk_camera
 from .segments import Segmentation as Segmentation
+from .several_labels import labels_of as labels_of
 from .strangers import refuse_strangers as refuse_strangers
 from .tiff_stack import StackPlace as StackPlace
 from .types import Case as Case
