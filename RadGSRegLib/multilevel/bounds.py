@@ -16,6 +16,9 @@ DAMPING = 1e-5
 # `selfcalibration.SHOWN_SHARE`.
 SHOWN_SHARE = 0.7
 
+# Rounds of the first vertebra's own fine stage, before all are refined together. Only saves time.
+FIRST_ROUNDS = 1
+
 # Rounds, in each of which windows are cut anew, and steps of a round.
 MIDDLE_ROUNDS = 1
 FINE_ROUNDS = 4

@@ -84,7 +84,8 @@ def register_vertebrae(
 
     report(0.0, "looking for the first vertebra")
     part = report.part(0.0, 0.3)
-    first = unjudged_pose(case, start_ct_to_world, given, part, filters, device)
+    quick = replace(given, fine=replace(given.fine, rounds=bounds.FIRST_ROUNDS))
+    first = unjudged_pose(case, start_ct_to_world, quick, part, filters, device)
     lap("first")
     chosen = scaled(given)
     scene = scene_of(case, chosen, filters, device)
@@ -106,7 +107,7 @@ def register_vertebrae(
             "views", "do not fix the vertebrae together", "check the X-rays and the geometry"
         ) from error
     lap("together")
-    judging = _Judging(levels, done, signs, chosen)
+    judging = _Judging(levels, done, signs, chosen, case.label)
     answers = judging.each(report.part(0.7, 1.0))
     lap("check")
     answers = _as_a_row(case, answers, done)
@@ -156,12 +157,21 @@ class _Judging:
     done: Together
     signs: tuple[int, ...]
     options: RegistrationOptions
+    begun_with: int
 
     def each(self, progress: Progress) -> dict[int, Registration]:
         def judged(number: int, part: Progress) -> Registration:
             level = list(self.levels.values())[number]
             at = self.done.unknowns.arrangement(number, self.done.setup)
-            return judge_held(level.case, level.refiner(), at, self.signs, self.options, part)
+            return judge_held(
+                level.case,
+                level.refiner(),
+                at,
+                self.signs,
+                self.options,
+                part,
+                pictures_known=level.target.label != self.begun_with,
+            )
 
         numbers = list(range(len(self.levels)))
         answers = side_by_side_reporting(judged, numbers, progress, "judging each vertebra")
@@ -176,8 +186,13 @@ def _as_a_row(
     poses = {label: answer.ct_to_world for label, answer in answers.items()}
     centres_ct = [answers[label].centre_ct for label in order]
     why: dict[int, str] = {}
+    first = answers[case.label]
+    if first.status != "ok":
+        # The others hang on it: were it a neighbouring level, or a picture mirrored, all would be.
+        said = f"{case.label_name}, which was looked for first, is not sure ({first.reason})"
+        why.update((label, said) for label in order if label != case.label)
     for number in out_of_order(centres_ct, [poses[label] for label in order]):
-        why[order[number]] = "the vertebrae beside it lie in another order than in the CT"
+        why.setdefault(order[number], "the vertebrae beside it lie in another order than in the CT")
     for upper, lower in itertools.pairwise(order):
         share = overlap_share(case, poses, upper, lower)
         if share > bounds.MOST_OVERLAP:

@@ -99,16 +99,19 @@ def judge_held(
     signs: tuple[int, ...],
     options: RegistrationOptions,
     progress: Progress,
+    pictures_known: bool = False,
 ) -> Registration:
     """Judge an arrangement of the case's vertebra and all around it, and leave it as it is.
 
     ``refiner`` is of the case's scene, ``options`` are scaled, ``signs`` of the views. What else
-    may be the case is tried only where the pose would be ``ok`` without that.
+    may be the case is tried only where the pose would be ``ok`` without that; with
+    ``pictures_known`` only the neighbouring levels, as mirrored or exchanged X-rays and mixed
+    polarities were tried with another vertebra of the same X-rays.
     """
     began, pose = time.perf_counter(), arrangement.ct_to_world
     state = evaluate(refiner.problem(options.fine, arrangement, signs), arrangement)
     held = Hypothesis(Refined(arrangement, state, 0), signs)
-    evidence = _evidence(case, refiner, held, options, progress)
+    evidence = _evidence(case, refiner, held, options, progress, pictures_known)
     spent_s = {"check": time.perf_counter() - began}
     done = registration_of(refiner.scene, Outcome([held], evidence), spent_s, options)
     return _said(replace(done, ct_to_world=pose), evidence)
@@ -120,6 +123,7 @@ def _evidence(
     held: Hypothesis,
     options: RegistrationOptions,
     progress: Progress,
+    pictures_known: bool = False,
 ) -> Evidence:
     """What speaks for and against a hypothesis that is left as it is."""
     evidence = gather_evidence(refiner, [held], [held], (), options, progress.part(0.0, 0.3))
@@ -129,6 +133,8 @@ def _evidence(
     proposer = GivenPoses([Candidate(pose, held.score, held.signs)], options.learned_places)
     asked = case_proposers(case, None, options, [proposer])
     others = case_alternatives(case, pose, refiner.scene, options, asked)
+    if pictures_known:
+        others = [other for other in others if other.name == "level"]
     if not doubtful(refiner, held, others, options):
         return replace(evidence, leads={other.name: 1.0 for other in others})
     part = progress.part(0.3, 1.0)
