@@ -109,21 +109,35 @@ def run(
     registration = register_case(
         case, start_ct_to_world, options.registration, part, proposers, filters, options.device
     )
-    registered = time.perf_counter()
     if on_registered is not None:
         on_registered(registration)
-    part = report.part(0.7, 1.0)
+    done = with_reconstruction(case, registration, options, report.part(0.7, 1.0), prior_ct)
+    total = time.perf_counter() - began
+    return replace(done, timing_s={**done.timing_s, "total": total})
+
+
+def with_reconstruction(
+    case: Case,
+    registration: Registration,
+    options: PipelineOptions,
+    progress: Progress,
+    prior_ct: GaussianCloud | None = None,
+) -> PipelineResult:
+    """Reconstruct a vertebra that is registered, with the CT as prior, or with its Gaussians in
+    the CT frame (``prior_ct``): what the main job yields."""
+    began = time.perf_counter()
     reconstruction = reconstruct_registered(
-        case, registration, options.reconstruction, part, prior_ct, filters
+        case, registration, options.reconstruction, progress, prior_ct, options.filters
     )
-    done = time.perf_counter()
+    spent_s = time.perf_counter() - began
     stages = {name: value for name, value in registration.timing_s.items() if name != "total"}
+    total = registration.timing_s.get("total", 0.0) + spent_s
     return PipelineResult(
         registration=registration,
         cloud_world=reconstruction.cloud,
         volume_world=reconstruction.volume,
         surface_points_ct=case.surface_ct,
-        timing_s={**stages, "reconstruct": done - registered, "total": done - began},
+        timing_s={**stages, "reconstruct": spent_s, "total": total},
         reconstruction_quality=reconstruction.quality,
         ran_on={**registration.ran_on, "reconstruct": device_name(options.device)},
     )

@@ -58,6 +58,7 @@ from .results import RegistrationRecord as RegistrationRecord
 from .results import read_registration_json as read_registration_json
 from .results import software_versions as software_versions
 from .results import to_json_value as to_json_value
+from .results import write_itk_bent as write_itk_bent
 from .results import write_itk_transform as write_itk_transform
 from .results import write_json as write_json
 from .results import write_registration_json as write_registration_json

@@ -145,6 +145,38 @@ def write_itk_transform(
     in the CT, becomes the transform's centre (where it goes in the world). Raises ValueError unless
     the matrix (4, 4) is rigid, and OSError where the file does not come out whole.
     """
+    _write_transform(_world_to_ct(ct_to_world, centre_ct), path)
+
+
+def write_itk_bent(
+    ct_to_world: ArrayLike, displacement: ArrayLike, index_to_ct: ArrayLike, path: Path
+) -> None:
+    """Write a rigid pose and displacements as one ITK transform file (``.h5``) for Slicer.
+
+    Like `write_itk_transform` it leads from the world to the CT, in LPS: a point goes by the
+    inverse of ``ct_to_world`` (4, 4), then by what ``displacement`` (Z, Y, X, 3) mm says there.
+    ``index_to_ct`` (4, 4) leads from indices (x, y, z) of its nodes to mm of the CT. Set on the CT,
+    Slicer inverts it. A composite, for Slicer does not find the inverse of a grid that turns by
+    more than a right angle. Raises ValueError for a pose that is not rigid, for other shapes and
+    for what is not finite, and OSError where the file does not come out whole.
+    """
+    moves, place = np.asarray(displacement, dtype=float), np.asarray(index_to_ct, dtype=float)
+    if moves.ndim != 4 or moves.shape[3] != 3 or place.shape != (4, 4):
+        raise ValueError(f"displacements {moves.shape} on a grid {place.shape}")
+    if not (np.isfinite(moves).all() and np.isfinite(place).all()):
+        raise ValueError("displacements are not finite")
+    spacing = np.linalg.norm(place[:3, :3], axis=0)
+    image = sitk.GetImageFromArray(moves, isVector=True)
+    image.SetOrigin(place[:3, 3].tolist())
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((place[:3, :3] / spacing).ravel().tolist())
+    rigid = _world_to_ct(ct_to_world, (0.0, 0.0, 0.0))
+    # The last acts first.
+    bent = sitk.CompositeTransform([sitk.DisplacementFieldTransform(image), rigid])
+    _write_transform(bent, path)
+
+
+def _world_to_ct(ct_to_world: ArrayLike, centre_ct: ArrayLike) -> sitk.AffineTransform:
     matrix = np.asarray(ct_to_world, dtype=float)
     if not is_rigid(matrix):
         raise ValueError("ct_to_world is not rigid")
@@ -155,17 +187,29 @@ def write_itk_transform(
     transform.SetMatrix(world_to_ct.rotation.ravel().tolist())
     offset = world_to_ct.translation - centre + world_to_ct.rotation @ centre
     transform.SetTranslation(offset.tolist())
+    return transform
+
+
+def _write_transform(transform: sitk.Transform, path: Path) -> None:
+    """OSError where it does not come out whole: ITK is silent on a full disk."""
     try:
         with quiet_itk():
             sitk.WriteTransform(transform, str(path))
             kept = sitk.ReadTransform(str(path))
-        if len(path.read_text().splitlines()) < 5 or not np.allclose(
-            [*kept.GetParameters(), *kept.GetFixedParameters()],
-            [*transform.GetParameters(), *transform.GetFixedParameters()],
-        ):
+        short = path.suffix == ".tfm" and len(path.read_text().splitlines()) < 5
+        if short or not np.allclose(_numbers(kept), _numbers(transform)):
             raise RuntimeError("another transform")
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise OSError(errno.ENOSPC, f"{path.name} came out short; is the disk full?") from error
+
+
+def _numbers(transform: sitk.Transform) -> Array:
+    """All that a transform holds."""
+    parts = [transform]
+    if transform.GetTransformEnum() == sitk.sitkComposite:
+        composite = sitk.CompositeTransform(transform)
+        parts = [composite.GetNthTransform(n) for n in range(composite.GetNumberOfTransforms())]
+    return np.concatenate([n for p in parts for n in (p.GetFixedParameters(), p.GetParameters())])
 
 
 def write_volume_nifti(volume: Volume, path: Path) -> None:

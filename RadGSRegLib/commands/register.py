@@ -22,6 +22,7 @@ from .arguments import (
 )
 from .command import Command, Outcome
 from .refined_views import write_refined_views
+from .register_labels import check_labels, run_labels
 from .register_methods import METHODS, Job, model_of
 from .running import (
     asked_standard,
@@ -81,6 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refine the cameras that are only nominal together with the poses of three labelled "
         "vertebrae or more",
     )
+    parser.add_argument(
+        "--labels",
+        metavar="L1,L2,...|all",
+        help="register these vertebrae of the CT together, each into a folder of its own; clicks "
+        "and the start are of the case's own label",
+    )
     add_effort(parser, "how much to search and refine (default normal, which is what was measured)")
     parser.add_argument(
         "--config",
@@ -100,18 +107,22 @@ def check(args: argparse.Namespace) -> None:
     check_model(args)
     if args.by_level and args.start is not None:
         raise InputError("--by-level", "is a start of its own", "leave --start out")
+    if args.labels is not None:
+        check_labels(args)
     if args.config is not None and args.effort is not None:
         raise InputError("--effort", "cannot go with --config, which sets the same options")
 
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Register the case's vertebra, reconstruct it, and write everything."""
+    if args.labels is not None:
+        return run_labels(args, registration_options_of, progress, interrupt)
     from ..cases import read_case, read_start
 
     progress(0.0, "reading the case")
     case = read_case(args.case)
     start = None if args.start is None else read_start(args.start)
-    registration = _registration_options(args, case)
+    registration = registration_options_of(args, case)
     method, refine = _method(args)
     with results_folder(args.out, interrupt) as stage:
         from ..report import Drawing
@@ -226,7 +237,7 @@ def _method(args: argparse.Namespace) -> tuple[str, bool]:
     return method, refine
 
 
-def _registration_options(args: argparse.Namespace, case: Case) -> RegistrationOptions:
+def registration_options_of(args: argparse.Namespace, case: Case) -> RegistrationOptions:
     """Return what --config holds, or --effort means, with --seed where that is given."""
     if args.config is None:
         from ..registration import registration_options

@@ -1,4 +1,4 @@
-"""The numbers that decide how several vertebrae are registered together.
+"""The numbers that decide how several vertebrae are registered together, and the CT bent by them.
 
 Each stands here once: its value, its unit, and what it was measured on.
 """
@@ -39,3 +39,15 @@ MOST_OVERLAP = 0.1
 
 # Where the last round still moves a point by more, mm, nothing is `ok`. No evidence.
 MOST_UNSETTLED_MM = 0.5
+# The CT bent (docs/experiments/bounds.md, "Not swept")
+
+# Distances from a bone are kept at every voxel so near it, mm, and on a coarse grid beyond.
+NEAR_MM = 16.0
+# The coarse grid's voxels, mm.
+FAR_STEP_MM = 4.0
+# Nodes of the field of displacements that is written lie so far apart, mm.
+GRID_STEP_MM = 3.0
+# Points are led back from the world to the CT until they come out so near, mm.
+INVERSE_MM = 0.01
+# In at most so many steps.
+INVERSE_STEPS = 60

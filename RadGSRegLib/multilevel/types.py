@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..cases import Case
 from ..geometry import Array
@@ -40,3 +40,10 @@ class SpineRegistration:
     def name(self, label: int) -> str:
         """What the segmentation calls a label."""
         return self.case.label_names.get(label, str(label))
+
+    def case_of(self, label: int) -> Case:
+        """The case of one of the vertebrae. A click is of the one that was looked for first."""
+        if label == self.case.label:
+            return self.case
+        views = tuple(replace(view, center_px=None) for view in self.case.views)
+        return replace(self.case, label=label, views=views)
