@@ -21,7 +21,7 @@ FIRST_ROUNDS = 1
 
 # Rounds, in each of which windows are cut anew, and steps of a round.
 MIDDLE_ROUNDS = 1
-FINE_ROUNDS = 4
+FINE_ROUNDS = 10
 STEPS = 6
 STEPS_PER_MATRIX = 6
 

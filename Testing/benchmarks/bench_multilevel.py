@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from RadGSRegLib.cases import Case, labels_of, read_ct, read_segmentation
 from RadGSRegLib.errors import InputError
@@ -70,7 +71,9 @@ def troubled(
         others = [label for label in labels if label != known.label]
         absent = others[seed % len(others)]
         array = np.array(ct.array, dtype=np.float32)
-        gone = (known.labels.array == absent) & (array > _SOFT_TISSUE_HU)
+        # With the half of its surface's voxels that a mask leaves out.
+        near = ndimage.binary_dilation(known.labels.array == absent, iterations=2)
+        gone = near & np.isin(known.labels.array, (0, absent)) & (array > _SOFT_TISSUE_HU)
         array[gone] = _SOFT_TISSUE_HU
         ct = ct.with_array(array)
     simulated = simulate_case(
