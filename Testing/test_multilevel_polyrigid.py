@@ -230,7 +230,7 @@ def test_itk_leads_the_whole_ct_back_by_the_file(file: Path) -> None:
 
 @pytest.mark.parametrize("turn", [0.0, 3.1])
 def test_slicer_moves_every_bone_to_its_place(tmp_path: Path, turn: float) -> None:
-    """By its own storage node: a grid alone, turned by more than a right angle, it cannot invert"""
+    """By its own storage node, however far the world is turned from the CT."""
     slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
     placed = poses(common=exp_se3([0.0, 0.6 * turn, 0.8 * turn, 80.0, -150.0, 60.0]))
     path = tmp_path / "spine_ct_to_world.h5"
