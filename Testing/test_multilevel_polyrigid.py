@@ -228,13 +228,21 @@ def test_itk_leads_the_whole_ct_back_by_the_file(file: Path) -> None:
     assert off.max() < 1.5
 
 
-@pytest.mark.parametrize("turn", [0.0, 3.1])
-def test_slicer_moves_every_bone_to_its_place(tmp_path: Path, turn: float) -> None:
-    """By its own storage node: a grid alone, turned by more than a right angle, it cannot invert"""
+def flipped(volume: Volume) -> Volume:
+    """The same image with its slices stored the other way round: left-handed indices."""
+    matrix = volume.index_to_physical @ np.diag([1.0, 1.0, -1.0, 1.0])
+    matrix[:3, 3] = volume.physical_points([[0, 0, volume.size[2] - 1]])[0]
+    return Volume(volume.array[::-1], matrix)
+
+
+@pytest.mark.parametrize(("turn", "way"), [(0.0, 1), (3.1, 1), (0.3, -1)])
+def test_slicer_moves_every_bone_to_its_place(tmp_path: Path, turn: float, way: int) -> None:
+    """By its own storage node, however far the world is turned from the CT."""
     slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
     placed = poses(common=exp_se3([0.0, 0.6 * turn, 0.8 * turn, 80.0, -150.0, 60.0]))
     path = tmp_path / "spine_ct_to_world.h5"
-    write(bent_grid(polyrigid_map(spine(), placed), spine()), path)
+    labels = spine() if way > 0 else flipped(spine())
+    write(bent_grid(polyrigid_map(labels, placed), labels), path)
     storage, node = slicer.vtkMRMLTransformStorageNode(), slicer.vtkMRMLTransformNode()
     storage.SetFileName(str(path))
     assert storage.ReadData(node)

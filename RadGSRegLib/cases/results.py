@@ -157,7 +157,7 @@ def write_itk_bent(
     inverse of ``ct_to_world`` (4, 4), then by what ``displacement`` (Z, Y, X, 3) mm says there.
     ``index_to_ct`` (4, 4) leads from indices (x, y, z) of its nodes to mm of the CT. Set on the CT,
     Slicer inverts it. A composite, for Slicer does not find the inverse of a grid that turns by
-    more than a right angle. Raises ValueError for a pose that is not rigid, for other shapes and
+    140 degrees. Raises ValueError for a pose that is not rigid, for other shapes and
     for what is not finite, and OSError where the file does not come out whole.
     """
     moves, place = np.asarray(displacement, dtype=float), np.asarray(index_to_ct, dtype=float)

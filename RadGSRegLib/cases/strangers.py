@@ -22,6 +22,7 @@ _RECORDS = {
 """The files that say that a folder is one of results, and what they say."""
 _RESULTS = re.compile(
     r"(registration|reconstruction|evaluation|paper|spine|levels|calibration)\.(json|md|csv)|ct_to_world\.tfm|"
+    r"spine_ct_to_world\.h5|"
     r"refined_views\.json|(reconstruction|vertebra|bone|bone_density)\.nii\.gz|gaussians\.ply|axes\.tfm|"
     r"(beads|matrix|opencv|mayacam|corrected)_.+\.(png|txt|yml|tif)|rtk\.xml|beads\.json|holder\.stl|"
     r"surface\.(json|stl|ply|obj)|report\.html|overlay_.+\.png|runs\.csv|"
