@@ -38,7 +38,9 @@ class Evidence:
     ("level": the target one level up or down, "picture": mirrored or exchanged pictures,
     "polarity": bone bright in one view and dark in another), and ``objection`` the reason of the
     one that explains the X-rays best, where that is too close;
-    ``consistency``: whether the views contradict one another (None: there is only one).
+    ``consistency``: whether the views contradict one another (None: there is only one);
+    ``own_share``: by how much the target itself raises the score, beside all that is around it, in
+    the view where it does so least (`own_share.own_shares`).
     """
 
     score: float
@@ -56,6 +58,7 @@ class Evidence:
     objection: str = ""
     calibration_error_mm: float | None = None
     consistency: Consistency | None = None
+    own_share: float = 1.0
 
     @property
     def by_pictures(self) -> Evidence:
@@ -176,6 +179,7 @@ def gather_evidence(
             None if by_cameras is None else surface_error(by_cameras, points_from_centre)
         ),
         consistency=agreeing,
+        own_share=min(refiner.own_shares(options.fine, best)),
     )
 
 

@@ -18,6 +18,7 @@ from .bounds import ALONE_STEPS, CONVERGED_MM, CONVERGED_SCORE, SAME_POSE_MM
 from .edges import edge_scores
 from .normal_equations import Evaluations, evaluate_each
 from .options import Places, RegistrationOptions, Stage
+from .own_share import own_shares
 from .problem import Problem, problem_at
 from .proposers import Candidate
 from .refine import Refined, Refinements, refine_each
@@ -79,6 +80,12 @@ class Refiner:
             scores = edge_scores(self._problem_of(stage, hypothesis), at, signs)
             self._edges[key] = scores[0].tolist()
         return self._edges[key]
+
+    def own_shares(self, stage: Stage, hypothesis: Hypothesis) -> list[float]:
+        """Return by how much the target itself raises each view's score (`own_shares`)."""
+        at = self._there([hypothesis.arrangement])
+        shares: list[float] = own_shares(self._problem_of(stage, hypothesis), at)[0].tolist()
+        return shares
 
     def edge_score(self, stage: Stage, hypothesis: Hypothesis) -> float:
         """Return the mean of `edge_scores`."""

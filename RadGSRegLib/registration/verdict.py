@@ -53,6 +53,12 @@ def judge(evidence: Evidence) -> Verdict:
             f"{evidence.weakest_score:.2f}, expected error {evidence.expected_error_mm:.1f} mm); "
             "check the label, the clicks and the geometry",
         )
+    if not evidence.own_share >= bounds.LEAST_OWN_SHARE:
+        return Verdict(
+            "uncertain",
+            "some X-ray is explained as well without the bone as with it (its share of the "
+            f"correlation is {evidence.own_share:.2f}); it may not be in the picture, or not here",
+        )
     if min(evidence.leads.values(), default=1.0) < bounds.SURE_ALTERNATIVE_LEAD:
         return Verdict("uncertain", evidence.objection or "another explanation fits as well")
     if evidence.confidence < bounds.SURE_CONFIDENCE:
