@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
 from .command import Outcome
 from .running import pipeline_options, results_folder, with_inputs
+from .spine_files import refuse_anything, write_spine
 
 if TYPE_CHECKING:
     from ..cases import Case
@@ -45,6 +46,7 @@ def run_labels(
 
     from ..cases import labels_of, read_case, read_start
 
+    refuse_anything(args.out)
     progress(0.0, "reading the case")
     case = read_case(args.case)
     start = None if args.start is None else read_start(args.start)
@@ -64,8 +66,6 @@ def run_labels(
             part = done.part(number / len(spine.levels), (number + 1) / len(spine.levels))
             own = spine.case_of(label)
             results[label] = with_reconstruction(own, registration, options, part)
-        from .spine_files import write_spine
-
         write_spine(stage, spine, results, progress.part(0.8, 1.0))
     return spine_outcome(spine, args.out, whole=args.labels.strip().lower() == "all")
 

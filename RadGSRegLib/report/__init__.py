@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .results import write_results as write_results
     from .shadow import Shadow as Shadow
     from .shadow import cast_shadow as cast_shadow
+    from .spine import MotionRow as MotionRow
+    from .spine import spine_html as spine_html
+    from .spine import spine_overlays as spine_overlays
     from .standard import standard_png as standard_png
 
 _FILES = {
@@ -43,6 +46,7 @@ _FILES = {
     "page": "ReportPictures report_html",
     "results": "draw_views write_reconstruction write_results",
     "shadow": "Shadow cast_shadow",
+    "spine": "MotionRow spine_html spine_overlays",
     "standard": "standard_png",
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names.split()}

@@ -102,6 +102,40 @@ def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes
     return png_bytes(figure, 130)
 
 
+def outlines_png(view: View, shadows: Sequence[tuple[str, str, bool, Shadow]]) -> bytes:
+    """Draw the whole X-ray with the outlines of several vertebrae: of each its name, its colour,
+    whether it is `ok` (else its line is dashed), and its shadow."""
+    rows, columns = view.pixels.shape
+    figure, axes = view_figure(view)
+    image = brightness(view)
+    if shadows:
+        shadow = shadows[len(shadows) // 2][3]
+        image = polarity(view, shadow) * image
+        image = image - 0.75 * ndimage.gaussian_filter(image, 20.0 * shadow.pixels_per_mm)
+    low, high = np.percentile(image, [1.0, 99.7])
+    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12))
+    for name, colour, sure, shadow in shadows:
+        for line in shadow.outline:
+            style = "-" if sure else "--"
+            axes.plot(*line.T, style, color=colour, linewidth=1.5, path_effects=_THIN_HALO)
+        axes.text(
+            float(shadow.centre_px[0]),
+            float(shadow.centre_px[1]),
+            name,
+            color=colour,
+            fontsize=13,
+            fontweight="bold",
+            ha="center",
+            va="center",
+            clip_on=True,
+            path_effects=_HALO,
+        )
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    if shadows:
+        _label(axes, view.name, shadows[len(shadows) // 2][3].pixels_per_mm)
+    return png_bytes(figure, 130)
+
+
 def plain_png(view: View) -> bytes:
     """Draw the X-ray alone, for a pose so wrong that the vertebra projects nowhere."""
     figure, axes = view_figure(view)
