@@ -104,15 +104,16 @@ def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes
 
 def outlines_png(view: View, shadows: Sequence[tuple[str, str, bool, Shadow]]) -> bytes:
     """Draw the whole X-ray with the outlines of several vertebrae: of each its name, its colour,
-    whether it is `ok` (else its line is dashed), and its shadow."""
+    whether it is `ok` (else its line is dashed), and its shadow. There is one at least."""
     rows, columns = view.pixels.shape
     figure, axes = view_figure(view)
-    image = brightness(view)
-    if shadows:
-        shadow = shadows[len(shadows) // 2][3]
-        image = polarity(view, shadow) * image
-        image = image - 0.75 * ndimage.gaussian_filter(image, 20.0 * shadow.pixels_per_mm)
-    low, high = np.percentile(image, [1.0, 99.7])
+    middle = shadows[len(shadows) // 2][3]
+    image = polarity(view, middle) * brightness(view)
+    image = image - ndimage.gaussian_filter(image, 10.0 * middle.pixels_per_mm)
+    bone = np.concatenate([_under(image, shadow) for *_, shadow in shadows])
+    least, lower, half, upper, most = np.percentile(bone, [1.0, 25.0, 50.0, 75.0, 99.0])
+    reach = 2.0 * (upper - lower)  # the skin beside a process must not set the window
+    low, high = max(least, half - reach), min(most, half + reach)
     axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12))
     for name, colour, sure, shadow in shadows:
         for line in shadow.outline:
@@ -131,9 +132,16 @@ def outlines_png(view: View, shadows: Sequence[tuple[str, str, bool, Shadow]]) -
             path_effects=_HALO,
         )
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-    if shadows:
-        _label(axes, view.name, shadows[len(shadows) // 2][3].pixels_per_mm)
+    _label(axes, view.name, middle.pixels_per_mm)
     return png_bytes(figure, 130)
+
+
+def _under(image: Array, shadow: Shadow) -> Array:
+    """An image (rows, columns) where a vertebra is (N,)."""
+    rows, columns = np.meshgrid(shadow.rows, shadow.columns, indexing="ij")
+    bone = shadow.attenuation > 0.0
+    places = [rows[bone], columns[bone]] if bone.any() else [rows.ravel(), columns.ravel()]
+    return np.asarray(ndimage.map_coordinates(image, places, order=1, mode="nearest"))
 
 
 def plain_png(view: View) -> bytes:
