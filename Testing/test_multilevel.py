@@ -120,9 +120,7 @@ def test_what_an_x_ray_does_not_show_is_left_out(simulated: SimulatedCase) -> No
     row = int(view.camera.project(surface)[:, 1].mean())
     intrinsic = view.camera.intrinsic.copy()
     intrinsic[1, 2] -= row
-    camera = replace(
-        view.camera, intrinsic=intrinsic, size=(view.camera.columns, view.camera.rows - row)
-    )
+    camera = replace(view.camera, intrinsic=intrinsic, rows=view.camera.rows - row)
     column, click = view.center_px or (0.0, 0.0)
     cut = replace(view, pixels=view.pixels[row:], camera=camera, center_px=(column, click - row))
     case = replace(simulated.case, views=(cut, *simulated.case.views[1:]))
@@ -159,8 +157,8 @@ motions = st.tuples(angles, angles, angles, shifts, shifts, shifts)
 
 
 def moved(numbers: tuple[float, ...], centre: Array) -> Array:
-    twist = np.array([*np.radians(numbers[:3]), *numbers[3:]])
-    return compose_about(np.eye(4), twist, centre)
+    turn = Rotation.from_rotvec(numbers[:3], degrees=True).as_matrix()
+    return affine(turn, centre + np.array(numbers[3:]) - turn @ centre)
 
 
 @settings(max_examples=40, deadline=None)
@@ -235,7 +233,7 @@ def test_what_has_not_settled_is_not_ok(spine: SpineRegistration) -> None:
 @pytest.fixture(scope="module")
 def written(simulated: SimulatedCase, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("several")
-    write_simulated_case(folder / "case", simulated)
+    write_simulated_case(simulated, folder / "case")
     code = cli.main(
         [
             "register",
@@ -247,7 +245,7 @@ def written(simulated: SimulatedCase, tmp_path_factory: pytest.TempPathFactory) 
         ]
     )
     assert code == 0
-    yield folder
+    return folder
 
 
 def test_each_vertebra_has_a_folder_in_the_form_of_one(
