@@ -18,6 +18,7 @@ _QUALITY = {
     "weakest_score": "agreement with the weakest X-ray, of 1",
     "edge_score": "agreement of edges, of 1",
     "weakest_edge_score": "agreement of edges in the weakest X-ray, of 1",
+    "own_share": "part of it that the bone itself adds, in the X-ray where that is least",
     "disagreement_mm": "moves if it is fitted in another way",
     "epipolar_mm": "the X-rays contradict one another, across epipolar lines, by",
     "apart_deg": "each alone turns the bone against the others by up to",
