@@ -13,10 +13,19 @@ ALL = "all"
 
 
 def labels_of(case: CtCase, wanted: str, source: str = "--labels") -> list[int]:
-    """Return the labels that a text means: names or numbers with commas ("L1,L2", "20,21"), or
-    "all": every vertebra but the sacrum, or every label where none is named as a vertebra.
+    """Return the labels that a text means, each once.
 
-    Each is there once. Raises InputError, which names ``source``, for what is no label of the case.
+    Args:
+        case: whose segmentation they are of.
+        wanted: names or numbers with commas ("L1,L2", "20,21"), or "all": every vertebra but the
+            sacrum, or every label where none is named as a vertebra.
+        source: what gave the text, for an error.
+
+    Returns:
+        Values of the label map.
+
+    Raises:
+        InputError: for what is no label of the case.
 
     Example:
         >>> from RadGSRegLib.cases import labels_of

@@ -35,6 +35,15 @@ class RelativeMotion:
 def relative_motions(spine: SpineRegistration) -> list[RelativeMotion]:
     """Return the motions of vertebrae that follow one another in a result, from the head down.
 
+    Args:
+        spine: what `register_vertebrae` gave.
+
+    Returns:
+        One for each vertebra but the lowest: degrees, mm, and their standard deviations.
+
+    Raises:
+        ValueError: where a pose has no rotation (a matrix of zeros).
+
     Example:
         >>> from RadGSRegLib.multilevel import register_vertebrae, relative_motions
         >>> spine = register_vertebrae(case, [case.label], truth["start_ct_to_world"])
