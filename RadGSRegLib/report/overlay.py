@@ -21,7 +21,7 @@ from .shadow import Shadow
 
 OUTLINE = "#22d3ee"
 FOLDS = "#fbbf24"
-_HALO = (withStroke(linewidth=3.0, foreground="#000000aa"),)
+HALO = (withStroke(linewidth=3.0, foreground="#000000aa"),)
 _THIN_HALO = (withStroke(linewidth=1.8, foreground="#000000aa"),)
 
 
@@ -98,7 +98,7 @@ def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes
     axes.imshow(shown, cmap="gray", vmin=0, vmax=1)
     _draw_lines(axes, shadow)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-    _label(axes, view.name, shadow.pixels_per_mm)
+    label_axes(axes, view.name, shadow.pixels_per_mm)
     return png_bytes(figure, 130)
 
 
@@ -115,7 +115,7 @@ def plain_png(view: View) -> bytes:
         va="top",
         fontsize=13,
         color="white",
-        path_effects=_HALO,
+        path_effects=HALO,
         transform=axes.transAxes,
     )
     return png_bytes(figure, 130)
@@ -221,12 +221,13 @@ def _draw_lines(axes: Axes, shadow: Shadow) -> None:
     for line in shadow.folds:
         axes.plot(*line.T, color=FOLDS, linewidth=0.9, alpha=0.9)
     for line in shadow.outline:
-        axes.plot(*line.T, color=OUTLINE, linewidth=1.6, path_effects=_HALO)
+        axes.plot(*line.T, color=OUTLINE, linewidth=1.6, path_effects=HALO)
     axes.plot(*shadow.centre_px, "+", color=OUTLINE, markersize=9, markeredgewidth=1.4)
 
 
-def _label(axes: Axes, name: str, pixels_per_mm: float) -> None:
-    """The view's name at the top left, and 20 mm at the vertebra's depth at the bottom left."""
+def label_axes(axes: Axes, name: str, pixels_per_mm: float, where: str = "the vertebra") -> None:
+    """Write the view's name at the top left, and 20 mm at the depth of ``where`` at the bottom
+    left."""
     style: dict[str, Any] = {"color": "white", "transform": axes.transAxes}
     style["path_effects"] = _THIN_HALO
     axes.text(0.025, 0.97, name, va="top", fontsize=15, fontweight="bold", **style)
@@ -234,8 +235,8 @@ def _label(axes: Axes, name: str, pixels_per_mm: float) -> None:
     bottom, top = axes.get_ylim()
     x, y = left + 0.03 * (right - left), bottom + 0.035 * (top - bottom)
     end = x + 20.0 * pixels_per_mm
-    axes.plot([x, end], [y, y], color="white", linewidth=3.0, path_effects=_HALO)
-    axes.text(0.03, 0.05, "20 mm at the vertebra", va="bottom", fontsize=12, **style)
+    axes.plot([x, end], [y, y], color="white", linewidth=3.0, path_effects=HALO)
+    axes.text(0.03, 0.05, f"20 mm at {where}", va="bottom", fontsize=12, **style)
 
 
 def view_figure(view: View) -> tuple[Figure, Axes]:
