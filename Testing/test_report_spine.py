@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.color import rgb2lab
-from tower import POSES, results, spine, tower_case
+from tower import POSES, block_diagonal, results, spine, tower_case
 
 from RadGSRegLib.cases import (
     SpineRecord,
@@ -23,11 +23,13 @@ from RadGSRegLib.cases import (
     refuse_strangers,
 )
 from RadGSRegLib.errors import Cancelled
-from RadGSRegLib.geometry import exp_se3
+from RadGSRegLib.geometry import exp_se3, transform_points
 from RadGSRegLib.multilevel import SpineRegistration, relative_motions
+from RadGSRegLib.registration import judge_case
 from RadGSRegLib.report import level_outlines, spine_overlay_png, spine_report_html, write_results
 from RadGSRegLib.report import spine as drawn
 from RadGSRegLib.report.spine_results import write_spine_results
+from RadGSRegLib.simulation import SimulationParameters, simulate_phantom_case
 from RadGSRegLib.system import Progress
 
 Array = NDArray[np.float64]
@@ -286,3 +288,28 @@ def test_it_can_be_cancelled_at_every_step(tmp_path: Path) -> None:
     assert 0.0 <= told[0] <= told[-1] <= 1.0
     with pytest.raises(Cancelled):
         write(tmp_path / "part", spine(CASE), Progress(lambda share, *_: share < 0.85))
+
+
+@pytest.mark.slow
+def test_vertebrae_of_a_phantoms_trunk_judged_at_their_true_poses(tmp_path: Path) -> None:
+    parameters = SimulationParameters.preset("realistic").with_field(250, 488)
+    simulated = simulate_phantom_case(2, parameters, field="trunk")
+    truth = {int(label): np.array(pose) for label, pose in simulated.truth["neighbours"].items()}
+    truth[simulated.case.label] = np.array(simulated.truth["ct_to_world"])
+    levels = {
+        label: judge_case(replace(simulated.case, label=label), truth[label]) for label in (22, 23)
+    }
+    made = SpineRegistration(
+        simulated.case, levels, 22, block_diagonal(levels), {"check": 2.0, "total": 2.0}
+    )
+    write(tmp_path / "out", made)
+    record = read_spine_json(tmp_path / "out" / "spine.json")
+    assert [level.status for level in record.levels.values()] == ["ok", "ok"]
+    (motion,) = record.relative_motions
+    upper_now = transform_points(truth[22], levels[22].centre_ct)
+    upper_as_in_ct = transform_points(truth[23], levels[22].centre_ct)
+    moved = truth[23][:3, :3].T @ (upper_now - upper_as_in_ct)
+    assert np.allclose(motion.shift_mm, moved, atol=1e-6)
+    assert (motion.shift_sigma_mm > 0.0).all()
+    assert (motion.shift_sigma_mm < 2.0).all()
+    assert (motion.turn_sigma_deg < 2.0).all()

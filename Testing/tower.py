@@ -75,8 +75,17 @@ def level(label: int, status: str = "ok") -> Registration:
 def spine(case: Case, statuses: dict[int, str] | None = None) -> SpineRegistration:
     """All of them together, their errors independent."""
     levels = {label: level(label, (statuses or {}).get(label, "ok")) for label in POSES}
-    joint = np.kron(np.eye(3), levels[22].covariance)
-    return SpineRegistration(case, levels, 22, joint, {"search": 2.0, "total": 5.0})
+    return SpineRegistration(
+        case, levels, 22, block_diagonal(levels), {"search": 2.0, "total": 5.0}
+    )
+
+
+def block_diagonal(levels: dict[int, Registration]) -> np.ndarray:
+    """The joint covariance of registrations whose errors are independent."""
+    out = np.zeros((6 * len(levels), 6 * len(levels)))
+    for k, one in enumerate(levels.values()):
+        out[6 * k : 6 * k + 6, 6 * k : 6 * k + 6] = one.covariance
+    return out
 
 
 def results(spine: SpineRegistration) -> dict[int, PipelineResult]:

@@ -210,7 +210,7 @@ def _read_level(fields: Fields) -> LevelRecord:
         fields.refuse(f'"folder" is "{folder}", which is no name of a folder beside the file')
     return LevelRecord(
         label=fields.integer("label"),
-        status=status,  # type: ignore[arg-type]
+        status=status,
         reason=fields.text("reason"),
         ct_to_world=fields.rigid("ct_to_world"),
         covariance=fields.numbers("covariance", (6, 6)) if "covariance" in fields else None,
@@ -244,7 +244,7 @@ def _read_joint(fields: Fields, names: Sequence[str]) -> Array:
         inner.refuse('"order" must name each of "levels" once')
     size = 6 * len(names)
     at = np.concatenate([np.arange(6) + 6 * order.index(name) for name in names])
-    return inner.numbers("matrix", (size, size))[np.ix_(at, at)]
+    return np.asarray(inner.numbers("matrix", (size, size))[np.ix_(at, at)])
 
 
 def _table(fields: Fields, key: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ..cases import Case, View, level_names
 from ..geometry import Array
 from .canvas import png_bytes
-from .overlay import HALO, brightness, label_axes, polarity, view_figure, windowed
+from .overlay import HALO, brightness, label_axes, polarity, view_figure, windowed_on
 from .shadow import Shadow, cast_shadow
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Okabe and Ito (Color Universal Design, 2008), which people with any kind of colour blindness tell
 # apart; black and blue are left out, as X-rays are dark. Neighbours lie far apart in it.
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00")
+# More than about one vertebra: the spine runs through brighter and darker parts of the trunk.
+_SOFTENED = 0.95
 _DASHED = (0, (3.5, 2.8))
 
 
@@ -110,9 +112,8 @@ def _windowed(view: View, cast: Sequence[tuple[LevelOutline, Shadow]]) -> Array:
         return np.asarray(np.clip((image - low) / max(high - low, 1e-12), 0.0, 1.0))
     asked = [shadow for outline, shadow in cast if outline.status == "ok"]
     signs = [polarity(view, shadow) for shadow in asked or [shadow for _, shadow in cast]]
-    lines = tuple(line for _, shadow in cast for line in shadow.outline)
-    middle = cast[len(cast) // 2][1]
-    return windowed(view, replace(middle, outline=lines), 1.0 if sum(signs) >= 0 else -1.0)
+    sign = 1.0 if sum(signs) >= 0 else -1.0
+    return windowed_on(view, [shadow for _, shadow in cast], sign, softened=_SOFTENED)
 
 
 def _beside(view: View, shadow: Shadow) -> tuple[float, float, str]:
