@@ -70,6 +70,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ("L2", "L3"),
         ("L3", "L4"),
     ]
+    assert [m["status"] for m in content["relative_motions"]] == ["ok", "uncertain"]
     read = read_spine_json(tmp_path / "spine.json")
     assert read.status == "uncertain"
     assert list(read.levels) == ["L2", "L3", "L4"]

@@ -191,6 +191,7 @@ def test_the_page_says_each_verdict_and_motion(tmp_path: Path) -> None:
     made = spine(CASE, {23: "uncertain"})
     text = page(made, tmp_path)
     assert 'class="verdict uncertain"' in text
+    assert "<strong>Uncertain in part</strong>" in text
     assert "2 of 3 vertebrae are ok; L4 is uncertain." in text
     assert "Both views &lt;agree&gt; on 23." in text
     for fact in ("0.42 mm", "0.44 mm", "0.46 mm", "L2, L3 and L4", "0123456789ab", "5.0 s"):

@@ -119,11 +119,11 @@ def level_folders(names: Mapping[int, str]) -> dict[int, str]:
 def write_spine_json(record: SpineRecord, path: Path) -> None:
     """Write ``spine.json``. ValueError for a level, a motion or a covariance that promises
     nonsense."""
-    names = {level.label: name for name, level in record.levels.items()}
     if record.begun_with not in record.levels:
         raise ValueError(f"it cannot have begun with {record.begun_with!r}, which is not there")
     folders = [level.folder.lower() for level in record.levels.values()]
-    if len(names) < len(record.levels) or len(set(folders)) < len(folders):
+    labels = {level.label for level in record.levels.values()}
+    if len(labels) < len(folders) or len(set(folders)) < len(folders):
         raise ValueError("two levels share a label or a folder")
     levels = {name: _level_json(name, level) for name, level in record.levels.items()}
     joint = _finite(record.joint_covariance, 6 * len(record.levels))
@@ -136,7 +136,7 @@ def write_spine_json(record: SpineRecord, path: Path) -> None:
         "status": record.status,
         "begun_with": record.begun_with,
         "levels": levels,
-        "relative_motions": [_motion_json(m, names) for m in record.relative_motions],
+        "relative_motions": [_motion_json(m, record.levels) for m in record.relative_motions],
         "joint_covariance": whole,
         **{key: getattr(record, key) for key in _TABLES},
     }
@@ -156,12 +156,15 @@ def _level_json(name: str, level: LevelRecord) -> dict[str, Any]:
     return {**vars(level), "covariance": covariance}
 
 
-def _motion_json(motion: RelativeMotion, names: Mapping[int, str]) -> dict[str, Any]:
+def _motion_json(motion: RelativeMotion, levels: Mapping[str, LevelRecord]) -> dict[str, Any]:
+    names = {level.label: name for name, level in levels.items()}
     if motion.upper not in names or motion.lower not in names:
         raise ValueError("a relative motion is of a vertebra that is not there")
     if not is_rigid(motion.motion_ct):
         raise ValueError("a relative motion is not rigid")
-    return {**vars(motion), "upper": names[motion.upper], "lower": names[motion.lower]}
+    pair = (names[motion.upper], names[motion.lower])
+    status = worst_status([levels[name].status for name in pair])
+    return {**vars(motion), "upper": pair[0], "lower": pair[1], "status": status}
 
 
 def _finite(covariance: Array | None, size: int) -> Array | None:

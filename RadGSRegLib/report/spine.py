@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from ..cases import Case, View, level_names
 from ..geometry import Array
 from .canvas import png_bytes
 from .overlay import HALO, brightness, label_axes, polarity, view_figure, windowed_on
-from .shadow import Shadow, cast_shadow
+from .results import shadow_in_view
+from .shadow import Shadow
 
 if TYPE_CHECKING:
     from ..registration import Registration, Status
@@ -49,10 +50,14 @@ def level_outlines(
     Raises ValueError for a label that is not in the label map.
     """
     names, colours = level_names(case.label_names, list(levels)), level_colours(list(levels))
-    return [
-        LevelOutline(names[label], colours[label], level.status, _shadow(case, label, level, view))
-        for label, level in levels.items()
-    ]
+    outlines = []
+    for label, level in levels.items():
+        one = replace(case, label=label)
+        if not one.mask.any():
+            raise ValueError(f"label {label} is not in the label map")
+        shadow = shadow_in_view(one, level.ct_to_world, view)
+        outlines.append(LevelOutline(names[label], colours[label], level.status, shadow))
+    return outlines
 
 
 def spine_overlay_png(view: View, outlines: Sequence[LevelOutline]) -> bytes:
@@ -86,15 +91,6 @@ def spine_overlay_png(view: View, outlines: Sequence[LevelOutline]) -> bytes:
     if absent:
         _write(axes, 0.915, 11, f"not in this view: {', '.join(absent)}")
     return png_bytes(figure, 130)
-
-
-def _shadow(case: Case, label: int, level: Registration, view: View) -> Shadow | None:
-    if not (np.asarray(case.labels.array) == label).any():
-        raise ValueError(f"label {label} is not in the label map")
-    try:
-        return cast_shadow(case.ct, case.labels, label, level.ct_to_world, view.camera)
-    except ValueError:  # a failed registration has put the vertebra behind the source
-        return None
 
 
 def _shows(view: View, shadow: Shadow) -> bool:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 _TURN_NAMES = ("flexion, about L", "lateral bending, about P", "axial rotation, about S")
 _SHIFT_NAMES = ("along L", "along P", "along S")
-_VERDICTS = {**VERDICTS, "ok": ("Registered", "The program would bet on less than 2 mm of each.")}
+_ADVICE = {
+    "ok": "The program would bet on less than 2 mm of each.",
+    "uncertain": "Look at the pictures before using a pose that is uncertain for anything.",
+    "failed": "Do not use a pose that has failed, nor one that is uncertain without a look.",
+}
 
 
 def spine_report_html(case: Case, record: SpineRecord, overlays: Sequence[bytes]) -> str:
@@ -27,15 +31,14 @@ def spine_report_html(case: Case, record: SpineRecord, overlays: Sequence[bytes]
     `spine_overlay_png` draws them. It links to ``report.html`` in the folder of each level. Nothing
     in the page tells who the patient is.
     """
-    verdict, advice = _VERDICTS[record.status]
     labels = [level.label for level in record.levels.values()]
     colours = level_colours(labels)
     return template("spine.html").render(
         case=case,
         title=_listed(list(record.levels)),
         status=record.status,
-        verdict=verdict,
-        advice=advice,
+        verdict=_verdict(record),
+        advice=_ADVICE[record.status],
         summary=_summary(record),
         figures=_figures(record),
         begun_with=record.begun_with,
@@ -58,6 +61,13 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"vertebra {names[0]}"
     return f"vertebrae {', '.join(names[:-1])} and {names[-1]}"
+
+
+def _verdict(record: SpineRecord) -> str:
+    """The worst of the verdicts, and whether it is that of all."""
+    title = VERDICTS[record.status][0]
+    alike = all(level.status == record.status for level in record.levels.values())
+    return title if alike else f"{title} in part"
 
 
 def _summary(record: SpineRecord) -> str:

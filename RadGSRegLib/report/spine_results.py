@@ -19,7 +19,7 @@ from ..cases import (
 from ..geometry import Array
 from ..system import Progress
 from . import overlay
-from .results import write_results
+from .results import draw_views, write_results
 from .spine import level_outlines, spine_overlay_png
 from .spine_page import spine_report_html
 
@@ -62,22 +62,23 @@ def write_spine_results(
     """
     report = progress or Progress()
     record = _record(case, results, motions, begun_with, joint_covariance, timing_s)
-    count = len(results)
-    for number, (level, (label, result)) in enumerate(
-        zip(record.levels.values(), results.items(), strict=True)
-    ):
-        own = folder / level.folder
-        own.mkdir()
-        part = report.part(0.8 * number / count, 0.8 * (number + 1) / count)
-        write_results(own, replace(case, label=label), result, progress=part)
-    write_spine_json(record, folder / "spine.json")
-    overlays = []
     levels = {label: result.registration for label, result in results.items()}
+    outlines = []
     for number, view in enumerate(case.views):
-        report(0.8 + 0.2 * number / len(case.views), f"drawing all vertebrae on {view.name}")
-        overlays.append(spine_overlay_png(view, level_outlines(case, levels, view)))
+        report(0.25 * number / len(case.views), f"drawing all vertebrae on {view.name}")
+        outlines.append(level_outlines(case, levels, view))
+    overlays = [spine_overlay_png(v, o) for v, o in zip(case.views, outlines, strict=True)]
     for name, png in zip(overlay.picture_names(case.views), overlays, strict=True):
         (folder / name).write_bytes(png)
+    for number, (label, level) in enumerate(zip(results, record.levels.values(), strict=True)):
+        low, high = (0.25 + 0.75 * n / len(results) for n in (number, number + 1))
+        draw, rest = report.part(low, 0.5 * (low + high)), report.part(0.5 * (low + high), high)
+        own, one = folder / level.folder, replace(case, label=label)
+        own.mkdir()
+        shadows = [on_view[number].shadow for on_view in outlines]
+        views = draw_views(one, levels[label], draw, shadows)
+        write_results(own, one, results[label], views=views, progress=rest)
+    write_spine_json(record, folder / "spine.json")
     page = spine_report_html(case, record, overlays)
     (folder / "report.html").write_text(page, encoding="utf-8")
     return record
