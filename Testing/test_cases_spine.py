@@ -77,14 +77,18 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     for key in ("begun_with", "timing_s", "inputs", "software", "parameters"):
         assert getattr(read, key) == getattr(written, key)
     assert np.array_equal(read.joint_covariance, written.joint_covariance)
-    for name, one in read.levels.items():
+    for name, again in read.levels.items():
         other = written.levels[name]
-        assert (one.status, one.reason, one.folder) == (other.status, other.reason, other.folder)
-        assert np.allclose(one.ct_to_world, other.ct_to_world)
-        assert np.allclose(one.covariance, other.covariance)
-    for one, other in zip(read.relative_motions, written.relative_motions, strict=True):
+        assert (again.status, again.reason, again.folder) == (
+            other.status,
+            other.reason,
+            other.folder,
+        )
+        assert np.allclose(again.ct_to_world, other.ct_to_world)
+        assert np.allclose(again.covariance, other.covariance)
+    for again, other in zip(read.relative_motions, written.relative_motions, strict=True):
         for key, value in vars(other).items():
-            assert np.allclose(getattr(one, key), value), key
+            assert np.allclose(getattr(again, key), value), key
 
 
 def test_the_order_of_the_covariance_is_as_it_says(tmp_path: Path) -> None:
@@ -309,10 +313,10 @@ def test_one_vertebra_where_several_were_leaves_none_of_them(tmp_path: Path) -> 
 
 def test_several_where_one_was_leave_nothing_of_that_one(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    one = ("ct_to_world.tfm", "gaussians.ply", "reconstruction.nii.gz", "report.html")
+    names = ("ct_to_world.tfm", "gaussians.ply", "reconstruction.nii.gz", "report.html")
     with results_folder(str(out), Interrupt()) as stage:
         (stage / "registration.json").write_text('{"schema": "radgsreg/registration"}')
-        for name in one:
+        for name in names:
             (stage / name).write_text("old")
     with results_folder(str(out), Interrupt()) as stage:
         write_levels(stage, ["L2"])

@@ -42,11 +42,11 @@ def test_what_moves_all_alike_is_no_motion(together: Array) -> None:
     before = relative_motions(at(POSES))
     after = relative_motions(at({n: exp_se3(together) @ pose for n, pose in POSES.items()}))
     assert [(m.upper, m.lower) for m in after] == [(21, 22), (22, 23)]
-    for one, other in zip(before, after, strict=True):
-        assert np.allclose(one.shift_mm, other.shift_mm, atol=1e-9)
-        assert np.allclose(one.turn_deg, other.turn_deg, atol=1e-9)
-        assert np.allclose(one.shift_sigma_mm, other.shift_sigma_mm, atol=1e-9)
-        assert np.allclose(one.turn_sigma_deg, other.turn_sigma_deg, atol=1e-9)
+    for first, other in zip(before, after, strict=True):
+        assert np.allclose(first.shift_mm, other.shift_mm, atol=1e-9)
+        assert np.allclose(first.turn_deg, other.turn_deg, atol=1e-9)
+        assert np.allclose(first.shift_sigma_mm, other.shift_sigma_mm, atol=1e-9)
+        assert np.allclose(first.turn_sigma_deg, other.turn_sigma_deg, atol=1e-9)
 
 
 @given(twists(1.5, 300.0))

@@ -175,8 +175,8 @@ def test_neighbours_colours_differ_for_every_eye(blindness: str) -> None:
     linear = np.array(
         [np.where(c > 0.04045, ((c + 0.055) / 1.055) ** 2.4, c / 12.92) for c in colours]
     )
-    seen = np.clip(linear @ _BLINDNESS[blindness].T, 0.0, 1.0)
-    shown = np.where(seen > 0.0031308, 1.055 * seen ** (1 / 2.4) - 0.055, 12.92 * seen)
+    light = np.clip(linear @ _BLINDNESS[blindness].T, 0.0, 1.0)
+    shown = np.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light)
     lab = rgb2lab(shown[None])[0]
     apart = np.linalg.norm(lab - np.roll(lab, 1, axis=0), axis=1)
     assert apart.min() > 20.0

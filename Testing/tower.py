@@ -83,8 +83,8 @@ def spine(case: Case, statuses: dict[int, str] | None = None) -> SpineRegistrati
 def block_diagonal(levels: dict[int, Registration]) -> np.ndarray:
     """The joint covariance of registrations whose errors are independent."""
     out = np.zeros((6 * len(levels), 6 * len(levels)))
-    for k, one in enumerate(levels.values()):
-        out[6 * k : 6 * k + 6, 6 * k : 6 * k + 6] = one.covariance
+    for k, level in enumerate(levels.values()):
+        out[6 * k : 6 * k + 6, 6 * k : 6 * k + 6] = level.covariance
     return out
 
 

@@ -81,9 +81,9 @@ def motion_jacobian(
 
     With both perturbed, the motion is C_l exp(-xi_l) C_l^-1 D C_u exp(xi_u) C_u^-1. To first order
     its rotation R is perturbed on the right by w_u - R^T w_l, which the inverse of the right
-    Jacobian of SO(3) makes a change of the rotation vector (Chirikjian, Stochastic Models,
-    Information Theory, and Lie Groups 2, 2011, section 10.6). The upper one's centre, which lies at
-    p = D c_u, moves by R t_u - t_l + (p - c_l) x w_l.
+    Jacobian of SO(3) makes a change of the rotation vector (Forster and others, On-Manifold
+    Preintegration, IEEE T-RO 33, 2017). The upper vertebra's centre, which lies at p = D c_u,
+    moves by R t_u - t_l + (p - c_l) x w_l.
     """
     motion = np.asarray(motion_ct, dtype=float)
     rotation = motion[:3, :3]

@@ -52,10 +52,10 @@ def level_outlines(
     names, colours = level_names(case.label_names, list(levels)), level_colours(list(levels))
     outlines = []
     for label, level in levels.items():
-        one = replace(case, label=label)
-        if not one.mask.any():
+        alone = replace(case, label=label)
+        if not alone.mask.any():
             raise ValueError(f"label {label} is not in the label map")
-        shadow = shadow_in_view(one, level.ct_to_world, view)
+        shadow = shadow_in_view(alone, level.ct_to_world, view)
         outlines.append(LevelOutline(names[label], colours[label], level.status, shadow))
     return outlines
 

@@ -73,11 +73,11 @@ def write_spine_results(
     for number, (label, level) in enumerate(zip(results, record.levels.values(), strict=True)):
         low, high = (0.25 + 0.75 * n / len(results) for n in (number, number + 1))
         draw, rest = report.part(low, 0.5 * (low + high)), report.part(0.5 * (low + high), high)
-        own, one = folder / level.folder, replace(case, label=label)
+        own, alone = folder / level.folder, replace(case, label=label)
         own.mkdir()
         shadows = [on_view[number].shadow for on_view in outlines]
-        views = draw_views(one, levels[label], draw, shadows)
-        write_results(own, one, results[label], views=views, progress=rest)
+        views = draw_views(alone, levels[label], draw, shadows)
+        write_results(own, alone, results[label], views=views, progress=rest)
     write_spine_json(record, folder / "spine.json")
     page = spine_report_html(case, record, overlays)
     (folder / "report.html").write_text(page, encoding="utf-8")
