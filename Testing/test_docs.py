@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from RadGSRegLib import __version__
-from RadGSRegLib.cases import read_registration_json, read_start
+from RadGSRegLib.cases import read_registration_json, read_spine_json, read_start
 from RadGSRegLib.cli import build_parser
 from RadGSRegLib.geometry import is_rigid
 
@@ -96,6 +96,9 @@ def test_json_examples_are_what_the_library_reads(tmp_path: Path) -> None:
     path = tmp_path / "registration.json"
     path.write_text(json.dumps(schemas["radgsreg/registration"]), encoding="utf-8")
     assert read_registration_json(path).status == "ok"
+    path = tmp_path / "spine.json"
+    path.write_text(json.dumps(schemas["radgsreg/spine"]), encoding="utf-8")
+    assert read_spine_json(path).status == "uncertain"
 
 
 def test_one_version_everywhere() -> None:

@@ -54,7 +54,7 @@ ENTRIES = [
     "measures.mtre",
     "measures.reconstruction_quality",
     "methods.register_published",
-    "multilevel.polyrigid_map",
+    "multilevel.relative_motions",
     "networks.learned_start",
     "networks.load_model",
     "pipeline.posed_prior",

@@ -67,7 +67,15 @@ from .rtk import DetectorGrid as DetectorGrid
 from .rtk import read_rtk_matrices as read_rtk_matrices
 from .rtk import rtk_camera as rtk_camera
 from .segments import Segmentation as Segmentation
-from .several_labels import labels_of as labels_of
+from .spine_json import LevelRecord as LevelRecord
+from .spine_json import RelativeMotion as RelativeMotion
+from .spine_json import SpineRecord as SpineRecord
+from .spine_json import level_folders as level_folders
+from .spine_json import level_names as level_names
+from .spine_json import read_spine_json as read_spine_json
+from .spine_json import worst_status as worst_status
+from .spine_json import write_spine_json as write_spine_json
+from .strangers import files_of_levels as files_of_levels
 from .strangers import refuse_strangers as refuse_strangers
 from .tiff_stack import StackPlace as StackPlace
 from .types import Case as Case

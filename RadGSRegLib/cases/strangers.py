@@ -4,8 +4,10 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
+from .spine_json import LEVEL_FOLDER, SPINE_JSON, SPINE_SCHEMA
 
 _STANDARDISED = "standardised.json"
 _RECORDS = {
@@ -14,6 +16,7 @@ _RECORDS = {
     "evaluation.json": "radgsreg/evaluation",
     "paper.json": "radgsreg/paper",
     "levels.json": "radgsreg/levels",
+    SPINE_JSON: SPINE_SCHEMA,
     _STANDARDISED: "radgsreg/standardised",
     "surface.json": "radgsreg/surface",
     "calibration.json": "radgsreg/calibration",
@@ -41,8 +44,9 @@ def refuse_strangers(folder: str | os.PathLike[str], *, reviews: bool = False) -
     """InputError where a folder holds files that are not results of this program.
 
     Hidden files and those of the system do not count. Results are known by the record that is
-    among them; without one a folder must be empty. With ``reviews`` a saved review counts too,
-    which only another review may replace.
+    among them; without one a folder must be empty. The folders that a ``spine.json`` names are
+    results where they hold such themselves. With ``reviews`` a saved review counts too, which only
+    another review may replace.
     """
     if not os.fspath(folder).strip():
         raise InputError("--out", "is empty", "name a folder for the results")
@@ -59,6 +63,10 @@ def refuse_strangers(folder: str | os.PathLike[str], *, reviews: bool = False) -
     known = [_RESULTS, _OF_A_REVIEW] if reviews else [_RESULTS]
     if _is_record(place / _STANDARDISED, _RECORDS[_STANDARDISED]):
         known.append(_OF_STANDARDISED)
+    levels = [level.name for level in _level_folders(place)]
+    for level in levels:
+        refuse_strangers(place / level, reviews=reviews)
+    names = [name for name in names if name not in levels]
     others = [name for name in names if not (ours and any(k.fullmatch(name) for k in known))]
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
@@ -69,9 +77,40 @@ def refuse_strangers(folder: str | os.PathLike[str], *, reviews: bool = False) -
         )
 
 
+def files_of_levels(folder: str | os.PathLike[str]) -> list[Path]:
+    """``spine.json`` and the results in the folders of levels that it names, relative to the
+    folder; none where there is no such record. What is no result is not among them."""
+    place = Path(folder)
+    if not _is_record(place / SPINE_JSON, SPINE_SCHEMA):
+        return []
+    inside = [
+        path.relative_to(place)
+        for level in _level_folders(place)
+        for path in sorted(level.iterdir())
+        if path.is_file() and _RESULTS.fullmatch(path.name)
+    ]
+    return [Path(SPINE_JSON), *inside]
+
+
+def _level_folders(place: Path) -> list[Path]:
+    """The folders of levels beside the ``spine.json`` in a folder that are there: folders
+    themselves, no links."""
+    content = _content(place / SPINE_JSON)
+    levels = content.get("levels") if content.get("schema") == SPINE_SCHEMA else None
+    entries = levels.values() if isinstance(levels, dict) else ()
+    named = [str(entry.get("folder")) for entry in entries if isinstance(entry, dict)]
+    folders = [place / name for name in named if LEVEL_FOLDER.fullmatch(name)]
+    return [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]
+
+
 def _is_record(path: Path, schema: str) -> bool:
+    return _content(path).get("schema") == schema
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("schema") == schema
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 MASK = "vertebra.nii.gz"
 BONE, BONE_DENSITY, AXES = "bone.nii.gz", "bone_density.nii.gz", "axes.tfm"
 REFINED_VIEWS = "refined_views.json"
+SPINE = "spine.json"
+OF_ONE_VERTEBRA = (
+    "registration.json",
+    "ct_to_world.tfm",
+    "reconstruction.nii.gz",
+    "gaussians.ply",
+)
 OF_ITS_VOLUME = (
     MASK,
     BONE,
@@ -37,19 +44,26 @@ OF_ITS_VOLUME = (
 def results_folder(out: str, interrupt: Interrupt) -> Iterator[Path]:
     """Yield the staging folder for ``out``; moving it into place in the end is not interrupted.
 
-    A mask or a surface of an earlier result goes where this one has none: it is of another volume.
+    A mask or a surface of an earlier result goes where this one has none: it is of another volume;
+    so do the levels of an earlier ``spine.json``, and one vertebra's pose where this is of several.
     InputError for a folder that holds anything but results of this program.
     """
-    from ..cases import OutputFolder, refuse_strangers
+    from ..cases import OutputFolder, files_of_levels, refuse_strangers
 
     refuse_strangers(out)
     with OutputFolder(out) as stage:
         yield stage
         interrupt.hold()
-        earlier = [name for name in OF_ITS_VOLUME if not (stage / name).exists()]
+        before = [*map(Path, OF_ITS_VOLUME), *files_of_levels(out)]
+        if (stage / SPINE).exists():
+            before += map(Path, OF_ONE_VERTEBRA)
+        earlier = [name for name in before if not (stage / name).exists()]
     for name in earlier:
+        place = Path(out) / name
         with contextlib.suppress(OSError):
-            (Path(out) / name).unlink(missing_ok=True)
+            place.unlink(missing_ok=True)
+            if name.parent != Path():
+                place.parent.rmdir()  # only where it is empty
 
 
 def with_inputs(inputs: Mapping[str, str], *paths: Path | None) -> dict[str, str]:

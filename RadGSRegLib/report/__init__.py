@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from .results import write_results as write_results
     from .shadow import Shadow as Shadow
     from .shadow import cast_shadow as cast_shadow
-    from .spine import MotionRow as MotionRow
-    from .spine import spine_html as spine_html
-    from .spine import spine_overlays as spine_overlays
+    from .spine import LevelOutline as LevelOutline
+    from .spine import level_outlines as level_outlines
+    from .spine import spine_overlay_png as spine_overlay_png
+    from .spine_page import spine_report_html as spine_report_html
+    from .spine_results import write_spine_results as write_spine_results
     from .standard import standard_png as standard_png
 
 _FILES = {
@@ -46,7 +48,9 @@ _FILES = {
     "page": "ReportPictures report_html",
     "results": "draw_views write_reconstruction write_results",
     "shadow": "Shadow cast_shadow",
-    "spine": "MotionRow spine_html spine_overlays",
+    "spine": "LevelOutline level_outlines spine_overlay_png",
+    "spine_page": "spine_report_html",
+    "spine_results": "write_spine_results",
     "standard": "standard_png",
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names.split()}

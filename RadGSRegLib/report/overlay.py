@@ -21,7 +21,7 @@ from .shadow import Shadow
 
 OUTLINE = "#22d3ee"
 FOLDS = "#fbbf24"
-_HALO = (withStroke(linewidth=3.0, foreground="#000000aa"),)
+HALO = (withStroke(linewidth=3.0, foreground="#000000aa"),)
 _THIN_HALO = (withStroke(linewidth=1.8, foreground="#000000aa"),)
 
 
@@ -72,19 +72,32 @@ def windowed(view: View, shadow: Shadow, sign: float) -> Array:
 
     The window is set on the vertebra's neighbourhood. ``sign`` as from `polarity`.
     """
+    return windowed_on(view, [shadow], sign)
+
+
+def windowed_on(
+    view: View, shadows: Sequence[Shadow], sign: float, *, softened: float = 0.75
+) -> Array:
+    """Make the X-ray fit to look at, as `windowed` does, on the neighbourhoods of several
+    vertebrae; ``softened``: how much of the wide shading is taken away."""
     image = sign * brightness(view)
-    left, right, top, bottom = shadow.bounds
-    image = image - 0.75 * ndimage.gaussian_filter(image, 20.0 * shadow.pixels_per_mm)
-    margin = 0.2 * max(right - left, bottom - top)
-    rows, columns = image.shape
-    part = image[
-        int(np.clip(top - margin, 0, rows - 2)) : int(np.clip(bottom + margin, 2, rows)),
-        int(np.clip(left - margin, 0, columns - 2)) : int(np.clip(right + margin, 2, columns)),
-    ]
-    least, lower, middle, upper, most = np.percentile(part, [1.0, 25.0, 50.0, 75.0, 99.7])
+    scale = float(np.median([shadow.pixels_per_mm for shadow in shadows]))
+    image = image - softened * ndimage.gaussian_filter(image, 20.0 * scale)
+    near = np.concatenate([_part(image, shadow).ravel() for shadow in shadows])
+    least, lower, middle, upper, most = np.percentile(near, [1.0, 25.0, 50.0, 75.0, 99.7])
     reach = 3.0 * (upper - lower)  # a wire or a collimator's edge must not set the window
     low, high = max(least, middle - reach), min(most, middle + reach)
     return np.asarray(np.clip((image - low) / max(high - low, 1e-12), 0.0, 1.0) ** 1.1)
+
+
+def _part(image: Array, shadow: Shadow) -> Array:
+    left, right, top, bottom = shadow.bounds
+    margin = 0.2 * max(right - left, bottom - top)
+    rows, columns = image.shape
+    return image[
+        int(np.clip(top - margin, 0, rows - 2)) : int(np.clip(bottom + margin, 2, rows)),
+        int(np.clip(left - margin, 0, columns - 2)) : int(np.clip(right + margin, 2, columns)),
+    ]
 
 
 def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes:
@@ -98,7 +111,7 @@ def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes
     axes.imshow(shown, cmap="gray", vmin=0, vmax=1)
     _draw_lines(axes, shadow)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-    _label(axes, view.name, shadow.pixels_per_mm)
+    label_axes(axes, view.name, shadow.pixels_per_mm)
     return png_bytes(figure, 130)
 
 
@@ -157,7 +170,7 @@ def plain_png(view: View) -> bytes:
         va="top",
         fontsize=13,
         color="white",
-        path_effects=_HALO,
+        path_effects=HALO,
         transform=axes.transAxes,
     )
     return png_bytes(figure, 130)
@@ -263,12 +276,13 @@ def _draw_lines(axes: Axes, shadow: Shadow) -> None:
     for line in shadow.folds:
         axes.plot(*line.T, color=FOLDS, linewidth=0.9, alpha=0.9)
     for line in shadow.outline:
-        axes.plot(*line.T, color=OUTLINE, linewidth=1.6, path_effects=_HALO)
+        axes.plot(*line.T, color=OUTLINE, linewidth=1.6, path_effects=HALO)
     axes.plot(*shadow.centre_px, "+", color=OUTLINE, markersize=9, markeredgewidth=1.4)
 
 
-def _label(axes: Axes, name: str, pixels_per_mm: float) -> None:
-    """The view's name at the top left, and 20 mm at the vertebra's depth at the bottom left."""
+def label_axes(axes: Axes, name: str, pixels_per_mm: float, where: str = "the vertebra") -> None:
+    """Write the view's name at the top left, and 20 mm at the depth of ``where`` at the bottom
+    left."""
     style: dict[str, Any] = {"color": "white", "transform": axes.transAxes}
     style["path_effects"] = _THIN_HALO
     axes.text(0.025, 0.97, name, va="top", fontsize=15, fontweight="bold", **style)
@@ -276,8 +290,8 @@ def _label(axes: Axes, name: str, pixels_per_mm: float) -> None:
     bottom, top = axes.get_ylim()
     x, y = left + 0.03 * (right - left), bottom + 0.035 * (top - bottom)
     end = x + 20.0 * pixels_per_mm
-    axes.plot([x, end], [y, y], color="white", linewidth=3.0, path_effects=_HALO)
-    axes.text(0.03, 0.05, "20 mm at the vertebra", va="bottom", fontsize=12, **style)
+    axes.plot([x, end], [y, y], color="white", linewidth=3.0, path_effects=HALO)
+    axes.text(0.03, 0.05, f"20 mm at {where}", va="bottom", fontsize=12, **style)
 
 
 def view_figure(view: View) -> tuple[Figure, Axes]:

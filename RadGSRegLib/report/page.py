@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
@@ -29,12 +29,12 @@ VERDICTS = {
 
 
 # What a positive and what a negative number mean, along or about each of the axes L, P, S.
-_SHIFTS = (
+SHIFTS = (
     ("to the left", "to the right"),
     ("to the back", "to the front"),
     ("upwards", "downwards"),
 )
-_TURNS = (
+TURNS = (
     ("leaning forwards", "leaning backwards"),
     ("tilting to the left", "tilting to the right"),
     ("turning to its left", "turning to its right"),
@@ -68,15 +68,8 @@ def report_html(
     ``reconstruction`` are figures of the reconstruction and ``truth`` of the pose, name to value,
     shown where given. Nothing in the page tells who the patient is.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
     title, advice = VERDICTS[registration.status]
-    return environment.get_template("page.html").render(
+    return template("page.html").render(
         case=case,
         registration=registration,
         version=software.get("radgsreg", ""),
@@ -86,18 +79,30 @@ def report_html(
         uncertainty=describe_covariance(registration.covariance),
         matrix=[[f"{value:.6f}" for value in row] for row in registration.ct_to_world],
         views=_views(case, registration, pictures),
-        slices=_data_url(pictures.slices) if pictures.slices else None,
-        epipolar=_data_url(pictures.epipolar) if pictures.epipolar else None,
+        slices=data_url(pictures.slices) if pictures.slices else None,
+        epipolar=data_url(pictures.epipolar) if pictures.epipolar else None,
         figures=_figures(registration, truth),
         quality=words.quality_words(registration.quality),
         reconstruction=words.reconstruction_words(reconstruction or {}),
-        timing=_timing(timing_s or registration.timing_s),
-        inputs=[(name, digest[:12]) for name, digest in sorted(case.inputs.items())],
+        timing=timing_rows(timing_s or registration.timing_s),
+        inputs=input_rows(case),
         software=[*software.items(), *_computed_on(registration)],
         parameters=words.parameter_words(
             flatten({**registration.parameters, "seed": registration.seed})
         ),
     )
+
+
+def template(name: str) -> Template:
+    """Load a page's template, beside this file; what it shows is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(name)
 
 
 def describe_pose(ct_to_world: ArrayLike, centre_ct: ArrayLike) -> list[tuple[str, str, str]]:
@@ -112,10 +117,10 @@ def describe_pose(ct_to_world: ArrayLike, centre_ct: ArrayLike) -> list[tuple[st
     rotation = Rotation.from_matrix(matrix[:3, :3])
     angles = rotation.as_euler("xyz", degrees=True)
     rows = [
-        (f"{what} {axis}", f"{value:+.2f}{unit}", _amount(value, unit, words))
+        (f"{what} {axis}", f"{value:+.2f}{unit}", amount_words(value, unit, words))
         for what, unit, values, directions in (
-            ("Shift along", " mm", shift, _SHIFTS),
-            ("Turn about", "°", angles, _TURNS),
+            ("Shift along", " mm", shift, SHIFTS),
+            ("Turn about", "°", angles, TURNS),
         )
         for axis, value, words in zip("LPS", values, directions, strict=True)
     ]
@@ -150,7 +155,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _amount(value: float, unit: str, words: tuple[str, str]) -> str:
+def amount_words(value: float, unit: str, words: tuple[str, str]) -> str:
+    """Write an amount in plain words; ``words``: what a positive and a negative one mean."""
     if abs(value) < 0.05:
         return "none to speak of"
     return f"{abs(value):.1f}{unit} {words[0 if value > 0 else 1]}"
@@ -166,8 +172,8 @@ def _views(
             "name": view.name,
             "nominal": view.nominal,
             "quality": words.view_words(scores.get(view.name, {})),
-            "overlay": _data_url(overlay),
-            "comparison": _data_url(comparison) if comparison else None,
+            "overlay": data_url(overlay),
+            "comparison": data_url(comparison) if comparison else None,
         }
         for view, overlay, comparison in zip(
             case.views, pictures.overlays, comparisons, strict=True
@@ -193,7 +199,7 @@ def _figures(
     return figures
 
 
-def _timing(timing_s: Mapping[str, float]) -> list[tuple[str, float, float]]:
+def timing_rows(timing_s: Mapping[str, float]) -> list[tuple[str, float, float]]:
     """(stage, seconds, share of the total in percent), the total last."""
     total = timing_s.get("total", sum(timing_s.values()))
     last = sorted(timing_s.items(), key=lambda stage: stage[0] == "total")
@@ -206,5 +212,11 @@ def _computed_on(registration: Registration) -> list[tuple[str, str]]:
     return [("computed on", ", ".join(devices))] if devices else []
 
 
-def _data_url(png: bytes) -> str:
+def input_rows(case: Case) -> list[tuple[str, str]]:
+    """(file, the first digits of its SHA-256)."""
+    return [(name, digest[:12]) for name, digest in sorted(case.inputs.items())]
+
+
+def data_url(png: bytes) -> str:
+    """A picture inside of a page."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..cases import (
     Case,
     RegistrationRecord,
+    View,
     software_versions,
     write_itk_transform,
     write_registration_json,
@@ -25,7 +26,7 @@ from ..system import Progress
 from . import overlay
 from .epipolar import epipolar_png
 from .page import ReportPictures, report_html
-from .shadow import cast_shadow
+from .shadow import Shadow, cast_shadow
 
 if TYPE_CHECKING:
     from ..pipeline import PipelineResult
@@ -111,18 +112,22 @@ def write_reconstruction(folder: Path, cloud_world: GaussianCloud, volume_world:
 
 
 def draw_views(
-    case: Case, registration: Registration, progress: Progress | None = None
+    case: Case,
+    registration: Registration,
+    progress: Progress | None = None,
+    shadows: Sequence[Shadow | None] | None = None,
 ) -> ReportPictures:
-    """Draw overlays and comparisons of every view."""
+    """Draw overlays and comparisons of every view; ``shadows``: what the vertebra casts onto each
+    as `shadow_in_view` says, where that is known already."""
     report = progress or Progress()
     overlays, comparisons, looked_at = [], [], []
     for number, view in enumerate(case.views):
         report(number / len(case.views), f"drawing {view.name}")
-        try:
-            shadow = cast_shadow(
-                case.ct, case.labels, case.label, registration.ct_to_world, view.camera
-            )
-        except ValueError:  # a failed registration has put the vertebra behind the source
+        if shadows is None:
+            shadow = shadow_in_view(case, registration.ct_to_world, view)
+        else:
+            shadow = shadows[number]
+        if shadow is None:
             overlays.append(overlay.plain_png(view))
             comparisons.append(b"")
             continue
@@ -133,6 +138,15 @@ def draw_views(
     whole = len(looked_at) == len(case.views)
     epipolar = epipolar_png(case.views, looked_at, registration) if whole else None
     return ReportPictures(overlays, comparisons, epipolar=epipolar)
+
+
+def shadow_in_view(case: Case, ct_to_world: ArrayLike, view: View) -> Shadow | None:
+    """Cast the case's vertebra onto a view; None where a failed registration has put it behind the
+    source."""
+    try:
+        return cast_shadow(case.ct, case.labels, case.label, ct_to_world, view.camera)
+    except ValueError:
+        return None
 
 
 def _reconstruction_figures(

@@ -1,121 +1,130 @@
-"""One page of several vertebrae: their verdicts, their outlines on the X-rays, their motions."""
+"""X-rays with the outlines of several vertebrae, each in a colour of its own."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+import numpy as np
 
-from ..cases import Case
+from ..cases import Case, View, level_names
 from ..geometry import Array
-from .overlay import outlines_png, plain_png
-from .shadow import Shadow, cast_shadow
+from .canvas import png_bytes
+from .overlay import HALO, brightness, label_axes, polarity, view_figure, windowed_on
+from .results import shadow_in_view
+from .shadow import Shadow
 
 if TYPE_CHECKING:
-    from ..registration import Registration
+    from ..registration import Registration, Status
 
-# Okabe and Ito's colours without black, which people tell apart who confuse red and green.
-COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
-
-_ADVICE = {
-    "ok": "the program would bet on less than 2 mm for each vertebra.",
-    "uncertain": "look at the pictures before using a vertebra that is not ok.",
-    "failed": "do not use a vertebra that is not ok.",
-}
+# Okabe and Ito (Color Universal Design, 2008), which people with any kind of colour blindness tell
+# apart; black and blue are left out, as X-rays are dark. Neighbours lie far apart in it.
+COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00")
+# More than about one vertebra: the spine runs through brighter and darker parts of the trunk.
+_SOFTENED = 0.95
+_DASHED = (0, (3.5, 2.8))
 
 
 @dataclass(frozen=True)
-class MotionRow:
-    """How the ``upper`` vertebra has moved to the ``lower`` one: turns (3,) degrees, shifts (3,) mm
-    and one standard deviation of both (6,)."""
+class LevelOutline:
+    """A vertebra to draw: its ``name``, ``colour`` and ``status``, and what it casts onto the view;
+    None where it projects nowhere."""
 
-    upper: str
-    lower: str
-    turn_deg: Array
-    shift_mm: Array
-    sigma: Array
-
-
-def colour_of(number: int) -> str:
-    """The colour of the vertebra with a number in its row."""
-    return COLOURS[number % len(COLOURS)]
+    name: str
+    colour: str
+    status: Status
+    shadow: Shadow | None
 
 
-def spine_overlays(case: Case, levels: Mapping[int, Registration]) -> list[bytes]:
-    """Draw each X-ray (PNG) with the outlines of all vertebrae; ``levels`` by label."""
-    pictures = []
-    for view in case.views:
-        shadows: list[tuple[str, str, bool, Shadow]] = []
-        for number, (label, done) in enumerate(levels.items()):
-            try:
-                shadow = cast_shadow(case.ct, case.labels, label, done.ct_to_world, view.camera)
-            except ValueError:  # behind the source
-                continue
-            name = case.label_names.get(label, str(label))
-            shadows.append((name, colour_of(number), done.status == "ok", shadow))
-        pictures.append(outlines_png(view, shadows) if shadows else plain_png(view))
-    return pictures
+def level_colours(labels: Sequence[int]) -> dict[int, str]:
+    """The colour of each label, in their order; neighbours never have the same."""
+    return {label: COLOURS[n % len(COLOURS)] for n, label in enumerate(labels)}
 
 
-def spine_html(
-    case: Case,
-    levels: Mapping[int, Registration],
-    status: str,
-    overlays: Sequence[bytes],
-    motions: Sequence[MotionRow],
-    folders: Mapping[int, str],
-    timing_s: Mapping[str, float],
-    version: str = "",
-) -> str:
-    """Return one self-contained page; ``folders``: where each vertebra's own report is, by label.
+def level_outlines(
+    case: Case, levels: Mapping[int, Registration], view: View
+) -> list[LevelOutline]:
+    """Cast the registered vertebrae, by label in the order along the spine, onto a view.
 
-    Nothing in the page tells who the patient is.
+    Raises ValueError for a label that is not in the label map.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=StrictUndefined,
-    )
-    rows = [
-        {
-            "name": case.label_names.get(label, str(label)),
-            "colour": colour_of(number),
-            "link": f"{folders[label]}/report.html",
-            "status": done.status,
-            "expected": f"{done.quality['expected_error_mm']:.2f} mm",
-            "reason": done.reason,
-        }
-        for number, (label, done) in enumerate(levels.items())
-    ]
-    moved = [
-        {
-            "upper": motion.upper,
-            "lower": motion.lower,
-            "numbers": [
-                f"{value:+.2f} ± {sigma:.2f}"
-                for value, sigma in zip(
-                    (*motion.turn_deg, *motion.shift_mm), motion.sigma, strict=True
-                )
-            ],
-        }
-        for motion in motions
-    ]
-    views = [
-        {"name": view.name, "png": base64.b64encode(png).decode()}
-        for view, png in zip(case.views, overlays, strict=True)
-    ]
-    return environment.get_template("spine.html").render(
-        status=status,
-        advice=_ADVICE[status],
-        levels=rows,
-        views=views,
-        motions=moved,
-        notes=list(case.notes),
-        timing=[(name, f"{value:.1f} s") for name, value in timing_s.items()],
-        version=version,
-    )
+    names, colours = level_names(case.label_names, list(levels)), level_colours(list(levels))
+    outlines = []
+    for label, level in levels.items():
+        alone = replace(case, label=label)
+        if not alone.mask.any():
+            raise ValueError(f"label {label} is not in the label map")
+        shadow = shadow_in_view(alone, level.ct_to_world, view)
+        outlines.append(LevelOutline(names[label], colours[label], level.status, shadow))
+    return outlines
+
+
+def spine_overlay_png(view: View, outlines: Sequence[LevelOutline]) -> bytes:
+    """Draw a whole X-ray with the outlines of all vertebrae.
+
+    Each has its colour, and its name beside it; an outline is dashed where the vertebra is not
+    ``ok``, and its name then says so. Those that the X-ray does not show are named below the view's
+    name.
+    """
+    rows, columns = view.pixels.shape
+    figure, axes = view_figure(view)
+    cast = [(o, o.shadow) for o in outlines if o.shadow is not None and _shows(view, o.shadow)]
+    shown = _windowed(view, cast)
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1)
+    for outline, shadow in cast:
+        sure = outline.status == "ok"
+        style: dict[str, Any] = {"color": outline.colour, "path_effects": HALO}
+        for line in shadow.outline:
+            axes.plot(*line.T, linewidth=1.6, linestyle="-" if sure else _DASHED, **style)
+        axes.plot(*shadow.centre_px, "+", color=outline.colour, markersize=8, markeredgewidth=1.4)
+        text = outline.name if sure else f"{outline.name} {outline.status}"
+        column, row, side = _beside(view, shadow)
+        axes.text(column, row, text, fontsize=12, fontweight="bold", va="center", ha=side, **style)
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    scales = [shadow.pixels_per_mm for _, shadow in cast]
+    if scales:
+        label_axes(axes, view.name, float(np.median(scales)), "the vertebrae")
+    else:
+        _write(axes, 0.97, 15, view.name)
+    absent = [o.name for o in outlines if all(o is not there for there, _ in cast)]
+    if absent:
+        _write(axes, 0.915, 11, f"not in this view: {', '.join(absent)}")
+    return png_bytes(figure, 130)
+
+
+def _shows(view: View, shadow: Shadow) -> bool:
+    left, right, top, bottom = shadow.bounds
+    rows, columns = view.pixels.shape
+    return left < columns - 1 and right > 0 and top < rows - 1 and bottom > 0
+
+
+def _windowed(view: View, cast: Sequence[tuple[LevelOutline, Shadow]]) -> Array:
+    """The X-ray windowed on all the vertebrae that it shows; which way bone is bright is what most
+    of them say, those that are ok alone where there are such."""
+    if not cast:
+        image = brightness(view)
+        low, high = np.percentile(image, [1.0, 99.0])
+        return np.asarray(np.clip((image - low) / max(high - low, 1e-12), 0.0, 1.0))
+    asked = [shadow for outline, shadow in cast if outline.status == "ok"]
+    signs = [polarity(view, shadow) for shadow in asked or [shadow for _, shadow in cast]]
+    sign = 1.0 if sum(signs) >= 0 else -1.0
+    return windowed_on(view, [shadow for _, shadow in cast], sign, softened=_SOFTENED)
+
+
+def _beside(view: View, shadow: Shadow) -> tuple[float, float, str]:
+    """Where a vertebra's name stands: at its right, or at its left where there is no room."""
+    left, right, _, _ = shadow.bounds
+    rows, columns = view.pixels.shape
+    gap = 0.012 * columns
+    row = float(np.clip(shadow.centre_px[1], 0.03 * rows, 0.97 * rows))
+    if right + gap < 0.86 * columns:
+        return right + gap, row, "left"
+    if left - gap > 0.14 * columns:
+        return left - gap, row, "right"
+    return 0.985 * columns, row, "right"
+
+
+def _write(axes: Any, height: float, size: float, text: str) -> None:
+    style: dict[str, Any] = {"color": "white", "va": "top", "path_effects": HALO}
+    axes.text(0.025, height, text, fontsize=size, transform=axes.transAxes, **style)
