@@ -67,6 +67,7 @@ from .rtk import DetectorGrid as DetectorGrid
 from .rtk import read_rtk_matrices as read_rtk_matrices
 from .rtk import rtk_camera as rtk_camera
 from .segments import Segmentation as Segmentation
+from .several_labels import labels_of as labels_of
 from .spine_json import LevelRecord as LevelRecord
 from .spine_json import RelativeMotion as RelativeMotion
 from .spine_json import SpineRecord as SpineRecord

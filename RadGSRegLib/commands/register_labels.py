@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
 from .command import Outcome
 from .running import pipeline_options, results_folder, with_inputs
-from .spine_files import refuse_anything, write_spine
+from .spine_files import write_spine
 
 if TYPE_CHECKING:
     from ..cases import Case
@@ -46,7 +46,6 @@ def run_labels(
 
     from ..cases import labels_of, read_case, read_start
 
-    refuse_anything(args.out)
     progress(0.0, "reading the case")
     case = read_case(args.case)
     start = None if args.start is None else read_start(args.start)

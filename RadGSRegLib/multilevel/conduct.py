@@ -52,7 +52,7 @@ def register_vertebrae(
 
     Args:
         case: CT, labels, X-rays with cameras.
-        labels: values of the segmentation; the case's own may be missing among them.
+        labels: values of the segmentation; the case's own is always among them.
         start_ct_to_world: (4, 4), an approximate pose of the case's own vertebra.
         options: None: the defaults.
         progress: told of the share done; may cancel.
@@ -65,7 +65,7 @@ def register_vertebrae(
 
     Raises:
         InputError: for labels that the CT lacks or that are swapped, where there is nothing to
-            start from, and where no label is left.
+            start from.
         Cancelled: when ``progress`` says so.
 
     Example:
@@ -111,24 +111,13 @@ def register_vertebrae(
     answers = judging.each(report.part(0.7, 1.0))
     lap("check")
     answers = _as_a_row(case, answers, done)
-    asked = [label for label in levels if label in labels]
-    if not asked:
-        raise InputError("--labels", f"none is shown by all X-rays: {'; '.join(left_out.values())}")
-    kept = [n for n, label in enumerate(levels) if label in labels]
-    rows = np.concatenate([np.arange(6 * n, 6 * n + 6) for n in kept])
     return SpineRegistration(
         case=case,
-        levels={
-            label: replace(
-                answers[label],
-                parameters={**answers[label].parameters, "registration": asdict(given)},
-            )
-            for label in asked
-        },
+        levels={label: _recorded(answers[label], given) for label in levels},
         begun_with=case.label,
-        joint_covariance=done.covariance[np.ix_(rows, rows)],
+        joint_covariance=done.covariance,
         timing_s={**timing_s, "total": time.perf_counter() - began},
-        left_out={label: why for label, why in left_out.items() if label in labels},
+        left_out=left_out,
     )
 
 

@@ -115,48 +115,6 @@ def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes
     return png_bytes(figure, 130)
 
 
-def outlines_png(view: View, shadows: Sequence[tuple[str, str, bool, Shadow]]) -> bytes:
-    """Draw the whole X-ray with the outlines of several vertebrae: of each its name, its colour,
-    whether it is `ok` (else its line is dashed), and its shadow. There is one at least."""
-    rows, columns = view.pixels.shape
-    figure, axes = view_figure(view)
-    middle = shadows[len(shadows) // 2][3]
-    image = polarity(view, middle) * brightness(view)
-    image = image - ndimage.gaussian_filter(image, 10.0 * middle.pixels_per_mm)
-    bone = np.concatenate([_under(image, shadow) for *_, shadow in shadows])
-    least, lower, half, upper, most = np.percentile(bone, [1.0, 25.0, 50.0, 75.0, 99.0])
-    reach = 2.0 * (upper - lower)  # the skin beside a process must not set the window
-    low, high = max(least, half - reach), min(most, half + reach)
-    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12))
-    for name, colour, sure, shadow in shadows:
-        for line in shadow.outline:
-            style = "-" if sure else "--"
-            axes.plot(*line.T, style, color=colour, linewidth=1.5, path_effects=_THIN_HALO)
-        axes.text(
-            float(shadow.centre_px[0]),
-            float(shadow.centre_px[1]),
-            name,
-            color=colour,
-            fontsize=13,
-            fontweight="bold",
-            ha="center",
-            va="center",
-            clip_on=True,
-            path_effects=_HALO,
-        )
-    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-    _label(axes, view.name, middle.pixels_per_mm)
-    return png_bytes(figure, 130)
-
-
-def _under(image: Array, shadow: Shadow) -> Array:
-    """An image (rows, columns) where a vertebra is (N,)."""
-    rows, columns = np.meshgrid(shadow.rows, shadow.columns, indexing="ij")
-    bone = shadow.attenuation > 0.0
-    places = [rows[bone], columns[bone]] if bone.any() else [rows.ravel(), columns.ravel()]
-    return np.asarray(ndimage.map_coordinates(image, places, order=1, mode="nearest"))
-
-
 def plain_png(view: View) -> bytes:
     """Draw the X-ray alone, for a pose so wrong that the vertebra projects nowhere."""
     figure, axes = view_figure(view)
