@@ -72,32 +72,31 @@ def windowed(view: View, shadow: Shadow, sign: float) -> Array:
 
     The window is set on the vertebra's neighbourhood. ``sign`` as from `polarity`.
     """
-    return windowed_on(view, [shadow], sign)
-
-
-def windowed_on(
-    view: View, shadows: Sequence[Shadow], sign: float, *, softened: float = 0.75
-) -> Array:
-    """Make the X-ray fit to look at, as `windowed` does, on the neighbourhoods of several
-    vertebrae; ``softened``: how much of the wide shading is taken away."""
     image = sign * brightness(view)
-    scale = float(np.median([shadow.pixels_per_mm for shadow in shadows]))
-    image = image - softened * ndimage.gaussian_filter(image, 20.0 * scale)
-    near = np.concatenate([_part(image, shadow).ravel() for shadow in shadows])
-    least, lower, middle, upper, most = np.percentile(near, [1.0, 25.0, 50.0, 75.0, 99.7])
+    left, right, top, bottom = shadow.bounds
+    image = image - 0.75 * ndimage.gaussian_filter(image, 20.0 * shadow.pixels_per_mm)
+    margin = 0.2 * max(right - left, bottom - top)
+    rows, columns = image.shape
+    part = image[
+        int(np.clip(top - margin, 0, rows - 2)) : int(np.clip(bottom + margin, 2, rows)),
+        int(np.clip(left - margin, 0, columns - 2)) : int(np.clip(right + margin, 2, columns)),
+    ]
+    least, lower, middle, upper, most = np.percentile(part, [1.0, 25.0, 50.0, 75.0, 99.7])
     reach = 3.0 * (upper - lower)  # a wire or a collimator's edge must not set the window
     low, high = max(least, middle - reach), min(most, middle + reach)
     return np.asarray(np.clip((image - low) / max(high - low, 1e-12), 0.0, 1.0) ** 1.1)
 
 
-def _part(image: Array, shadow: Shadow) -> Array:
-    left, right, top, bottom = shadow.bounds
-    margin = 0.2 * max(right - left, bottom - top)
-    rows, columns = image.shape
-    return image[
-        int(np.clip(top - margin, 0, rows - 2)) : int(np.clip(bottom + margin, 2, rows)),
-        int(np.clip(left - margin, 0, columns - 2)) : int(np.clip(right + margin, 2, columns)),
-    ]
+def evened(view: View, sign: float, pixels_per_mm: float) -> Array:
+    """Make the X-ray fit to look at, in [0, 1], where a spine runs through bright and dark parts:
+    bone bright, details as strong everywhere as they are nearby. ``sign`` as from `polarity`."""
+    image = sign * brightness(view)
+    fine = image - ndimage.gaussian_filter(image, 8.0 * pixels_per_mm)
+    power = ndimage.gaussian_filter(fine * fine, 12.0 * pixels_per_mm)
+    strength = np.sqrt(power)
+    # Where there is nothing, noise stays faint.
+    strength = np.maximum(strength, 0.25 * float(np.median(strength)) + 1e-12)
+    return np.asarray(np.clip(0.45 + 0.3 * fine / strength, 0.0, 1.0))
 
 
 def overlay_png(view: View, shadow: Shadow, shown: Array | None = None) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 from ..cases import Case, View, level_names
 from ..geometry import Array
 from .canvas import png_bytes
-from .overlay import HALO, brightness, label_axes, polarity, view_figure, windowed_on
+from .overlay import HALO, brightness, evened, label_axes, polarity, view_figure
 from .results import shadow_in_view
 from .shadow import Shadow
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 # Okabe and Ito (Color Universal Design, 2008), which people with any kind of colour blindness tell
 # apart; black and blue are left out, as X-rays are dark. Neighbours lie far apart in it.
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00")
-# More than about one vertebra: the spine runs through brighter and darker parts of the trunk.
-_SOFTENED = 0.95
 _DASHED = (0, (3.5, 2.8))
 
 
@@ -100,8 +98,8 @@ def _shows(view: View, shadow: Shadow) -> bool:
 
 
 def _windowed(view: View, cast: Sequence[tuple[LevelOutline, Shadow]]) -> Array:
-    """The X-ray windowed on all the vertebrae that it shows; which way bone is bright is what most
-    of them say, those that are ok alone where there are such."""
+    """The X-ray evened out at the scale of the vertebrae that it shows; which way bone is bright is
+    what most of them say, those that are ok alone where there are such."""
     if not cast:
         image = brightness(view)
         low, high = np.percentile(image, [1.0, 99.0])
@@ -109,7 +107,8 @@ def _windowed(view: View, cast: Sequence[tuple[LevelOutline, Shadow]]) -> Array:
     asked = [shadow for outline, shadow in cast if outline.status == "ok"]
     signs = [polarity(view, shadow) for shadow in asked or [shadow for _, shadow in cast]]
     sign = 1.0 if sum(signs) >= 0 else -1.0
-    return windowed_on(view, [shadow for _, shadow in cast], sign, softened=_SOFTENED)
+    scale = float(np.median([shadow.pixels_per_mm for _, shadow in cast]))
+    return evened(view, sign, scale)
 
 
 def _beside(view: View, shadow: Shadow) -> tuple[float, float, str]:
