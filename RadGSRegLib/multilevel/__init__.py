@@ -8,6 +8,7 @@ from .displacements import least_jacobian as least_jacobian
 from .equations import Equations as Equations
 from .equations import Normal as Normal
 from .equations import Shown as Shown
+from .levels import least_shown as least_shown
 from .motions import relative_motions as relative_motions
 from .polyrigid import LedBack as LedBack
 from .polyrigid import PolyrigidMap as PolyrigidMap

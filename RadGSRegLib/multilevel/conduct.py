@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..cases import Case
 from ..errors import InputError
-from ..geometry import Array
+from ..geometry import Array, transform_points
 from ..registration import (
     Registration,
     RegistrationOptions,
@@ -31,6 +31,9 @@ from .fitting import Together, fit_together
 from .levels import Level, chained, least_shown, make_levels
 from .order import in_order, out_of_order, overlap_share
 from .types import SpineRegistration
+
+# Of a vertebra's voxels, to tell how much of it is shown.
+_POINTS = 300
 
 
 @one_torch_thread()
@@ -131,7 +134,10 @@ def _not_shown(case: Case, poses: Mapping[int, Array]) -> dict[int, str]:
     never among them."""
     out = {}
     for label, pose in poses.items():
-        share, name = least_shown(case, label, pose)
+        places = np.argwhere(case.labels.array == label)
+        some = places[:: max(len(places) // _POINTS, 1), ::-1]
+        points_world = transform_points(pose, case.labels.physical_points(some))
+        share, name = least_shown(case.views, points_world)
         if label != case.label and share < bounds.SHOWN_SHARE:
             said = case.label_names.get(label, str(label))
             out[label] = f"{name} shows {100 * share:.0f} % of {said}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..cases import Case
+from ..cases import Case, View
 from ..geometry import Array, transform_points
 from ..registration import (
     Arrangement,
@@ -21,8 +21,6 @@ from ..registration import (
 )
 from ..system import Progress, side_by_side, side_by_side_reporting
 from .unknowns import Target
-
-_POINTS = 300
 
 
 @dataclass(frozen=True)
@@ -124,14 +122,11 @@ def _neighbour(level: Level, there: Arrangement, other: Level) -> Array:
     return there.ct_to_world
 
 
-def least_shown(case: Case, label: int, ct_to_world: Array) -> tuple[float, str]:
-    """Return the share of a vertebra's voxels that the X-ray which shows the least of it shows, at
-    a pose (4, 4), and that X-ray's name."""
-    places = np.argwhere(case.labels.array == label)
-    some = places[:: max(len(places) // _POINTS, 1), ::-1]
-    points_world = transform_points(ct_to_world, case.labels.physical_points(some))
+def least_shown(views: Sequence[View], points_world: Array) -> tuple[float, str]:
+    """Return the share of points (N, 3) mm that the view which shows the fewest of them shows, and
+    that view's name."""
     least = (1.0, "")
-    for view in case.views:
+    for view in views:
         pixels = view.camera.project(points_world)
         inside = (pixels >= 0).all(axis=1) & (pixels < np.array(view.camera.size)).all(axis=1)
         inside &= transform_points(view.camera.world_to_camera, points_world)[:, 2] > 0

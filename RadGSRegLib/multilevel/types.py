@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ..cases import Case
+from ..cases import Case, worst_status
 from ..geometry import Array
 from ..registration import Registration, Status
-
-# The worst comes last.
-_STATUSES: tuple[Status, ...] = ("ok", "uncertain", "failed")
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,7 @@ class SpineRegistration:
     @property
     def status(self) -> Status:
         """The worst of the vertebrae's."""
-        worst = max(_STATUSES.index(level.status) for level in self.levels.values())
-        return _STATUSES[worst]
+        return worst_status([level.status for level in self.levels.values()])
 
     def name(self, label: int) -> str:
         """What the segmentation calls a label."""

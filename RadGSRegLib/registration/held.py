@@ -108,13 +108,13 @@ def judge_held(
     ``pictures_known`` only the neighbouring levels, as mirrored or exchanged X-rays and mixed
     polarities were tried with another vertebra of the same X-rays.
     """
-    began, pose = time.perf_counter(), arrangement.ct_to_world
+    began = time.perf_counter()
     state = evaluate(refiner.problem(options.fine, arrangement, signs), arrangement)
     held = Hypothesis(Refined(arrangement, state, 0), signs)
     evidence = _evidence(case, refiner, held, options, progress, pictures_known)
     spent_s = {"check": time.perf_counter() - began}
     done = registration_of(refiner.scene, Outcome([held], evidence), spent_s, options)
-    return _said(replace(done, ct_to_world=pose), evidence)
+    return _said(done, evidence)
 
 
 def _evidence(

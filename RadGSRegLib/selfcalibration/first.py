@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..cases import Case, View, clicked_centre
 from ..geometry import Array, transform_points, translation
+from ..multilevel import least_shown
 from ..vertebrae import vertebra_level
 from . import bounds
 
@@ -72,7 +73,8 @@ def in_every_view(case: Case, points_ct: Mapping[int, Array], ct_to_world: Array
     kept = [
         label
         for label, points in points_ct.items()
-        if label == case.label or _shown(case.views, transform_points(ct_to_world, points))
+        if label == case.label
+        or least_shown(case.views, transform_points(ct_to_world, points))[0] >= bounds.SHOWN_SHARE
     ]
     return kept[: bounds.MOST_VERTEBRAE]
 
@@ -85,14 +87,3 @@ def cut_off(places: NDArray[np.int64], shape: tuple[int, ...]) -> bool:
         if max(sections[0], sections[-1]) > bounds.CUT_SHARE * sections.max():
             return True
     return False
-
-
-def _shown(views: Sequence[View], points_world: Array) -> bool:
-    """Whether every view shows enough of points (N, 3)."""
-    for view in views:
-        pixels = view.camera.project(points_world)
-        inside = (pixels >= 0).all(axis=1) & (pixels < np.array(view.camera.size)).all(axis=1)
-        inside &= transform_points(view.camera.world_to_camera, points_world)[:, 2] > 0
-        if inside.mean() < bounds.SHOWN_SHARE:
-            return False
-    return True
