@@ -12,13 +12,13 @@ from ..cases import Case, View
 from ..geometry import Array, Volume, distort, transform_points
 from ..system import Progress, ProgressCallable
 from .beads import BeadPhantom, distortion_truth, draw_distortions, place_beads
-from .drawing import Framing, Surroundings, Trunk, draw_case
+from .drawing import Drawn, Framing, Surroundings, Trunk, draw_case
 from .geometry import move_about
 from .parameters import SimulationParameters
-from .parts import parts_on
+from .parts import Part, parts_on
 from .pixels import expose, mass_lengths_of, with_beads
 from .scene import Piece, Scene, draw_surface_points, fade_of, take_apart
-from .spectrum import tungsten_spectrum
+from .spectrum import Spectrum, tungsten_spectrum
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,39 @@ class Prepared:
     distortion_px: float = 0.0
 
 
+@dataclass(frozen=True)
+class SetUp:
+    """What is there before the beam goes on: the CT taken apart, its parts on a device, what was
+    drawn, points (N, 3) of the target's surface, and the spectrum (None: a single energy)."""
+
+    scene: Scene
+    parts: list[Part]
+    drawn: Drawn
+    points_ct: Array
+    spectrum: Spectrum | None
+
+
+def set_up(
+    ct: Volume,
+    labels: Volume,
+    label: int,
+    p: SimulationParameters,
+    given: Prepared,
+    rng: np.random.Generator,
+) -> SetUp:
+    """Take a CT (HU) apart, draw a case of it and embed it in what is around."""
+    points = draw_surface_points(labels, label, 2000, rng)
+    scene = given.scene or take_apart(ct, labels)
+    surroundings = Surroundings.of(ct, scene)
+    drawn = draw_case(p, scene.centroids, label, rng, surroundings, given.frame)
+    spectrum = None
+    if drawn.filter_mm is not None:
+        spectrum = tungsten_spectrum(drawn.kvp, drawn.filter_mm)
+    if drawn.trunk is not None:
+        scene = replace(scene, rest=_embed(scene.rest, drawn.ct_to_world[0], drawn.trunk))
+    return SetUp(scene, parts_on(scene, given.device), drawn, points, spectrum)
+
+
 def simulate_case(
     ct: Volume,
     labels: Volume,
@@ -82,19 +115,11 @@ def simulate_case(
     rng = np.random.default_rng(seed)
     report = Progress(progress)
     report(0.0, "taking the CT apart")
-    points = draw_surface_points(labels, label, 2000, rng)
     given = prepared or Prepared()
-    scene = given.scene or take_apart(ct, labels)
-    pivot = scene.centroids[label]
-    surroundings = Surroundings.of(ct, scene)
-    drawn = draw_case(p, scene.centroids, label, rng, surroundings, given.frame)
+    stage = set_up(ct, labels, label, p, given, rng)
+    scene, drawn, points, spectrum = stage.scene, stage.drawn, stage.points_ct, stage.spectrum
+    pivot, parts = scene.centroids[label], stage.parts
     poses, truth_pose, cameras = drawn.ct_to_world, drawn.ct_to_world[label], drawn.cameras
-    spectrum = None
-    if drawn.filter_mm is not None:
-        spectrum = tungsten_spectrum(drawn.kvp, drawn.filter_mm)
-    if drawn.trunk is not None:
-        scene = replace(scene, rest=_embed(scene.rest, poses[0], drawn.trunk))
-    parts = parts_on(scene, given.device)
     distortions = draw_distortions(cameras, given.distortion_px, seed)
     beads = None if given.beads is None else place_beads(given.beads, seed)
 

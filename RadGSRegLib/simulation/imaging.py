@@ -75,15 +75,30 @@ class DisplayCurve:
 
         ``signal`` in units of the direct beam: below 0.4 counts as behind the body.
         """
+        return self.shown(signal, self.measured(signal, where))
+
+    def measured(
+        self, signal: Array, where: NDArray[np.bool_] | None = None
+    ) -> tuple[float, float, float]:
+        """The window (floor, low, high) that suits a signal: what a run of pictures keeps."""
         floor = max(float(np.quantile(signal, 0.001)), 1e-6) * 0.5
-        x = np.maximum(signal.astype(np.float64), floor)
-        x = np.log(x) if self.logarithm else x**self.gamma
+        x = self._bent(signal, floor)
         seen = np.ones(x.shape, dtype=bool) if where is None or not where.any() else where
         low, high = (float(v) for v in np.quantile(x[seen], self.window))
         body = seen & (signal < 0.4)
         if body.mean() > 0.05:
             behind = float(np.quantile(x[body], self.window[1]))
             high = behind + self.air * (high - behind)
+        return floor, low, high
+
+    def _bent(self, signal: Array, floor: float) -> NDArray[np.float64]:
+        x = np.maximum(signal.astype(np.float64), floor)
+        return np.log(x) if self.logarithm else x**self.gamma
+
+    def shown(self, signal: Array, window: tuple[float, float, float]) -> NDArray[np.uint16]:
+        """Grey values (rows, cols) in a window that was `measured`."""
+        floor, low, high = window
+        x = self._bent(signal, floor)
         y = np.clip((x - low) / max(high - low, 1e-9), 0.0, 1.0)
         if self.sigmoid > 0:
             bend = 1.0 / (1.0 + np.exp(-self.sigmoid * (y - 0.5)))

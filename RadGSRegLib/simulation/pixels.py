@@ -80,17 +80,29 @@ def expose(
     rng: np.random.Generator,
 ) -> tuple[Image, NDArray[Any] | None]:
     """The picture (float32), and as stored if it is a display one."""
-    signal, attenuation = transmitted(lengths, spectrum)
-    signal = add_scatter(signal, finish.scatter, SCATTER_MM / p.pixel_mm)
-    if finish.blur_mm > 0:
-        signal = gaussian_filter(signal, finish.blur_mm / p.pixel_mm)
-    signal = add_noise(signal, finish.photons, finish.electronic, rng)
+    signal, attenuation = detected(lengths, spectrum, p, finish, rng)
     if not p.display:
         plain = finish.photons <= 0 and finish.blur_mm <= 0 and not lengths[2].any()
         if plain and attenuation is not None:
             return np.maximum(attenuation, 0.0).astype(np.float32), None
         return -np.log(np.maximum(signal, 1e-6)).astype(np.float32), None
     return displayed(signal, finish, rng)
+
+
+def detected(
+    lengths: MassLengths,
+    spectrum: Spectrum | None,
+    p: SimulationParameters,
+    finish: Finish,
+    rng: np.random.Generator,
+) -> tuple[Image, Image | None]:
+    """What the detector measures, in units of the direct beam, and for a single energy the
+    attenuation that it began with."""
+    signal, attenuation = transmitted(lengths, spectrum)
+    signal = add_scatter(signal, finish.scatter, SCATTER_MM / p.pixel_mm)
+    if finish.blur_mm > 0:
+        signal = gaussian_filter(signal, finish.blur_mm / p.pixel_mm)
+    return add_noise(signal, finish.photons, finish.electronic, rng), attenuation
 
 
 def displayed(
