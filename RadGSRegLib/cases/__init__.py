@@ -66,6 +66,10 @@ from .results import write_volume_nifti as write_volume_nifti
 from .rtk import DetectorGrid as DetectorGrid
 from .rtk import read_rtk_matrices as read_rtk_matrices
 from .rtk import rtk_camera as rtk_camera
+from .run import Run as Run
+from .run import is_picture as is_picture
+from .run import read_run as read_run
+from .run import run_of as run_of
 from .segments import Segmentation as Segmentation
 from .several_labels import labels_of as labels_of
 from .spine_json import LevelRecord as LevelRecord

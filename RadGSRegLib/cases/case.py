@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +62,7 @@ def read_case(path: Path) -> Case:
         >>> case.ct.array.shape == case.mask.shape
         True
     """
-    known, views, axes = _read(path, ("ct", "segmentation", "views"))
-    rest = {f.name: getattr(known, f.name) for f in dataclasses.fields(known)}
-    return Case(views=views, patient_axes=axes, **rest)
+    return case_with(path, read_views_with_axes)
 
 
 def views_path(path: Path) -> Path:
@@ -89,7 +87,20 @@ def read_ct_case(path: Path) -> CtCase:
     return _read(path, ("ct", "segmentation"))[0]
 
 
-def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...], Array | None]:
+ViewsReader = Callable[[Path, Ledger], tuple[tuple[View, ...], Array | None]]
+"""Reads a ``views.json``: X-rays, and the patient's axes."""
+
+
+def case_with(path: Path, read_views: ViewsReader) -> Case:
+    """`read_case` with X-rays that ``read_views`` reads."""
+    known, views, axes = _read(path, ("ct", "segmentation", "views"), read_views)
+    rest = {f.name: getattr(known, f.name) for f in dataclasses.fields(known)}
+    return Case(views=views, patient_axes=axes, **rest)
+
+
+def _read(
+    path: Path, needed: tuple[str, ...], read_views: ViewsReader = read_views_with_axes
+) -> tuple[CtCase, tuple[View, ...], Array | None]:
     """What is known before the operation, and the X-rays with the patient's axes if needed."""
     path = Path(path)
     if path.is_dir() and (path / "case.json").is_file():
@@ -114,7 +125,7 @@ def _read(path: Path, needed: tuple[str, ...]) -> tuple[CtCase, tuple[View, ...]
     views: tuple[View, ...] = ()
     axes: Array | None = PARALLEL
     if "views" in paths:
-        views, axes = read_views_with_axes(paths["views"], ledger)
+        views, axes = read_views(paths["views"], ledger)
     series = fields.integer("series") if "series" in fields else None
     stack = _stack_place(fields)
     ct = read_ct(paths["ct"], ledger, series, stack)

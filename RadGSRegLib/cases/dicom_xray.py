@@ -112,23 +112,62 @@ def _dataset(path: Path) -> pydicom.Dataset:
     return with_syntax(dataset)
 
 
+class DicomFrames:
+    """The frames of a DICOM X-ray: its bytes are read once, each frame's pixels when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """InputError unless the file is a DICOM X-ray with pixels."""
+        self._path = path
+        with quiet_readers():
+            self._dataset = _dataset(path)
+            self.count = number_of_frames(self._dataset)
+
+    @property
+    def times_s(self) -> tuple[float, ...] | None:
+        """When each frame was taken, seconds from the first; None where the file does not say."""
+        with quiet_readers():
+            return frame_times_s(self._dataset, self.count)
+
+    def frame(self, index: int, intensity: Intensity | None) -> DicomXray:
+        """One frame, see `xray.read_xray`. Raises InputError."""
+        path, dataset = self._path, self._dataset
+        with quiet_readers():
+            groups = value_of(dataset, "PerFrameFunctionalGroupsSequence")
+            if groups and len(groups) != self.count:
+                problem = f"has {self.count} frames but functional groups for {len(groups)}"
+                raise InputError(path, problem)
+            stored = stored_values(path, dataset, index)
+            if stored.ndim == 3:
+                stored = grey(stored, path)
+            pixels = modality_values(path, dataset, stored, index)
+            relation = _relation(path, dataset, index)
+            if intensity is None:
+                intensity, pixels, notes = _meaning(relation, pixels)
+            else:
+                pixels, notes = _as_told(relation, pixels, intensity)
+            tags = geometry_tags(dataset, index)
+        return DicomXray(pixels.astype(np.float32), intensity, tags, tuple(notes))
+
+
+def frame_times_s(dataset: pydicom.Dataset, count: int) -> tuple[float, ...] | None:
+    """Seconds from the first frame by Frame Time (ms) or Frame Time Vector (ms from the one
+    before); None where neither is there, or fits."""
+    try:
+        vector = value_of(dataset, "FrameTimeVector")
+        if vector is not None:
+            steps = np.atleast_1d(np.asarray(vector, dtype=float))
+            times = np.cumsum(steps) - steps[0]
+        else:
+            step = value_of(dataset, "FrameTime")
+            times = np.arange(count) * float(step if step is not None else "nan")
+    except (TypeError, ValueError):
+        return None
+    if len(times) != count or not np.isfinite(times).all() or (np.diff(times) <= 0.0).any():
+        return None
+    return tuple(float(time) / 1000.0 for time in times)
+
+
 def read_dicom_xray(path: Path, frame: int | None, intensity: Intensity | None) -> DicomXray:
     """One frame of a DICOM X-ray, see `xray.read_xray`. Raises InputError."""
-    with quiet_readers():
-        dataset = _dataset(path)
-        count = number_of_frames(dataset)
-        index = checked_frame(path, frame, count)
-        groups = value_of(dataset, "PerFrameFunctionalGroupsSequence")
-        if groups and len(groups) != count:
-            raise InputError(path, f"has {count} frames but functional groups for {len(groups)}")
-        stored = stored_values(path, dataset, index)
-        if stored.ndim == 3:
-            stored = grey(stored, path)
-        pixels = modality_values(path, dataset, stored, index)
-        relation = _relation(path, dataset, index)
-        if intensity is None:
-            intensity, pixels, notes = _meaning(relation, pixels)
-        else:
-            pixels, notes = _as_told(relation, pixels, intensity)
-        tags = geometry_tags(dataset, index)
-    return DicomXray(pixels.astype(np.float32), intensity, tags, tuple(notes))
+    frames = DicomFrames(path)
+    return frames.frame(checked_frame(path, frame, frames.count), intensity)

@@ -12,7 +12,9 @@ def checked_frame(path: Path, frame: int | None, count: int) -> int:
     """The frame to read; InputError where none is chosen of several, or one that is not there."""
     if frame is None and count > 1:
         raise InputError(
-            path, f"holds {count} frames", f'choose one with "frame": 0 to {count - 1}'
+            path,
+            f"holds {count} frames",
+            f'choose one with "frame": 0 to {count - 1}, or follow all of them with radgsreg track',
         )
     if not 0 <= (frame or 0) < count:
         raise InputError(path, f"has no frame {frame}; its frames are 0 to {count - 1}")

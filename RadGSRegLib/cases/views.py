@@ -25,10 +25,10 @@ from .joint_covariance import (
     covariance_with_to_json,
     read_covariance_with,
 )
-from .json_input import Fields, existing_file, read_json_object
+from .json_input import Fields, read_json_object
 from .ledger import Ledger
 from .patient_axes import PARALLEL, patient_axes_to_json, read_patient_axes
-from .patients import note_other_patients, remember_patient
+from .patients import note_other_patients
 from .standing import (
     check_standing,
     depth_mm,
@@ -38,7 +38,8 @@ from .standing import (
     usual_spacing,
 )
 from .types import View
-from .xray import XrayImage, read_xray
+from .view_pictures import Opened, check_pixels, still
+from .xray import XrayImage
 
 ROOM_NOMINAL = "where all of them are together in the room stays nominal"
 SCHEMA = "radgsreg/views"
@@ -52,6 +53,8 @@ _KEYS = {
     "bone_alone",
     "center_px",
     "frame",
+    "frames",
+    "times_s",
     "nominal",
     "room",
     "device",
@@ -77,7 +80,8 @@ def _name(fields: Fields) -> str:
     return name
 
 
-def _intensity(fields: Fields) -> Intensity | None:
+def intensity_of(fields: Fields) -> Intensity | None:
+    """The intensity that an entry states, None where it states none."""
     if "intensity" not in fields:
         return None
     value = fields.data["intensity"]
@@ -87,27 +91,6 @@ def _intensity(fields: Fields) -> Intensity | None:
             f"it must be one of {', '.join(INTENSITIES)}",
         )
     return cast(Intensity, value)
-
-
-def _pixels(fields: Fields, image: XrayImage) -> None:
-    pixels = image.pixels
-    name = fields.data["image"]
-    if not np.isfinite(pixels).all():
-        fields.refuse(f'image "{name}" holds pixels that are not a number (NaN or infinite)')
-    if np.ptp(pixels) == 0:
-        fields.refuse(f'image "{name}" is constant: all its pixels are {pixels.flat[0]:g}')
-    rows, columns = pixels.shape
-    if min(rows, columns) < bounds.LEAST_PIXELS:
-        fields.refuse(f'image "{name}" is only {columns} x {rows} pixels')
-    if "size" in fields:
-        size = fields.numbers("size", (2,))
-        if tuple(size) != (columns, rows):
-            fields.refuse(
-                f'"size" is {size[0]:g} x {size[1]:g} (columns x rows), but image "{name}" is '
-                f"{columns} x {rows}"
-            )
-    elif image.tags is None:
-        fields.need("size")
 
 
 def _spacing(fields: Fields, image: XrayImage) -> tuple[float, float] | None:
@@ -157,22 +140,19 @@ class _Reading(NamedTuple):
     either_side: bool
 
 
-def _read_view(fields: Fields, ledger: Ledger) -> _Reading:
+def _read_view(fields: Fields, ledger: Ledger, opened: Opened) -> _Reading:
     name = _name(fields)
-    path = existing_file(fields.path("image"), fields.source.name)
-    frame = fields.integer("frame") if "frame" in fields else None
-    image = read_xray(path, frame, _intensity(fields))
-    ledger.add_file(path)
-    remember_patient(ledger, f'the X-ray "{name}"', path)
-    _pixels(fields, image)
+    taken = opened(fields, intensity_of(fields), ledger)
+    image = taken.image
+    check_pixels(fields, taken)
     spacing = _spacing(fields, image)
     camera, nominal, either_side = camera_of(ViewEntry(fields, image, spacing, ledger))
     if not nominal and _said(fields, "nominal"):
         nominal = True
         ledger.note(f"{name}: the geometry is said to be nominal, an uncalibrated guess")
     for note in image.notes:
-        ledger.note(f"{name}: {path.name} {note}")
-    intensity = _intensity(fields) or image.intensity or "display"
+        ledger.note(f"{name}: {taken.name} {note}")
+    intensity = intensity_of(fields) or image.intensity or "display"
     bone_alone = _said(fields, "bone_alone")
     if bone_alone and intensity != "attenuation":
         fields.refuse('"bone_alone" is of line integrals', 'say "intensity": "attenuation"')
@@ -213,7 +193,7 @@ def _settled(readings: Sequence[_Reading], ledger: Ledger) -> tuple[View, ...]:
     return tuple(views)
 
 
-def check_views(views: Sequence[View], source: Path) -> None:
+def check_views(views: Sequence[View], source: Path, least: int = 2) -> None:
     """InputError for fewer than two views, names used twice, equal views, one line of sight, or a
     patient who is not between source and detector.
 
@@ -221,7 +201,7 @@ def check_views(views: Sequence[View], source: Path) -> None:
     itself is equal where its directions are less than 5 degrees apart and so are its sources, seen
     from the distance of the detector. The same picture twice is refused.
     """
-    if len(views) < 2:
+    if len(views) < least:
         raise InputError(source, f"holds {len(views)} view; at least two X-rays are needed")
     for a, b in combinations(views, 2):
         if a.name.lower() == b.name.lower():
@@ -231,7 +211,7 @@ def check_views(views: Sequence[View], source: Path) -> None:
     if len(views) == 2:
         _check_pair(views[0], views[1], source)
     lines = [sight_angle_deg(views[0].camera, v.camera) for v in views[1:]]
-    if all(min(angle, 180 - angle) < bounds.EQUAL_DEG for angle in lines):
+    if lines and all(min(angle, 180 - angle) < bounds.EQUAL_DEG for angle in lines):
         raise InputError(source, "all views look along one line, so they do not show depth")
     check_standing(views, source)
 
@@ -278,34 +258,45 @@ def read_views(path: Path, ledger: Ledger | None = None) -> tuple[View, ...]:
 
 
 def read_views_with_axes(
-    path: Path, ledger: Ledger | None = None
+    path: Path, ledger: Ledger | None = None, opened: Opened = still, least: int = 2
 ) -> tuple[tuple[View, ...], Array | None]:
-    """`read_views`, and how the patient lies in their world (`Case.patient_axes`)."""
+    """`read_views`, and how the patient lies in their world (`Case.patient_axes`).
+
+    ``opened`` opens each view's picture, ``least`` is how many views there must be.
+    """
     path = Path(path)
     ledger = ledger if ledger is not None else Ledger()
     fields = Fields(path, read_json_object(path))
     check_schema(fields, SCHEMA, VERSION)
-    entries = fields.need("views")
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        fields.refuse('"views" must be a list of objects')
+    entries = view_entries(fields)
     ledger.add_file(path)
     for note in fields.note_unknown(_TOP_KEYS):
         ledger.note(note)
     axes = read_patient_axes(fields)
     readings = []
-    for number, entry in enumerate(entries, start=1):
-        title = entry.get("name") if isinstance(entry.get("name"), str) else None
-        view = Fields(path, entry, f'view "{title}"' if title else f"view {number}")
+    for view in entries:
         for note in view.note_unknown(_KEYS | source_keys()):
             ledger.note(note)
-        readings.append(_read_view(view, ledger))
+        readings.append(_read_view(view, ledger, opened))
     views = _settled(readings, ledger)
-    check_views(views, path)
+    check_views(views, path, least)
     check_together(views, path, ledger)
     refined = [view.name for view in views if view.room_nominal]
     if refined:
         ledger.note(room_words(refined))
     return views, axes
+
+
+def view_entries(fields: Fields) -> list[Fields]:
+    """Each view's own object of a ``views.json``. Raises InputError where it has none."""
+    entries = fields.need("views")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        fields.refuse('"views" must be a list of objects')
+    out = []
+    for number, entry in enumerate(entries, start=1):
+        title = entry.get("name") if isinstance(entry.get("name"), str) else None
+        out.append(Fields(fields.source, entry, f'view "{title}"' if title else f"view {number}"))
+    return out
 
 
 def room_words(names: Sequence[str]) -> str:

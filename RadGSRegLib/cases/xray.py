@@ -1,5 +1,6 @@
 """The pixels of X-ray images, whatever file they are in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .dicom_file import is_dicom_file
 from .dicom_geometry import GeometryTags
-from .dicom_xray import read_dicom_xray
+from .dicom_xray import DicomFrames
 from .frames import checked_frame, grey
 from .itk_image import read_itk
 from .json_input import existing_file
@@ -46,30 +47,56 @@ class XrayImage:
         return float(column), float(row)
 
 
-def _read_picture(path: Path, frame: int | None, intensity: Intensity | None) -> XrayImage:
+@dataclass(frozen=True)
+class XrayFrames:
+    """The frames of one file: how many, and what makes each; ``times_s`` as `DicomFrames` has
+    them."""
+
+    count: int
+    image: Callable[[int], XrayImage]
+    times_s: tuple[float, ...] | None = None
+
+
+def _dicom_frames(path: Path, intensity: Intensity | None) -> XrayFrames:
+    frames = DicomFrames(path)
+
+    def image(number: int) -> XrayImage:
+        made = frames.frame(number, intensity)
+        return XrayImage(made.pixels, made.intensity, made.tags, notes=made.notes)
+
+    return XrayFrames(frames.count, image, frames.times_s)
+
+
+def _picture_frames(path: Path, intensity: Intensity | None) -> XrayFrames:
     picture = read_picture(path)
-    array = picture.array[checked_frame(path, frame, len(picture.array))]
-    if array.ndim == 3:
-        array = grey(array, path)
-    notes = picture.notes
-    # As with DICOM's MONOCHROME1: what is shown is turned, what is measured is not.
-    if picture.white is not None and intensity in (None, "display"):
-        array = picture.white - array.astype(np.float64)
-        notes = (*notes, "says that its lowest value is white; it is taken as a screen shows it")
-    return XrayImage(array.astype(np.float32), notes=notes)
+
+    def image(number: int) -> XrayImage:
+        array = picture.array[number]
+        if array.ndim == 3:
+            array = grey(array, path)
+        notes = picture.notes
+        # As with DICOM's MONOCHROME1: what is shown is turned, what is measured is not.
+        if picture.white is not None and intensity in (None, "display"):
+            array = picture.white - array.astype(np.float64)
+            notes = (
+                *notes,
+                "says that its lowest value is white; it is taken as a screen shows it",
+            )
+        return XrayImage(array.astype(np.float32), notes=notes)
+
+    return XrayFrames(len(picture.array), image)
 
 
-def _read_plain(path: Path, frame: int | None) -> XrayImage:
+def _plain_frames(path: Path) -> XrayFrames:
     image = read_itk(path)
     array = sitk.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = grey(array, path)
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[0] > 1 and 1 in array.shape[1:]):
-        checked_frame(path, frame, 1)
-        array = np.squeeze(array) if array.ndim == 3 else array
-    elif array.ndim == 3:
-        array = array[checked_frame(path, frame, array.shape[0])]
-    if array.ndim != 2:
+    if array.ndim == 3 and array.shape[0] > 1 and 1 in array.shape[1:]:
+        array = np.squeeze(array)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3:
         size = " x ".join(map(str, image.GetSize()))
         raise InputError(path, f"is {size}, but an X-ray must be a 2-D image")
     grid = None
@@ -79,7 +106,18 @@ def _read_plain(path: Path, frame: int | None) -> XrayImage:
         spacing = np.array(image.GetSpacing()[:2])
         if abs(np.linalg.det(direction)) > 1e-3:
             grid = DetectorGrid(np.array(image.GetOrigin()[:2]), direction * spacing)
-    return XrayImage(array.astype(np.float32), grid=grid)
+    return XrayFrames(len(array), lambda n: XrayImage(array[n].astype(np.float32), grid=grid))
+
+
+def open_xray(path: Path, intensity: Intensity | None = None) -> XrayFrames:
+    """Open a file of one frame or several, each as `read_xray` reads it. Raises InputError."""
+    path = Path(path)
+    existing_file(path)
+    if is_dicom_file(path) or path.suffix.lower() in _DICOM_SUFFIXES:
+        return _dicom_frames(path, intensity)
+    if picture_kind(path) is not None:
+        return _picture_frames(path, intensity)
+    return _plain_frames(path)
 
 
 def read_xray(
@@ -94,11 +132,5 @@ def read_xray(
     MONOCHROME1 is inverted as a screen would show it. Raises InputError for what is missing,
     unreadable, coloured, no 2-D image, of another modality, or has several frames and none chosen.
     """
-    path = Path(path)
-    existing_file(path)
-    if is_dicom_file(path) or path.suffix.lower() in _DICOM_SUFFIXES:
-        image = read_dicom_xray(path, frame, intensity)
-        return XrayImage(image.pixels, image.intensity, image.tags, notes=image.notes)
-    if picture_kind(path) is not None:
-        return _read_picture(path, frame, intensity)
-    return _read_plain(path, frame)
+    frames = open_xray(path, intensity)
+    return frames.image(checked_frame(Path(path), frame, frames.count))
