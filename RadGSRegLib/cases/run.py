@@ -109,10 +109,11 @@ def read_run(path: Path) -> Run:
 use radgsreg register
     """
     sources: list[_Frames] = []
+    by_name: dict[str, _Frames] = {}
     shown = 0
 
     def opened(fields: Fields, intensity: Intensity | None, ledger: Ledger) -> Taken:
-        own = next(source for source in sources if source.fields.data is fields.data)
+        own = by_name[str(fields.data.get("name"))]
         if len(own.files) == 1:
             ledger.add_file(own.files[0])
         else:
@@ -126,27 +127,16 @@ use radgsreg register
         entries = view_entries(fields)
         sources.extend(_frames_of(entry) for entry in entries)
         _check_counts(sources, views)
-        shown = _first_shown(
-            sources[0].count, len(sources), lambda v, n: sources[v].image(n).pixels
-        )
-        opener = _ByName(opened, {str(s.fields.data.get("name")): s.fields for s in sources})
-        return read_views_with_axes(views, ledger, opener, least=1)
+        by_name.update({str(source.fields.data.get("name")): source for source in sources})
+        count = sources[0].count
+        shown = _first_shown(count, len(sources), lambda v, n: sources[v].image(n).pixels)
+        return read_views_with_axes(views, ledger, opened, least=1)
 
     case = case_with(path, views_of)
     for source, view in zip(sources, case.views, strict=True):
         source.size, source.intensity = view.camera.size, view.intensity
     times = next((source.times_s for source in sources if source.times_s is not None), None)
     return Run(case, sources[0].count, lambda v, n: sources[v].checked(n), times, shown)
-
-
-class _ByName:
-    """Opens an entry's picture by the view's name: `read_views_with_axes` reads the file anew."""
-
-    def __init__(self, opened: Callable[..., Taken], known: dict[str, Fields]) -> None:
-        self._opened, self._known = opened, known
-
-    def __call__(self, fields: Fields, intensity: Intensity | None, ledger: Ledger) -> Taken:
-        return self._opened(self._known[str(fields.data.get("name"))], intensity, ledger)
 
 
 class _Frames:

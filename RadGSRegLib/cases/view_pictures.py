@@ -34,7 +34,8 @@ def still(fields: Fields, intensity: Intensity | None, ledger: Ledger) -> Taken:
         fields.refuse('has "frames": it is a run, not one X-ray', FOLLOW)
     path: Path = fields.path("image")
     if path.is_dir():
-        raise InputError(path, "is a folder: a run of frames, not one X-ray", FOLLOW)
+        where = f"(mentioned in {fields.source.name})"
+        raise InputError(path, f"is a folder: a run of frames, not one X-ray {where}", FOLLOW)
     path = existing_file(path, fields.source.name)
     frame = fields.integer("frame") if "frame" in fields else None
     image = read_xray(path, frame, intensity)

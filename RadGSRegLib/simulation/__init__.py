@@ -19,6 +19,9 @@ from .parameters import PRESETS as PRESETS
 from .parameters import SimulationParameters as SimulationParameters
 from .paths import path_cameras as path_cameras
 from .phantom_case import simulate_phantom_case as simulate_phantom_case
+from .run import Motion as Motion
+from .run import SimulatedRun as SimulatedRun
+from .run import simulate_run as simulate_run
 from .scene import Scene as Scene
 from .scene import centroid as centroid
 from .scene import covers_body as covers_body

@@ -265,12 +265,13 @@ class _Maker:
             return -np.log(np.maximum(signal, 1e-6)).astype(np.float32)
         if name not in self._masks:
             still = np.random.default_rng([self._seed, 3, view])
-            self._masks[name] = collimator_mask(finish.collimator, *signal.shape, still)
+            self._masks[name] = collimator_mask(finish.collimator, p.size_px, p.size_px, still)
         mask = self._masks[name]
         if name not in self._windows:
             self._windows[name] = finish.curve.measured(signal, mask > 0.5)
         grey = np.rint(finish.curve.shown(signal, self._windows[name]) * mask)
-        return grey.astype(np.uint8 if finish.curve.bits <= 8 else np.uint16)
+        stored: NDArray[Any] = grey.astype(np.uint8 if finish.curve.bits <= 8 else np.uint16)
+        return stored
 
 
 def _carried(trunk: Trunk, body: Rigid) -> Trunk:
