@@ -14,6 +14,10 @@ from .bodies import BodySource as BodySource
 from .bodies import Drawing as Drawing
 from .bodies import Prior as Prior
 from .evidence import independent_residuals as independent_residuals
+from .followed import Followed as Followed
+from .followed import expected_error_mm as expected_error_mm
+from .followed import judge_followed as judge_followed
+from .followed import register_near as register_near
 from .held import judge_case as judge_case
 from .held import judge_held as judge_held
 from .held import polarities_at as polarities_at

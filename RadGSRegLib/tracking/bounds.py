@@ -1,0 +1,58 @@
+"""The numbers that decide how a run is followed: value, unit, evidence.
+
+Each stands here once. Measured on simulated runs (`Testing/benchmarks/bench_tracking.py`); "No
+evidence" means that no measurement says so.
+"""
+
+# The motion
+
+# Before a run says itself how it moves: accelerations, mm and degrees per frame and frame. A bone
+# that takes 5 mm a frame at its fastest and turns back within 14 frames accelerates by 2.2.
+ACCELERATION_MM = 2.0
+ACCELERATION_DEG = 1.5
+# What the first frame says nothing of: how fast the bone moves, per frame.
+VELOCITY_MM = 5.0
+VELOCITY_DEG = 3.0
+# A run's own acceleration is taken from predictions over so many frames, the worst of them. Smooth
+# motion is predicted worse over many frames than over few.
+HORIZONS = (1, 2, 4, 8)
+# And is no less than this, per frame and frame. No evidence.
+LEAST_ACCELERATION_MM = 0.05
+LEAST_ACCELERATION_DEG = 0.05
+
+# One frame
+
+# Steps of the last two stages: with three and four instead of five and six the errors of eight
+# frames stayed at 0.02 to 0.14 mm, in three quarters of the time (docs/experiments/tracking.md).
+MIDDLE_STEPS = 4
+FINE_STEPS = 3
+# Prediction and last pose are both followed where they put the surface so far apart, mm. No
+# evidence.
+TWO_STARTS_MM = 0.5
+# A picture whose noise is so large, in units of its range, shows nothing else. Read-out noise alone
+# had 0.12 and more, X-rays up to 0.03 (bench_tracking.py, realistic and hard).
+NOISE_ALONE = 0.09
+
+# Whether a pose that follows from another is that bone's
+
+# Beyond this many deviations of the prediction a pose is no continuation. No evidence.
+GATE = 4.0
+# Nor one that was judged in full, where it is also so far away, mm: half the way to the next level.
+LEVEL_JUMP_MM = 15.0
+# Nor where it explains the weakest view, or its edges, worse than the last one that was judged in
+# full, by so much. No evidence.
+SCORE_DROP = 0.15
+# A pose so far from the middle of those beside it, mm, jumps: more than so many times as far as is
+# usual in this run.
+JUMP_MM = 2.0
+JUMP_TIMES = 5.0
+
+# A bone that was lost
+
+# It is searched for within so many deviations of the prediction, at least and at most this far, mm
+# and degrees. No evidence.
+SEARCH_DEVIATIONS = 3.0
+SEARCH_MM = (12.0, 45.0)
+SEARCH_DEG = (12.5, 25.0)
+# So many other frames are tried where the first cannot be registered.
+OTHER_ANCHORS = 4
