@@ -247,29 +247,33 @@ class _Maker:
     def _picture(self, drawn: Drawn, name: str, view: int, number: int) -> NDArray[Any]:
         p, finish = self._p, drawn.finish
         rng = np.random.default_rng([self._seed, 2, view, number])
-        blank = self._motion.is_blank(number)
+        blank, attenuation = self._motion.is_blank(number), None
         if blank:
-            # The read-out's noise alone; without any noise nothing.
+            # The read-out's noise alone, which a device's window then makes large.
             faint = finish.electronic / max(finish.photons, 1.0) * 0.05
-            shape = (p.size_px, p.size_px)
-            signal = (faint * np.abs(rng.standard_normal(shape))).astype(np.float32)
+            noise = faint * np.abs(rng.standard_normal((p.size_px, p.size_px)))
+            signal = np.maximum(noise, 1e-6).astype(np.float32)
         else:
             lengths = mass_lengths_of(self._stage.parts, drawn, drawn.cameras[name], None)
             signal, attenuation = detected(lengths, self._stage.spectrum, p, finish, rng)
         if not p.display:
             plain = finish.photons <= 0 and finish.blur_mm <= 0
-            if blank:
+            if blank and plain:
                 return np.zeros(signal.shape, np.float32)
-            if plain and attenuation is not None:
+            if not blank and plain and attenuation is not None:
                 return np.maximum(attenuation, 0.0).astype(np.float32)
             return -np.log(np.maximum(signal, 1e-6)).astype(np.float32)
         if name not in self._masks:
             still = np.random.default_rng([self._seed, 3, view])
             self._masks[name] = collimator_mask(finish.collimator, p.size_px, p.size_px, still)
         mask = self._masks[name]
-        if name not in self._windows:
-            self._windows[name] = finish.curve.measured(signal, mask > 0.5)
-        grey = np.rint(finish.curve.shown(signal, self._windows[name]) * mask)
+        if blank:
+            window = finish.curve.measured(signal, mask > 0.5)
+        else:
+            if name not in self._windows:
+                self._windows[name] = finish.curve.measured(signal, mask > 0.5)
+            window = self._windows[name]
+        grey = np.rint(finish.curve.shown(signal, window) * mask)
         stored: NDArray[Any] = grey.astype(np.uint8 if finish.curve.bits <= 8 else np.uint16)
         return stored
 
