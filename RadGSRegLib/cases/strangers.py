@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from .spine_json import LEVEL_FOLDER, SPINE_JSON, SPINE_SCHEMA
+from .track_json import TRACK_JSON, TRACK_SCHEMA
 
 _STANDARDISED = "standardised.json"
 _RECORDS = {
@@ -17,6 +18,7 @@ _RECORDS = {
     "paper.json": "radgsreg/paper",
     "levels.json": "radgsreg/levels",
     SPINE_JSON: SPINE_SCHEMA,
+    TRACK_JSON: TRACK_SCHEMA,
     _STANDARDISED: "radgsreg/standardised",
     "surface.json": "radgsreg/surface",
     "calibration.json": "radgsreg/calibration",
@@ -24,8 +26,8 @@ _RECORDS = {
 }
 """The files that say that a folder is one of results, and what they say."""
 _RESULTS = re.compile(
-    r"(registration|reconstruction|evaluation|paper|spine|levels|calibration)\.(json|md|csv)|ct_to_world\.tfm|"
-    r"spine_ct_to_world\.h5|"
+    r"(registration|reconstruction|evaluation|paper|spine|track|levels|calibration)\.(json|md|csv)|ct_to_world\.tfm|"
+    r"spine_ct_to_world\.h5|film\.webp|"
     r"refined_views\.json|(reconstruction|vertebra|bone|bone_density)\.nii\.gz|gaussians\.ply|axes\.tfm|"
     r"(beads|matrix|opencv|mayacam|corrected)_.+\.(png|txt|yml|tif)|rtk\.xml|beads\.json|holder\.stl|"
     r"surface\.(json|stl|ply|obj)|report\.html|overlay_.+\.png|runs\.csv|"
@@ -35,6 +37,9 @@ _RESULTS = re.compile(
 _OF_STANDARDISED = re.compile(
     r"standardised\.json|views\.json|standard_.+\.png|[A-Za-z0-9_-]+\.tif"
 )
+FRAMES = "frames"
+"""The folder with the pose of each frame of a run."""
+_POSE = re.compile(r"\d+_ct_to_world\.tfm")
 _REVIEW = {"review.json": "radgsreg/review"}
 _OF_A_REVIEW = re.compile(r"review\.json|reviewed")
 _OF_THE_SYSTEM = {"thumbs.db", "desktop.ini", "lost+found"}
@@ -64,6 +69,8 @@ def refuse_strangers(folder: str | os.PathLike[str], *, reviews: bool = False) -
     if _is_record(place / _STANDARDISED, _RECORDS[_STANDARDISED]):
         known.append(_OF_STANDARDISED)
     levels = [level.name for level in _level_folders(place)]
+    if _is_record(place / TRACK_JSON, TRACK_SCHEMA) and _only_poses(place / FRAMES):
+        names = [name for name in names if name != FRAMES]
     for level in levels:
         refuse_strangers(place / level, reviews=reviews)
     names = [name for name in names if name not in levels]
@@ -75,6 +82,24 @@ def refuse_strangers(folder: str | os.PathLike[str], *, reviews: bool = False) -
             f"holds files that are no results of this program: {others[0]}{more}",
             "name a new or an empty folder",
         )
+
+
+def files_of_frames(folder: str | os.PathLike[str]) -> list[Path]:
+    """What a ``track.json`` in a folder has beside it, itself too, relative to the folder; none
+    where there is no such record. What is no result is not among them."""
+    place = Path(folder)
+    if not _is_record(place / TRACK_JSON, TRACK_SCHEMA):
+        return []
+    poses = sorted((place / FRAMES).iterdir()) if (place / FRAMES).is_dir() else []
+    own = [Path(FRAMES) / path.name for path in poses if _POSE.fullmatch(path.name)]
+    return [Path(name) for name in (TRACK_JSON, "track.csv", "film.webp")] + own
+
+
+def _only_poses(folder: Path) -> bool:
+    """Whether a folder, no link, holds poses of frames only."""
+    if not folder.is_dir() or folder.is_symlink():
+        return False
+    return all(_POSE.fullmatch(p.name) or p.name.startswith(".") for p in folder.iterdir())
 
 
 def files_of_levels(folder: str | os.PathLike[str]) -> list[Path]:

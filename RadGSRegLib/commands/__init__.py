@@ -21,6 +21,7 @@ from . import (
     simulate,
     standardize,
     surface,
+    track,
 )
 from .command import Command, Outcome
 from .running import rendered_by
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Command] = {
     for module in (
         demo,
         register,
+        track,
         reconstruct,
         simulate,
         segment,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MASK = "vertebra.nii.gz"
 BONE, BONE_DENSITY, AXES = "bone.nii.gz", "bone_density.nii.gz", "axes.tfm"
 REFINED_VIEWS = "refined_views.json"
-SPINE = "spine.json"
+SPINE, TRACK = "spine.json", "track.json"
 OF_ONE_VERTEBRA = (
     "registration.json",
     "ct_to_world.tfm",
@@ -48,14 +48,14 @@ def results_folder(out: str, interrupt: Interrupt) -> Iterator[Path]:
     so do the levels of an earlier ``spine.json``, and one vertebra's pose where this is of several.
     InputError for a folder that holds anything but results of this program.
     """
-    from ..cases import OutputFolder, files_of_levels, refuse_strangers
+    from ..cases import OutputFolder, files_of_frames, files_of_levels, refuse_strangers
 
     refuse_strangers(out)
     with OutputFolder(out) as stage:
         yield stage
         interrupt.hold()
-        before = [*map(Path, OF_ITS_VOLUME), *files_of_levels(out)]
-        if (stage / SPINE).exists():
+        before = [*map(Path, OF_ITS_VOLUME), *files_of_levels(out), *files_of_frames(out)]
+        if (stage / SPINE).exists() or (stage / TRACK).exists():
             before += map(Path, OF_ONE_VERTEBRA)
         earlier = [name for name in before if not (stage / name).exists()]
     for name in earlier:

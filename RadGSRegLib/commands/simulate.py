@@ -27,6 +27,7 @@ from .arguments import (
 )
 from .command import Command, Outcome
 from .running import results_folder, torch_device
+from .simulate_frames import add_frames, check_frames, simulate_frames
 
 if TYPE_CHECKING:
     from ..calibration import Beads
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pixels", metavar="P", type=whole(16, 4096), help="along its edges (default 488)"
     )
     _add_beads(parser)
+    add_frames(parser)
     parser.add_argument("--count", type=whole(1), default=1, help="how many cases (default 1)")
     # Noise is drawn of what was rounded: a seed is to give the same case on every machine.
     add_device(parser, "what follows the rays; auto: CUDA where it works", default="cpu")
@@ -117,6 +119,7 @@ def _add_beads(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Refuse half a source of anatomy, and two, and a path without a number of views."""
+    check_frames(args)
     if args.path is not None and args.views is None:
         raise InputError("--path", "is of use only with --views")
     if args.no_patient and args.beads is None:
@@ -151,6 +154,10 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
             seed = args.seed + number
             part = progress.part(number / args.count, (number + 1) / args.count)
             folder = stage if args.count == 1 else stage / f"{args.realism}-{seed}"
+            if args.frames is not None:
+                known = source or _phantom_ct(args, seed)
+                simulate_frames(args, known, _parameters(args), seed, folder, part)
+                continue
             phantom = _phantom_of(beads)
             if phantom is not None and args.no_patient:
                 made = simulate_beads(
@@ -170,7 +177,7 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
                 _write_grids(args, views, truth, folder / GRIDS)
             if beads is not None:
                 write_beads(folder / "beads.json", beads)
-    each = "phantom" if args.no_patient else "case"
+    each = "phantom" if args.no_patient else "case" if args.frames is None else "run"
     what = f"a {each}" if args.count == 1 else f"{args.count} {each}s"
     notes = source.notes if source is not None else ()
     lines = (f"simulated {what}: {args.out}", *(f"note: {note}" for note in notes))
@@ -214,7 +221,6 @@ def _simulate(
     seed: int,
     progress: Progress,
 ) -> SimulatedCase:
-    from ..phantom import LABELS
     from ..simulation import Prepared, simulate_case, simulate_phantom_case
 
     prepared = Prepared(
@@ -222,8 +228,7 @@ def _simulate(
     )
     parameters = _parameters(args)
     if source is None:
-        names = {str(number): name for name, number in LABELS.items()}
-        target = names.get(args.label, args.label or "L3")
+        target = _target(args)
         return simulate_phantom_case(seed, parameters, target, progress=progress, prepared=prepared)
     return simulate_case(
         source.ct,
@@ -235,6 +240,22 @@ def _simulate(
         prepared=prepared,
         progress=progress,
     )
+
+
+def _phantom_ct(args: argparse.Namespace, seed: int) -> CtCase:
+    """The built-in phantom's CT and labels alone."""
+    from ..simulation import SimulationParameters, simulate_phantom_case
+
+    small = SimulationParameters.preset("clean").with_field(200.0, 16)
+    return simulate_phantom_case(seed, small, _target(args)).case
+
+
+def _target(args: argparse.Namespace) -> str:
+    """The phantom's vertebra, by its name where a number names it."""
+    from ..phantom import LABELS
+
+    names = {str(number): name for name, number in LABELS.items()}
+    return str(names.get(args.label, args.label or "L3"))
 
 
 def _parameters(args: argparse.Namespace) -> SimulationParameters:

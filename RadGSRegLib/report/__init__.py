@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .canvas import blank_figure as blank_figure
     from .canvas import png_bytes as png_bytes
     from .drawing import Drawing as Drawing
+    from .film import film_webp as film_webp
     from .levels import Mark as Mark
     from .levels import levels_png as levels_png
     from .overlay import brightness as brightness
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from .spine_page import spine_report_html as spine_report_html
     from .spine_results import write_spine_results as write_spine_results
     from .standard import standard_png as standard_png
+    from .track import track_png as track_png
+    from .track_page import track_report_html as track_report_html
+    from .track_results import write_track_results as write_track_results
 
 _FILES = {
     "calibration": "BeadPicture Table beads_png calibration_html",
@@ -51,7 +55,11 @@ _FILES = {
     "spine": "LevelOutline level_outlines spine_overlay_png",
     "spine_page": "spine_report_html",
     "spine_results": "write_spine_results",
+    "film": "film_webp",
     "standard": "standard_png",
+    "track": "track_png",
+    "track_page": "track_report_html",
+    "track_results": "write_track_results",
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names.split()}
 

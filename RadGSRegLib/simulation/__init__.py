@@ -12,6 +12,7 @@ from .case import simulate_case as simulate_case
 from .files import write_grids as write_grids
 from .files import write_simulated_beads as write_simulated_beads
 from .files import write_simulated_case as write_simulated_case
+from .files import write_simulated_run as write_simulated_run
 from .grid_plate import GridPicture as GridPicture
 from .grid_plate import simulate_grids as simulate_grids
 from .materials import SOFT_LIMIT_HU as SOFT_LIMIT_HU

@@ -1,5 +1,6 @@
 """Simulated cases as folders in the form of the contract, with ``truth.json`` beside."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,10 +20,12 @@ from ..cases import (
     write_tiff,
     write_views,
 )
+from ..system import ProgressCallable
 from ..vertebrae import vertebra_level
 from .bead_case import SimulatedBeads
 from .case import SimulatedCase
 from .grid_plate import GridPicture
+from .run import SimulatedRun
 
 
 def write_simulated_case(simulated: SimulatedCase, folder: str | os.PathLike[str]) -> Path:
@@ -46,6 +49,42 @@ def write_simulated_case(simulated: SimulatedCase, folder: str | os.PathLike[str
         )
         _write_stored(stage, case.views, simulated.grey)
         write_json(simulated.truth, stage / "truth.json")
+    return Path(folder) / "case.json"
+
+
+def write_simulated_run(
+    run: SimulatedRun,
+    folder: str | os.PathLike[str],
+    progress: ProgressCallable | None = None,
+) -> Path:
+    """Write a run as `write_simulated_case` writes a case, with a folder of frames for each view:
+    ``ap/0000.tif`` and so on; whole or not at all. Returns the path of ``case.json``. Raises
+    InputError where the folder cannot be written."""
+    case = run.case
+    with OutputFolder(folder) as stage:
+        write_case(
+            stage,
+            case.ct,
+            case.labels,
+            case.label,
+            case.views,
+            {n: name for n, name in case.label_names.items() if vertebra_level(name)},
+            start_ct_to_world=np.array(run.truth["start_ct_to_world"]),
+        )
+        places = {view.name: stage / file_stem(view.name).lower() for view in case.views}
+        for place in places.values():
+            place.with_suffix(".tif").unlink()
+            place.mkdir()
+        path = stage / "views.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for entry in content["views"]:
+            entry["image"] = places[entry["name"]].name
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        for number, pictures in enumerate(run.pictures(progress)):
+            for view in case.views:
+                name = places[view.name] / f"{number:04d}.tif"
+                _write_grey(pictures[view.name], view.pixel_spacing_mm, name)
+        write_json(run.truth, stage / "truth.json")
     return Path(folder) / "case.json"
 
 

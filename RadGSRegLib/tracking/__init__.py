@@ -10,5 +10,4 @@ from .motion import Moving as Moving
 from .motion import agility_of as agility_of
 from .track import track_case as track_case
 from .types import Track as Track
-from .types import TrackedFrame as TrackedFrame
 from .types import TrackOptions as TrackOptions

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cases import Found
 from ..geometry import Array
 from ..registration import Arrangement, Registration, RegistrationOptions, Status
 from ..system import Progress
@@ -22,7 +23,6 @@ from .fitting import (
     searched,
 )
 from .motion import Agility, MotionModel, Moving
-from .types import Found
 
 _EVIDENCE = (
     "weakest_score",

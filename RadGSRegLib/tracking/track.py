@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ..cases import Run
+from ..cases import Run, TrackedFrame
 from ..errors import InputError
 from ..geometry import Array, Rigid
 from ..registration import (
@@ -28,7 +28,7 @@ from .anchor import Anchor, find_anchor
 from .fitting import Fit, Frames, error_parts_mm, scores_of, signs_of
 from .following import Follower, Measured, Reference, evidence_of
 from .motion import Agility, MotionModel, Moving, agility_of
-from .types import Track, TrackedFrame, TrackOptions
+from .types import Track, TrackOptions
 
 _ORDER = ("failed", "uncertain", "ok")
 

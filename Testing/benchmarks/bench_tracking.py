@@ -150,7 +150,8 @@ def _line(row: dict[str, Any]) -> str:
         f"| {row['seed']} | {np.median(errors):.2f}, {max(errors):.2f} | {max(smoothed):.2f} | "
         f"{len(ok)} of {len(frames) - len(gaps)} | {100 * within:.0f} % | "
         f"{sum(map(silent, frames))} | {row['drift_mm']:.2f} | {gap} | "
-        f"{row['frames_per_s']:.2f}, {row['following_per_s']:.2f} | {row['frames_per_cpu_s']:.2f} | "
+        f"{row['frames_per_s']:.2f}, {row['following_per_s']:.2f} | "
+        f"{row['frames_per_cpu_s']:.2f} | "
         f"{row['said']} |"
     )
 
