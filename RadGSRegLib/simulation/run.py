@@ -27,6 +27,8 @@ _OWN_PERIODS = (40.0, 120.0)
 # How far vertebrae move against the spine, beside where they are drawn.
 _OWN_MM, _OWN_DEG = 0.7, 1.0
 _WAVES = 3
+# A device's window is set on so many frames across the run.
+_WINDOW_FRAMES = 6
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,27 @@ class _Maker:
             for view, name in enumerate(drawn.cameras)
         }
 
+    def _window(self, name: str, view: int) -> tuple[float, float, float]:
+        """The display's window of a view: as wide as frames across the whole run need it."""
+        if name not in self._windows:
+            last = self._motion.frames - 1
+            across = [round(last * n / (_WINDOW_FRAMES - 1)) for n in range(_WINDOW_FRAMES)]
+            finish, windows = self._stage.drawn.finish, []
+            for number in dict.fromkeys(across):
+                rng = np.random.default_rng([self._seed, 4, view, number])
+                signal, _ = self._signal(self._moved(number), name, rng)
+                windows.append(finish.curve.measured(signal))
+            floors, lows, highs = zip(*windows, strict=True)
+            self._windows[name] = min(floors), min(lows), max(highs)
+        return self._windows[name]
+
+    def _signal(
+        self, drawn: Drawn, name: str, rng: np.random.Generator
+    ) -> tuple[Image, Image | None]:
+        """What the detector measures of a view."""
+        lengths = mass_lengths_of(self._stage.parts, drawn, drawn.cameras[name], None)
+        return detected(lengths, self._stage.spectrum, self._p, drawn.finish, rng)
+
     def _moved(self, number: int) -> Drawn:
         poses, drawn = self._moves[number], self._stage.drawn
         if drawn.trunk is None:
@@ -254,8 +277,7 @@ class _Maker:
             noise = faint * np.abs(rng.standard_normal((p.size_px, p.size_px)))
             signal = np.maximum(noise, 1e-6).astype(np.float32)
         else:
-            lengths = mass_lengths_of(self._stage.parts, drawn, drawn.cameras[name], None)
-            signal, attenuation = detected(lengths, self._stage.spectrum, p, finish, rng)
+            signal, attenuation = self._signal(drawn, name, rng)
         if not p.display:
             plain = finish.photons <= 0 and finish.blur_mm <= 0
             if blank and plain:
@@ -267,12 +289,8 @@ class _Maker:
             still = np.random.default_rng([self._seed, 3, view])
             self._masks[name] = collimator_mask(finish.collimator, p.size_px, p.size_px, still)
         mask = self._masks[name]
-        if blank:
-            window = finish.curve.measured(signal, mask > 0.5)
-        else:
-            if name not in self._windows:
-                self._windows[name] = finish.curve.measured(signal, mask > 0.5)
-            window = self._windows[name]
+        own = finish.curve.measured(signal, mask > 0.5) if blank else None
+        window = own or self._window(name, view)
         grey = np.rint(finish.curve.shown(signal, window) * mask)
         stored: NDArray[Any] = grey.astype(np.uint8 if finish.curve.bits <= 8 else np.uint16)
         return stored

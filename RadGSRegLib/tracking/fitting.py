@@ -177,6 +177,20 @@ def judged_in_full(
     return Fit(done, fit.arrangement)
 
 
+def least_shown(scene: Scene, ct_to_world: Array) -> tuple[float, str]:
+    """Return the share of the bone's surface that the view shows which shows the least of it, and
+    that view's name: what is outside the picture, burnt out or behind a collimator is not shown."""
+    points_world = Rigid(ct_to_world).apply(scene.distance_points_ct)
+    least = (1.0, "")
+    for view in scene.views:
+        rows, columns = view.valid.shape
+        column, row = np.rint(view.camera.project(points_world)).astype(int).T
+        inside = (column >= 0) & (row >= 0) & (column < columns) & (row < rows)
+        shown = inside & view.valid[row.clip(0, rows - 1), column.clip(0, columns - 1)]
+        least = min(least, (float(shown.mean()), view.name))
+    return least
+
+
 def error_parts_mm(case: Case, registration: Registration, points_ct: Array) -> dict[str, float]:
     """Split the expected error of a pose seen by one view: along its line of sight, and across."""
     (view,) = case.views

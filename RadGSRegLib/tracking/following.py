@@ -20,6 +20,7 @@ from .fitting import (
     followed,
     judged_in_full,
     leads_of,
+    least_shown,
     searched,
 )
 from .motion import Agility, MotionModel, Moving
@@ -180,28 +181,28 @@ class Follower:
         apart = picture.scene.distance_mm(predicted.ct_to_world, last.ct_to_world)
         if apart > bounds.TWO_STARTS_MM:
             starts.append(last)
-        leads, reference = chain.reference.leads, chain.reference
+        leads = chain.reference.leads
         fit = followed(picture, starts, self._signs, leads, self._options)
-        done = self._judged(chain, fit, predicted, reference, found)
+        done = self._judged(chain, picture, fit, predicted, found)
         # After a gap a search is of more use than more rounds.
         if done.status != "ok" and not chain.lost:
             fit = followed(picture, starts, self._signs, leads, self._options, thorough=True)
-            again = self._judged(chain, fit, predicted, reference, found)
+            again = self._judged(chain, picture, fit, predicted, found)
             if _rank(again.status) >= _rank(done.status):
                 return again
         return done
 
     def _judged(
-        self, chain: _Chain, fit: Fit, predicted: Moving, reference: Reference, found: Found
+        self, chain: _Chain, picture: Picture, fit: Fit, predicted: Moving, found: Found
     ) -> Measured:
         """Whether a fit goes on with the chain: its own verdict, and that it is no other bone's."""
-        registration = fit.registration
+        registration, reference = fit.registration, chain.reference
         status, reason = registration.status, registration.reason
         surprise = self.model.surprise(predicted, registration.ct_to_world, registration.covariance)
         doubt = self._doubt(chain, registration, surprise, reference)
         if status == "ok" and doubt:
             status, reason = "uncertain", doubt
-        return Measured(status, reason, found, fit, surprise)
+        return _shown(Measured(status, reason, found, fit, surprise), picture)
 
     def _doubt(
         self,
@@ -259,7 +260,7 @@ class Follower:
                 f"the pose is {moved_mm:.0f} mm from where the motion so far leads; it may be "
                 "another bone's"
             )
-        return Measured(status, reason, found, fit, surprise, in_full=True)
+        return _shown(Measured(status, reason, found, fit, surprise, in_full=True), picture)
 
     def _searched(
         self,
@@ -293,6 +294,17 @@ class Follower:
         elif done.status != "ok":
             chain.reference = replace(chain.reference, trusted=False)
         chain.frame, chain.fit, chain.lost = frame, done.fit, 0
+
+
+def _shown(measured: Measured, picture: Picture) -> Measured:
+    """No `ok` where a view shows too little of the bone to say where it is."""
+    if measured.status != "ok" or measured.fit is None:
+        return measured
+    share, name = least_shown(picture.scene, measured.fit.arrangement.ct_to_world)
+    if share >= bounds.LEAST_SHOWN:
+        return measured
+    reason = f"{name} shows only {100 * share:.0f} % of the bone; the rest is outside or burnt out"
+    return replace(measured, status="uncertain", reason=reason)
 
 
 def _rank(status: Status) -> int:
