@@ -38,6 +38,7 @@ ENTRIES = [
     "calibration.resect",
     "cases.labels_of",
     "cases.read_case",
+    "cases.read_run",
     "cases.read_views",
     "cases.write_case",
     "drr.Voxels",
@@ -69,6 +70,7 @@ ENTRIES = [
     "simulation.simulate_beads",
     "simulation.simulate_phantom_case",
     "tensors.Lenses",
+    "tracking.track_case",
 ]
 
 

@@ -13,7 +13,6 @@ import registration_scenes
 import tifffile
 from registration_scenes import QUICK, TARGET, one_thread, phantom
 
-from RadGSRegLib.cli import main
 from RadGSRegLib.cases import (
     OutputFolder,
     TrackRecord,
@@ -22,6 +21,7 @@ from RadGSRegLib.cases import (
     refuse_strangers,
     run_of,
 )
+from RadGSRegLib.cli import main
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import transform_points
 from RadGSRegLib.report import write_track_results

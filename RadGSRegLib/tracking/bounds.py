@@ -29,6 +29,8 @@ FINE_STEPS = 3
 # Prediction and last pose are both followed where they put the surface so far apart, mm. No
 # evidence.
 TWO_STARTS_MM = 0.5
+# And go on from the coarse stage where they score so close to each other. No evidence.
+CLOSE_START = 0.03
 # A picture whose noise is so large, in units of its range, shows nothing else. X-rays had up to
 # 0.002 (realistic, trunk, seeds 82300 and 82301).
 NOISE_ALONE = 0.09
@@ -58,5 +60,7 @@ JUMP_TIMES = 5.0
 SEARCH_DEVIATIONS = 3.0
 SEARCH_MM = (12.0, 45.0)
 SEARCH_DEG = (12.5, 25.0)
+# At most so many frames pass until a bone that is not `ok` is judged in full again. It saves time.
+PAUSE = 7
 # So many other frames are tried where the first cannot be registered.
 OTHER_ANCHORS = 4

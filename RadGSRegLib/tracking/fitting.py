@@ -130,7 +130,11 @@ def followed(
         return [Hypothesis(one, signs) for one in done]
 
     coarse = refiner.distinct(refined(stages.coarse, starts))
-    kept = coarse if thorough else [h for h in coarse if h.score >= coarse[0].score - 0.03]
+    kept = (
+        coarse
+        if thorough
+        else [h for h in coarse if h.score >= coarse[0].score - bounds.CLOSE_START]
+    )
     middle = refiner.distinct(refined(middle_stage, [h.arrangement for h in kept]))
     fine = refined(fine_stage, [middle[0].arrangement])[0]
     # Another place that the other start led to.

@@ -40,8 +40,6 @@ _EVIDENCE = (
     "depth_error_mm",
     "in_plane_error_mm",
 )
-# At most so many frames pass until a bone that is not `ok` is judged in full again.
-_PAUSE = 7
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,7 @@ class Follower:
                 again = self._in_full(chain, picture, predicted, done, progress)
                 if _rank(again.status) >= _rank(done.status):
                     done = again
-                chain.pause = 0 if again.status == "ok" else min(2 * chain.pause + 1, _PAUSE)
+                chain.pause = 0 if again.status == "ok" else min(2 * chain.pause + 1, bounds.PAUSE)
                 chain.wait = chain.pause
         if done.fit is None or done.status == "failed":
             chain.lost += 1

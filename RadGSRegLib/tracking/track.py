@@ -46,7 +46,7 @@ def track_case(
     The first frame that shows something is registered by itself, from clicks or a start; where that
     is not `ok`, others are. From there each frame is refined from where the motion leads and from
     the last pose, forwards and backwards. A bone that is lost is searched for again, and judged in
-    full. All poses that are `ok` are smoothed together (math.md 8).
+    full. All poses that are `ok` are smoothed together (math.md 7).
 
     Args:
         run: CT, labels, and X-rays in frames (`cases.read_run`).
