@@ -55,7 +55,16 @@ def test_commands_of_the_readme_parse() -> None:
             if words and words[0].endswith("radgsreg"):
                 seen.add(parser.parse_args(words[1:]).command)
     wanted = {"demo", "register", "reconstruct", "simulate", "evaluate", "info"}
-    more = {"segment", "pretrain", "levels", "standardize", "surface", "beads", "calibrate"}
+    more = {
+        "segment",
+        "track",
+        "pretrain",
+        "levels",
+        "standardize",
+        "surface",
+        "beads",
+        "calibrate",
+    }
     assert seen == wanted | more
 
 

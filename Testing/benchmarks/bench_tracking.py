@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/bench_tracking.py --seeds 82310 82313 [--frames 60] [--blank 25:35]
         [--motion-mm 5] [--motion-deg 3] [--anatomy phantom|trunk|ct] [--realism realistic]
-        [--trouble none|late|one-plane] [--size-px 488]
+        [--trouble none|late|one-plane] [--size-px 488] [--steps 4 3]
 
 Simulated runs of two planes (`simulation.simulate_run`), from clicks in the first frame. For each
 seed: the errors (mTRE, mm) of frames as measured and of frames as smoothed, how many frames are
@@ -35,7 +35,7 @@ from RadGSRegLib.simulation import (
     simulate_phantom_case,
     simulate_run,
 )
-from RadGSRegLib.tracking import Track, track_case
+from RadGSRegLib.tracking import Track, bounds, track_case
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared/data"
 _OF_THE_CT = {26: "S1", 27: "L5", 28: "L4", 29: "L3", 30: "L2", 31: "L1", 32: "T12", 33: "T11"}
@@ -174,10 +174,19 @@ def main() -> None:
     parser.add_argument("--anatomy", choices=("phantom", "trunk", "ct"), default="phantom")
     parser.add_argument("--realism", default="realistic")
     parser.add_argument("--trouble", choices=("none", "late", "one-plane"), default="none")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs=2,
+        metavar=("MIDDLE", "FINE"),
+        help="steps of the last two stages, in place of those of the bounds",
+    )
     parser.add_argument("--size-px", type=int, default=488)
     parser.add_argument("--data", type=Path, default=DATA, help="the shared data")
     parser.add_argument("--rows", type=Path, help="lines of JSON to add to")
     args = parser.parse_args()
+    if args.steps is not None:
+        bounds.MIDDLE_STEPS, bounds.FINE_STEPS = args.steps
     print(
         "| seed | measured: median, most | smoothed, most | ok | within twice the expected | "
         "silent failures | drift | blank: smoothed, most | frames/s, without the first | "
