@@ -202,7 +202,7 @@ def write(here, args, out, behaviour, pose, write_reconstruction):
     names = {label: name for label, name in zip(values, names) if label in asked}
     statuses = here.with_name("statuses")
     statuses = json.loads(statuses.read_text()) if statuses.exists() else {}
-    order = sorted(names)
+    order = sorted(names, key=names.get)
     levels = {}
     for number, label in enumerate(order):
         name, own = names[label], out / f"level_{label}"
@@ -306,10 +306,6 @@ def load_nodes(folder: Path) -> tuple[Any, Any]:
     return ct, slicer_startup.load_segmentation(folder / "seg.nii.gz", {22: "L3"})
 
 
-LEVELS = {"L2": 21, "L3": 22, "L4": 23}
-"""Names and label values of `three_levels`."""
-
-
 def three_levels(ct: Any, segmentation: Any) -> dict[str, str]:
     """Add L2 above the ball and L4 below it to its segmentation; returns the identifiers of all."""
     ids = {"L3": segmentation.GetSegmentation().GetNthSegmentID(0)}
@@ -319,7 +315,6 @@ def three_levels(ct: Any, segmentation: Any) -> dict[str, str]:
         labels[slices, 12:24, 12:24] = 1
         ids[name] = segmentation.GetSegmentation().AddEmptySegment(f"vertebrae_{name}", name)
         slicer.util.updateSegmentBinaryLabelmapFromArray(labels, segmentation, ids[name], ct)
-        segmentation.GetSegmentation().GetSegment(ids[name]).SetLabelValue(LEVELS[name])
     return ids
 
 

@@ -18,7 +18,7 @@ pytest.importorskip("PySide6.QtWidgets", reason="PySide6 does not load here", ex
 
 import panel_scene
 import slicer_startup
-from panel_scene import LEVELS, Library
+from panel_scene import Library
 
 from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import transform_points
@@ -74,8 +74,12 @@ def test_a_list_registers_all_and_bends_the_ct(library: Library, nodes: Any) -> 
     result = register(nodes)
     assert isinstance(result, SpineResult)
     arguments = json.loads(library.read("arguments"))
-    assert arguments[arguments.index("--labels") + 1] == "22,21,23"
-    assert (result.status, result.begunWith, list(result.levels)) == ("ok", "L3", list(LEVELS))
+    assert arguments[arguments.index("--labels") + 1] == "1,2,3"
+    assert (result.status, result.begunWith, list(result.levels)) == (
+        "ok",
+        "L3",
+        ["L2", "L3", "L4"],
+    )
     assert ct.GetParentTransformNode() is result.transformNode
     assert segmentation.GetParentTransformNode() is result.transformNode
     assert not result.transformNode.IsLinear()
@@ -100,7 +104,7 @@ def test_a_scene_keeps_what_belongs_together(library: Library, nodes: Any, tmp_p
     ids = {level.name: level.segment for level in levelsOf(result.transformNode)}
     segmentation = nodes[1].GetSegmentation()
     assert {n: segmentation.GetSegment(id_).GetName() for n, id_ in ids.items()} == {
-        name: name for name in LEVELS
+        name: name for name in ("L2", "L3", "L4")
     }
     scene = slicer.mrmlScene
     for kind in ("vtkMRMLVolumeNode", "vtkMRMLModelNode", "vtkMRMLSegmentationNode"):
@@ -159,7 +163,7 @@ def test_a_folder_of_several_is_loaded_again(library: Library, nodes: Any, tmp_p
     result = RadGSReg.RadGSRegLogic().loadResult(tmp_path / "kept", ct, segmentation)
     assert isinstance(result, SpineResult)
     assert ct.GetParentTransformNode() is result.transformNode
-    assert result.first.outputFolder == tmp_path / "kept" / "level_22"
+    assert result.first.outputFolder == tmp_path / "kept" / "level_1"
     count = slicer.mrmlScene.GetNumberOfNodes()
     (tmp_path / "kept" / "spine_ct_to_world.h5").unlink()
     with pytest.raises(InputError, match=r"spine_ct_to_world\.h5: does not exist"):
