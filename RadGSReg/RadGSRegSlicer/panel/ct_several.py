@@ -11,6 +11,8 @@ from ..scene import levels
 from ..scene.segments import segmentIds
 from .step import Step, fillTable
 
+_ROW_PX = 24
+
 
 def together(parameters: Any) -> list[str]:
     """The segments to register, the chosen one first; that alone unless others are ticked too."""
@@ -35,6 +37,7 @@ class SeveralControls:
         table.setColumnCount(len(headers))
         table.setHorizontalHeaderLabels(headers)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        table.verticalHeader().setDefaultSectionSize(_ROW_PX)
         table.connect("itemChanged(QTableWidgetItem*)", self._onTicked)
         ui.severalAllButton.connect("clicked(bool)", lambda *args: self._take(self._rows))
         ui.severalNoneButton.connect("clicked(bool)", lambda *args: self._take([]))

@@ -12,6 +12,9 @@ from ..scene.record import ACCEPTED, recordOf
 from ..scene.registeredspine import Motion, RegisteredLevel, levelsOf, motionsOf
 from .step import Step, fillTable
 
+_ROW_PX, _FRAME_PX = 24, 8
+_MOST_ROWS = 6
+
 
 class LevelControls:
     """Shows what came of each vertebra; ``go`` is called with the one to review."""
@@ -21,10 +24,11 @@ class LevelControls:
 
         self._step, self._ui, self._go, ui = step, step.ui, go, step.ui
         table = ui.reviewLevelsTable
-        headers = [_("Vertebra"), _("Verdict"), _("Expected error"), _("Moved"), _("Accepted")]
+        headers = [_("Vertebra"), _("Verdict"), _("Expected"), _("Moved"), _("Accepted")]
         table.setColumnCount(len(headers))
         table.setHorizontalHeaderLabels(headers)
-        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        table.verticalHeader().setDefaultSectionSize(_ROW_PX)
         table.connect("currentCellChanged(int,int,int,int)", self._onSelected)
         ui.reviewPreviousLevelButton.connect("clicked(bool)", lambda *args: self._step_by(-1))
         ui.reviewNextLevelButton.connect("clicked(bool)", lambda *args: self._step_by(1))
@@ -52,6 +56,8 @@ class LevelControls:
         rows = [_row(level, motions.get(level.name)) for level in every]
         with self._step.updating():
             fillTable(ui.reviewLevelsTable, rows, current)
+        height = _ROW_PX * (1 + min(len(rows), _MOST_ROWS)) + _FRAME_PX
+        ui.reviewLevelsTable.minimumHeight = ui.reviewLevelsTable.maximumHeight = height
         text = _("{level}, {number} of {count}")
         ui.reviewLevelLabel.text = text.format(
             level=every[current].name, number=current + 1, count=len(every)

@@ -20,7 +20,7 @@ from ..scene.registeredspine import RegisteredLevel, segmentOf
 from .review_levels import LevelControls
 from .review_nudge import NudgeControls
 from .review_views import ViewControls
-from .review_words import scoreText
+from .review_words import hardenTip, scoreText
 from .step import PanelContext, Step, onPath
 
 _POLL_MS = 40
@@ -313,6 +313,7 @@ class ReviewStep(Step):
         ui.reviewAcceptButton.text = _("Accepted") if accepted else _("Accept")
         several = session is not None and bool(segmentOf(session.transformNode))
         ui.reviewHardenButton.enabled = movable and not several
+        ui.reviewHardenButton.toolTip = hardenTip(several)
         ui.reviewResetButton.enabled = movable
         ui.reviewRefineButton.enabled = movable and not environment.missingPackages()
         ui.reviewUndoButton.enabled = session is not None and bool(session.canUndo)

@@ -1,4 +1,4 @@
-"""Step 5, in words: the scores, or why there are none."""
+"""Step 5, in words: scores or why there are none, and what hardening does."""
 
 from slicer.i18n import tr as _
 
@@ -19,3 +19,13 @@ def scoreText(review: Review | None) -> str:
         return _("Scores: ...")
     views = [f"{name} {score:.3f}" for name, score in review.scores["views"].items()]
     return _("Score {all:.3f}: {views}").format(all=review.scores["score"], views=", ".join(views))
+
+
+def hardenTip(several: bool) -> str:
+    """What hardening does, or why it is not done here."""
+    if several:
+        return _("The CT is bent by several vertebrae; the module Transforms can harden that")
+    return _(
+        "Move the CT itself and take it out of the transform; this can be undone until the scene "
+        "is closed."
+    )
