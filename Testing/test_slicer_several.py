@@ -31,9 +31,11 @@ from RadGSRegLib.simulation import (
 slicer_startup.start()
 
 from RadGSRegSlicer.exchange.spineresults import SpineResult
+from RadGSRegSlicer.operations import simulated
 from RadGSRegSlicer.operations.severalregistration import registrationRequest
 from RadGSRegSlicer.scene.record import recordOf, reportOf
 from RadGSRegSlicer.scene.registeredspine import begunWith, levelsOf, motionsOf, segmentOf
+from RadGSRegSlicer.scene.segments import segmentIds
 
 import RadGSReg
 
@@ -199,14 +201,28 @@ def test_one_segment_is_what_it_was(library: Library, nodes: Any) -> None:
     assert registrationRequest(ct, segmentation, "L3", xrays).segment == "L3"
 
 
+def test_the_truth_is_that_of_each_vertebra(nodes: Any) -> None:
+    ct, segmentation, _ = nodes
+    ids = {
+        segmentation.GetSegmentation().GetSegment(id_).GetName(): id_
+        for id_ in segmentIds(segmentation)
+    }
+    own, other = np.eye(4), np.eye(4)
+    own[0, 3], other[0, 3] = 3.0, 5.0
+    simulated._truthNode(simulated._Truth(own, {ids["L2"]: other}), ct, ids["L3"])
+    logic = RadGSReg.RadGSRegLogic()
+    errors = [logic.errorAgainstTruth(ct, segmentation, name) for name in ("L3", "L2", "L4")]
+    assert errors == [pytest.approx(3.0), pytest.approx(5.0), None]
+
+
 @pytest.mark.slow
 def test_the_real_command_registers_two(tmp_path: Path) -> None:
     parameters = SimulationParameters.preset("realistic").with_field(250.0, 244)
-    simulated = simulate_phantom_case(81700, parameters, spacing_mm=2.0, field="trunk")
-    path = write_simulated_case(simulated, tmp_path / "case")
+    made = simulate_phantom_case(81700, parameters, spacing_mm=2.0, field="trunk")
+    path = write_simulated_case(made, tmp_path / "case")
     content = json.loads(path.read_text())
     ct = slicer_startup.load_volume(path.parent / content["ct"])
-    names = simulated.case.label_names
+    names = made.case.label_names
     segmentation = slicer_startup.load_segmentation(path.parent / content["segmentation"], names)
     logic = RadGSReg.RadGSRegLogic()
     xrays = logic.importXray(path.parent / "views.json")
@@ -218,8 +234,8 @@ def test_the_real_command_registers_two(tmp_path: Path) -> None:
     lps = np.array([-1.0, -1.0, 1.0])
     for name, level in result.levels.items():
         label = next(k for k, v in names.items() if v == name)
-        k, j, i = np.argwhere(simulated.case.labels.array == label)[::400].T
-        points = simulated.case.labels.physical_points(np.stack([i, j, k], axis=1))
+        k, j, i = np.argwhere(made.case.labels.array == label)[::400].T
+        points = made.case.labels.physical_points(np.stack([i, j, k], axis=1))
         for node in (level.transformNode, result.transformNode):
             moved = [slicer_startup.transform_point(node, p * lps) for p in points]
             apart = np.array(moved) * lps - transform_points(np.array(wanted[name]), points)

@@ -74,6 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pixels", metavar="P", type=whole(16, 4096), help="along its edges (default 488)"
     )
+    parser.add_argument(
+        "--trunk",
+        action="store_true",
+        help="the built-in phantom with the vertebrae around L3 whole, 250 mm wide, as several at "
+        "once need",
+    )
     _add_beads(parser)
     parser.add_argument("--count", type=whole(1), default=1, help="how many cases (default 1)")
     # Noise is drawn of what was rounded: a seed is to give the same case on every machine.
@@ -130,6 +136,8 @@ def check(args: argparse.Namespace) -> None:
     volumes = {"--ct": args.ct, "--segmentation": args.segmentation}
     if args.case is not None and any((*volumes.values(), args.label, args.label_scheme)):
         raise InputError("--case", "cannot go with --ct, --segmentation, --label or --label-scheme")
+    if args.trunk and (args.case is not None or any(volumes.values()) or args.no_patient):
+        raise InputError("--trunk", "is of the built-in phantom", "leave it out")
     if args.label_scheme and args.segmentation is None:
         raise InputError("--label-scheme", "is of use only with --segmentation")
     if args.ct is None and (args.spacing or args.axes or args.rescale):
@@ -224,7 +232,14 @@ def _simulate(
     if source is None:
         names = {str(number): name for name, number in LABELS.items()}
         target = names.get(args.label, args.label or "L3")
-        return simulate_phantom_case(seed, parameters, target, progress=progress, prepared=prepared)
+        return simulate_phantom_case(
+            seed,
+            parameters,
+            target,
+            field="trunk" if args.trunk else "crop",
+            progress=progress,
+            prepared=prepared,
+        )
     return simulate_case(
         source.ct,
         source.labels,

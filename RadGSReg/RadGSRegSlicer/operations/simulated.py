@@ -30,6 +30,7 @@ TRUTH_LEVELS = "RadGSReg.TruthLevels"
 """Whose truth it is, and those of the other vertebrae: JSON, by segment, RAS."""
 
 _SURFACE_POINTS = 4000
+_TRUNK_FIELD_MM = 250.0
 
 
 @dataclass
@@ -50,7 +51,8 @@ class SimulateRequest(Request):
 
     ``ctNode``: with a segmentation and a segment (ID, name or level) of it; without all three a
     phantom is made, and its CT and segmentation too. ``realism``: "clean", "realistic" or "hard".
-    ``outputFolder``: keep the case here, in the form of ``radgsreg simulate``.
+    ``outputFolder``: keep the case here, in the form of ``radgsreg simulate``. ``trunk``: the
+    phantom with the vertebrae around L3 whole, in X-rays that show them.
     """
 
     ctNode: Any = None
@@ -59,6 +61,7 @@ class SimulateRequest(Request):
     _: KW_ONLY
     realism: str = choice("realistic", REALISMS)
     seed: int = 0
+    trunk: bool = False
 
     def check(self) -> None:
         super().check()
@@ -66,10 +69,13 @@ class SimulateRequest(Request):
             raise InputError("segmentation", "none is chosen, or no segment of it")
         if self.ctNode is None and (self.segmentationNode is not None or self.segment):
             raise InputError("CT", "no volume is chosen", "leave all three out for the phantom")
+        if self.trunk and self.ctNode is not None:
+            raise InputError("trunk", "is of the phantom", "leave it out")
 
     def toArguments(self, folder: WorkFolder) -> list[Argument]:
         arguments: list[Argument] = ["simulate", "--out", folder.outputs]
         arguments += ["--realism", self.realism, "--seed", str(self.seed)]
+        arguments += ["--trunk", "--field-mm", f"{_TRUNK_FIELD_MM:g}"] if self.trunk else []
         return arguments if self.ctNode is None else [*arguments, "--case", folder.inputs / CASE]
 
     def _stage(self, folder: WorkFolder) -> Iterator[None] | None:
