@@ -203,6 +203,24 @@ def test_a_result_from_the_console_is_taken_up(filled: Any, library: Library) ->
     assert ui.reviewLevelLabel.text == "L2, 1 of 2"
 
 
+def test_a_level_whose_segment_is_not_known_is_not_drawn_as_another(
+    filled: Any, library: Library, tmp_path: Path
+) -> None:
+    parameters = filled._parameterNode
+    nodes = parameters.ctVolume, parameters.segmentation
+    filled.logic.register(*nodes, ["L3", "L4"], list(parameters.xrays), outputFolder=tmp_path / "o")
+    nodes[1].GetSegmentation().GetSegment(filled.ids["L4"]).SetName("Lumbar")
+    filled.logic.loadResult(tmp_path / "o", *nodes)
+    qt_standin.processEvents(50)
+    assert filled.steps["review"].review.session.segmentId == filled.ids["L3"]
+    filled.ui.reviewNextLevelButton.click()
+    assert filled.ui.reviewLevelLabel.text == "L4, 2 of 2"
+    assert filled.steps["review"].review is None
+    assert "No segment has the name of this vertebra" in filled.ui.reviewStatusLabel.text
+    filled.ui.reviewPreviousLevelButton.click()
+    assert filled.steps["review"].review is not None
+
+
 def test_several_and_a_model_do_not_go_together(filled: Any) -> None:
     ui = filled.ui
     ui.severalAllButton.click()

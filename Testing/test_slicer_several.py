@@ -36,6 +36,7 @@ from RadGSRegSlicer.operations.severalregistration import registrationRequest
 from RadGSRegSlicer.scene.record import recordOf, reportOf
 from RadGSRegSlicer.scene.registeredspine import begunWith, levelsOf, motionsOf, segmentOf
 from RadGSRegSlicer.scene.segments import segmentIds
+from RadGSRegSlicer.scene.starts import pointsInCt
 
 import RadGSReg
 
@@ -199,6 +200,16 @@ def test_one_segment_is_what_it_was(library: Library, nodes: Any) -> None:
     assert list(register(nodes, ["L3"]).levels) == ["L3"]
     ct, segmentation, xrays = nodes
     assert registrationRequest(ct, segmentation, "L3", xrays).segment == "L3"
+
+
+def test_a_point_on_a_bent_ct_is_where_it_was(library: Library, nodes: Any) -> None:
+    ct = nodes[0]
+    register(nodes)
+    markups = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    wanted = [-10.0, 40.0, 25.0]
+    there = slicer_startup.transform_point(ct.GetParentTransformNode(), wanted)
+    markups.AddControlPointWorld(*there)
+    np.testing.assert_allclose(pointsInCt(markups, ct), [wanted], atol=0.1)
 
 
 def test_the_truth_is_that_of_each_vertebra(nodes: Any) -> None:

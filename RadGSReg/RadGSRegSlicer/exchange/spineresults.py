@@ -13,7 +13,7 @@ from RadGSRegLib.geometry import lps_to_ras
 
 from ..scene.record import STATUS, ResultRecord, keepRecord
 from ..scene.registeredspine import Motion, RegisteredLevel, keepSpine, levelsOf
-from ..scene.segments import segmentIds
+from ..scene.segments import labelValues, segmentIds
 from .casefolder import ctFrameNote
 from .gaussians import CLOUD, placeGaussians, readGaussians
 from .results import (
@@ -107,7 +107,7 @@ def loadSpine(
     known = {level.name: level for level in levelsOf(spineNode)}
     levels, results = [], {}
     for name, level in record.levels.items():
-        segment = _segmentOf(segmentationNode, name)
+        segment = _segmentOf(segmentationNode, name, level.label)
         nodes = _place(name, segment, read[name], ctNode, known.get(name))
         results[name] = _result(folder, level, read[name], nodes)
         levels.append(nodes)
@@ -169,17 +169,22 @@ def _readBent(path: Path) -> Any:
     return node
 
 
-def _segmentOf(segmentationNode: Any, name: str) -> str:
-    """The identifier of the segment that is called so; "" where none or several are."""
+def _segmentOf(segmentationNode: Any, name: str, label: int) -> str:
+    """The identifier of the segment that a level is of; "" where that is not clear."""
     if presentNode(segmentationNode) is None:
         return ""
     segmentation = segmentationNode.GetSegmentation()
-    # A name in files has no line breaks, and a label's number behind one that others have too.
     called = {
         id_: " ".join(str(segmentation.GetSegment(id_).GetName()).split())
         for id_ in segmentIds(segmentationNode)
     }
     fitting = [id_ for id_, own in called.items() if own == name]
+    if not fitting:
+        # Of a name that others have too, the label stands behind it.
+        values = labelValues(segmentationNode)
+        fitting = [
+            i for i, own in called.items() if (f"{own} ({label})", label) == (name, values[i])
+        ]
     return fitting[0] if len(fitting) == 1 else ""
 
 

@@ -37,7 +37,7 @@ class SeveralControls:
         table.setColumnCount(len(headers))
         table.setHorizontalHeaderLabels(headers)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-        table.verticalHeader().setDefaultSectionSize(_ROW_PX)
+        table.verticalHeader().defaultSectionSize = _ROW_PX
         table.connect("itemChanged(QTableWidgetItem*)", self._onTicked)
         ui.severalAllButton.connect("clicked(bool)", lambda *args: self._take(self._rows))
         ui.severalNoneButton.connect("clicked(bool)", lambda *args: self._take([]))

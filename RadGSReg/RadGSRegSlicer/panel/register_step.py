@@ -19,7 +19,7 @@ from ..process.timers import inTurns, nextTurn
 from ..review.display import tintReconstruction
 from ..review.views import showReconstruction
 from ..scene.levels import segmentLevel
-from ..scene.registeredspine import segmentOf
+from ..scene.registeredspine import isLevel
 from .ct_several import together
 from .register_preview import PreviewControls
 from .register_words import verdictText
@@ -325,7 +325,7 @@ class RegisterStep(Step):
         """The nodes chosen for results; never a volume without a CT, which took minutes."""
         parameters = self.parameters
         volume, gaussians = parameters.reconstruction, parameters.gaussians
-        if segmentOf(parameters.ctToWorld) or len(together(parameters)) > 1:
+        if isLevel(parameters.ctToWorld) or len(together(parameters)) > 1:
             # The nodes of one of several vertebrae stay theirs.
             return OutputNodes(spineNode=parameters.spine)
         return OutputNodes(

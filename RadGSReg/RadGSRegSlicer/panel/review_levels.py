@@ -28,7 +28,7 @@ class LevelControls:
         table.setColumnCount(len(headers))
         table.setHorizontalHeaderLabels(headers)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        table.verticalHeader().setDefaultSectionSize(_ROW_PX)
+        table.verticalHeader().defaultSectionSize = _ROW_PX
         table.connect("currentCellChanged(int,int,int,int)", self._onSelected)
         ui.reviewPreviousLevelButton.connect("clicked(bool)", lambda *args: self._step_by(-1))
         ui.reviewNextLevelButton.connect("clicked(bool)", lambda *args: self._step_by(1))

@@ -16,7 +16,7 @@ from ..review import views
 from ..review.display import showGaussians, showVolumeRendering
 from ..review.review import Review
 from ..scene import xray
-from ..scene.registeredspine import RegisteredLevel, segmentOf
+from ..scene.registeredspine import RegisteredLevel, isLevel, segmentOf
 from .review_levels import LevelControls
 from .review_nudge import NudgeControls
 from .review_views import ViewControls
@@ -123,6 +123,8 @@ class ReviewStep(Step):
     def missing(self) -> str:
         if not self.parameters.ctToWorld:
             return _("Register first")
+        if isLevel(self.parameters.ctToWorld) and not segmentOf(self.parameters.ctToWorld):
+            return _("No segment has the name of this vertebra: it cannot be drawn")
         return self._unusable
 
     def ready(self) -> str:
@@ -202,12 +204,13 @@ class ReviewStep(Step):
             return None
         xrays = [node for node in parameters.xrays if xray.isXray(node)]
         needed = (parameters.ctToWorld, parameters.ctVolume, parameters.segmentation)
-        if not (all(needed) and xrays and (parameters.segmentId or segmentOf(needed[0]))):
+        segment = segmentOf(parameters.ctToWorld, parameters.segmentId)
+        if not (all(needed) and xrays and segment):
             return None
         return (
             parameters.ctVolume,
             parameters.segmentation,
-            segmentOf(parameters.ctToWorld) or parameters.segmentId,
+            segment,
             xrays,
             parameters.ctToWorld,
             parameters.reconstruction,
@@ -311,7 +314,7 @@ class ReviewStep(Step):
         ui.reviewAcceptButton.enabled = movable
         ui.reviewAcceptButton.checked = accepted
         ui.reviewAcceptButton.text = _("Accepted") if accepted else _("Accept")
-        several = session is not None and bool(segmentOf(session.transformNode))
+        several = session is not None and isLevel(session.transformNode)
         ui.reviewHardenButton.enabled = movable and not several
         ui.reviewHardenButton.toolTip = hardenTip(several)
         ui.reviewResetButton.enabled = movable

@@ -12,7 +12,7 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ..operations.simulated import errorOfPose
-from ..scene.registeredspine import segmentOf
+from ..scene.registeredspine import isLevel
 
 if TYPE_CHECKING:
     from .session import ReviewSession
@@ -105,7 +105,7 @@ def qualityCard(
         )
         text += _("as it was registered; of this pose only the scores below are known.")
         notes.insert(0, text.format(shift=shift, angle=angle))
-        if segmentOf(session.transformNode):
+        if isLevel(session.transformNode):
             notes.append(_("The CT is still bent by the pose as it was registered."))
         if color == GREEN:
             color, verdict = AMBER, _("Corrected by hand")

@@ -111,9 +111,17 @@ def motionsOf(spineNode: Any) -> list[Motion]:
         return []
 
 
-def segmentOf(transformNode: Any) -> str:
-    """The segment that a vertebra's transform is of; "" where that is not one of several."""
-    return "" if transformNode is None else str(transformNode.GetAttribute(SEGMENT) or "")
+def isLevel(transformNode: Any) -> bool:
+    """Whether a transform is of one vertebra of several."""
+    return transformNode is not None and transformNode.GetAttribute(LEVEL) is not None
+
+
+def segmentOf(transformNode: Any, otherwise: str = "") -> str:
+    """The segment that a vertebra's transform is of, "" where that is not known; ``otherwise`` for
+    one that is not of several."""
+    if not isLevel(transformNode):
+        return otherwise
+    return str(transformNode.GetAttribute(SEGMENT) or "")
 
 
 def _content(spineNode: Any) -> Mapping[str, Any]:
