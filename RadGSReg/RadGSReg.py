@@ -27,7 +27,7 @@ except ImportError:
     # Run from a checkout: there the library stands beside this folder, not in it.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from RadGSRegSlicer.exchange import casefolder, results
+from RadGSRegSlicer.exchange import casefolder, results, spineresults
 from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
 from RadGSRegSlicer.operations import sampledata
 from RadGSRegSlicer.operations.batch import Batch, BatchRequest
@@ -35,7 +35,7 @@ from RadGSRegSlicer.operations.calibration import CalibrateRequest, CalibrationR
 from RadGSRegSlicer.operations.clicked import ClickedSegment, ClickRequest
 from RadGSRegSlicer.operations.pretraining import PretrainingRun, PretrainRequest, TrainedModel
 from RadGSRegSlicer.operations.reconstruction import ReconstructRequest
-from RadGSRegSlicer.operations.registration import RegisterRequest
+from RadGSRegSlicer.operations.severalregistration import registrationRequest
 from RadGSRegSlicer.operations.simulated import SimulatedNodes, SimulateRequest, errorAgainstTruth
 from RadGSRegSlicer.operations.spinelevels import LevelsRequest, SpineLevels
 from RadGSRegSlicer.panel import STEPS
@@ -62,8 +62,8 @@ class RadGSReg(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The RadGSReg contributors"]
         self.parent.helpText = _("""
-Registers one vertebra of a preoperative CT to two or more calibrated X-rays: the X-rays become a
-cloud of radiative Gaussians, from which the pose of the vertebra is found and then refined.
+Registers vertebrae of a preoperative CT to two or more calibrated X-rays: the X-rays become a
+cloud of radiative Gaussians, from which the pose of a vertebra is found and then refined.
 The result is a transform on the CT, a reconstructed volume and the Gaussians.<br>
 <b>For research use only. Not a medical device, not approved for clinical use.</b><br>
 See the <a href="https://github.com/RadGSReg/SlicerRadGSReg">documentation</a>.
@@ -206,18 +206,18 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         self,
         ctNode: vtkMRMLScalarVolumeNode,
         segmentationNode: vtkMRMLSegmentationNode,
-        segment: str,
+        segment: str | Sequence[str],
         xrayNodes: Sequence[vtkMRMLScalarVolumeNode],
         **options: Any,
-    ) -> RegistrationResult | CommandRun:
-        """Register one vertebra of a CT to X-rays; the resulting transform is set on the CT.
+    ) -> RegistrationResult | spineresults.SpineResult | CommandRun:
+        """Register a vertebra to X-rays, or several; the resulting transform is set on the CT.
 
-        :param segment: the vertebra, by segment ID, name or level ("L3").
+        :param segment: its ID, name or level ("L3"). Clicks and start are of the first of a list,
+          and the CT's transform is then one that bends it by all.
         :param xrayNodes: at least two X-rays with geometry (see `importXray`).
         :param options: those of `RegisterRequest`.
         """
-        inputs = ctNode, segmentationNode, segment, xrayNodes
-        return RegisterRequest.of(*inputs, **options).run()
+        return registrationRequest(ctNode, segmentationNode, segment, xrayNodes, **options).run()
 
     def reconstruct(
         self, xrayNodes: Sequence[vtkMRMLScalarVolumeNode], **options: Any
@@ -358,10 +358,10 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         ctNode: vtkMRMLScalarVolumeNode,
         segmentationNode: vtkMRMLSegmentationNode | None = None,
         outputs: OutputNodes | None = None,
-    ) -> RegistrationResult:
+    ) -> RegistrationResult | spineresults.SpineResult:
         """Load a folder of results and set the transform on the CT."""
         environment.requirePackages()
-        result = results.loadRegistration(folder, ctNode, outputs, segmentationNode)
+        result = spineresults.loadAny(folder, ctNode, outputs, segmentationNode)
         results.tell(results.Loaded(result, ctNode, segmentationNode))
         return result
 
@@ -375,7 +375,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         reconstruction: vtkMRMLScalarVolumeNode | None = None,
         gaussians: vtkMRMLModelNode | None = None,
     ) -> Review:
-        """Look at a result and correct it: outlines, scores, nudges, undo, accept, report.
+        """Look at a vertebra's result and correct it: outlines, scores, undo, accept, report.
 
         Nothing waits for a window: ``review.startScoring().wait()`` and then
         ``review.nudge("right", 1.0, xrayNode)``, ``review.client.wait()``, ``review.scores``;

@@ -7,6 +7,7 @@ shows what it shows in use.
 
     python Testing/panel_pictures.py --out DIR
     python Testing/panel_pictures.py --out DIR --volume orbit/views.json  # that step alone
+    python Testing/panel_pictures.py --out DIR --several  # several vertebrae at once
     python Testing/panel_pictures.py --out DIR --beads phantom  # step 2 with X-rays of beads
 
 The last one takes what this has made:
@@ -32,16 +33,20 @@ import slicer  # noqa: E402
 import slicer_startup  # noqa: E402
 from registration_scenes import simulated  # noqa: E402
 
-from RadGSRegLib.simulation import write_simulated_case  # noqa: E402
+from RadGSRegLib.simulation import (  # noqa: E402
+    SimulationParameters,
+    simulate_phantom_case,
+    write_simulated_case,
+)
 
 STEPS = ("ct", "train", "xray", "start", "register", "review", "volume", "about")
 WIDTH = 480
 LONGEST_CALIBRATION_S = 300.0
 
 
-def fill(widget: Any, folder: Path) -> None:
+def fill(widget: Any, folder: Path, case: Any = None) -> None:
     """A small phantom's CT and segmentation in the scene, and its X-rays through the form."""
-    case = simulated()
+    case = case or simulated()
     path = write_simulated_case(case, folder / "case")
     content = json.loads(path.read_text(encoding="utf-8"))
     ct = slicer_startup.load_volume(path.parent / content["ct"])
@@ -121,6 +126,28 @@ def calibrate(widget: Any, phantom: Path, out: Path) -> None:
     show(widget, "xray", out / "panel-calibrate.png")
 
 
+def several(widget: Any, folder: Path, out: Path) -> None:
+    """Pictures of several vertebrae at once: ticked, registered, under review."""
+    ui = widget.ui
+    parameters = SimulationParameters.preset("realistic").with_field(250.0, 244)
+    fill(widget, folder, simulate_phantom_case(81700, parameters, spacing_mm=2.0, field="trunk"))
+    ui.severalGroupBox.collapsed = False
+    rows = range(ui.severalTable.rowCount)
+    for row in rows:
+        item = ui.severalTable.item(row, 0)
+        if item.text() in ("L2", "L4"):
+            item.setCheckState(qt_standin.QtCore.Qt.CheckState.Checked)
+    show(widget, "ct", out / "panel-ct-several.png")
+    ui.applyButton.click()
+    step = widget.steps["register"]
+    while step._run is not None:
+        qt_standin.processEvents(20)
+    show(widget, "register", out / "panel-register-several.png")
+    ui.reviewAcceptButton.click()
+    ui.reviewNextLevelButton.click()
+    show(widget, "review", out / "panel-review-several.png")
+
+
 def show(widget: Any, step: str | None, path: Path) -> None:
     """A picture of one step alone, or of the whole panel with all steps folded."""
     for name in STEPS:
@@ -142,6 +169,7 @@ def main() -> None:
     parser.add_argument("--no-registration", action="store_true", help="leave the last steps empty")
     parser.add_argument("--volume", type=Path, help="only the volume without a CT, of a views.json")
     parser.add_argument("--beads", type=Path, help="only step 2, with X-rays of beads")
+    parser.add_argument("--several", action="store_true", help="only several vertebrae at once")
     parser.add_argument("--minutes", type=int, default=3, help="for that volume, at most")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -155,6 +183,11 @@ def main() -> None:
         return
     if args.beads is not None:
         calibrate(widget, args.beads, args.out)  # its path is in the picture
+        widget.cleanup()
+        return
+    if args.several:
+        with tempfile.TemporaryDirectory() as folder:
+            several(widget, Path(folder), args.out)
         widget.cleanup()
         return
     with tempfile.TemporaryDirectory() as folder:

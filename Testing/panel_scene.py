@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ball
+import numpy as np
 import pytest
 import qt_standin
 import slicer
@@ -156,6 +157,11 @@ if behaviour == "hang":
     here.with_name("sleeper").write_text(str(sleeper.pid))
     sleeper.wait()
 quality = {"reason": "as the test wants it", "views": {}}
+if "--labels" in args:
+    import spine_program
+    spine_program.write(here, args, out, behaviour, pose, write_reconstruction)
+    say(1.0, "done")
+    sys.exit(0 if behaviour == "ok" else 3)
 write_reconstruction(out, (4, 5, 6))
 if here.with_name("few").exists():
     quality["cameras"] = {"problem": "there are too few vertebrae"}
@@ -181,6 +187,53 @@ sys.exit(0 if behaviour == "ok" else 3)
 """
 
 
+# What several vertebrae come to: each lies 10 mm beside the one before; ``statuses`` may say of
+# each how sure it is, and ``bent.h5`` is the transform that bends the CT (see `bend`).
+SPINE_PROGRAM = """
+import json, pathlib, shutil
+import numpy as np
+def write(here, args, out, behaviour, pose, write_reconstruction):
+    folder = pathlib.Path(args[1]).parent
+    header = (folder / "seg.seg.nrrd").read_bytes()[:4000].decode("ascii", "ignore")
+    said = [line.split(":=") for line in header.splitlines() if ":=" in line]
+    names = [value for key, value in said if key.endswith("_Name")]
+    values = [int(value) for key, value in said if key.endswith("_LabelValue")]
+    asked = [int(label) for label in args[args.index("--labels") + 1].split(",")]
+    names = {label: name for label, name in zip(values, names) if label in asked}
+    statuses = here.with_name("statuses")
+    statuses = json.loads(statuses.read_text()) if statuses.exists() else {}
+    order = sorted(names, key=names.get)
+    levels = {}
+    for number, label in enumerate(order):
+        name, own = names[label], out / f"level_{label}"
+        write_reconstruction(own, (4, 5, 6))
+        level = {"status": statuses.get(name, behaviour), "ct_to_world": pose(10.0 * number),
+                 "covariance": (np.eye(6) * 0.01).tolist()}
+        quality = {"reason": f"as the test wants {name}", "views": {"AP": {"score": 0.9}},
+                   "expected_error_mm": 0.25 + number}
+        (own / "registration.json").write_text(json.dumps(
+            {"schema": "radgsreg/registration", "version": 1, "quality": quality, **level}))
+        (own / "report.html").write_text(f"<html>{name}</html>")
+        levels[name] = {**level, "label": label, "reason": quality["reason"],
+                        "expected_error_mm": 0.25 + number, "folder": own.name}
+    worst = ["ok", "uncertain", "failed"]
+    status = worst[max(worst.index(level["status"]) for level in levels.values())]
+    motions = [{"upper": names[a], "lower": names[b], "motion_ct": pose(0.0),
+                "shift_mm": [1.0, 2.0, 2.0], "turn_deg": [3.0, 0.0, 4.0],
+                "shift_sigma_mm": [0.1] * 3, "turn_sigma_deg": [0.1] * 3, "status": status}
+               for a, b in zip(order, order[1:])]
+    joint = {"order": list(levels), "matrix": np.eye(6 * len(levels)).tolist()}
+    first = json.loads((folder / "case.json").read_text())["label"]
+    (out / "spine.json").write_text(json.dumps(
+        {"schema": "radgsreg/spine", "version": 1, "status": status,
+         "begun_with": names[first], "levels": levels, "relative_motions": motions,
+         "joint_covariance": joint, "timing_s": {}, "inputs": {}, "software": {},
+         "parameters": {"notes": ["left out: AP shows 12 % of L5"]}}))
+    (out / "report.html").write_text("<html>all</html>")
+    shutil.copy(here.with_name("bent.h5"), out / "spine_ct_to_world.h5")
+"""
+
+
 class Library:
     """The quick library: say how it behaves, and see what it was asked."""
 
@@ -194,6 +247,17 @@ class Library:
         before it has measured anything, or a reconstruction before it tells of a volume.
         """
         (self.folder / "behaviour").write_text(how)
+
+    def bend(self, statuses: dict[str, str] | None = None) -> None:
+        """Be ready for several vertebrae: what the CT is bent by, and what is said of each."""
+        from RadGSRegLib.cases import write_itk_bent
+
+        moves, place = np.zeros((4, 5, 6, 3)), np.diag([20.0, 20.0, 20.0, 1.0])
+        moves[..., 0] = 1.0
+        common = np.eye(4)
+        common[:3, 3] = [0.0, 20.0, 30.0]
+        write_itk_bent(common, moves, place, self.folder / "bent.h5")
+        (self.folder / "statuses").write_text(json.dumps(statuses or {}))
 
     def see(self, record: dict[str, Any]) -> None:
         """What it will say of the levels in X-rays."""
@@ -219,6 +283,7 @@ def quick_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "__main__.py").write_text(PROGRAM)
+    (package.parent / "spine_program.py").write_text(SPINE_PROGRAM)
     for module in (runs, environment):
         monkeypatch.setattr(module, "libraryFolder", lambda: package.parent)
     temporary = folder / "temporary"
@@ -241,9 +306,20 @@ def load_nodes(folder: Path) -> tuple[Any, Any]:
     return ct, slicer_startup.load_segmentation(folder / "seg.nii.gz", {22: "L3"})
 
 
+def three_levels(ct: Any, segmentation: Any) -> dict[str, str]:
+    """Add L2 above the ball and L4 below it to its segmentation; returns the identifiers of all."""
+    ids = {"L3": segmentation.GetSegmentation().GetNthSegmentID(0)}
+    shape = slicer.util.arrayFromVolume(ct).shape
+    for name, slices in (("L2", slice(36, 39)), ("L4", slice(1, 4))):
+        labels = np.zeros(shape, np.uint8)
+        labels[slices, 12:24, 12:24] = 1
+        ids[name] = segmentation.GetSegmentation().AddEmptySegment(f"vertebrae_{name}", name)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(labels, segmentation, ids[name], ct)
+    return ids
+
+
 def xray_nodes(count: int, size: int = 16) -> list[Any]:
     """X-rays of nothing in the scene, as many as wanted, taken in a half circle."""
-    import numpy as np
     from RadGSRegSlicer.scene import xray
 
     from RadGSRegLib.geometry import Camera, exp_se3

@@ -97,6 +97,8 @@ class WithinRange:
 def _read(node: Any, name: str, kind: Any) -> Any:
     if typing.get_origin(kind) is list:
         count = int(node.GetParameter(f"{name}.len") or 0)
+        if typing.get_args(kind)[0] is str:
+            return [node.GetParameter(f"{name}.{index}") for index in range(count)]
         return [node.GetNodeReference(f"{name}.{index}") for index in range(count)]
     if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
         return node.GetNodeReference(name)
@@ -105,7 +107,13 @@ def _read(node: Any, name: str, kind: Any) -> Any:
 
 
 def _write(node: Any, name: str, kind: Any, value: Any) -> None:
-    if typing.get_origin(kind) is list:
+    if typing.get_origin(kind) is list and typing.get_args(kind)[0] is str:
+        for index, item in enumerate(value):
+            node.SetParameter(f"{name}.{index}", item)
+        for index in range(len(value), int(node.GetParameter(f"{name}.len") or 0)):
+            node.UnsetParameter(f"{name}.{index}")
+        node.SetParameter(f"{name}.len", str(len(value)))
+    elif typing.get_origin(kind) is list:
         for index, item in enumerate(value):
             node.SetNodeReferenceID(f"{name}.{index}", None if item is None else item.GetID())
         for index in range(len(value), int(node.GetParameter(f"{name}.len") or 0)):
@@ -121,7 +129,7 @@ def _write(node: Any, name: str, kind: Any, value: Any) -> None:
 
 
 def parameterNodeWrapper(cls: type) -> type:
-    """Typed properties over a parameter node: node, list of nodes, str, float, int and bool.
+    """Typed properties over a parameter node: node, str, lists of either, float, int and bool.
 
     Bound to widgets by ``connectGui`` as Slicer's is; what that cannot bind is refused here too.
     """

@@ -58,6 +58,7 @@ ARGUMENTS = [
     (["reconstruct", "case.json", "--out", "OUT", "--start", "s.json"], "--ct-prior"),
     (["reconstruct", "no/such/views.json", "--out", "OUT"], "no/such/views.json"),
     (["simulate", "--out", "OUT", "--count", "0"], "--count"),
+    (["simulate", "--out", "OUT", "--trunk", "--no-patient", "--beads", "helix"], "--trunk"),
     (["simulate", "--out", "OUT", "--realism", "easy"], "--realism"),
     (["simulate", "--out", "OUT", "--ct", "ct.nii.gz"], "--segmentation"),
     (["simulate", "--out", "OUT", "--case", "c.json", "--label", "3"], "--case"),

@@ -236,7 +236,6 @@ def test_each_vertebra_has_a_folder_in_the_form_of_one(
         ["--model", "x.safetensors"],
         ["--by-level"],
         ["--standardize"],
-        ["--refine-cameras"],
     ],
 )
 def test_what_is_of_one_vertebra_is_refused(

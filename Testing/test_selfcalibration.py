@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 from registration_scenes import QUICK, error_mm, one_thread, simulated, truth, with_views
 from scipy.spatial.transform import Rotation
 
+from RadGSRegLib import selfcalibration
 from RadGSRegLib.cases import (
     ROOM_NOMINAL,
     Case,
     Ledger,
     clicked_centre,
     middle_of_views,
+    read_spine_json,
     read_views,
+    refuse_strangers,
     write_case,
 )
 from RadGSRegLib.cli import main
@@ -444,6 +447,69 @@ def test_a_registration_with_refined_cameras_says_what_they_leave(
 def _looser(refinement: CameraRefinement) -> Any:
     spread = refinement.spread
     return replace(spread, by_cameras=spread.by_cameras + np.eye(6) * (2.0 / limits.WIDER) ** 2)
+
+
+def test_another_vertebra_gains_what_cameras_leave_of_its_own(refined: CameraRefinement) -> None:
+    case = replace(refined.case, label=21)
+    centre = case.surface_ct.mean(axis=0)
+    plain = Registration(
+        status="ok",
+        reason="all agree",
+        ct_to_world=refined.ct_to_world[21],
+        covariance=np.eye(6) * 1e-8,
+        centre_ct=centre,
+        quality={"expected_error_mm": 0.1, "weakest_score": 0.9},
+        timing_s={},
+        parameters={},
+        seed=0,
+    )
+    place = list(refined.ct_to_world).index(21)
+    assert place > 0
+    done = judged(plain, refined, case)
+    gained = done.covariance - plain.covariance
+    assert np.allclose(gained, limits.WIDER**2 * refined.spread.by_cameras[place], atol=1e-12)
+    assert not np.allclose(gained, limits.WIDER**2 * refined.spread.by_cameras[0], atol=1e-12)
+    assert done.status == "ok"
+    assert ROOM_NOMINAL in done.reason
+    kept = {label: pose for label, pose in refined.ct_to_world.items() if label != 21}
+    without = judged(plain, replace(refined, ct_to_world=kept), case)
+    assert without.status == "uncertain"
+    assert "refined without this vertebra" in without.reason
+
+
+@pytest.mark.slow
+def test_the_command_registers_several_with_refined_cameras(
+    refined: CameraRefinement,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    brief_fit: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _written(_wrong(), tmp_path / "case")
+    asked: list[Case] = []
+
+    def found(case: Case, *args: Any, **kinds: Any) -> CameraRefinement:
+        asked.append(case)
+        return replace(refined, case=replace(refined.case, inputs=case.inputs))
+
+    monkeypatch.setattr(selfcalibration, "refine_cameras", found)
+    out = tmp_path / "out"
+    words = ["register", str(tmp_path / "case" / "case.json"), "--labels", "L2"]
+    words += ["--refine-cameras", "--effort", "fast", "--out", str(out)]
+    assert main(words) in (0, 3), capsys.readouterr()
+    assert [view.nominal for view in asked[0].views] == [True, True]
+    record = read_spine_json(out / "spine.json")
+    assert list(record.levels) == ["L2", "L3"]
+    assert "refine_cameras" in record.timing_s
+    for level in record.levels.values():
+        own = json.loads((out / level.folder / "registration.json").read_text())
+        assert own["quality"]["cameras"]["views"]["AP"]["refined"] is True
+        assert own["parameters"]["refine_cameras"] is True
+        assert ROOM_NOMINAL in level.reason
+    said = own["quality"]["cameras"]["views"]["AP"]["extrinsic"]
+    views = read_views(out / "refined_views.json")
+    assert np.allclose(views[0].camera.world_to_camera, said, atol=1e-6)
+    refuse_strangers(out)  # a later result may take its place
 
 
 def test_what_is_not_ok_stays_so(refined: CameraRefinement) -> None:

@@ -522,3 +522,23 @@ def test_choices_reach_the_command(
         assert arguments[arguments.index(option) + 1] == value
     assert "--shared-intrinsics" in arguments
     assert "X-rays show nothing" in ui.xrayStatusLabel.text
+
+
+def test_a_folder_of_grids_is_chosen_with_a_button(
+    panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PySide6.QtWidgets import QFileDialog
+
+    ui, asked = panel.ui, []
+    answers = [str(tmp_path), ""]
+
+    def folder(parent: Any, title: str, path: str) -> str:
+        asked.append((title, path))
+        return answers.pop(0)
+
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", staticmethod(folder))
+    ui.calibrateGridButton.click()
+    assert panel._parameterNode.calibrateGridPath == str(tmp_path)
+    ui.calibrateGridButton.click()  # cancelled
+    assert ui.calibrateGridPathLineEdit.currentPath == str(tmp_path)
+    assert asked[1] == ("Folder with a picture of the grid for each X-ray", str(tmp_path))

@@ -65,6 +65,7 @@ def test_each_request_is_a_command_that_the_library_takes(
         ReconstructRequest([ct] * 3, standardize=True),
         ClickRequest(ct, [-1.0, -2.0, 3.0]),
         SimulateRequest(realism="hard", seed=3),
+        SimulateRequest(trunk=True),
         SimulateRequest(ct, ct, "L3"),
         PretrainRequest(ct, None, "L3", tmp_path / "m", base="none", config="options.json"),
         CalibrateRequest([ct, ct], "helix", sourceDetectorMm=1000.0, pairs="pairs.json"),
@@ -80,16 +81,16 @@ def test_each_request_is_a_command_that_the_library_takes(
     assert said[0].method is None
     assert not said[0].refine_cameras
     assert said.pop().refine_cameras
-    names = (
-        "register reconstruct reconstruct reconstruct segment simulate simulate pretrain calibrate"
-    )
+    names = "register reconstruct reconstruct reconstruct segment"
+    names += " simulate simulate simulate pretrain calibrate"
     assert [args.command for args in said] == names.split()
     assert said[0].effort == "fast"
     assert Path(said[0].start) == folder.inputs / "start.json"
     assert said[2].ct_prior
     assert [args.standardize for args in said[1:4]] == [None, None, True]
     assert said[5].realism == "hard"
-    assert Path(said[6].case) == folder.inputs / "case.json"
+    assert [args.trunk for args in said[5:8]] == [False, True, False]
+    assert Path(said[7].case) == folder.inputs / "case.json"
     batch = BatchRequest(["case"], outputFolder=tmp_path, effort="careful")
     args = parser.parse_args([str(a) for a in batch.argumentsFor(tmp_path / "case.json", folder)])
     assert (args.command, args.effort) == ("register", "careful")

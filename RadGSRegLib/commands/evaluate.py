@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="trained weights, or a folder with CASE.safetensors for every case; may be repeated",
     )
+    parser.add_argument(
+        "--labels",
+        metavar="L1,L2,...|all",
+        help="register these vertebrae of every case together, as register --labels does, and "
+        "measure each",
+    )
     paper = parser.add_argument_group("with --protocol paper")
     paper.add_argument(
         "--draws", type=whole(0), default=0, help="further starts per case, for CR (default 0)"
@@ -54,6 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Refuse options that are of no use with the protocol."""
+    if args.labels is not None:
+        for option, given in (
+            ("--protocol paper", args.protocol == "paper"),
+            ("--reconstruct", args.reconstruct),
+            ("--method", bool(args.methods)),
+            ("--model", bool(args.models)),
+        ):
+            if given:
+                raise InputError("--labels", f"cannot go with {option}", "leave one of them out")
     if args.protocol == "paper":
         if args.reconstruct:
             raise InputError("--reconstruct", "is part of --protocol paper", "leave it out")
@@ -70,7 +85,7 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Evaluate, and write tables, JSON and plots."""
-    from ..evaluation import EvaluationOptions, find_cases, write_cases, write_paper
+    from ..evaluation import EvaluationOptions, find_cases, write_cases, write_paper, write_several
 
     find_cases(args.cases)
     names = (args.methods or "").split(",")
@@ -86,9 +101,14 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     )
     write = write_paper if args.protocol == "paper" else write_cases
     with results_folder(args.out, interrupt) as stage:
-        report = write(args.cases, stage, options, progress)
+        if args.labels is not None:
+            report = write_several(args.cases, stage, options, args.labels, progress)
+        else:
+            report = write(args.cases, stage, options, progress)
     cases = max(summary.cases for summary in report.summaries.values())
     count = f"{cases} case{'' if cases == 1 else 's'}"
+    if args.labels is not None:
+        count = f"{cases} vertebra{'' if cases == 1 else 'e'}"
     if args.protocol == "paper":
         first = f"{len(report.summaries)} methods on {count}"
         facts = {"cases": cases, "reference": report.reference}

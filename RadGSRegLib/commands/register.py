@@ -116,7 +116,8 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> Outcome:
     """Register the case's vertebra, reconstruct it, and write everything."""
     if args.labels is not None:
-        return run_labels(args, registration_options_of, progress, interrupt)
+        refines = _refines_cameras(args, "ours")
+        return run_labels(args, registration_options_of, refines, progress, interrupt)
     from ..cases import read_case, read_start
 
     progress(0.0, "reading the case")

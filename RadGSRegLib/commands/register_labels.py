@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..system import ExitStatus, Interrupt, Progress
 from .command import Outcome
+from .refined_views import write_refined_views
 from .running import pipeline_options, results_folder, with_inputs
 from .spine_files import write_spine
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..cases import Case
     from ..multilevel import SpineRegistration
     from ..registration import RegistrationOptions
+    from ..selfcalibration import CameraRefinement
 
 # What is of one vertebra alone: the option, and where its value is.
 _OF_ONE = {
@@ -24,7 +26,6 @@ _OF_ONE = {
     "--model": lambda args: args.model is not None,
     "--by-level": lambda args: args.by_level,
     "--standardize": lambda args: args.standardize is not None,
-    "--refine-cameras": lambda args: args.refine_cameras,
 }
 
 
@@ -38,10 +39,12 @@ def check_labels(args: argparse.Namespace) -> None:
 def run_labels(
     args: argparse.Namespace,
     options_of: Callable[[argparse.Namespace, Case], RegistrationOptions],
+    refines: bool,
     progress: Progress,
     interrupt: Interrupt,
 ) -> Outcome:
-    """Register the vertebrae that are named together, reconstruct each, and write everything."""
+    """Register the vertebrae that are named together, reconstruct each, and write everything; where
+    it ``refines`` nominal cameras, all are registered with the refined ones."""
     from dataclasses import replace
 
     from ..cases import labels_of, read_case, read_start
@@ -54,11 +57,24 @@ def run_labels(
     with results_folder(args.out, interrupt) as stage:
         from ..multilevel import register_vertebrae
         from ..pipeline import with_reconstruction
+        from ..selfcalibration import refine_cameras
 
         options = pipeline_options(args, options_of(args, case))
         given = options.registration
-        part = progress.part(0.05, 0.5)
+        part, refinement = progress.part(0.05, 0.5), None
+        if refines:
+            whole, part = part, part.part(0.6, 1.0)
+            refinement = refine_cameras(
+                case, start, given, progress=whole.part(0.0, 0.6), device=options.device
+            )
+            case = refinement.case
+            if not refinement.problem:
+                start = refinement.ct_to_world[case.label]
         spine = register_vertebrae(case, labels, start, given, part, device=options.device)
+        if refinement is not None:
+            spine = _with_cameras(spine, refinement)
+            if not refinement.problem:
+                write_refined_views(args.case, Path(args.out), stage, refinement)
         results = {}
         for number, (label, registration) in enumerate(spine.levels.items()):
             done = progress.part(0.5, 0.8)
@@ -67,6 +83,22 @@ def run_labels(
             results[label] = with_reconstruction(own, registration, options, part)
         write_spine(stage, spine, results, progress.part(0.8, 1.0))
     return spine_outcome(spine, args.out, whole=args.labels.strip().lower() == "all")
+
+
+def _with_cameras(spine: SpineRegistration, refinement: CameraRefinement) -> SpineRegistration:
+    """What refined cameras mean for each vertebra."""
+    from dataclasses import replace
+
+    from ..selfcalibration import judged
+
+    levels = {
+        label: judged(done, refinement, spine.case_of(label))
+        for label, done in spine.levels.items()
+    }
+    timing_s = dict(spine.timing_s)
+    timing_s["total"] = timing_s.get("total", 0.0) + refinement.seconds
+    timing_s = {"refine_cameras": refinement.seconds, **timing_s}
+    return replace(spine, levels=levels, timing_s=timing_s)
 
 
 def spine_outcome(spine: SpineRegistration, out: str, whole: bool) -> Outcome:

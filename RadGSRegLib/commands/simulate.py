@@ -75,6 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pixels", metavar="P", type=whole(16, 4096), help="along its edges (default 488)"
     )
+    parser.add_argument(
+        "--trunk",
+        action="store_true",
+        help="the built-in phantom with the vertebrae around L3 whole, 250 mm wide, as several at "
+        "once need",
+    )
     _add_beads(parser)
     add_frames(parser)
     parser.add_argument("--count", type=whole(1), default=1, help="how many cases (default 1)")
@@ -133,6 +139,8 @@ def check(args: argparse.Namespace) -> None:
     volumes = {"--ct": args.ct, "--segmentation": args.segmentation}
     if args.case is not None and any((*volumes.values(), args.label, args.label_scheme)):
         raise InputError("--case", "cannot go with --ct, --segmentation, --label or --label-scheme")
+    if args.trunk and (args.case is not None or any(volumes.values()) or args.no_patient):
+        raise InputError("--trunk", "is of the built-in phantom", "leave it out")
     if args.label_scheme and args.segmentation is None:
         raise InputError("--label-scheme", "is of use only with --segmentation")
     if args.ct is None and (args.spacing or args.axes or args.rescale):
@@ -228,8 +236,14 @@ def _simulate(
     )
     parameters = _parameters(args)
     if source is None:
-        target = _target(args)
-        return simulate_phantom_case(seed, parameters, target, progress=progress, prepared=prepared)
+        return simulate_phantom_case(
+            seed,
+            parameters,
+            _target(args),
+            field=_field(args),
+            progress=progress,
+            prepared=prepared,
+        )
     return simulate_case(
         source.ct,
         source.labels,
@@ -247,7 +261,12 @@ def _phantom_ct(args: argparse.Namespace, seed: int) -> CtCase:
     from ..simulation import SimulationParameters, simulate_phantom_case
 
     small = SimulationParameters.preset("clean").with_field(200.0, 16)
-    return simulate_phantom_case(seed, small, _target(args)).case
+    return simulate_phantom_case(seed, small, _target(args), field=_field(args)).case
+
+
+def _field(args: argparse.Namespace) -> str:
+    """How much of the phantom there is."""
+    return "trunk" if args.trunk else "crop"
 
 
 def _target(args: argparse.Namespace) -> str:

@@ -10,6 +10,8 @@ from .run import CaseAnswers as CaseAnswers
 from .run import RunOptions as RunOptions
 from .run import Runs as Runs
 from .run import run_methods as run_methods
+from .several import several_rows as several_rows
+from .several import write_several as write_several
 from .starts import drawn_tasks as drawn_tasks
 from .starts import own_task as own_task
 from .starts import start_from_clicks as start_from_clicks

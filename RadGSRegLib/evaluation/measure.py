@@ -35,7 +35,8 @@ class Row:
     own judgement with ``reason``, where it has one; ``problem`` is the sentence why it has refused.
     None: not asked for, or not answered. ``is_warm`` is False for the first run of a method, whose
     time holds one-off work. ``ssim`` and ``psnr_db`` are those of the reconstruction against the CT
-    at its true pose.
+    at its true pose. ``vertebra``: which it is, where several are registered together;
+    ``left_out``: it was not registered, as an X-ray does not show it.
     """
 
     case: str
@@ -57,6 +58,8 @@ class Row:
     reconstruction_s: float | None = None
     ssim: float | None = None
     psnr_db: float | None = None
+    vertebra: str = ""
+    left_out: bool = False
 
     @property
     def is_silent_failure(self) -> bool:

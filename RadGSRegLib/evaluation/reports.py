@@ -100,7 +100,7 @@ def write_cases(
         "parameters": {"seed": options.seed, "start": options.start, "method": about.key},
     }
     write_json(content, stage / "evaluation.json")
-    _write(stage, plots.case_plots(rows))
+    write_pictures(stage, plots.case_plots(rows))
     return Report(text, {**parts, "all": whole}, runs)
 
 
@@ -123,7 +123,7 @@ def write_paper(
         if len(pictured) < options.pictured:
             pictured.append(name)
             pictures = panels.case_panels(answers).items()
-            _write(stage, {f"{kind}_{stems[name]}.png": png for kind, png in pictures})
+            write_pictures(stage, {f"{kind}_{stems[name]}.png": png for kind, png in pictures})
 
     asked = RunOptions(options.start, options.draws, options.seed)
     runs = run_methods(folder, methods, asked, report.part(0.0, 0.98), draw)
@@ -155,7 +155,7 @@ def write_paper(
         "parameters": {name: getattr(options, name) for name in parameters},
     }
     write_json(content, stage / "paper.json")
-    _write(stage, plots.method_plots(runs, abouts))
+    write_pictures(stage, plots.method_plots(runs, abouts))
     return Report(text, {summary.method: summary for summary in summaries}, runs, reference)
 
 
@@ -168,7 +168,8 @@ def reference_of(methods: Sequence[About]) -> str | None:
     return next(iter([*refined, *alone, *ours]), None)
 
 
-def _write(stage: Path, pictures: dict[str, bytes]) -> None:
+def write_pictures(stage: Path, pictures: dict[str, bytes]) -> None:
+    """Write pictures by their names into an existing folder."""
     for name, png in pictures.items():
         (stage / name).write_bytes(png)
 

@@ -1,6 +1,6 @@
 """Rows to the numbers of a table: mean and deviation per method, and the paired tests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,25 @@ class Summary:
         return values
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What a method itself expects of its errors: their median, mm, and the share of errors that
+    are at most twice what was expected of them; None where it expects nothing."""
+
+    median_mm: float | None
+    within_twice: float | None
+
+
+def expected_of(rows: Sequence[Row]) -> Expected:
+    """Hold what was expected of some runs against what they came to."""
+    said = [row for row in rows if row.expected_error_mm is not None]
+    if not said:
+        return Expected(None, None)
+    expected = np.array([number(row.expected_error_mm) for row in said])
+    errors = np.array([number(row.mtre_mm) for row in said])
+    return Expected(float(np.median(expected)), float(np.mean(errors <= 2.0 * expected)))
+
+
 def paired_test(values: ArrayLike, reference: ArrayLike) -> Test:
     """Run Wilcoxon's signed-rank test and Student's paired t-test (scipy.stats), two-sided.
 
@@ -119,8 +138,13 @@ def summarize(
 
 def by_realism(rows: Sequence[Row], about: About) -> dict[str, Summary]:
     """Summarise one method for every realism that the cases name, in alphabetical order."""
-    kinds = sorted({row.realism for row in rows if row.realism})
-    return {kind: _summary([r for r in rows if r.realism == kind], about, None) for kind in kinds}
+    return by_kind(rows, about, lambda row: row.realism)
+
+
+def by_kind(rows: Sequence[Row], about: About, kind_of: Callable[[Row], str]) -> dict[str, Summary]:
+    """Summarise one method for every kind that there is ("" is none), in alphabetical order."""
+    kinds = sorted({kind_of(row) for row in rows} - {""})
+    return {kind: _summary([r for r in rows if kind_of(r) == kind], about, None) for kind in kinds}
 
 
 def _summary(rows: Sequence[Row], about: About, reference: str | None) -> Summary:

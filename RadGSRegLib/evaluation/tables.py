@@ -8,7 +8,7 @@ from typing import Any
 
 from ..measures import CAPTURE_BIN_MM
 from .measure import Row
-from .summary import Summary
+from .summary import Expected, Summary
 
 
 def _columns(names: str) -> tuple[str, ...]:
@@ -21,6 +21,8 @@ CASE_COLUMNS = _columns(
     "start_mtre_mm expected_error_mm score time_s is_warm ssim psnr_db silent_failure "
     "false_alarm reason"
 )
+# The same of several vertebrae.
+SEVERAL_COLUMNS = (CASE_COLUMNS[0], "vertebra", *CASE_COLUMNS[1:-1], "left_out", CASE_COLUMNS[-1])
 # The columns of runs.csv.
 RUN_COLUMNS = _columns(
     "case level method run start_mtre_mm mtre_mm rotation_error_deg ssim psnr_db "
@@ -78,32 +80,53 @@ def summaries_csv(summaries: Sequence[Summary]) -> str:
     return _csv(_SUMMARY_COLUMNS, rows)
 
 
-def cases_markdown(rows: Sequence[Row], parts: Mapping[str, Summary]) -> str:
-    """Write one method's summaries by name, then every case."""
+def cases_markdown(
+    rows: Sequence[Row],
+    parts: Mapping[str, Summary],
+    expected: Mapping[str, Expected] | None = None,
+) -> str:
+    """Write one method's summaries by name, then every case; of several vertebrae every one, with
+    what was ``expected`` of each part."""
+    several = expected is not None
     shows_volumes = any(part.ssim is not None for part in parts.values())
-    head = ["level", "cases", "mTRE mean", "median", "std", "max (mm)", "SR", "SMSR", "CR (mm)"]
+    head = ["of", "vertebrae"] if several else ["level", "cases"]
+    head += ["mTRE mean", "median", "std", "max (mm)", "SR", "SMSR", "CR (mm)"]
+    head += ["expected median (mm)", "within twice"] if several else []
     head += ["silent failures", "false alarms", *(["SSIM", "PSNR (dB)"] if shows_volumes else [])]
     lines = []
     for name, part in parts.items():
         cells = [name, str(part.cases)]
         cells += [_fixed(_of(part.mtre_mm, key)) for key in ("mean", "median", "std", "max")]
         cells += [_percent(part.sr), _percent(part.smsr), _fixed(part.cr_mm, 0)]
+        if expected is not None:
+            said = expected[name]
+            cells += [_fixed(said.median_mm), _percent(said.within_twice)]
         cells += [str(part.silent_failures), str(part.false_alarms)]
         if shows_volumes:
             cells += [_fixed(_of(part.ssim, "mean"), 3), _fixed(_of(part.psnr_db, "mean"), 1)]
         lines.append([*cells, _fixed(_of(part.registration_s, "median"), 1)])
     table = _markdown([*head, "RT (s)"], lines, left=1)
-    head = ["case", "level", "method", "start", "status", "mTRE (mm)", "rotation (°)"]
+    head = ["case", *(["vertebra"] if several else []), "level", "method", "start", "status"]
+    words = len(head)
+    head += ["mTRE (mm)", "rotation (°)"]
     head += ["start mTRE (mm)", "expected (mm)", "time (s)", ""]
     lines = []
     for row in rows:
         remark = "silent failure" if row.is_silent_failure else ""
         remark = "false alarm" if row.is_false_alarm else remark
-        cells = [row.case, row.realism, row.method, row.start, row.status]
+        remark = row.reason if row.left_out else remark
+        cells = [
+            row.case,
+            *([row.vertebra] if several else []),
+            row.realism,
+            row.method,
+            row.start,
+            row.status,
+        ]
         cells += [_fixed(row.mtre_mm), _fixed(row.rotation_error_deg)]
         cells += [_fixed(row.start_mtre_mm, 1), _fixed(row.expected_error_mm)]
         lines.append([*cells, _fixed(row.registration_s, 1), remark])
-    return f"{table}\n{_markdown(head, lines, left=5, last_left=True)}"
+    return f"{table}\n{_markdown(head, lines, left=words, last_left=True)}"
 
 
 def methods_markdown(summaries: Sequence[Summary]) -> str:

@@ -1,7 +1,9 @@
 """Folders of cases whose true pose is known."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +14,13 @@ from ..geometry import Array, is_rigid
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of a case: its pose (4, 4), surface points (N, 3) mm, realism."""
+    """What is known of a case: its pose (4, 4), surface points (N, 3) mm, realism, and by label the
+    poses (4, 4) of the vertebrae beside it."""
 
     ct_to_world: Array
     points_ct: Array | None
     realism: str
+    neighbours: Mapping[int, Array] = field(default_factory=dict)
 
 
 def find_cases(folder: Path) -> list[Path]:
@@ -42,7 +46,8 @@ def find_cases(folder: Path) -> list[Path]:
 
 
 def read_truth(path: Path) -> Truth:
-    """Read the truth.json of a case: "ct_to_world", and optionally "points_ct" and "level".
+    """Read the truth.json of a case: "ct_to_world", and optionally "points_ct", "level" and
+    "neighbours".
 
     Raises InputError for a pose that is not rigid or points of another shape.
     """
@@ -62,4 +67,15 @@ def read_truth(path: Path) -> Truth:
             points = np.empty(0)
         if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
             raise InputError(path, '"points_ct" must be a list of [x, y, z]')
-    return Truth(matrix, points, str(content.get("level", "")))
+    beside = _neighbours(path, content.get("neighbours") or {})
+    return Truth(matrix, points, str(content.get("level", "")), beside)
+
+
+def _neighbours(path: Path, content: Any) -> dict[int, Array]:
+    try:
+        poses = {int(label): np.asarray(pose, dtype=float) for label, pose in content.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(path, '"neighbours" must hold a 4x4 by label') from error
+    if not all(is_rigid(pose) for pose in poses.values()):
+        raise InputError(path, '"neighbours" holds a pose that is not a rigid 4x4')
+    return poses

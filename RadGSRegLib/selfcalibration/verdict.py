@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import ROOM_NOMINAL, View
+from ..cases import ROOM_NOMINAL, Case, View
 from ..geometry import CAMERA_PARAMETERS, Array, transform_points
 from ..registration import Registration, doubted, with_room
 from . import bounds
@@ -15,8 +15,11 @@ from .joint import CameraRefinement
 from .spread import by_nominal_intrinsics
 
 
-def judged(registration: Registration, refinement: CameraRefinement) -> Registration:
-    """Return a registration of the refined case with what is known of its cameras.
+def judged(
+    registration: Registration, refinement: CameraRefinement, case: Case | None = None
+) -> Registration:
+    """Return a registration of the refined case with what is known of its cameras; ``case`` is that
+    of its vertebra, where it is another one than the case's own.
 
     Its covariance and expected error gain what the cameras leave open, in the frame that vertebrae
     and cameras share; it is `ok` no more where the cameras are not to be trusted, or where they
@@ -24,9 +27,16 @@ def judged(registration: Registration, refinement: CameraRefinement) -> Registra
     """
     if refinement.problem:
         return _unrefined(registration, refinement)
-    by_cameras = bounds.WIDER**2 * refinement.spread.by_cameras[0]
-    points = refinement.points_from_centre
-    problem = doubt(refinement)
+    place, points, problem = 0, refinement.points_from_centre, doubt(refinement)
+    if case is not None and case.label != refinement.case.label:
+        points = case.surface_ct[:: max(len(case.surface_ct) // len(points), 1)]
+        points = np.asarray(points - registration.centre_ct, dtype=float)
+        order = list(refinement.ct_to_world)
+        if case.label in order:
+            place = order.index(case.label)
+        else:
+            problem = problem or "the cameras were refined without this vertebra"
+    by_cameras = bounds.WIDER**2 * refinement.spread.by_cameras[place]
     frame = "in the room" if refinement.room_known else "beside the other vertebrae"
     done = doubted(registration, by_cameras, points, (frame, _words(refinement)), problem)
     quality = {**done.quality, "cameras": camera_record(refinement)}

@@ -46,7 +46,7 @@ class EarlyReconstruction:
         ]
         # Of what is still growing there is a volume alone.
         rest = nodes[1] or given.gaussiansNode, nodes[2] or given.boneNode
-        self.outputs = OutputNodes(given.transformNode, nodes[0], *rest)
+        self.outputs = OutputNodes(given.transformNode, nodes[0], *rest, given.spineNode)
         return result
 
     def loadUnfinished(self, folder: str | os.PathLike[str]) -> ReconstructionResult:

@@ -37,16 +37,19 @@ class RefinedCamera:
     isRoomNominal: bool = False
 
 
-def readCameras(folder: str | os.PathLike[str], count: int) -> list[RefinedCamera]:
+def readCameras(
+    folder: str | os.PathLike[str], count: int, of: Path | None = None
+) -> list[RefinedCamera]:
     """Read the refined cameras of a folder of results, in the order of its X-rays; none where its
     record says of none: the registration then has the nominal cameras.
 
-    Raises InputError where they are not those of ``count`` X-rays, or cannot be read.
+    ``of``: the folder of the vertebra whose record that is, where they are several. Raises
+    InputError where they are not those of ``count`` X-rays, or cannot be read.
     """
     from RadGSRegLib.cases import read_json_object, read_registration_json
 
     path = Path(folder) / REFINED_VIEWS
-    quality = read_registration_json(Path(folder) / "registration.json").quality
+    quality = read_registration_json((of or Path(folder)) / "registration.json").quality
     said = (quality.get("cameras") or {}).get("views")
     if said is None:
         return []

@@ -6,18 +6,19 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import slicer
-import vtk
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, lps_to_ras
-from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
 from ..scene.record import STATUS, TISSUE, ResultRecord, keepRecord
 from .casefolder import ctFrameNote
+from .gaussians import CLOUD, placeGaussians, readGaussians
 from .volumes import BONE, VOLUME, judge, placeVolume, readVolume
+
+if TYPE_CHECKING:
+    from .spineresults import SpineResult
 
 
 @dataclass
@@ -67,28 +68,35 @@ class RegistrationResult:
 
 @dataclass
 class OutputNodes:
-    """Nodes to put results into; where one is None or no longer in a scene, a new node is made."""
+    """Nodes to put results into; where one is None or no longer in a scene, a new node is made.
+
+    ``spineNode``: the transform of several vertebrae, with which the nodes of each are kept.
+    """
 
     transformNode: slicer.vtkMRMLLinearTransformNode | None = None
     reconstructionNode: slicer.vtkMRMLScalarVolumeNode | None = None
     gaussiansNode: slicer.vtkMRMLModelNode | None = None
     boneNode: slicer.vtkMRMLScalarVolumeNode | None = None
+    spineNode: slicer.vtkMRMLTransformNode | None = None
 
     def present(self) -> OutputNodes:
         """Those of them that are still in a scene: a computation takes long enough to lose one."""
-        nodes = (self.transformNode, self.reconstructionNode, self.gaussiansNode, self.boneNode)
-        return OutputNodes(*(_present(node) for node in nodes))
+        return OutputNodes(*(presentNode(node) for node in vars(self).values()))
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A result that has come into the scene, and what it is of, as far as that is known."""
+    """A result that has come into the scene, and what it is of, as far as that is known.
 
-    result: RegistrationResult
+    ``segments``: all of them where they are several, ``segment`` the first.
+    """
+
+    result: RegistrationResult | SpineResult
     ctNode: slicer.vtkMRMLScalarVolumeNode
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
     segment: str = ""
     xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode] = ()
+    segments: Sequence[str] = ()
 
 
 listeners: list[Callable[[Loaded], object]] = []
@@ -118,18 +126,18 @@ def loadRegistration(
     from RadGSRegLib.cases import read_registration_json
 
     folder = Path(folder)
-    scene = _sceneOf(ctNode)
+    scene = sceneOfCt(ctNode)
     outputs = (outputs or OutputNodes()).present()
     record = read_registration_json(folder / "registration.json")
     # Read before anything is added: an unreadable file leaves the scene as it was.
-    cloud = _gaussians(folder / "gaussians.ply")
+    cloud = readGaussians(folder / CLOUD)
     read = readVolume(folder / VOLUME)
 
     reconstructionNode = read and placeVolume(read, scene, outputs.reconstructionNode)
-    gaussiansNode = None if cloud is None else _model(cloud, scene, outputs.gaussiansNode)
+    gaussiansNode = None if cloud is None else placeGaussians(cloud, scene, outputs.gaussiansNode)
     ctToWorld, status = lps_to_ras(record.ct_to_world), record.status
     target = outputs.transformNode
-    if status == "failed" and target is not None and _carriesNodes(target):
+    if status == "failed" and target is not None and carriesNodes(target):
         target = None
     kept = ResultRecord(status, ctToWorld, record.covariance, record.quality, str(folder))
     transformNode, notes = _place(kept, target, ctNode, segmentationNode)
@@ -159,7 +167,7 @@ def keepPose(
 
     Raises Cancelled where the CT is no longer in a scene.
     """
-    _sceneOf(ctNode)
+    sceneOfCt(ctNode)
     outputs = (outputs or OutputNodes()).present()
     reason = "the registration was cancelled; this was its best pose until then, unchecked"
     quality: dict[str, Any] = {"reason": reason}
@@ -177,19 +185,20 @@ def keepPose(
     )
 
 
-def _present(node: Any) -> Any:
+def presentNode(node: Any) -> Any:
     """The node, or None where it has been removed from its scene."""
     return None if node is None or node.GetScene() is None else node
 
 
-def _sceneOf(ctNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLScene:
+def sceneOfCt(ctNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLScene:
+    """The CT's scene. Raises Cancelled where it is in none any more."""
     scene = ctNode.GetScene()
     if scene is None:
         raise Cancelled("the CT is no longer in the scene")
     return scene
 
 
-def _carriesNodes(transformNode: slicer.vtkMRMLLinearTransformNode) -> bool:
+def carriesNodes(transformNode: slicer.vtkMRMLTransformNode) -> bool:
     """Whether any node is directly under a transform, and would move with it."""
     scene, id_ = transformNode.GetScene(), transformNode.GetID()
     nodes = slicer.util.getNodesByClass("vtkMRMLTransformableNode", scene)
@@ -211,13 +220,18 @@ def _place(
     if record.status == "failed":
         notes = [f"the registration failed; its transform is not set on '{name}'"]
     else:
-        before, segmentationNode = ctNode.GetTransformNodeID(), _present(segmentationNode)
-        ctNode.SetAndObserveTransformNodeID(node.GetID())
-        if segmentationNode is not None and segmentationNode.GetTransformNodeID() == before:
-            segmentationNode.SetAndObserveTransformNodeID(node.GetID())
+        setOnCt(node, ctNode, segmentationNode)
     slicer.util.updateTransformMatrixFromArray(node, record.ctToWorld)
     node.SetAttribute(STATUS, record.status)
     return node, notes
+
+
+def setOnCt(transformNode: Any, ctNode: Any, segmentationNode: Any) -> None:
+    """Put a CT under a transform, and with it a segmentation that was under what the CT was."""
+    before, segmentationNode = ctNode.GetTransformNodeID(), presentNode(segmentationNode)
+    ctNode.SetAndObserveTransformNodeID(transformNode.GetID())
+    if segmentationNode is not None and segmentationNode.GetTransformNodeID() == before:
+        segmentationNode.SetAndObserveTransformNodeID(transformNode.GetID())
 
 
 def loadReconstruction(
@@ -234,7 +248,7 @@ def loadReconstruction(
 
     folder = Path(folder)
     outputs = (outputs or OutputNodes()).present()
-    cloud = _gaussians(folder / "gaussians.ply")
+    cloud = readGaussians(folder / CLOUD)
     volume, bone = readVolume(folder / VOLUME), readVolume(folder / BONE)
     if cloud is None and volume is None:
         raise InputError(folder, "holds no reconstruction")
@@ -244,7 +258,7 @@ def loadReconstruction(
     tissue = None if bone is None else _tissue(quality, file)
     result = ReconstructionResult(
         volume and placeVolume(volume, scene, outputs.reconstructionNode),
-        None if cloud is None else _model(cloud, scene, outputs.gaussiansNode),
+        None if cloud is None else placeGaussians(cloud, scene, outputs.gaussiansNode),
         folder,
         record.get("status") or "",
         record.get("reason") or "",
@@ -264,55 +278,3 @@ def _tissue(quality: dict[str, Any], file: Path) -> float:
         return float(quality["bone"]["tissue_per_mm"])
     except (KeyError, TypeError, ValueError):
         raise InputError(file, "does not say how dense soft tissue is") from None
-
-
-def _gaussians(path: Path) -> vtk.vtkPolyData | None:
-    """The Gaussians' centres as vertices in RAS, with ``density`` (1/mm) and ``scale`` (mm)."""
-    if not path.is_file():
-        return None
-    from RadGSRegLib.cases import read_vertices
-
-    names = ("x", "y", "z", "scale_0", "scale_1", "scale_2", "density")
-    columns = {name: c.astype(float) for name, c in read_vertices(path, names).items()}
-    points_ras = np.column_stack([-columns["x"], -columns["y"], columns["z"]])
-    scales = np.column_stack([columns[f"scale_{axis}"] for axis in range(3)])
-    count = len(points_ras)
-    points = vtk.vtkPoints()
-    points.SetData(numpy_to_vtk(points_ras, deep=True))
-    cells = vtk.vtkCellArray()
-    cells.SetData(
-        numpy_to_vtkIdTypeArray(np.arange(count + 1), deep=True),
-        numpy_to_vtkIdTypeArray(np.arange(count), deep=True),
-    )
-    polyData = vtk.vtkPolyData()
-    polyData.SetPoints(points)
-    polyData.SetVerts(cells)
-    # One size per Gaussian: the radius of the ball of its volume.
-    sizes = np.exp(np.log(np.maximum(scales, 1e-9)).mean(axis=1))
-    for name, values in (("density", columns["density"]), ("scale", sizes)):
-        array = numpy_to_vtk(np.ascontiguousarray(values), deep=True)
-        array.SetName(name)
-        polyData.GetPointData().AddArray(array)
-    polyData.GetPointData().SetActiveScalars("density")
-    return polyData
-
-
-def _model(
-    polyData: vtk.vtkPolyData, scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLModelNode | None
-) -> slicer.vtkMRMLModelNode:
-    if node is None:
-        node = scene.AddNewNodeByClass(
-            "vtkMRMLModelNode", scene.GenerateUniqueName("RadGSReg Gaussians")
-        )
-    node.SetAndObservePolyData(polyData)
-    node.SetAndObserveTransformNodeID(None)  # they are in the world
-    if node.GetDisplayNode() is None:
-        node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    if display is not None:
-        display.SetRepresentation(slicer.vtkMRMLDisplayNode.PointsRepresentation)
-        display.SetPointSize(3.0)
-        display.SetActiveScalarName("density")
-        display.SetScalarVisibility(True)
-        display.SetScalarRangeFlag(slicer.vtkMRMLDisplayNode.UseDataScalarRange)
-    return node

@@ -142,17 +142,29 @@ class RegisterRequest(CaseRequest):
         use = XrayUse(self.clicks, nominal=self.refineCameras)
         return stageCase(*nodes, folder.inputs, self.start, use)
 
-    def _load(self, path: Path, job: Job) -> RegistrationResult:
+    def _load(self, path: Path, job: Job) -> Any:
         nodes = self.ctNode, self.segmentationNode
-        cameras = readCameras(path, len(self.xrayNodes)) if self.refineCameras else []
-        result = self._kept(loadRegistration(path, self.ctNode, self._early.outputs, nodes[1]))
+        cameras = self._cameras(path) if self.refineCameras else []
+        result = self._kept(self._brought(path))
         if self.outputFolder is not None:
             result.notes.extend(self._keepCameras(path, cameras))
         if self.refineCameras:
             result.notes.append(self._takeCameras(cameras, result))
         result.notes.extend(otherPatients(self.ctNode, list(self.xrayNodes)))
-        tell(Loaded(result, *nodes, self.segment, tuple(self.xrayNodes)))
+        xrays = tuple(self.xrayNodes)
+        tell(Loaded(result, *nodes, self.segment, xrays, self._segments(result)))
         return result
+
+    # What several vertebrae do otherwise
+
+    def _cameras(self, path: Path) -> list[RefinedCamera]:
+        return readCameras(path, len(self.xrayNodes))
+
+    def _brought(self, path: Path) -> Any:
+        return loadRegistration(path, self.ctNode, self._early.outputs, self.segmentationNode)
+
+    def _segments(self, result: Any) -> tuple[str, ...]:
+        return ()
 
     def _keepCameras(self, folder: Path, cameras: Sequence[RefinedCamera]) -> list[str]:
         """Leave refined cameras with their pictures in the kept folder, or neither; notes on what
@@ -171,7 +183,7 @@ class RegisterRequest(CaseRequest):
             notes.append(f"refined cameras that do not count are still in {folder} ({error})")
         return notes
 
-    def _takeCameras(self, cameras: Sequence[RefinedCamera], result: RegistrationResult) -> str:
+    def _takeCameras(self, cameras: Sequence[RefinedCamera], result: Any) -> str:
         """Give the X-rays the cameras that the result was made with; a note on that."""
         if result.status == "failed":
             return "no refined camera is used: the X-rays stay as they are"

@@ -1,7 +1,7 @@
 """Simulated X-rays in the scene, with their truth; how far a result is from that truth."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,11 @@ TRUTH = "RadGSReg.Truth"
 """Marks a transform node as the true CT to world."""
 TRUTH_CT = "RadGSReg.TruthCt"
 """The role in which a truth refers to its CT."""
+TRUTH_LEVELS = "RadGSReg.TruthLevels"
+"""Whose truth it is, and those of the other vertebrae: JSON, by segment, RAS."""
 
 _SURFACE_POINTS = 4000
+_TRUNK_FIELD_MM = 250.0
 
 
 @dataclass
@@ -48,7 +51,8 @@ class SimulateRequest(Request):
 
     ``ctNode``: with a segmentation and a segment (ID, name or level) of it; without all three a
     phantom is made, and its CT and segmentation too. ``realism``: "clean", "realistic" or "hard".
-    ``outputFolder``: keep the case here, in the form of ``radgsreg simulate``.
+    ``outputFolder``: keep the case here, in the form of ``radgsreg simulate``. ``trunk``: the
+    phantom with the vertebrae around L3 whole, in X-rays that show them.
     """
 
     ctNode: Any = None
@@ -57,6 +61,7 @@ class SimulateRequest(Request):
     _: KW_ONLY
     realism: str = choice("realistic", REALISMS)
     seed: int = 0
+    trunk: bool = False
 
     def check(self) -> None:
         super().check()
@@ -64,10 +69,13 @@ class SimulateRequest(Request):
             raise InputError("segmentation", "none is chosen, or no segment of it")
         if self.ctNode is None and (self.segmentationNode is not None or self.segment):
             raise InputError("CT", "no volume is chosen", "leave all three out for the phantom")
+        if self.trunk and self.ctNode is not None:
+            raise InputError("trunk", "is of the phantom", "leave it out")
 
     def toArguments(self, folder: WorkFolder) -> list[Argument]:
         arguments: list[Argument] = ["simulate", "--out", folder.outputs]
         arguments += ["--realism", self.realism, "--seed", str(self.seed)]
+        arguments += ["--trunk", "--field-mm", f"{_TRUNK_FIELD_MM:g}"] if self.trunk else []
         return arguments if self.ctNode is None else [*arguments, "--case", folder.inputs / CASE]
 
     def _stage(self, folder: WorkFolder) -> Iterator[None] | None:
@@ -77,6 +85,8 @@ class SimulateRequest(Request):
         # By its ID from here on: its name may change while the computation runs.
         self.segment = segments.findSegment(self.segmentationNode, self.segment or "")
         labels = segments.labelsOnCt(self.segmentationNode, self.segment, self.ctNode)
+        values = segments.labelValues(self.segmentationNode)
+        self._segmentOf = {value: id_ for id_, value in values.items()}
         content = {"ct": "ct.nrrd", "segmentation": "seg.nrrd", "label": labels.label}
 
         def write() -> Iterator[None]:
@@ -92,10 +102,10 @@ class SimulateRequest(Request):
             return _loadPhantom(path)
         if self.ctNode.GetScene() is None or self.segmentationNode.GetScene() is None:
             raise Cancelled("the CT is no longer in the scene")
-        truth = _readTruth(path)
+        truth = _readTruth(path, self._segmentOf)
         xrays = casefolder.importViews(path / "views.json", self.ctNode.GetScene())
         nodes = self.ctNode, self.segmentationNode, self.segment or "", xrays
-        return SimulatedNodes(*nodes, _truthNode(truth, self.ctNode))
+        return SimulatedNodes(*nodes, _truthNode(truth, self.ctNode, self.segment or ""))
 
 
 def truthFor(
@@ -132,14 +142,18 @@ def errorAgainstTruth(
     labels = segments.labelsOnCt(segmentationNode, segmentId, ctNode)
     volume = casefolder.volumeFromCt(ctNode).with_array(labels.array)
     points = target_points(volume, labels.label, _SURFACE_POINTS) * [-1.0, -1.0, 1.0]
-    return errorOfPose(ctNode, points, ctToWorld)
+    return errorOfPose(ctNode, points, ctToWorld, segmentId)
 
 
 def errorOfPose(
-    ctNode: slicer.vtkMRMLScalarVolumeNode, pointsRas: ArrayLike, ctToWorldRas: ArrayLike
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
+    pointsRas: ArrayLike,
+    ctToWorldRas: ArrayLike,
+    segmentId: str,
 ) -> float | None:
     """`errorAgainstTruth` of a pose (4, 4) over points (N, 3) of the CT's own frame; quick."""
-    truth = truthFor(ctNode)
+    node = truthFor(ctNode)
+    truth = None if node is None else _truthOf(node, segmentId)
     if truth is None:
         return None
     try:
@@ -147,29 +161,60 @@ def errorOfPose(
     except ImportError:
         return None  # a saved scene in a Slicer that lacks packages still
 
-    return float(mtre(pointsRas, ctToWorldRas, transformMatrix(truth)))
+    return float(mtre(pointsRas, ctToWorldRas, truth))
 
 
-def _readTruth(path: Path) -> Array:
-    """The true CT to world (4, 4), RAS, of a case folder."""
+def _truthOf(truthNode: Any, segmentId: str) -> Array | None:
+    """Where a vertebra truly is (4, 4), RAS; None where only that of others is known."""
+    try:
+        known = json.loads(truthNode.GetAttribute(TRUTH_LEVELS) or "{}")
+        if known and known["segment"] != segmentId:
+            other = known["others"].get(segmentId)
+            return None if other is None else np.array(other, dtype=float).reshape(4, 4)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return transformMatrix(truthNode)
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """The true CT to world (4, 4), RAS, of a vertebra, and by segment of ``others``."""
+
+    ctToWorld: Array
+    others: dict[str, Array]
+
+
+def _readTruth(path: Path, segmentOf: Mapping[int, str]) -> _Truth:
+    """What a case folder holds; ``segmentOf`` each label value."""
     try:
         content = json.loads((path / "truth.json").read_text(encoding="utf-8"))
-        matrix = np.array(content["ct_to_world"], dtype=float)
-        if not is_rigid(matrix):
+        own, beside = content["ct_to_world"], content.get("neighbours", {})
+        poses = [np.array(pose, dtype=float) for pose in (own, *beside.values())]
+        if not all(is_rigid(pose) for pose in poses):
             raise ValueError
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(path / "truth.json", "holds no true pose") from error
-    return np.asarray(lps_to_ras(matrix))
+    first, *others = (np.asarray(lps_to_ras(pose)) for pose in poses)
+    return _Truth(
+        first,
+        {
+            segmentOf[int(label)]: pose
+            for label, pose in zip(beside, others, strict=True)
+            if int(label) in segmentOf
+        },
+    )
 
 
-def _truthNode(ras: Array, ctNode: slicer.vtkMRMLScalarVolumeNode) -> Any:
+def _truthNode(truth: _Truth, ctNode: slicer.vtkMRMLScalarVolumeNode, segmentId: str) -> Any:
     """A new node that holds the truth for a CT; an older one goes."""
     scene = ctNode.GetScene()
     for old in iter(lambda: truthFor(ctNode), None):
         scene.RemoveNode(old)
     name = scene.GenerateUniqueName(f"{ctNode.GetName()}-to-world truth")
     node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
-    slicer.util.updateTransformMatrixFromArray(node, ras)
+    slicer.util.updateTransformMatrixFromArray(node, truth.ctToWorld)
+    others = {id_: pose.tolist() for id_, pose in truth.others.items()}
+    node.SetAttribute(TRUTH_LEVELS, json.dumps({"segment": segmentId, "others": others}))
     node.SetAttribute(TRUTH, "true")
     node.SetNodeReferenceID(TRUTH_CT, ctNode.GetID())
     return node
@@ -180,7 +225,8 @@ def _loadPhantom(path: Path) -> SimulatedNodes:
     from RadGSRegLib.phantom import LABELS
 
     scene = slicer.mrmlScene
-    case, truth = read_case(path / "case.json"), _readTruth(path)
+    case = read_case(path / "case.json")
+    truth = _readTruth(path, {number: f"label_{number}" for number in LABELS.values()})
     ctNode = scene.AddNewNodeByClass(
         "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("RadGSReg phantom CT")
     )
@@ -204,4 +250,5 @@ def _loadPhantom(path: Path) -> SimulatedNodes:
             chosen = segmentId
     segmentationNode.CreateClosedSurfaceRepresentation()
     xrays = casefolder.importViews(path / "views.json", scene)
-    return SimulatedNodes(ctNode, segmentationNode, chosen, xrays, _truthNode(truth, ctNode))
+    truthNode = _truthNode(truth, ctNode, chosen)
+    return SimulatedNodes(ctNode, segmentationNode, chosen, xrays, truthNode)

@@ -16,8 +16,9 @@ from ..operations.calibration import CalibrateRequest, CalibrationResult, knownC
 from ..review import views
 from ..scene import starts
 from ..scene.beadcircles import CLICK_RADII, BeadCircle, BeadCircles
+from .paths import FolderButton, keepPath
 from .placing import Placing
-from .step import Following, fillChoices, fillTable, onPath
+from .step import Following, fillChoices, fillTable
 from .timing import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ class CalibrateControls:
         ui.calibrateTable.setColumnCount(len(headers))
         ui.calibrateTable.setHorizontalHeaderLabels(headers)
         for widget, name in _PATHS.items():
-            self._keep(getattr(ui, widget), name)
+            keepPath(step, getattr(ui, widget), name)
+        title = _("Folder with a picture of the grid for each X-ray")
+        self._grids = FolderButton(ui.calibrateGridButton, ui.calibrateGridPathLineEdit, title)
         ui.calibrateModeComboBox.connect("currentIndexChanged(int)", self._onMode)
         ui.calibrateTable.connect("currentCellChanged(int,int,int,int)", self._onSelected)
         ui.calibrateGroupBox.connect("toggled(bool)", self._onFolded)
@@ -193,15 +196,6 @@ class CalibrateControls:
             self._view = rows[row][0]
             self.placing.stop()
             self._step.context.update()
-
-    def _keep(self, line: Any, name: str) -> None:
-        """Keep the path of a line in the parameter node."""
-
-        def store(*args: Any) -> None:
-            if self._step.parameters is not None:
-                setattr(self._step.parameters, name, str(line.currentPath or ""))
-
-        onPath(line, store)
 
     # Clicks
 

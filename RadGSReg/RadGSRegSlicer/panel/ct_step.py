@@ -15,6 +15,7 @@ from ..scene.record import RECONSTRUCTION
 from ..scene.segments import findSegment, segmentIds
 from ..scene.starts import definedPoints, pointsInCt
 from ..scene.xray import isXray
+from .ct_several import SeveralControls
 from .placing import Placing
 from .step import Following, PanelContext, Step, fillChoices, selectChoice
 
@@ -46,6 +47,7 @@ class CtStep(Step):
         ui.levelComboBox.connect("currentIndexChanged(int)", self.onLevel)
         ui.segmentFromClickButton.connect("clicked(bool)", self.onSegmentFromClick)
         ui.totalSegmentatorButton.connect("clicked(bool)", self.onTotalSegmentator)
+        self._several = SeveralControls(self)
         self._placing = Placing(ui.placeSegmentPointButton, self._pointNode, context)
 
     def setParameterNode(self, parameters: Any) -> None:
@@ -89,6 +91,8 @@ class CtStep(Step):
             near = levels.neighbours(segmentation, parameters.segmentId)
             text = _("neighbours: {levels}") if near else _("no neighbours segmented")
             ui.neighboursLabel.text = text.format(levels=", ".join(near))
+        with self.updating():
+            self._several.update()
         self.showChoices()
         self._updateSegmenting()
 

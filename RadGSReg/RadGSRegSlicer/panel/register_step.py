@@ -1,6 +1,5 @@
 """Step 4: the computation, its progress and its end."""
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,13 +12,17 @@ from slicer.i18n import tr as _
 from ..exchange import results
 from ..exchange.modelcard import describe, knownCard, trainedFor
 from ..exchange.results import OutputNodes, ReconstructionResult, RegistrationResult, keepPose
+from ..exchange.spineresults import SpineResult
 from ..operations.registration import RegisterRequest, refinementProblem
+from ..operations.severalregistration import RegisterSpineRequest, registrationRequest
 from ..process.timers import inTurns, nextTurn
 from ..review.display import tintReconstruction
-from ..review.preview import PosePreview
-from ..review.surface import vertebraSurface
 from ..review.views import showReconstruction
 from ..scene.levels import segmentLevel
+from ..scene.registeredspine import isLevel
+from .ct_several import together
+from .register_preview import PreviewControls
+from .register_words import verdictText
 from .step import PanelContext, Step, onPath
 from .timing import ProgressDisplay
 
@@ -31,13 +34,13 @@ class RegisterStep(Step):
 
     def __init__(self, ui: Any, logic: Any, context: PanelContext) -> None:
         super().__init__(ui, logic, context)
-        self.result: RegistrationResult | None = None
-        self._fresh: RegistrationResult | None = None
+        self.result: RegistrationResult | SpineResult | None = None
+        self._fresh: RegistrationResult | SpineResult | None = None
         self.bestPose: Array | None = None
         self._request: RegisterRequest | None = None
         self._requested: tuple[str, ...] = ()
         self._progress = ProgressDisplay(ui.progressBar, ui.progressLabel)
-        self._preview: PosePreview | None = None
+        self._preview = PreviewControls()
         efforts = {
             "fast": _("fast: fewer tries"),
             "normal": _("normal"),
@@ -59,7 +62,7 @@ class RegisterStep(Step):
         super().setParameterNode(parameters)
         if parameters is None:
             self.result = self._fresh = self.bestPose = None
-            self._endPreview()
+            self._preview.end()
             self.ui.progressLabel.text = ""
 
     def cleanup(self) -> None:
@@ -87,7 +90,7 @@ class RegisterStep(Step):
         self.showRunButton(
             ui.applyButton,
             self.missing(),
-            (_("Apply"), _("Register the vertebra to the X-rays")),
+            (_("Apply"), self._what()),
             _("Stop the registration"),
         )
 
@@ -114,6 +117,13 @@ class RegisterStep(Step):
             text = _("Apply installs first what is missing: {packages}")
             return text.format(packages=", ".join(packages))
         return self._otherLevel() or _("Ready to register")
+
+    def _what(self) -> str:
+        """What the button does."""
+        count = len(together(self.parameters))
+        if count < 2:
+            return _("Register the vertebra to the X-rays")
+        return _("Register {count} vertebrae together to the X-rays").format(count=count)
 
     @property
     def _takesModel(self) -> bool:
@@ -179,15 +189,14 @@ class RegisterStep(Step):
                 completedCallback=self.onCompleted,
             )
             self._requested = self._choices()
-            self._beginPreview()
+            self._preview.begin(self.parameters)
             self._run = self.context.run = self._request.run()
             self._progress.begin(_("preparing the files"))
         if self._run is None:
-            self._endPreview()
+            self._preview.end()
 
     def onPose(self, ctToWorld: Array) -> None:
-        if self._preview is not None:
-            self._preview.show(ctToWorld)
+        self._preview.show(ctToWorld)
 
     def onReconstructed(self, reconstruction: ReconstructionResult) -> None:
         """The networks' volume is there, before the registration begins."""
@@ -197,7 +206,7 @@ class RegisterStep(Step):
             showReconstruction(node.GetScene(), node)
 
     def onCompleted(self, run: Any) -> None:
-        self._endPreview()
+        self._preview.end()
         self._progress.end()
         with self.attempt():
             if run.isDiscarded:
@@ -257,6 +266,8 @@ class RegisterStep(Step):
                 if loaded.segmentationNode is not None and loaded.segment:
                     wanted = loaded.segmentationNode, loaded.segment
                     parameters.segmentId = self.logic.findSegment(*wanted)
+                    others = [id_ for id_ in loaded.segments if id_ != parameters.segmentId]
+                    parameters.alsoSegmentIds = [id_ for id_ in others if id_]
                 if loaded.xrayNodes:
                     parameters.xrays = list(loaded.xrayNodes)
             self._take(loaded.result)
@@ -266,40 +277,39 @@ class RegisterStep(Step):
         """Whether there is a best pose, and it is still that of the chosen nodes."""
         if self.bestPose is None or self._request is None or self.parameters is None:
             return False
-        if self._request.refineCameras:
-            return False  # it was of cameras that were not known yet
+        if self._request.refineCameras or isinstance(self._request, RegisterSpineRequest):
+            return False  # of cameras that were not known yet, or of one vertebra of several
         return self._requested == self._choices()
 
     def _choices(self) -> tuple[str, ...]:
         """What the registration depends on, to be compared."""
         parameters = self.parameters
         nodes = [parameters.ctVolume, parameters.segmentation, *parameters.xrays]
-        return (parameters.segmentId, *(node.GetID() if node else "" for node in nodes))
+        return (*together(parameters), *(node.GetID() if node else "" for node in nodes))
 
-    def _take(self, result: RegistrationResult) -> None:
+    def _take(self, result: RegistrationResult | SpineResult) -> None:
         self.result = self._fresh = result
+        several = isinstance(result, SpineResult)
+        shown = result.first if isinstance(result, SpineResult) else result
         # While another module is shown the form is not bound, but the scene keeps the result.
         parameters = self.parameters or self.logic.getParameterNode()
         with slicer.util.NodeModify(parameters):
-            parameters.ctToWorld = result.transformNode
-            if result.reconstructionNode is not None:
-                parameters.reconstruction = result.reconstructionNode
-            if result.gaussiansNode is not None:
-                parameters.gaussians = result.gaussiansNode
-        texts = {
-            "ok": _("Registered. Look at the result in step 5 before you rely on it."),
-            "uncertain": _("Registered, but uncertain: check it in step 5."),
-            "failed": _("The registration failed; the CT was not moved."),
-        }
-        self.ui.progressLabel.text = "\n".join([texts[result.status], *result.notes])
+            parameters.spine = result.transformNode if several else None
+            parameters.ctToWorld = shown.transformNode
+            if shown.reconstructionNode is not None:
+                parameters.reconstruction = shown.reconstructionNode
+            if shown.gaussiansNode is not None:
+                parameters.gaussians = shown.gaussiansNode
+        self.ui.progressLabel.text = "\n".join([verdictText(result), *result.notes])
 
     def _makeRequest(self, **options: Any) -> RegisterRequest:
         """What is chosen, as a request: its pose belongs to these nodes and to no others."""
         parameters = self.parameters
-        return RegisterRequest(
+        segments = together(parameters)
+        return registrationRequest(
             parameters.ctVolume,
             parameters.segmentation,
-            parameters.segmentId,
+            segments if len(segments) > 1 else parameters.segmentId,
             [node for node in parameters.xrays if node is not None],
             device=parameters.device,
             effort=parameters.effort,
@@ -315,30 +325,11 @@ class RegisterStep(Step):
         """The nodes chosen for results; never a volume without a CT, which took minutes."""
         parameters = self.parameters
         volume, gaussians = parameters.reconstruction, parameters.gaussians
+        if isLevel(parameters.ctToWorld) or len(together(parameters)) > 1:
+            # The nodes of one of several vertebrae stay theirs.
+            return OutputNodes(spineNode=parameters.spine)
         return OutputNodes(
             parameters.ctToWorld,
             None if volume in (parameters.aloneVolume, parameters.aloneBone) else volume,
             None if gaussians is parameters.aloneGaussians else gaussians,
         )
-
-    # The pose so far
-
-    def _beginPreview(self) -> None:
-        self._endPreview()
-        parameters = self.parameters
-        if not parameters.showPreview:
-            return
-        try:
-            surface = vertebraSurface(
-                parameters.segmentation, parameters.segmentId, parameters.ctVolume
-            )
-            nodes = [node for node in parameters.xrays if node is not None]
-            self._preview = PosePreview(slicer.mrmlScene, surface, nodes)
-        except InputError as error:
-            # The registration itself says what is wrong; without a preview it goes on.
-            logging.info("RadGSReg: no preview (%s)", error)
-
-    def _endPreview(self) -> None:
-        if self._preview is not None:
-            self._preview.close()
-            self._preview = None

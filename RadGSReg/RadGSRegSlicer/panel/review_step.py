@@ -9,13 +9,18 @@ from RadGSRegLib.errors import InputError
 from slicer.i18n import tr as _
 
 from ..exchange.results import RegistrationResult
+from ..exchange.spineresults import SpineResult
 from ..process import environment
 from ..process.timers import makeTimer, nextTurn
 from ..review import views
+from ..review.display import showGaussians, showVolumeRendering
 from ..review.review import Review
 from ..scene import xray
+from ..scene.registeredspine import RegisteredLevel, isLevel, segmentOf
+from .review_levels import LevelControls
 from .review_nudge import NudgeControls
 from .review_views import ViewControls
+from .review_words import hardenTip, scoreText
 from .step import PanelContext, Step, onPath
 
 _POLL_MS = 40
@@ -38,6 +43,7 @@ class ReviewStep(Step):
         self._said = ""
         self.nudge = NudgeControls(self)
         self.views = ViewControls(self)
+        self.levels = LevelControls(self, self.showLevel)
         self._timer = makeTimer(_POLL_MS, self.onPoll)
         actions: dict[str, Callable[[Review], object]] = {
             "Layout": self._showLayout,
@@ -66,13 +72,9 @@ class ReviewStep(Step):
             self._close()
             self._showControls()  # no verdict may stay of a scene that is gone
 
-    def showResult(self, result: RegistrationResult) -> Iterator[None]:
+    def showResult(self, result: RegistrationResult | SpineResult) -> Iterator[None]:
         """A registration has ended with this result: show it, a part at each step."""
-        before = None
-        if self.review is not None and self.review.layout.isShown:
-            # The new review goes on in the same layout.
-            before, self.review.layout.before = self.review.layout.before, None
-        self._close()
+        before = self._closeInLayout()
         yield
         self._ensure(isShown=False)
         review = self.review
@@ -80,7 +82,7 @@ class ReviewStep(Step):
             return
         if review.layout.isShown:
             review.layout.before = before
-        elif result.status == "failed":
+        elif (result.first if isinstance(result, SpineResult) else result).status == "failed":
             return
         yield
         try:
@@ -93,6 +95,26 @@ class ReviewStep(Step):
         except InputError as error:
             self.problem = str(error)
 
+    def showLevel(self, level: RegisteredLevel) -> None:
+        """Go on with another vertebra of several, in the same layout."""
+        with self.attempt():
+            scored = self.review is not None and self.review.client is not None
+            before, parameters = self._closeInLayout(), self.parameters
+            showVolumeRendering(parameters.reconstruction, False)
+            showGaussians(parameters.gaussians, False)
+            with slicer.util.NodeModify(parameters):
+                parameters.ctToWorld = level.transformNode
+                parameters.reconstruction = level.reconstructionNode
+                parameters.gaussians = level.gaussiansNode
+            self._ensure()
+            review = self.review
+            if review is None:
+                return
+            if review.layout.isShown:
+                review.layout.before = before
+            if scored and not self.context.busy:
+                self._startScoring(review)
+
     def startScoring(self) -> None:
         """Score the pose under review, if its X-rays are shown."""
         if self.review is not None and self.review.layout.isShown:
@@ -101,6 +123,8 @@ class ReviewStep(Step):
     def missing(self) -> str:
         if not self.parameters.ctToWorld:
             return _("Register first")
+        if isLevel(self.parameters.ctToWorld) and not segmentOf(self.parameters.ctToWorld):
+            return _("No segment has the name of this vertebra: it cannot be drawn")
         return self._unusable
 
     def ready(self) -> str:
@@ -109,6 +133,10 @@ class ReviewStep(Step):
         session = self.review.session
         if session.isHardened:
             return _("Hardened")
+        accepted, count = self.levels.accepted()
+        if count:
+            text = _("{accepted} of {count} vertebrae accepted")
+            return text.format(accepted=accepted, count=count)
         return _("Accepted") if session.isAccepted else _("To be looked at and accepted")
 
     def update(self) -> None:
@@ -176,12 +204,13 @@ class ReviewStep(Step):
             return None
         xrays = [node for node in parameters.xrays if xray.isXray(node)]
         needed = (parameters.ctToWorld, parameters.ctVolume, parameters.segmentation)
-        if not (all(needed) and parameters.segmentId and xrays):
+        segment = segmentOf(parameters.ctToWorld, parameters.segmentId)
+        if not (all(needed) and xrays and segment):
             return None
         return (
             parameters.ctVolume,
             parameters.segmentation,
-            parameters.segmentId,
+            segment,
             xrays,
             parameters.ctToWorld,
             parameters.reconstruction,
@@ -215,6 +244,14 @@ class ReviewStep(Step):
     def renew(self) -> None:
         """The X-rays stand elsewhere now: what there is of a review is of where they stood."""
         self._close()
+
+    def _closeInLayout(self) -> int | None:
+        """Close the review so that the next one goes on in its layout; the layout from before."""
+        before = None
+        if self.review is not None and self.review.layout.isShown:
+            before, self.review.layout.before = self.review.layout.before, None
+        self._close()
+        return before
 
     def _close(self) -> None:
         self._timer.stop()
@@ -277,7 +314,9 @@ class ReviewStep(Step):
         ui.reviewAcceptButton.enabled = movable
         ui.reviewAcceptButton.checked = accepted
         ui.reviewAcceptButton.text = _("Accepted") if accepted else _("Accept")
-        ui.reviewHardenButton.enabled = movable
+        several = session is not None and isLevel(session.transformNode)
+        ui.reviewHardenButton.enabled = movable and not several
+        ui.reviewHardenButton.toolTip = hardenTip(several)
         ui.reviewResetButton.enabled = movable
         ui.reviewRefineButton.enabled = movable and not environment.missingPackages()
         ui.reviewUndoButton.enabled = session is not None and bool(session.canUndo)
@@ -288,25 +327,11 @@ class ReviewStep(Step):
             if self._folder
             else _("Choose a folder first")
         )
-        ui.reviewScoreLabel.text = "\n".join(part for part in (self._score(), self._said) if part)
-        self.showStatus()
-
-    def _score(self) -> str:
-        review = self.review
-        if review is None:
-            return ""
-        if review.problem:
-            return review.problem
-        if review.client is None:
-            return _("Scores: show the X-rays side by side")
-        if not review.client.isReady:
-            return _("Scores: getting ready ({what})").format(what=review.client.message or "...")
-        if review.scores is None:
-            return _("Scores: ...")
-        views = [f"{name} {score:.3f}" for name, score in review.scores["views"].items()]
-        return _("Score {all:.3f}: {views}").format(
-            all=review.scores["score"], views=", ".join(views)
+        ui.reviewScoreLabel.text = "\n".join(
+            part for part in (scoreText(self.review), self._said) if part
         )
+        self.levels.update()
+        self.showStatus()
 
 
 def _identify(part: Any) -> str:

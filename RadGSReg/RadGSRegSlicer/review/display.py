@@ -16,7 +16,6 @@ from ..scene import xray
 from ..scene.drawing import helperNode, lineModel, pixelsToRas, removeHelper
 from ..scene.meshes import moved, polyLines
 from ..scene.record import TISSUE
-from ..scene.segments import findSegment
 from .outline import Outline
 from .views import SLICE_VIEWS, THREE_D_VIEW, XRAY_VIEWS, sliceNode, viewByName
 
@@ -130,7 +129,11 @@ class ReviewDisplay:
         name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
         if display is None or not node.GetSegmentation().ContainsRepresentation(name):
             return False
-        id_ = findSegment(node, session.segment)
+        id_ = session.segmentId
+        parent = node.GetParentTransformNode()
+        isBent = parent is not None and not parent.IsLinear()
+        if isBent and not np.allclose(session.pose, session.registeredPose, atol=1e-3):
+            return False  # a bent CT does not follow a correction of one vertebra
         return bool(
             node.GetTransformNodeID() == ct.GetTransformNodeID()
             and display.GetVisibility()

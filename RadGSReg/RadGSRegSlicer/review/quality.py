@@ -12,6 +12,7 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ..operations.simulated import errorOfPose
+from ..scene.registeredspine import isLevel
 
 if TYPE_CHECKING:
     from .session import ReviewSession
@@ -80,7 +81,8 @@ def qualityCard(
     notes = []
     error = None
     if not session.isHardened:
-        error = errorOfPose(session.ctNode, session.surface.points, session.pose)
+        points = session.surface.points
+        error = errorOfPose(session.ctNode, points, session.pose, session.segmentId)
     if error is not None:
         text = _("Error against the truth in the scene: {error:.2f} mm (mTRE).")
         notes.append(text.format(error=error))
@@ -103,6 +105,8 @@ def qualityCard(
         )
         text += _("as it was registered; of this pose only the scores below are known.")
         notes.insert(0, text.format(shift=shift, angle=angle))
+        if isLevel(session.transformNode):
+            notes.append(_("The CT is still bent by the pose as it was registered."))
         if color == GREEN:
             color, verdict = AMBER, _("Corrected by hand")
     before = (registered or {}).get("views", record.viewScores)

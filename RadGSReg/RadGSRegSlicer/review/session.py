@@ -135,10 +135,15 @@ class ReviewSession:
         return self.transformNode.GetAttribute(HARDENED) == "true"
 
     @property
+    def segmentId(self) -> str:
+        """The identifier of the vertebra's segment."""
+        return findSegment(self.segmentationNode, self.segment)
+
+    @property
     def name(self) -> str:
         """What the vertebra is called: its segment's name."""
         segmentation = self.segmentationNode.GetSegmentation()
-        segment = segmentation.GetSegment(findSegment(self.segmentationNode, self.segment))
+        segment = segmentation.GetSegment(self.segmentId)
         return str(segment.GetName() or self.segment)
 
     @property

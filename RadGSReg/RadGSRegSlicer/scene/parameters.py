@@ -10,6 +10,7 @@ from slicer import (
     vtkMRMLModelNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
+    vtkMRMLTransformNode,
 )
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
@@ -25,19 +26,22 @@ PRESETS = ("bone", "CT-Bone", "CT-Bones", "CT-Soft-Tissue")
 class RadGSRegParameterNode:
     """What the user has chosen; saved with the scene.
 
-    ``segmentId`` is the vertebra to register; of ``segmentPoint`` the last point counts, and
-    ``newLevel`` is what the vertebra around it is, "" for not chosen. ``trainPath`` is empty
-    for a file beside the scene. What begins with ``calibrate`` is of the beads that X-rays show
-    (0 mm: what these say). ``startTransform`` is an approximate CT to world; ``ctLandmarks`` are
-    paired with ``worldLandmarks`` or with clicks in the X-rays (``landmarkSource``). Results of a
-    registration go into ``ctToWorld``, ``reconstruction`` and ``gaussians``. What begins with
-    ``alone`` is of a reconstruction without a CT (0 minutes: until it is done) and its result, what
-    begins with ``volume`` of the tools after it, which work on ``volumeNode``, whichever that is.
+    ``segmentId`` is the vertebra to register, ``alsoSegmentIds`` are those together with it; of
+    ``segmentPoint`` the last point counts, and ``newLevel`` is what the vertebra around it is, ""
+    for not chosen. ``trainPath`` is empty for a file beside the scene. What begins with
+    ``calibrate`` is of the beads that X-rays show (0 mm: what these say). ``startTransform`` is an
+    approximate CT to world; ``ctLandmarks`` are paired with ``worldLandmarks`` or with clicks in
+    the X-rays (``landmarkSource``). Results of a registration go into ``ctToWorld``,
+    ``reconstruction`` and ``gaussians``; of several vertebrae these are the nodes of the one under
+    review, and ``spine`` is what keeps them all. What begins with ``alone`` is of a reconstruction
+    without a CT (0 minutes: until it is done) and its result, what begins with ``volume`` of the
+    tools after it, which work on ``volumeNode``, whichever that is.
     """
 
     ctVolume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
     segmentId: str = ""
+    alsoSegmentIds: list[str]
     segmentPoint: vtkMRMLMarkupsFiducialNode
     newLevel: str = ""
     trainMinutes: Annotated[int, WithinRange(1, 600)] = 20
@@ -66,6 +70,7 @@ class RadGSRegParameterNode:
     device: Annotated[str, Choice(list(DEVICES))] = "auto"
     showPreview: bool = True
     ctToWorld: vtkMRMLLinearTransformNode
+    spine: vtkMRMLTransformNode
     reconstruction: vtkMRMLScalarVolumeNode
     gaussians: vtkMRMLModelNode
     reviewMode: Annotated[str, Choice(list(COMPARISONS))] = "xray"

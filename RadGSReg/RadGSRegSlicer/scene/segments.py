@@ -80,23 +80,32 @@ def findSegment(segmentationNode: vtkMRMLSegmentationNode, wanted: str) -> str:
     raise InputError(title, f"has no segment '{wanted}'", remedy)
 
 
+def labelValues(segmentationNode: vtkMRMLSegmentationNode) -> dict[str, int]:
+    """The value of every segment in a label map of all, by its identifier.
+
+    Its own label value where all are distinct and positive, else its place, counted from 1.
+    """
+    segmentation, ids = segmentationNode.GetSegmentation(), segmentIds(segmentationNode)
+    values = [int(segmentation.GetSegment(id_).GetLabelValue()) for id_ in ids]
+    if len(set(values)) != len(values) or min(values) < 1 or max(values) > 32767:
+        values = list(range(1, len(ids) + 1))
+    return dict(zip(ids, values, strict=True))
+
+
 def labelsOnCt(
     segmentationNode: vtkMRMLSegmentationNode, segmentId: str, ctNode: vtkMRMLScalarVolumeNode
 ) -> SegmentLabels:
     """All segments as one label map on the CT's grid, in the CT's own frame.
 
-    The segments keep their label values where these are distinct and positive, else they are
-    counted from 1. Where segments overlap, the chosen one is kept whole. A segmentation under no
-    transform, or under the CT's, is taken to be drawn in the CT's own frame; one under another
-    transform is taken where it is seen in the scene. Raises InputError where the chosen segment is
-    empty on the CT's grid.
+    The values are those of `labelValues`. Where segments overlap, the chosen one is kept whole. A
+    segmentation under no transform, or under the CT's, is taken to be drawn in the CT's own frame;
+    one under another transform is taken where it is seen in the scene. Raises InputError where the
+    chosen segment is empty on the CT's grid.
     """
     segmentation = segmentationNode.GetSegmentation()
     ids = [id_ for id_ in segmentIds(segmentationNode) if id_ != segmentId] + [segmentId]
-    values = [int(segmentation.GetSegment(id_).GetLabelValue()) for id_ in ids]
-    if len(set(values)) != len(values) or min(values) < 1 or max(values) > 32767:
-        order = segmentIds(segmentationNode)
-        values = [order.index(id_) + 1 for id_ in ids]
+    every = labelValues(segmentationNode)
+    values = [every[id_] for id_ in ids]
     counted = _pasted(segmentationNode, ids, ctNode)
     if counted is None:
         counted = _export(segmentationNode, ids, ctNode)

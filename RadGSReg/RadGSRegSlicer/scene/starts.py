@@ -16,7 +16,7 @@ from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLS
 from slicer.util import arrayFromVTKMatrix
 
 from .drawing import COLORS, lineModel, pixelsToRas, removeHelper, showBesideXray
-from .frames import LPS_RAS, transformMatrix
+from .frames import LPS_RAS
 from .meshes import polyLines
 from .xray import XrayGeometry, detectorIjkToLps, getGeometry, isXray, setCenterPx
 
@@ -244,8 +244,11 @@ def pointsInCt(markups: vtkMRMLMarkupsFiducialNode, ctNode: vtkMRMLScalarVolumeN
     parent = ctNode.GetParentTransformNode()
     if parent is None:
         return points
-    back = np.linalg.inv(transformMatrix(parent))
-    return np.asarray(points @ back[:3, :3].T + back[:3, 3])
+    # What bends a CT by several vertebrae is not linear.
+    back = vtk.vtkGeneralTransform()
+    parent.GetTransformFromWorld(back)
+    moved = [back.TransformPoint(*(float(x) for x in point)) for point in points]
+    return np.array(moved, dtype=float).reshape(-1, 3)
 
 
 def definedPoints(node: vtkMRMLMarkupsFiducialNode) -> list[list[float]]:
