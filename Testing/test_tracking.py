@@ -33,7 +33,8 @@ from RadGSRegLib.simulation import (
     write_simulated_run,
 )
 from RadGSRegLib.system import Progress
-from RadGSRegLib.tracking import Track, TrackOptions, track_case
+from RadGSRegLib.tracking import Track, TrackOptions, bounds, track_case
+from RadGSRegLib.tracking.one_plane import error_parts_mm, with_open_depth
 
 FRAMES, BLANK = 9, (4, 6)
 OPTIONS = TrackOptions(QUICK)
@@ -149,7 +150,18 @@ def test_one_plane_is_never_ok_and_says_what_it_does_not_hold() -> None:
     track = track_case(run_of(case, frames), start, OPTIONS)
     assert all(frame.status != "ok" for frame in track.frames)
     for frame in track.frames:
-        assert frame.evidence["depth_error_mm"] > frame.evidence["in_plane_error_mm"]
+        assert frame.evidence["depth_error_mm"] > 10.0 > 1.0 > frame.evidence["in_plane_error_mm"]
+        assert frame.expected_error_mm is not None
+        assert min(frame.expected_error_mm, frame.smoothed_error_mm) > 10.0
+    assert "does not hold the depth" in track.frames[0].reason
+
+
+def test_an_open_depth_is_along_the_line_of_sight_alone() -> None:
+    sight = np.array([0.6, 0.0, 0.8])
+    spread = with_open_depth(0.01 * np.eye(6), sight)
+    parts = error_parts_mm(spread, np.zeros((3, 3)), sight)
+    assert parts["depth_error_mm"] == pytest.approx(np.hypot(0.1, bounds.OPEN_DEPTH_MM))
+    assert parts["in_plane_error_mm"] == pytest.approx(np.sqrt(0.02))
 
 
 def test_files_are_whole_and_read_back(tmp_path: Path) -> None:

@@ -53,6 +53,12 @@ LEAST_SHOWN = 0.25
 JUMP_MM = 2.0
 JUMP_TIMES = 5.0
 
+# One plane
+
+# By how much a fit to one plane leaves the bone away from its place along the line of sight, mm,
+# root mean square: OPENDEPTH (docs/experiments/one-view.md).
+OPEN_DEPTH_MM = 14.0
+
 # A bone that was lost
 
 # It is searched for within so many deviations of the prediction, at least and at most this far, mm

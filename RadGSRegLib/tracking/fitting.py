@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..cases import Case, Run, is_picture
-from ..geometry import Array, Rigid, skew
+from ..geometry import Array, Rigid
 from ..registration import (
     Arrangement,
     Candidate,
@@ -193,26 +193,6 @@ def least_shown(scene: Scene, ct_to_world: Array) -> tuple[float, str]:
         shown = inside & view.valid[row.clip(0, rows - 1), column.clip(0, columns - 1)]
         least = min(least, (float(shown.mean()), view.name))
     return least
-
-
-def error_parts_mm(case: Case, registration: Registration, points_ct: Array) -> dict[str, float]:
-    """Split the expected error of a pose seen by one view: along its line of sight, and across."""
-    (view,) = case.views
-    at = Rigid(registration.ct_to_world)
-    sight = at.apply(registration.centre_ct) - view.camera.source_world
-    sight = at.rotation.T @ (sight / np.linalg.norm(sight))
-    along, whole = 0.0, 0.0
-    some = points_ct[:: max(len(points_ct) // 200, 1)] - registration.centre_ct
-    for point in some:
-        jacobian = np.hstack([-skew(point), np.eye(3)])
-        spread = jacobian @ registration.covariance @ jacobian.T
-        along += float(sight @ spread @ sight)
-        whole += float(np.trace(spread))
-    across = max(whole - along, 0.0)
-    return {
-        "depth_error_mm": float(np.sqrt(along / len(some))),
-        "in_plane_error_mm": float(np.sqrt(across / len(some))),
-    }
 
 
 def scores_of(registration: Registration) -> dict[str, float]:

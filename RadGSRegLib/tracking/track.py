@@ -25,9 +25,10 @@ from ..system import Progress, one_torch_thread
 from ..views import ViewFilter
 from . import bounds
 from .anchor import Anchor, find_anchor
-from .fitting import Fit, Frames, error_parts_mm, scores_of, signs_of
+from .fitting import Fit, Frames, scores_of, signs_of
 from .following import Follower, Measured, Reference, evidence_of
 from .motion import Agility, MotionModel, Moving, agility_of
+from .one_plane import error_parts_mm, sight_ct, with_open_depth
 from .types import Track, TrackOptions
 
 _ORDER = ("failed", "uncertain", "ok")
@@ -197,8 +198,6 @@ class _Way:
 
     def told(self, frame: int, known: Measured, smoothed: Moving) -> TrackedFrame:
         """What is said of a frame."""
-        points = self._scene.bodies.surface_points_ct
-        spread = smoothed.pose_covariance
         run = self._run
         out = TrackedFrame(
             index=frame,
@@ -209,35 +208,55 @@ class _Way:
             ct_to_world=None,
             covariance=None,
             smoothed_ct_to_world=smoothed.ct_to_world,
-            smoothed_covariance=spread,
-            smoothed_error_mm=expected_error_mm(spread, points, self.centre_ct),
+            smoothed_covariance=smoothed.pose_covariance,
+            smoothed_error_mm=self._expected_mm(smoothed.pose_covariance),
         )
-        if known.fit is None:
-            return out
-        registration = known.fit.registration
-        evidence = evidence_of(known)
-        status, reason = known.status, known.reason
-        if self._one_plane:
-            case = replace(run.case, views=run.case.views)
-            parts = error_parts_mm(case, registration, points)
-            evidence |= parts
-            if status == "ok":
-                status = "uncertain"
-                reason = (
-                    "one plane alone does not hold the depth: expected "
-                    f"{parts['in_plane_error_mm']:.2f} mm across the line of sight and "
-                    f"{parts['depth_error_mm']:.2f} mm along it, if the start was right"
-                )
+        if known.fit is not None:
+            registration = known.fit.registration
+            out = replace(
+                out,
+                ct_to_world=registration.ct_to_world,
+                covariance=registration.covariance,
+                scores=scores_of(registration),
+                expected_error_mm=float(registration.quality["expected_error_mm"]),
+                evidence=evidence_of(known),
+            )
+        return self._of_one_plane(out) if self._one_plane else out
+
+    def _of_one_plane(self, frame: TrackedFrame) -> TrackedFrame:
+        """A frame with what one plane leaves open; it is never `ok`."""
+        (view,) = self._run.case.views
+        spread = with_open_depth(
+            frame.smoothed_covariance, sight_ct(view, frame.smoothed_ct_to_world, self.centre_ct)
+        )
+        frame = replace(
+            frame, smoothed_covariance=spread, smoothed_error_mm=self._expected_mm(spread)
+        )
+        if frame.ct_to_world is None or frame.covariance is None:
+            return frame
+        along_ct = sight_ct(view, frame.ct_to_world, self.centre_ct)
+        covariance = with_open_depth(frame.covariance, along_ct)
+        parts = error_parts_mm(covariance, self._points_from_centre, along_ct)
+        if frame.status == "ok":
+            reason = (
+                "one plane alone does not hold the depth, which stays near where the start put it: "
+                f"expected {parts['in_plane_error_mm']:.2f} mm across the line of sight and "
+                f"{parts['depth_error_mm']:.0f} mm along it"
+            )
+            frame = replace(frame, status="uncertain", reason=reason)
         return replace(
-            out,
-            status=status,
-            reason=reason,
-            ct_to_world=registration.ct_to_world,
-            covariance=registration.covariance,
-            scores=scores_of(registration),
-            expected_error_mm=float(registration.quality["expected_error_mm"]),
-            evidence=evidence,
+            frame,
+            covariance=covariance,
+            expected_error_mm=self._expected_mm(covariance),
+            evidence={**frame.evidence, **parts},
         )
+
+    @property
+    def _points_from_centre(self) -> Array:
+        return np.asarray(self._scene.bodies.surface_points_ct - self.centre_ct)
+
+    def _expected_mm(self, covariance: Array) -> float:
+        return expected_error_mm(covariance, self._scene.bodies.surface_points_ct, self.centre_ct)
 
 
 def times_in_frames(run: Run) -> list[float]:
