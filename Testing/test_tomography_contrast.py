@@ -66,8 +66,9 @@ def test_the_steepness_of_a_curve_is_found(bend: float) -> None:
         )
         for each in (start, mended)
     )
-    print(bend, before, after)
-    assert after > 0.996 or after > before
+    # Voxels of 8 mm explain a little of an edge by a bend.
+    assert after > (0.99 if bend else 0.999)
+    assert 1.0 - after < 0.8 * (1.0 - before) or not bend
 
 
 def test_no_time_leaves_the_display_as_it_is() -> None:
