@@ -48,14 +48,6 @@ WORTH_BENDING = 0.9
 # that bone, which there is anyway, does not decide. (Chosen with the four rows of
 # docs/experiments/beam.md, "The bend"; other values were not tried.)
 LIKE_TISSUE = 0.1
-# This share of how much too steep a curve seems is taken from it in a round. (Others were not
-# tried: docs/experiments/beam.md, "The contrast of details".)
-CONTRAST_SHARE = 0.8
-# What prediction does to right X-rays is measured on a body like the voxels, blurred by so many of
-# them: bone is what exceeds tissue by the second, and has at least the third more than tissue and
-# the fourth times what it exceeds. (Of soft tissue alone, and of the voxels as they are, the same
-# gain came out worse or several times too small. Other numbers were not tried.)
-BODY_BLUR, BODY_BONE_FROM, BODY_BONE_LEAST, BODY_BONE_GAIN = 0.5, 1.15, 0.1, 1.5
 
 # Gaussians
 

@@ -19,7 +19,6 @@ from .algebraic import Penalty, solve
 from .beams import Beams
 from .bend import bend_display
 from .consistency import contradictions
-from .contrast import match_contrast
 from .display import Display, fit_display, ranked
 from .watch import Watch
 
@@ -119,15 +118,13 @@ def lines_to_compare(
 
 
 def _bent(now: Coarse, report: Progress, until: Deadline) -> Coarse:
-    """The curves of the display bent, and made as steep, as the X-rays say."""
+    """The curves of the display bent as the X-rays say."""
     if now.display is None:
         return now
     few = now.lines.thinned(_COARSE.factor)
     watch = Watch(report, "the bend of the display curve", until)
-    penalty, part = _penalty(few, _COARSE), watch.part(0.0, 0.55)
-    display, voxels = bend_display(few, now.grid, now.voxels, now.display, penalty, part)
-    part = watch.part(0.55, 1.0)
-    display, voxels = match_contrast(few, now.grid, voxels, display, penalty, part)
+    penalty = _penalty(few, _COARSE)
+    display, voxels = bend_display(few, now.grid, now.voxels, now.display, penalty, watch)
     return replace(now, display=display, voxels=voxels)
 
 

@@ -113,19 +113,6 @@ class Display:
         if bend != 0.0:
             root = ((1.0 + bend) ** 2 - 4.0 * bend * u).clamp_min(0.0).sqrt()
             u = (1.0 + bend - root) / (2.0 * bend)
-        return self._drawn_out(device, u)
-
-    def recurved(self, device: int, places: Tensor) -> Display:
-        """Return one where u of a device is what ``places`` (n,) say, at even steps of what it was:
-        rising from 0 to 1."""
-        even, old = np.linspace(0.0, 1.0, _KNOTS + 1), np.linspace(0.0, 1.0, len(places))
-        return self._drawn_out(
-            device, torch.from_numpy(np.interp(even, places.cpu().double().numpy(), old))
-        )
-
-    def _drawn_out(self, device: int, u: Tensor) -> Display:
-        """Return one whose curve of a device has at even steps what it had at ``u`` (pieces +
-        1,)."""
         rising = functional.pad(
             functional.softmax(self.knots[device].double(), 0).cumsum(0), (1, 0)
         )
@@ -149,18 +136,6 @@ class Display:
         near, log_span = self.near.clone(), self.log_span.clone()
         near[which], log_span[which] = windows[0], windows[1].log()
         return self.holding([near, log_span, self.log_scatter, self.knots])
-
-    @torch.no_grad()
-    def centred(
-        self, ranks: Tensor, weight: Tensor, rendered: Tensor, pixel_mm: float, which: Tensor
-    ) -> Display:
-        """Return one whose windows begin where views are on average what is ``rendered`` of them,
-        those that ``which`` (V,) says."""
-        spans = self.log_span.exp()[:, None, None]
-        apart = self._behind(rendered, pixel_mm) - spans * self.straightened(ranks)
-        near = (weight * apart).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1.0)
-        near = torch.where(which, near, self.near)
-        return self.holding([near, self.log_span, self.log_scatter, self.knots])
 
     def ranks(self, lines: Tensor, pixel_mm: float) -> Tensor:
         """Return what is shown (V, rows, columns) of line integrals; straight beyond the ends."""
@@ -335,15 +310,12 @@ def _penalty(relative: Tensor, display: Display) -> Tensor:
     )
 
 
-def blurred_images(images: Tensor, sigma: float) -> Tensor:
-    """Images (V, rows, columns) blurred by a Gaussian of ``sigma`` pixels; their ends go on."""
-    rows, columns = images.shape[1:]
-    return _blur(rows, sigma, images) @ images @ _blur(columns, sigma, images).T
-
-
 def _spread(source: Tensor, width: float) -> Tensor:
     """Spread (V, rows, columns) by a core of ``width`` pixels and a tail twice as wide."""
-    return 0.7 * blurred_images(source, width) + 0.3 * blurred_images(source, 2.0 * width)
+    rows, columns = source.shape[1:]
+    core = _blur(rows, width, source) @ source @ _blur(columns, width, source).T
+    tail = _blur(rows, 2.0 * width, source) @ source @ _blur(columns, 2.0 * width, source).T
+    return 0.7 * core + 0.3 * tail
 
 
 def _blur(size: int, sigma: float, like: Tensor) -> Tensor:

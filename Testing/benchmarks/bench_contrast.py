@@ -1,4 +1,4 @@
-"""What the contrast of details makes of unknown displays (`tomography.contrast`), before and after.
+"""What the contrast of details makes of unknown displays (`contrast_of_details`), before and after.
 
     python Testing/benchmarks/bench_contrast.py --views 40 --seeds 80210,80211
 
@@ -19,6 +19,7 @@ from pathlib import Path
 import bench_beam
 from beam_methods import with_gain_and_offset
 from beam_scene import Patient, Scene, on_box, true_lines
+from contrast_of_details import match_contrast
 from torch import Tensor
 
 from RadGSRegLib.geometry import Volume
@@ -28,7 +29,6 @@ from RadGSRegLib.system import Progress, one_torch_thread
 from RadGSRegLib.tomography import coarse as steps
 from RadGSRegLib.tomography.beams import Beams, whole_beams
 from RadGSRegLib.tomography.bend import bend_display
-from RadGSRegLib.tomography.contrast import match_contrast
 from RadGSRegLib.tomography.watch import Watch
 from RadGSRegLib.views import prepare_views
 

@@ -1,4 +1,4 @@
-"""How steep a display's curve is: seen from the contrast of details.
+"""How steep a display's curve is: seen from the contrast of details (not part of a reconstruction).
 
 Where line integrals are wrong by a curve, details are too faint where it is too flat, and too
 strong where it is too steep. What the other X-rays predict of a view (`consistency.predicted`) has
@@ -20,18 +20,24 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
+from torch.nn import functional
 
-from ..drr import SystemMatrix
-from ..reconstruction import Box
-from . import bounds
-from .algebraic import Penalty, solve
-from .beams import Beams
-from .bend import fault
-from .consistency import predicted
-from .display import Display, blurred_images
-from .watch import Watch
+from RadGSRegLib.drr import SystemMatrix
+from RadGSRegLib.reconstruction import Box
+from RadGSRegLib.tomography import bounds
+from RadGSRegLib.tomography.algebraic import Penalty, solve
+from RadGSRegLib.tomography.beams import Beams
+from RadGSRegLib.tomography.bend import fault
+from RadGSRegLib.tomography.consistency import predicted
+from RadGSRegLib.tomography.display import Display, _blur
+from RadGSRegLib.tomography.watch import Watch
 
 _ROUNDS, _SOLVES = 5, 3
+# This share of how much too steep a curve seems is taken from it in a round.
+_SHARE_TAKEN = 0.8
+# Of the body that prediction is measured on: a blur, voxels; bone is what exceeds tissue by the
+# second, and has at least the third more than tissue and the fourth times what it exceeds.
+_BODY_BLUR, _BONE_FROM, _BONE_LEAST, _BONE_GAIN = 0.5, 1.15, 0.1, 1.5
 # Levels between which the gain is interpolated, and steps of the curve that comes of it.
 _LEVELS, _STEPS = 6, 120
 # Details, pixels: what is left of a blur so wide without one so wide. Pixels nearer to the rim are
@@ -101,14 +107,14 @@ class _Contrast:
         beams, mine, before = self.beams, self.mine, fit.display
         levels = np.linspace(0.0, 1.0, _LEVELS)
         even = np.linspace(0.0, 1.0, _STEPS + 1)
-        slope = np.exp(-bounds.CONTRAST_SHARE * np.interp(even, levels, steep.cpu().numpy()))
+        slope = np.exp(-_SHARE_TAKEN * np.interp(even, levels, steep.cpu().numpy()))
         rise = np.concatenate([[0.0], np.cumsum(0.5 * (slope[1:] + slope[:-1]))])
-        display = before.recurved(self.device, torch.from_numpy(rise / rise[-1]))
+        display = _recurved(before, self.device, rise / rise[-1])
         # Views vary as much as they did.
         wide = [_deviation(d.straightened(beams.values), beams.weight) for d in (before, display)]
         spans = before.log_span + torch.where(mine, (wide[0] / wide[1].clamp_min(1e-6)).log(), 0.0)
         display = display.holding([display.near, spans, display.log_scatter, display.knots])
-        display = display.centred(beams.values, beams.weight, fit.rendered, beams.pixel_mm, mine)
+        display = _centred(display, beams.values, beams.weight, fit.rendered, beams.pixel_mm, mine)
         now = _Fit(display, fit.voxels, fit.rendered)
         for number in range(_SOLVES):
             part = watch.part(number / _SOLVES, (number + 1) / _SOLVES)
@@ -172,9 +178,9 @@ def like_a_body(voxels: Tensor) -> Tensor:
     middle = relative[tuple(slice(n // 4, 3 * n // 4) for n in relative.shape)]
     dense = middle[middle > bounds.TISSUE_SHARE]
     tissue = float(np.median(dense)) if dense.size else 1.0
-    smooth = gaussian_filter(relative, bounds.BODY_BLUR) / tissue
-    excess = np.maximum(smooth - bounds.BODY_BONE_FROM, 0.0)
-    bone = np.where(excess > 0.0, bounds.BODY_BONE_LEAST + bounds.BODY_BONE_GAIN * excess, 0.0)
+    smooth = gaussian_filter(relative, _BODY_BLUR) / tissue
+    excess = np.maximum(smooth - _BONE_FROM, 0.0)
+    bone = np.where(excess > 0.0, _BONE_LEAST + _BONE_GAIN * excess, 0.0)
     body = tissue * unit * ((smooth > bounds.TISSUE_SHARE) + bone)
     return torch.from_numpy(body.astype(np.float32)).to(voxels)
 
@@ -221,9 +227,43 @@ def log_gains(shown: Tensor, of: Tensor, u: Tensor, where: Tensor) -> Tensor:
     return levels - mean
 
 
+def _recurved(display: Display, device: int, places: np.ndarray) -> Display:
+    """The display where u of a device is what ``places`` say, at even steps of what it was."""
+    rising = functional.pad(
+        functional.softmax(display.knots[device].double(), 0).cumsum(0), (1, 0)
+    ).numpy()
+    even = np.linspace(0.0, 1.0, len(rising))
+    old = np.interp(even, places, np.linspace(0.0, 1.0, len(places)))
+    curve = torch.from_numpy(np.interp(old, even, rising))
+    knots = display.knots.clone()
+    knots[device] = curve.diff().clamp_min(1e-6).log().to(knots)
+    return display.holding([display.near, display.log_span, display.log_scatter, knots])
+
+
+def _centred(
+    display: Display,
+    ranks: Tensor,
+    weight: Tensor,
+    rendered: Tensor,
+    pixel_mm: float,
+    which: Tensor,
+) -> Display:
+    """The display whose windows begin where views are on average what is rendered of them."""
+    spans = display.log_span.exp()[:, None, None]
+    apart = display._behind(rendered, pixel_mm) - spans * display.straightened(ranks)
+    near = (weight * apart).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1.0)
+    near = torch.where(which, near, display.near)
+    return display.holding([near, display.log_span, display.log_scatter, display.knots])
+
+
+def _blurred(images: Tensor, sigma: float) -> Tensor:
+    rows, columns = images.shape[1:]
+    return _blur(rows, sigma, images) @ images @ _blur(columns, sigma, images).T
+
+
 def _details(x: Tensor, weight: Tensor) -> Tensor:
     fine, coarse = (
-        blurred_images(x * weight, px) / blurred_images(weight, px).clamp_min(1e-3)
+        _blurred(x * weight, px) / _blurred(weight, px).clamp_min(1e-3)
         for px in (_FINE_PX, _COARSE_PX)
     )
     return fine - coarse
@@ -231,8 +271,8 @@ def _details(x: Tensor, weight: Tensor) -> Tensor:
 
 def _flat(u: Tensor, weight: Tensor) -> Tensor:
     """Which pixels (V, rows, columns) lie away from the rim, and not where it is steepest."""
-    whole = blurred_images(weight, _COARSE_PX) > _LEAST_WHOLE
-    smooth = blurred_images(u, _EDGE_PX)
+    whole = _blurred(weight, _COARSE_PX) > _LEAST_WHOLE
+    smooth = _blurred(u, _EDGE_PX)
     down = torch.diff(smooth, dim=1, append=smooth[:, -1:])
     across = torch.diff(smooth, dim=2, append=smooth[:, :, -1:])
     steep = (down.square() + across.square()).sqrt()

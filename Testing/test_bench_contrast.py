@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
+
+from contrast_of_details import like_a_body, log_gains, match_contrast
 from test_tomography_bone import displayed, lines_of
 
 from RadGSRegLib.reconstruction import Deadline
 from RadGSRegLib.system import Progress
 from RadGSRegLib.tomography import bounds
 from RadGSRegLib.tomography.algebraic import Penalty, solve
-from RadGSRegLib.tomography.contrast import like_a_body, log_gains, match_contrast
 from RadGSRegLib.tomography.watch import Watch
 
 
