@@ -72,12 +72,19 @@ class _Curve:
         images = predicted(known, self.grid, report=watch.part(0.5, 1.0))
         if images is None:
             return _Fit(display, voxels)
-        weight, wanted = beams.weight[mine], known.values[mine]
-        total = weight.sum((1, 2)).clamp_min(1.0)
-        middle = ((weight * wanted).sum((1, 2)) / total)[:, None, None]
-        shown = (weight * (wanted - middle).square()).sum((1, 2)).clamp_min(1e-9)
-        missed = (weight * (images[mine] - wanted).square()).sum((1, 2)) / shown
-        return _Fit(display, voxels, float(missed.median()) * unlike_tissue(voxels) ** 2)
+        against = fault(images[mine], known.values[mine], beams.weight[mine], voxels)
+        return _Fit(display, voxels, against)
+
+
+def fault(images: Tensor, lines: Tensor, weight: Tensor, voxels: Tensor) -> float:
+    """How little speaks for line integrals (V, rows, columns) and the voxels (K, J, I) of them: the
+    share of the median view's variation that ``images``, predicted from the others, do not have,
+    times the square of how unlike tissue or air the voxels are."""
+    total = weight.sum((1, 2)).clamp_min(1.0)
+    middle = ((weight * lines).sum((1, 2)) / total)[:, None, None]
+    shown = (weight * (lines - middle).square()).sum((1, 2)).clamp_min(1e-9)
+    missed = (weight * (images - lines).square()).sum((1, 2)) / shown
+    return float(missed.median()) * unlike_tissue(voxels) ** 2
 
 
 def unlike_tissue(voxels: Tensor) -> float:
