@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from RadGSRegLib.geometry import Rigid, translation
-from RadGSRegLib.tracking import Agility, MotionModel, agility_of
+from RadGSRegLib.tracking import Agility, MotionModel, Moving, agility_of
 from RadGSRegLib.tracking import bounds as bounds_of_tracking
 
 CENTRE = np.array([10.0, -20.0, 30.0])
@@ -110,3 +110,22 @@ def test_a_run_says_how_it_moves() -> None:
     for n, state in enumerate(MotionModel(CENTRE, lively).smoothed(times, known)):
         apart = abs(state.ct_to_world[0, 3] - swinging[n][0, 3])
         assert apart < 3.0 * np.sqrt(state.pose_covariance[3, 3])
+
+
+def test_doubtful_poses_count_where_the_motion_leads_there() -> None:
+    times = list(map(float, range(14)))
+    path = [translation(np.array([3.0 * np.sin(0.4 * n), 0.0, 0.0])) for n in range(14)]
+    tight, loose = 1e-4 * np.eye(6), np.diag([1e-3] * 3 + [1.0] * 3)
+    known = {n: (path[n], tight) for n in range(4, 9)}
+    doubtful = {n: (path[n], loose) for n in (0, 1, 2, 3, 9, 10, 11, 12, 13)}
+    away = translation(np.array([300.0, 0.0, 0.0]))  # another bone's
+    model = MotionModel(CENTRE, Agility(1e-4, 0.2))
+
+    def off(states: list[Moving]) -> np.ndarray:
+        return np.array([s.ct_to_world[0, 3] - p[0, 3] for s, p in zip(states, path, strict=True)])
+
+    without, with_them = (off(model.smoothed(times, known, more)) for more in (None, doubtful))
+    for ends in (slice(0, 2), slice(11, 14)):
+        assert np.abs(with_them[ends]).max() < 1.0 < np.abs(without[ends]).max()
+    far = off(model.smoothed(times, known, {n: (away, loose) for n in doubtful}))
+    np.testing.assert_allclose(far, without, atol=1e-6)

@@ -117,10 +117,14 @@ class MotionModel:
         return Moving(there, state.velocity + error[6:], covariance)
 
     def smoothed(
-        self, times: Sequence[float], measured: Mapping[int, tuple[Array, Array]]
+        self,
+        times: Sequence[float],
+        measured: Mapping[int, tuple[Array, Array]],
+        doubtful: Mapping[int, tuple[Array, Array]] | None = None,
     ) -> list[Moving]:
         """Return the state at each time (in frames), given poses and covariances by their numbers:
-        what all of them together say. Raises ValueError without any."""
+        what all of them together say. Those that are ``doubtful`` count where the motion up to them
+        leads there (`bounds.GATE`). Raises ValueError without any that is not."""
         if not measured:
             raise ValueError("nothing is measured that a trajectory could go through")
         first = min(measured)
@@ -130,8 +134,9 @@ class MotionModel:
         for number in range(first + 1, len(times)):
             predicted, carry = self.after(known[-1], times[number] - times[number - 1])
             ahead.append((predicted, carry))
-            own = measured.get(number)
-            known.append(predicted if own is None else self.corrected(predicted, *own))
+            own, loose = measured.get(number), (doubtful or {}).get(number)
+            state = predicted if own is None else self.corrected(predicted, *own)
+            known.append(self._taken(predicted, loose) if own is None else state)
         out = [known[-1]]
         for state, (predicted, carry) in zip(known[-2::-1], ahead[::-1], strict=True):
             later = out[-1]
@@ -146,11 +151,20 @@ class MotionModel:
             covariance = state.covariance + share @ more @ share.T
             out.append(self._moved(state, share @ error, (covariance + covariance.T) / 2.0))
         out.reverse()
-        before = out[0]
-        early = []
+        state, early = out[0], []
         for number in range(first - 1, -1, -1):
-            early.append(self.after(before, times[number] - times[first])[0])
+            state = self._taken(
+                self.after(state, times[number] - times[number + 1])[0],
+                (doubtful or {}).get(number),
+            )
+            early.append(state)
         return [*early[::-1], *out]
+
+    def _taken(self, predicted: Moving, doubtful: tuple[Array, Array] | None) -> Moving:
+        """A predicted state with a doubtful pose, where it leads there."""
+        if doubtful is None or self.surprise(predicted, *doubtful) > bounds.GATE:
+            return predicted
+        return self.corrected(predicted, *doubtful)
 
 
 def agility_of(

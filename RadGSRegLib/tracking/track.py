@@ -297,26 +297,26 @@ def _smoothed(
     times: Sequence[float],
     centre_ct: Array,
 ) -> list[Moving]:
-    """The motion through all frames that are `ok`; where none is, through those that are
-    uncertain."""
-    for statuses in (("ok",), ("uncertain",), ("failed",)):
-        own = {
-            number: measured[frame].fit
-            for number, frame in enumerate(frames)
-            if measured[frame].status in statuses and measured[frame].fit is not None
-        }
-        poses = {
-            number: (fit.registration.ct_to_world, fit.registration.covariance)
-            for number, fit in own.items()
-            if fit is not None
-        }
-        if poses:
-            break
-    else:
+    """The motion through all frames that are `ok`, near those that are uncertain where these lie
+    where it leads; where none is `ok`, through those that there are."""
+    known: dict[str, dict[int, tuple[Array, Array]]] = {status: {} for status in _ORDER}
+    for number, frame in enumerate(frames):
+        fit = measured[frame].fit
+        if fit is not None:
+            pose = fit.registration.ct_to_world, fit.registration.covariance
+            known[measured[frame].status][number] = pose
+    at = [times[frame] for frame in frames]
+    poses = known["ok"] or known["uncertain"] or known["failed"]
+    if not poses:
         nowhere = np.diag([np.pi**2] * 3 + [1e6] * 3)
         still = np.zeros((12, 12))
         still[:6, :6] = nowhere
         return [Moving(np.eye(4), np.zeros(6), still) for _ in frames]
-    at = [times[frame] for frame in frames]
     agility = agility_of(at, {n: pose for n, (pose, _) in poses.items()}, centre_ct)
-    return MotionModel(centre_ct, agility or Agility.usual()).smoothed(at, poses)
+    model = MotionModel(centre_ct, agility or Agility.usual())
+    doubtful = known["uncertain"] if known["ok"] else {}
+    wide = np.diag(
+        [np.radians(bounds.DOUBTFUL_DEG) ** 2] * 3 + [bounds.DOUBTFUL_MM**2] * 3,
+    )
+    loosely = {number: (pose, own + wide) for number, (pose, own) in doubtful.items()}
+    return model.smoothed(at, poses, loosely)
