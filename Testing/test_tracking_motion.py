@@ -127,5 +127,5 @@ def test_doubtful_poses_count_where_the_motion_leads_there() -> None:
     without, with_them = (off(model.smoothed(times, known, more)) for more in (None, doubtful))
     for ends in (slice(0, 2), slice(11, 14)):
         assert np.abs(with_them[ends]).max() < 1.0 < np.abs(without[ends]).max()
-    far = off(model.smoothed(times, known, {n: (away, loose) for n in doubtful}))
+    far = off(model.smoothed(times, known, dict.fromkeys(doubtful, (away, loose))))
     np.testing.assert_allclose(far, without, atol=1e-6)
