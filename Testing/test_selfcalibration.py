@@ -501,6 +501,7 @@ def test_the_command_registers_several_with_refined_cameras(
     record = read_spine_json(out / "spine.json")
     assert list(record.levels) == ["L2", "L3"]
     assert "refine_cameras" in record.timing_s
+    assert "spread of relative motions" in (out / "spine.json").read_text()
     for level in record.levels.values():
         own = json.loads((out / level.folder / "registration.json").read_text())
         assert own["quality"]["cameras"]["views"]["AP"]["refined"] is True

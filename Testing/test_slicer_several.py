@@ -34,7 +34,7 @@ from RadGSRegSlicer.exchange.spineresults import SpineResult
 from RadGSRegSlicer.operations import simulated
 from RadGSRegSlicer.operations.severalregistration import registrationRequest
 from RadGSRegSlicer.scene.record import recordOf, reportOf
-from RadGSRegSlicer.scene.registeredspine import begunWith, levelsOf, motionsOf, segmentOf
+from RadGSRegSlicer.scene.registeredspine import begunWith, isLevel, levelsOf, motionsOf, segmentOf
 from RadGSRegSlicer.scene.segments import segmentIds
 from RadGSRegSlicer.scene.starts import pointsInCt
 
@@ -189,6 +189,17 @@ def test_what_several_cannot_be_is_refused(
     with pytest.raises(InputError, match=match):
         register(nodes, segments, **options)
     assert not (library.folder / "arguments").exists()
+
+
+def test_a_node_of_several_holds_one_alone_and_forgets_which_it_was_of(
+    library: Library, nodes: Any
+) -> None:
+    node = register(nodes).levels["L2"].transformNode
+    assert segmentOf(node)
+    one = register(nodes, "L3", outputs=RadGSReg.OutputNodes(transformNode=node))
+    assert one.transformNode is node
+    assert not isLevel(node)
+    assert segmentOf(node, "L3") == "L3"
 
 
 def test_one_segment_is_what_it_was(library: Library, nodes: Any) -> None:

@@ -28,6 +28,12 @@ _OF_ONE = {
     "--standardize": lambda args: args.standardize is not None,
 }
 
+# What joint covariance and relative motions do not hold.
+_OF_PICTURES = (
+    "the spread of relative motions is that of the pictures alone; what the refined cameras leave "
+    "open is in each vertebra's own covariance"
+)
+
 
 def check_labels(args: argparse.Namespace) -> None:
     """Refuse what goes with one vertebra only."""
@@ -67,7 +73,7 @@ def run_labels(
             refinement = refine_cameras(
                 case, start, given, progress=whole.part(0.0, 0.6), device=options.device
             )
-            case = refinement.case
+            case = replace(refinement.case, notes=(*refinement.case.notes, _OF_PICTURES))
             if not refinement.problem:
                 start = refinement.ct_to_world[case.label]
         spine = register_vertebrae(case, labels, start, given, part, device=options.device)

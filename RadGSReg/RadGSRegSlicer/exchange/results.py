@@ -13,6 +13,7 @@ from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import Array, lps_to_ras
 
 from ..scene.record import STATUS, TISSUE, ResultRecord, keepRecord
+from ..scene.registeredspine import LEVEL, SEGMENT
 from .casefolder import ctFrameNote
 from .gaussians import CLOUD, placeGaussians, readGaussians
 from .volumes import BONE, VOLUME, judge, placeVolume, readVolume
@@ -223,6 +224,8 @@ def _place(
         setOnCt(node, ctNode, segmentationNode)
     slicer.util.updateTransformMatrixFromArray(node, record.ctToWorld)
     node.SetAttribute(STATUS, record.status)
+    for name in (LEVEL, SEGMENT):
+        node.SetAttribute(name, None)  # it may have been that of a vertebra among several
     return node, notes
 
 

@@ -189,6 +189,7 @@ def _readTruth(path: Path, segmentOf: Mapping[int, str]) -> _Truth:
     try:
         content = json.loads((path / "truth.json").read_text(encoding="utf-8"))
         own, beside = content["ct_to_world"], content.get("neighbours", {})
+        labels = [int(label) for label in beside]
         poses = [np.array(pose, dtype=float) for pose in (own, *beside.values())]
         if not all(is_rigid(pose) for pose in poses):
             raise ValueError
@@ -198,9 +199,9 @@ def _readTruth(path: Path, segmentOf: Mapping[int, str]) -> _Truth:
     return _Truth(
         first,
         {
-            segmentOf[int(label)]: pose
-            for label, pose in zip(beside, others, strict=True)
-            if int(label) in segmentOf
+            segmentOf[label]: pose
+            for label, pose in zip(labels, others, strict=True)
+            if label in segmentOf
         },
     )
 
