@@ -11,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from ..cases import (
+    Case,
     OutputFolder,
     View,
     file_stem,
@@ -20,6 +21,7 @@ from ..cases import (
     write_tiff,
     write_views,
 )
+from ..geometry import Array
 from ..system import ProgressCallable
 from ..vertebrae import vertebra_level
 from .bead_case import SimulatedBeads
@@ -37,19 +39,25 @@ def write_simulated_case(simulated: SimulatedCase, folder: str | os.PathLike[str
     """
     case = simulated.case
     with OutputFolder(folder) as stage:
-        write_case(
-            stage,
-            case.ct,
-            case.labels,
-            case.label,
-            case.views,
-            # Other names are whatever somebody typed.
-            {n: name for n, name in case.label_names.items() if vertebra_level(name)},
-            start_ct_to_world=simulated.start_ct_to_world,
-        )
+        _write_inputs(stage, case, simulated.start_ct_to_world)
         _write_stored(stage, case.views, simulated.grey)
         write_json(simulated.truth, stage / "truth.json")
     return Path(folder) / "case.json"
+
+
+def _write_inputs(stage: Path, case: Case, start_ct_to_world: Array) -> None:
+    """Write what a registration reads, with the names of vertebrae: others are whatever somebody
+    typed."""
+    names = {n: name for n, name in case.label_names.items() if vertebra_level(name)}
+    write_case(
+        stage,
+        case.ct,
+        case.labels,
+        case.label,
+        case.views,
+        names,
+        start_ct_to_world=start_ct_to_world,
+    )
 
 
 def write_simulated_run(
@@ -62,15 +70,7 @@ def write_simulated_run(
     InputError where the folder cannot be written."""
     case = run.case
     with OutputFolder(folder) as stage:
-        write_case(
-            stage,
-            case.ct,
-            case.labels,
-            case.label,
-            case.views,
-            {n: name for n, name in case.label_names.items() if vertebra_level(name)},
-            start_ct_to_world=np.array(run.truth["start_ct_to_world"]),
-        )
+        _write_inputs(stage, case, np.array(run.truth["start_ct_to_world"]))
         places = {view.name: stage / file_stem(view.name).lower() for view in case.views}
         for place in places.values():
             place.with_suffix(".tif").unlink()
