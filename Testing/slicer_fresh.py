@@ -84,8 +84,11 @@ def main(folder: Path) -> dict[str, Any]:
     point = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "P")
     point.AddControlPointWorld(0.0, 0.0, 0.0)
     parameters.segmentPoint = point
+    from PySide6.QtWidgets import QFileDialog
     from RadGSRegSlicer.panel import STEPS
 
+    # A dialog would wait for somebody.
+    QFileDialog.getExistingDirectory = staticmethod(lambda *asked: "")  # type: ignore[assignment]
     for name in dir(ui):
         button = getattr(ui, name)
         if not name.endswith("Button") or "Collapsible" in name or name == "finishTrainingButton":

@@ -30,6 +30,9 @@ TRUTH_LEVELS = "RadGSReg.TruthLevels"
 """Whose truth it is, and those of the other vertebrae: JSON, by segment, RAS."""
 
 _SURFACE_POINTS = 4000
+# Another segment whose surface has its middle so near, mm, is the same vertebra: the next one's is
+# twice as far away.
+_SAME_MM = 15.0
 _TRUNK_FIELD_MM = 250.0
 
 
@@ -153,7 +156,7 @@ def errorOfPose(
 ) -> float | None:
     """`errorAgainstTruth` of a pose (4, 4) over points (N, 3) of the CT's own frame; quick."""
     node = truthFor(ctNode)
-    truth = None if node is None else _truthOf(node, segmentId)
+    truth = None if node is None else _truthOf(node, segmentId, np.asarray(pointsRas))
     if truth is None:
         return None
     try:
@@ -164,13 +167,18 @@ def errorOfPose(
     return float(mtre(pointsRas, ctToWorldRas, truth))
 
 
-def _truthOf(truthNode: Any, segmentId: str) -> Array | None:
-    """Where a vertebra truly is (4, 4), RAS; None where only that of others is known."""
+def _truthOf(truthNode: Any, segmentId: str, pointsRas: Array) -> Array | None:
+    """Where a vertebra with a surface (N, 3) truly is (4, 4), RAS; None where only that of others
+    is known. A segment that was made later is told by where it is."""
     try:
         known = json.loads(truthNode.GetAttribute(TRUTH_LEVELS) or "{}")
         if known and known["segment"] != segmentId:
             other = known["others"].get(segmentId)
-            return None if other is None else np.array(other, dtype=float).reshape(4, 4)
+            if other is not None:
+                return np.array(other, dtype=float).reshape(4, 4)
+            centre = np.array(known.get("centre") or [np.inf] * 3, dtype=float)
+            if not np.linalg.norm(pointsRas.mean(axis=0) - centre) < _SAME_MM:
+                return None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return transformMatrix(truthNode)
@@ -178,10 +186,12 @@ def _truthOf(truthNode: Any, segmentId: str) -> Array | None:
 
 @dataclass(frozen=True)
 class _Truth:
-    """The true CT to world (4, 4), RAS, of a vertebra, and by segment of ``others``."""
+    """The true CT to world (4, 4), RAS, of a vertebra, and by segment of ``others``; the middle of
+    its surface in the CT (3,), RAS, where that is known."""
 
     ctToWorld: Array
     others: dict[str, Array]
+    centre: list[float] | None = None
 
 
 def _readTruth(path: Path, segmentOf: Mapping[int, str]) -> _Truth:
@@ -191,18 +201,17 @@ def _readTruth(path: Path, segmentOf: Mapping[int, str]) -> _Truth:
         own, beside = content["ct_to_world"], content.get("neighbours", {})
         labels = [int(label) for label in beside]
         poses = [np.array(pose, dtype=float) for pose in (own, *beside.values())]
+        surface = np.array(content.get("points_ct", []), dtype=float).reshape(-1, 3)
         if not all(is_rigid(pose) for pose in poses):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(path / "truth.json", "holds no true pose") from error
     first, *others = (np.asarray(lps_to_ras(pose)) for pose in poses)
+    named = zip(labels, others, strict=True)
     return _Truth(
         first,
-        {
-            segmentOf[label]: pose
-            for label, pose in zip(labels, others, strict=True)
-            if label in segmentOf
-        },
+        {segmentOf[label]: pose for label, pose in named if label in segmentOf},
+        (surface.mean(axis=0) * [-1.0, -1.0, 1.0]).tolist() if len(surface) else None,
     )
 
 
@@ -215,7 +224,8 @@ def _truthNode(truth: _Truth, ctNode: slicer.vtkMRMLScalarVolumeNode, segmentId:
     node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
     slicer.util.updateTransformMatrixFromArray(node, truth.ctToWorld)
     others = {id_: pose.tolist() for id_, pose in truth.others.items()}
-    node.SetAttribute(TRUTH_LEVELS, json.dumps({"segment": segmentId, "others": others}))
+    known = {"segment": segmentId, "centre": truth.centre, "others": others}
+    node.SetAttribute(TRUTH_LEVELS, json.dumps(known))
     node.SetAttribute(TRUTH, "true")
     node.SetNodeReferenceID(TRUTH_CT, ctNode.GetID())
     return node
