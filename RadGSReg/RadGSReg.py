@@ -27,7 +27,7 @@ except ImportError:
     # Run from a checkout: there the library stands beside this folder, not in it.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from RadGSRegSlicer.exchange import casefolder, results, spineresults
+from RadGSRegSlicer.exchange import casefolder, results, spineresults, trackresults
 from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
 from RadGSRegSlicer.operations import sampledata
 from RadGSRegSlicer.operations.batch import Batch, BatchRequest
@@ -269,10 +269,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         segmentationNode: vtkMRMLSegmentationNode | None = None,
         **options: Any,
     ) -> ClickedSegment | CommandRun:
-        """Segment the vertebra around a point; returns (segmentationNode, segmentId).
-
-        The arguments are those of `ClickRequest`.
-        """
+        """Segment the vertebra around a point (`ClickRequest`): (segmentationNode, segmentId)."""
         return ClickRequest.of(ctNode, pointRas, level, segmentationNode, **options).run()
 
     def pretrain(
@@ -364,6 +361,9 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         result = spineresults.loadAny(folder, ctNode, outputs, segmentationNode)
         results.tell(results.Loaded(result, ctNode, segmentationNode))
         return result
+
+    # The same of a folder of `radgsreg track`: a sequence of poses, which the CT follows.
+    loadTrack = staticmethod(trackresults.loadTrack)
 
     def review(
         self,
