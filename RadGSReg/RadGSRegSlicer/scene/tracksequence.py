@@ -101,30 +101,51 @@ def indexOf(frames: Sequence[FramePose], xraySequences: Sequence[Any]) -> Sequen
     another number of frames, or are counted differently among themselves.
     """
     for node in xraySequences:
-        if not node.IsA("vtkMRMLSequenceNode"):
-            raise InputError(node.GetName(), "is no sequence of X-rays")
-        count = node.GetNumberOfDataNodes()
+        count = node.GetNumberOfDataNodes() if node.IsA("vtkMRMLSequenceNode") else 0
         if count != len(frames):
             raise InputError(
                 node.GetName(),
                 f"has {count} frames, but the track has {len(frames)}",
                 "give the run that was followed",
             )
-    own = [_indexOfSequence(node) for node in xraySequences]
-    for node, index in zip(xraySequences, own, strict=True):
-        if index.values != own[0].values:
-            raise InputError(
-                node.GetName(),
-                f"has other index values than '{xraySequences[0].GetName()}'",
-                "frames taken together need the same",
-            )
-    if own:
-        return own[0]
+    if xraySequences:
+        return checkRuns(xraySequences)
     numeric = slicer.vtkMRMLSequenceNode.NumericIndex
     times = [frame.time_s for frame in frames if frame.time_s is not None]
     if len(times) == len(frames):
         return SequenceIndex("time", "s", numeric, tuple(f"{time:.9g}" for time in times))
     return SequenceIndex("frame", "", numeric, tuple(str(frame.number) for frame in frames))
+
+
+def checkRuns(xraySequences: Sequence[Any]) -> SequenceIndex:
+    """What runs of X-rays, one or more, are all counted by. Raises InputError where they differ."""
+    first = xraySequences[0]
+    for node in xraySequences:
+        if not node.IsA("vtkMRMLSequenceNode"):
+            raise InputError(node.GetName(), "is no sequence of X-rays")
+        count, other = node.GetNumberOfDataNodes(), first.GetNumberOfDataNodes()
+        if count != other:
+            raise InputError(
+                node.GetName(),
+                f"has {count} frames, but '{first.GetName()}' has {other}",
+                "views of one run need a frame each at every time",
+            )
+        if _indexOfSequence(node).values != _indexOfSequence(first).values:
+            raise InputError(
+                node.GetName(),
+                f"has other index values than '{first.GetName()}'",
+                "frames taken together need the same",
+            )
+    return _indexOfSequence(first)
+
+
+def timesOf(sequence: Any) -> list[float] | None:
+    """When each frame was taken, seconds, where a sequence is counted by that; else None."""
+    index = _indexOfSequence(sequence)
+    per = {"s": 1.0, "ms": 1000.0}.get(index.unit)
+    if per is None or index.kind != sequence.NumericIndex:
+        return None
+    return [float(value) / per for value in index.values]
 
 
 def _indexOfSequence(node: Any) -> SequenceIndex:
