@@ -27,9 +27,9 @@ except ImportError:
     # Run from a checkout: there the library stands beside this folder, not in it.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from RadGSRegSlicer.exchange import casefolder, results, spineresults
+from RadGSRegSlicer.exchange import casefolder, results, spineresults, trackresults
 from RadGSRegSlicer.exchange.results import OutputNodes, ReconstructionResult, RegistrationResult
-from RadGSRegSlicer.operations import sampledata
+from RadGSRegSlicer.operations import sampledata, tracking
 from RadGSRegSlicer.operations.batch import Batch, BatchRequest
 from RadGSRegSlicer.operations.calibration import CalibrateRequest, CalibrationResult
 from RadGSRegSlicer.operations.clicked import ClickedSegment, ClickRequest
@@ -269,10 +269,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         segmentationNode: vtkMRMLSegmentationNode | None = None,
         **options: Any,
     ) -> ClickedSegment | CommandRun:
-        """Segment the vertebra around a point; returns (segmentationNode, segmentId).
-
-        The arguments are those of `ClickRequest`.
-        """
+        """Segment the vertebra around a point (`ClickRequest`): (segmentationNode, segmentId)."""
         return ClickRequest.of(ctNode, pointRas, level, segmentationNode, **options).run()
 
     def pretrain(
@@ -301,7 +298,7 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         segment: str | None = None,
         **options: Any,
     ) -> SimulatedNodes | CommandRun:
-        """Two X-rays of a moved spine with the truth beside, of a CT or of the built-in phantom.
+        """Two X-rays of a moved spine, of a CT or of the built-in phantom, with the truth.
 
         :param options: those of `SimulateRequest`.
         """
@@ -365,6 +362,10 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         results.tell(results.Loaded(result, ctNode, segmentationNode))
         return result
 
+    # Follow a vertebra through runs of X-rays, and load a folder of that: the CT goes along.
+    track = staticmethod(tracking.track)
+    loadTrack = staticmethod(trackresults.loadTrack)
+
     def review(
         self,
         ctNode: vtkMRMLScalarVolumeNode,
@@ -381,15 +382,8 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
         ``review.nudge("right", 1.0, xrayNode)``, ``review.client.wait()``, ``review.scores``;
         ``review.close()`` takes all drawings out of the scene.
         """
-        return Review(
-            ctNode,
-            segmentationNode,
-            segment,
-            list(xrayNodes),
-            transformNode,
-            reconstruction,
-            gaussians,
-        )
+        nodes = ctNode, segmentationNode, segment, list(xrayNodes), transformNode
+        return Review(*nodes, reconstruction, gaussians)
 
     # The ID of a segment by ID, name or vertebra ("L3"); names by a scheme of label numbers.
     findSegment = staticmethod(segments.findSegment)

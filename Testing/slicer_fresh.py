@@ -105,6 +105,8 @@ def main(folder: Path) -> dict[str, Any]:
         "importXray": lambda: logic.importXray(folder / "views.json"),
         "exportCase": lambda: logic.exportCase(*case, folder / "out"),
         "loadResult": lambda: logic.loadResult(folder, ct),
+        "loadTrack": lambda: logic.loadTrack(folder, ct),
+        "track": lambda: logic.track(*case),
         "register": lambda: logic.register(*case),
         "reconstruct": lambda: logic.reconstruct([]),
         "simulate": logic.simulate,

@@ -314,6 +314,7 @@ def start() -> Any:
         ("volumerendering", slicer.vtkSlicerVolumeRenderingLogic),
         ("segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
         ("markups", slicer.vtkSlicerMarkupsLogic),
+        ("sequences", slicer.vtkSlicerSequencesLogic),
     ):
         logic = kind()
         logic.SetMRMLScene(scene)

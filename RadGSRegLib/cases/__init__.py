@@ -109,6 +109,7 @@ from .views import room_words as room_words
 from .views import view_name as view_name
 from .views import view_to_json as view_to_json
 from .views import write_tiff as write_tiff
+from .views import write_view_entries as write_view_entries
 from .views import write_views as write_views
 from .work import claim as claim
 from .work import make_folder as make_folder

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -361,8 +361,14 @@ def write_views(folder: Path, views: Sequence[View], patient_axes: Array | None 
         taken.add(stem)
         write_tiff(view.pixels, view.pixel_spacing_mm, folder / f"{stem}.tif")
         entries.append(view_to_json(view, f"{stem}.tif"))
-    path = folder / "views.json"
+    return write_view_entries(folder / "views.json", entries, patient_axes)
+
+
+def write_view_entries(
+    path: Path, entries: Sequence[Mapping[str, Any]], patient_axes: Array | None = PARALLEL
+) -> Path:
+    """Write a ``views.json`` of entries made by `view_to_json`; their images are the caller's."""
     axes = patient_axes_to_json(patient_axes)
-    content = {"schema": SCHEMA, "version": VERSION, **axes, "views": entries}
+    content = {"schema": SCHEMA, "version": VERSION, **axes, "views": list(entries)}
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return path

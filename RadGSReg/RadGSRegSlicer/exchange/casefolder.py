@@ -64,30 +64,33 @@ def viewsFromXrays(
 
     Raises InputError where they are not at least two good ones.
     """
-    from RadGSRegLib.cases import View, check_views
+    from RadGSRegLib.cases import check_views
 
-    views = []
-    for node in xrayNodes:
-        geometry = nominalGeometry(node) if nominal else getGeometry(node)
-        views.append(
-            View(
-                name=viewName(node),
-                pixels=getPixels(node).astype(np.float32),
-                camera=geometry.camera,
-                pixel_spacing_mm=geometry.pixelSpacing,
-                intensity=geometry.intensity,
-                center_px=geometry.centerPx,
-                nominal=geometry.nominal,
-                device=geometry.device,
-                bone_alone=geometry.boneAlone,
-                metal_px=geometry.metalPx,
-                camera_covariance=geometry.cameraCovariance,
-                camera_covariance_with=geometry.cameraCovarianceWith,
-                room_nominal=geometry.roomNominal,
-            )
-        )
+    views = [viewFromXray(node, nominal) for node in xrayNodes]
     check_views(views, Path("X-rays"))
     return views
+
+
+def viewFromXray(node: slicer.vtkMRMLScalarVolumeNode, nominal: bool = False) -> View:
+    """One X-ray node as a library view, as `viewsFromXrays`."""
+    from RadGSRegLib.cases import View
+
+    geometry = nominalGeometry(node) if nominal else getGeometry(node)
+    return View(
+        name=viewName(node),
+        pixels=getPixels(node).astype(np.float32),
+        camera=geometry.camera,
+        pixel_spacing_mm=geometry.pixelSpacing,
+        intensity=geometry.intensity,
+        center_px=geometry.centerPx,
+        nominal=geometry.nominal,
+        device=geometry.device,
+        bone_alone=geometry.boneAlone,
+        metal_px=geometry.metalPx,
+        camera_covariance=geometry.cameraCovariance,
+        camera_covariance_with=geometry.cameraCovarianceWith,
+        room_nominal=geometry.roomNominal,
+    )
 
 
 def forgetTogether(xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> None:
