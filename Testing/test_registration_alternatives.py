@@ -37,6 +37,7 @@ from RadGSRegLib.registration import (
     scene_of,
 )
 from RadGSRegLib.registration.exploring import beyond_doubt, explore, other_poses
+from RadGSRegLib.registration.of_case import case_proposers
 from RadGSRegLib.registration.proposers import (
     ClickSearch,
     EveryTurnSearch,
@@ -46,7 +47,6 @@ from RadGSRegLib.registration.proposers import (
 )
 from RadGSRegLib.registration.proposers.pictures import OtherPictures, other_pictures
 from RadGSRegLib.registration.refine import Refined
-from RadGSRegLib.registration.register import case_proposers
 from RadGSRegLib.registration.stages import Hypothesis
 from RadGSRegLib.system import Progress
 

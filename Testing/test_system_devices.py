@@ -38,7 +38,7 @@ def test_both_parts_of_the_main_job_have_one_device(monkeypatch: pytest.MonkeyPa
         raise AskedError
 
     # The package's `register` is the function of that name.
-    module = importlib.import_module("RadGSRegLib.registration.register")
+    module = importlib.import_module("RadGSRegLib.registration.of_case")
     monkeypatch.setattr(module, "scene_of", scene_of)
     options = pipeline.PipelineOptions(QUICK, ReconstructionOptions(device="meta"))
     assert options.device == "meta"

@@ -25,6 +25,7 @@ from .held import settled_around as settled_around
 from .normal_equations import Evaluation as Evaluation
 from .normal_equations import evaluate as evaluate
 from .normal_equations import evaluate_each as evaluate_each
+from .of_case import register_case as register_case
 from .options import Places as Places
 from .options import RefineOptions as RefineOptions
 from .options import RegistrationOptions as RegistrationOptions
@@ -41,7 +42,6 @@ from .proposers import Proposal as Proposal
 from .proposers import Proposer as Proposer
 from .proposers import Tried as Tried
 from .register import register as register
-from .register import register_case as register_case
 from .residual import Comparison as Comparison
 from .residual import LocallyNormalized as LocallyNormalized
 from .residual import NormalizedTerm as NormalizedTerm

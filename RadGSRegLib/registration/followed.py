@@ -14,9 +14,10 @@ from .consistency import consistency
 from .evidence import Evidence, pose_covariance, surface_error
 from .exploring import beyond_doubt
 from .geometry_error import calibration_covariance
+from .of_case import case_alternatives
 from .options import RegistrationOptions
 from .proposers import Candidate, GivenPoses, Proposer, StartSearch
-from .register import Outcome, case_alternatives, register, registration_of
+from .register import Outcome, register, registration_of
 from .scene import Scene
 from .stages import Hypothesis, Refiner
 from .types import Registration

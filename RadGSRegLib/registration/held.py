@@ -18,10 +18,11 @@ from . import bounds
 from .bodies import Arrangement
 from .evidence import Evidence, doubtful, gather_evidence
 from .normal_equations import evaluate
+from .of_case import case_alternatives, case_proposers
 from .options import RegistrationOptions
 from .proposers import Candidate, GivenPoses
 from .refine import Refined
-from .register import Outcome, case_alternatives, case_proposers, registration_of
+from .register import Outcome, registration_of
 from .residual import LocallyNormalized
 from .scale import fitted, scaled
 from .scene import scene_of

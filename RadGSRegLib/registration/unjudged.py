@@ -13,8 +13,9 @@ from ..cases import Case
 from ..geometry import Array
 from ..system import Progress
 from ..views import ViewFilter
+from .of_case import case_alternatives, case_proposers
 from .options import RegistrationOptions
-from .register import case_alternatives, case_proposers, register
+from .register import register
 from .scale import fitted, scaled
 from .scene import scene_of
 
