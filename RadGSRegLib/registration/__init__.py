@@ -26,6 +26,9 @@ from .normal_equations import Evaluation as Evaluation
 from .normal_equations import evaluate as evaluate
 from .normal_equations import evaluate_each as evaluate_each
 from .of_case import register_case as register_case
+from .one_view import error_parts_mm as error_parts_mm
+from .one_view import sight_ct as sight_ct
+from .one_view import with_depth_variance as with_depth_variance
 from .options import Places as Places
 from .options import RefineOptions as RefineOptions
 from .options import RegistrationOptions as RegistrationOptions

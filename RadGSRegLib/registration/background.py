@@ -7,6 +7,7 @@ filling the CT's field - and each enters with the coefficient that explains the 
 may be zero.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,11 +33,12 @@ COEFFICIENTS = (0.0, 0.5, 1.0)
 @dataclass(frozen=True)
 class Background:
     """Attenuation (1/mm) in the CT frame: excess over soft tissue less bodies, and the field; and
-    where they are rendered."""
+    where they are rendered. ``mixes``: the pairs of coefficients that they may enter with."""
 
     excess: Volume
     field: Volume
     device: torch.device | str = "cpu"
+    mixes: tuple[tuple[float, ...], ...] = tuple(itertools.product(COEFFICIENTS, COEFFICIENTS))
 
     @cached_property
     def _parts(self) -> tuple[Voxels, Voxels]:

@@ -88,6 +88,11 @@ SEARCH_PX = 16_000_000
 # Rays of clicks that pass each other farther apart are refused as invalid. No evidence.
 CLICKS_APART_MM = 30.0
 
+# In a single X-ray the search looks at depths so far apart, mm, and from a click alone at these
+# shares of the distance from source to detector. No evidence.
+SIGHT_STEP_MM = 30.0
+SIGHT_SHARES = (0.45, 0.9)
+
 # Pictures
 
 # A body is where its rendering has more than this share of its peak. No evidence.

@@ -12,20 +12,24 @@ from numpy.typing import ArrayLike
 
 from ..cases import Case, clicked_centre
 from ..errors import InputError
-from ..geometry import Array
+from ..geometry import Array, Rigid
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter
-from .bounds import CLICKS_APART_MM
+from .bounds import CLICKS_APART_MM, SIGHT_SHARES, SIGHT_STEP_MM
+from .one_view import register_one_view
 from .options import RegistrationOptions
 from .proposers import (
     Alternative,
     AroundTried,
     MixedPolarity,
     Proposer,
+    SightSearch,
     StartItself,
     StartSearch,
     click_search,
+    depths_about_start,
     neighbouring_levels,
+    on_click,
     other_pictures,
 )
 from .register import register
@@ -43,7 +47,7 @@ def register_case(
     filters: Sequence[ViewFilter] = (),
     device: torch.device | str = "cpu",
 ) -> Registration:
-    """Register the case's vertebra to its X-rays.
+    """Register the case's vertebra to its X-rays, or to a single one (`one_view`).
 
     Starts from ``start_ct_to_world`` (4, 4) (off by up to 20 degrees about and 50 mm along each
     axis), from clicks (`View.center_px`) in at least two views, or from both: then the rotation of
@@ -69,7 +73,10 @@ def register_case(
         prepared = time.perf_counter() - began
         alternatives = case_alternatives(case, start_ct_to_world, scene, options, asked)
         part = report.part(0.05, 1.0)
-        done = register(scene, asked, alternatives=alternatives, options=options, progress=part)
+        if len(case.views) == 1:
+            done = register_one_view(scene, asked, alternatives, options, part)
+        else:
+            done = register(scene, asked, alternatives=alternatives, options=options, progress=part)
     total = time.perf_counter() - began
     if scene.start_ct_to_world is not None:
         moved_mm = scene.distance_mm(scene.start_ct_to_world, done.ct_to_world)
@@ -121,6 +128,8 @@ def case_proposers(
 
     Raises InputError where nothing says where the vertebra is, and for clicks that do not meet.
     """
+    if len(case.views) == 1:
+        return [*before, *_one_view_proposers(case, start_ct_to_world, options, bool(before))]
     centre_world = clicked_centre(case.views, CLICKS_APART_MM)
     if centre_world is not None:
         axes, turn_deg = _orientation(case, start_ct_to_world, options)
@@ -134,4 +143,37 @@ def case_proposers(
         "views",
         "nothing says where the bone is",
         "give center_px in at least two views, or a start",
+    )
+
+
+def _one_view_proposers(
+    case: Case, start: ArrayLike | None, options: RegistrationOptions, known: bool
+) -> list[Proposer]:
+    """The search that a start, a click or both call for in a single X-ray."""
+    (view,) = case.views
+    if start is not None:
+        pose = np.array(start, dtype=float)
+        range_deg, range_mm = options.start_rotation_range_deg, options.start_range_mm
+        depths_mm = depths_about_start(options.start_range_mm, SIGHT_STEP_MM)
+        if view.center_px is None:
+            itself: list[Proposer] = [StartItself(pose, options)]
+            return [*itself, SightSearch(pose, depths_mm, range_deg, range_mm, options)]
+        pose = on_click(pose, case.centre_ct, view.camera, view.center_px)
+        return [SightSearch(pose, depths_mm, range_deg, options.click_range_mm, options)]
+    if view.center_px is not None and case.patient_axes is not None:
+        detector_mm = view.camera.focal_px * float(view.pixel_spacing_mm[0])
+        nearest, farthest = (share * detector_mm for share in SIGHT_SHARES)
+        middle, half = (nearest + farthest) / 2.0, (farthest - nearest) / 2.0
+        ray = view.camera.ray_directions(np.array([view.center_px]))[0]
+        centre = view.camera.source_world + middle * ray
+        pose = Rigid.carrying(case.patient_axes, case.centre_ct, centre).matrix
+        depths_mm = depths_about_start(half, SIGHT_STEP_MM)
+        near = options.rotation_range_deg, options.click_range_mm
+        return [SightSearch(pose, depths_mm, *near, options)]
+    if known:
+        return []
+    raise InputError(
+        "views",
+        "nothing says where the bone is in the only X-ray",
+        "give a start, or center_px and patient_axes, or more X-rays",
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..system import side_by_side, worker_count
 from ..tensors import applied, reads_are_free
 from ..views import PreparedView, Windows
-from .background import COEFFICIENTS, RenderedBackground
+from .background import RenderedBackground
 from .bodies import Arrangements, BodySource
 from .bounds import GROUP_PX, MARGIN_MM, SMALL_WINDOW_PX
 from .options import RefineOptions, Stage
@@ -155,8 +155,7 @@ def best_background(
     weight = pixel_weight(own, others, shown, options)
     background_to_camera = to_camera @ arrangements.background_to_world
     parts = background.render(lenses, background_to_camera)
-    pairs = list(itertools.product(COEFFICIENTS, COEFFICIENTS))
-    mixes = torch.tensor(pairs, device=weight.device)
+    mixes = torch.tensor(background.mixes, device=weight.device)
     mixed = own + others + torch.einsum("mb,nbrc->mnrc", mixes, parts)
     compared = residual.compare(group.terms[0], mixed, weight, options)
     best = mixes[compared.score.argmax(0)]

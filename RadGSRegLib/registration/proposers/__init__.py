@@ -1,5 +1,8 @@
 """Where a pose may be: clicks, a rough start, poses known beforehand, neighbouring levels."""
 
+from .along_sight import SightSearch as SightSearch
+from .along_sight import depths_about_start as depths_about_start
+from .along_sight import on_click as on_click
 from .around import AroundTried as AroundTried
 from .around import ClickSearch as ClickSearch
 from .around import EveryTurnSearch as EveryTurnSearch

@@ -124,7 +124,7 @@ class StartItself:
     start_ct_to_world: Array
     options: RegistrationOptions
     name: str = "start"
-    views_needed: int = 2
+    views_needed: int = 1
 
     def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
         """Propose it with each polarity that the views may have."""

@@ -47,14 +47,18 @@ def search(
     """Return candidates around a reference pose (4, 4), best first.
 
     The reference fixes the centre of both grids: rotations are applied before its own, about the
-    target's centre; positions are searched around where it puts that centre.
+    target's centre; positions are searched around where it puts that centre; with one view only
+    across its line of sight, along which they look alike.
     """
     report = progress or Progress()
     bodies = scene.bodies
     centre_world = scene.centre_world(reference_ct_to_world)
     half = bodies.radius_mm + options.translation_range_mm
     centre = torch.from_numpy(centre_world).to(bodies.device)
-    offsets_world = _offset_grid(options)
+    offsets_world, spacing_mm = _offset_grid(options), None
+    if len(scene.views) == 1:
+        sight_world = centre_world - scene.views[0].camera.source_world
+        offsets_world, spacing_mm = _offsets_across(options, sight_world)
     searched = []
     for prepared in scene.views:
         part = windows(prepared, centre[None], half, options.pixel_mm, options.blur_mm)
@@ -63,7 +67,7 @@ def search(
     turns = np.stack(rotation_grid(options.rotation_range_deg, options.rotation_step_deg))
     turns = turns @ reference_ct_to_world[:3, :3]
     ct_to_world = affine(turns, centre_world - turns @ bodies.centre_ct)
-    grid = _Grid(offsets_world, options)
+    grid = _Grid(offsets_world, options, spacing_mm)
     choices = sign_choices(scene.views)
     message = "searching rotations and positions"
     report(0.0, message)
@@ -108,9 +112,20 @@ def _shifts_px(camera: Camera, centre_world: Array, offsets_world: Array, pixel_
 
 
 def _offset_grid(options: SearchOptions) -> Array:
+    return np.array(list(itertools.product(_offset_axis(options), repeat=3)))
+
+
+def _offset_axis(options: SearchOptions) -> Array:
     steps = int(np.ceil(options.translation_range_mm / options.translation_step_mm))
-    axis = np.linspace(-options.translation_range_mm, options.translation_range_mm, 2 * steps + 1)
-    return np.array(list(itertools.product(axis, repeat=3)))
+    return np.linspace(-options.translation_range_mm, options.translation_range_mm, 2 * steps + 1)
+
+
+def _offsets_across(options: SearchOptions, sight_world: Array) -> tuple[Array, float]:
+    """Offsets (M, 3) in the plane across a line of sight (3,), and how far apart they are, mm."""
+    across = np.linalg.svd(sight_world[None])[2][1:]
+    axis = _offset_axis(options)
+    spacing_mm = float(axis[1] - axis[0]) if len(axis) > 1 else 1.0
+    return np.array(list(itertools.product(axis, repeat=2))) @ across, spacing_mm
 
 
 class Searched:
@@ -198,12 +213,19 @@ class _Grid:
     Those of one pose are at least ``apart_mm`` from each other.
     """
 
-    def __init__(self, offsets_world: Array, options: SearchOptions) -> None:
+    def __init__(
+        self, offsets_world: Array, options: SearchOptions, spacing_mm: float | None = None
+    ) -> None:
+        """``spacing_mm``: of offsets that do not lie along the world's axes."""
         self._options = options
-        step = np.diff(np.unique(offsets_world[:, 0])).min(initial=np.inf)
-        # In steps of the grid distances are exact.
-        spacing = step if np.isfinite(step) else 1.0
-        self._steps = torch.from_numpy(np.round(offsets_world / spacing)).float()
+        if spacing_mm is None:
+            step = np.diff(np.unique(offsets_world[:, 0])).min(initial=np.inf)
+            spacing = float(step) if np.isfinite(step) else 1.0
+            # In steps of the grid distances are exact.
+            steps = np.asarray(np.round(offsets_world / spacing))
+        else:
+            spacing, steps = spacing_mm, np.asarray(offsets_world / spacing_mm)
+        self._steps = torch.from_numpy(steps).float()
         self._apart = (options.apart_mm / spacing) ** 2
 
     def agreeing(self, sampled: Sequence[Tensor], choices: Sequence[tuple[int, ...]]) -> Tensor:

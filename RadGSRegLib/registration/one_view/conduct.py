@@ -1,0 +1,151 @@
+"""From one X-ray to a pose, how deep it is, and how sure both are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from ...geometry import Array
+from ...system import Progress
+from ..bodies import Arrangement
+from ..options import RegistrationOptions, Stage
+from ..proposers import Alternative, Proposer
+from ..register import Outcome, register, registration_of
+from ..residual import LocallyNormalized
+from ..rigid_bodies import RigidBodies
+from ..scene import Scene
+from ..stages import Refiner
+from ..steps import Stepper, StretchedGaussNewton
+from ..types import Registration
+from . import bounds
+from .held_depth import HeldDepth
+from .judging import evidence_at_depth, with_depth
+from .profile import Lowest, Place, Profiler
+from .sight import sight_ct, sight_world
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Where the bone was put along the line of sight: the place, by how much its twist (6,) about
+    its centre changes with each mm of depth, and the depth's standard deviation, mm."""
+
+    place: Place
+    motion_per_mm: Array
+    sigma_mm: float
+
+
+def register_one_view(
+    scene: Scene,
+    proposers: Sequence[Proposer],
+    alternatives: Sequence[Alternative],
+    options: RegistrationOptions,
+    progress: Progress,
+) -> Registration:
+    """Register a scene with a single view.
+
+    First as with more views, which fixes all but the depth; then the depth is sought by itself
+    (`Profiler`), and the pose is judged there. Its covariance has what the profile says along the
+    line of sight. `ok` only where the whole error is expected to be below what `ok` bets on.
+
+    Args:
+        scene: bodies and the view made ready.
+        proposers: where the bone may be, as of `register`.
+        alternatives: what else may be the case; those that need more views are left out.
+        options: scaled.
+        progress: told of the share done and of the best pose so far; may cancel.
+
+    Returns:
+        The pose (4, 4) with its covariance; the quality has "in_plane_error_mm" and
+        "depth_error_mm", the expected parts of "expected_error_mm".
+
+    Raises:
+        InputError: where nothing is proposed.
+        Cancelled: when ``progress`` says so.
+    """
+    first = register(scene, proposers, options=options, progress=progress.part(0.0, 0.5))
+    began = time.perf_counter()
+    (view,) = scene.views
+    sign = 1 if first.quality["views"][view.name]["bone"] == "bright" else -1
+    depth, refiner = _depth(scene, first, (sign,), options, progress.part(0.5, 0.8))
+    progress.pose(depth.place.hypothesis.ct_to_world)
+    sought_s = time.perf_counter() - began
+    able = [other for other in alternatives if other.views_needed <= 1]
+    held = depth.place.hypothesis
+    evidence = evidence_at_depth(refiner, held, able, options, progress.part(0.8, 1.0))
+    timing_s = {name: spent for name, spent in first.timing_s.items() if name != "total"}
+    timing_s["depth"] = sought_s
+    timing_s["check"] = timing_s.get("check", 0.0) + time.perf_counter() - began - sought_s
+    done = registration_of(scene, Outcome([held], evidence), timing_s, options)
+    along_ct = sight_ct(view.camera, done.ct_to_world, done.centre_ct)
+    return with_depth(done, scene, along_ct, depth.sigma_mm * depth.motion_per_mm)
+
+
+def _depth(
+    scene: Scene,
+    first: Registration,
+    signs: tuple[int, ...],
+    options: RegistrationOptions,
+    progress: Progress,
+) -> tuple[Depth, Refiner]:
+    """The depth of a registration's bone, and a refiner that holds it."""
+    (view,) = scene.views
+    centre_ct = scene.bodies.centre_ct
+    assert first.arrangement is not None
+    at, pose = first.arrangement, first.ct_to_world
+    stepper = partial(HeldDepth, sight_ct(view.camera, pose, centre_ct))
+    sight = sight_world(view.camera, pose, centre_ct)
+    rough = Profiler(_refiners(scene, stepper), sight, options.middle, signs)
+    wide = rough.profile(at, bounds.WIDE_MM, bounds.REACH_MM, progress.part(0.0, 0.4))
+    at = rough.moved(wide.best, wide.lowest().depth_mm).arrangement
+    make_refiner = _refiners(with_one_mix(scene, options.fine, at, signs), stepper)
+    sharp = tuple(mm * bounds.SHARP for mm in options.fine.refine.neighbourhoods_mm)
+    stage = replace(options.fine, refine=replace(options.fine.refine, neighbourhoods_mm=sharp))
+    profiler = Profiler(make_refiner, sight, stage, signs)
+    profile = profiler.profile(at, bounds.PLACE_MM, bounds.REACH_MM, progress.part(0.4, 0.9))
+    lowest, refiner = profile.lowest(), Refiner(scene, LocallyNormalized(), stepper)
+    # Judged as other registrations are, at the fine stage as it is.
+    moved = profiler.moved(profile.best, lowest.depth_mm)
+    finest = Profiler(_refiners(scene, stepper), sight, options.fine, signs)
+    place = finest.settled(refiner, moved.arrangement, lowest.depth_mm, bounds.PLACE_ROUNDS)
+    sigma_mm = _sigma_mm(scene, place, lowest)
+    return Depth(place, profile.motion_per_mm(centre_ct), sigma_mm), refiner
+
+
+def _refiners(scene: Scene, stepper: Callable[[], Stepper]) -> Callable[[], Refiner]:
+    """What makes refiners of a scene, one for each thread."""
+    return lambda: Refiner(scene, LocallyNormalized(), stepper)
+
+
+def with_one_mix(
+    scene: Scene, stage: Stage, arrangement: Arrangement, signs: tuple[int, ...]
+) -> Scene:
+    """Return a scene whose background enters as it does best at an arrangement, wherever the bone
+    is: with another mix at each place a profile would have steps."""
+    bodies = scene.bodies
+    if not isinstance(bodies, RigidBodies) or bodies.background is None:
+        return scene
+    refiner = Refiner(scene, LocallyNormalized(), StretchedGaussNewton)
+    (group,) = refiner.problem(stage, arrangement, signs).groups
+    assert group.background is not None
+    mix = tuple(group.background.coefficients[0].tolist())
+    background = replace(bodies.background, mixes=(mix,))
+    return replace(scene, bodies=replace(bodies, background=background))
+
+
+def _sigma_mm(scene: Scene, place: Place, lowest: Lowest) -> float:
+    """The standard deviation of a depth: what the costs say, and what no cost says, as a picture
+    whose outlines lie a little farther out looks like one of a bone that is nearer."""
+    costs_mm = float(np.hypot(bounds.CURVED * lowest.curved_mm, lowest.rough_mm))
+    (view,) = scene.views
+    points = scene.bodies.surface_points_ct - scene.bodies.centre_ct
+    along = sight_ct(view.camera, place.hypothesis.ct_to_world, scene.bodies.centre_ct)
+    across = points - np.outer(points @ along, along)
+    radius_mm = float(np.sqrt(np.mean(np.sum(across**2, axis=1))))
+    centre = scene.centre_world(place.hypothesis.ct_to_world)
+    distance_mm = float(np.linalg.norm(centre - view.camera.source_world))
+    outline_mm = bounds.OUTLINE_MM * distance_mm / radius_mm
+    return min(float(np.hypot(costs_mm, outline_mm)), bounds.REACH_MM)
