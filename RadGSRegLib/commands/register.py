@@ -121,7 +121,9 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
     from ..cases import read_case, read_start
 
     progress(0.0, "reading the case")
-    case = read_case(args.case)
+    case = read_case(args.case, least=1)
+    if len(case.views) == 1:
+        _check_one_view(args)
     start = None if args.start is None else read_start(args.start)
     registration = registration_options_of(args, case)
     method, refine = _method(args)
@@ -167,6 +169,20 @@ def run(args: argparse.Namespace, progress: Progress, interrupt: Interrupt) -> O
 
         write_results(stage, case, result, views=views, progress=progress.part(0.9, 1.0))
     return registration_outcome(result.registration, args.out, case.notes)
+
+
+def _check_one_view(args: argparse.Namespace) -> None:
+    """Refuse what a single X-ray does not do."""
+    asked = {
+        "--method published": _method(args)[0] == "published",
+        "--model": args.model is not None,
+        "--standardize": bool(_standardizes(args)),
+        "--refine-cameras": _refines_cameras(args, "ours"),
+        "--by-level": _begins_by_level(args),
+    }
+    for option, given in asked.items():
+        if given:
+            raise InputError(option, "needs two X-rays or more", "add one, or leave it out")
 
 
 def _refines_cameras(args: argparse.Namespace, method: str) -> bool:

@@ -119,24 +119,23 @@ class Profiler:
         """Return what becomes of an arrangement that is held at its depth."""
         centre_ct = refiner.scene.bodies.centre_ct
         held_at = float(Rigid(arrangement.ct_to_world).apply(centre_ct) @ self._sight)
-        kept: Place | None = None
+        kept: Hypothesis | None = None
+        lowest = np.inf
         for _ in range(rounds):
             at = [arrangement], [self._signs], Progress()
             (refined,) = refiner.refine_arrangements(self._stage, *at)
             # Turned a little, the target's axes are others, and it has left the depth by as little.
             there = float(Rigid(refined.arrangement.ct_to_world).apply(centre_ct) @ self._sight)
-            back = self._shifted(refined.arrangement, held_at - there)
-            hypothesis = Hypothesis(replace(refined, arrangement=back), self._signs)
-            measured = refiner.measured_anew(self._stage, hypothesis)
-            now = Place(depth_mm, replace(hypothesis, refined=measured), measured.evaluation)
-            if kept is not None and not now.cost < kept.cost:
-                break
-            fell = np.inf if kept is None else kept.cost - now.cost
-            kept, arrangement = now, back
-            if fell < bounds.SETTLED_SHARE * now.cost:
+            arrangement = self._shifted(refined.arrangement, held_at - there)
+            fell, cost = lowest - refined.evaluation.cost, refined.evaluation.cost
+            if kept is None or fell > 0.0:
+                kept = Hypothesis(replace(refined, arrangement=arrangement), self._signs)
+                lowest = cost
+            if fell < bounds.SETTLED_SHARE * cost:
                 break
         assert kept is not None
-        return kept
+        measured = refiner.measured_anew(self._stage, kept)
+        return Place(depth_mm, replace(kept, refined=measured), measured.evaluation)
 
     def _shifted(self, arrangement: Arrangement, mm: float) -> Arrangement:
         """All of an arrangement moved along the line of sight."""
