@@ -11,6 +11,8 @@ PLACE_MM = 4.0
 REACH_MM = 96.0
 # The fine profile's neighbourhoods are so many times as wide as the fine stage's.
 SHARP = 0.5
+# And its pixels so many times as large.
+PIXELS = 1.25
 # A parabola is laid through so many places about the lowest.
 PARABOLA_PLACES = 5
 # Rounds of a place until its cost falls by less than this share, at the most; and of the first one,

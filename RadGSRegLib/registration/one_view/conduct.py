@@ -103,7 +103,13 @@ def _depth(
     at = rough.moved(wide.best, wide.lowest().depth_mm).arrangement
     make_refiner = _refiners(with_one_mix(scene, options.fine, at, signs), stepper)
     sharp = tuple(mm * bounds.SHARP for mm in options.fine.refine.neighbourhoods_mm)
-    stage = replace(options.fine, refine=replace(options.fine.refine, neighbourhoods_mm=sharp))
+    fine = options.fine
+    stage = replace(
+        fine,
+        pixel_mm=bounds.PIXELS * fine.pixel_mm,
+        blur_mm=bounds.PIXELS * fine.blur_mm,
+        refine=replace(fine.refine, neighbourhoods_mm=sharp),
+    )
     profiler = Profiler(make_refiner, sight, stage, signs)
     profile = profiler.profile(at, bounds.PLACE_MM, bounds.REACH_MM, progress.part(0.4, 0.9))
     lowest, refiner = profile.lowest(), Refiner(scene, LocallyNormalized(), stepper)
