@@ -351,7 +351,7 @@ def write_views(folder: Path, views: Sequence[View], patient_axes: Array | None 
     ``patient_axes`` as in `Case`: (3, 3), or None where the patient may lie in any way. Returns
     the path of ``views.json``. Raises InputError for views that could not be read back.
     """
-    check_views(views, folder / "views.json")
+    check_views(views, folder / "views.json", least=1)
     entries = []
     taken: set[str] = set()
     for view in views:

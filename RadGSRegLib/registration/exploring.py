@@ -48,18 +48,20 @@ def explore(
     fine: Sequence[Hypothesis],
     options: RegistrationOptions,
     progress: Progress,
+    *,
+    always: bool = False,
 ) -> list[Hypothesis]:
     """Return finely refined hypotheses, the best first, with what `other_poses` of it lead to.
 
     The best is that which both measures together prefer, and where they are equal the nearest to
-    the scene's start. Goes on from a better one.
+    the scene's start. Goes on from a better one. ``always``: also where it is beyond doubt.
     """
     rounds = 2
     for n in range(rounds):
         part = progress.part(n / rounds, (n + 1) / rounds)
         fine = _ordered(refiner, fine, options)
         best = fine[0]
-        if beyond_doubt(best, min(refiner.edge_scores(options.fine, best))):
+        if not always and beyond_doubt(best, min(refiner.edge_scores(options.fine, best))):
             break
         others = _others(refiner, fine, options, part)
         if not others:

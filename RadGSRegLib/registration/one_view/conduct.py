@@ -12,13 +12,15 @@ import numpy as np
 from ...geometry import Array
 from ...system import Progress
 from ..bodies import Arrangement
+from ..bounds import CLEARLY_APART_MM
+from ..exploring import explore
 from ..options import RegistrationOptions, Stage
 from ..proposers import Alternative, Proposer
 from ..register import Outcome, register, registration_of
 from ..residual import LocallyNormalized
 from ..rigid_bodies import RigidBodies
 from ..scene import Scene
-from ..stages import Refiner
+from ..stages import Hypothesis, Refiner
 from ..steps import Stepper, StretchedGaussNewton
 from ..types import Registration
 from . import bounds
@@ -31,11 +33,13 @@ from .sight import sight_ct, sight_world
 @dataclass(frozen=True)
 class Depth:
     """Where the bone was put along the line of sight: the place, by how much its twist (6,) about
-    its centre changes with each mm of depth, and the depth's standard deviation, mm."""
+    its centre changes with each mm of depth, and the depth's standard deviation, mm; and what other
+    poses led to (`explore`)."""
 
     place: Place
     motion_per_mm: Array
     sigma_mm: float
+    others: tuple[Hypothesis, ...]
 
 
 def register_one_view(
@@ -75,7 +79,8 @@ def register_one_view(
     sought_s = time.perf_counter() - began
     able = [other for other in alternatives if other.views_needed <= 1]
     held = depth.place.hypothesis
-    evidence = evidence_at_depth(refiner, held, able, options, progress.part(0.8, 1.0))
+    fine = [held, *depth.others]
+    evidence = evidence_at_depth(refiner, fine, able, options, progress.part(0.8, 1.0))
     timing_s = {name: spent for name, spent in first.timing_s.items() if name != "total"}
     timing_s["depth"] = sought_s
     timing_s["check"] = timing_s.get("check", 0.0) + time.perf_counter() - began - sought_s
@@ -100,7 +105,9 @@ def _depth(
     sight = sight_world(view.camera, pose, centre_ct)
     rough = Profiler(_refiners(scene, stepper), sight, options.middle, signs)
     wide = rough.profile(at, bounds.WIDE_MM, bounds.REACH_MM, progress.part(0.0, 0.4))
-    at = rough.moved(wide.best, wide.lowest().depth_mm).arrangement
+    moved = rough.moved(wide.best, wide.lowest().depth_mm)
+    best, *others = _explored(scene, moved, options, progress.part(0.4, 0.6))
+    at = best.arrangement
     make_refiner = _refiners(with_one_mix(scene, options.fine, at, signs), stepper)
     sharp = tuple(mm * bounds.SHARP for mm in options.fine.refine.neighbourhoods_mm)
     fine = options.fine
@@ -111,14 +118,40 @@ def _depth(
         refine=replace(fine.refine, neighbourhoods_mm=sharp),
     )
     profiler = Profiler(make_refiner, sight, stage, signs)
-    profile = profiler.profile(at, bounds.PLACE_MM, bounds.REACH_MM, progress.part(0.4, 0.9))
+    profile = profiler.profile(at, bounds.PLACE_MM, bounds.REACH_MM, progress.part(0.6, 0.9))
     lowest, refiner = profile.lowest(), Refiner(scene, LocallyNormalized(), stepper)
     # Judged as other registrations are, at the fine stage as it is.
     moved = profiler.moved(profile.best, lowest.depth_mm)
     finest = Profiler(_refiners(scene, stepper), sight, options.fine, signs)
     place = finest.settled(refiner, moved.arrangement, lowest.depth_mm, bounds.PLACE_ROUNDS)
     sigma_mm = _sigma_mm(scene, place, lowest)
-    return Depth(place, profile.motion_per_mm(centre_ct), sigma_mm), refiner
+    apart = tuple(other for other in others if turned_apart(scene, other, place.hypothesis))
+    return Depth(place, profile.motion_per_mm(centre_ct), sigma_mm, apart), refiner
+
+
+def _explored(
+    scene: Scene, begun: Hypothesis, options: RegistrationOptions, progress: Progress
+) -> list[Hypothesis]:
+    """The best finely refined pose about a depth, and the others that rolls and slides led to.
+
+    However well a pose explains a single X-ray: from the side a vertebra that is turned by 17
+    degrees about the spine scored 0.86, where it is 0.91.
+    """
+    refiner = Refiner(scene, LocallyNormalized(), StretchedGaussNewton)
+    first, _ = options.fine.in_two()
+    part = progress.part(0.0, 0.2)
+    fine = refiner.refine_each(first, [begun], part, "refining the pose finely")
+    return explore(refiner, fine, options, progress.part(0.2, 1.0), always=True)
+
+
+def turned_apart(scene: Scene, other: Hypothesis, best: Hypothesis) -> bool:
+    """Return whether two poses of one view are clearly apart, wherever they put the depth."""
+    (view,) = scene.views
+    sight = sight_world(view.camera, best.ct_to_world, scene.bodies.centre_ct)
+    apart = scene.centre_world(best.ct_to_world) - scene.centre_world(other.ct_to_world)
+    there = np.array(other.ct_to_world)
+    there[:3, 3] += (apart @ sight) * sight
+    return scene.distance_mm(there, best.ct_to_world) > CLEARLY_APART_MM
 
 
 def _refiners(scene: Scene, stepper: Callable[[], Stepper]) -> Callable[[], Refiner]:

@@ -24,25 +24,26 @@ from .sight import error_parts_mm, sight_ct
 
 def evidence_at_depth(
     refiner: Refiner,
-    held: Hypothesis,
+    fine: Sequence[Hypothesis],
     alternatives: Sequence[Alternative],
     options: RegistrationOptions,
     progress: Progress,
 ) -> Evidence:
-    """Gather what speaks for and against a finely refined pose, its depth as if it were known.
+    """Gather what speaks for and against the first of finely refined poses, its depth as if it were
+    known.
 
     ``refiner`` holds the depth. What else may be the case is tried only where the pose would be
     `ok` without that.
     """
-    part = progress.part(0.0, 0.4)
-    plain = gather_evidence(refiner, [held], [held], (), options, part)
+    part, held = progress.part(0.0, 0.4), fine[0]
+    plain = gather_evidence(refiner, fine, [held], (), options, part)
     evidence = _as_if_known(refiner, held, plain, options)
     if judge(evidence).status != "ok":
         return replace(evidence, leads={})
     if not doubtful(refiner, held, alternatives, options):
         return replace(evidence, leads={other.name: 1.0 for other in alternatives})
     part = progress.part(0.4, 1.0)
-    whole = gather_evidence(refiner, [held], [held], alternatives, options, part)
+    whole = gather_evidence(refiner, fine, [held], alternatives, options, part)
     return _as_if_known(refiner, held, whole, options)
 
 
