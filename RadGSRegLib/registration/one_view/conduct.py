@@ -33,12 +33,14 @@ from .sight import sight_ct, sight_world
 @dataclass(frozen=True)
 class Depth:
     """Where the bone was put along the line of sight: the place, by how much its twist (6,) about
-    its centre changes with each mm of depth, and the depth's standard deviation, mm; and what other
+    its centre changes with each mm of depth, and the depth's standard deviation, mm; of
+    the profile's curvature, of its roughness and of the outlines (`_sigmas_mm`); and what other
     poses led to (`explore`)."""
 
     place: Place
     motion_per_mm: Array
     sigma_mm: float
+    told_mm: tuple[float, float, float]
     others: tuple[Hypothesis, ...]
 
 
@@ -86,7 +88,9 @@ def register_one_view(
     timing_s["check"] = timing_s.get("check", 0.0) + time.perf_counter() - began - sought_s
     done = registration_of(scene, Outcome([held], evidence), timing_s, options)
     along_ct = sight_ct(view.camera, done.ct_to_world, done.centre_ct)
-    return with_depth(done, scene, along_ct, depth.sigma_mm * depth.motion_per_mm)
+    done = with_depth(done, scene, along_ct, depth.sigma_mm * depth.motion_per_mm)
+    told_mm = [float(min(part, bounds.REACH_MM)) for part in depth.told_mm]
+    return replace(done, quality={**done.quality, "depth_profile_mm": told_mm})
 
 
 def _depth(
@@ -124,9 +128,10 @@ def _depth(
     moved = profiler.moved(profile.best, lowest.depth_mm)
     finest = Profiler(_refiners(scene, stepper), sight, options.fine, signs)
     place = finest.settled(refiner, moved.arrangement, lowest.depth_mm, bounds.PLACE_ROUNDS)
-    sigma_mm = _sigma_mm(scene, place, lowest)
+    told_mm = _sigmas_mm(scene, place, lowest)
+    sigma_mm = min(float(np.linalg.norm(told_mm)), bounds.REACH_MM)
     apart = tuple(other for other in others if turned_apart(scene, other, place.hypothesis))
-    return Depth(place, profile.motion_per_mm(centre_ct), sigma_mm, apart), refiner
+    return Depth(place, profile.motion_per_mm(centre_ct), sigma_mm, told_mm, apart), refiner
 
 
 def _explored(
@@ -175,10 +180,10 @@ def with_one_mix(
     return replace(scene, bodies=replace(bodies, background=background))
 
 
-def _sigma_mm(scene: Scene, place: Place, lowest: Lowest) -> float:
-    """The standard deviation of a depth: what the costs say, and what no cost says, as a picture
-    whose outlines lie a little farther out looks like one of a bone that is nearer."""
-    costs_mm = float(np.hypot(bounds.CURVED * lowest.curved_mm, lowest.rough_mm))
+def _sigmas_mm(scene: Scene, place: Place, lowest: Lowest) -> tuple[float, float, float]:
+    """The standard deviation of a depth in its parts: what the curvature of the costs says, what
+    their roughness does, and what no cost says, as a bone whose outlines lie a little farther out
+    in the picture looks like a nearer one."""
     (view,) = scene.views
     points = scene.bodies.surface_points_ct - scene.bodies.centre_ct
     along = sight_ct(view.camera, place.hypothesis.ct_to_world, scene.bodies.centre_ct)
@@ -187,4 +192,4 @@ def _sigma_mm(scene: Scene, place: Place, lowest: Lowest) -> float:
     centre = scene.centre_world(place.hypothesis.ct_to_world)
     distance_mm = float(np.linalg.norm(centre - view.camera.source_world))
     outline_mm = bounds.OUTLINE_MM * distance_mm / radius_mm
-    return min(float(np.hypot(costs_mm, outline_mm)), bounds.REACH_MM)
+    return bounds.CURVED * lowest.curved_mm, lowest.rough_mm, outline_mm
