@@ -102,7 +102,7 @@ def mistrust_depth(verdict: Verdict, in_plane_error_mm: float, depth_error_mm: f
     tells its two parts apart."""
     parts = f"in-plane error {in_plane_error_mm:.1f} mm, depth {depth_error_mm:.1f} mm"
     if verdict.status != "ok":
-        return replace(verdict, reason=f"{verdict.reason}; one X-ray: {parts}")
+        return replace(verdict, reason=f"{verdict.reason}; were it right: {parts}")
     # A NaN is no agreement.
     if 2.0 * np.hypot(in_plane_error_mm, depth_error_mm) <= bounds.BET_MM:
         return Verdict("ok", f"the X-ray agrees with the CT at this pose ({parts})")

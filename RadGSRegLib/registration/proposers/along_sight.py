@@ -34,7 +34,9 @@ class SightSearch:
 
     def propose(self, scene: Scene, tried: Tried, progress: Progress) -> Proposal:
         """Propose several positions for each rotation and depth, the likeliest first."""
-        places = self.options.start_places
+        given = self.options.start_places
+        # At two depths a bone is in two places.
+        places = replace(given, count=2 * given.count, keep=2 * given.keep)
         ranges = replace(
             self.options.search,
             rotation_range_deg=self.range_deg,
