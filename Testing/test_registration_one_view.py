@@ -22,13 +22,13 @@ from RadGSRegLib.registration import (
     Hypothesis,
     Registration,
     SearchOptions,
+    bounds,
     error_parts_mm,
     register_case,
     sight_ct,
     with_depth_variance,
 )
 from RadGSRegLib.registration.normal_equations import Evaluation
-from RadGSRegLib.registration.one_view import bounds
 from RadGSRegLib.registration.one_view.conduct import with_one_mix
 from RadGSRegLib.registration.one_view.held_depth import HeldDepth
 from RadGSRegLib.registration.one_view.judging import mistrust_depth
@@ -208,7 +208,7 @@ def test_a_parabola_says_where_it_is_lowest(lowest: float, curvature: float, flo
     # 900 pixels of 1 mm are 100 independent residuals of 9 mm each (`CORRELATION_AREA_MM2`).
     expected = np.sqrt(min(costs) / (100.0 * curvature))
     assert found_at.curved_mm == pytest.approx(expected, rel=1e-6)
-    assert len(profile.around) == bounds.PARABOLA_PLACES
+    assert len(profile.around) == bounds.DEPTH_PARABOLA
     motion = profile.motion_per_mm(np.zeros(3))
     assert motion == pytest.approx([0.0, 0.0, 0.0, 0.0, 0.6, 0.8])
 

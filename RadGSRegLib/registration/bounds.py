@@ -211,3 +211,34 @@ FAILED_ERROR_MM = 1.0
 # cases, two of them real, 0.05 at the least; of three vertebrae that the X-rays lack -0.10 at the
 # most: docs/experiments/multilevel.md.)
 LEAST_OWN_SHARE = 0.01
+
+# One X-ray (docs/experiments/one-view.md)
+
+# Places of a profile lie so far apart along the line of sight, mm: those of the first one, at the
+# middle stage, and those of the one about its lowest place, at the fine stage. It reaches so far
+# to both sides of where it begins, mm.
+DEPTH_WIDE_MM = 12.0
+DEPTH_PLACE_MM = 4.0
+DEPTH_REACH_MM = 96.0
+# The second one's neighbourhoods are so many times as wide as the fine stage's, and its pixels so
+# many times as large.
+DEPTH_SHARP = 0.5
+DEPTH_PIXELS = 1.25
+# A parabola is laid through so many places about the lowest.
+DEPTH_PARABOLA = 5
+# Rounds of a place until its cost falls by less than this share, at the most; and of the first one,
+# where neighbours have not settled yet: they took up to eight (three of the shared cases).
+DEPTH_ROUNDS = 4
+DEPTH_FIRST_ROUNDS = 10
+DEPTH_SETTLED = 5e-4
+# The depth's standard deviation is so many times that of the profile's curvature.
+DEPTH_CURVED = 2.0
+# And outlines in a picture lie so far, mm at the bone, from where the CT's surface puts them: a
+# bone that looks larger by so much on all sides looks nearer.
+OUTLINE_MM = 0.05
+# The standard deviation across the line of sight is so many times what the curvature says.
+ACROSS_TIMES = 1.5
+# To hold the depth in the equations, their largest number is taken so many times.
+KNOWN_DEPTH = 1e6
+# `ok` bets on an error below this, mm: so much in two standard deviations.
+BET_MM = 2.0

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...geometry import Array
 from ...system import Progress
+from .. import bounds
 from ..bodies import Arrangement
 from ..bounds import CLEARLY_APART_MM
 from ..exploring import explore
@@ -23,7 +24,6 @@ from ..scene import Scene
 from ..stages import Hypothesis, Refiner
 from ..steps import Stepper, StretchedGaussNewton
 from ..types import Registration
-from . import bounds
 from .held_depth import HeldDepth
 from .judging import evidence_at_depth, with_depth
 from .profile import Lowest, Place, Profiler
@@ -89,7 +89,7 @@ def register_one_view(
     done = registration_of(scene, Outcome([held], evidence), timing_s, options)
     along_ct = sight_ct(view.camera, done.ct_to_world, done.centre_ct)
     done = with_depth(done, scene, along_ct, depth.sigma_mm * depth.motion_per_mm)
-    told_mm = [float(min(part, bounds.REACH_MM)) for part in depth.told_mm]
+    told_mm = [float(min(part, bounds.DEPTH_REACH_MM)) for part in depth.told_mm]
     return replace(done, quality={**done.quality, "depth_profile_mm": told_mm})
 
 
@@ -108,28 +108,30 @@ def _depth(
     stepper = partial(HeldDepth, sight_ct(view.camera, pose, centre_ct))
     sight = sight_world(view.camera, pose, centre_ct)
     rough = Profiler(_refiners(scene, stepper), sight, options.middle, signs)
-    wide = rough.profile(at, bounds.WIDE_MM, bounds.REACH_MM, progress.part(0.0, 0.4))
+    wide = rough.profile(at, bounds.DEPTH_WIDE_MM, bounds.DEPTH_REACH_MM, progress.part(0.0, 0.4))
     moved = rough.moved(wide.best, wide.lowest().depth_mm)
     best, *others = _explored(scene, moved, options, progress.part(0.4, 0.6))
     at = best.arrangement
     make_refiner = _refiners(with_one_mix(scene, options.fine, at, signs), stepper)
-    sharp = tuple(mm * bounds.SHARP for mm in options.fine.refine.neighbourhoods_mm)
+    sharp = tuple(mm * bounds.DEPTH_SHARP for mm in options.fine.refine.neighbourhoods_mm)
     fine = options.fine
     stage = replace(
         fine,
-        pixel_mm=bounds.PIXELS * fine.pixel_mm,
-        blur_mm=bounds.PIXELS * fine.blur_mm,
+        pixel_mm=bounds.DEPTH_PIXELS * fine.pixel_mm,
+        blur_mm=bounds.DEPTH_PIXELS * fine.blur_mm,
         refine=replace(fine.refine, neighbourhoods_mm=sharp),
     )
     profiler = Profiler(make_refiner, sight, stage, signs)
-    profile = profiler.profile(at, bounds.PLACE_MM, bounds.REACH_MM, progress.part(0.6, 0.9))
+    profile = profiler.profile(
+        at, bounds.DEPTH_PLACE_MM, bounds.DEPTH_REACH_MM, progress.part(0.6, 0.9)
+    )
     lowest, refiner = profile.lowest(), Refiner(scene, LocallyNormalized(), stepper)
     # Judged as other registrations are, at the fine stage as it is.
     moved = profiler.moved(profile.best, lowest.depth_mm)
     finest = Profiler(_refiners(scene, stepper), sight, options.fine, signs)
-    place = finest.settled(refiner, moved.arrangement, lowest.depth_mm, bounds.PLACE_ROUNDS)
+    place = finest.settled(refiner, moved.arrangement, lowest.depth_mm, bounds.DEPTH_ROUNDS)
     told_mm = _sigmas_mm(scene, place, lowest)
-    sigma_mm = min(float(np.linalg.norm(told_mm)), bounds.REACH_MM)
+    sigma_mm = min(float(np.linalg.norm(told_mm)), bounds.DEPTH_REACH_MM)
     apart = tuple(other for other in others if turned_apart(scene, other, place.hypothesis))
     return Depth(place, profile.motion_per_mm(centre_ct), sigma_mm, told_mm, apart), refiner
 
@@ -192,4 +194,4 @@ def _sigmas_mm(scene: Scene, place: Place, lowest: Lowest) -> tuple[float, float
     centre = scene.centre_world(place.hypothesis.ct_to_world)
     distance_mm = float(np.linalg.norm(centre - view.camera.source_world))
     outline_mm = bounds.OUTLINE_MM * distance_mm / radius_mm
-    return bounds.CURVED * lowest.curved_mm, lowest.rough_mm, outline_mm
+    return bounds.DEPTH_CURVED * lowest.curved_mm, lowest.rough_mm, outline_mm

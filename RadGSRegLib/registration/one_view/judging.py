@@ -9,6 +9,7 @@ import numpy as np
 
 from ...geometry import Array
 from ...system import Progress
+from .. import bounds
 from ..bounds import ERROR_WEIGHT
 from ..evidence import Evidence, doubtful, gather_evidence, pose_covariance, surface_error
 from ..geometry_error import calibration_covariance
@@ -18,7 +19,6 @@ from ..scene import Scene
 from ..stages import Hypothesis, Refiner
 from ..types import Registration
 from ..verdict import Verdict, judge
-from . import bounds
 from .sight import error_parts_mm, sight_ct
 
 
@@ -58,7 +58,7 @@ def _as_if_known(
     across = np.eye(len(along)) - np.outer(along, along)
     known = bounds.KNOWN_DEPTH * float(np.diag(state.hessian).max())
     hessian = across @ state.hessian @ across + known * np.outer(along, along)
-    covariance = bounds.ACROSS**2 * pose_covariance(
+    covariance = bounds.ACROSS_TIMES**2 * pose_covariance(
         hessian, state.cost, state.effective_pixels, options.fine.pixel_mm
     )
     by_cameras = calibration_covariance(scene, held.ct_to_world)

@@ -15,12 +15,12 @@ import numpy as np
 
 from ...geometry import Array, Rigid, twist_about
 from ...system import Progress, side_by_side_reporting
+from .. import bounds
 from ..bodies import Arrangement
 from ..evidence import independent_residuals
 from ..normal_equations import Evaluation
 from ..options import Stage
 from ..stages import Hypothesis, Refiner
-from . import bounds
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Profile:
     @property
     def around(self) -> tuple[Place, ...]:
         """The places about the lowest that a parabola is laid through."""
-        most = bounds.PARABOLA_PLACES
+        most = bounds.DEPTH_PARABOLA
         first = self.places.index(self.best) - most // 2
         first = int(np.clip(first, 0, max(len(self.places) - most, 0)))
         return self.places[first : first + most]
@@ -131,7 +131,7 @@ class Profiler:
             if kept is None or fell > 0.0:
                 kept = Hypothesis(replace(refined, arrangement=arrangement), self._signs)
                 lowest = cost
-            if fell < bounds.SETTLED_SHARE * cost:
+            if fell < bounds.DEPTH_SETTLED * cost:
                 break
         assert kept is not None
         measured = refiner.measured_anew(self._stage, kept)
@@ -160,7 +160,7 @@ class Profiler:
         message = "looking for the depth"
         progress(0.0, message)
         refiners = [self._make_refiner(), self._make_refiner()]
-        places = {0: self.settled(refiners[0], arrangement, 0.0, bounds.FIRST_ROUNDS)}
+        places = {0: self.settled(refiners[0], arrangement, 0.0, bounds.DEPTH_FIRST_ROUNDS)}
 
         def chain(
             refiner: Refiner, numbers: Sequence[int], step: int, part: Progress
@@ -171,7 +171,7 @@ class Profiler:
                 before = made[-1] if made else places[number - step]
                 depth_mm = number * spacing_mm
                 begun = self.moved(before, depth_mm).arrangement
-                made.append(self.settled(refiner, begun, depth_mm, bounds.PLACE_ROUNDS))
+                made.append(self.settled(refiner, begun, depth_mm, bounds.DEPTH_ROUNDS))
             return made
 
         def both(up: Sequence[int], down: Sequence[int], part: Progress) -> None:
@@ -182,7 +182,7 @@ class Profiler:
                     if number not in places or place.cost < places[number].cost:
                         places[number] = place
 
-        half = bounds.PARABOLA_PLACES // 2
+        half = bounds.DEPTH_PARABOLA // 2
         both(range(1, half + 1), range(-1, -half - 1, -1), progress.part(0.0, 0.4))
         most = int(most_mm // spacing_mm)
         while True:
