@@ -226,8 +226,11 @@ DEPTH_SHARP = 0.5
 DEPTH_PIXELS = 1.25
 # A parabola is laid through so many places about the lowest.
 DEPTH_PARABOLA = 5
-# Rounds of a place until its cost falls by less than this share, at the most; and of the first one,
-# where neighbours have not settled yet: they took up to eight (three of the shared cases).
+# Rounds of a place of the first one.
+DEPTH_WIDE_ROUNDS = 2
+# Rounds of a place of the second one until its cost falls by less than this share, at the most;
+# and of a profile's first place, where neighbours have not settled yet: they took up to eight
+# (three of the shared cases).
 DEPTH_ROUNDS = 4
 DEPTH_FIRST_ROUNDS = 10
 DEPTH_SETTLED = 5e-4

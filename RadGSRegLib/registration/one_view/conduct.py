@@ -107,8 +107,9 @@ def _depth(
     at, pose = first.arrangement, first.ct_to_world
     stepper = partial(HeldDepth, sight_ct(view.camera, pose, centre_ct))
     sight = sight_world(view.camera, pose, centre_ct)
-    rough = Profiler(_refiners(scene, stepper), sight, options.middle, signs)
-    wide = rough.profile(at, bounds.DEPTH_WIDE_MM, bounds.DEPTH_REACH_MM, progress.part(0.0, 0.4))
+    refiners, rounds = _refiners(scene, stepper), bounds.DEPTH_WIDE_ROUNDS
+    rough = Profiler(refiners, sight, options.middle, signs, rounds)
+    wide = rough.profile(at, bounds.DEPTH_WIDE_MM, progress.part(0.0, 0.4), again=False)
     moved = rough.moved(wide.best, wide.lowest().depth_mm)
     best, *others = _explored(scene, moved, options, progress.part(0.4, 0.6))
     at = best.arrangement
@@ -122,14 +123,13 @@ def _depth(
         refine=replace(fine.refine, neighbourhoods_mm=sharp),
     )
     profiler = Profiler(make_refiner, sight, stage, signs)
-    profile = profiler.profile(
-        at, bounds.DEPTH_PLACE_MM, bounds.DEPTH_REACH_MM, progress.part(0.6, 0.9)
-    )
+    part = progress.part(0.6, 0.9)
+    profile = profiler.profile(at, bounds.DEPTH_PLACE_MM, part, again=True)
     lowest, refiner = profile.lowest(), Refiner(scene, LocallyNormalized(), stepper)
     # Judged as other registrations are, at the fine stage as it is.
     moved = profiler.moved(profile.best, lowest.depth_mm)
-    finest = Profiler(_refiners(scene, stepper), sight, options.fine, signs)
-    place = finest.settled(refiner, moved.arrangement, lowest.depth_mm, bounds.DEPTH_ROUNDS)
+    finest = Profiler(refiners, sight, options.fine, signs)
+    place = finest.settled(refiner, moved.arrangement, lowest.depth_mm)
     told_mm = _sigmas_mm(scene, place, lowest)
     sigma_mm = min(float(np.linalg.norm(told_mm)), bounds.DEPTH_REACH_MM)
     apart = tuple(other for other in others if turned_apart(scene, other, place.hypothesis))

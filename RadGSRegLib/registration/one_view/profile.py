@@ -107,21 +107,28 @@ class Profiler:
         sight_world: Array,
         stage: Stage,
         signs: tuple[int, ...],
+        rounds: int = bounds.DEPTH_ROUNDS,
     ) -> None:
         """``make_refiner``: of refiners that hold the depth, one for each thread; ``sight_world``
-        (3,): the line of sight, away from the source; ``stage``: at which to fit."""
+        (3,): the line of sight, away from the source; ``stage``: at which to fit, in so many
+        ``rounds`` at each place at the most."""
         self._make_refiner, self._sight = make_refiner, sight_world
         self._stage, self._signs = replace(stage, rounds=1), signs
+        self._rounds = rounds
 
     def settled(
-        self, refiner: Refiner, arrangement: Arrangement, depth_mm: float, rounds: int
+        self,
+        refiner: Refiner,
+        arrangement: Arrangement,
+        depth_mm: float,
+        rounds: int | None = None,
     ) -> Place:
         """Return what becomes of an arrangement that is held at its depth."""
         centre_ct = refiner.scene.bodies.centre_ct
         held_at = float(Rigid(arrangement.ct_to_world).apply(centre_ct) @ self._sight)
         kept: Hypothesis | None = None
         lowest = np.inf
-        for _ in range(rounds):
+        for _ in range(rounds or self._rounds):
             at = [arrangement], [self._signs], Progress()
             (refined,) = refiner.refine_arrangements(self._stage, *at)
             # Turned a little, the target's axes are others, and it has left the depth by as little.
@@ -150,10 +157,10 @@ class Profiler:
         return replace(place.hypothesis, refined=refined)
 
     def profile(
-        self, arrangement: Arrangement, spacing_mm: float, most_mm: float, progress: Progress
+        self, arrangement: Arrangement, spacing_mm: float, progress: Progress, *, again: bool
     ) -> Profile:
         """Return the profile about an arrangement on both sides, and on to where the cost is
-        lowest, ``most_mm`` away at most.
+        lowest. With ``again`` the places about the lowest are settled once more from there.
 
         Raises Cancelled when ``progress`` says so.
         """
@@ -171,7 +178,7 @@ class Profiler:
                 before = made[-1] if made else places[number - step]
                 depth_mm = number * spacing_mm
                 begun = self.moved(before, depth_mm).arrangement
-                made.append(self.settled(refiner, begun, depth_mm, bounds.DEPTH_ROUNDS))
+                made.append(self.settled(refiner, begun, depth_mm))
             return made
 
         def both(up: Sequence[int], down: Sequence[int], part: Progress) -> None:
@@ -184,7 +191,7 @@ class Profiler:
 
         half = bounds.DEPTH_PARABOLA // 2
         both(range(1, half + 1), range(-1, -half - 1, -1), progress.part(0.0, 0.4))
-        most = int(most_mm // spacing_mm)
+        most = int(bounds.DEPTH_REACH_MM // spacing_mm)
         while True:
             best = min(places, key=lambda number: places[number].cost)
             above = range(max(places) + 1, min(best + half, most) + 1)
@@ -192,10 +199,11 @@ class Profiler:
             if not above and not below:
                 break
             both(above, below, progress.part(0.4, 0.7))
-        best = min(places, key=lambda number: places[number].cost)
-        # Once more from the lowest one, as the others may have come there by another way.
-        above = range(best + 1, min(best + half, max(places)) + 1)
-        below = range(best - 1, max(best - half, min(places)) - 1, -1)
-        both(above, below, progress.part(0.7, 1.0))
+        if again:
+            # The others may have come there by another way.
+            best = min(places, key=lambda number: places[number].cost)
+            above = range(best + 1, min(best + half, max(places)) + 1)
+            below = range(best - 1, max(best - half, min(places)) - 1, -1)
+            both(above, below, progress.part(0.7, 1.0))
         ordered = tuple(places[number] for number in sorted(places))
         return Profile(ordered, spacing_mm, self._stage.pixel_mm)
