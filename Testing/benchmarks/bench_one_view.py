@@ -2,12 +2,12 @@
 
     python Testing/benchmarks/bench_one_view.py [--cases l3-clean-1 ...] [--json rows.jsonl]
     python Testing/benchmarks/bench_one_view.py --seeds 81724 81732 [--realism realistic]
-        [--anatomy phantom|trunk|ct] [--clicks] [--label-off 1]
+        [--anatomy phantom|trunk|ct] [--clicks | --clicks-alone] [--label-off 1]
     python Testing/benchmarks/bench_one_view.py --table rows.jsonl more.jsonl
 
 Each view of the shared cases (or of simulated phantoms, or of the 3 mm CT of the shared data) by
-itself, from the case's start (off by up to 20 degrees about and 50 mm along each axis), or from a
-click and no start. A row has the mean distances of the surface, mm: across the line of sight, along
+itself, from the case's start (off by up to 20 degrees about and 50 mm along each axis), from that
+and a click (``--clicks``) or from a click and no start. A row has the mean distances of the surface, mm: across the line of sight, along
 it (with the sign of the shift away from the source), what was expected of both, mTRE, status, and
 seconds of the clock and of the processor. ``--label-off 1``: the start is at the vertebra below,
 -1: above; the label stays. The table has the share of poses below 1 mm (SMSR), medians, and the
@@ -92,10 +92,11 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         points = np.asarray(listed)
         begun = one_level_off(whole, true, start, args.label_off) if args.label_off else start
         for view in whole.views:
-            clicked = replace(view, center_px=view.center_px if args.clicks else None)
+            clicks = args.clicks or args.clicks_alone
+            clicked = replace(view, center_px=view.center_px if clicks else None)
             case = replace(whole, views=(clicked,))
             began, busy = time.perf_counter(), time.process_time()
-            done = register_case(case, None if args.clicks else begun, options)
+            done = register_case(case, None if args.clicks_alone else begun, options)
             spent = time.perf_counter() - began, time.process_time() - busy
             across, along = errors_mm(done.ct_to_world, true, points, view.camera.source_world)
             quality = done.quality
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--realism", default="realistic")
     parser.add_argument("--anatomy", choices=("phantom", "trunk", "ct"), default="phantom")
     parser.add_argument("--clicks", action="store_true")
+    parser.add_argument("--clicks-alone", action="store_true")
     parser.add_argument("--label-off", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", nargs="+", type=Path, default=[])

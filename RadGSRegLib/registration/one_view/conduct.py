@@ -193,5 +193,11 @@ def _sigmas_mm(scene: Scene, place: Place, lowest: Lowest) -> tuple[float, float
     radius_mm = float(np.sqrt(np.mean(np.sum(across**2, axis=1))))
     centre = scene.centre_world(place.hypothesis.ct_to_world)
     distance_mm = float(np.linalg.norm(centre - view.camera.source_world))
-    outline_mm = bounds.OUTLINE_MM * distance_mm / radius_mm
+    outline_mm = bounds.OUTLINE_SHARE * _voxel_mm(scene) * distance_mm / radius_mm
     return bounds.DEPTH_CURVED * lowest.curved_mm, lowest.rough_mm, outline_mm
+
+
+def _voxel_mm(scene: Scene) -> float:
+    """The edge of the CT's voxels, as of cubes; 0 where there are none."""
+    excess = scene.bodies.target_excess if isinstance(scene.bodies, RigidBodies) else None
+    return 0.0 if excess is None else float(np.prod(excess.spacing) ** (1.0 / 3.0))
