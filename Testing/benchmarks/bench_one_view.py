@@ -7,9 +7,10 @@
 
 Each view of the shared cases (or of simulated phantoms, or of the 3 mm CT of the shared data) by
 itself, from the case's start (off by up to 20 degrees about and 50 mm along each axis), from that
-and a click (``--clicks``) or from a click and no start. A row has the mean distances of the surface, mm: across the line of sight, along
-it (with the sign of the shift away from the source), what was expected of both, mTRE, status, and
-seconds of the clock and of the processor. ``--label-off 1``: the start is at the vertebra below,
+and a click (``--clicks``) or from a click and no start. A row has the mean distances of the
+surface, mm: across the line of sight, along it (with the sign of the shift away from the source),
+what was expected of both, mTRE, status, and seconds of the clock and of the processor.
+``--label-off 1``: the start is at the vertebra below,
 -1: above; the label stays. The table has the share of poses below 1 mm (SMSR), medians, and the
 share of errors within once and twice the expected ones. Silent failures: `ok` with 2 mm or more.
 """
