@@ -30,7 +30,9 @@ from RadGSRegLib.simulation import (
 
 slicer_startup.start()
 
-from RadGSRegSlicer.exchange.spineresults import SpineResult
+from RadGSRegSlicer.exchange.gaussians import CLOUD
+from RadGSRegSlicer.exchange.spineresults import SpineResult, loadSpine
+from RadGSRegSlicer.exchange.volumes import VOLUME
 from RadGSRegSlicer.operations import simulated
 from RadGSRegSlicer.operations.severalregistration import registrationRequest
 from RadGSRegSlicer.scene.record import recordOf, reportOf
@@ -143,6 +145,39 @@ def test_nodes_are_taken_again_and_those_left_over_go(library: Library, nodes: A
     assert fewer.levels["L4"].transformNode is first.levels["L4"].transformNode
     assert first.levels["L2"].transformNode.GetScene() is None
     assert first.levels["L2"].reconstructionNode.GetScene() is None
+
+
+def test_what_is_not_there_any_more_of_a_vertebra_goes(
+    library: Library, nodes: Any, tmp_path: Path
+) -> None:
+    ct, segmentation, _ = nodes
+    first = register(nodes, outputFolder=tmp_path / "kept")
+    folder = first.levels["L2"].outputFolder
+    for file in (CLOUD, VOLUME):
+        (folder / file).unlink()
+    outputs = RadGSReg.OutputNodes(spineNode=first.transformNode)
+    again = loadSpine(tmp_path / "kept", ct, outputs, segmentation)
+    assert again.levels["L2"].transformNode is first.levels["L2"].transformNode
+    assert again.levels["L2"].reconstructionNode is None
+    assert first.levels["L2"].reconstructionNode.GetScene() is None
+    assert first.levels["L2"].gaussiansNode.GetScene() is None
+    assert first.levels["L3"].reconstructionNode.GetScene() is not None
+    assert again.levels["L3"].gaussiansNode is first.levels["L3"].gaussiansNode
+
+
+def test_the_nodes_of_another_ct_stay_its_own(library: Library, nodes: Any) -> None:
+    ct, segmentation, xrays = nodes
+    first = register(nodes)
+    other = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, ct, "other")
+    other.SetAndObserveTransformNodeID(None)
+    outputs = RadGSReg.OutputNodes(spineNode=first.transformNode)
+    second = register((other, segmentation, xrays), outputs=outputs)
+    assert second.transformNode is not first.transformNode
+    assert ct.GetParentTransformNode() is first.transformNode
+    assert other.GetParentTransformNode() is second.transformNode
+    own = {id(level.transformNode) for level in first.levels.values()}
+    assert own.isdisjoint(id(level.transformNode) for level in second.levels.values())
+    assert [level.name for level in levelsOf(first.transformNode)] == ["L2", "L3", "L4"]
 
 
 def test_a_vertebra_that_failed_leaves_the_ct_where_it_is(library: Library, nodes: Any) -> None:
