@@ -126,6 +126,29 @@ def test_all_are_registered_and_reviewed_one_by_one(filled: Any, library: Librar
     )
 
 
+def test_a_cancelled_run_leaves_the_scene_and_what_is_reviewed(
+    filled: Any, library: Library
+) -> None:
+    register(filled)
+    ui, parameters, step = filled.ui, filled._parameterNode, filled.steps["register"]
+    spine, shown = parameters.spine, parameters.ctToWorld
+    matrix = slicer.util.arrayFromTransformMatrix(shown)
+    library.behave("hang")
+    ui.applyButton.click()
+    wait_until(lambda: step._run.bestPose is not None)
+    ui.applyButton.click()
+    wait_until(lambda: ui.applyButton.text == "Apply")
+    assert ui.progressLabel.text == "Cancelled; the scene is as it was"
+    # The best pose until then is of one vertebra of several.
+    assert ui.keepBestButton.isHidden()
+    assert slicer.mrmlScene.GetFirstNodeByName("Pose so far") is None
+    assert (parameters.spine, parameters.ctToWorld) == (spine, shown)
+    np.testing.assert_array_equal(slicer.util.arrayFromTransformMatrix(shown), matrix)
+    assert [level.name for level in levelsOf(spine)] == ["L2", "L3", "L4"]
+    assert parameters.ctVolume.GetParentTransformNode() is spine
+    assert ui.reviewLevelLabel.text == "L3, 2 of 3"
+
+
 def test_each_is_accepted_on_its_own(filled: Any, library: Library) -> None:
     register(filled)
     ui, parameters = filled.ui, filled._parameterNode

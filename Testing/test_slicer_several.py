@@ -20,7 +20,7 @@ import panel_scene
 import slicer_startup
 from panel_scene import Library
 
-from RadGSRegLib.errors import InputError
+from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import transform_points
 from RadGSRegLib.simulation import (
     SimulationParameters,
@@ -192,6 +192,48 @@ def test_a_vertebra_that_failed_leaves_the_ct_where_it_is(library: Library, node
     }
     assert nodes[0].GetParentTransformNode() is None
     assert "L4 failed" in result.notes[-1]
+
+
+def scene_now() -> dict[str, tuple[str, str | None]]:
+    """The scene's nodes, with the transform that each is under."""
+    scene = slicer.mrmlScene
+    nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
+    return {
+        node.GetID(): (node.GetName(), getattr(node, "GetTransformNodeID", lambda: None)())
+        for node in nodes
+    }
+
+
+@pytest.mark.parametrize("is_second", [False, True])
+def test_a_cancelled_run_leaves_the_scene_as_it_was(
+    library: Library, nodes: Any, tmp_path: Path, is_second: bool
+) -> None:
+    outputs = None
+    if is_second:
+        outputs = RadGSReg.OutputNodes(spineNode=register(nodes).transformNode)
+    before = scene_now()
+    library.behave("hang")
+    run = register(nodes, outputs=outputs, outputFolder=tmp_path / "kept", waitForCompletion=False)
+    panel_scene.wait_until(lambda: run.poll() or run.progress >= 0.5)
+    assert run.progress >= 0.5
+    run.cancel()
+    with pytest.raises(Cancelled):
+        run.wait()
+    assert scene_now() == before
+    assert not (tmp_path / "kept").exists()
+
+
+def test_results_that_cannot_be_read_leave_the_scene_as_it_was(
+    library: Library, nodes: Any, tmp_path: Path
+) -> None:
+    ct, segmentation, _ = nodes
+    first = register(nodes, outputFolder=tmp_path / "kept")
+    before = scene_now()
+    (tmp_path / "kept" / "level_3" / CLOUD).write_bytes(b"no cloud")
+    outputs = RadGSReg.OutputNodes(spineNode=first.transformNode)
+    with pytest.raises(InputError):
+        loadSpine(tmp_path / "kept", ct, outputs, segmentation)
+    assert scene_now() == before
 
 
 def test_a_folder_of_several_is_loaded_again(library: Library, nodes: Any, tmp_path: Path) -> None:
