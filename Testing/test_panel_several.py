@@ -21,6 +21,8 @@ from PySide6.QtCore import Qt
 
 slicer_startup.start()
 
+from RadGSRegSlicer.exchange.gaussians import CLOUD
+from RadGSRegSlicer.exchange.volumes import VOLUME
 from RadGSRegSlicer.panel.ct_several import together
 from RadGSRegSlicer.process import environment
 from RadGSRegSlicer.review import views
@@ -124,6 +126,30 @@ def test_all_are_registered_and_reviewed_one_by_one(filled: Any, library: Librar
     )
 
 
+def test_a_cancelled_run_leaves_the_scene_and_what_is_reviewed(
+    filled: Any, library: Library
+) -> None:
+    register(filled)
+    ui, parameters, step = filled.ui, filled._parameterNode, filled.steps["register"]
+    spine, shown = parameters.spine, parameters.ctToWorld
+    matrix = slicer.util.arrayFromTransformMatrix(shown)
+    library.behave("hang")
+    ui.applyButton.click()
+    wait_until(lambda: step._run.bestPose is not None)
+    ui.applyButton.click()
+    wait_until(lambda: ui.applyButton.text == "Apply")
+    qt_standin.processEvents(50)
+    assert ui.progressLabel.text == "Cancelled; the scene is as it was"
+    # The best pose until then is of one vertebra of several.
+    step.onKeepBest()
+    assert slicer.mrmlScene.GetFirstNodeByName("Pose so far") is None
+    assert (parameters.spine, parameters.ctToWorld) == (spine, shown)
+    np.testing.assert_array_equal(slicer.util.arrayFromTransformMatrix(shown), matrix)
+    assert [level.name for level in levelsOf(spine)] == ["L2", "L3", "L4"]
+    assert parameters.ctVolume.GetParentTransformNode() is spine
+    assert ui.reviewLevelLabel.text == "L3, 2 of 3"
+
+
 def test_each_is_accepted_on_its_own(filled: Any, library: Library) -> None:
     register(filled)
     ui, parameters = filled.ui, filled._parameterNode
@@ -219,6 +245,48 @@ def test_a_level_whose_segment_is_not_known_is_not_drawn_as_another(
     assert "No segment has the name of this vertebra" in filled.ui.reviewStatusLabel.text
     filled.ui.reviewPreviousLevelButton.click()
     assert filled.steps["review"].review is not None
+
+
+def test_a_level_without_a_volume_has_not_that_of_an_earlier_result(
+    filled: Any, library: Library, tmp_path: Path
+) -> None:
+    parameters = filled._parameterNode
+    nodes = parameters.ctVolume, parameters.segmentation
+    xrays = list(parameters.xrays)
+    filled.logic.register(*nodes, ["L3", "L4"], xrays, outputFolder=tmp_path / "o")
+    for file in (CLOUD, VOLUME):
+        for path in (tmp_path / "o").rglob(file):
+            path.unlink()
+    parameters.spine = None
+    filled.logic.register(*nodes, "L3", xrays)
+    qt_standin.processEvents(50)
+    assert parameters.reconstruction is not None
+    assert parameters.gaussians is not None
+    filled.logic.loadResult(tmp_path / "o", *nodes)
+    qt_standin.processEvents(50)
+    assert parameters.spine is not None
+    assert parameters.reconstruction is None
+    assert parameters.gaussians is None
+
+
+def test_a_level_whose_segment_was_removed_says_so(filled: Any, library: Library) -> None:
+    register(filled)
+    ui, step = filled.ui, filled.steps["review"]
+    assert step.review.session.segmentId == filled.ids["L3"]
+    segmentation = filled._parameterNode.segmentation.GetSegmentation()
+    segmentation.RemoveSegment(filled.ids["L4"])
+    segmentation.RemoveSegment(filled.ids["L3"])
+    qt_standin.processEvents(50)
+    assert step.review is None
+    assert "The segment of this vertebra has been removed" in ui.reviewStatusLabel.text
+    ui.reviewNextLevelButton.click()
+    assert ui.reviewLevelLabel.text == "L4, 3 of 3"
+    assert step.review is None
+    assert "The segment of this vertebra has been removed" in ui.reviewStatusLabel.text
+    ui.reviewPreviousLevelButton.click()
+    ui.reviewPreviousLevelButton.click()
+    assert step.review.session.segmentId == filled.ids["L2"]
+    assert "removed" not in ui.reviewStatusLabel.text
 
 
 def test_several_and_a_model_do_not_go_together(filled: Any) -> None:

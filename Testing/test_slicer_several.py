@@ -20,7 +20,7 @@ import panel_scene
 import slicer_startup
 from panel_scene import Library
 
-from RadGSRegLib.errors import InputError
+from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.geometry import transform_points
 from RadGSRegLib.simulation import (
     SimulationParameters,
@@ -30,7 +30,9 @@ from RadGSRegLib.simulation import (
 
 slicer_startup.start()
 
-from RadGSRegSlicer.exchange.spineresults import SpineResult
+from RadGSRegSlicer.exchange.gaussians import CLOUD
+from RadGSRegSlicer.exchange.spineresults import SpineResult, loadSpine
+from RadGSRegSlicer.exchange.volumes import VOLUME
 from RadGSRegSlicer.operations import simulated
 from RadGSRegSlicer.operations.severalregistration import registrationRequest
 from RadGSRegSlicer.scene.record import recordOf, reportOf
@@ -145,6 +147,39 @@ def test_nodes_are_taken_again_and_those_left_over_go(library: Library, nodes: A
     assert first.levels["L2"].reconstructionNode.GetScene() is None
 
 
+def test_what_is_not_there_any_more_of_a_vertebra_goes(
+    library: Library, nodes: Any, tmp_path: Path
+) -> None:
+    ct, segmentation, _ = nodes
+    first = register(nodes, outputFolder=tmp_path / "kept")
+    folder = first.levels["L2"].outputFolder
+    for file in (CLOUD, VOLUME):
+        (folder / file).unlink()
+    outputs = RadGSReg.OutputNodes(spineNode=first.transformNode)
+    again = loadSpine(tmp_path / "kept", ct, outputs, segmentation)
+    assert again.levels["L2"].transformNode is first.levels["L2"].transformNode
+    assert again.levels["L2"].reconstructionNode is None
+    assert first.levels["L2"].reconstructionNode.GetScene() is None
+    assert first.levels["L2"].gaussiansNode.GetScene() is None
+    assert first.levels["L3"].reconstructionNode.GetScene() is not None
+    assert again.levels["L3"].gaussiansNode is first.levels["L3"].gaussiansNode
+
+
+def test_the_nodes_of_another_ct_stay_its_own(library: Library, nodes: Any) -> None:
+    ct, segmentation, xrays = nodes
+    first = register(nodes)
+    other = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, ct, "other")
+    other.SetAndObserveTransformNodeID(None)
+    outputs = RadGSReg.OutputNodes(spineNode=first.transformNode)
+    second = register((other, segmentation, xrays), outputs=outputs)
+    assert second.transformNode is not first.transformNode
+    assert ct.GetParentTransformNode() is first.transformNode
+    assert other.GetParentTransformNode() is second.transformNode
+    own = {id(level.transformNode) for level in first.levels.values()}
+    assert own.isdisjoint(id(level.transformNode) for level in second.levels.values())
+    assert [level.name for level in levelsOf(first.transformNode)] == ["L2", "L3", "L4"]
+
+
 def test_a_vertebra_that_failed_leaves_the_ct_where_it_is(library: Library, nodes: Any) -> None:
     library.behave("uncertain")
     library.bend({"L2": "ok", "L4": "failed"})
@@ -157,6 +192,48 @@ def test_a_vertebra_that_failed_leaves_the_ct_where_it_is(library: Library, node
     }
     assert nodes[0].GetParentTransformNode() is None
     assert "L4 failed" in result.notes[-1]
+
+
+def scene_now() -> dict[str, tuple[str, str | None]]:
+    """The scene's nodes, with the transform that each is under."""
+    scene = slicer.mrmlScene
+    nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
+    return {
+        node.GetID(): (node.GetName(), getattr(node, "GetTransformNodeID", lambda: None)())
+        for node in nodes
+    }
+
+
+@pytest.mark.parametrize("is_second", [False, True])
+def test_a_cancelled_run_leaves_the_scene_as_it_was(
+    library: Library, nodes: Any, tmp_path: Path, is_second: bool
+) -> None:
+    outputs = None
+    if is_second:
+        outputs = RadGSReg.OutputNodes(spineNode=register(nodes).transformNode)
+    before = scene_now()
+    library.behave("hang")
+    run = register(nodes, outputs=outputs, outputFolder=tmp_path / "kept", waitForCompletion=False)
+    panel_scene.wait_until(lambda: run.poll() or run.progress >= 0.5)
+    assert run.progress >= 0.5
+    run.cancel()
+    with pytest.raises(Cancelled):
+        run.wait()
+    assert scene_now() == before
+    assert not (tmp_path / "kept").exists()
+
+
+def test_results_that_cannot_be_read_leave_the_scene_as_it_was(
+    library: Library, nodes: Any, tmp_path: Path
+) -> None:
+    ct, segmentation, _ = nodes
+    first = register(nodes, outputFolder=tmp_path / "kept")
+    before = scene_now()
+    (tmp_path / "kept" / "level_3" / CLOUD).write_bytes(b"no cloud")
+    outputs = RadGSReg.OutputNodes(spineNode=first.transformNode)
+    with pytest.raises(InputError):
+        loadSpine(tmp_path / "kept", ct, outputs, segmentation)
+    assert scene_now() == before
 
 
 def test_a_folder_of_several_is_loaded_again(library: Library, nodes: Any, tmp_path: Path) -> None:

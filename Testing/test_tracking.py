@@ -35,6 +35,7 @@ from RadGSRegLib.simulation import (
 from RadGSRegLib.system import Progress
 from RadGSRegLib.tracking import Track, TrackOptions, bounds, track_case
 from RadGSRegLib.tracking.one_plane import error_parts_mm, with_open_depth
+from RadGSRegLib.tracking.types import rank_of
 
 FRAMES, BLANK = 9, (4, 6)
 OPTIONS = TrackOptions(QUICK)
@@ -241,3 +242,7 @@ def test_simulate_refuses_what_does_not_go_with_a_run(
     assert "--beads" in said
     assert "cannot be blank" in said
     assert registration_scenes.TARGET == TARGET
+
+
+def test_a_better_status_ranks_higher() -> None:
+    assert rank_of("ok") > rank_of("uncertain") > rank_of("failed")

@@ -17,14 +17,17 @@ from ..registration import (
     Registration,
     RegistrationOptions,
     Scene,
+    fitted,
     register_case,
     register_near,
+    scaled,
     scene_of,
 )
 from ..system import Progress
 from ..views import ViewFilter, prepare_views, sign_choices
 from . import bounds
 from .fitting import is_noise
+from .types import rank_of
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,6 @@ def _registered(
             "one plane alone does not say how far away the bone is",
             "give a start (--start), or a second plane",
         )
-    from ..registration import fitted, scaled
-
     known = scaled(fitted(options, case))
     scene: Scene = scene_of(case, known, filters, device)
     candidates = [Candidate(start, 0.0, signs) for signs in sign_choices(scene.views)]
@@ -126,5 +127,4 @@ def _registered(
 
 
 def _rank(registration: Registration) -> tuple[int, float]:
-    order = ("failed", "uncertain", "ok").index(registration.status)
-    return order, float(registration.quality["weakest_score"])
+    return rank_of(registration.status), float(registration.quality["weakest_score"])

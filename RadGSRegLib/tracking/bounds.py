@@ -66,7 +66,7 @@ DOUBTFUL_DEG = 2.0
 # By how much a fit to one plane leaves the bone away from its place along the line of sight, mm,
 # root mean square: 13.1 begun at the truth, 13.5 begun 15 mm off, of 30 views of the shared cases
 # (docs/experiments/one-view.md).
-OPEN_DEPTH_MM = 14.0
+OPEN_DEPTH_MM = 13.5
 
 # A bone that was lost
 

@@ -24,6 +24,7 @@ from .fitting import (
     searched,
 )
 from .motion import Agility, MotionModel, Moving
+from .types import rank_of
 
 _EVIDENCE = (
     "weakest_score",
@@ -162,7 +163,7 @@ class Follower:
                 chain.wait -= 1
             else:
                 again = self._in_full(chain, picture, predicted, done, progress)
-                if _rank(again.status) >= _rank(done.status):
+                if rank_of(again.status) >= rank_of(done.status):
                     done = again
                 chain.pause = 0 if again.status == "ok" else min(2 * chain.pause + 1, bounds.PAUSE)
                 chain.wait = chain.pause
@@ -186,7 +187,7 @@ class Follower:
         if done.status != "ok" and not chain.lost:
             fit = followed(picture, starts, self._signs, leads, self._options, thorough=True)
             again = self._judged(chain, picture, fit, predicted, found)
-            if _rank(again.status) >= _rank(done.status):
+            if rank_of(again.status) >= rank_of(done.status):
                 return again
         return done
 
@@ -303,10 +304,6 @@ def _shown(measured: Measured, picture: Picture) -> Measured:
         return measured
     reason = f"{name} shows only {100 * share:.0f} % of the bone; the rest is outside or burnt out"
     return replace(measured, status="uncertain", reason=reason)
-
-
-def _rank(status: Status) -> int:
-    return ("failed", "uncertain", "ok").index(status)
 
 
 def evidence_of(measured: Measured) -> dict[str, Any]:

@@ -29,9 +29,7 @@ from .fitting import Fit, Frames, scores_of, signs_of
 from .following import Follower, Measured, Reference, evidence_of
 from .motion import Agility, MotionModel, Moving, agility_of
 from .one_plane import error_parts_mm, sight_ct, with_open_depth
-from .types import Track, TrackOptions
-
-_ORDER = ("failed", "uncertain", "ok")
+from .types import Track, TrackOptions, rank_of
 
 
 def track_case(
@@ -189,7 +187,7 @@ class _Way:
                     frame, known.fit, reference, path, progress.part(0.5, 0.5), search=False
                 )
                 for other, new in again.items():
-                    if _ORDER.index(new.status) > _ORDER.index(measured[other].status):
+                    if rank_of(new.status) > rank_of(measured[other].status):
                         measured[other] = new
 
     @staticmethod
@@ -299,14 +297,14 @@ def _smoothed(
 ) -> list[Moving]:
     """The motion through all frames that are `ok`, near those that are uncertain where these lie
     where it leads; where none is `ok`, through those that there are."""
-    known: dict[str, dict[int, tuple[Array, Array]]] = {status: {} for status in _ORDER}
+    known: dict[str, dict[int, tuple[Array, Array]]] = {"ok": {}, "uncertain": {}}
     for number, frame in enumerate(frames):
         fit = measured[frame].fit
-        if fit is not None:
+        if fit is not None:  # no frame that failed has one
             pose = fit.registration.ct_to_world, fit.registration.covariance
             known[measured[frame].status][number] = pose
     at = [times[frame] for frame in frames]
-    poses = known["ok"] or known["uncertain"] or known["failed"]
+    poses = known["ok"] or known["uncertain"]
     if not poses:
         nowhere = np.diag([np.pi**2] * 3 + [1e6] * 3)
         still = np.zeros((12, 12))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from ..cases import Case, TrackedFrame, TrackRecord, said_of, worst_of
 from ..geometry import Array
 from ..registration import RegistrationOptions, Status
+
+_STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+def rank_of(status: Status) -> int:
+    """How good a status is: the better it is, the larger."""
+    return -_STATUSES.index(status)
 
 
 @dataclass(frozen=True)

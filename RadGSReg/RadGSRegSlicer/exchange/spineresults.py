@@ -12,7 +12,7 @@ from RadGSRegLib.errors import InputError
 from RadGSRegLib.geometry import lps_to_ras
 
 from ..scene.record import STATUS, ResultRecord, keepRecord
-from ..scene.registeredspine import Motion, RegisteredLevel, keepSpine, levelsOf
+from ..scene.registeredspine import Motion, RegisteredLevel, isOfAnotherCt, keepSpine, levelsOf
 from ..scene.segments import labelValues, segmentIds
 from .casefolder import ctFrameNote
 from .gaussians import CLOUD, placeGaussians, readGaussians
@@ -91,8 +91,9 @@ def loadSpine(
     Every vertebra gets a linear transform of its own, named "L2 CT-to-world", with its verdict and
     its report. The CT, and a segmentation that was under the same transform as it, come under the
     transform that bends it, in place of what they were under; where a vertebra failed nothing is
-    moved. Nodes are taken again where ``outputs.spineNode`` has them. Raises InputError where the
-    folder is unusable, and Cancelled where the CT is no longer in a scene.
+    moved. Nodes are taken again where ``outputs.spineNode`` has them, unless of another CT.
+    Raises InputError where the folder is unusable, and Cancelled where the CT is no longer in a
+    scene.
     """
     from RadGSRegLib.cases import read_spine_json
 
@@ -102,6 +103,8 @@ def loadSpine(
     # Read before anything is added: an unreadable file leaves the scene as it was.
     read = {name: _read(folder / level.folder) for name, level in record.levels.items()}
     bent = _readBent(folder / BENT)
+    if spineNode is not None and isOfAnotherCt(spineNode, ctNode):
+        spineNode = None
     if spineNode is not None and record.status == "failed" and carriesNodes(spineNode):
         spineNode = None
     known = {level.name: level for level in levelsOf(spineNode)}
@@ -129,7 +132,7 @@ def loadSpine(
         for motion in record.relative_motions
         for pair in [(motion.upper, motion.lower)]
     ]
-    keepSpine(spineNode, levels, record.begun_with, motions)
+    keepSpine(spineNode, ctNode, levels, record.begun_with, motions)
     notes = [str(note) for note in record.parameters.get("notes", [])]
     failed = [name for name, level in record.levels.items() if level.status == "failed"]
     if failed:
@@ -236,10 +239,13 @@ def _result(
 
 
 def _removeLeft(known: dict[str, RegisteredLevel], levels: list[RegisteredLevel]) -> None:
-    """Remove the nodes of vertebrae that were registered before and are not any more."""
-    kept = {level.name for level in levels}
-    for name, level in known.items():
-        if name not in kept:
-            for node in (level.transformNode, level.reconstructionNode, level.gaussiansNode):
-                if presentNode(node) is not None:
-                    node.GetScene().RemoveNode(node)
+    """Remove the nodes of vertebrae as they were before that none took again."""
+    kept = {id(node) for level in levels for node in _nodesOf(level)}
+    for level in known.values():
+        for node in _nodesOf(level):
+            if id(node) not in kept and presentNode(node) is not None:
+                node.GetScene().RemoveNode(node)
+
+
+def _nodesOf(level: RegisteredLevel) -> tuple[Any, ...]:
+    return level.transformNode, level.reconstructionNode, level.gaussiansNode

@@ -122,19 +122,21 @@ class Request:
 
 
 @dataclass(kw_only=True)
-class CaseRequest(Request):
-    """What registration and reconstruction share.
+class StartRequest(Request):
+    """What begins at an approximate pose, where there is one.
 
-    ``startNode``: an approximate pose, CT to world, as a linear transform node; ``startTransform``:
-    the same as a matrix (4, 4), RAS mm. ``device``: "auto", "cpu" or "cuda". ``model``: the file of
-    a model. ``outputs``: nodes to put the results into; else new nodes are made.
+    ``startNode``: that pose, CT to world, as a linear transform node; ``startTransform``: the same
+    as a matrix (4, 4), RAS mm. ``device``: "auto", "cpu" or "cuda".
     """
 
     startNode: Any = None
     startTransform: Any = None
     device: str = choice("auto", DEVICES)
-    model: str | os.PathLike[str] | None = None
-    outputs: OutputNodes | None = None
+
+    @property
+    def hasStart(self) -> bool:
+        """Whether there is a start."""
+        return self.startNode is not None or self.startTransform is not None
 
     @property
     def start(self) -> Any:
@@ -145,6 +147,25 @@ class CaseRequest(Request):
         super().check()
         if self.startNode is not None and self.startTransform is not None:
             raise InputError("start", "is given both as a node and as a matrix")
+
+    def _startArguments(self, folder: WorkFolder) -> list[Argument]:
+        arguments: list[Argument] = ["--device", self.device]
+        return [*arguments, "--start", folder.inputs / "start.json"] if self.hasStart else arguments
+
+
+@dataclass(kw_only=True)
+class CaseRequest(StartRequest):
+    """What registration and reconstruction share.
+
+    ``model``: the file of a model. ``outputs``: nodes to put the results into; else new nodes are
+    made. The start and ``device`` are as in `StartRequest`.
+    """
+
+    model: str | os.PathLike[str] | None = None
+    outputs: OutputNodes | None = None
+
+    def check(self) -> None:
+        super().check()
         outputs = self.outputs or OutputNodes()
         targets = {"reconstruction": outputs.reconstructionNode, "bone": outputs.boneNode}
         inputs = [node.GetID() for node in self._inputNodes() if node is not None]
@@ -159,9 +180,7 @@ class CaseRequest(Request):
         raise NotImplementedError
 
     def _caseArguments(self, folder: WorkFolder, options: Sequence[str]) -> list[Argument]:
-        arguments: list[Argument] = ["--out", folder.outputs, "--device", self.device, *options]
-        if self.start is not None:
-            arguments += ["--start", folder.inputs / "start.json"]
+        arguments = ["--out", folder.outputs, *self._startArguments(folder), *options]
         if self.model is not None:
             # The child works in another folder.
             arguments += ["--model", Path(self.model).resolve()]

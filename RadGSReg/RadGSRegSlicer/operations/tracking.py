@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from RadGSRegLib.choices import DEVICES, EFFORTS
+from RadGSRegLib.choices import EFFORTS
 from RadGSRegLib.errors import Cancelled, InputError
 
 from ..exchange.runstaging import stageRun, xraysOfRuns
@@ -12,20 +12,18 @@ from ..exchange.staging import CASE
 from ..exchange.trackresults import TrackResult, loadTrack
 from ..process.jobs import Job
 from ..process.runs import WorkFolder
-from ..scene.frames import transformMatrix
-from .requests import Argument, Request, choice
+from .requests import Argument, StartRequest, choice
 
 
 @dataclass
-class TrackRequest(Request):
+class TrackRequest(StartRequest):
     """Follow a vertebra of a CT through runs of X-rays, which the CT then follows.
 
     ``segment``: by segment ID, name or level ("L3"). ``xraySequences``: a sequence of volumes for
     each view, with the same index values; a single one needs a start. ``xrayNodes``: X-rays with
-    the geometry of each; without them, the volumes by which a browser shows the sequences.
-    ``startNode`` or ``startTransform`` ((4, 4), RAS mm): an approximate pose, CT to world, in the
-    first frame that shows something. ``effort``: "fast", "normal" or "careful"; ``device``: "auto",
-    "cpu" or "cuda".
+    the geometry of each; without them, the volumes by which a browser shows the sequences. The
+    start, as in `StartRequest`, is in the first frame that shows something. ``effort``: "fast",
+    "normal" or "careful".
     """
 
     ctNode: Any
@@ -34,29 +32,16 @@ class TrackRequest(Request):
     xraySequences: Sequence[Any]
     _: KW_ONLY
     xrayNodes: Sequence[Any] = ()
-    startNode: Any = None
-    startTransform: Any = None
     effort: str = choice("normal", EFFORTS)
-    device: str = choice("auto", DEVICES)
-
-    @property
-    def start(self) -> Any:
-        """The start (4, 4), RAS, of the node or of the matrix; None of neither."""
-        return self.startTransform if self.startNode is None else transformMatrix(self.startNode)
 
     def check(self) -> None:
         super().check()
-        if self.startNode is not None and self.startTransform is not None:
-            raise InputError("start", "is given both as a node and as a matrix")
-        if len(self.xraySequences) == 1 and self.startNode is None and self.startTransform is None:
+        if len(self.xraySequences) == 1 and not self.hasStart:
             raise InputError("start", "is missing", "one plane alone needs one")
 
     def toArguments(self, folder: WorkFolder) -> list[Argument]:
         arguments: list[Argument] = ["track", folder.inputs / CASE, "--out", folder.outputs]
-        arguments += ["--device", self.device, "--effort", self.effort]
-        if self.start is not None:
-            arguments += ["--start", folder.inputs / "start.json"]
-        return arguments
+        return [*arguments, "--effort", self.effort, *self._startArguments(folder)]
 
     def _stage(self, folder: WorkFolder) -> Iterator[None]:
         inputs = self.ctNode, self.segmentationNode, self.segment

@@ -296,9 +296,9 @@ class RegisterStep(Step):
         with slicer.util.NodeModify(parameters):
             parameters.spine = result.transformNode if several else None
             parameters.ctToWorld = shown.transformNode
-            if shown.reconstructionNode is not None:
+            if several or shown.reconstructionNode is not None:
                 parameters.reconstruction = shown.reconstructionNode
-            if shown.gaussiansNode is not None:
+            if several or shown.gaussiansNode is not None:
                 parameters.gaussians = shown.gaussiansNode
         self.ui.progressLabel.text = "\n".join([verdictText(result), *result.notes])
 

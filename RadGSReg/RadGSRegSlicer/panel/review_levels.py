@@ -9,7 +9,8 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ..scene.record import ACCEPTED, recordOf
-from ..scene.registeredspine import Motion, RegisteredLevel, levelsOf, motionsOf
+from ..scene.registeredspine import Motion, RegisteredLevel, levelsOf, motionsOf, segmentOf
+from ..scene.segments import segmentIds
 from .step import Step, fillTable
 
 _ROW_PX, _FRAME_PX = 24, 8
@@ -82,6 +83,13 @@ class LevelControls:
         every = self.levels
         if not self._step._updating and 0 <= row < len(every) and row != self._place(every):
             self._go(every[row])
+
+
+def isSegmentGone(parameters: Any) -> bool:
+    """Whether the segment of the vertebra under review is no longer in the segmentation."""
+    segment = segmentOf(parameters.ctToWorld, parameters.segmentId)
+    segmentation = parameters.segmentation
+    return bool(segmentation and segment) and segment not in segmentIds(segmentation)
 
 
 def _isAccepted(level: RegisteredLevel) -> bool:

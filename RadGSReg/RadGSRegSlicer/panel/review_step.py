@@ -17,7 +17,7 @@ from ..review.display import showGaussians, showVolumeRendering
 from ..review.review import Review
 from ..scene import xray
 from ..scene.registeredspine import RegisteredLevel, isLevel, segmentOf
-from .review_levels import LevelControls
+from .review_levels import LevelControls, isSegmentGone
 from .review_nudge import NudgeControls
 from .review_views import ViewControls
 from .review_words import hardenTip, scoreText
@@ -125,6 +125,8 @@ class ReviewStep(Step):
             return _("Register first")
         if isLevel(self.parameters.ctToWorld) and not segmentOf(self.parameters.ctToWorld):
             return _("No segment has the name of this vertebra: it cannot be drawn")
+        if isSegmentGone(self.parameters):
+            return _("The segment of this vertebra has been removed: it cannot be drawn")
         return self._unusable
 
     def ready(self) -> str:
@@ -205,7 +207,7 @@ class ReviewStep(Step):
         xrays = [node for node in parameters.xrays if xray.isXray(node)]
         needed = (parameters.ctToWorld, parameters.ctVolume, parameters.segmentation)
         segment = segmentOf(parameters.ctToWorld, parameters.segmentId)
-        if not (all(needed) and xrays and segment):
+        if not (all(needed) and xrays and segment) or isSegmentGone(parameters):
             return None
         return (
             parameters.ctVolume,

@@ -14,6 +14,7 @@ from typing import Any
 import slicer
 
 SPINE = "RadGSReg.Spine"
+CT_ROLE = "RadGSReg.SpineCt"
 LEVEL_ROLE = "RadGSReg.Level"
 LEVEL = "RadGSReg.LevelName"
 SEGMENT = "RadGSReg.Segment"
@@ -48,14 +49,16 @@ class Motion:
 
 def keepSpine(
     spineNode: Any,
+    ctNode: Any,
     levels: Sequence[RegisteredLevel],
     begunWith: str,
     motions: Sequence[Motion] = (),
 ) -> None:
-    """Keep vertebrae, in their order along the spine, with the transform that bends their CT.
+    """Keep a CT and its vertebrae, in their order along the spine, with what bends that CT.
 
     ``begunWith``: the name of the one that was looked for first.
     """
+    spineNode.SetNodeReferenceID(CT_ROLE, ctNode.GetID())
     spineNode.RemoveNodeReferenceIDs(LEVEL_ROLE)
     for level in levels:
         node = level.transformNode
@@ -88,6 +91,11 @@ def levelsOf(spineNode: Any) -> list[RegisteredLevel]:
         for node in nodes
         if node is not None
     ]
+
+
+def isOfAnotherCt(spineNode: Any, ctNode: Any) -> bool:
+    """Whether a transform holds the vertebrae of a CT other than this one."""
+    return bool(levelsOf(spineNode)) and spineNode.GetNodeReference(CT_ROLE) is not ctNode
 
 
 def begunWith(spineNode: Any) -> str:
