@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def is_views_file(path: Path) -> bool:
     raise InputError(path, "is neither a case.json nor a views.json")
 
 
-def read_case(path: Path) -> Case:
+def read_case(path: Path, least: int = 2) -> Case:
     """Read the case that a ``case.json`` describes (docs/files.md).
 
     Beyond the contract, ``series`` (a DICOM SeriesNumber) chooses among several CT volumes of one
@@ -46,6 +47,7 @@ def read_case(path: Path) -> Case:
 
     Args:
         path: the ``case.json``, or a folder that holds one; paths in it are relative to the file.
+        least: how many X-rays there must be.
 
     Returns:
         The CT (HU), the segmentation on the CT's grid, the label, and the X-rays with cameras.
@@ -62,7 +64,7 @@ def read_case(path: Path) -> Case:
         >>> case.ct.array.shape == case.mask.shape
         True
     """
-    return case_with(path, read_views_with_axes)
+    return case_with(path, partial(read_views_with_axes, least=least))
 
 
 def views_path(path: Path) -> Path:
