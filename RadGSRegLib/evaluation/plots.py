@@ -53,6 +53,8 @@ def case_plots(rows: Sequence[Row]) -> dict[str, bytes]:
         plots["error_against_start.png"] = error_against_start(by_status, title)
     if any(row.expected_error_mm is not None for row in rows):
         plots["reliability.png"] = reliability(by_status, title)
+    if any(row.expected_depth_mm is not None for row in rows):
+        plots["one_view.png"] = one_view(rows)
     return plots
 
 
@@ -139,12 +141,42 @@ def reliability(dots: Sequence[Dots], title: str) -> bytes:
     _plain_ticks(axes.xaxis)
     _error_axis(axes)
     shown = [row for part in dots for row in part.rows if row.expected_error_mm is not None]
-    values = [_millimetres(v) for row in shown for v in (row.expected_error_mm, row.mtre_mm)]
-    low, high = min(values) / 1.5, max([*values, 2.0]) * 1.5
-    axes.plot([low, high], [low, high], color=_GREY, linewidth=1.0, zorder=1)
-    axes.set(xlim=(low, high), ylim=(low, high))
+    _as_expected(axes, [v for row in shown for v in (row.expected_error_mm, row.mtre_mm)])
     axes.set(xlabel="expected error (mm)", ylabel="true mTRE (mm)")
     return png_bytes(figure)
+
+
+def one_view(rows: Sequence[Row]) -> bytes:
+    """Draw the errors of one view across and along the line of sight against those expected; above
+    the dashed line they are more than twice that."""
+    figure, axes = _figure(7.0, 5.4)
+    said = [row for row in rows if row.expected_depth_mm is not None]
+    pairs = {
+        "in-plane": ("#0891b2", [(r.expected_in_plane_mm, r.in_plane_error_mm) for r in said]),
+        "depth": ("#7c3aed", [(r.expected_depth_mm, r.depth_error_mm) for r in said]),
+    }
+    for name, (colour, values) in pairs.items():
+        across, up = (np.array([_millimetres(pair[n]) for pair in values]) for n in (0, 1))
+        style: dict[str, Any] = {"s": 34, "edgecolor": "white", "linewidth": 0.5, "zorder": 3}
+        axes.scatter(across, up, color=colour, label=name, **style)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        _plain_ticks(axis)
+    low, high = _as_expected(axes, [v for _, values in pairs.values() for p in values for v in p])
+    axes.plot([low, high], [2.0 * low, 2.0 * high], color=_GREY, linewidth=1.0, linestyle="--")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8, frameon=False)
+    axes.set(xlabel="expected (mm)", ylabel="error (mm)")
+    return png_bytes(figure)
+
+
+def _as_expected(axes: Axes, values: Sequence[float | None]) -> tuple[float, float]:
+    """Draw the line on which an error is what was expected, over all values; return its ends."""
+    shown = [_millimetres(value) for value in values]
+    low, high = min(shown) / 1.5, max([*shown, 2.0]) * 1.5
+    axes.plot([low, high], [low, high], color=_GREY, linewidth=1.0, zorder=1)
+    axes.set(xlim=(low, high), ylim=(low, high))
+    return low, high
 
 
 def times(rows: Sequence[Row]) -> bytes:

@@ -31,9 +31,10 @@ def start_from_clicks(case: Case) -> Array | None:
 def own_task(folder: Path, start: StartKind, seed: int) -> Task:
     """Read the case of a folder and its own start: its clicks, its start.json, or nothing at all.
 
-    Raises InputError for a case that cannot be read or has no such start.
+    A case may have one X-ray alone. Raises InputError for a case that cannot be read or has no such
+    start.
     """
-    case = read_case(folder / "case.json")
+    case = read_case(folder / "case.json", least=1)
     name = folder.resolve().name
     if start == "center":
         pose = start_from_clicks(case)
@@ -49,6 +50,16 @@ def own_task(folder: Path, start: StartKind, seed: int) -> Task:
     if not path.is_file():
         raise InputError(folder, "has no start.json", "use --start center")
     return _task(name, case, read_start(path), seed)
+
+
+def one_view_tasks(own: Task) -> list[Task]:
+    """Make a task of every view of a case alone, with the case's start: "CASE/VIEW" for each."""
+    case = own.needed_case()
+    alone = [replace(case, views=(view,)) for view in case.views]
+    return [
+        replace(own, name=f"{own.name}/{case.views[0].name}", views=case.views, case=case)
+        for case in alone
+    ]
 
 
 def drawn_tasks(own: Task, true: Array, count: int) -> list[Task]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..measures import CAPTURE_BIN_MM
 from .measure import Row
+from .one_view import OneView
 from .summary import Expected, Summary
 
 
@@ -18,7 +19,8 @@ def _columns(names: str) -> tuple[str, ...]:
 # The columns of evaluation.csv, and the keys of its JSON.
 CASE_COLUMNS = _columns(
     "case level method start status mtre_mm rotation_error_deg centre_error_mm "
-    "start_mtre_mm expected_error_mm score time_s is_warm ssim psnr_db silent_failure "
+    "start_mtre_mm expected_error_mm in_plane_error_mm depth_error_mm expected_in_plane_mm "
+    "expected_depth_mm score time_s is_warm ssim psnr_db silent_failure "
     "false_alarm reason"
 )
 # The same of several vertebrae.
@@ -127,6 +129,30 @@ def cases_markdown(
         cells += [_fixed(row.start_mtre_mm, 1), _fixed(row.expected_error_mm)]
         lines.append([*cells, _fixed(row.registration_s, 1), remark])
     return f"{table}\n{_markdown(head, lines, left=words, last_left=True)}"
+
+
+def one_view_markdown(rows: Sequence[Row], parts: Mapping[str, OneView]) -> str:
+    """Write what came of cases of one view by name, then every one: errors across the line of sight
+    and along it, and what was expected of both."""
+    columns = ("median (mm)", "expected", "within it", "within twice")
+    head = ["one view alone", "cases"]
+    head += [f"{name} {column}" for name in ("in-plane", "depth") for column in columns]
+    lines = []
+    for name, shown in parts.items():
+        cells = [name, str(shown.cases)]
+        for part in (shown.in_plane, shown.depth):
+            cells += [_fixed(part.median_mm), _fixed(part.expected_median_mm)]
+            cells += [_percent(part.within_expected), _percent(part.within_twice)]
+        lines.append(cells)
+    table = _markdown(head, lines, left=1)
+    head = ["case", "status", "in-plane (mm)", "expected", "depth (mm)", "expected"]
+    lines = []
+    for row in rows:
+        if row.in_plane_error_mm is not None:
+            values = [row.in_plane_error_mm, row.expected_in_plane_mm]
+            values += [row.depth_error_mm, row.expected_depth_mm]
+            lines.append([row.case, row.status, *map(_fixed, values)])
+    return f"{table}\n{_markdown(head, lines, left=2)}"
 
 
 def methods_markdown(summaries: Sequence[Summary]) -> str:
