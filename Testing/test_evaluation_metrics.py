@@ -14,6 +14,7 @@ from RadGSRegLib.measures import (
     capture_range_mm,
     centre_error_mm,
     describe,
+    drift_mm,
     in_plane_and_depth_mm,
     is_false_alarm,
     is_silent_failure,
@@ -95,6 +96,19 @@ def test_a_shift_along_the_true_beam_is_depth_alone(
         points, other @ estimated, other @ true, (other @ [*source, 1.0])[:3]
     )
     assert again == pytest.approx(parts, abs=1e-9)
+
+
+def test_drift_is_what_the_end_is_off_more_than_the_beginning() -> None:
+    points = np.random.default_rng(4).normal(size=(30, 3)) * 20
+    true = [exp_se3([0.01 * n, 0, 0, n, 2 * n, 0]) for n in range(25)]
+    shifts = [np.array([0.1, 0.2 * (n >= 15), 0.0]) for n in range(25)]
+    poses = [exp_se3([0, 0, 0, *s]) @ t for s, t in zip(shifts, true, strict=True)]
+    # What is off all along is no drift.
+    assert drift_mm(points, poses, true) == pytest.approx(0.2)
+    assert drift_mm(points, poses[:15], true[:15]) == pytest.approx(0.0)
+    assert np.isnan(drift_mm(points, [], []))
+    with pytest.raises(ValueError, match="zip"):
+        drift_mm(points, poses, true[:3])
 
 
 def test_success_needs_less_than_the_threshold() -> None:

@@ -1,5 +1,10 @@
 """Methods on cases whose truth is known: runs, tables, plots and two reports."""
 
+from .frames import FrameRow as FrameRow
+from .frames import TrackFigures as TrackFigures
+from .frames import frame_rows as frame_rows
+from .frames import track_drift_mm as track_drift_mm
+from .frames import track_figures as track_figures
 from .measure import Row as Row
 from .measure import Yardstick as Yardstick
 from .one_view import OneView as OneView
@@ -19,6 +24,11 @@ from .starts import own_task as own_task
 from .starts import start_from_clicks as start_from_clicks
 from .summary import paired_test as paired_test
 from .summary import summarize as summarize
+from .tracks import TracksReport as TracksReport
+from .tracks import followed_runs as followed_runs
+from .tracks import write_tracks as write_tracks
+from .truth import FrameTruth as FrameTruth
 from .truth import Truth as Truth
 from .truth import find_cases as find_cases
+from .truth import hold_runs as hold_runs
 from .truth import read_truth as read_truth

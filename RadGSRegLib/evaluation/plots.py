@@ -27,6 +27,7 @@ _LEAST_MM = 0.02
 _LEAST_S = 0.01
 _MARKERS = "osD^vPX*"
 _PANELS_ACROSS = 4
+_MOST_RUNS = 12
 _GREY = "#94a3b8"
 
 
@@ -38,6 +39,16 @@ class Dots:
     colour: Any
     rows: tuple[Row, ...]
     marker: str = "o"
+
+
+@dataclass(frozen=True)
+class Course:
+    """The frames of a run, their errors as measured and as smoothed, mm, and their statuses."""
+
+    frames: tuple[int, ...]
+    errors_mm: tuple[float | None, ...]
+    smoothed_mm: tuple[float | None, ...]
+    statuses: tuple[str, ...]
 
 
 def case_plots(rows: Sequence[Row]) -> dict[str, bytes]:
@@ -177,6 +188,35 @@ def _as_expected(axes: Axes, values: Sequence[float | None]) -> tuple[float, flo
     axes.plot([low, high], [low, high], color=_GREY, linewidth=1.0, zorder=1)
     axes.set(xlim=(low, high), ylim=(low, high))
     return low, high
+
+
+def errors_by_frame(courses: Mapping[str, Course]) -> bytes:
+    """Draw the errors over the frames of each run, a panel each: as measured, coloured by the
+    program's own status, and as smoothed."""
+    names = list(courses)[:_MOST_RUNS]
+    figure = blank_figure(9.0, 2.4 * len(names) + 0.4, constrained=True)
+    panels = figure.subplots(len(names), 1, squeeze=False)[:, 0]
+    for axes, name in zip(panels, names, strict=True):
+        course = courses[name]
+        smoothed = [np.nan if mm is None else _millimetres(mm) for mm in course.smoothed_mm]
+        axes.plot(course.frames, smoothed, "-", color=_GREY, linewidth=1.2, label="smoothed")
+        for status, colour in STATUS_COLOURS.items():
+            shown = [
+                (frame, _millimetres(mm))
+                for frame, mm, said in zip(
+                    course.frames, course.errors_mm, course.statuses, strict=True
+                )
+                if said == status and mm is not None
+            ]
+            if shown:
+                axes.scatter(*zip(*shown, strict=True), s=14, color=colour, label=status, zorder=3)
+        _plain(axes)
+        _error_axis(axes)
+        axes.set_ylabel("mTRE (mm)")
+        axes.set_title(name, fontsize=9, color="#334155", loc="left")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
+    panels[-1].set_xlabel("frame")
+    return png_bytes(figure)
 
 
 def times(rows: Sequence[Row]) -> bytes:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..cases import Case, clicked_centre, read_case, read_start
+from ..cases import Case, Run, clicked_centre, read_case, read_run, read_start
 from ..errors import InputError
 from ..geometry import Array, compose_about, transform_points, translation
 from ..methods import Task
@@ -87,6 +87,25 @@ def _task(
     """A task whose centre is where the start puts the vertebra's."""
     centre = None if pose is None else transform_points(pose, case.centre_ct[None])[0]
     return Task(name, case.views, case, pose, centre, from_clicks, seed)
+
+
+def run_and_start(folder: Path, start: StartKind) -> tuple[Run, Array | None]:
+    """Read the run of a folder and the pose (4, 4) that its first frame is begun from; None where
+    that is its clicks.
+
+    Raises InputError for a run that cannot be read or has no such start.
+    """
+    run = read_run(folder / "case.json")
+    if start == "center":
+        if start_from_clicks(run.case) is None:
+            raise InputError(
+                folder, "has fewer than two views with a center_px", "use --start start"
+            )
+        return run, None
+    path = folder / "start.json"
+    if not path.is_file():
+        raise InputError(folder, "has no start.json", "use --start center")
+    return replace(run, case=_without_clicks(run.case)), read_start(path)
 
 
 def _without_clicks(case: Case) -> Case:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..measures import CAPTURE_BIN_MM
+from .frames import TrackFigures
 from .measure import Row
 from .one_view import OneView
 from .summary import Expected, Summary
@@ -58,7 +59,7 @@ def row_values(row: Row, columns: Sequence[str]) -> dict[str, Any]:
 
 def rows_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Write one line per run under a header; empty where a value is not known."""
-    return _csv(columns, [row_values(row, columns) for row in rows])
+    return records_csv(columns, [row_values(row, columns) for row in rows])
 
 
 def summaries_csv(summaries: Sequence[Summary]) -> str:
@@ -79,7 +80,7 @@ def summaries_csv(summaries: Sequence[Summary]) -> str:
         for name, test in summary.tests.items():
             row[f"{name}_p"] = test.wilcoxon_p
         rows.append(row)
-    return _csv(_SUMMARY_COLUMNS, rows)
+    return records_csv(_SUMMARY_COLUMNS, rows)
 
 
 def cases_markdown(
@@ -205,6 +206,21 @@ def tests_markdown(summaries: Sequence[Summary]) -> str:
     return _markdown(head, lines, left=2)
 
 
+def tracks_markdown(runs: Sequence[TrackFigures], whole: TrackFigures) -> str:
+    """Write a row for every run that was followed, and one for all together."""
+    head = ["run", "realism", "ok", "SMSR", "measured: median", "95 %", "most (mm)"]
+    head += ["smoothed: median", "95 %", "most (mm)", "drift (mm)", "within twice"]
+    head += ["silent failures", "frames/s", ""]
+    lines = []
+    for run in [*runs, whole]:
+        errors = [run.median_mm, run.p95_mm, run.largest_mm]
+        errors += [run.smoothed_median_mm, run.smoothed_p95_mm, run.smoothed_largest_mm]
+        cells = [run.name, run.realism, f"{run.ok} of {run.shown}", _percent(run.smsr)]
+        cells += [*map(_fixed, errors), _fixed(run.drift_mm), _percent(run.within_twice_expected)]
+        lines.append([*cells, str(run.silent_failures), _fixed(run.frames_per_s, 2), run.problem])
+    return _markdown(head, lines, left=2, last_left=True)
+
+
 def _markdown(
     head: Sequence[str], lines: Sequence[Sequence[str]], *, left: int, last_left: bool = False
 ) -> str:
@@ -216,7 +232,8 @@ def _markdown(
     return "".join(f"| {' | '.join(row)} |\n" for row in [head, rules, *rows])
 
 
-def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+def records_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write one line per record under a header; empty where a value is not known."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()

@@ -21,6 +21,8 @@ SUCCESS_MM = 2.0
 SUBMILLIMETRE_MM = 1.0
 CAPTURE_BIN_MM = 5.0
 CAPTURE_SHARE = 0.95
+# So many poses at either end of a run tell how it drifts.
+DRIFT_POSES = 10
 
 
 def mtre(points_ct: ArrayLike, estimated: ArrayLike, true: ArrayLike) -> float:
@@ -92,6 +94,34 @@ def in_plane_and_depth_mm(
     along = moved @ beam
     across = moved - along[:, None] * beam
     return float(np.linalg.norm(across, axis=1).mean()), float(np.abs(along).mean())
+
+
+def drift_mm(
+    points_ct: ArrayLike, estimated: Sequence[ArrayLike], true: Sequence[ArrayLike]
+) -> float:
+    """Return how far the poses of a run drift from the truth: the length of the surface's mean
+    displacement over the last ten poses less that over the first ten, mm.
+
+    ``points_ct`` (N, 3) mm; ``estimated`` and ``true``: (4, 4) of each frame that has a pose, in
+    the order of time; of fewer than twenty the ends overlap. NaN where there is none. Raises
+    ValueError where they are not equally many.
+
+    Example:
+        >>> import numpy as np
+        >>> from RadGSRegLib.measures import drift_mm
+        >>> away = np.eye(4)
+        >>> away[0, 3] = 0.5
+        >>> drift_mm(np.zeros((1, 3)), [np.eye(4)] * 10 + [away] * 10, [np.eye(4)] * 20)
+        0.5
+    """
+    means = [
+        _moved(points_ct, pose, truth).mean(axis=0)
+        for pose, truth in zip(estimated, true, strict=True)
+    ]
+    if not means:
+        return float("nan")
+    ends = np.mean(means[-DRIFT_POSES:], axis=0) - np.mean(means[:DRIFT_POSES], axis=0)
+    return float(np.linalg.norm(ends))
 
 
 def _moved(points_ct: ArrayLike, estimated: ArrayLike, true: ArrayLike) -> Array:
