@@ -158,6 +158,29 @@ def test_a_run_that_is_refused_has_failed_and_the_others_go_on(folder: Path) -> 
     assert report.whole.frames_per_s == pytest.approx(3.0)
 
 
+def test_of_one_plane_both_parts_of_the_error_are_told(folder: Path, tmp_path: Path) -> None:
+    views = json.loads((folder / "first" / "views.json").read_text())
+    del views["views"][1:]
+    (folder / "first" / "views.json").write_text(json.dumps(views))
+
+    def follow(run: Run, start: Array | None, progress: Progress) -> Track:
+        track = followed(run, ERRORS, STATUSES)
+        said = {"in_plane_error_mm": 0.07, "depth_error_mm": 13.0}
+        frames = tuple(replace(f, evidence=said) for f in track.frames)
+        return replace(track, frames=frames)
+
+    report = followed_runs(folder / "first", EvaluationOptions(start="start"), Progress(), follow)
+    assert set(report.one_view) == {"first", "all"}
+    parts = report.one_view["all"]
+    assert parts.cases == FRAMES - 1
+    row = report.frames[9]
+    assert row.in_plane_error_mm is not None
+    assert row.depth_error_mm is not None
+    assert np.hypot(row.in_plane_error_mm, row.depth_error_mm) == pytest.approx(3.0)
+    assert (parts.depth.within_expected, parts.depth.expected_median_mm) == (1.0, 13.0)
+    assert "| one view alone | frames |" in report.text
+
+
 def test_tables_json_and_plot(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +192,7 @@ def test_tables_json_and_plot(
     content = json.loads((out / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert content["summary"]["all"]["runs"] == 2
     assert content["summary"]["all"]["ok"] == 20
+    assert content["one_view"] == {}
     assert [trial["name"] for trial in content["trials"]] == ["first", "second"]
     assert len(content["frames"]) == 2 * FRAMES
     lines = list(csv.DictReader(io.StringIO((out / "evaluation.csv").read_text())))

@@ -1,4 +1,4 @@
-"""Methods on cases whose truth is known: runs, tables, plots and two reports."""
+"""Methods on cases whose truth is known, and runs that are followed: tables, plots and reports."""
 
 from .frames import FrameRow as FrameRow
 from .frames import TrackFigures as TrackFigures

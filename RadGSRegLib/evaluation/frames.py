@@ -7,18 +7,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..cases import TrackedFrame
 from ..geometry import Array
-from ..measures import SUBMILLIMETRE_MM, drift_mm, is_silent_failure, mtre, success_rate
+from ..measures import (
+    SUBMILLIMETRE_MM,
+    drift_mm,
+    in_plane_and_depth_mm,
+    is_silent_failure,
+    mtre,
+    success_rate,
+)
 from ..tracking import Track
 from .measure import number
-from .truth import Truth
+from .truth import FrameTruth, Truth
 
 
 @dataclass(frozen=True)
 class FrameRow:
     """A frame of a run against its truth, mm. ``mtre_mm`` and ``expected_mm`` are of the pose as
     measured, None where there is none, the smoothed ones of the run's motion; ``blank``: the truth
-    says that the frame shows nothing."""
+    says that the frame shows nothing. The
+    last four are of runs of one view: see `Row`."""
 
     run: str
     frame: int
@@ -31,6 +40,10 @@ class FrameRow:
     smoothed_expected_mm: float | None = None
     score: float | None = None
     reason: str = ""
+    in_plane_error_mm: float | None = None
+    depth_error_mm: float | None = None
+    expected_in_plane_mm: float | None = None
+    expected_depth_mm: float | None = None
 
     @property
     def is_silent_failure(self) -> bool:
@@ -83,9 +96,27 @@ def frame_rows(track: Track, truth: Truth, points_ct: Array, name: str = "") -> 
                 smoothed_expected_mm=frame.smoothed_error_mm,
                 score=min(frame.scores.values(), default=None),
                 reason=frame.reason,
+                **_parts(track, frame, known, points_ct),
             )
         )
     return rows
+
+
+def _parts(
+    track: Track, frame: TrackedFrame, known: FrameTruth, points_ct: Array
+) -> dict[str, float | None]:
+    """The errors across and along the line of sight of the only view, and those expected."""
+    if len(track.case.views) != 1 or frame.ct_to_world is None:
+        return {}
+    across, along = in_plane_and_depth_mm(
+        points_ct, frame.ct_to_world, known.ct_to_world, track.case.views[0].camera.source_world
+    )
+    return {
+        "in_plane_error_mm": across,
+        "depth_error_mm": along,
+        "expected_in_plane_mm": frame.evidence.get("in_plane_error_mm"),
+        "expected_depth_mm": frame.evidence.get("depth_error_mm"),
+    }
 
 
 def track_drift_mm(track: Track, truth: Truth, points_ct: Array) -> float:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ..geometry import Array
-from .measure import Row, number
+from .measure import number
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Part:
 
 @dataclass(frozen=True)
 class OneView:
-    """What came of ``cases`` with one view alone, across the line of sight and along it."""
+    """What came of ``cases`` (or frames) of one view, across and along the line of sight."""
 
     cases: int
     in_plane: Part
@@ -44,13 +45,29 @@ class OneView:
         }
 
 
-def one_view_of(rows: Sequence[Row]) -> OneView | None:
-    """Sum up the rows of one view from the cases' own starts; None where there is none.
+class HasParts(Protocol):
+    """Both parts of an error, and what was expected of them, mm; None where there is nothing."""
+
+    @property
+    def in_plane_error_mm(self) -> float | None: ...
+
+    @property
+    def depth_error_mm(self) -> float | None: ...
+
+    @property
+    def expected_in_plane_mm(self) -> float | None: ...
+
+    @property
+    def expected_depth_mm(self) -> float | None: ...
+
+
+def one_view_of(rows: Sequence[HasParts]) -> OneView | None:
+    """Sum up the rows of one view among some; None where there is none.
 
     Within what is expected: a part of the error (a mean over the surface) is at most the expected
     one (a root mean square). Rows that expect nothing count in the medians of the errors alone.
     """
-    own = [row for row in rows if row.run == 0 and row.in_plane_error_mm is not None]
+    own = [row for row in rows if row.in_plane_error_mm is not None]
     if not own:
         return None
     return OneView(
@@ -60,7 +77,7 @@ def one_view_of(rows: Sequence[Row]) -> OneView | None:
     )
 
 
-def one_view_parts(groups: Mapping[str, Sequence[Row]]) -> dict[str, OneView]:
+def one_view_parts(groups: Mapping[str, Sequence[HasParts]]) -> dict[str, OneView]:
     """Sum up every group that holds rows of one view, by its name."""
     parts = {name: one_view_of(rows) for name, rows in groups.items()}
     return {name: part for name, part in parts.items() if part is not None}

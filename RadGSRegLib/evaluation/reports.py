@@ -95,7 +95,7 @@ def write_cases(
     alone = one_view_parts({**groups, "all": rows})
     text = tables.cases_markdown(rows, {**parts, "all": whole})
     if alone:
-        text += f"\n{tables.one_view_markdown(rows, alone)}"
+        text += f"\n{tables.one_view_markdown(alone)}\n{tables.one_view_cases_markdown(rows)}"
     (stage / "evaluation.md").write_text(text, encoding="utf-8")
     csv_text = tables.rows_csv(rows, tables.CASE_COLUMNS)
     (stage / "evaluation.csv").write_text(csv_text, encoding="utf-8")

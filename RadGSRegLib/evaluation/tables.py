@@ -132,11 +132,11 @@ def cases_markdown(
     return f"{table}\n{_markdown(head, lines, left=words, last_left=True)}"
 
 
-def one_view_markdown(rows: Sequence[Row], parts: Mapping[str, OneView]) -> str:
-    """Write what came of cases of one view by name, then every one: errors across the line of sight
-    and along it, and what was expected of both."""
+def one_view_markdown(parts: Mapping[str, OneView], of: str = "cases") -> str:
+    """Write what came of one view by name: errors across the line of sight and along it, and what
+    was expected of both."""
     columns = ("median (mm)", "expected", "within it", "within twice")
-    head = ["one view alone", "cases"]
+    head = ["one view alone", of]
     head += [f"{name} {column}" for name in ("in-plane", "depth") for column in columns]
     lines = []
     for name, shown in parts.items():
@@ -145,7 +145,11 @@ def one_view_markdown(rows: Sequence[Row], parts: Mapping[str, OneView]) -> str:
             cells += [_fixed(part.median_mm), _fixed(part.expected_median_mm)]
             cells += [_percent(part.within_expected), _percent(part.within_twice)]
         lines.append(cells)
-    table = _markdown(head, lines, left=1)
+    return _markdown(head, lines, left=1)
+
+
+def one_view_cases_markdown(rows: Sequence[Row]) -> str:
+    """Write the same of every case of one view."""
     head = ["case", "status", "in-plane (mm)", "expected", "depth (mm)", "expected"]
     lines = []
     for row in rows:
@@ -153,7 +157,7 @@ def one_view_markdown(rows: Sequence[Row], parts: Mapping[str, OneView]) -> str:
             values = [row.in_plane_error_mm, row.expected_in_plane_mm]
             values += [row.depth_error_mm, row.expected_depth_mm]
             lines.append([row.case, row.status, *map(_fixed, values)])
-    return f"{table}\n{_markdown(head, lines, left=2)}"
+    return _markdown(head, lines, left=2)
 
 
 def methods_markdown(summaries: Sequence[Summary]) -> str:

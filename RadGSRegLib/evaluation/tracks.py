@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from ..cases import Run, software_versions, write_json
@@ -15,6 +15,7 @@ from ..tracking import Track, TrackOptions, track_case
 from . import plots, tables
 from .frames import FrameRow, TrackFigures, frame_rows, track_drift_mm, track_figures
 from .measure import Yardstick
+from .one_view import OneView, one_view_parts
 from .reports import EvaluationOptions, write_pictures
 from .starts import run_and_start
 from .truth import Truth, find_cases, read_truth
@@ -26,12 +27,13 @@ Follow = Callable[[Run, Array | None, Progress], Track]
 @dataclass(frozen=True)
 class TracksReport:
     """``text``: the tables as Markdown; ``whole``: all runs together; ``runs`` one by one;
-    ``frames`` of all."""
+    ``frames`` of all; ``one_view``: of runs of one view, by run and "all"."""
 
     text: str
     whole: TrackFigures
     runs: tuple[TrackFigures, ...]
     frames: tuple[FrameRow, ...]
+    one_view: Mapping[str, OneView] = field(default_factory=dict)
 
 
 def write_tracks(
@@ -62,6 +64,7 @@ def write_tracks(
         "schema": "radgsreg/evaluation",
         "version": 1,
         "summary": {"all": {"runs": len(made.runs), **whole}},
+        "one_view": {name: part.to_json() for name, part in made.one_view.items()},
         "trials": trials,
         "frames": frames,
         "software": software_versions(),
@@ -114,7 +117,12 @@ def followed_runs(
         rows += own
     progress(1.0, "all runs done")
     whole = _whole(runs, rows, seconds)
-    return TracksReport(tables.tracks_markdown(runs, whole), whole, tuple(runs), tuple(rows))
+    groups = {run.name: [row for row in rows if row.run == run.name] for run in runs}
+    alone = one_view_parts({**groups, "all": rows})
+    text = tables.tracks_markdown(runs, whole)
+    if alone:
+        text += f"\n{tables.one_view_markdown(alone, 'frames')}"
+    return TracksReport(text, whole, tuple(runs), tuple(rows), alone)
 
 
 def _whole(runs: Sequence[TrackFigures], rows: Sequence[FrameRow], seconds: float) -> TrackFigures:
