@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ..measures import SUBMILLIMETRE_MM, SUCCESS_MM
 from ..methods import About
@@ -215,6 +215,7 @@ def errors_by_frame(courses: Mapping[str, Course]) -> bytes:
         axes.set_ylabel("mTRE (mm)")
         axes.set_title(name, fontsize=9, color="#334155", loc="left")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[-1].set_xlabel("frame")
     return png_bytes(figure)
 
