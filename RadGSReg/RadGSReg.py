@@ -62,7 +62,7 @@ class RadGSReg(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The RadGSReg contributors"]
         self.parent.helpText = _("""
-Registers vertebrae of a preoperative CT to two or more calibrated X-rays: the X-rays become a
+Registers vertebrae of a preoperative CT to calibrated X-rays, best two or more: the X-rays become a
 cloud of radiative Gaussians, from which the pose of a vertebra is found and then refined.
 The result is a transform on the CT, a reconstructed volume and the Gaussians.<br>
 <b>For research use only. Not a medical device, not approved for clinical use.</b><br>
@@ -214,7 +214,8 @@ class RadGSRegLogic(ScriptedLoadableModuleLogic):
 
         :param segment: its ID, name or level ("L3"). Clicks and start are of the first of a list,
           and the CT's transform is then one that bends it by all.
-        :param xrayNodes: at least two X-rays with geometry (see `importXray`).
+        :param xrayNodes: X-rays with geometry (see `importXray`), best two or more; one needs a
+          start, and leaves the depth uncertain.
         :param options: those of `RegisterRequest`.
         """
         return registrationRequest(ctNode, segmentationNode, segment, xrayNodes, **options).run()

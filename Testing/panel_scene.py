@@ -157,6 +157,8 @@ if behaviour == "hang":
     here.with_name("sleeper").write_text(str(sleeper.pid))
     sleeper.wait()
 quality = {"reason": "as the test wants it", "views": {}}
+if len(views["views"]) == 1:
+    quality |= {"in_plane_error_mm": 0.42, "depth_error_mm": 7.84}
 if "--labels" in args:
     import spine_program
     spine_program.write(here, args, out, behaviour, pose, write_reconstruction)

@@ -14,6 +14,8 @@ from RadGSRegLib.measures import (
     capture_range_mm,
     centre_error_mm,
     describe,
+    drift_mm,
+    in_plane_and_depth_mm,
     is_false_alarm,
     is_silent_failure,
     mtre,
@@ -53,6 +55,60 @@ def test_turning_about_the_centre_leaves_the_centre() -> None:
 def test_mtre_refuses_points_of_another_shape() -> None:
     with pytest.raises(ValueError, match="shape"):
         mtre(np.zeros((0, 3)), np.eye(4), np.eye(4))
+
+
+def test_across_and_along_the_beam_are_told_apart() -> None:
+    points = np.array([[10.0, 0, 0], [-10.0, 0, 0], [0, 10.0, 0], [0, -10.0, 0]])
+    source = [0.0, -600.0, 0.0]
+    along = exp_se3([0, 0, 0, 0, 7.0, 0])
+    assert in_plane_and_depth_mm(points, along, np.eye(4), source) == pytest.approx((0.0, 7.0))
+    across = exp_se3([0, 0, 0, -3.0, 0, 4.0])
+    assert in_plane_and_depth_mm(points, across, np.eye(4), source) == pytest.approx((5.0, 0.0))
+    # A quarter turn about z: (10, 0) goes to (0, 10), so that each point is moved by 10 in x and y.
+    turned = exp_se3([0, 0, np.pi / 2, 0, 0, 0])
+    assert in_plane_and_depth_mm(points, turned, np.eye(4), source) == pytest.approx((10.0, 10.0))
+    with pytest.raises(ValueError, match="source"):
+        in_plane_and_depth_mm(points, along, np.eye(4), [0, 0, 0])
+    with pytest.raises(ValueError, match="shape"):
+        in_plane_and_depth_mm(np.zeros((0, 3)), along, np.eye(4), source)
+
+
+@given(twists, twists, twists, st.floats(-50.0, 50.0))
+def test_a_shift_along_the_true_beam_is_depth_alone(
+    true_twist: np.ndarray, error: np.ndarray, world: np.ndarray, shift_mm: float
+) -> None:
+    points = np.random.default_rng(3).normal(size=(60, 3)) * 20 + [5.0, -40.0, 9.0]
+    true = exp_se3(true_twist * [1, 1, 1, 30, 30, 30])
+    centre = (true @ [*points.mean(axis=0), 1.0])[:3]
+    source = np.array([700.0, 80.0, -20.0])
+    shifted = true.copy()
+    shifted[:3, 3] += shift_mm * (centre - source) / np.linalg.norm(centre - source)
+    across, along = in_plane_and_depth_mm(points, shifted, true, source)
+    assert across == pytest.approx(0.0, abs=1e-9)
+    assert along == pytest.approx(abs(shift_mm), abs=1e-9)
+    estimated = true @ exp_se3(error * [0.2, 0.2, 0.2, 5, 5, 5])
+    parts = in_plane_and_depth_mm(points, estimated, true, source)
+    whole = mtre(points, estimated, true)
+    assert max(parts) <= whole + 1e-9 <= sum(parts) + 2e-9
+    # Where the world's axes point does not matter.
+    other = exp_se3(world)
+    again = in_plane_and_depth_mm(
+        points, other @ estimated, other @ true, (other @ [*source, 1.0])[:3]
+    )
+    assert again == pytest.approx(parts, abs=1e-9)
+
+
+def test_drift_is_what_the_end_is_off_more_than_the_beginning() -> None:
+    points = np.random.default_rng(4).normal(size=(30, 3)) * 20
+    true = [exp_se3([0.01 * n, 0, 0, n, 2 * n, 0]) for n in range(25)]
+    shifts = [np.array([0.1, 0.2 * (n >= 15), 0.0]) for n in range(25)]
+    poses = [exp_se3([0, 0, 0, *s]) @ t for s, t in zip(shifts, true, strict=True)]
+    # What is off all along is no drift.
+    assert drift_mm(points, poses, true) == pytest.approx(0.2)
+    assert drift_mm(points, poses[:15], true[:15]) == pytest.approx(0.0)
+    assert np.isnan(drift_mm(points, [], []))
+    with pytest.raises(ValueError, match="zip"):
+        drift_mm(points, poses, true[:3])
 
 
 def test_success_needs_less_than_the_threshold() -> None:

@@ -66,7 +66,7 @@ def _choose(comboBox: Any, key: str) -> None:
 
 def test_an_empty_scene_says_what_to_do(widget: Any) -> None:
     assert "Select the CT" in _status(widget, "ct")
-    assert "Add at least two X-rays" in _status(widget, "xray")
+    assert "Add X-rays, best two or more" in _status(widget, "xray")
     assert "Register first" in _status(widget, "review")
     assert not widget.ui.applyButton.enabled
     assert widget.ui.applyButton.toolTip == "Step 1: Select the CT"
@@ -292,7 +292,7 @@ def test_xrays_that_come_and_go_in_the_console(widget: Any, files: Path) -> None
     assert list(widget._parameterNode.xrays) == nodes
     slicer.mrmlScene.RemoveNode(nodes[0])
     panel_scene.wait_until(lambda: widget.ui.xrayTable.rowCount == 1)
-    assert "Add one more X-ray" in _status(widget, "xray")
+    assert "its depth stays uncertain" in _status(widget, "xray")
     assert not widget.ui.applyButton.enabled
 
 
@@ -303,7 +303,7 @@ def test_an_xray_that_is_not_ticked_is_not_used(widget: Any, files: Path) -> Non
     item = widget.ui.xrayTable.item(0, 0)
     item.setCheckState(qt.Qt.Unchecked)
     assert [node.GetName() for node in widget._parameterNode.xrays] == ["LA"]
-    assert "Add one more X-ray" in _status(widget, "xray")
+    assert "its depth stays uncertain" in _status(widget, "xray")
     item.setCheckState(qt.Qt.Checked)
     assert len(widget._parameterNode.xrays) == 2
     widget.ui.removeXrayButton.click()

@@ -228,6 +228,22 @@ def test_a_case_that_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
     assert "case.json" in json.loads(line)["error"]
 
 
+def test_a_pose_from_one_xray_is_scored_by_it(tmp_path: Path) -> None:
+    case = ball.write_ball(tmp_path / "case")
+    views = case.with_name("views.json")
+    content = json.loads(views.read_text())
+    views.write_text(json.dumps({**content, "views": content["views"][:1]}))
+    pose = tmp_path / "pose.json"
+    pose.write_text(json.dumps({"ct_to_world": ball.POSE.tolist()}))
+    server = ReviewServer(case, pose, tmp_path)
+    assert server.views == ["AP"]
+    there = server.answer({"do": "score", "ct_to_world": ball.POSE.tolist()})
+    assert list(there["views"]) == ["AP"]
+    # Upwards, which an AP sees.
+    aside = compose_about(ball.POSE, [0, 0, 0, 0, 0, 3.0], ball.CENTRE_CT)
+    assert server.answer({"do": "score", "ct_to_world": aside.tolist()})["score"] < there["score"]
+
+
 def test_the_score_is_the_registrations_own(tmp_path: Path) -> None:
     simulated = registration_scenes.simulated()
     path = write_simulated_case(simulated, tmp_path / "case")

@@ -45,6 +45,9 @@ pathlib.Path(__file__).with_name("arguments").write_text(json.dumps(args))
 if "--start" in args:
     start = json.loads(pathlib.Path(args[args.index("--start") + 1]).read_text())["ct_to_world"]
     pathlib.Path(__file__).with_name("start").write_text(json.dumps(start))
+if "views" in case:
+    views = pathlib.Path(args[1]).with_name(case["views"]).read_text()
+    pathlib.Path(__file__).with_name("views").write_text(views)
 print(json.dumps({"progress": 0.5, "message": "refining"}), flush=True)
 if behaviour == "bad":
     print("radgsreg: case.json: label 22 is not there", file=sys.stderr)
@@ -243,13 +246,42 @@ def test_refused_before_any_child_is_started(library: Path, case: Any) -> None:
     logic = RadGSReg.RadGSRegLogic()
     with pytest.raises(InputError, match="'tpu' is unknown"):
         logic.register(ct, segmentation, "L3", xrays, device="tpu")
-    with pytest.raises(InputError, match="at least two"):
-        logic.register(ct, segmentation, "L3", xrays[:1])
+    with pytest.raises(InputError, match="there is none"):
+        logic.register(ct, segmentation, "L3", [])
     with pytest.raises(InputError, match="cannot take the reconstruction"):
         logic.register(
             ct, segmentation, "L3", xrays, outputs=RadGSReg.OutputNodes(reconstructionNode=ct)
         )
     assert not library.joinpath("arguments").exists()
+    assert _leftovers() == []
+
+
+def test_one_xray_needs_a_start(library: Path, case: Any) -> None:
+    ct, segmentation, xrays = case
+    logic = RadGSReg.RadGSRegLogic()
+    one = xrays[:1]
+    with pytest.raises(InputError, match="one alone, and a click in it does not say how far away"):
+        logic.register(ct, segmentation, "L3", one)
+    start = exp_se3([0.1, 0.2, -0.1, 5, 6, 7])
+    options: dict[str, Any] = {"startTransform": lps_to_ras(start)}
+    for more, match in (
+        ({"refineCameras": True}, "refineCameras: it needs two X-rays or more"),
+        ({"method": "published"}, "method 'published': needs two X-rays or more"),
+        ({"model": "model.safetensors"}, "model: needs two X-rays or more"),
+    ):
+        with pytest.raises(InputError, match=match):
+            logic.register(ct, segmentation, "L3", one, **options, **more)
+    with pytest.raises(InputError, match="segments: several cannot go with one X-ray alone"):
+        logic.register(ct, segmentation, ["L3"], one, **options)
+    with pytest.raises(InputError, match="at least two X-rays are needed"):
+        logic.reconstruct(one)
+    assert not library.joinpath("arguments").exists()
+    library.joinpath("behaviour").write_text("uncertain")
+    result = logic.register(ct, segmentation, "L3", one, **options)
+    assert result.status == "uncertain"
+    np.testing.assert_allclose(result.ctToWorld, lps_to_ras(start))
+    views = json.loads(library.joinpath("views").read_text())["views"]
+    assert [view["name"] for view in views] == ["AP"]
     assert _leftovers() == []
 
 

@@ -1,7 +1,13 @@
-"""Methods on cases whose truth is known: runs, tables, plots and two reports."""
+"""Methods on cases whose truth is known, and runs that are followed: tables, plots and reports."""
 
+from .frames import FrameRow as FrameRow
+from .frames import TrackFigures as TrackFigures
+from .frames import frame_rows as frame_rows
+from .frames import track_drift_mm as track_drift_mm
+from .frames import track_figures as track_figures
 from .measure import Row as Row
 from .measure import Yardstick as Yardstick
+from .one_view import OneView as OneView
 from .reports import EvaluationOptions as EvaluationOptions
 from .reports import Report as Report
 from .reports import write_cases as write_cases
@@ -13,10 +19,16 @@ from .run import run_methods as run_methods
 from .several import several_rows as several_rows
 from .several import write_several as write_several
 from .starts import drawn_tasks as drawn_tasks
+from .starts import one_view_tasks as one_view_tasks
 from .starts import own_task as own_task
 from .starts import start_from_clicks as start_from_clicks
 from .summary import paired_test as paired_test
 from .summary import summarize as summarize
+from .tracks import TracksReport as TracksReport
+from .tracks import followed_runs as followed_runs
+from .tracks import write_tracks as write_tracks
+from .truth import FrameTruth as FrameTruth
 from .truth import Truth as Truth
 from .truth import find_cases as find_cases
+from .truth import hold_runs as hold_runs
 from .truth import read_truth as read_truth

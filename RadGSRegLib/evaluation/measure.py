@@ -9,6 +9,7 @@ from ..cases import Case
 from ..geometry import Array, Volume, transform_points
 from ..measures import (
     centre_error_mm,
+    in_plane_and_depth_mm,
     is_false_alarm,
     is_silent_failure,
     mtre,
@@ -36,7 +37,8 @@ class Row:
     None: not asked for, or not answered. ``is_warm`` is False for the first run of a method, whose
     time holds one-off work. ``ssim`` and ``psnr_db`` are those of the reconstruction against the CT
     at its true pose. ``vertebra``: which it is, where several are registered together;
-    ``left_out``: it was not registered, as an X-ray does not show it.
+    ``left_out``: it was not registered, as an X-ray does not show it. Of one view alone also
+    `measures.in_plane_and_depth_mm`, and what the method expects of both.
     """
 
     case: str
@@ -53,6 +55,10 @@ class Row:
     rotation_error_deg: float | None = None
     centre_error_mm: float | None = None
     expected_error_mm: float | None = None
+    in_plane_error_mm: float | None = None
+    depth_error_mm: float | None = None
+    expected_in_plane_mm: float | None = None
+    expected_depth_mm: float | None = None
     score: float | None = None
     registration_s: float | None = None
     reconstruction_s: float | None = None
@@ -128,6 +134,8 @@ class Yardstick:
             "expected_error_mm": _optional(answer.quality.get("expected_error_mm")),
             "score": _optional(answer.quality.get("score")),
         }
+        if len(self.case.views) == 1:
+            fields |= self._of_one_view(answer)
         if answer.volume is not None:
             fields |= self.similarity(answer.volume)
         pose = answer.ct_to_world
@@ -136,6 +144,21 @@ class Yardstick:
             fields["rotation_error_deg"] = rotation_error_deg(pose, self.pose)
             fields["centre_error_mm"] = centre_error_mm(self.case.centre_ct, pose, self.pose)
         return fields
+
+    def _of_one_view(self, answer: Answer) -> dict[str, Any]:
+        """The errors across and along the beam, and those expected."""
+        parts: tuple[float | None, float | None] = (None, None)
+        if answer.ct_to_world is not None:
+            source_world = self.case.views[0].camera.source_world
+            parts = in_plane_and_depth_mm(
+                self.points_ct, answer.ct_to_world, self.pose, source_world
+            )
+        return {
+            "in_plane_error_mm": parts[0],
+            "depth_error_mm": parts[1],
+            "expected_in_plane_mm": _optional(answer.quality.get("in_plane_error_mm")),
+            "expected_depth_mm": _optional(answer.quality.get("depth_error_mm")),
+        }
 
     def failed(self, task: Task, reason: str, seconds: float) -> dict[str, Any]:
         """Return them for a refusal that counts as a failure: the vertebra stays where it began."""

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ..measures import SUBMILLIMETRE_MM, SUCCESS_MM
 from ..methods import About
@@ -27,6 +27,7 @@ _LEAST_MM = 0.02
 _LEAST_S = 0.01
 _MARKERS = "osD^vPX*"
 _PANELS_ACROSS = 4
+_MOST_RUNS = 12
 _GREY = "#94a3b8"
 
 
@@ -38,6 +39,16 @@ class Dots:
     colour: Any
     rows: tuple[Row, ...]
     marker: str = "o"
+
+
+@dataclass(frozen=True)
+class Course:
+    """The frames of a run, their errors as measured and as smoothed, mm, and their statuses."""
+
+    frames: tuple[int, ...]
+    errors_mm: tuple[float | None, ...]
+    smoothed_mm: tuple[float | None, ...]
+    statuses: tuple[str, ...]
 
 
 def case_plots(rows: Sequence[Row]) -> dict[str, bytes]:
@@ -53,6 +64,8 @@ def case_plots(rows: Sequence[Row]) -> dict[str, bytes]:
         plots["error_against_start.png"] = error_against_start(by_status, title)
     if any(row.expected_error_mm is not None for row in rows):
         plots["reliability.png"] = reliability(by_status, title)
+    if any(row.expected_depth_mm is not None for row in rows):
+        plots["one_view.png"] = one_view(rows)
     return plots
 
 
@@ -139,11 +152,71 @@ def reliability(dots: Sequence[Dots], title: str) -> bytes:
     _plain_ticks(axes.xaxis)
     _error_axis(axes)
     shown = [row for part in dots for row in part.rows if row.expected_error_mm is not None]
-    values = [_millimetres(v) for row in shown for v in (row.expected_error_mm, row.mtre_mm)]
-    low, high = min(values) / 1.5, max([*values, 2.0]) * 1.5
+    _as_expected(axes, [v for row in shown for v in (row.expected_error_mm, row.mtre_mm)])
+    axes.set(xlabel="expected error (mm)", ylabel="true mTRE (mm)")
+    return png_bytes(figure)
+
+
+def one_view(rows: Sequence[Row]) -> bytes:
+    """Draw the errors of one view across and along the line of sight against those expected; above
+    the dashed line they are more than twice that."""
+    figure, axes = _figure(7.0, 5.4)
+    said = [row for row in rows if row.expected_depth_mm is not None]
+    pairs = {
+        "in-plane": ("#0891b2", [(r.expected_in_plane_mm, r.in_plane_error_mm) for r in said]),
+        "depth": ("#7c3aed", [(r.expected_depth_mm, r.depth_error_mm) for r in said]),
+    }
+    for name, (colour, values) in pairs.items():
+        across, up = (np.array([_millimetres(pair[n]) for pair in values]) for n in (0, 1))
+        style: dict[str, Any] = {"s": 34, "edgecolor": "white", "linewidth": 0.5, "zorder": 3}
+        axes.scatter(across, up, color=colour, label=name, **style)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        _plain_ticks(axis)
+    low, high = _as_expected(axes, [v for _, values in pairs.values() for p in values for v in p])
+    axes.plot([low, high], [2.0 * low, 2.0 * high], color=_GREY, linewidth=1.0, linestyle="--")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8, frameon=False)
+    axes.set(xlabel="expected (mm)", ylabel="error (mm)")
+    return png_bytes(figure)
+
+
+def _as_expected(axes: Axes, values: Sequence[float | None]) -> tuple[float, float]:
+    """Draw the line on which an error is what was expected, over all values; return its ends."""
+    shown = [_millimetres(value) for value in values]
+    low, high = min(shown) / 1.5, max([*shown, 2.0]) * 1.5
     axes.plot([low, high], [low, high], color=_GREY, linewidth=1.0, zorder=1)
     axes.set(xlim=(low, high), ylim=(low, high))
-    axes.set(xlabel="expected error (mm)", ylabel="true mTRE (mm)")
+    return low, high
+
+
+def errors_by_frame(courses: Mapping[str, Course]) -> bytes:
+    """Draw the errors over the frames of each run, a panel each: as measured, coloured by the
+    program's own status, and as smoothed."""
+    names = list(courses)[:_MOST_RUNS]
+    figure = blank_figure(9.0, 2.4 * len(names) + 0.4, constrained=True)
+    panels = figure.subplots(len(names), 1, squeeze=False)[:, 0]
+    for axes, name in zip(panels, names, strict=True):
+        course = courses[name]
+        smoothed = [np.nan if mm is None else _millimetres(mm) for mm in course.smoothed_mm]
+        axes.plot(course.frames, smoothed, "-", color=_GREY, linewidth=1.2, label="smoothed")
+        for status, colour in STATUS_COLOURS.items():
+            shown = [
+                (frame, _millimetres(mm))
+                for frame, mm, said in zip(
+                    course.frames, course.errors_mm, course.statuses, strict=True
+                )
+                if said == status and mm is not None
+            ]
+            if shown:
+                axes.scatter(*zip(*shown, strict=True), s=14, color=colour, label=status, zorder=3)
+        _plain(axes)
+        _error_axis(axes)
+        axes.set_ylabel("mTRE (mm)")
+        axes.set_title(name, fontsize=9, color="#334155", loc="left")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[-1].set_xlabel("frame")
     return png_bytes(figure)
 
 

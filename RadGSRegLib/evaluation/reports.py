@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..cases import software_versions, write_json
 from ..errors import InputError
@@ -10,6 +11,7 @@ from ..methods import OURS, REFINED, About, Method, Settings, choose_methods, ow
 from ..report import unlike_stems
 from ..system import Progress
 from . import panels, plots, tables
+from .one_view import OneView, one_view_parts
 from .run import CaseAnswers, RunOptions, Runs, run_methods
 from .starts import StartKind
 from .summary import Summary, by_realism, summarize
@@ -22,7 +24,8 @@ PANELS = 6
 class EvaluationOptions:
     """What to evaluate. ``methods``: keys, or none for ours (`write_cases`) or all (`write_paper`);
     ``models``: as ``--model`` has them; ``draws``: further starts per case; ``reconstruct``:
-    whether one method reconstructs too; ``pictured``: how many cases get their panels."""
+    whether one method reconstructs too; ``pictured``: how many cases get their panels;
+    ``one_view``: every view of a case is a case of its own (`write_cases`)."""
 
     methods: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
@@ -33,6 +36,7 @@ class EvaluationOptions:
     device: str = "cpu"
     reconstruct: bool = False
     pictured: int = PANELS
+    one_view: bool = False
 
     def chosen(self, folder: Path, names: Sequence[str]) -> list[Method]:
         """Make the methods named, for ``folder``; InputError for what cannot be used."""
@@ -47,12 +51,14 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class Report:
-    """``text``: the tables as Markdown; ``summaries`` by their names; what went into them."""
+    """``text``: the tables as Markdown; ``summaries`` by their names; what went into them; what
+    came of cases of one view."""
 
     text: str
     summaries: dict[str, Summary]
     runs: Runs
     reference: str | None = None
+    one_view: OneView | None = None
 
 
 def write_cases(
@@ -79,29 +85,43 @@ def write_cases(
         volumes=options.reconstruct,
         refusal_fails=True,
         one_grid=False,
+        one_view=options.one_view,
     )
     runs = run_methods(folder, methods, asked, report.part(0.0, 0.98))
     rows = runs.rows
     parts = by_realism(rows, about)
     (whole,) = summarize(rows, [about])
+    groups = {name: [row for row in rows if row.realism == name] for name in parts}
+    alone = one_view_parts({**groups, "all": rows})
     text = tables.cases_markdown(rows, {**parts, "all": whole})
+    if alone:
+        text += f"\n{tables.one_view_markdown(alone)}\n{tables.one_view_cases_markdown(rows)}"
     (stage / "evaluation.md").write_text(text, encoding="utf-8")
     csv_text = tables.rows_csv(rows, tables.CASE_COLUMNS)
     (stage / "evaluation.csv").write_text(csv_text, encoding="utf-8")
+
+    def told(name: str, part: Summary) -> dict[str, Any]:
+        return part.contract() | ({"one_view": alone[name].to_json()} if name in alone else {})
+
     content = {
         "schema": "radgsreg/evaluation",
         "version": 1,
         "summary": {
-            "all": whole.contract(),
-            "levels": {name: part.contract() for name, part in parts.items()},
+            "all": told("all", whole),
+            "levels": {name: told(name, part) for name, part in parts.items()},
         },
         "trials": [tables.row_values(row, tables.CASE_COLUMNS) for row in rows],
         "software": software_versions(),
-        "parameters": {"seed": options.seed, "start": options.start, "method": about.key},
+        "parameters": {
+            "seed": options.seed,
+            "start": options.start,
+            "method": about.key,
+            "one_view": options.one_view,
+        },
     }
     write_json(content, stage / "evaluation.json")
     write_pictures(stage, plots.case_plots(rows))
-    return Report(text, {**parts, "all": whole}, runs)
+    return Report(text, {**parts, "all": whole}, runs, one_view=alone.get("all"))
 
 
 def write_paper(

@@ -12,8 +12,8 @@ from ..geometry import Array
 from ..methods import Answer, Method, Task
 from ..system import Progress
 from .measure import Row, Yardstick
-from .starts import StartKind, drawn_tasks, own_task
-from .truth import find_cases, read_truth
+from .starts import StartKind, drawn_tasks, one_view_tasks, own_task
+from .truth import Truth, find_cases, read_truth
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class RunOptions:
     ``draws``: further starts per case, for registration alone; ``volumes``: whether reconstructions
     are wanted from the cases' own starts. ``refusal_fails``: a method that refuses a case has
     failed at the start's pose; otherwise it has no numbers there. ``one_grid``: see `Yardstick`.
+    ``one_view``: every view of a case is a case of its own.
     """
 
     start: StartKind = "center"
@@ -31,6 +32,7 @@ class RunOptions:
     volumes: bool = True
     refusal_fails: bool = False
     one_grid: bool = True
+    one_view: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,61 +85,94 @@ def run_methods(
                 "--start none", f"the method '{method.about.key}' needs a start", "leave it out"
             )
     cases = find_cases(folder)
-    for number, case in enumerate(cases):
-        report(0.05 * number / len(cases), f"reading {case.name}")
-        own_task(case, options.start, options.seed)
-        read_truth(case / "truth.json")
+    for number, path in enumerate(cases):
+        report(0.05 * number / len(cases), f"reading {path.name}")
+        own = own_task(path, options.start, options.seed)
+        if options.volumes and (options.one_view or len(own.views) < 2):
+            raise InputError(
+                path,
+                "is of one X-ray alone, which shows no volume",
+                "ask for the registration only",
+            )
+        read_truth(path / "truth.json")
     rows: list[Row] = []
     curves: list[Curve] = []
-    warm: set[str] = set()
-    for number, case in enumerate(cases):
+    for number, path in enumerate(cases):
         low, high = (0.05 + 0.95 * n / len(cases) for n in (number, number + 1))
         part = report.part(low, high)
-        own = replace(own_task(case, options.start, options.seed), wants_volume=options.volumes)
-        truth = read_truth(case / "truth.json")
-        yardstick = Yardstick(own.needed_case(), truth, one_grid=options.one_grid)
-        tasks = [own, *drawn_tasks(own, truth.ct_to_world, options.draws)]
-        jobs = [
-            (run, task, method)
-            for run, task in enumerate(tasks)
-            for method in methods
-            if run == 0 or method.about.registers
-        ]
-        answers, first = [], len(rows)
-        for count, (run, task, method) in enumerate(jobs):
-            about = method.about
-            what = f"{own.name} ({number + 1} of {len(cases)}): {about.label}"
-            stretch = part.part(count / len(jobs), (count + 1) / len(jobs))
-            began = time.perf_counter()
-            answer, curve, problem = _watched(method, task, yardstick, stretch, what)
-            if not problem:
-                fields = yardstick.measure(answer)
-            elif options.refusal_fails:
-                fields = yardstick.failed(task, problem, time.perf_counter() - began)
-            else:
-                fields = {"problem": problem}
-            rows.append(
-                Row(
-                    case=own.name,
-                    realism=truth.realism,
-                    method=about.key,
-                    start=options.start,
-                    run=run,
-                    start_mtre_mm=None if task.start is None else yardstick.mtre(task.start),
-                    is_warm=about.key in warm,
-                    **fields,
-                )
-            )
-            warm.add(about.key)
-            if run == 0:
-                answers.append((method, answer))
-                if curve is not None:
-                    curves.append(curve)
-        if on_case is not None:
-            mine = tuple(row for row in rows[first:] if row.run == 0)
-            on_case(CaseAnswers(own, yardstick, tuple(answers), mine))
+        whole = replace(own_task(path, options.start, options.seed), wants_volume=options.volumes)
+        truth = read_truth(path / "truth.json")
+        owns = one_view_tasks(whole) if options.one_view else [whole]
+        for count, own in enumerate(owns):
+            stretch = part.part(count / len(owns), (count + 1) / len(owns))
+            known = _Known(own, truth, f"{own.name} ({number + 1} of {len(cases)})")
+            answers = _case_answers(known, methods, options, stretch, rows, curves)
+            if on_case is not None:
+                on_case(answers)
     report(1.0, "all cases done")
     return Runs(tuple(rows), tuple(curves))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A case with its own start, its truth, and what it is called beside others."""
+
+    own: Task
+    truth: Truth
+    title: str
+
+
+def _case_answers(
+    known: _Known,
+    methods: Sequence[Method],
+    options: RunOptions,
+    progress: Progress,
+    rows: list[Row],
+    curves: list[Curve],
+) -> CaseAnswers:
+    """Every method on one case, from all starts; adds to the rows and curves there are."""
+    own, truth = known.own, known.truth
+    yardstick = Yardstick(own.needed_case(), truth, one_grid=options.one_grid)
+    tasks = [own, *drawn_tasks(own, truth.ct_to_world, options.draws)]
+    jobs = [
+        (run, task, method)
+        for run, task in enumerate(tasks)
+        for method in methods
+        if run == 0 or method.about.registers
+    ]
+    warm = {row.method for row in rows}
+    answers, first = [], len(rows)
+    for count, (run, task, method) in enumerate(jobs):
+        about = method.about
+        stretch = progress.part(count / len(jobs), (count + 1) / len(jobs))
+        began = time.perf_counter()
+        what = f"{known.title}: {about.label}"
+        answer, curve, problem = _watched(method, task, yardstick, stretch, what)
+        if not problem:
+            fields = yardstick.measure(answer)
+        elif options.refusal_fails:
+            fields = yardstick.failed(task, problem, time.perf_counter() - began)
+        else:
+            fields = {"problem": problem}
+        rows.append(
+            Row(
+                case=own.name,
+                realism=truth.realism,
+                method=about.key,
+                start=options.start,
+                run=run,
+                start_mtre_mm=None if task.start is None else yardstick.mtre(task.start),
+                is_warm=about.key in warm,
+                **fields,
+            )
+        )
+        warm.add(about.key)
+        if run == 0:
+            answers.append((method, answer))
+            if curve is not None:
+                curves.append(curve)
+    mine = tuple(row for row in rows[first:] if row.run == 0)
+    return CaseAnswers(own, yardstick, tuple(answers), mine)
 
 
 def _watched(

@@ -150,6 +150,9 @@ def several_rows(
 def _known(path: Path, wanted: str, options: EvaluationOptions) -> _Known:
     task = own_task(path, options.start, options.seed)
     case, truth = task.needed_case(), read_truth(path / "truth.json")
+    if len(case.views) < 2:
+        problem = "has one X-ray alone; several vertebrae need two or more"
+        raise InputError(path, problem, "leave --labels out")
     poses = {case.label: truth.ct_to_world, **truth.neighbours}
     labels = labels_of(case, wanted)
     if wanted.strip().lower() == "all":

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..cases import Case, clicked_centre, read_case, read_start
+from ..cases import Case, Run, clicked_centre, read_case, read_run, read_start
 from ..errors import InputError
 from ..geometry import Array, compose_about, transform_points, translation
 from ..methods import Task
@@ -31,9 +31,10 @@ def start_from_clicks(case: Case) -> Array | None:
 def own_task(folder: Path, start: StartKind, seed: int) -> Task:
     """Read the case of a folder and its own start: its clicks, its start.json, or nothing at all.
 
-    Raises InputError for a case that cannot be read or has no such start.
+    A case may have one X-ray alone. Raises InputError for a case that cannot be read or has no such
+    start.
     """
-    case = read_case(folder / "case.json")
+    case = read_case(folder / "case.json", least=1)
     name = folder.resolve().name
     if start == "center":
         pose = start_from_clicks(case)
@@ -49,6 +50,16 @@ def own_task(folder: Path, start: StartKind, seed: int) -> Task:
     if not path.is_file():
         raise InputError(folder, "has no start.json", "use --start center")
     return _task(name, case, read_start(path), seed)
+
+
+def one_view_tasks(own: Task) -> list[Task]:
+    """Make a task of every view of a case alone, with the case's start: "CASE/VIEW" for each."""
+    case = own.needed_case()
+    alone = [replace(case, views=(view,)) for view in case.views]
+    return [
+        replace(own, name=f"{own.name}/{case.views[0].name}", views=case.views, case=case)
+        for case in alone
+    ]
 
 
 def drawn_tasks(own: Task, true: Array, count: int) -> list[Task]:
@@ -76,6 +87,25 @@ def _task(
     """A task whose centre is where the start puts the vertebra's."""
     centre = None if pose is None else transform_points(pose, case.centre_ct[None])[0]
     return Task(name, case.views, case, pose, centre, from_clicks, seed)
+
+
+def run_and_start(folder: Path, start: StartKind) -> tuple[Run, Array | None]:
+    """Read the run of a folder and the pose (4, 4) that its first frame is begun from; None where
+    that is its clicks.
+
+    Raises InputError for a run that cannot be read or has no such start.
+    """
+    run = read_run(folder / "case.json")
+    if start == "center":
+        if start_from_clicks(run.case) is None:
+            raise InputError(
+                folder, "has fewer than two views with a center_px", "use --start start"
+            )
+        return run, None
+    path = folder / "start.json"
+    if not path.is_file():
+        raise InputError(folder, "has no start.json", "use --start center")
+    return replace(run, case=_without_clicks(run.case)), read_start(path)
 
 
 def _without_clicks(case: Case) -> Case:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..measures import CAPTURE_BIN_MM
+from .frames import TrackFigures
 from .measure import Row
+from .one_view import OneView
 from .summary import Expected, Summary
 
 
@@ -18,7 +20,8 @@ def _columns(names: str) -> tuple[str, ...]:
 # The columns of evaluation.csv, and the keys of its JSON.
 CASE_COLUMNS = _columns(
     "case level method start status mtre_mm rotation_error_deg centre_error_mm "
-    "start_mtre_mm expected_error_mm score time_s is_warm ssim psnr_db silent_failure "
+    "start_mtre_mm expected_error_mm in_plane_error_mm depth_error_mm expected_in_plane_mm "
+    "expected_depth_mm score time_s is_warm ssim psnr_db silent_failure "
     "false_alarm reason"
 )
 # The same of several vertebrae.
@@ -56,7 +59,7 @@ def row_values(row: Row, columns: Sequence[str]) -> dict[str, Any]:
 
 def rows_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Write one line per run under a header; empty where a value is not known."""
-    return _csv(columns, [row_values(row, columns) for row in rows])
+    return records_csv(columns, [row_values(row, columns) for row in rows])
 
 
 def summaries_csv(summaries: Sequence[Summary]) -> str:
@@ -77,7 +80,7 @@ def summaries_csv(summaries: Sequence[Summary]) -> str:
         for name, test in summary.tests.items():
             row[f"{name}_p"] = test.wilcoxon_p
         rows.append(row)
-    return _csv(_SUMMARY_COLUMNS, rows)
+    return records_csv(_SUMMARY_COLUMNS, rows)
 
 
 def cases_markdown(
@@ -127,6 +130,34 @@ def cases_markdown(
         cells += [_fixed(row.start_mtre_mm, 1), _fixed(row.expected_error_mm)]
         lines.append([*cells, _fixed(row.registration_s, 1), remark])
     return f"{table}\n{_markdown(head, lines, left=words, last_left=True)}"
+
+
+def one_view_markdown(parts: Mapping[str, OneView], of: str = "cases") -> str:
+    """Write what came of one view by name: errors across the line of sight and along it, and what
+    was expected of both."""
+    columns = ("median (mm)", "expected", "within it", "within twice")
+    head = ["one view alone", of]
+    head += [f"{name} {column}" for name in ("in-plane", "depth") for column in columns]
+    lines = []
+    for name, shown in parts.items():
+        cells = [name, str(shown.cases)]
+        for part in (shown.in_plane, shown.depth):
+            cells += [_fixed(part.median_mm), _fixed(part.expected_median_mm)]
+            cells += [_percent(part.within_expected), _percent(part.within_twice)]
+        lines.append(cells)
+    return _markdown(head, lines, left=1)
+
+
+def one_view_cases_markdown(rows: Sequence[Row]) -> str:
+    """Write the same of every case of one view."""
+    head = ["case", "status", "in-plane (mm)", "expected", "depth (mm)", "expected"]
+    lines = []
+    for row in rows:
+        if row.in_plane_error_mm is not None:
+            values = [row.in_plane_error_mm, row.expected_in_plane_mm]
+            values += [row.depth_error_mm, row.expected_depth_mm]
+            lines.append([row.case, row.status, *map(_fixed, values)])
+    return _markdown(head, lines, left=2)
 
 
 def methods_markdown(summaries: Sequence[Summary]) -> str:
@@ -179,6 +210,21 @@ def tests_markdown(summaries: Sequence[Summary]) -> str:
     return _markdown(head, lines, left=2)
 
 
+def tracks_markdown(runs: Sequence[TrackFigures], whole: TrackFigures) -> str:
+    """Write a row for every run that was followed, and one for all together."""
+    head = ["run", "realism", "ok", "SMSR", "measured: median", "95 %", "most (mm)"]
+    head += ["smoothed: median", "95 %", "most (mm)", "drift (mm)", "within twice"]
+    head += ["silent failures", "frames/s", ""]
+    lines = []
+    for run in [*runs, whole]:
+        errors = [run.median_mm, run.p95_mm, run.largest_mm]
+        errors += [run.smoothed_median_mm, run.smoothed_p95_mm, run.smoothed_largest_mm]
+        cells = [run.name, run.realism, f"{run.ok} of {run.shown}", _percent(run.smsr)]
+        cells += [*map(_fixed, errors), _fixed(run.drift_mm), _percent(run.within_twice_expected)]
+        lines.append([*cells, str(run.silent_failures), _fixed(run.frames_per_s, 2), run.problem])
+    return _markdown(head, lines, left=2, last_left=True)
+
+
 def _markdown(
     head: Sequence[str], lines: Sequence[Sequence[str]], *, left: int, last_left: bool = False
 ) -> str:
@@ -190,7 +236,8 @@ def _markdown(
     return "".join(f"| {' | '.join(row)} |\n" for row in [head, rules, *rows])
 
 
-def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+def records_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write one line per record under a header; empty where a value is not known."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()

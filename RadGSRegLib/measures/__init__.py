@@ -7,6 +7,8 @@ from .pose import capture_bins as capture_bins
 from .pose import capture_range_mm as capture_range_mm
 from .pose import centre_error_mm as centre_error_mm
 from .pose import describe as describe
+from .pose import drift_mm as drift_mm
+from .pose import in_plane_and_depth_mm as in_plane_and_depth_mm
 from .pose import is_false_alarm as is_false_alarm
 from .pose import is_silent_failure as is_silent_failure
 from .pose import mtre as mtre

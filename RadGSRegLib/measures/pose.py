@@ -21,6 +21,8 @@ SUCCESS_MM = 2.0
 SUBMILLIMETRE_MM = 1.0
 CAPTURE_BIN_MM = 5.0
 CAPTURE_SHARE = 0.95
+# So many poses at either end of a run tell how it drifts.
+DRIFT_POSES = 10
 
 
 def mtre(points_ct: ArrayLike, estimated: ArrayLike, true: ArrayLike) -> float:
@@ -45,12 +47,91 @@ def mtre(points_ct: ArrayLike, estimated: ArrayLike, true: ArrayLike) -> float:
         >>> mtre([[0.0, 0.0, 0.0], [10.0, 20.0, 30.0]], estimated, np.eye(4))
         5.0
     """
+    return float(np.linalg.norm(_moved(points_ct, estimated, true), axis=1).mean())
+
+
+def in_plane_and_depth_mm(
+    points_ct: ArrayLike,
+    ct_to_world: ArrayLike,
+    true_ct_to_world: ArrayLike,
+    source_world: ArrayLike,
+) -> tuple[float, float]:
+    """Return the in-plane and the depth error of a pose in one view: how far it displaces points on
+    average across the beam, and along it.
+
+    The beam is the line from the source to the bone's true centre, the mean of the points. Squares
+    of both add up to that of a point's displacement, their means do not to that of the mTRE.
+
+    Args:
+        points_ct: (N, 3) mm, on the vertebra's surface.
+        ct_to_world: (4, 4), the estimated pose.
+        true_ct_to_world: (4, 4).
+        source_world: (3,) mm, where the X-rays come from.
+
+    Returns:
+        The in-plane error and the depth error, mm.
+
+    Raises:
+        ValueError: for points of another shape, or none, and for a source in the bone's centre.
+
+    Example:
+        >>> import numpy as np
+        >>> from RadGSRegLib.measures import in_plane_and_depth_mm
+        >>> estimated = np.eye(4)
+        >>> estimated[:3, 3] = [3.0, 4.0, 12.0]
+        >>> points = [[-10.0, 0.0, 0.0], [10.0, 0.0, 0.0]]
+        >>> in_plane_and_depth_mm(points, estimated, np.eye(4), [0.0, 0.0, -700.0])
+        (5.0, 12.0)
+    """
+    moved = _moved(points_ct, ct_to_world, true_ct_to_world)
+    centre_ct = np.asarray(points_ct, dtype=float).mean(axis=0)
+    centre_world = transform_points(true_ct_to_world, centre_ct[None])[0]
+    beam = centre_world - np.asarray(source_world, dtype=float)
+    length = float(np.linalg.norm(beam))
+    if not length > 0.0:
+        raise ValueError("the source lies in the bone's centre")
+    beam /= length
+    along = moved @ beam
+    across = moved - along[:, None] * beam
+    return float(np.linalg.norm(across, axis=1).mean()), float(np.abs(along).mean())
+
+
+def drift_mm(
+    points_ct: ArrayLike, estimated: Sequence[ArrayLike], true: Sequence[ArrayLike]
+) -> float:
+    """Return how far the poses of a run drift from the truth: the length of the surface's mean
+    displacement over the last ten poses less that over the first ten, mm.
+
+    ``points_ct`` (N, 3) mm; ``estimated`` and ``true``: (4, 4) of each frame that has a pose, in
+    the order of time; of fewer than twenty the ends overlap. NaN where there is none. Raises
+    ValueError where they are not equally many.
+
+    Example:
+        >>> import numpy as np
+        >>> from RadGSRegLib.measures import drift_mm
+        >>> away = np.eye(4)
+        >>> away[0, 3] = 0.5
+        >>> drift_mm(np.zeros((1, 3)), [np.eye(4)] * 10 + [away] * 10, [np.eye(4)] * 20)
+        0.5
+    """
+    means = [
+        _moved(points_ct, pose, truth).mean(axis=0)
+        for pose, truth in zip(estimated, true, strict=True)
+    ]
+    if not means:
+        return float("nan")
+    ends = np.mean(means[-DRIFT_POSES:], axis=0) - np.mean(means[:DRIFT_POSES], axis=0)
+    return float(np.linalg.norm(ends))
+
+
+def _moved(points_ct: ArrayLike, estimated: ArrayLike, true: ArrayLike) -> Array:
+    """How far each point (N, 3) lies from where it should, (N, 3), world mm."""
     points = np.asarray(points_ct, dtype=float)
     if points.ndim != 2 or points.shape[1] != 3 or not len(points):
         raise ValueError("points_ct must have the shape (N, 3) with N >= 1")
     difference = np.asarray(estimated, dtype=float) - np.asarray(true, dtype=float)
-    moved = points @ difference[:3, :3].T + difference[:3, 3]
-    return float(np.linalg.norm(moved, axis=1).mean())
+    moved: Array = points @ difference[:3, :3].T + difference[:3, 3]
+    return moved
 
 
 def rotation_error_deg(estimated: ArrayLike, true: ArrayLike) -> float:

@@ -53,7 +53,7 @@ class ReviewServer:
     ) -> None:
         """Load all. Raises InputError for a case or a pose that cannot be used."""
         self._folder = folder
-        self._case = read_case(case_path)
+        self._case = read_case(case_path, least=1)
         fields = Fields(pose_path, read_json_object(pose_path))
         pose, registered = fields.rigid("ct_to_world"), None
         self._registered: Array | None = None

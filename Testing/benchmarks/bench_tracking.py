@@ -21,14 +21,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from RadGSRegLib.cases import Case, read_ct, read_segmentation, run_of
-from RadGSRegLib.geometry import Array, transform_points
+from RadGSRegLib.evaluation import FrameTruth, Truth, frame_rows, track_drift_mm, track_figures
 from RadGSRegLib.simulation import (
     Motion,
     SimulationParameters,
@@ -85,42 +85,21 @@ def measured(seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def figures(track: Track, truth: dict[str, Any], spent: tuple[float, float]) -> dict[str, Any]:
-    """What came of a run, against its truth."""
-    points = np.array(truth["points_ct"])
-    true = [np.array(frame["ct_to_world"]) for frame in truth["frames"]]
-    blank = [bool(frame["blank"]) for frame in truth["frames"]]
-
-    def apart(pose: Array, number: int) -> Array:
-        return transform_points(pose, points) - transform_points(true[number], points)
-
-    def mtre(pose: Array, number: int) -> float:
-        return float(np.linalg.norm(apart(pose, number), axis=1).mean())
-
-    rows = [
-        {
-            "frame": frame.index,
-            "status": frame.status,
-            "found": frame.found,
-            "blank": blank[frame.index],
-            "mtre_mm": None if frame.ct_to_world is None else mtre(frame.ct_to_world, frame.index),
-            "smoothed_mm": mtre(frame.smoothed_ct_to_world, frame.index),
-            "smoothed_expected_mm": frame.smoothed_error_mm,
-            "expected_mm": frame.expected_error_mm,
-            "score": min(frame.scores.values(), default=None),
-            "reason": frame.reason,
-        }
-        for frame in track.frames
-    ]
-    shown = [f for f in track.frames if f.ct_to_world is not None]
-    means = [apart(f.ct_to_world, f.index).mean(0) for f in shown if f.ct_to_world is not None]
-    drift = np.linalg.norm(np.mean(means[-10:], 0) - np.mean(means[:10], 0)) if shown else np.nan
+    """What came of a run, against its truth; ``spent``: seconds of the clock and the processor."""
+    points_ct = np.array(truth["points_ct"])
+    frames = tuple(
+        FrameTruth(np.array(frame["ct_to_world"]), bool(frame["blank"]))
+        for frame in truth["frames"]
+    )
+    known = Truth(np.array(truth["ct_to_world"]), points_ct, "", frames=frames)
+    rows = frame_rows(track, known, points_ct)
+    drift = track_drift_mm(track, known, points_ct)
     following = spent[0] - track.timing_s["register"]
     return {
-        "rows": rows,
-        "drift_mm": float(drift),
+        "rows": [{**asdict(row), "silent_failure": row.is_silent_failure} for row in rows],
+        **asdict(track_figures(rows, drift, spent[0])),
         "seconds": spent[0],
         "cpu_s": spent[1],
-        "frames_per_s": len(rows) / spent[0],
         "following_per_s": (len(rows) - 1) / max(following, 1e-9),
         "frames_per_cpu_s": len(rows) / spent[1],
         "anchor": track.anchor,
@@ -128,32 +107,28 @@ def figures(track: Track, truth: dict[str, Any], spent: tuple[float, float]) -> 
     }
 
 
-def silent(row: dict[str, Any]) -> bool:
-    """Whether a frame is `ok` and should not be."""
-    return row["status"] == "ok" and (row["blank"] or row["mtre_mm"] >= 2.0)
-
-
 def _line(row: dict[str, Any]) -> str:
-    frames = row["rows"]
-    errors = [f["mtre_mm"] for f in frames if f["mtre_mm"] is not None] or [np.nan]
-    ok = [f for f in frames if f["status"] == "ok"]
-    smoothed = [f["smoothed_mm"] for f in frames if not f["blank"]]
-    gaps = [f for f in frames if f["blank"]]
+    gaps = [f for f in row["rows"] if f["blank"]]
     gap = (
         f"{max(f['smoothed_mm'] for f in gaps):.1f} "
         f"({max(f['smoothed_mm'] / f['smoothed_expected_mm'] for f in gaps):.1f} deviations)"
         if gaps
         else ""
     )
-    within = np.mean([f["mtre_mm"] <= 2.0 * f["expected_mm"] for f in ok]) if ok else np.nan
+    within = row["within_twice_expected"]
     return (
-        f"| {row['seed']} | {np.median(errors):.2f}, {max(errors):.2f} | {max(smoothed):.2f} | "
-        f"{len(ok)} of {len(frames) - len(gaps)} | {100 * within:.0f} % | "
-        f"{sum(map(silent, frames))} | {row['drift_mm']:.2f} | {gap} | "
+        f"| {row['seed']} | {_mm(row['median_mm'])}, {_mm(row['largest_mm'])} | "
+        f"{_mm(row['smoothed_largest_mm'])} | {row['ok']} of {row['shown']} | "
+        f"{'' if within is None else f'{100 * within:.0f} %'} | "
+        f"{row['silent_failures']} | {_mm(row['drift_mm'])} | {gap} | "
         f"{row['frames_per_s']:.2f}, {row['following_per_s']:.2f} | "
         f"{row['frames_per_cpu_s']:.2f} | "
         f"{row['said']} |"
     )
+
+
+def _mm(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
 
 
 def _blank(text: str) -> tuple[int, int]:

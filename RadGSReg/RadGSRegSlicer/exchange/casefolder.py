@@ -58,16 +58,18 @@ def volumeFromCt(ctNode: slicer.vtkMRMLScalarVolumeNode | None) -> Volume:
 
 
 def viewsFromXrays(
-    xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode], nominal: bool = False
+    xrayNodes: Sequence[slicer.vtkMRMLScalarVolumeNode], nominal: bool = False, least: int = 2
 ) -> list[View]:
     """X-ray nodes as library views; with ``nominal`` as they were before cameras were refined.
 
-    Raises InputError where they are not at least two good ones.
+    Raises InputError where they are not at least so many good ones.
     """
     from RadGSRegLib.cases import check_views
 
     views = [viewFromXray(node, nominal) for node in xrayNodes]
-    check_views(views, Path("X-rays"))
+    if not views:
+        raise InputError("X-rays", "there is none", "add one or more")
+    check_views(views, Path("X-rays"), least)
     return views
 
 
@@ -189,14 +191,14 @@ def importViews(
     scene: slicer.vtkMRMLScene | None = None,
     notes: list[str] | None = None,
 ) -> list[slicer.vtkMRMLScalarVolumeNode]:
-    """X-ray nodes from a ``views.json``; ``notes`` gets remarks on what was read.
+    """X-ray nodes from a ``views.json``, of one or more; ``notes`` gets remarks on what was read.
 
     Raises InputError where it cannot be used.
     """
     from RadGSRegLib.cases import Ledger, read_json_object, read_views_with_axes
 
     path, ledger = Path(path), Ledger()
-    views, axes = read_views_with_axes(path, ledger)
+    views, axes = read_views_with_axes(path, ledger, least=1)
     nodes = [nodeFromView(view, scene, axes) for view in views]
     for node, entry in zip(nodes, read_json_object(path)["views"], strict=True):
         rememberFile(node, path.parent / entry["image"])

@@ -30,10 +30,12 @@ _WAIT_S = 0.01  # how long a step may wait for a thread
 @dataclass(frozen=True)
 class XrayUse:
     """What of X-rays is written: without ``clicks`` their centres are left out, and with
-    ``nominal`` cameras that were refined are written as they were before."""
+    ``nominal`` cameras that were refined are written as they were before; there must be ``least``
+    of them."""
 
     clicks: bool = True
     nominal: bool = False
+    least: int = 2
 
 
 _WHOLE = XrayUse()
@@ -112,7 +114,7 @@ def _pictures(
     xrayNodes: Sequence[vtkMRMLScalarVolumeNode], use: XrayUse
 ) -> tuple[list[View], Array | None]:
     """X-rays as views, and how the patient lies in their world."""
-    views = viewsFromXrays(xrayNodes, use.nominal)
+    views = viewsFromXrays(xrayNodes, use.nominal, use.least)
     if not use.clicks:
         views = [replace(view, center_px=None) for view in views]
     return views, patientAxes(xrayNodes)
@@ -132,13 +134,11 @@ class _UntilStopped(list["View"]):
 
 def _writePictures(folder: Path, views: list[View], axes: Array | None) -> Iterator[None]:
     """Write X-rays on a thread of their own: the views hold copies, so no node is touched there."""
-    from RadGSRegLib.cases import write_views
-
     left, problems = _UntilStopped(views), []
 
     def write() -> None:
         try:
-            write_views(folder, left, axes)
+            _writeViews(folder, left, axes)
         except Exception as error:
             problems.append(error)
 
@@ -153,6 +153,17 @@ def _writePictures(folder: Path, views: list[View], axes: Array | None) -> Itera
         thread.join()
     if problems:
         raise problems[0]
+
+
+def _writeViews(folder: Path, views: Sequence[View], axes: Array | None) -> None:
+    from RadGSRegLib.cases import view_to_json, write_tiff, write_view_entries, write_views
+
+    if len(views) > 1:
+        write_views(folder, views, axes)
+        return
+    (view,) = views
+    write_tiff(view.pixels, view.pixel_spacing_mm, folder / "xray.tif")
+    write_view_entries(folder / VIEWS, [view_to_json(view, "xray.tif")], axes)
 
 
 def writeNrrd(path: Path, volume: Volume, kind: type) -> Iterator[None]:

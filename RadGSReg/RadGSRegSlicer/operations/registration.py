@@ -46,6 +46,8 @@ def refinementProblem(segmentationNode: Any, segment: str, xrayNodes: Sequence[A
     ``segment`` is the vertebra to register. An X-ray that was refined before counts as nominal: it
     is refined anew from there.
     """
+    if len(xrayNodes) < 2:
+        return "it needs two X-rays or more: one alone does not tell its camera from the bone"
     nominal = [n for n in xrayNodes if n.GetAttribute(NOMINAL) == "true" or isRefined(n)]
     if not nominal:
         return "the geometry of no X-ray in use is nominal, so there is nothing to refine"
@@ -67,7 +69,8 @@ class RegisterRequest(CaseRequest):
 
     ``ctNode``: if it is under a transform, its own frame without that transform is registered, and
     the result replaces the transform (see ``notes`` of the result). ``segment``: the vertebra, by
-    segment ID, name or level ("L3"). ``xrayNodes``: at least two X-rays with geometry. ``effort``:
+    segment ID, name or level ("L3"). ``xrayNodes``: X-rays with geometry; one alone needs a start,
+    shows the pose well sideways and leaves it uncertain how far away the vertebra is. ``effort``:
     "fast", "normal" or "careful". ``clicks``: whether to begin at the centres said for the X-rays.
     ``poseCallback`` gets the best pose so far (4, 4), RAS, whenever there is a better one.
     ``method``: "ours", or "published": networks make a volume of the X-rays, which comes into the
@@ -95,12 +98,20 @@ class RegisterRequest(CaseRequest):
         super().check()
         if self.method == "ours" and not self.refine:
             raise InputError("refine", "can be left out only with the method 'published'")
+        if len(self.xrayNodes) == 1:
+            self._checkOneXray()
         if self.refineCameras:
             problem = refinementProblem(self.segmentationNode, self.segment, self.xrayNodes)
             if self.method != "ours":
                 problem = "is of use only with the method 'ours'"
             if problem:
                 raise InputError("refineCameras", problem)
+
+    def _checkOneXray(self) -> None:
+        networks = {"method 'published'": self.method != "ours", "model": self.model is not None}
+        for name, asked in networks.items():
+            if asked:
+                raise InputError(name, "needs two X-rays or more", "add one, or leave it out")
 
     def toArguments(self, folder: WorkFolder) -> list[Argument]:
         options = [] if self.effort == "normal" else ["--effort", self.effort]
@@ -139,7 +150,10 @@ class RegisterRequest(CaseRequest):
         nodes = self.ctNode, self.segmentationNode, self.segment, self.xrayNodes
         # The program removes the record that names them.
         self._earlierPictures = keptPictures(self.outputFolder)
-        use = XrayUse(self.clicks, nominal=self.refineCameras)
+        if len(self.xrayNodes) == 1 and self.start is None:
+            problem = "there is one alone, and a click in it does not say how far away the bone is"
+            raise InputError("X-rays", problem, "give a start, or another X-ray")
+        use = XrayUse(self.clicks, nominal=self.refineCameras, least=1)
         return stageCase(*nodes, folder.inputs, self.start, use)
 
     def _load(self, path: Path, job: Job) -> Any:

@@ -32,6 +32,7 @@ class RegisterSpineRequest(RegisterRequest):
         for wrong, what in (
             (self.method != "ours", "the method as published"),
             (self.model is not None, "a model"),
+            (len(self.xrayNodes) == 1, "one X-ray alone"),
         ):
             if wrong:
                 raise InputError("segments", f"several cannot go with {what}", "register one")

@@ -121,6 +121,8 @@ class RegisterStep(Step):
     def _what(self) -> str:
         """What the button does."""
         count = len(together(self.parameters))
+        if len([node for node in self.parameters.xrays if node is not None]) == 1:
+            return _("Register the vertebra to the one X-ray; its depth stays uncertain")
         if count < 2:
             return _("Register the vertebra to the X-rays")
         return _("Register {count} vertebrae together to the X-rays").format(count=count)

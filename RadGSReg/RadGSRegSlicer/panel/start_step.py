@@ -29,6 +29,8 @@ class StartStep(Step):
         markups = slicer.vtkMRMLMarkupsNode
         events = [markups.PointPositionDefinedEvent, markups.PointModifiedEvent]
         self._moved = Following(context, self._onPoints, [*events, markups.PointRemovedEvent])
+        events = [slicer.vtkMRMLTransformableNode.TransformModifiedEvent]
+        self._ctMoved = Following(context, lambda *args: context.update(), events)
         self._lines = starts.EpipolarLines()
         headers = [_("X-ray"), _("Centre of the vertebra")]
         ui.clickTable.setColumnCount(len(headers))
@@ -79,10 +81,18 @@ class StartStep(Step):
         """
         mode = self.parameters.startMode
         if mode == "transform":
-            return transformMatrix(self.parameters.startTransform)
+            return transformMatrix(self._transform)
         if mode == "landmarks":
             return self._landmarkPose()[0]
         return None
+
+    @property
+    def _transform(self) -> Any:
+        """The transform to begin with: the one chosen, else the one that the CT is under."""
+        parameters = self.parameters
+        if parameters.startTransform or not parameters.ctVolume:
+            return parameters.startTransform
+        return parameters.ctVolume.GetParentTransformNode()
 
     def setParameterNode(self, parameters: Any) -> None:
         super().setParameterNode(parameters)
@@ -90,6 +100,7 @@ class StartStep(Step):
             for placing in self._placings:
                 placing.stop()
             self._moved.follow()
+            self._ctMoved.follow()
             self._lines.show([])
 
     def update(self) -> None:
@@ -127,15 +138,17 @@ class StartStep(Step):
         ui.computeStartButton.toolTip = problem or _("Put the pose of the landmarks in a transform")
         self._levels.update(nodes)
         self._moved.follow(*self._markups(nodes))
+        isStart = parameters.startMode == "transform" and not parameters.startTransform
+        self._ctMoved.follow(parameters.ctVolume if isStart else None)
         self._drawLines(nodes)
 
     def missing(self) -> str:
         parameters = self.parameters
         if parameters.startMode == "transform":
-            if not parameters.startTransform:
+            if not self._transform:
                 return _("Select a transform that brings the CT about to its place")
             try:
-                transformMatrix(parameters.startTransform)
+                transformMatrix(self._transform)
             except InputError as error:
                 return str(error)
             return ""
@@ -145,6 +158,11 @@ class StartStep(Step):
         if len(self.nodes) - len(lacking) < 2:
             if not self.nodes:
                 return _("Add X-rays first")
+            if len(self.nodes) == 1:
+                return _(
+                    "One X-ray needs a start: a click in it does not say how far away the bone is; "
+                    "move the CT about to its place, and start from a transform"
+                )
             if parameters.method in ("learned", "published"):
                 return ""  # the trained weights find the vertebra alone
             return _("Click the vertebra's centre in {names}").format(names=", ".join(lacking))
@@ -153,7 +171,10 @@ class StartStep(Step):
     def ready(self) -> str:
         mode = self.parameters.startMode
         if mode == "transform":
-            return _("Starts from '{name}'").format(name=self.parameters.startTransform.GetName())
+            text = _("Starts from '{name}'")
+            if not self.parameters.startTransform:
+                text = _("Starts from where the CT is, under '{name}'")
+            return text.format(name=self._transform.GetName())
         if mode == "landmarks":
             text = _("The landmarks fit within {rms:.1f} mm (root mean square)")
             return text.format(rms=self._landmarkPose()[1])

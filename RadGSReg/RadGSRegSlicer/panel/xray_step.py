@@ -140,9 +140,8 @@ class XrayStep(Step):
 
     def missing(self) -> str:
         nodes = self.used
-        if len(nodes) < 2:
-            text = _("Add one more X-ray, taken from another direction")
-            return text if nodes else _("Add at least two X-rays, taken from different directions")
+        if not nodes:
+            return _("Add X-rays, best two or more from different directions")
         try:
             directions = [xray.getGeometry(node).camera.view_direction_world for node in nodes]
         except InputError as error:
@@ -151,7 +150,7 @@ class XrayStep(Step):
         if len(set(names)) < len(names):
             return _("Two X-rays have the same name; rename one")
         sines = [np.linalg.norm(np.cross(directions[0], other)) for other in directions[1:]]
-        if max(sines) < np.sin(np.radians(_LEAST_DEG)):
+        if sines and max(sines) < np.sin(np.radians(_LEAST_DEG)):
             return _("All X-rays look along one line, so they do not show depth")
         return ""
 
@@ -160,6 +159,8 @@ class XrayStep(Step):
         others = patients.otherPatients(self.parameters.ctVolume, nodes)
         if others:
             return _("Look: {others}").format(others="; ".join(others))
+        if len(nodes) == 1:
+            return _("One X-ray: the pose gets good sideways, its depth stays uncertain")
         nominal = [node.GetName() for node in nodes if node.GetAttribute(xray.NOMINAL) == "true"]
         if nominal:
             text = _("{count} X-rays; the geometry of {names} is only nominal")
@@ -169,6 +170,9 @@ class XrayStep(Step):
             text = _("{count} X-rays; the geometry of {names} is refined with vertebrae")
             return text.format(count=len(nodes), names=", ".join(refined))
         return _("{count} X-rays with geometry").format(count=len(nodes))
+
+    def isDoubtful(self) -> bool:
+        return len(self.used) == 1
 
     # Bringing X-rays in
 

@@ -115,9 +115,7 @@ def qualityCard(
     if len(names) > 1:
         overall = (registered or record.quality).get("score")
         views.append((_("All"), _number(overall), _number((now or {}).get("score"))))
-    networks = _networks(record.quality)
-    if networks:
-        notes.append(networks)
+    notes += [text for text in (_networks(record.quality), _oneView(record.quality)) if text]
     return Card(color, verdict, _sentence(record.reason), notes, views, _spread(record.covariance))
 
 
@@ -133,6 +131,15 @@ def _networks(quality: Mapping[str, Any]) -> str:
         return text
     more = _("Their error on held-out X-rays is {expected:.1f} mm.")
     return f"{text} {more.format(expected=float(expected))}"
+
+
+def _oneView(quality: Mapping[str, Any]) -> str:
+    """What is expected of a pose from one X-ray; nothing of one from more."""
+    across, along = quality.get("in_plane_error_mm"), quality.get("depth_error_mm")
+    if across is None or along is None:
+        return ""
+    text = _("From one X-ray: in-plane error {across:.1f} mm, depth {along:.1f} mm (expected).")
+    return text.format(across=float(across), along=float(along))
 
 
 def _spread(covariance: np.ndarray | None) -> list[tuple[str, str]]:

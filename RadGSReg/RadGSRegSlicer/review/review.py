@@ -10,7 +10,7 @@ import slicer
 from RadGSRegLib.errors import InputError
 
 from ..exchange import casefolder
-from ..exchange.staging import CASE, stageCase
+from ..exchange.staging import CASE, XrayUse, stageCase
 from ..process.client import Answer, ReviewClient, readRendering
 from ..process.driver import TaskError
 from ..scene import xray
@@ -168,7 +168,7 @@ class Review:
         """Write the case; looking at the nodes is a part of its own, long for a whole CT."""
         session = self.session
         nodes = session.ctNode, session.segmentationNode, session.segment, self.xrayNodes
-        yield from stageCase(*nodes, folder)
+        yield from stageCase(*nodes, folder, use=XrayUse(least=1))
 
     def stopScoring(self) -> None:
         """End the child process, without waiting for it."""
