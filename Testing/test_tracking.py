@@ -33,8 +33,7 @@ from RadGSRegLib.simulation import (
     write_simulated_run,
 )
 from RadGSRegLib.system import Progress
-from RadGSRegLib.tracking import Track, TrackOptions, bounds, track_case
-from RadGSRegLib.tracking.one_plane import error_parts_mm, with_open_depth
+from RadGSRegLib.tracking import Track, TrackOptions, track_case
 from RadGSRegLib.tracking.types import rank_of
 
 FRAMES, BLANK = 9, (4, 6)
@@ -155,14 +154,6 @@ def test_one_plane_is_never_ok_and_says_what_it_does_not_hold() -> None:
         assert frame.expected_error_mm is not None
         assert min(frame.expected_error_mm, frame.smoothed_error_mm) > 10.0
     assert "does not hold the depth" in track.frames[0].reason
-
-
-def test_an_open_depth_is_along_the_line_of_sight_alone() -> None:
-    sight = np.array([0.6, 0.0, 0.8])
-    spread = with_open_depth(0.01 * np.eye(6), sight)
-    parts = error_parts_mm(spread, np.zeros((3, 3)), sight)
-    assert parts["depth_error_mm"] == pytest.approx(np.hypot(0.1, bounds.OPEN_DEPTH_MM))
-    assert parts["in_plane_error_mm"] == pytest.approx(np.sqrt(0.02))
 
 
 def test_files_are_whole_and_read_back(tmp_path: Path) -> None:

@@ -16,10 +16,13 @@ from ..geometry import Array, Rigid
 from ..registration import (
     RegistrationOptions,
     Scene,
+    error_parts_mm,
     expected_error_mm,
     fitted,
     scaled,
     scene_of,
+    sight_ct,
+    with_depth_variance,
 )
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter
@@ -28,7 +31,6 @@ from .anchor import Anchor, find_anchor
 from .fitting import Fit, Frames, scores_of, signs_of
 from .following import Follower, Measured, Reference, evidence_of
 from .motion import Agility, MotionModel, Moving, agility_of
-from .one_plane import error_parts_mm, sight_ct, with_open_depth
 from .types import Track, TrackOptions, rank_of
 
 
@@ -224,16 +226,18 @@ class _Way:
     def _of_one_plane(self, frame: TrackedFrame) -> TrackedFrame:
         """A frame with what one plane leaves open; it is never `ok`."""
         (view,) = self._run.case.views
-        spread = with_open_depth(
-            frame.smoothed_covariance, sight_ct(view, frame.smoothed_ct_to_world, self.centre_ct)
+        spread = with_depth_variance(
+            frame.smoothed_covariance,
+            sight_ct(view.camera, frame.smoothed_ct_to_world, self.centre_ct),
+            bounds.OPEN_DEPTH_MM**2,
         )
         frame = replace(
             frame, smoothed_covariance=spread, smoothed_error_mm=self._expected_mm(spread)
         )
         if frame.ct_to_world is None or frame.covariance is None:
             return frame
-        along_ct = sight_ct(view, frame.ct_to_world, self.centre_ct)
-        covariance = with_open_depth(frame.covariance, along_ct)
+        along_ct = sight_ct(view.camera, frame.ct_to_world, self.centre_ct)
+        covariance = with_depth_variance(frame.covariance, along_ct, bounds.OPEN_DEPTH_MM**2)
         parts = error_parts_mm(covariance, self._points_from_centre, along_ct)
         if frame.status == "ok":
             reason = (
