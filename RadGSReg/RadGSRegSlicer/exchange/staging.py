@@ -134,11 +134,13 @@ class _UntilStopped(list["View"]):
 
 def _writePictures(folder: Path, views: list[View], axes: Array | None) -> Iterator[None]:
     """Write X-rays on a thread of their own: the views hold copies, so no node is touched there."""
+    from RadGSRegLib.cases import write_views
+
     left, problems = _UntilStopped(views), []
 
     def write() -> None:
         try:
-            _writeViews(folder, left, axes)
+            write_views(folder, left, axes)
         except Exception as error:
             problems.append(error)
 
@@ -153,17 +155,6 @@ def _writePictures(folder: Path, views: list[View], axes: Array | None) -> Itera
         thread.join()
     if problems:
         raise problems[0]
-
-
-def _writeViews(folder: Path, views: Sequence[View], axes: Array | None) -> None:
-    from RadGSRegLib.cases import view_to_json, write_tiff, write_view_entries, write_views
-
-    if len(views) > 1:
-        write_views(folder, views, axes)
-        return
-    (view,) = views
-    write_tiff(view.pixels, view.pixel_spacing_mm, folder / "xray.tif")
-    write_view_entries(folder / VIEWS, [view_to_json(view, "xray.tif")], axes)
 
 
 def writeNrrd(path: Path, volume: Volume, kind: type) -> Iterator[None]:
