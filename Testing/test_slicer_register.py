@@ -259,9 +259,9 @@ def test_refused_before_any_child_is_started(library: Path, case: Any) -> None:
 def test_one_xray_needs_a_start(library: Path, case: Any) -> None:
     ct, segmentation, xrays = case
     logic = RadGSReg.RadGSRegLogic()
-    one = xrays[:1]
+    single = xrays[:1]
     with pytest.raises(InputError, match="one alone, and a click in it does not say how far away"):
-        logic.register(ct, segmentation, "L3", one)
+        logic.register(ct, segmentation, "L3", single)
     start = exp_se3([0.1, 0.2, -0.1, 5, 6, 7])
     options: dict[str, Any] = {"startTransform": lps_to_ras(start)}
     for more, match in (
@@ -270,14 +270,14 @@ def test_one_xray_needs_a_start(library: Path, case: Any) -> None:
         ({"model": "model.safetensors"}, "model: needs two X-rays or more"),
     ):
         with pytest.raises(InputError, match=match):
-            logic.register(ct, segmentation, "L3", one, **options, **more)
+            logic.register(ct, segmentation, "L3", single, **options, **more)
     with pytest.raises(InputError, match="segments: several cannot go with one X-ray alone"):
-        logic.register(ct, segmentation, ["L3"], one, **options)
+        logic.register(ct, segmentation, ["L3"], single, **options)
     with pytest.raises(InputError, match="at least two X-rays are needed"):
-        logic.reconstruct(one)
+        logic.reconstruct(single)
     assert not library.joinpath("arguments").exists()
     library.joinpath("behaviour").write_text("uncertain")
-    result = logic.register(ct, segmentation, "L3", one, **options)
+    result = logic.register(ct, segmentation, "L3", single, **options)
     assert result.status == "uncertain"
     np.testing.assert_allclose(result.ctToWorld, lps_to_ras(start))
     views = json.loads(library.joinpath("views").read_text())["views"]
