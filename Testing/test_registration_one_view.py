@@ -309,6 +309,8 @@ def test_only_a_known_depth_is_ok() -> None:
     assert doubted.status == "uncertain"
     assert "in-plane error 0.3 mm, depth 1.0 mm" in doubted.reason
     assert mistrust_depth(fine, np.nan, 0.1).status == "uncertain"
+    assert mistrust_depth(fine, 0.1, np.nan).status == "failed"
+    assert mistrust_depth(fine, 0.3, 96.0).status == "failed"
     failed = mistrust_depth(Verdict("failed", "no bone"), 0.3, 0.4)
     assert (failed.status, failed.reason.startswith("no bone; ")) == ("failed", True)
 

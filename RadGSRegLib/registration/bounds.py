@@ -214,6 +214,9 @@ LEAST_OWN_SHARE = 0.01
 
 # One X-ray (docs/experiments/one-view.md)
 
+# So many levels up or down from where the bone was taken first, at the most: a start is up to
+# 50 mm off.
+OTHER_LEVELS = 2
 # Places of a profile lie so far apart along the line of sight, mm: those of the first one, at the
 # middle stage, and those of the one about its lowest place, at the fine stage. It reaches so far
 # to both sides of where it begins, mm.
@@ -247,3 +250,6 @@ ACROSS_TIMES = 1.5
 KNOWN_DEPTH = 1e6
 # `ok` bets on an error below this, mm: so much in two standard deviations.
 BET_MM = 2.0
+# A depth that is known to no more than this, mm, is no registration: right poses had up to 14, one
+# at a wrong level 96, where the profile had no lowest place.
+LOST_DEPTH_MM = 40.0

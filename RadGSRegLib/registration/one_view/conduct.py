@@ -16,7 +16,14 @@ from ..bodies import Arrangement
 from ..bounds import CLEARLY_APART_MM
 from ..exploring import explore
 from ..options import RegistrationOptions, Stage
-from ..proposers import Alternative, Proposer
+from ..proposers import (
+    Alternative,
+    Candidate,
+    GivenPoses,
+    Proposer,
+    Tried,
+    neighbouring_levels,
+)
 from ..register import Outcome, register, registration_of
 from ..residual import LocallyNormalized
 from ..rigid_bodies import RigidBodies
@@ -72,7 +79,8 @@ def register_one_view(
         InputError: where nothing is proposed.
         Cancelled: when ``progress`` says so.
     """
-    first = register(scene, proposers, options=options, progress=progress.part(0.0, 0.5))
+    first = register(scene, proposers, options=options, progress=progress.part(0.0, 0.4))
+    first = _of_best_level(scene, first, options, progress.part(0.4, 0.5))
     began = time.perf_counter()
     (view,) = scene.views
     sign = 1 if first.quality["views"][view.name]["bone"] == "bright" else -1
@@ -91,6 +99,32 @@ def register_one_view(
     done = with_depth(done, scene, along_ct, depth.sigma_mm * depth.motion_per_mm)
     told_mm = [float(min(part, bounds.DEPTH_REACH_MM)) for part in depth.told_mm]
     return replace(done, quality={**done.quality, "depth_profile_mm": told_mm})
+
+
+def _of_best_level(
+    scene: Scene, first: Registration, options: RegistrationOptions, progress: Progress
+) -> Registration:
+    """A registration, or that of the level above or below which explains the view better; from
+    there likewise. Where a view is explained so well that no wrong level ever was, as it is."""
+    for n in range(bounds.OTHER_LEVELS):
+        if first.quality["weakest_score"] >= bounds.CLEAR_SCORE:
+            break
+        part = progress.part(n / bounds.OTHER_LEVELS, (n + 1) / bounds.OTHER_LEVELS)
+        (view,) = scene.views
+        sign = 1 if first.quality["views"][view.name]["bone"] == "bright" else -1
+        tried = Tried(best=Candidate(first.ct_to_world, first.quality["score"], (sign,)))
+        levels = neighbouring_levels(options)
+        proposals = [level.propose(scene, tried, part.part(0.0, 0.3)) for level in levels]
+        likely = [candidate for proposal in proposals for candidate in proposal.candidates]
+        if not likely:
+            break
+        places = replace(options.learned_places, count=2, candidates=4, keep=2, afresh_below=None)
+        proposer = GivenPoses(sorted(likely, key=lambda c: -c.score), places)
+        other = register(scene, [proposer], options=options, progress=part.part(0.3, 1.0))
+        if other.quality["score"] <= first.quality["score"]:
+            break
+        first = other
+    return first
 
 
 def _depth(

@@ -98,8 +98,13 @@ def with_depth(
 
 
 def mistrust_depth(verdict: Verdict, in_plane_error_mm: float, depth_error_mm: float) -> Verdict:
-    """Return no `ok` where twice the whole expected error passes what `ok` bets on; a reason that
-    tells its two parts apart."""
+    """Return no `ok` where twice the whole expected error passes what `ok` bets on, and "failed"
+    where nothing is known of the depth; a reason that tells its two parts apart."""
+    if not depth_error_mm < bounds.LOST_DEPTH_MM:
+        reason = (
+            "the X-ray does not say at all how far away the bone is; check the start and the label"
+        )
+        return Verdict("failed", reason)
     parts = f"in-plane error {in_plane_error_mm:.1f} mm, depth {depth_error_mm:.1f} mm"
     if verdict.status != "ok":
         return replace(verdict, reason=f"{verdict.reason}; were it right: {parts}")
