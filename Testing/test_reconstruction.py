@@ -227,6 +227,24 @@ def test_a_free_cloud_is_its_start_and_every_number_moves() -> None:
     assert not state[25:].any()
 
 
+def test_narrow_gaussians_of_a_free_cloud_can_move_by_a_part_of_a_step() -> None:
+    start = bone(4)
+    scales = torch.tensor([2.0, 2.0, 4.0, 8.0])[:, None].expand(4, 3)
+    start = GaussianCloud(start.means, scales, start.quaternions, start.densities)
+    moved = []
+    for slower in (0.0, 1.5):
+        free = FreeCloud(start, narrowest_mm=0.3, slower=slower)
+        before = [tensor.detach().clone() for tensor in free.tensors]
+        cloud = free.cloud()
+        free.step(sum(tensor.square().sum() for tensor in cloud.tensors), 1.0)
+        moved.append([now - old for now, old in zip(free.tensors, before, strict=True)])
+    share = (torch.tensor([2.0, 2.0, 4.0, 8.0]) / 8.0) ** 1.5
+    for whole, part in zip(*moved, strict=True):
+        wanted = share.view(-1, *[1] * (whole.ndim - 1)) * whole
+        assert bool(whole.any())
+        assert torch.allclose(part, wanted, rtol=1e-2, atol=1e-6)
+
+
 def test_a_backdrop_is_whatever_is_quadratic(generator: torch.Generator) -> None:
     rows, columns = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
     quadratic = 3.0 + 0.1 * rows - 0.2 * columns + 0.01 * rows * columns + 0.003 * columns**2

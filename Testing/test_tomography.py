@@ -17,11 +17,12 @@ from RadGSRegLib.drr import SystemMatrix
 from RadGSRegLib.errors import Cancelled, InputError
 from RadGSRegLib.gaussians import GaussianCloud, rasterize
 from RadGSRegLib.geometry import Camera, Volume
-from RadGSRegLib.reconstruction import cube
+from RadGSRegLib.reconstruction import DensityControl, cube
 from RadGSRegLib.simulation import SimulationParameters, path_cameras
 from RadGSRegLib.system import Progress
 from RadGSRegLib.tomography import BeamOptions, reconstruct_beam, solve
 from RadGSRegLib.tomography.beams import whole_beams
+from RadGSRegLib.tomography.cloud_fit import CoarseVoxels, fit_cloud
 from RadGSRegLib.tomography.display import Display, fit_display, ranked
 from RadGSRegLib.tomography.drawing import draw_clouds, values_at
 from RadGSRegLib.tomography.previews import Previews
@@ -198,11 +199,55 @@ def test_drawn_clouds_hold_what_the_voxels_held() -> None:
     cloud, count = draw_clouds(voxels, grid, inner, 4000, 2.0)
     assert 0 < count < len(cloud) <= 4000
     assert float(cloud.mass()) == pytest.approx(float(voxels.sum()) * 8.0**3, rel=0.2)
+
+
+def test_drawn_clouds_have_no_seam_where_the_lattices_meet() -> None:
+    grid, inner = cube(CENTRE, 200.0, 8.0), cube(CENTRE, 80.0, 4.0)
+    voxels = torch.zeros(25, 25, 25)
+    voxels[3:22, 3:22, 3:22] = 0.02
+    voxels[8:17, 8:17, 10:13] = 0.03
+    cloud, _ = draw_clouds(voxels, grid, inner, 4000, 4.0)
+    shown = torch.from_numpy(inner.voxelize(cloud).array)
+    places = inner.lower + 4.0 * (np.indices(inner.size).reshape(3, -1)[::-1].T + 0.5)
+    wanted = values_at(voxels, grid, places).view(inner.size)
+    off = (shown - wanted).abs()
+    assert float(off.max()) < 0.2 * 0.02
+    rim = torch.ones(inner.size, dtype=torch.bool)
+    rim[2:-2, 2:-2, 2:-2] = False
+    assert float(off[rim].mean()) < 0.03 * 0.02
+    assert float(shown.mean()) == pytest.approx(float(wanted.mean()), rel=0.01)
+
+
+def test_a_wide_lattice_takes_the_mean_of_the_voxels_between(generator: torch.Generator) -> None:
+    grid, inner = cube(CENTRE, 192.0, 4.0), cube(CENTRE, 48.0, 4.0)
+    voxels = 0.015 + 0.01 * torch.rand((48, 48, 48), generator=generator)
+    cloud, count = draw_clouds(voxels, grid, inner, 8000, 4.0)
+    outer = cloud.select(torch.arange(count, len(cloud)))
+    assert float(outer.scales.mean()) > 5.0
+    far = ((outer.means - torch.from_numpy(CENTRE)).abs() < 70.0).all(1)
+    far &= ((outer.means - torch.from_numpy(CENTRE)).abs() > 45.0).any(1)
+    densities = outer.densities[far]
+    assert float(densities.std() / densities.mean()) < 0.2
     assert float(cloud.scales[:count].max()) < float(cloud.scales[count:].min())
     inside = (cloud.means[:count].numpy() > inner.lower) & (
         cloud.means[:count].numpy() < inner.upper
     )
     assert inside.all()
+
+
+def test_the_first_steps_of_the_fit_lose_nothing_of_what_was_drawn(
+    generator: torch.Generator,
+) -> None:
+    beams = whole_beams(prepare_views(shown(about_centre(12))), CENTRE, 32)
+    noise = torch.randn(beams.values.shape, generator=generator)
+    beams = beams.with_values(beams.values + 0.05 * beams.values.std() * noise)
+    grid, inner = cube(CENTRE, 240.0, 8.0), cube(CENTRE, 80.0, 4.0)
+    true, voxels = inner.voxelize(body()).array, torch.from_numpy(grid.voxelize(body()).array)
+    cloud, _ = draw_clouds(voxels, grid, inner, 3000, beams.pixel_mm)
+    control, options = DensityControl(3000), replace(QUICK, gaussians=3000)
+    fit = fit_cloud(cloud, beams, CoarseVoxels(voxels, grid, inner), options, control)
+    drawn, fitted = (correlation(inner.voxelize(c).array, true) for c in (cloud, fit.cloud))
+    assert fitted > drawn - 0.001
 
 
 def test_values_are_trilinear() -> None:

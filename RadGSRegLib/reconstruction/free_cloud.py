@@ -15,6 +15,8 @@ class FreeCloud:
     """Means, log scales, quaternions and densities before softplus, with Adam's memory.
 
     ``cloud`` is the start; standard deviations stay above ``narrowest_mm``; ``rates`` as `RATES`.
+    ``slower``: a Gaussian narrower than the widest of the start moves by its size over that one's,
+    to this power, of a step.
     """
 
     def __init__(
@@ -22,8 +24,10 @@ class FreeCloud:
         cloud: GaussianCloud,
         narrowest_mm: float,
         rates: tuple[float, float, float, float] = RATES,
+        slower: float = 0.0,
     ) -> None:
-        self._rates_at_start = rates
+        self._rates_at_start, self._slower = rates, slower
+        self._widest = float(cloud.scales.max())
         self._unit = float(cloud.densities.mean())
         self._narrowest = narrowest_mm
         self._length = float(cloud.scales.mean())
@@ -61,11 +65,22 @@ class FreeCloud:
             group["lr"] = rate
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
+        before = [tensor.detach().clone() for tensor in self.tensors] if self._slower else []
         self.optimizer.step()
+        if self._slower:
+            self._shorten(before)
         gradient = self.tensors[0].grad
         assert gradient is not None
         length: Tensor = gradient.norm(dim=1)
         return length
+
+    @torch.no_grad()
+    def _shorten(self, before: list[Tensor]) -> None:
+        """Go but a part of the step from ``before``, each Gaussian by its size."""
+        size = before[1].mean(1).exp()
+        share = (size / self._widest).clamp_max(1.0) ** self._slower
+        for tensor, old in zip(self.tensors, before, strict=True):
+            tensor.copy_(old + share.view(-1, *[1] * (old.ndim - 1)) * (tensor - old))
 
     def state(self) -> dict[str, Tensor]:
         """All numbers by name, those of Adam's memory among them."""

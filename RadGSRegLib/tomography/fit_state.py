@@ -70,9 +70,14 @@ class FitState:
 
 
 def fresh_state(
-    cloud: GaussianCloud, narrowest_mm: float, rates: tuple[float, float, float, float], seed: int
+    cloud: GaussianCloud,
+    narrowest_mm: float,
+    rates: tuple[float, float, float, float],
+    seed: int,
+    *,
+    slower: float = 0.0,
 ) -> FitState:
-    """Return the state before the first step."""
-    free = FreeCloud(cloud, narrowest_mm, rates)
+    """Return the state before the first step; ``rates`` and ``slower`` as of `FreeCloud`."""
+    free = FreeCloud(cloud, narrowest_mm, rates, slower)
     gathered = torch.zeros(len(cloud)).to(cloud.means)
     return FitState(free, gathered, np.random.default_rng(seed))

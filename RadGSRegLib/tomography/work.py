@@ -31,7 +31,7 @@ _DISPLAY = ("near", "log_span", "log_scatter", "knots")
 # Seconds of the fit after which its state is written again.
 EVERY_S = 20.0
 # Raised whenever the coarse volume or the fit of the same X-rays becomes another.
-_WAY = 1
+_WAY = 2
 # What may differ between the runs that a folder serves.
 _FREE = ("minutes", "steps", "device")
 
