@@ -24,6 +24,7 @@ from RadGSRegLib.registration import (
     SearchOptions,
     bounds,
     error_parts_mm,
+    judge_case,
     register_case,
     sight_ct,
     with_depth_variance,
@@ -120,6 +121,11 @@ def test_nothing_to_start_from() -> None:
     anyhow = replace(one_view(clicked=True), patient_axes=None)
     with pytest.raises(InputError, match="in the only X-ray"):
         register_case(anyhow, None, QUICK)
+
+
+def test_a_pose_is_not_judged_by_one_view() -> None:
+    with pytest.raises(InputError, match="does not judge a pose"):
+        judge_case(one_view(), truth(simulated()))
 
 
 def test_a_wrong_picture_is_no_pose() -> None:
@@ -237,6 +243,8 @@ def test_the_background_enters_alike_at_all_places() -> None:
     held = with_one_mix(known, QUICK.fine, at, (1,))
     assert len(known.bodies.background.mixes) == 9
     assert len(held.bodies.background.mixes) == 1
+    # A stage that renders no background has no mix to hold.
+    assert with_one_mix(known, replace(QUICK.fine, background=False), at, (1,)) is known
 
 
 # The search

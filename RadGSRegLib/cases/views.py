@@ -202,7 +202,8 @@ def check_views(views: Sequence[View], source: Path, least: int = 2) -> None:
     from the distance of the detector. The same picture twice is refused.
     """
     if len(views) < least:
-        raise InputError(source, f"holds {len(views)} view; at least two X-rays are needed")
+        needed = "one X-ray is" if least == 1 else "two X-rays are"
+        raise InputError(source, f"holds {len(views)} view; at least {needed} needed")
     for a, b in combinations(views, 2):
         if a.name.lower() == b.name.lower():
             raise InputError(source, f'two views are called "{a.name}"', "names must differ")

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from ..cases import Case
+from ..errors import InputError
 from ..geometry import Array
 from ..system import Progress, one_torch_thread
 from ..views import ViewFilter, sign_choices
@@ -58,7 +59,8 @@ def judge_case(
         That pose, with its covariance, the status and the evidence.
 
     Raises:
-        InputError: for a label without bone.
+        InputError: for a label without bone, and for a single X-ray, which says too little of how
+            far away a pose is.
         Cancelled: when ``progress`` says so.
 
     Example:
@@ -70,6 +72,8 @@ def judge_case(
         True
     """
     began = time.perf_counter()
+    if len(case.views) == 1:
+        raise InputError("views", "one X-ray alone does not judge a pose", "add another one")
     given, report = options or RegistrationOptions(), progress or Progress()
     with one_torch_thread():
         report(0.0, "taking the bone out of the CT")

@@ -210,7 +210,8 @@ def with_one_mix(
         return scene
     refiner = Refiner(scene, LocallyNormalized(), StretchedGaussNewton)
     (group,) = refiner.problem(stage, arrangement, signs).groups
-    assert group.background is not None
+    if group.background is None:
+        return scene
     mix = tuple(group.background.coefficients[0].tolist())
     background = replace(bodies.background, mixes=(mix,))
     return replace(scene, bodies=replace(bodies, background=background))
