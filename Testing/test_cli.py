@@ -120,7 +120,11 @@ CASES: list[tuple[str, Callable[[Path], object], str]] = [
     ("no ct", lambda f: (f / "ct.nii.gz").unlink(), "ct.nii.gz"),
     ("spoilt ct", lambda f: spoil(f, "ct.nii.gz"), "ct.nii.gz"),
     ("no views", lambda f: (f / "views.json").unlink(), "views.json"),
-    ("one view", lambda f: edited(f / "views.json", lambda v: v["views"].pop()), "views.json"),
+    (
+        "an empty list",
+        lambda f: edited(f / "views.json", lambda v: v["views"].clear()),
+        "views.json",
+    ),
     (
         "equal views",
         lambda f: edited(f / "views.json", lambda v: v["views"].append(v["views"][0])),

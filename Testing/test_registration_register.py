@@ -240,13 +240,6 @@ def test_nothing_to_start_from(clicked: int) -> None:
         register(_clicks(case, *pixels), None, QUICK)
 
 
-def test_a_single_view_is_refused() -> None:
-    case = simulated("clean").case
-    start = truth(simulated("clean"))
-    with pytest.raises(InputError, match="at least 2 X-rays are needed to find the pose, not 1"):
-        register(replace(case, views=case.views[:1]), start, QUICK)
-
-
 def test_clicks_that_do_not_meet() -> None:
     case = simulated("clean").case
     first, second = (view.center_px for view in case.views)
@@ -456,10 +449,9 @@ def test_evidence_has_the_hessian_of_the_final_pose() -> None:
     anew = refiner.measured_anew(stage, done)
     wanted = evaluate(refiner.problem(stage, done.arrangement, done.signs), done.arrangement)
     assert anew.evaluation.hessian == pytest.approx(wanted.hessian, rel=1e-9)
-    assert (anew.evaluation.cost, anew.evaluation.effective_pixels) == (
-        wanted.cost,
-        wanted.effective_pixels,
-    )
+    # Views are summed up in another order.
+    assert anew.evaluation.cost == pytest.approx(wanted.cost, rel=1e-12)
+    assert anew.evaluation.effective_pixels == wanted.effective_pixels
     assert anew.score == done.score
     assert anew.arrangement is done.arrangement
     # What the last round began with is something else.

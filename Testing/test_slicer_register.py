@@ -45,7 +45,7 @@ pathlib.Path(__file__).with_name("arguments").write_text(json.dumps(args))
 if "--start" in args:
     start = json.loads(pathlib.Path(args[args.index("--start") + 1]).read_text())["ct_to_world"]
     pathlib.Path(__file__).with_name("start").write_text(json.dumps(start))
-if "views" in case:
+if isinstance(case.get("views"), str):
     views = pathlib.Path(args[1]).with_name(case["views"]).read_text()
     pathlib.Path(__file__).with_name("views").write_text(views)
 print(json.dumps({"progress": 0.5, "message": "refining"}), flush=True)
