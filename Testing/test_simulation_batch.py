@@ -200,7 +200,9 @@ def test_a_pair_does_not_depend_on_how_fine_others_are(subject: Subject, specime
     assert [which.on("cpu").every(1.2) for which in whose] == [2, 1]
     together = draw_samples(whose, options, seeds)
     for which, seed, sample in zip(whose, seeds, together, strict=True):
-        assert torch.equal(draw_samples([which], options, [seed])[0].images, sample.images)
+        alone = draw_samples([which], options, [seed])[0].images
+        # On some processors sums are rounded as memory happens to lie.
+        torch.testing.assert_close(alone, sample.images, rtol=0.0, atol=2e-4)
 
 
 def test_without_warp_the_full_simulator_stands_in(

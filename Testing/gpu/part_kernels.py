@@ -42,6 +42,7 @@ CENTRE = stages.CENTRE
 SIZE = (45, 37)
 # Largest difference over the largest value. float32 against float64; a pixel or sample at the edge
 # of a footprint or voxel may fall to either side.
+_ROUNDING = 1e-6
 IMAGE, GRADIENT, JACOBIAN, EDGES = 1e-4, 1e-3, 5e-4, 5e-3
 
 T = TypeVar("T")
@@ -132,7 +133,10 @@ def _rasterizer(setting: Setting, notes: Notes) -> str:
     _compare(notes, "rasterizer, image", [ours[0]], [truth[0]], IMAGE)
     _compare(notes, "rasterizer, gradients", ours[1], truth[1], GRADIENT)
     _compare(notes, "rasterizer, image and Jacobian", ours[2], truth[2], JACOBIAN)
-    bits = float((ours[0] != ours[3]).sum())
+    # On some processors sums are rounded as memory happens to lie.
+    rounding = _ROUNDING * float(ours[0].abs().max()) if setting.device.type == "cpu" else 0.0
+    apart = (ours[0] - ours[3]).abs() > rounding
+    bits = float(apart.sum())
     notes.check("rasterizer, pixels that differ in a second run", bits, 0.0)
     return devices.on(ours[0], *ours[1], *ours[2])
 
