@@ -240,11 +240,11 @@ DEPTH_SETTLED = 5e-4
 # The depth's standard deviation is so many times that of the profile's curvature. And outlines in
 # a picture lie so far, in edges of the CT's voxels, from where the CT puts them: a bone that looks
 # larger by so much on all sides looks nearer. With both, errors of 27 X-rays of the shared cases
-# were 0.94 times as large as was said, in the root mean square.
+# are 1.07 times as large as is said, in the root mean square.
 DEPTH_CURVED = 1.5
 OUTLINE_SHARE = 0.02
 # The standard deviation across the line of sight is so many times what the curvature says: errors
-# of the same X-rays were 0.83 times as large as was said.
+# of the same X-rays are 0.78 times as large as is said.
 ACROSS_TIMES = 1.5
 # To hold the depth in the equations, their largest number is taken so many times.
 KNOWN_DEPTH = 1e6

@@ -40,9 +40,8 @@ from .sight import sight_ct, sight_world
 @dataclass(frozen=True)
 class Depth:
     """Where the bone was put along the line of sight: the place, by how much its twist (6,) about
-    its centre changes with each mm of depth, and the depth's standard deviation, mm; of
-    the profile's curvature, of its roughness and of the outlines (`_sigmas_mm`); and what other
-    poses led to (`explore`)."""
+    its centre changes with each mm of depth, the depth's standard deviation, mm, and its parts
+    (`_sigmas_mm`); and what other poses led to (`explore`)."""
 
     place: Place
     motion_per_mm: Array
